@@ -1,0 +1,2 @@
+//! The cloud's model: VPCs, VBRs, CEN instances and what they publish and learn.
+pub mod openapi;

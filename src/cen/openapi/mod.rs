@@ -1,0 +1,1 @@
+//! The cloud's OpenAPI: signatures, parameters, errors and one row per action.

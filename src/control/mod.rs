@@ -1,0 +1,1 @@
+//! The operator protocol shared by gatewayd, cend and gatewayctl.

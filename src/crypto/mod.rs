@@ -1,0 +1,1 @@
+//! Algorithms as static tables; the only importer of cryptographic primitives.

@@ -1,0 +1,1 @@
+//! Packets to security associations and back, in batches and in place.

@@ -1,0 +1,1 @@
+//! Sans-IO ESP security associations (RFC 4303).

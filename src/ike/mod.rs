@@ -1,0 +1,1 @@
+//! The sans-IO IKEv2 endpoint (RFC 7296).

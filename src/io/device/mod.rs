@@ -1,0 +1,1 @@
+//! TUN devices behind one pair of traits.

@@ -1,0 +1,3 @@
+//! The only sockets, file descriptors, netlink and files.
+pub mod device;
+pub mod store;

@@ -1,0 +1,1 @@
+//! The VPN gateway's route table.
