@@ -1,1 +1,54 @@
-//! The operator protocol shared by gatewayd, cend and gatewayctl.
+//! The operator protocol of gatewayd, shared with cend and gatewayctl: HTTP and JSON over a Unix socket.
+//!
+//! Everything here is a value of its own, never a type of a protocol core, so that a key cannot reach a reply by
+//! accident: the only secret in this module is [`owner::PresharedKey`], which travels towards gatewayd and never back.
+//!
+//! | request | reply |
+//! |---|---|
+//! | `GET /v1/status` | [`status::Status`] |
+//! | `GET /v1/connections` | list of [`status::Connection`] |
+//! | `GET /v1/routes` | list of [`route::Route`] |
+//! | `POST /v1/connections/{name}/{up,down,rekey}` | [`action::Accepted`] |
+//! | `POST /v1/reload` | [`reload::Reloaded`] |
+//! | `GET /v1/events` | server-sent events, each [`event::Event`] |
+//! | `PUT /v1/owners/cend` with [`owner::OwnerSet`], `GET /v1/owners/cend` | [`owner::OwnerReply`] |
+//! | `GET /v1/connections/{name}/export` | [`export::ConnectionExport`] |
+//!
+//! A failed request is answered with [`Problem`].
+
+pub mod action;
+pub mod event;
+pub mod export;
+pub mod owner;
+pub mod reload;
+pub mod request;
+pub mod route;
+pub mod status;
+
+use serde::{Deserialize, Serialize};
+
+/// Who defined a connection or a route; only that side may change or remove it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Owner {
+    /// gatewayd's configuration file.
+    File,
+    /// The simulated cloud, through `PUT /v1/owners/cend`.
+    Cend,
+}
+
+impl Owner {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Cend => "cend",
+        }
+    }
+}
+
+/// The body of every reply that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What went wrong and what would be right, for a person to read.
+    pub error: String,
+}

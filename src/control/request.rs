@@ -1,0 +1,69 @@
+//! Every request of the control API in one place: its method and its path. gatewayd's router and all clients use it.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::action::Action;
+
+/// What may stand unescaped in one segment of a path (RFC 3986, unreserved).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    Status,
+    Connections,
+    Routes,
+    Connection { name: String, action: Action },
+    Export { name: String },
+    Reload,
+    Events,
+    PutOwner,
+    Owner,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Post,
+    Put,
+}
+
+impl Request {
+    pub fn method(&self) -> Method {
+        match self {
+            Self::Status | Self::Connections | Self::Routes | Self::Export { .. } | Self::Events | Self::Owner => {
+                Method::Get
+            }
+            Self::Connection { .. } | Self::Reload => Method::Post,
+            Self::PutOwner => Method::Put,
+        }
+    }
+
+    pub fn path(&self) -> String {
+        match self {
+            Self::Status => "/v1/status".to_owned(),
+            Self::Connections => "/v1/connections".to_owned(),
+            Self::Routes => "/v1/routes".to_owned(),
+            Self::Connection { name, action } => format!("/v1/connections/{}/{}", segment(name), action.name()),
+            Self::Export { name } => format!("/v1/connections/{}/export", segment(name)),
+            Self::Reload => "/v1/reload".to_owned(),
+            Self::Events => "/v1/events".to_owned(),
+            Self::PutOwner | Self::Owner => "/v1/owners/cend".to_owned(),
+        }
+    }
+}
+
+fn segment(text: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(text, SEGMENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_segment_whatever_it_holds() {
+        let request = Request::Connection { name: "branch/1 north".to_owned(), action: Action::Rekey };
+        assert_eq!(request.path(), "/v1/connections/branch%2F1%20north/rekey");
+        assert_eq!(request.method(), Method::Post);
+    }
+}

@@ -1,0 +1,73 @@
+//! The VPN gateway's route table as the control API shows it.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::Owner;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouteState {
+    /// Carries the traffic of its destination.
+    Active,
+    /// Its connection is up, but another route of the same destination is preferred.
+    Standby,
+    /// Its connection has no Child SA.
+    Down,
+}
+
+impl RouteState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Standby => "standby",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// Whether the cloud publishes the route to the VPC. gatewayd only shows what cend last told it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Publication {
+    Published,
+    #[default]
+    Normal,
+}
+
+impl Publication {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Normal => "normal",
+        }
+    }
+}
+
+/// One row of `GET /v1/routes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    pub destination: IpNet,
+    /// The next hop: the name of a connection.
+    pub connection: String,
+    /// 0 or 100, as in the cloud's API; of two routes of one destination the heavier is preferred.
+    pub weight: u8,
+    pub state: RouteState,
+    pub publication: Publication,
+    pub owner: Owner,
+    /// When the route was added, in seconds since 1970.
+    pub created: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wire_form_is_the_documented_one() {
+        let text = r#"{"destination":"10.1.1.0/24","connection":"idc","weight":100,"state":"active","publication":"published","owner":"cend","created":1700000000}"#;
+        let route: Route = serde_json::from_str(text).unwrap();
+        assert_eq!(route.state, RouteState::Active);
+        assert_eq!(serde_json::to_string(&route).unwrap(), text);
+    }
+}

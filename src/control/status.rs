@@ -1,0 +1,161 @@
+//! What runs, as `GET /v1/status` and `GET /v1/connections` tell it. No field here can hold a key.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Owner;
+use super::route::Route;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub uptime_seconds: u64,
+    /// The name of the TUN device, and its MTU in bytes.
+    pub device: String,
+    pub mtu: u32,
+    /// Revision of cend's last complete set; absent while cend never sent one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cend_revision: Option<u64>,
+    pub connections: Vec<Connection>,
+    pub routes: Vec<Route>,
+    /// Packets dropped since the start, by reason. Reasons that never occurred are absent.
+    pub drops: BTreeMap<String, u64>,
+    /// What an operator should change, such as a weak algorithm that a connection names.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConnectionState {
+    /// At least one Child SA carries traffic.
+    Established,
+    /// An exchange with the peer is under way.
+    Connecting,
+    /// Waits for traffic or for the peer, as its `start` says.
+    Waiting,
+    /// Failed, or was taken down; `last_error` and `next_attempt_seconds` say more.
+    Down,
+}
+
+impl ConnectionState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::Connecting => "connecting",
+            Self::Waiting => "waiting",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// State of the IKE SA in the cloud's words (the Status of DescribeVpnConnection).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IkeState {
+    IkeSaNotEstablished,
+    IkeSaEstablished,
+}
+
+/// State of the Child SAs in the cloud's words; established when every child of the connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChildState {
+    IpsecSaNotEstablished,
+    IpsecSaEstablished,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    pub name: String,
+    pub owner: Owner,
+    pub state: ConnectionState,
+    pub ike_state: IkeState,
+    pub child_state: ChildState,
+    /// The peer as configured: an address, a name, or `any`.
+    pub peer: String,
+    /// The addresses in use, while there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_address: Option<SocketAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_address: Option<SocketAddr>,
+    pub local_id: String,
+    pub peer_id: String,
+    /// `now`, `on-traffic` or `wait`.
+    pub start: String,
+    /// The IKE SA, once it is established.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ike_sa: Option<IkeSa>,
+    /// Child SAs, those being replaced included.
+    pub child_sas: Vec<ChildSa>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// Seconds until gatewayd tries again by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_seconds: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    Initiator,
+    Responder,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IkeSa {
+    /// SPIs in hexadecimal, 16 digits each.
+    pub initiator_spi: String,
+    pub responder_spi: String,
+    pub role: Role,
+    /// The proposal in force, in the keyword style: `aes128gcm16-prfsha256-x25519`.
+    pub algorithms: String,
+    pub age_seconds: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rekey_seconds: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildSa {
+    /// The name of the child in the configuration.
+    pub name: String,
+    /// SPIs in hexadecimal, 8 digits each; inbound is the one that gatewayd chose.
+    pub inbound_spi: String,
+    pub outbound_spi: String,
+    pub algorithms: String,
+    /// `udp` (RFC 3948) or `none` (IP protocol 50).
+    pub encapsulation: String,
+    pub local_selectors: Vec<String>,
+    pub peer_selectors: Vec<String>,
+    /// Whether this SA is the one that gatewayd sends on; during a rekey two SAs receive.
+    pub sending: bool,
+    pub age_seconds: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rekey_seconds: Option<u64>,
+    pub inbound: Traffic,
+    pub outbound: Traffic,
+}
+
+/// What an SA carried in one direction: inner packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    pub packets: u64,
+    pub bytes: u64,
+    /// Seconds since the last packet; absent when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_seconds: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_the_words_of_the_cloud() {
+        assert_eq!(serde_json::to_value(IkeState::IkeSaEstablished).unwrap(), "ike_sa_established");
+        assert_eq!(serde_json::to_value(ChildState::IpsecSaNotEstablished).unwrap(), "ipsec_sa_not_established");
+        assert_eq!(serde_json::to_value(ConnectionState::Established).unwrap(), "established");
+    }
+}
