@@ -1,1 +1,2 @@
-//! The cloud's OpenAPI: signatures, parameters, errors and one row per action.
+//! The cloud's OpenAPI: signed calls in, JSON out.
+pub mod rpc;

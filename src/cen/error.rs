@@ -1,0 +1,62 @@
+//! The cloud's refusals: an HTTP status, a code that programs compare, a message that people read.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// One refusal, as the API answers it.
+///
+/// Codes and their spellings are the cloud's, mistakes included: clients compare them literally.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// 4xx: the caller's fault; 5xx: ours.
+    pub http_status: u16,
+    /// For example `InvalidCIDRBlock.Duplicate`.
+    pub code: Cow<'static, str>,
+    /// One sentence. Never holds a secret.
+    pub message: Cow<'static, str>,
+}
+
+impl ApiError {
+    /// A refusal with any HTTP status.
+    pub fn new(http_status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { http_status, code: code.into(), message: message.into() }
+    }
+
+    /// HTTP 400.
+    pub fn bad_request(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(400, code, message)
+    }
+
+    /// HTTP 404.
+    pub fn not_found(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(404, code, message)
+    }
+
+    /// HTTP 409.
+    pub fn conflict(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(409, code, message)
+    }
+
+    /// A mandatory parameter is absent or empty.
+    pub fn missing(parameter: &str) -> Self {
+        Self::bad_request(format!("Missing{parameter}"), format!("{parameter} is mandatory for this action."))
+    }
+
+    /// A parameter is present and cannot be what it is.
+    pub fn invalid(parameter: &str) -> Self {
+        Self::bad_request(format!("Invalid{parameter}"), format!("Specified parameter {parameter} is not valid."))
+    }
+
+    /// A fault of this server. What exactly failed goes to the log, not to the caller.
+    pub fn internal() -> Self {
+        Self::new(500, "InternalError", "The request processing has failed due to some unknown error.")
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for ApiError {}
