@@ -162,15 +162,15 @@ impl Parameters {
         for (rest, value) in self.under(name) {
             let Some((position, field)) = rest.split_once('.') else { continue };
             let Some(position) = index(position) else { continue };
-            let prefix = format!("{}{name}.{position}.", self.prefix);
-            found.entry(position).or_insert_with(|| Parameters { prefix, ..Self::default() }).insert(field, value);
+            let empty = || self.below(&format!("{name}.{position}"));
+            found.entry(position).or_insert_with(empty).insert(field, value);
         }
         found.into_values().collect()
     }
 
     /// The structure whose fields are `name.Field`.
     pub fn structure(&self, name: &str) -> Parameters {
-        let mut fields = Parameters { prefix: format!("{}{name}.", self.prefix), ..Self::default() };
+        let mut fields = self.below(name);
         for (field, value) in self.under(name) {
             fields.insert(field, value);
         }
@@ -186,7 +186,7 @@ impl Parameters {
         let Ok(Value::Object(object)) = serde_json::from_str::<Value>(text) else {
             return Err(self.invalid(name));
         };
-        let mut fields = Parameters { prefix: format!("{}{name}.", self.prefix), ..Self::default() };
+        let mut fields = self.below(name);
         for (field, value) in object {
             match value {
                 Value::Null => {}
@@ -202,6 +202,11 @@ impl Parameters {
     /// `Invalid<Name>` with the name as the caller wrote it, structures included.
     pub fn invalid(&self, name: &str) -> ApiError {
         ApiError::invalid(&self.full(name))
+    }
+
+    /// No parameters yet, of a structure with this name.
+    fn below(&self, name: &str) -> Self {
+        Self { values: BTreeMap::new(), prefix: format!("{}{name}.", self.prefix) }
     }
 
     fn full(&self, name: &str) -> String {
