@@ -1,1 +1,17 @@
-//! The VPN gateway's route table.
+//! The VPN gateway's route table, and what it asks of the kernel.
+//!
+//! [`Table`] holds the routes with their owners; [`best_path`] decides which of them forwards; [`kernel_routes`] says
+//! which kernel routes and rules keep the packets on that path and fail closed; [`reconcile`] compares that with what
+//! a kernel has. Everything here is pure: the sockets are in `io::netlink`.
+pub mod best_path;
+pub mod entry;
+pub mod kernel_routes;
+pub mod protected_sources;
+pub mod reconcile;
+pub mod table;
+
+pub use entry::{Owner, Publication, RouteKey, RouteState, VpnRoute, Weight};
+pub use kernel_routes::{FIREWALL_MARK, PROTOCOL_CEND, PROTOCOL_GATEWAYD, kernel_state};
+pub use protected_sources::{AddressRange, protected_sources};
+pub use reconcile::{Diff, Family, KernelRoute, KernelRule, KernelState, RouteKind, reconcile};
+pub use table::{RouteRefused, Table};

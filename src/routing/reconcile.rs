@@ -1,0 +1,154 @@
+//! Bringing a kernel's routes and policy rules to what they should be, without touching anybody else's.
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+/// Address family of a policy rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// The family of a prefix.
+    pub fn of(prefix: &IpNet) -> Self {
+        match prefix {
+            IpNet::V4(_) => Family::Ipv4,
+            IpNet::V6(_) => Family::Ipv6,
+        }
+    }
+}
+
+/// What a kernel route does with a packet (`rtm_type`, rtnetlink(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteKind {
+    /// Forwards by gateway, device or both.
+    Unicast,
+    /// Drops silently.
+    Blackhole,
+    /// Drops and answers ICMP host unreachable.
+    Unreachable,
+    /// Any other type; never one of ours.
+    Other(u8),
+}
+
+/// One kernel route. In one table the kernel tells routes apart by destination and metric ([`KernelRoute::place`]).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KernelRoute {
+    /// Routing table; 254 is main.
+    pub table: u32,
+    /// Destination prefix.
+    pub destination: IpNet,
+    /// Metric; the lowest wins. IPv6 turns 0 into 1024, so it cannot be asked for there.
+    pub metric: u32,
+    /// Who made the route (`rtm_protocol`); 2 is the kernel itself.
+    pub protocol: u8,
+    /// What it does.
+    pub kind: RouteKind,
+    /// Next hop, if it is not on the link.
+    pub gateway: Option<IpAddr>,
+    /// Name of the outgoing device; `None` for routes that drop, and where the kernel may choose.
+    pub device: Option<Arc<str>>,
+}
+
+impl KernelRoute {
+    /// What the kernel keeps unique: table, destination, metric.
+    pub fn place(&self) -> (u32, IpNet, u32) {
+        (self.table, self.destination, self.metric)
+    }
+}
+
+/// One policy rule (`ip rule`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KernelRule {
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// Position; lower numbers are asked first. `main` stands at 32766.
+    pub priority: u32,
+    /// Who made the rule (`FRA_PROTOCOL`).
+    pub protocol: u8,
+    /// Only packets that arrived on this device.
+    pub input_device: Option<Arc<str>>,
+    /// Only packets without this firewall mark.
+    pub unless_mark: Option<u32>,
+    /// The table to ask.
+    pub table: u32,
+    /// Go on with the next rule if the table's answer has a prefix of this length or shorter.
+    pub suppress_prefix_length: Option<u32>,
+}
+
+/// The routes and rules of one network namespace: all that are wanted there under one protocol number, or all that are
+/// there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelState {
+    /// Routes.
+    pub routes: BTreeSet<KernelRoute>,
+    /// Policy rules.
+    pub rules: BTreeSet<KernelRule>,
+}
+
+/// What to do, in the order of the fields: something that drops is there before something is taken away, and a rule is
+/// set only when the table that it points to is full.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Routes whose place is free; dropping ones first.
+    pub add: Vec<KernelRoute>,
+    /// Routes whose place is taken by an older one of the same protocol number; `(old, new)`.
+    pub replace: Vec<(KernelRoute, KernelRoute)>,
+    /// Rules that are missing.
+    pub add_rules: Vec<KernelRule>,
+    /// Rules that are too many.
+    pub remove_rules: Vec<KernelRule>,
+    /// Routes that are too many; forwarding ones first.
+    pub remove: Vec<KernelRoute>,
+    /// Wanted routes whose place somebody else's route takes, with that route. Nothing is done about them.
+    pub blocked: Vec<(KernelRoute, KernelRoute)>,
+}
+
+impl Diff {
+    /// Whether there is nothing to do. Blocked routes do not count: only their owner can make room.
+    pub fn is_empty(&self) -> bool {
+        self.add.is_empty()
+            && self.replace.is_empty()
+            && self.add_rules.is_empty()
+            && self.remove_rules.is_empty()
+            && self.remove.is_empty()
+    }
+}
+
+/// What brings a namespace from `actual` to `desired`.
+///
+/// Only routes and rules under `protocol` are ever changed or removed; everything in `desired` must carry that number.
+/// `actual` holds everybody's routes, so that a wanted route does not take the place of a foreign one.
+pub fn reconcile(desired: &KernelState, actual: &KernelState, protocol: u8) -> Diff {
+    let mut diff = Diff::default();
+    let mut present: BTreeMap<(u32, IpNet, u32), Vec<&KernelRoute>> = BTreeMap::new();
+    for route in &actual.routes {
+        present.entry(route.place()).or_default().push(route);
+    }
+    let mut replaced: BTreeSet<&KernelRoute> = BTreeSet::new();
+    for wanted in desired.routes.difference(&actual.routes) {
+        let there = present.get(&wanted.place()).map(Vec::as_slice).unwrap_or_default();
+        if let Some(foreign) = there.iter().find(|route| route.protocol != protocol) {
+            diff.blocked.push((wanted.clone(), (*foreign).clone()));
+        } else if let Some(own) = there.iter().find(|route| !desired.routes.contains(**route)) {
+            replaced.insert(own);
+            diff.replace.push(((*own).clone(), wanted.clone()));
+        } else {
+            diff.add.push(wanted.clone());
+        }
+    }
+    let own = actual.routes.iter().filter(|route| route.protocol == protocol);
+    diff.remove = own.filter(|route| !desired.routes.contains(*route) && !replaced.contains(route)).cloned().collect();
+    diff.add.sort_by_key(|route| route.kind == RouteKind::Unicast);
+    diff.remove.sort_by_key(|route| route.kind != RouteKind::Unicast);
+    diff.add_rules = desired.rules.difference(&actual.rules).cloned().collect();
+    let own_rules = actual.rules.difference(&desired.rules).filter(|rule| rule.protocol == protocol);
+    diff.remove_rules = own_rules.cloned().collect();
+    diff
+}

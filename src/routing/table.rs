@@ -1,0 +1,145 @@
+//! The VPN gateway's route table.
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::best_path::rank;
+use super::entry::{Owner, Publication, RouteKey, RouteState, VpnRoute};
+
+/// Why a route was not taken into the table.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteRefused {
+    /// The destination has bits set beyond its prefix length.
+    #[error("{0} has host bits set; the prefix is {prefix}", prefix = .0.trunc())]
+    HostBits(IpNet),
+    /// The same destination and connection belong to the other owner.
+    #[error("the route {destination} to {connection} belongs to the {owner}", destination = key.destination, connection = key.connection)]
+    OwnedByOther {
+        /// The route that was asked for.
+        key: RouteKey,
+        /// Who has it.
+        owner: Owner,
+    },
+    /// The set names one destination and connection twice.
+    #[error("the route {} to {} is named twice", .0.destination, .0.connection)]
+    Duplicate(RouteKey),
+}
+
+/// VPN routes by destination and connection, and which connections are up.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    routes: BTreeMap<IpNet, BTreeMap<Arc<str>, VpnRoute>>,
+    up: BTreeSet<Arc<str>>,
+}
+
+impl Table {
+    /// An empty table with every connection down.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes `routes` the complete set of `owner`. Routes of the other owner stay; one that clashes with them, or that
+    /// is malformed, is left out and answered with its reason. A route that stays keeps its time of creation.
+    pub fn replace_owned(&mut self, owner: Owner, routes: Vec<VpnRoute>) -> Vec<(RouteKey, RouteRefused)> {
+        let previous = self.take_owned(owner);
+        let mut refused = Vec::new();
+        for mut route in routes {
+            route.owner = owner;
+            let key = route.key();
+            if let Some(before) = previous.get(&key) {
+                route.created = before.created;
+            }
+            if let Err(reason) = self.insert(route) {
+                refused.push((key, reason));
+            }
+        }
+        refused
+    }
+
+    fn insert(&mut self, route: VpnRoute) -> Result<(), RouteRefused> {
+        if route.destination != route.destination.trunc() {
+            return Err(RouteRefused::HostBits(route.destination));
+        }
+        let at_destination = self.routes.entry(route.destination).or_default();
+        match at_destination.get(&route.connection) {
+            Some(present) if present.owner == route.owner => Err(RouteRefused::Duplicate(route.key())),
+            Some(present) => Err(RouteRefused::OwnedByOther { key: route.key(), owner: present.owner }),
+            None => {
+                at_destination.insert(Arc::clone(&route.connection), route);
+                Ok(())
+            }
+        }
+    }
+
+    fn take_owned(&mut self, owner: Owner) -> BTreeMap<RouteKey, VpnRoute> {
+        let mut taken = BTreeMap::new();
+        self.routes.retain(|_, at_destination| {
+            at_destination.retain(|_, route| {
+                let keep = route.owner != owner;
+                if !keep {
+                    taken.insert(route.key(), route.clone());
+                }
+                keep
+            });
+            !at_destination.is_empty()
+        });
+        taken
+    }
+
+    /// Sets the publication state of the file's routes to exactly what `publications` says: a route that it does not
+    /// name is normal. Answers the keys that name no route of the file.
+    pub fn set_file_publications(&mut self, publications: &BTreeMap<RouteKey, Publication>) -> Vec<RouteKey> {
+        let mut unknown: BTreeSet<&RouteKey> = publications.keys().collect();
+        for route in self.routes.values_mut().flat_map(BTreeMap::values_mut) {
+            if route.owner != Owner::File {
+                continue;
+            }
+            let key = route.key();
+            route.publication = publications.get(&key).copied().unwrap_or_default();
+            unknown.remove(&key);
+        }
+        unknown.into_iter().cloned().collect()
+    }
+
+    /// Notes that a connection has, or no longer has, a Child SA. Answers whether that is news.
+    pub fn set_up(&mut self, connection: &str, up: bool) -> bool {
+        if up { self.up.insert(connection.into()) } else { self.up.remove(connection) }
+    }
+
+    /// Whether a connection is up.
+    pub fn is_up(&self, connection: &str) -> bool {
+        self.up.contains(connection)
+    }
+
+    /// Every route with its state: by destination, then in order of preference.
+    pub fn routes(&self) -> impl Iterator<Item = (&VpnRoute, RouteState)> {
+        self.routes.values().flat_map(|at_destination| rank(at_destination.values(), |name| self.is_up(name)))
+    }
+
+    /// Every destination with its routes in order of preference.
+    pub fn destinations(&self) -> impl Iterator<Item = (IpNet, Vec<(&VpnRoute, RouteState)>)> {
+        self.routes.iter().map(|(destination, routes)| (*destination, rank(routes.values(), |name| self.is_up(name))))
+    }
+
+    /// The routes that a packet to `address` may take, the preferred one first: those of its longest prefix.
+    pub fn lookup(&self, address: IpAddr) -> Vec<(&VpnRoute, RouteState)> {
+        self.routes
+            .iter()
+            .filter(|(destination, _)| destination.contains(&address))
+            .max_by_key(|(destination, _)| destination.prefix_len())
+            .map(|(_, routes)| rank(routes.values(), |name| self.is_up(name)))
+            .unwrap_or_default()
+    }
+
+    /// Number of routes.
+    pub fn len(&self) -> usize {
+        self.routes.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether there is no route.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+}
