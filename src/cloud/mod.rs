@@ -1,1 +1,2 @@
 //! Composition of cend.
+pub mod fabric_binding;
