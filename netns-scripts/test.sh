@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Runs every test: installs what they need (Debian packages; the SDK tests make a Python environment of their own under
+# the build directory), then the Rust tests, then the tutorial with both peers and with each of its steps left out.
+#
+#   netns-scripts/test.sh            everything
+#   netns-scripts/test.sh --rust     the Rust tests only
+#   netns-scripts/test.sh --tutorial the tutorial runs only
+set -u
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/install.sh"
+. "$here/lab.sh"
+. "$here/strongswan.sh"
+. "$here/checks.sh"
+cd "$here/.." || exit 2
+
+what=${1:-all}
+case $what in all | --rust | --tutorial) ;; *) sed -n '2,8p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;; esac
+require_root
+install_packages $strongswan_packages iproute2 iputils-ping procps nftables tcpdump tshark iperf3 jq curl python3 \
+    python3-venv python3-scapy systemd gcc libc6-dev git || exit 2
+
+# run_quietly LOG COMMAND...: its output goes to the log; the end of it is shown when it fails.
+run_quietly() {
+    local log=$1
+    shift
+    "$@" > "$log" 2>&1 || { tail -n 40 "$log"; return 1; }
+}
+
+# must_fail_checks STEP: the tutorial without that step ends by itself, with failed checks.
+must_fail_checks() {
+    "$here/tutorial.sh" --variant per-vpc --sabotage "$1" > "$logs/sabotage-$1" 2>&1
+    local status=$?
+    [ "$status" -eq 1 ] && tail -n 1 "$logs/sabotage-$1" | grep -qE '^tutorial: [0-9]+ passed, [1-9][0-9]* failed$' ||
+        { echo "exit status $status"; tail -n 5 "$logs/sabotage-$1"; return 1; }
+}
+
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+
+if [ "$what" != --tutorial ]; then
+    section "Rust tests"
+    started=$SECONDS
+    if cargo test --no-fail-fast 2>&1 | tee "$logs/cargo" | grep -E '^(test result|test .*(FAILED|ignored)|     Running|error|failures:|---- |thread .*panicked)'; [ "${PIPESTATUS[0]}" -eq 0 ]; then
+        pass "cargo test ($((SECONDS - started)) s)"
+    else
+        grep -A 30 -E '^---- ' "$logs/cargo" | head -n 200
+        fail "cargo test"
+    fi
+    printf '  %s tests passed, %s failed, %s ignored\n' \
+        $(awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 } END { print passed + 0, failed + 0, ignored + 0 }' "$logs/cargo")
+fi
+
+if [ "$what" != --rust ]; then
+    section "The tutorial"
+    for peer in strongswan gatewayd; do
+        check "tutorial.sh --peer $peer" run_quietly "$logs/tutorial-$peer" "$here/tutorial.sh" --peer "$peer"
+        tail -n 1 "$logs/tutorial-$peer" | sed 's/^/        /'
+    done
+    for step in no-entry no-publish wrong-psk no-cend no-gatewayd; do
+        check "tutorial.sh --sabotage $step fails" must_fail_checks "$step"
+    done
+fi
+
+printf '\n%d passed, %d failed\n' "$checks_passed" "$checks_failed"
+[ "$checks_failed" -eq 0 ]
