@@ -1,0 +1,64 @@
+//! Delete payload (RFC 7296 section 3.11).
+
+use super::codes::{PayloadType, ProtocolId};
+use super::cursor::{Cursor, TooLong};
+use super::malformed::Malformed;
+
+/// Bytes of an ESP or AH SPI.
+const SPI_LEN: u8 = 4;
+
+/// The SAs that their sender has deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delete {
+    /// `IKE` deletes the IKE SA that carries the payload, with all its Child SAs.
+    pub protocol: ProtocolId,
+    /// The SPIs on which the sender would have received; empty for `IKE`. At most 65535.
+    pub spis: Vec<[u8; 4]>,
+}
+
+impl Delete {
+    /// Deletes the IKE SA that carries the payload.
+    pub fn ike() -> Self {
+        Self { protocol: ProtocolId::IKE, spis: Vec::new() }
+    }
+
+    /// Deletes ESP SAs by the SPIs on which the sender receives.
+    pub fn esp(inbound_spis: impl IntoIterator<Item = u32>) -> Self {
+        Self { protocol: ProtocolId::ESP, spis: inbound_spis.into_iter().map(u32::to_be_bytes).collect() }
+    }
+}
+
+fn malformed(reason: &'static str) -> Malformed {
+    Malformed::Payload { payload: PayloadType::DELETE, reason }
+}
+
+pub(super) fn parse(body: &[u8]) -> Result<Delete, Malformed> {
+    let mut body = Cursor::new(body);
+    let [protocol, spi_len] = body.array().ok_or(malformed("truncated"))?;
+    let count = usize::from(body.u16().ok_or(malformed("truncated"))?);
+    let protocol = ProtocolId(protocol);
+    let rest = body.rest();
+    // RFC 7296 section 3.11: the SPI size is 0 for IKE, whose SPI stands in the header, and 4 for AH and ESP.
+    if protocol == ProtocolId::IKE {
+        if spi_len != 0 || count != 0 || !rest.is_empty() {
+            return Err(malformed("SPIs in a deletion of the IKE SA"));
+        }
+        return Ok(Delete { protocol, spis: Vec::new() });
+    }
+    if spi_len != SPI_LEN {
+        return Err(malformed("an SPI size that is not 4"));
+    }
+    let (spis, remainder) = rest.as_chunks();
+    if spis.len() != count || !remainder.is_empty() {
+        return Err(malformed("the count of SPIs is wrong"));
+    }
+    Ok(Delete { protocol, spis: spis.to_vec() })
+}
+
+pub(super) fn encode(value: &Delete, out: &mut Vec<u8>) -> Result<(), TooLong> {
+    let Delete { protocol, spis } = value;
+    out.extend([protocol.0, if *protocol == ProtocolId::IKE { 0 } else { SPI_LEN }]);
+    out.extend(u16::try_from(spis.len()).map_err(|_| TooLong)?.to_be_bytes());
+    out.extend(spis.as_flattened());
+    Ok(())
+}

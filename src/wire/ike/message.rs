@@ -1,0 +1,201 @@
+//! Whole messages (RFC 7296 section 3): the header, payloads in the clear, and the frame of what is encrypted.
+
+use std::ops::Range;
+
+use super::codes::PayloadType;
+use super::cursor::TooLong;
+use super::fragment::{self, FRAGMENT_HEADER_LEN, Fragment};
+use super::header::{HEADER_LEN, Header, MAX_MESSAGE_LEN};
+use super::malformed::Malformed;
+use super::payload::{self, Chain, Payload};
+
+/// A message whose header and clear payloads are read; what is encrypted is only located.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedMessage<'a> {
+    pub header: Header,
+    /// The payloads in the clear, without the Encrypted one. Where there is an Encrypted payload they are not
+    /// authenticated until that one is opened.
+    pub payloads: Vec<Payload>,
+    pub encrypted: Option<Encrypted>,
+    /// The whole datagram, header included.
+    pub bytes: &'a [u8],
+}
+
+/// Where the Encrypted payload (RFC 7296 section 3.14) lies in its message, which it always ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encrypted {
+    /// The type of the first payload inside.
+    pub first_payload: PayloadType,
+    /// Offset of the initialization vector. All that stands before it is authenticated but not encrypted.
+    pub iv_offset: usize,
+    /// Set for an Encrypted Fragment payload (RFC 7383).
+    pub fragment: Option<Fragment>,
+}
+
+/// The parts of an Encrypted payload that opening it needs.
+pub struct EncryptedParts<'a> {
+    /// From the IKE header to the initialization vector: the associated data (RFC 5282 section 5.1).
+    pub before: &'a [u8],
+    pub iv: &'a [u8],
+    /// The ciphertext, to be decrypted in place.
+    pub body: &'a mut [u8],
+    pub icv: &'a [u8],
+}
+
+impl Encrypted {
+    /// Splits `message`, a copy of the datagram that was parsed; `None` when it is too short for the suite.
+    pub fn split<'a>(&self, message: &'a mut [u8], iv_len: usize, icv_len: usize) -> Option<EncryptedParts<'a>> {
+        let (before, rest) = message.split_at_mut_checked(self.iv_offset)?;
+        let (iv, rest) = rest.split_at_mut_checked(iv_len)?;
+        let (body, icv) = rest.split_at_mut_checked(rest.len().checked_sub(icv_len)?)?;
+        // The pad length byte at least (RFC 7296 section 3.14).
+        (!body.is_empty()).then_some(EncryptedParts { before, iv, body, icv })
+    }
+}
+
+/// Reads a message: its header, the payloads in the clear, and where the encrypted ones lie.
+///
+/// # Errors
+/// [`Malformed`] says why: among them another major version, a header length that is not the datagram's, an unknown
+/// critical payload, too many payloads, bytes after the last one.
+pub fn parse_message(bytes: &[u8]) -> Result<ParsedMessage<'_>, Malformed> {
+    let header = Header::parse(bytes)?;
+    if header.major_version != 2 {
+        return Err(Malformed::MajorVersion(header.major_version));
+    }
+    if bytes.len() > MAX_MESSAGE_LEN {
+        return Err(Malformed::TooLong);
+    }
+    if usize::try_from(header.length) != Ok(bytes.len()) {
+        return Err(Malformed::Length { header: header.length, datagram: bytes.len() });
+    }
+    let mut chain = Chain::new(header.next_payload, &bytes[HEADER_LEN..]);
+    let payloads = payload::parse_chain(&mut chain)?;
+    let encrypted = match chain.remainder() {
+        (PayloadType::NONE, []) => None,
+        (PayloadType::NONE, _) => return Err(Malformed::TrailingBytes),
+        (kind, rest) => Some(locate_encrypted(kind, rest, bytes.len())?),
+    };
+    Ok(ParsedMessage { header, payloads, encrypted, bytes })
+}
+
+/// Reads the generic header of the Encrypted payload `rest`, which must reach to the end of the message.
+fn locate_encrypted(kind: PayloadType, rest: &[u8], message_len: usize) -> Result<Encrypted, Malformed> {
+    let malformed = |reason| Malformed::Payload { payload: kind, reason };
+    let ([first, _flags, high, low], body) = rest.split_first_chunk().ok_or(malformed("truncated"))?;
+    // RFC 7296 section 3.14: it must be the last payload of the message.
+    if usize::from(u16::from_be_bytes([*high, *low])) != rest.len() {
+        return Err(malformed("it does not end the message"));
+    }
+    let (fragment, iv_offset) = match kind {
+        PayloadType::ENCRYPTED_FRAGMENT => {
+            (Some(fragment::parse(body)?), message_len - body.len() + FRAGMENT_HEADER_LEN)
+        }
+        _ => (None, message_len - body.len()),
+    };
+    Ok(Encrypted { first_payload: PayloadType(*first), iv_offset, fragment })
+}
+
+/// A message in the clear. `header.next_payload` and `header.length` are computed.
+///
+/// # Errors
+/// [`TooLong`] when a value does not fit its length field or the message one datagram.
+pub fn encode_message(header: &Header, payloads: &[Payload]) -> Result<Vec<u8>, TooLong> {
+    let mut out = vec![0; HEADER_LEN];
+    let first = payload::encode_chain(payloads, PayloadType::NONE, &mut out)?;
+    finish(header, first, out)
+}
+
+/// Writes the header once the rest of the message stands.
+fn finish(header: &Header, next_payload: PayloadType, mut message: Vec<u8>) -> Result<Vec<u8>, TooLong> {
+    if message.len() > MAX_MESSAGE_LEN {
+        return Err(TooLong);
+    }
+    let length = u32::try_from(message.len()).map_err(|_| TooLong)?;
+    message[..HEADER_LEN].copy_from_slice(&Header { next_payload, length, ..*header }.encode());
+    Ok(message)
+}
+
+/// The sizes of a cipher suite that shape an Encrypted payload, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncryptedShape {
+    pub iv_len: usize,
+    /// What the ciphertext's length must be a multiple of; 1 (or 0) for a stream.
+    pub block_len: usize,
+    pub icv_len: usize,
+}
+
+/// A message that is complete but for its encryption: the payloads inside still stand in the clear, padded, and the
+/// initialization vector and the integrity check value are zero.
+pub struct Sealable {
+    /// The whole message.
+    pub message: Vec<u8>,
+    pub iv: Range<usize>,
+    pub body: Range<usize>,
+    /// Ends with the message.
+    pub icv: Range<usize>,
+}
+
+/// The parts of a [`Sealable`] message, for sealing in place.
+pub struct SealableParts<'a> {
+    /// The associated data: all that precedes the initialization vector.
+    pub before: &'a [u8],
+    pub iv: &'a mut [u8],
+    pub body: &'a mut [u8],
+    pub icv: &'a mut [u8],
+}
+
+impl Sealable {
+    pub fn parts(&mut self) -> SealableParts<'_> {
+        let (before, rest) = self.message.split_at_mut(self.iv.start);
+        let (iv, rest) = rest.split_at_mut(self.iv.len());
+        let (body, icv) = rest.split_at_mut(self.body.len());
+        SealableParts { before, iv, body, icv }
+    }
+}
+
+/// A message with the payloads `clear` in the clear and an Encrypted payload around `inner`, ready to be sealed.
+/// `header.next_payload` and `header.length` are computed.
+///
+/// # Errors
+/// [`TooLong`] when a value does not fit its length field or the message one datagram.
+pub fn encode_encrypted(
+    header: &Header,
+    clear: &[Payload],
+    inner: &[Payload],
+    shape: EncryptedShape,
+) -> Result<Sealable, TooLong> {
+    let mut plaintext = Vec::new();
+    let first_inner = payload::encode_chain(inner, PayloadType::NONE, &mut plaintext)?;
+    pad(&mut plaintext, shape.block_len);
+
+    let mut message = vec![0; HEADER_LEN];
+    let first = payload::encode_chain(clear, PayloadType::ENCRYPTED, &mut message)?;
+    payload::encode_encrypted_header(first_inner, shape.iv_len + plaintext.len() + shape.icv_len, &mut message)?;
+    let iv = message.len()..message.len() + shape.iv_len;
+    let body = iv.end..iv.end + plaintext.len();
+    let icv = body.end..body.end + shape.icv_len;
+    message.resize(iv.end, 0);
+    message.extend(plaintext);
+    message.resize(icv.end, 0);
+    Ok(Sealable { message: finish(header, first, message)?, iv, body, icv })
+}
+
+/// Pads to a multiple of `block_len`; the last byte counts the bytes of padding before it (RFC 7296 section 3.14).
+fn pad(plaintext: &mut Vec<u8>, block_len: usize) {
+    let padded = (plaintext.len() + 1).next_multiple_of(block_len.clamp(1, 256));
+    let padding = padded - plaintext.len() - 1;
+    plaintext.resize(padded - 1, 0);
+    // Below the block length, of at most 256 bytes.
+    plaintext.push(padding as u8);
+}
+
+/// The payloads of an opened Encrypted payload, without their padding, whose contents do not matter.
+///
+/// # Errors
+/// [`Malformed::Padding`] when the padding is longer than the plaintext.
+pub fn strip_padding(plaintext: &[u8]) -> Result<&[u8], Malformed> {
+    let (&padding, rest) = plaintext.split_last().ok_or(Malformed::Padding)?;
+    let length = rest.len().checked_sub(padding.into()).ok_or(Malformed::Padding)?;
+    Ok(&rest[..length])
+}

@@ -1,0 +1,259 @@
+//! The payload chain (RFC 7296 sections 3.2 and 2.5): which payload is which, in what order, how often.
+
+use super::auth::{self, Authentication};
+use super::cert::{self, Certificate, CertificateRequest};
+use super::codes::PayloadType;
+use super::cp::{self, Configuration};
+use super::cursor::{Cursor, TooLong, set_u16_length};
+use super::delete::{self, Delete};
+use super::eap::{self, Eap};
+use super::id::{self, Identification};
+use super::ke::{self, KeyExchange};
+use super::malformed::Malformed;
+use super::nonce;
+use super::notify::{self, Notify};
+use super::sa::{self, Proposal};
+use super::ts::{self, TrafficSelector};
+
+/// Bytes of the generic payload header.
+pub const PAYLOAD_HEADER_LEN: usize = 4;
+/// Where the generic header keeps the payload's length, itself included.
+const LENGTH_AT: usize = 2;
+/// The bit that asks a receiver who does not know the payload's type to reject the message.
+const CRITICAL: u8 = 0x80;
+
+/// Most payloads of any kind in one chain; nothing that RFC 7296 describes comes near it.
+pub const MAX_PAYLOADS: usize = 128;
+
+/// Most payloads of one type in one chain. More than that is an attempt to keep the receiver busy.
+const LIMITS: &[(PayloadType, usize)] = &[
+    (PayloadType::NOTIFY, 20),
+    (PayloadType::VENDOR_ID, 20),
+    (PayloadType::CERTIFICATE_REQUEST, 20),
+    (PayloadType::DELETE, 20),
+    (PayloadType::CERTIFICATE, 8),
+];
+
+/// One payload, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    SecurityAssociation(Vec<Proposal>),
+    KeyExchange(KeyExchange),
+    IdentificationInitiator(Identification),
+    IdentificationResponder(Identification),
+    Certificate(Certificate),
+    CertificateRequest(CertificateRequest),
+    Authentication(Authentication),
+    /// 16 to 256 bytes.
+    Nonce(Vec<u8>),
+    Notify(Notify),
+    Delete(Delete),
+    VendorId(Vec<u8>),
+    TrafficSelectorsInitiator(Vec<TrafficSelector>),
+    TrafficSelectorsResponder(Vec<TrafficSelector>),
+    Configuration(Configuration),
+    Eap(Eap),
+    /// A type that is not known and, when read, not critical: to be ignored (RFC 7296 section 2.5).
+    Unknown {
+        payload_type: PayloadType,
+        critical: bool,
+        body: Vec<u8>,
+    },
+}
+
+impl Payload {
+    pub fn payload_type(&self) -> PayloadType {
+        match self {
+            Self::SecurityAssociation(_) => PayloadType::SECURITY_ASSOCIATION,
+            Self::KeyExchange(_) => PayloadType::KEY_EXCHANGE,
+            Self::IdentificationInitiator(_) => PayloadType::IDENTIFICATION_INITIATOR,
+            Self::IdentificationResponder(_) => PayloadType::IDENTIFICATION_RESPONDER,
+            Self::Certificate(_) => PayloadType::CERTIFICATE,
+            Self::CertificateRequest(_) => PayloadType::CERTIFICATE_REQUEST,
+            Self::Authentication(_) => PayloadType::AUTHENTICATION,
+            Self::Nonce(_) => PayloadType::NONCE,
+            Self::Notify(_) => PayloadType::NOTIFY,
+            Self::Delete(_) => PayloadType::DELETE,
+            Self::VendorId(_) => PayloadType::VENDOR_ID,
+            Self::TrafficSelectorsInitiator(_) => PayloadType::TRAFFIC_SELECTORS_INITIATOR,
+            Self::TrafficSelectorsResponder(_) => PayloadType::TRAFFIC_SELECTORS_RESPONDER,
+            Self::Configuration(_) => PayloadType::CONFIGURATION,
+            Self::Eap(_) => PayloadType::EAP,
+            Self::Unknown { payload_type, .. } => *payload_type,
+        }
+    }
+
+    fn parse(raw: &RawPayload<'_>) -> Result<Self, Malformed> {
+        let RawPayload { payload_type, critical, body } = *raw;
+        Ok(match payload_type {
+            PayloadType::SECURITY_ASSOCIATION => Self::SecurityAssociation(sa::parse(body)?),
+            PayloadType::KEY_EXCHANGE => Self::KeyExchange(ke::parse(body)?),
+            PayloadType::IDENTIFICATION_INITIATOR => Self::IdentificationInitiator(id::parse(payload_type, body)?),
+            PayloadType::IDENTIFICATION_RESPONDER => Self::IdentificationResponder(id::parse(payload_type, body)?),
+            PayloadType::CERTIFICATE => Self::Certificate(cert::parse_certificate(body)?),
+            PayloadType::CERTIFICATE_REQUEST => Self::CertificateRequest(cert::parse_request(body)?),
+            PayloadType::AUTHENTICATION => Self::Authentication(auth::parse(body)?),
+            PayloadType::NONCE => Self::Nonce(nonce::parse(body)?),
+            PayloadType::NOTIFY => Self::Notify(notify::parse(body)?),
+            PayloadType::DELETE => Self::Delete(delete::parse(body)?),
+            PayloadType::VENDOR_ID => Self::VendorId(body.to_vec()),
+            PayloadType::TRAFFIC_SELECTORS_INITIATOR => Self::TrafficSelectorsInitiator(ts::parse(payload_type, body)?),
+            PayloadType::TRAFFIC_SELECTORS_RESPONDER => Self::TrafficSelectorsResponder(ts::parse(payload_type, body)?),
+            PayloadType::CONFIGURATION => Self::Configuration(cp::parse(body)?),
+            PayloadType::EAP => Self::Eap(eap::parse(body)?),
+            _ if critical => return Err(Malformed::UnsupportedCriticalPayload(payload_type)),
+            _ => Self::Unknown { payload_type, critical, body: body.to_vec() },
+        })
+    }
+
+    fn encode_body(&self, out: &mut Vec<u8>) -> Result<(), TooLong> {
+        match self {
+            Self::SecurityAssociation(proposals) => sa::encode(proposals, out)?,
+            Self::KeyExchange(value) => ke::encode(value, out),
+            Self::IdentificationInitiator(value) | Self::IdentificationResponder(value) => id::encode(value, out),
+            Self::Certificate(value) => cert::encode_certificate(value, out),
+            Self::CertificateRequest(value) => cert::encode_request(value, out),
+            Self::Authentication(value) => auth::encode(value, out),
+            Self::Notify(value) => notify::encode(value, out)?,
+            Self::Delete(value) => delete::encode(value, out)?,
+            Self::TrafficSelectorsInitiator(selectors) | Self::TrafficSelectorsResponder(selectors) => {
+                ts::encode(selectors, out)?;
+            }
+            Self::Configuration(value) => cp::encode(value, out)?,
+            Self::Eap(value) => eap::encode(value, out)?,
+            Self::Nonce(body) | Self::VendorId(body) | Self::Unknown { body, .. } => out.extend(body),
+        }
+        Ok(())
+    }
+}
+
+/// One link of a payload chain, unread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawPayload<'a> {
+    pub payload_type: PayloadType,
+    pub critical: bool,
+    pub body: &'a [u8],
+}
+
+/// Walks a payload chain; stops after an error, and before an Encrypted payload, whose chain goes on inside it.
+#[derive(Clone)]
+pub(super) struct Chain<'a> {
+    next: PayloadType,
+    rest: Cursor<'a>,
+    links: usize,
+}
+
+impl<'a> Chain<'a> {
+    pub fn new(first: PayloadType, bytes: &'a [u8]) -> Self {
+        Self { next: first, rest: Cursor::new(bytes), links: 0 }
+    }
+
+    /// The type of the payload that was not walked into, or `NONE`, and the bytes from its generic header on.
+    pub fn remainder(&self) -> (PayloadType, &'a [u8]) {
+        (self.next, self.rest.rest())
+    }
+
+    fn link(&mut self) -> Result<RawPayload<'a>, Malformed> {
+        let payload_type = self.next;
+        let mut read = || {
+            let [next, flags] = self.rest.array()?;
+            let length = usize::from(self.rest.u16()?).checked_sub(PAYLOAD_HEADER_LEN)?;
+            self.next = PayloadType(next);
+            Some(RawPayload { payload_type, critical: flags & CRITICAL != 0, body: self.rest.take(length)? })
+        };
+        read().ok_or(Malformed::Payload { payload: payload_type, reason: "its length is not that of its bytes" })
+    }
+}
+
+impl<'a> Iterator for Chain<'a> {
+    type Item = Result<RawPayload<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.next {
+            PayloadType::NONE | PayloadType::ENCRYPTED | PayloadType::ENCRYPTED_FRAGMENT => return None,
+            _ => self.links += 1,
+        }
+        let link = if self.links > MAX_PAYLOADS { Err(Malformed::TooManyPayloads) } else { self.link() };
+        if link.is_err() {
+            self.next = PayloadType::NONE;
+        }
+        Some(link)
+    }
+}
+
+/// Reads the payloads of a chain, within the limits, and leaves the chain where it ends.
+pub(super) fn parse_chain(chain: &mut Chain<'_>) -> Result<Vec<Payload>, Malformed> {
+    let mut payloads = Vec::new();
+    let mut counts = [0; LIMITS.len()];
+    for raw in chain {
+        let raw = raw?;
+        if let Some(index) = LIMITS.iter().position(|(limited, _)| *limited == raw.payload_type) {
+            counts[index] += 1;
+            let (payload, limit) = LIMITS[index];
+            if counts[index] > limit {
+                return Err(Malformed::TooMany { payload, limit });
+            }
+        }
+        payloads.push(Payload::parse(&raw)?);
+    }
+    Ok(payloads)
+}
+
+/// Reads the payloads that an Encrypted payload held, once it is opened and its padding removed.
+///
+/// # Errors
+/// [`Malformed`] says why; an Encrypted payload inside another is an error too.
+pub fn parse_payloads(first: PayloadType, bytes: &[u8]) -> Result<Vec<Payload>, Malformed> {
+    let mut chain = Chain::new(first, bytes);
+    let payloads = parse_chain(&mut chain)?;
+    match chain.remainder() {
+        (PayloadType::NONE, []) => Ok(payloads),
+        (PayloadType::NONE, _) => Err(Malformed::TrailingBytes),
+        (payload, _) => Err(Malformed::Payload { payload, reason: "it stands in another Encrypted payload" }),
+    }
+}
+
+/// The links of a chain as they were sent, for those who need the very bytes: AUTH covers the identification payload's
+/// body with its reserved bytes (RFC 7296 section 2.15).
+///
+/// # Errors
+/// The first broken link. Nothing but lengths is checked.
+pub fn split_payloads(first: PayloadType, bytes: &[u8]) -> Result<Vec<RawPayload<'_>>, Malformed> {
+    Chain::new(first, bytes).collect()
+}
+
+/// Appends a chain of payloads; `after` is the type that the last one names as its successor. Gives the type of the
+/// first, which whatever precedes the chain must name.
+pub(super) fn encode_chain(
+    payloads: &[Payload],
+    after: PayloadType,
+    out: &mut Vec<u8>,
+) -> Result<PayloadType, TooLong> {
+    let types = payloads.iter().map(Payload::payload_type).chain([after]);
+    for (payload, next) in payloads.iter().zip(types.clone().skip(1)) {
+        let start = out.len();
+        let critical = matches!(payload, Payload::Unknown { critical: true, .. });
+        out.extend([next.0, if critical { CRITICAL } else { 0 }, 0, 0]);
+        payload.encode_body(out)?;
+        set_u16_length(out, start, LENGTH_AT)?;
+    }
+    Ok(types.clone().next().unwrap_or(after))
+}
+
+/// The bytes of a chain of payloads and the type of its first; `NONE` and nothing for no payloads.
+///
+/// # Errors
+/// [`TooLong`] when a value does not fit its length field.
+pub fn encode_payloads(payloads: &[Payload]) -> Result<(PayloadType, Vec<u8>), TooLong> {
+    let mut out = Vec::new();
+    let first = encode_chain(payloads, PayloadType::NONE, &mut out)?;
+    Ok((first, out))
+}
+
+/// Appends the generic header of an Encrypted payload whose body will have `body_len` bytes.
+pub(super) fn encode_encrypted_header(first: PayloadType, body_len: usize, out: &mut Vec<u8>) -> Result<(), TooLong> {
+    let length = u16::try_from(PAYLOAD_HEADER_LEN + body_len).map_err(|_| TooLong)?;
+    out.extend([first.0, 0]);
+    out.extend(length.to_be_bytes());
+    Ok(())
+}

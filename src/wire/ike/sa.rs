@@ -1,0 +1,172 @@
+//! Security Association payload: proposals and their transforms (RFC 7296 section 3.3).
+
+use super::codes::{PayloadType, ProtocolId, TransformAttributeType, TransformType};
+use super::cursor::{Cursor, TooLong, put_u8_length, set_u16_length};
+use super::malformed::Malformed;
+
+/// Where a proposal and a transform keep their 16-bit length.
+const SUBSTRUCTURE_LENGTH_AT: usize = 2;
+const PROPOSAL_HEADER_LEN: usize = 8;
+const TRANSFORM_HEADER_LEN: usize = 8;
+/// First byte of a substructure that is the last of its kind.
+const LAST: u8 = 0;
+const MORE_PROPOSALS: u8 = 2;
+const MORE_TRANSFORMS: u8 = 3;
+/// The bit of an attribute type that says: a 16-bit value follows instead of a length (TV form).
+const SHORT_FORM: u16 = 0x8000;
+
+/// One proposal: a protocol and, for each transform type, the alternatives that its sender accepts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// 1 for the first proposal of an offer, then one more each; an answer repeats the number that it chose.
+    pub number: u8,
+    pub protocol: ProtocolId,
+    /// Empty in IKE_SA_INIT, 8 bytes when an IKE SA is rekeyed, 4 bytes for ESP. At most 255 bytes.
+    pub spi: Vec<u8>,
+    /// In the order sent, which is the sender's order of preference within one transform type. At most 255.
+    pub transforms: Vec<Transform>,
+}
+
+impl Proposal {
+    /// The transforms of one type, in order.
+    pub fn transforms_of(&self, kind: TransformType) -> impl Iterator<Item = &Transform> {
+        self.transforms.iter().filter(move |transform| transform.kind == kind)
+    }
+}
+
+/// One algorithm that a proposal offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Transform {
+    pub kind: TransformType,
+    /// An `EncryptionId`, `PrfId`, … as `kind` says.
+    pub id: u16,
+    /// The key length attribute, in bits.
+    pub key_bits: Option<u16>,
+    /// The sender gave an attribute that is not understood, or the key length twice: such a transform must not be
+    /// chosen (RFC 7296 section 3.3.6). Never written.
+    pub unknown_attributes: bool,
+}
+
+impl Transform {
+    pub fn new(kind: TransformType, id: u16, key_bits: Option<u16>) -> Self {
+        Self { kind, id, key_bits, unknown_attributes: false }
+    }
+}
+
+fn malformed(reason: &'static str) -> Malformed {
+    Malformed::Payload { payload: PayloadType::SECURITY_ASSOCIATION, reason }
+}
+
+pub(super) fn parse(body: &[u8]) -> Result<Vec<Proposal>, Malformed> {
+    let mut proposals: Vec<Proposal> = Vec::new();
+    let mut rest = Cursor::new(body);
+    loop {
+        let (proposal, last) = parse_proposal(&mut rest)?;
+        // RFC 7296 section 3.3.1: each number is one more than that before it. That the first is 1 holds for offers only.
+        if proposals.last().is_some_and(|previous| Some(proposal.number) != previous.number.checked_add(1)) {
+            return Err(malformed("proposals are not numbered one by one"));
+        }
+        proposals.push(proposal);
+        match (last, rest.is_empty()) {
+            (true, true) => return Ok(proposals),
+            (true, false) => return Err(malformed("bytes follow the last proposal")),
+            (false, _) => {}
+        }
+    }
+}
+
+fn parse_proposal(rest: &mut Cursor<'_>) -> Result<(Proposal, bool), Malformed> {
+    let (marker, body) = substructure(rest, "truncated proposal")?;
+    let last = is_last(marker, MORE_PROPOSALS)?;
+    let mut body = Cursor::new(body);
+    let header: [u8; PROPOSAL_HEADER_LEN - 4] = body.array().ok_or(malformed("truncated proposal"))?;
+    let [number, protocol, spi_len, count] = header;
+    let spi = body.take(spi_len.into()).ok_or(malformed("truncated SPI"))?.to_vec();
+    let mut transforms = Vec::with_capacity(count.into());
+    for position in 1..=count {
+        let (transform, last) = parse_transform(&mut body)?;
+        if last != (position == count) {
+            return Err(malformed("the count of transforms is wrong"));
+        }
+        transforms.push(transform);
+    }
+    if !body.is_empty() {
+        return Err(malformed("bytes follow the last transform"));
+    }
+    Ok((Proposal { number, protocol: ProtocolId(protocol), spi, transforms }, last))
+}
+
+fn parse_transform(rest: &mut Cursor<'_>) -> Result<(Transform, bool), Malformed> {
+    let (marker, body) = substructure(rest, "truncated transform")?;
+    let last = is_last(marker, MORE_TRANSFORMS)?;
+    let mut body = Cursor::new(body);
+    let header: [u8; TRANSFORM_HEADER_LEN - 4] = body.array().ok_or(malformed("truncated transform"))?;
+    let [kind, _reserved, id_high, id_low] = header;
+    let id = u16::from_be_bytes([id_high, id_low]);
+    let mut transform = Transform::new(TransformType(kind), id, None);
+    while !body.is_empty() {
+        parse_attribute(&mut body, &mut transform).ok_or(malformed("truncated attribute"))?;
+    }
+    Ok((transform, last))
+}
+
+fn parse_attribute(body: &mut Cursor<'_>, transform: &mut Transform) -> Option<()> {
+    let kind = body.u16()?;
+    let value_or_length = body.u16()?;
+    if kind == TransformAttributeType::KEY_LENGTH.0 | SHORT_FORM && transform.key_bits.is_none() {
+        transform.key_bits = Some(value_or_length);
+        return Some(());
+    }
+    transform.unknown_attributes = true;
+    if kind & SHORT_FORM == 0 {
+        body.take(value_or_length.into())?;
+    }
+    Some(())
+}
+
+/// Splits off one length-prefixed substructure: its first byte and what follows its length field.
+fn substructure<'a>(rest: &mut Cursor<'a>, truncated: &'static str) -> Result<(u8, &'a [u8]), Malformed> {
+    let read = |rest: &mut Cursor<'a>| {
+        let [marker, _reserved] = rest.array()?;
+        let length = usize::from(rest.u16()?).checked_sub(SUBSTRUCTURE_LENGTH_AT + 2)?;
+        Some((marker, rest.take(length)?))
+    };
+    read(rest).ok_or(malformed(truncated))
+}
+
+fn is_last(marker: u8, more: u8) -> Result<bool, Malformed> {
+    match marker {
+        LAST => Ok(true),
+        marker if marker == more => Ok(false),
+        _ => Err(malformed("a substructure says neither last nor more")),
+    }
+}
+
+pub(super) fn encode(proposals: &[Proposal], out: &mut Vec<u8>) -> Result<(), TooLong> {
+    for (index, proposal) in proposals.iter().enumerate() {
+        let Proposal { number, protocol, spi, transforms } = proposal;
+        let start = out.len();
+        let last = index + 1 == proposals.len();
+        out.extend([if last { LAST } else { MORE_PROPOSALS }, 0, 0, 0, *number, protocol.0]);
+        put_u8_length(out, spi.len())?;
+        put_u8_length(out, transforms.len())?;
+        out.extend(spi);
+        for (index, transform) in transforms.iter().enumerate() {
+            encode_transform(transform, index + 1 == transforms.len(), out)?;
+        }
+        set_u16_length(out, start, SUBSTRUCTURE_LENGTH_AT)?;
+    }
+    Ok(())
+}
+
+fn encode_transform(transform: &Transform, last: bool, out: &mut Vec<u8>) -> Result<(), TooLong> {
+    let Transform { kind, id, key_bits, unknown_attributes: _ } = transform;
+    let start = out.len();
+    out.extend([if last { LAST } else { MORE_TRANSFORMS }, 0, 0, 0, kind.0, 0]);
+    out.extend(id.to_be_bytes());
+    if let Some(bits) = key_bits {
+        out.extend((TransformAttributeType::KEY_LENGTH.0 | SHORT_FORM).to_be_bytes());
+        out.extend(bits.to_be_bytes());
+    }
+    set_u16_length(out, start, SUBSTRUCTURE_LENGTH_AT)
+}

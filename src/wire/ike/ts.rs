@@ -1,0 +1,216 @@
+//! Traffic Selector payloads (RFC 7296 section 3.13) and the arithmetic of selectors.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+
+use super::codes::{PayloadType, TsType};
+use super::cursor::{Cursor, TooLong, put_u8_length, set_u16_length};
+use super::malformed::Malformed;
+
+/// Where a selector keeps its length, and how many bytes precede its body.
+const LENGTH_AT: usize = 2;
+const HEADER_LEN: usize = 4;
+
+/// Protocol 0 stands for every protocol.
+pub const ANY_PROTOCOL: u8 = 0;
+
+/// One range of addresses, ports and protocols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrafficSelector {
+    /// An IP protocol number; 0 for any.
+    pub protocol: u8,
+    /// First port, or ICMP type × 256 + code. 0 to 65535 stands for any port; start 65535 with end 0 for OPAQUE: a
+    /// packet whose port is not known (RFC 7296 section 3.13.1).
+    pub start_port: u16,
+    pub end_port: u16,
+    /// First and last address, of one family, first ≤ last.
+    pub start: IpAddr,
+    pub end: IpAddr,
+}
+
+impl TrafficSelector {
+    /// Every packet of a network.
+    pub fn from_net(net: IpNet) -> Self {
+        let (start, end) = match net {
+            IpNet::V4(net) => (IpAddr::V4(net.network()), IpAddr::V4(net.broadcast())),
+            IpNet::V6(net) => (IpAddr::V6(net.network()), IpAddr::V6(net.broadcast())),
+        };
+        Self { protocol: ANY_PROTOCOL, start_port: 0, end_port: u16::MAX, start, end }
+    }
+
+    /// Every packet of one address.
+    pub fn from_address(address: IpAddr) -> Self {
+        Self::from_net(IpNet::from(address))
+    }
+
+    fn any_port(&self) -> bool {
+        self.start_port == 0 && self.end_port == u16::MAX
+    }
+
+    fn opaque_port(&self) -> bool {
+        self.start_port == u16::MAX && self.end_port == 0
+    }
+
+    /// Whether one end of a packet lies in the selector. `port` is `None` when the packet shows none: a protocol
+    /// without ports, or a fragment that is not the first.
+    pub fn contains(&self, address: IpAddr, protocol: u8, port: Option<u16>) -> bool {
+        let port_fits = match port {
+            _ if self.any_port() => true,
+            Some(port) => (self.start_port..=self.end_port).contains(&port),
+            None => self.opaque_port(),
+        };
+        let protocol_fits = self.protocol == ANY_PROTOCOL || self.protocol == protocol;
+        self.contains_address(address) && protocol_fits && port_fits
+    }
+
+    /// Whether an address lies in the selector's range, whatever its protocol and ports.
+    pub fn contains_address(&self, address: IpAddr) -> bool {
+        self.start.is_ipv4() == address.is_ipv4() && self.start <= address && address <= self.end
+    }
+
+    /// What both selectors cover, `None` if that is nothing. This is how RFC 7296 section 2.9 narrows.
+    pub fn intersect(&self, other: &Self) -> Option<Self> {
+        let protocol = match (self.protocol, other.protocol) {
+            (ANY_PROTOCOL, protocol) | (protocol, ANY_PROTOCOL) => protocol,
+            (one, two) if one == two => one,
+            _ => return None,
+        };
+        let (start_port, end_port) = match (self, other) {
+            (this, _) if this.any_port() => (other.start_port, other.end_port),
+            (_, other) if other.any_port() => (self.start_port, self.end_port),
+            (this, other) if this.opaque_port() != other.opaque_port() => return None,
+            (this, other) if this.opaque_port() => (other.start_port, other.end_port),
+            (this, other) => (this.start_port.max(other.start_port), this.end_port.min(other.end_port)),
+        };
+        let opaque = start_port == u16::MAX && end_port == 0;
+        let start = self.start.max(other.start);
+        let end = self.end.min(other.end);
+        let overlap = self.start.is_ipv4() == other.start.is_ipv4() && start <= end;
+        (overlap && (start_port <= end_port || opaque)).then_some(Self { protocol, start_port, end_port, start, end })
+    }
+
+    /// Whether everything that `self` covers is covered by `other` too.
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.intersect(other) == Some(*self)
+    }
+
+    /// The network whose addresses these are, if the range is one network.
+    pub fn net(&self) -> Option<IpNet> {
+        let mut nets = self.nets();
+        let first = nets.next()?;
+        nets.next().is_none().then_some(first)
+    }
+
+    /// The fewest networks that together hold the addresses of the range.
+    pub fn nets(&self) -> impl Iterator<Item = IpNet> {
+        let v4 = match (self.start, self.end) {
+            (IpAddr::V4(start), IpAddr::V4(end)) => Some(ipnet::Ipv4Subnets::new(start, end, 0)),
+            _ => None,
+        };
+        let v6 = match (self.start, self.end) {
+            (IpAddr::V6(start), IpAddr::V6(end)) => Some(ipnet::Ipv6Subnets::new(start, end, 0)),
+            _ => None,
+        };
+        v4.into_iter().flatten().map(IpNet::V4).chain(v6.into_iter().flatten().map(IpNet::V6))
+    }
+
+    /// Ports as a range; `None` for OPAQUE.
+    pub fn ports(&self) -> Option<RangeInclusive<u16>> {
+        (!self.opaque_port()).then_some(self.start_port..=self.end_port)
+    }
+}
+
+/// `10.1.0.0/16`, `10.0.0.1-10.0.0.9`, with `[protocol/ports]` behind it when it is not any.
+impl std::fmt::Display for TrafficSelector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.net() {
+            Some(net) => write!(f, "{net}")?,
+            None => write!(f, "{}-{}", self.start, self.end)?,
+        }
+        if self.protocol == ANY_PROTOCOL && self.any_port() {
+            return Ok(());
+        }
+        write!(f, "[{}", self.protocol)?;
+        match self.ports() {
+            None => write!(f, "/opaque")?,
+            Some(_) if self.any_port() => {}
+            Some(ports) if ports.start() == ports.end() => write!(f, "/{}", ports.start())?,
+            Some(ports) => write!(f, "/{}-{}", ports.start(), ports.end())?,
+        }
+        f.write_str("]")
+    }
+}
+
+/// Reads the selectors of a payload. Selectors of other types than addresses are left out: who cannot honour a
+/// selector narrows it away (RFC 7296 section 2.9), so a list may come out empty.
+pub(super) fn parse(payload: PayloadType, body: &[u8]) -> Result<Vec<TrafficSelector>, Malformed> {
+    let malformed = |reason| Malformed::Payload { payload, reason };
+    let mut body = Cursor::new(body);
+    let [count, _, _, _] = body.array().ok_or(malformed("truncated"))?;
+    if count == 0 {
+        return Err(malformed("no selectors"));
+    }
+    let mut selectors = Vec::with_capacity(count.into());
+    for _ in 0..count {
+        let (kind, protocol, selector) = split_selector(&mut body).ok_or(malformed("truncated selector"))?;
+        let parsed = match kind {
+            TsType::IPV4_ADDR_RANGE => parse_range::<4, Ipv4Addr>(protocol, selector),
+            TsType::IPV6_ADDR_RANGE => parse_range::<16, Ipv6Addr>(protocol, selector),
+            _ => continue,
+        };
+        selectors.push(parsed.map_err(malformed)?);
+    }
+    if !body.is_empty() {
+        return Err(malformed("the count of selectors is wrong"));
+    }
+    Ok(selectors)
+}
+
+fn split_selector<'a>(body: &mut Cursor<'a>) -> Option<(TsType, u8, &'a [u8])> {
+    let [kind, protocol] = body.array()?;
+    let length = usize::from(body.u16()?).checked_sub(HEADER_LEN)?;
+    Some((TsType(kind), protocol, body.take(length)?))
+}
+
+fn parse_range<const N: usize, A>(protocol: u8, selector: &[u8]) -> Result<TrafficSelector, &'static str>
+where
+    A: From<[u8; N]> + Into<IpAddr>,
+{
+    let mut selector = Cursor::new(selector);
+    let mut read = || {
+        let (start_port, end_port) = (selector.u16()?, selector.u16()?);
+        let (start, end) = (A::from(selector.array()?).into(), A::from(selector.array()?).into());
+        selector.is_empty().then_some(TrafficSelector { protocol, start_port, end_port, start, end })
+    };
+    let range = read().ok_or("a selector of the wrong length")?;
+    if range.start > range.end {
+        return Err("a range of addresses that ends before it starts");
+    }
+    if range.start_port > range.end_port && !range.opaque_port() {
+        return Err("a range of ports that ends before it starts");
+    }
+    Ok(range)
+}
+
+pub(super) fn encode(selectors: &[TrafficSelector], out: &mut Vec<u8>) -> Result<(), TooLong> {
+    put_u8_length(out, selectors.len())?;
+    out.extend([0, 0, 0]);
+    for selector in selectors {
+        let TrafficSelector { protocol, start_port, end_port, start, end } = selector;
+        let begin = out.len();
+        let kind = if start.is_ipv4() { TsType::IPV4_ADDR_RANGE } else { TsType::IPV6_ADDR_RANGE };
+        out.extend([kind.0, *protocol, 0, 0]);
+        out.extend(start_port.to_be_bytes());
+        out.extend(end_port.to_be_bytes());
+        for address in [start, end] {
+            match address {
+                IpAddr::V4(address) => out.extend(address.octets()),
+                IpAddr::V6(address) => out.extend(address.octets()),
+            }
+        }
+        set_u16_length(out, begin, LENGTH_AT)?;
+    }
+    Ok(())
+}
