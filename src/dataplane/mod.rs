@@ -1,1 +1,20 @@
-//! Packets to security associations and back, in batches and in place.
+//! Packets to SAs and back: the policy, the batches, the two loops. Knows ESP; never IKE, never a socket.
+//!
+//! ```text
+//!  PacketSource ─► OutboundLoop: Fib → connection → Child SA by selectors → OutboundSa::seal ─► DatagramSink
+//!  DatagramSource ─► InboundLoop: SPI → InboundSa::open → selectors, ECN, MSS ─► PacketSink
+//!                        └ non-ESP marker ─► IkeQueue (bounded)
+//!  commands fall through rings that a loop drains after every read; facts rise as relaxed atomics, written once a batch
+//! ```
+//!
+//! A loop is the only owner of its SAs, so nothing on a packet locks. Each loop is driven by `run_once`, by a thread of
+//! the daemon and by a test alike.
+
+pub mod acquire;
+pub mod device;
+pub mod drop;
+pub mod facts;
+pub mod fib;
+pub mod ike_queue;
+pub mod outer_header;
+pub mod policy;

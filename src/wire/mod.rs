@@ -1,2 +1,5 @@
-//! Bytes to values and back: no policy, no state, no I/O.
+//! Bytes to values and back. No policy, no state, no I/O.
+
+pub mod checksum;
 pub mod ike;
+pub mod ip;

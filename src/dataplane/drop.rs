@@ -1,0 +1,138 @@
+//! Why a packet was not passed on: one counter per reason, from which metric names and `gatewayctl` columns derive.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Declares the reasons once: the variant, its name and the sentence that explains it.
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident => $name:literal,)+) => {
+        /// A reason for which a packet or datagram is dropped. Each is counted by each loop.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(usize)]
+        pub enum DropReason { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl DropReason {
+            /// Every reason, in the order of the counters.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The name in metrics, status output and logs: lower case, words joined by hyphens.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// One sentence for a person.
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+),)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// No VPN route covers the destination of a packet from the TUN.
+    NoRoute => "no-route",
+    /// A VPN route covers it, but its connection has no Child SA: the packet asks for one and is dropped.
+    NoSa => "no-sa",
+    /// The connection has Child SAs, none of whose selectors covers the packet.
+    NoMatchingSelector => "no-matching-selector",
+    /// A packet from the TUN is not a well-formed IPv4 or IPv6 packet.
+    MalformedInner => "malformed-inner",
+    /// A DF packet does not fit the tunnel; the sender was told so by ICMP, if the rate limit allowed.
+    TooBig => "too-big",
+    /// An IPv4 packet that needs fragments cannot be fragmented (its header leaves no room).
+    CannotFragment => "cannot-fragment",
+    /// The SA has no sequence number left, or reached its hard limit.
+    SaExhausted => "sa-exhausted",
+    /// The kernel refused to send the datagram.
+    SendFailed => "send-failed",
+    /// The datagram is larger than the path takes, the kernel says.
+    OuterTooBig => "outer-too-big",
+    /// No SA has the SPI of a received ESP packet.
+    UnknownSpi => "unknown-spi",
+    /// An ESP packet is too short, or its ciphertext is no whole number of blocks.
+    MalformedEsp => "malformed-esp",
+    /// The sequence number was seen before.
+    Replayed => "replayed",
+    /// The sequence number lies left of the replay window.
+    BeforeWindow => "before-window",
+    /// The integrity check value is wrong: forged, corrupted or sealed under another key.
+    BadIcv => "bad-icv",
+    /// The padding is not 1, 2, 3, … or longer than the packet.
+    BadPadding => "bad-padding",
+    /// The next header of an opened packet is neither IPv4, IPv6 nor a dummy.
+    UnknownNextHeader => "unknown-next-header",
+    /// A dummy packet (next header 59), which exists only to be discarded.
+    Dummy => "dummy",
+    /// An opened packet is not a well-formed packet of the IP version that its next header names.
+    MalformedOpened => "malformed-opened",
+    /// The addresses, protocol or ports of an opened packet lie outside the SA's selectors.
+    SelectorViolation => "selector-violation",
+    /// Outer CE over an inner packet that is not ECN-capable.
+    ForbiddenEcn => "forbidden-ecn",
+    /// The TUN refused an opened packet.
+    DeviceFull => "device-full",
+    /// A NAT keepalive, which exists only to be discarded.
+    Keepalive => "keepalive",
+    /// A datagram on the NAT traversal port that is neither ESP, IKE nor a keepalive.
+    MalformedDatagram => "malformed-datagram",
+    /// IKE's queue for requests that open a new IKE SA is full.
+    IkeInitialQueueFull => "ike-initial-queue-full",
+    /// IKE's queue for everything else is full.
+    IkeQueueFull => "ike-queue-full",
+}
+
+/// One counter per [`DropReason`]. A loop is the only writer; anyone may read at any time.
+#[derive(Debug)]
+pub struct DropCounters {
+    counts: [AtomicU64; DropReason::ALL.len()],
+}
+
+impl Default for DropCounters {
+    fn default() -> Self {
+        Self { counts: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+impl DropCounters {
+    /// Counts `packets` drops. To be called by one thread only: a plain load and store, which no bus lock slows down.
+    pub fn add(&self, reason: DropReason, packets: u64) {
+        let count = &self.counts[reason as usize];
+        count.store(count.load(Ordering::Relaxed).wrapping_add(packets), Ordering::Relaxed);
+    }
+
+    /// How often the reason occurred so far.
+    pub fn count(&self, reason: DropReason) -> u64 {
+        self.counts[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Every reason with its count, zeros included.
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|reason| (*reason, self.count(*reason)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_reason_has_a_counter_and_a_name_of_its_own() {
+        let names: BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), DropReason::ALL.len());
+        for (position, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, position);
+            assert!(!reason.description().trim().is_empty());
+        }
+    }
+
+    #[test]
+    fn counters_count_each_reason_apart() {
+        let counters = DropCounters::default();
+        counters.add(DropReason::Replayed, 2);
+        counters.add(DropReason::Replayed, 1);
+        counters.add(DropReason::BadIcv, 5);
+        assert_eq!(counters.count(DropReason::Replayed), 3);
+        assert_eq!(counters.count(DropReason::BadIcv), 5);
+        assert_eq!(counters.iter().map(|(_, count)| count).sum::<u64>(), 8);
+    }
+}

@@ -1,0 +1,94 @@
+//! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
+
+use std::net::IpAddr;
+
+/// A running one's complement sum of 16-bit words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Checksum(u64);
+
+impl Checksum {
+    /// Adds bytes, which start at an even offset of what is summed; an odd last byte is padded with zero.
+    #[must_use]
+    pub fn add_bytes(self, bytes: &[u8]) -> Self {
+        let (words, rest) = bytes.as_chunks::<4>();
+        let sum = words.iter().fold(self.0, |sum, word| sum + u64::from(u32::from_be_bytes(*word)));
+        let mut last = [0; 4];
+        last[..rest.len()].copy_from_slice(rest);
+        Self(sum + u64::from(u32::from_be_bytes(last))).partly_folded()
+    }
+
+    /// Adds one word.
+    #[must_use]
+    pub fn add_word(self, word: u16) -> Self {
+        Self(self.0 + u64::from(word)).partly_folded()
+    }
+
+    /// Adds the pseudo header of a transport protocol (RFC 9293 section 3.1, RFC 8200 section 8.1).
+    #[must_use]
+    pub fn add_pseudo_header(self, source: IpAddr, destination: IpAddr, protocol: u8, length: u32) -> Self {
+        let [high, low] = [(length >> 16) as u16, length as u16];
+        self.add_address(source).add_address(destination).add_word(u16::from(protocol)).add_word(high).add_word(low)
+    }
+
+    fn add_address(self, address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => self.add_bytes(&address.octets()),
+            IpAddr::V6(address) => self.add_bytes(&address.octets()),
+        }
+    }
+
+    /// Keeps the sum far below the point where adding could overflow.
+    fn partly_folded(self) -> Self {
+        Self((self.0 & 0xffff_ffff) + (self.0 >> 32))
+    }
+
+    fn folded(self) -> u16 {
+        let mut sum = self.0;
+        while sum >> 16 != 0 {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum as u16
+    }
+
+    /// The value for a checksum field; over data that holds a right checksum it is zero.
+    pub fn finish(self) -> u16 {
+        !self.folded()
+    }
+}
+
+/// The checksum field after one 16-bit word of what it covers changed from `old` to `new` (RFC 1624 equation 3).
+pub fn update(field: u16, old: u16, new: u16) -> u16 {
+    Checksum::default().add_word(!field).add_word(!old).add_word(new).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sum_of_the_example_in_rfc_1071() {
+        let data = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(Checksum::default().add_bytes(&data).finish(), !0xddf2);
+    }
+
+    #[test]
+    fn odd_lengths_are_padded_with_zero() {
+        for length in 0..9 {
+            let bytes: Vec<u8> = (1..=length).map(|n| n * 29).collect();
+            let mut padded = bytes.clone();
+            padded.resize(12, 0);
+            assert_eq!(Checksum::default().add_bytes(&bytes).finish(), Checksum::default().add_bytes(&padded).finish());
+        }
+    }
+
+    #[test]
+    fn update_agrees_with_a_full_sum() {
+        let mut data = [0x45, 0x00, 0x00, 0x54, 0xa6, 0xf2, 0x40, 0x00, 0x40, 0x01, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        for new in [0u16, 1, 0x4503, 0x45b8, 0xffff] {
+            let field = Checksum::default().add_bytes(&data).finish();
+            let old = u16::from_be_bytes([data[0], data[1]]);
+            data[..2].copy_from_slice(&new.to_be_bytes());
+            assert_eq!(update(field, old, new), Checksum::default().add_bytes(&data).finish());
+        }
+    }
+}
