@@ -1,5 +1,18 @@
-//! The cloud's model: VPCs, VBRs, CEN instances and what they publish and learn.
+//! The simulated cloud's model, pure: what exists, what is published and what each network has learned.
+//!
+//! A [`Command`](command::Command) goes through [`plan`](plan::plan), where every rule of the cloud stands, and
+//! becomes a list of [`Change`](change::Change)s. These are stored, then carried out by [`apply`](apply::apply).
+//! What a network has learned is never stored: [`learned_routes`](learn::learned_routes) derives it.
+
+pub mod apply;
+pub mod change;
+pub mod command;
 pub mod error;
+pub mod identifier;
+pub mod network;
 pub mod openapi;
+pub mod route;
+pub mod state;
+pub mod vpn;
 
 pub use error::ApiError;

@@ -1,0 +1,153 @@
+//! Everything that the simulated cloud knows. It changes only through [`apply`](super::apply::apply).
+
+use std::collections::BTreeMap;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use super::identifier::{
+    CenId, CustomerGatewayId, RouteTableId, VSwitchId, VbrId, VpcId, VpnConnectionId, VpnGatewayId,
+};
+use super::network::{Declarations, NetworkId, Tag, UnixSeconds, VSwitch, Vbr, Vpc};
+use super::route::{RouteEntry, RouteTable};
+use super::vpn::{CustomerGateway, VpnConnection, VpnGateway, VpnRoute, VpnRouteKey};
+
+/// A CEN instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cen {
+    pub id: CenId,
+    pub name: String,
+    pub description: String,
+    /// `REDUCED`: attached networks may overlap, only identical CIDR blocks collide.
+    pub protection_level: String,
+    pub created: UnixSeconds,
+    pub tags: Vec<Tag>,
+}
+
+/// A network's membership of a CEN instance, with what it publishes there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    pub cen: CenId,
+    pub attached: UnixSeconds,
+    /// Published destinations of the network's table, each with its place in the order of publication: of two
+    /// publishers of one CIDR the earlier one wins. Destinations that are not here are `NonPublished`.
+    pub publications: BTreeMap<Ipv4Net, u64>,
+}
+
+/// The `ClientToken` of a call: text that the caller chose, unique to the action and the call.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ClientToken {
+    pub action: String,
+    pub token: String,
+}
+
+impl From<ClientToken> for String {
+    fn from(token: ClientToken) -> Self {
+        format!("{} {}", token.action, token.token)
+    }
+}
+
+impl TryFrom<String> for ClientToken {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let (action, token) = text.split_once(' ').ok_or("a client token without its action")?;
+        Ok(Self { action: action.to_owned(), token: token.to_owned() })
+    }
+}
+
+/// What a `ClientToken` was used for, so that a repeated call has the effect of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientTokenRecord {
+    /// SHA-256 of the call's parameters, in hexadecimal: the same token with other parameters is refused.
+    pub fingerprint: String,
+    /// The JSON object that the call answered.
+    pub response: String,
+    pub used: UnixSeconds,
+}
+
+/// The whole state of the simulated cloud.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    pub cens: BTreeMap<CenId, Cen>,
+    /// A network is attached to one CEN instance at most.
+    pub attachments: BTreeMap<NetworkId, Attachment>,
+    /// The place that the next publication takes.
+    pub next_publication: u64,
+    pub vpcs: BTreeMap<VpcId, Vpc>,
+    pub vswitches: BTreeMap<VSwitchId, VSwitch>,
+    pub vbrs: BTreeMap<VbrId, Vbr>,
+    pub route_tables: BTreeMap<RouteTableId, RouteTable>,
+    pub vpn_gateways: BTreeMap<VpnGatewayId, VpnGateway>,
+    pub customer_gateways: BTreeMap<CustomerGatewayId, CustomerGateway>,
+    pub vpn_connections: BTreeMap<VpnConnectionId, VpnConnection>,
+    #[serde(with = "vpn_routes")]
+    pub vpn_routes: BTreeMap<VpnRouteKey, VpnRoute>,
+    pub client_tokens: BTreeMap<ClientToken, ClientTokenRecord>,
+    pub declarations: Declarations,
+}
+
+impl State {
+    /// The route table of a network.
+    pub fn table_of(&self, network: &NetworkId) -> Option<&RouteTable> {
+        let table = match network {
+            NetworkId::Vpc(id) => &self.vpcs.get(id)?.route_table,
+            NetworkId::Vbr(id) => &self.vbrs.get(id)?.route_table,
+        };
+        self.route_tables.get(table)
+    }
+
+    /// The region of a network.
+    pub fn region_of(&self, network: &NetworkId) -> Option<&str> {
+        match network {
+            NetworkId::Vpc(id) => self.vpcs.get(id).map(|vpc| vpc.region.as_str()),
+            NetworkId::Vbr(id) => self.vbrs.get(id).map(|vbr| vbr.region.as_str()),
+        }
+    }
+
+    /// Every entry of every table with the given id; ids are unique over all tables.
+    pub fn route_entry(&self, id: &str) -> Option<(&RouteTable, &RouteEntry)> {
+        self.route_tables.values().find_map(|table| Some((table, table.entries.get(id)?)))
+    }
+
+    /// Networks attached to a CEN instance.
+    pub fn attached_to<'a>(&'a self, cen: &'a CenId) -> impl Iterator<Item = (&'a NetworkId, &'a Attachment)> {
+        self.attachments.iter().filter(move |(_, attachment)| attachment.cen == *cen)
+    }
+
+    /// vSwitches of a VPC.
+    pub fn vswitches_of<'a>(&'a self, vpc: &'a VpcId) -> impl Iterator<Item = &'a VSwitch> {
+        self.vswitches.values().filter(move |vswitch| vswitch.vpc == *vpc)
+    }
+
+    /// Connections of a VPN gateway.
+    pub fn connections_of<'a>(&'a self, gateway: &'a VpnGatewayId) -> impl Iterator<Item = &'a VpnConnection> {
+        self.vpn_connections.values().filter(move |connection| connection.gateway == *gateway)
+    }
+
+    /// Routes of a VPN gateway.
+    pub fn vpn_routes_of<'a>(&'a self, gateway: &'a VpnGatewayId) -> impl Iterator<Item = &'a VpnRoute> {
+        self.vpn_routes.values().filter(move |route| route.key.gateway == *gateway)
+    }
+}
+
+/// Keys with several fields cannot be keys of a JSON object: the map is written as the list of its values.
+mod vpn_routes {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{VpnRoute, VpnRouteKey};
+
+    pub fn serialize<S: Serializer>(map: &BTreeMap<VpnRouteKey, VpnRoute>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map.values())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<VpnRouteKey, VpnRoute>, D::Error> {
+        let routes = Vec::<VpnRoute>::deserialize(deserializer)?;
+        Ok(routes.into_iter().map(|route| (route.key.clone(), route)).collect())
+    }
+}
