@@ -7,8 +7,10 @@
 pub mod apply;
 pub mod change;
 pub mod command;
+pub mod conflict;
 pub mod error;
 pub mod identifier;
+pub mod learn;
 pub mod network;
 pub mod openapi;
 pub mod route;
