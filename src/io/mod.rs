@@ -1,3 +1,6 @@
 //! The only sockets, file descriptors, netlink and files.
+pub mod clock;
 pub mod device;
+pub mod private_file;
 pub mod store;
+pub mod unix;

@@ -1,0 +1,302 @@
+//! The control socket: HTTP over a Unix socket, served and called.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
+use futures_util::{Stream, StreamExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixListener;
+
+use crate::control::Problem;
+use crate::control::event::Event;
+use crate::control::request::{Method, Request};
+
+/// Who is at the other end of a connection to the control socket, as the kernel knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerCredentials {
+    pub pid: Option<i32>,
+    pub uid: Option<u32>,
+}
+
+impl std::fmt::Display for PeerCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let number = |number: Option<i64>| number.map_or_else(|| "unknown".to_owned(), |number| number.to_string());
+        write!(f, "uid {}, pid {}", number(self.uid.map(i64::from)), number(self.pid.map(i64::from)))
+    }
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for PeerCredentials {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let credentials = stream.io().peer_cred().ok();
+        Self { pid: credentials.as_ref().and_then(|c| c.pid()), uid: credentials.as_ref().map(|c| c.uid()) }
+    }
+}
+
+/// A listening control socket, which removes its file when it goes.
+pub struct ControlSocket {
+    listener: UnixListener,
+    file: SocketFile,
+}
+
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Nothing to be done about a failure: the next start replaces a stale file.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlSocketError {
+    #[error("another gatewayd answers on {0}; give this one a socket of its own (--socket)")]
+    InUse(String),
+    #[error("{0} is there already and is no socket")]
+    NotASocket(String),
+    #[error("{path}: {source}")]
+    Io { path: String, source: io::Error },
+}
+
+impl ControlSocket {
+    /// Listens with mode 0660. A file that a crashed instance left is replaced, one that somebody answers on is not.
+    pub fn bind(path: &Path) -> Result<Self, ControlSocketError> {
+        let failed = |source| ControlSocketError::Io { path: path.display().to_string(), source };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        remove_stale(path)?;
+        // The mode is set on a name that nobody knows yet, so that no moment is left in which others could connect.
+        let mut staging = path.as_os_str().to_owned();
+        staging.push(format!(".{}", std::process::id()));
+        let staging = PathBuf::from(staging);
+        let _ = fs::remove_file(&staging);
+        let listener = UnixListener::bind(&staging).map_err(failed)?;
+        fs::set_permissions(&staging, fs::Permissions::from_mode(0o660)).map_err(failed)?;
+        fs::rename(&staging, path).map_err(failed)?;
+        Ok(Self { listener, file: SocketFile(path.to_owned()) })
+    }
+
+    /// Answers requests until `stop` completes.
+    pub async fn serve(self, router: Router, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let Self { listener, file } = self;
+        let service = router.into_make_service_with_connect_info::<PeerCredentials>();
+        // Event streams never end by themselves, so waiting for open connections would wait for ever.
+        tokio::select! {
+            served = async { axum::serve(listener, service).await } => served?,
+            () = stop => {}
+        }
+        drop(file);
+        Ok(())
+    }
+}
+
+fn remove_stale(path: &Path) -> Result<(), ControlSocketError> {
+    let shown = || path.display().to_string();
+    let failed = |source| ControlSocketError::Io { path: shown(), source };
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(ControlSocketError::NotASocket(shown()));
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(ControlSocketError::InUse(shown())),
+        Err(_) => fs::remove_file(path).map_err(failed),
+    }
+}
+
+/// Calls a gatewayd on its control socket.
+#[derive(Clone, Debug)]
+pub struct ControlClient {
+    http: reqwest::Client,
+    path: PathBuf,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("cannot reach gatewayd at {path}: {reason}")]
+    Unreachable { path: String, reason: String },
+    /// gatewayd's own words.
+    #[error("{0}")]
+    Refused(String),
+    #[error("gatewayd's answer makes no sense: {0}")]
+    Senseless(String),
+}
+
+impl ControlClient {
+    pub fn new(path: &Path) -> Result<Self, CallError> {
+        let http = reqwest::Client::builder()
+            .unix_socket(path.to_owned())
+            .connect_timeout(Duration::from_secs(5))
+            .build()
+            .map_err(|error| CallError::Unreachable { path: path.display().to_string(), reason: error.to_string() })?;
+        Ok(Self { http, path: path.to_owned() })
+    }
+
+    /// Sends a request without a body.
+    pub async fn call<T: DeserializeOwned>(&self, request: &Request) -> Result<T, CallError> {
+        self.answer(self.builder(request).timeout(Duration::from_secs(10))).await
+    }
+
+    /// Sends a request with a JSON body.
+    pub async fn call_with<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        body: &impl Serialize,
+    ) -> Result<T, CallError> {
+        self.answer(self.builder(request).timeout(Duration::from_secs(10)).json(body)).await
+    }
+
+    /// Follows gatewayd's events until gatewayd goes.
+    pub async fn events(&self) -> Result<impl Stream<Item = Event> + Send + use<>, CallError> {
+        let response = self.builder(&Request::Events).send().await.map_err(|error| self.unreachable(&error))?;
+        let chunks = response.bytes_stream().take_while(|chunk| std::future::ready(chunk.is_ok()));
+        let mut pending = Vec::new();
+        Ok(chunks.flat_map(move |chunk| {
+            pending.extend_from_slice(&chunk.unwrap_or_default());
+            futures_util::stream::iter(take_events(&mut pending))
+        }))
+    }
+
+    fn builder(&self, request: &Request) -> reqwest::RequestBuilder {
+        let url = format!("http://gatewayd{}", request.path());
+        match request.method() {
+            Method::Get => self.http.get(url),
+            Method::Post => self.http.post(url),
+            Method::Put => self.http.put(url),
+        }
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, builder: reqwest::RequestBuilder) -> Result<T, CallError> {
+        let response = builder.send().await.map_err(|error| self.unreachable(&error))?;
+        let success = response.status().is_success();
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        if success {
+            return serde_json::from_slice(&body).map_err(|error| CallError::Senseless(error.to_string()));
+        }
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => Err(CallError::Refused(problem.error)),
+            Err(_) => Err(CallError::Senseless(String::from_utf8_lossy(&body).into_owned())),
+        }
+    }
+
+    /// The innermost cause says what is wrong; the outer ones only that something is.
+    fn unreachable(&self, error: &reqwest::Error) -> CallError {
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        CallError::Unreachable { path: self.path.display().to_string(), reason: cause.to_string() }
+    }
+}
+
+/// Takes the complete server-sent events out of `pending`; comments and what is no event of ours are skipped.
+fn take_events(pending: &mut Vec<u8>) -> Vec<Event> {
+    let mut events = Vec::new();
+    while let Some(end) = pending.windows(2).position(|pair| pair == b"\n\n") {
+        let block: Vec<u8> = pending.drain(..end + 2).collect();
+        let text = String::from_utf8_lossy(&block);
+        let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
+        events.extend(data.filter_map(|data| serde_json::from_str(data.trim()).ok()));
+    }
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use axum::routing::{get, post};
+
+    use super::*;
+    use crate::control::action::{Accepted, Action};
+    use crate::control::owner::OwnerReply;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    fn router() -> Router {
+        Router::new()
+            .route("/v1/owners/cend", get(async || axum::Json(OwnerReply { revision: 3, refused: Vec::new() })))
+            .route(
+                "/v1/connections/{name}/{action}",
+                post(async || {
+                    (axum::http::StatusCode::NOT_FOUND, axum::Json(Problem { error: "no such thing".into() }))
+                }),
+            )
+    }
+
+    #[test]
+    fn a_call_is_answered_and_a_refusal_is_told() {
+        runtime().block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("run/control.sock");
+            let socket = ControlSocket::bind(&path).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o660);
+            let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+            let server = tokio::spawn(socket.serve(router(), async { stopped.await.unwrap_or_default() }));
+            let client = ControlClient::new(&path).unwrap();
+            let reply: OwnerReply = client.call(&Request::Owner).await.unwrap();
+            assert_eq!(reply.revision, 3);
+            let up = Request::Connection { name: "idc".into(), action: Action::Up };
+            let refused = client.call::<Accepted>(&up).await.unwrap_err();
+            assert_eq!(refused.to_string(), "no such thing");
+            stop.send(()).unwrap();
+            server.await.unwrap().unwrap();
+            assert!(!path.exists(), "a clean stop leaves no socket behind");
+        });
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        runtime().block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("control.sock");
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let live = ControlSocket::bind(&path).unwrap();
+            assert!(matches!(ControlSocket::bind(&path), Err(ControlSocketError::InUse(_))));
+            drop(live);
+            fs::write(&path, "precious").unwrap();
+            assert!(matches!(ControlSocket::bind(&path), Err(ControlSocketError::NotASocket(_))));
+        });
+    }
+
+    #[test]
+    fn nobody_at_the_socket_is_said_plainly() {
+        runtime().block_on(async {
+            let client = ControlClient::new(Path::new("/nonexistent/control.sock")).unwrap();
+            let error = client.call::<OwnerReply>(&Request::Owner).await.unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "cannot reach gatewayd at /nonexistent/control.sock: No such file or directory (os error 2)"
+            );
+        });
+    }
+
+    #[test]
+    fn events_are_cut_out_of_the_stream_wherever_it_breaks() {
+        let stream = b": hello\n\ndata: {\"sequence\":1,\"kind\":\"started\"}\n\ndata: {\"sequence\":2,\"kind\":\"reloaded\"}\n\ndata: {";
+        for cut in 0..stream.len() {
+            let mut pending = Vec::new();
+            let mut sequences = Vec::new();
+            for part in [&stream[..cut], &stream[cut..]] {
+                pending.extend_from_slice(part);
+                sequences.extend(take_events(&mut pending).into_iter().map(|event| event.sequence));
+            }
+            assert_eq!(sequences, [1, 2], "cut at {cut}");
+        }
+    }
+}
