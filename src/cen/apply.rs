@@ -52,7 +52,7 @@ pub fn apply(state: &mut State, change: &Change) {
         Change::VpnConnectionRemoved(id) => remove(&mut state.vpn_connections, id),
         Change::VpnRouteSet(route) => set(&mut state.vpn_routes, &route.key, route),
         Change::VpnRouteRemoved(key) => remove(&mut state.vpn_routes, key),
-        Change::ClientTokenUsed { token, record } => set(&mut state.client_tokens, token, record),
+        Change::ClientTokenUsed { key, record } => set(&mut state.client_tokens, key, record),
         Change::Declared(declarations) => state.declarations.clone_from(declarations),
     }
 }

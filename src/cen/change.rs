@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::identifier::{
     CenId, CustomerGatewayId, RouteEntryId, RouteTableId, VSwitchId, VbrId, VpcId, VpnConnectionId, VpnGatewayId,
 };
-use super::network::{Declarations, NetworkId, UnixSeconds, VSwitch, Vbr, Vpc};
+use super::network::{Declarations, NetworkId, UnixMillis, VSwitch, Vbr, Vpc};
 use super::route::{RouteEntry, RouteTable};
-use super::state::{Cen, ClientToken, ClientTokenRecord};
+use super::state::{Cen, ClientTokenRecord};
 use super::vpn::{CustomerGateway, VpnConnection, VpnGateway, VpnRoute, VpnRouteKey};
 
 /// `…Set` creates a resource or replaces it whole, `…Removed` takes it away.
@@ -16,7 +16,7 @@ use super::vpn::{CustomerGateway, VpnConnection, VpnGateway, VpnRoute, VpnRouteK
 pub enum Change {
     CenSet(Cen),
     CenRemoved(CenId),
-    Attached { network: NetworkId, cen: CenId, at: UnixSeconds },
+    Attached { network: NetworkId, cen: CenId, at: UnixMillis },
     Detached { network: NetworkId },
     Published { network: NetworkId, destination: Ipv4Net, order: u64 },
     Withdrawn { network: NetworkId, destination: Ipv4Net },
@@ -38,6 +38,6 @@ pub enum Change {
     VpnConnectionRemoved(VpnConnectionId),
     VpnRouteSet(VpnRoute),
     VpnRouteRemoved(VpnRouteKey),
-    ClientTokenUsed { token: ClientToken, record: ClientTokenRecord },
+    ClientTokenUsed { key: String, record: ClientTokenRecord },
     Declared(Box<Declarations>),
 }

@@ -9,17 +9,34 @@ use serde::{Deserialize, Serialize};
 use super::identifier::{
     CenId, CustomerGatewayId, RouteEntryId, RouteTableId, VRouterId, VSwitchId, VpcId, VpnConnectionId, VpnGatewayId,
 };
-use super::network::{Declarations, NetworkId, Tag, UnixSeconds};
-use super::state::{ClientToken, ClientTokenRecord};
+use super::network::{Declarations, NetworkId, Tag, UnixMillis};
 use super::vpn::{PreSharedKey, VpnRouteKey};
 
 /// A command with what surrounds it.
 #[derive(Clone, Debug)]
 pub struct Submission {
     pub command: Command,
-    /// The call's `ClientToken` and what the call will answer, kept so that a repeated call gets the same answer.
-    pub client_token: Option<(ClientToken, ClientTokenRecord)>,
-    pub now: UnixSeconds,
+    pub client_token: Option<ClientToken>,
+    /// Check everything, change nothing; success is answered with the error `DryRunOperation`.
+    pub dry_run: bool,
+    pub now: UnixMillis,
+}
+
+/// The `ClientToken` of a call: up to 64 ASCII characters that the caller chose, unique to the call.
+///
+/// A repeated call must have the effect of one and get the same answer. Ids and generated secrets of such a call are
+/// therefore derived from the token, so that the repeated command equals the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientToken {
+    pub action: &'static str,
+    pub token: String,
+}
+
+impl ClientToken {
+    /// The key under which the token's use is kept.
+    pub fn key(&self) -> String {
+        format!("{} {}", self.action, self.token)
+    }
 }
 
 /// Everything that changes the cloud.

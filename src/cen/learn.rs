@@ -1,9 +1,10 @@
 //! What an attached network learns from the CEN instance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
 
+use super::identifier::CenId;
 use super::network::{NetworkId, NetworkKind};
 use super::route::{RouteEntry, RouteKind};
 use super::state::{Attachment, State};
@@ -120,7 +121,7 @@ pub fn learned_routes(state: &State, network: &NetworkId) -> Vec<LearnedRoute> {
 
 /// Every route of a CEN instance as its regions' tables show it: rules 5 and 6 do not depend on a learner's own table,
 /// so this is what a network with an empty table and a connection to everybody would see.
-pub fn cen_routes(state: &State, cen: &super::identifier::CenId) -> Vec<LearnedRoute> {
+pub fn cen_routes(state: &State, cen: &CenId) -> Vec<LearnedRoute> {
     let Some((_, attachment)) = state.attached_to(cen).next() else { return Vec::new() };
     let mut groups: BTreeMap<Ipv4Net, Vec<Candidate<'_>>> = BTreeMap::new();
     for candidate in published_in(state, attachment) {
@@ -182,7 +183,7 @@ fn select(mut group: Vec<Candidate<'_>>) -> Vec<(u64, LearnedRoute)> {
 /// Rule 6.
 fn overflow(learned: &mut [(u64, LearnedRoute)]) {
     learned.sort_by(|(a, x), (b, y)| (a, x.destination, &x.publisher).cmp(&(b, y.destination, &y.publisher)));
-    let mut taken = std::collections::BTreeSet::new();
+    let mut taken = BTreeSet::new();
     for (_, route) in learned.iter_mut().filter(|(_, route)| !matches!(route.status, LearnedStatus::Rejected(_))) {
         if taken.len() >= LEARNED_ROUTE_QUOTA && !taken.contains(&route.destination) {
             route.status = LearnedStatus::Rejected(Rejection::Overflow);

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::identifier::{HaVipId, InstanceId, RouteTableId, VRouterId, VSwitchId, VbrId, VpcId};
 
-/// Seconds since 1970-01-01T00:00:00Z.
+/// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct UnixSeconds(pub u64);
+pub struct UnixMillis(pub u64);
 
 /// A label that a caller puts on a resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -107,7 +107,7 @@ pub struct Vpc {
     pub description: String,
     pub router: VRouterId,
     pub route_table: RouteTableId,
-    pub created: UnixSeconds,
+    pub created: UnixMillis,
     pub tags: Vec<Tag>,
 }
 
@@ -120,7 +120,7 @@ pub struct VSwitch {
     pub cidr: Ipv4Net,
     pub name: String,
     pub description: String,
-    pub created: UnixSeconds,
+    pub created: UnixMillis,
 }
 
 /// A virtual border router: the cloud's end of a leased line to a data centre.
@@ -132,7 +132,7 @@ pub struct Vbr {
     pub route_table: RouteTableId,
     /// The router interface on the leased line: the next hop of the VBR's static routes.
     pub router_interface: String,
-    pub created: UnixSeconds,
+    pub created: UnixMillis,
 }
 
 /// A VPC named before it exists: by its name and region.

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::identifier::{RouteEntryId, RouteTableId};
-use super::network::{NetworkId, NetworkKind, UnixSeconds};
+use super::network::{NetworkId, NetworkKind, UnixMillis};
 
 /// What an entry points to; with the network that holds it this decides how it is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -152,7 +152,7 @@ pub struct RouteEntry {
     pub origin: EntryOrigin,
     pub name: String,
     pub description: String,
-    pub created: UnixSeconds,
+    pub created: UnixMillis,
 }
 
 /// The system route table of a VPC, or the table of a VBR.
@@ -160,7 +160,7 @@ pub struct RouteEntry {
 pub struct RouteTable {
     pub id: RouteTableId,
     pub network: NetworkId,
-    pub created: UnixSeconds,
+    pub created: UnixMillis,
     pub entries: BTreeMap<RouteEntryId, RouteEntry>,
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::identifier::{
     CenId, CustomerGatewayId, RouteTableId, VSwitchId, VbrId, VpcId, VpnConnectionId, VpnGatewayId,
 };
-use super::network::{Declarations, NetworkId, Tag, UnixSeconds, VSwitch, Vbr, Vpc};
+use super::network::{Declarations, NetworkId, Tag, UnixMillis, VSwitch, Vbr, Vpc};
 use super::route::{RouteEntry, RouteTable};
 use super::vpn::{CustomerGateway, VpnConnection, VpnGateway, VpnRoute, VpnRouteKey};
 
@@ -20,7 +20,7 @@ pub struct Cen {
     pub description: String,
     /// `REDUCED`: attached networks may overlap, only identical CIDR blocks collide.
     pub protection_level: String,
-    pub created: UnixSeconds,
+    pub created: UnixMillis,
     pub tags: Vec<Tag>,
 }
 
@@ -28,43 +28,18 @@ pub struct Cen {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     pub cen: CenId,
-    pub attached: UnixSeconds,
+    pub attached: UnixMillis,
     /// Published destinations of the network's table, each with its place in the order of publication: of two
     /// publishers of one CIDR the earlier one wins. Destinations that are not here are `NonPublished`.
     pub publications: BTreeMap<Ipv4Net, u64>,
 }
 
-/// The `ClientToken` of a call: text that the caller chose, unique to the action and the call.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ClientToken {
-    pub action: String,
-    pub token: String,
-}
-
-impl From<ClientToken> for String {
-    fn from(token: ClientToken) -> Self {
-        format!("{} {}", token.action, token.token)
-    }
-}
-
-impl TryFrom<String> for ClientToken {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let (action, token) = text.split_once(' ').ok_or("a client token without its action")?;
-        Ok(Self { action: action.to_owned(), token: token.to_owned() })
-    }
-}
-
-/// What a `ClientToken` was used for, so that a repeated call has the effect of one.
+/// A `ClientToken` that was used, so that a repeated call has the effect of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientTokenRecord {
-    /// SHA-256 of the call's parameters, in hexadecimal: the same token with other parameters is refused.
+    /// SHA-256 of the command that the token made, in hexadecimal: the same token with another command is refused.
     pub fingerprint: String,
-    /// The JSON object that the call answered.
-    pub response: String,
-    pub used: UnixSeconds,
+    pub used: UnixMillis,
 }
 
 /// The whole state of the simulated cloud.
@@ -84,7 +59,8 @@ pub struct State {
     pub vpn_connections: BTreeMap<VpnConnectionId, VpnConnection>,
     #[serde(with = "vpn_routes")]
     pub vpn_routes: BTreeMap<VpnRouteKey, VpnRoute>,
-    pub client_tokens: BTreeMap<ClientToken, ClientTokenRecord>,
+    /// By [`ClientToken::key`](super::command::ClientToken::key).
+    pub client_tokens: BTreeMap<String, ClientTokenRecord>,
     pub declarations: Declarations,
 }
 

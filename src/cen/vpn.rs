@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::identifier::{CustomerGatewayId, VSwitchId, VpcId, VpnConnectionId, VpnGatewayId};
-use super::network::{Tag, UnixSeconds};
+use super::network::{Tag, UnixMillis};
 
 /// A VPN gateway of a VPC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct VpnGateway {
     /// `PREPAY` or `POSTPAY`.
     pub charge_type: String,
     pub internet_ip: Ipv4Addr,
-    pub created: UnixSeconds,
+    pub created: UnixMillis,
     pub tags: Vec<Tag>,
 }
 
@@ -38,7 +38,7 @@ pub struct CustomerGateway {
     pub asn: Option<u32>,
     pub name: String,
     pub description: String,
-    pub created: UnixSeconds,
+    pub created: UnixMillis,
     pub tags: Vec<Tag>,
 }
 
@@ -123,7 +123,7 @@ pub struct VpnConnection {
     pub auto_config_route: bool,
     pub ike: IkeConfig,
     pub ipsec: IpsecConfig,
-    pub created: UnixSeconds,
+    pub created: UnixMillis,
     pub tags: Vec<Tag>,
 }
 
@@ -156,5 +156,5 @@ pub struct VpnRoute {
     /// Named in the gateway's own file; only its publication belongs to the cloud.
     pub owned_by_file: bool,
     pub description: String,
-    pub created: UnixSeconds,
+    pub created: UnixMillis,
 }
