@@ -1,0 +1,145 @@
+//! Stand-ins for simulations and fuzzing: seeded randomness, and algorithms that cost nothing and protect nothing.
+//!
+//! None of them stands in a `TABLE`, so neither a configuration nor a peer can name one.
+
+use super::encryption::{Construction, EncryptionAlgorithm};
+use super::ke::{Group, KeyExchangeAlgorithm, KeyExchangeError, PrivateKey};
+use super::{Entropy, Secret, Suite};
+
+/// Randomness that its seed fixes (SplitMix64).
+#[derive(Clone, Debug)]
+pub struct SeededEntropy(u64);
+
+impl SeededEntropy {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+impl Entropy for SeededEntropy {
+    fn fill(&mut self, out: &mut [u8]) {
+        for chunk in out.chunks_mut(8) {
+            let bytes = self.next_u64().to_le_bytes();
+            chunk.copy_from_slice(&bytes[..chunk.len()]);
+        }
+    }
+}
+
+/// An "AEAD" whose ciphertext is the plaintext XOR a byte of the key and whose ICV is a keyed checksum: accidents are
+/// noticed, attackers are not. Shaped like AES-GCM, under a number for private use.
+pub static ENCRYPTION: EncryptionAlgorithm = EncryptionAlgorithm {
+    transform_id: 65_000,
+    name: "fake",
+    iana_name: "FAKE",
+    key_bits: None,
+    key_len: 16,
+    salt_len: 4,
+    iv_len: 8,
+    icv_len: 16,
+    block_len: 1,
+    weak: true,
+    construction: Construction::Fake,
+};
+
+/// The suite of [`ENCRYPTION`] alone.
+pub const SUITE: Suite = Suite { encryption: &ENCRYPTION, integrity: None };
+
+/// A key exchange whose "public" value is the private one, under a number for private use.
+pub static KEY_EXCHANGE: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
+    transform_id: 65_000,
+    name: "fake",
+    iana_name: "FAKE",
+    public_len: 16,
+    weak: true,
+    group: &FakeGroup,
+};
+
+pub(super) struct FakeKey {
+    seed: u64,
+    mask: u8,
+}
+
+impl FakeKey {
+    pub(super) fn new(key: &[u8]) -> Self {
+        let seed = checksum(0xcbf2_9ce4_8422_2325, key);
+        Self { seed, mask: seed as u8 | 1 }
+    }
+
+    pub(super) fn seal(&self, before: &[u8], iv: &[u8], body: &mut [u8]) -> [u8; 16] {
+        body.iter_mut().for_each(|byte| *byte ^= self.mask);
+        self.icv(before, iv, body)
+    }
+
+    pub(super) fn open(&self, before: &[u8], iv: &[u8], body: &mut [u8], icv: &[u8]) -> Option<()> {
+        (self.icv(before, iv, body) == icv).then(|| body.iter_mut().for_each(|byte| *byte ^= self.mask))
+    }
+
+    fn icv(&self, before: &[u8], iv: &[u8], body: &[u8]) -> [u8; 16] {
+        let sum = [before, iv, body].iter().fold(self.seed, |sum, piece| {
+            let with_length = checksum(sum, &(piece.len() as u64).to_be_bytes());
+            checksum(with_length, piece)
+        });
+        let mut icv = [0; 16];
+        icv[..8].copy_from_slice(&sum.to_be_bytes());
+        icv
+    }
+}
+
+/// FNV-1a, started from `sum`.
+fn checksum(sum: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(sum, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+struct FakeGroup;
+
+struct FakePrivateKey([u8; 16]);
+
+impl Group for FakeGroup {
+    fn generate(&'static self, entropy: &mut dyn Entropy) -> (Vec<u8>, Box<dyn PrivateKey>) {
+        let mut value = [0; 16];
+        entropy.fill(&mut value);
+        (value.to_vec(), Box::new(FakePrivateKey(value)))
+    }
+}
+
+impl PrivateKey for FakePrivateKey {
+    fn agree(self: Box<Self>, peer: &[u8]) -> Result<Secret, KeyExchangeError> {
+        if peer.len() != self.0.len() {
+            return Err(KeyExchangeError::WrongLength { expected: self.0.len(), actual: peer.len() });
+        }
+        if peer.iter().all(|byte| *byte == 0) {
+            return Err(KeyExchangeError::InvalidPublicValue);
+        }
+        Ok(Secret::new(self.0.iter().zip(peer).map(|(ours, theirs)| ours ^ theirs).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{encryption, ke};
+
+    #[test]
+    fn stand_ins_cannot_be_named() {
+        assert_eq!(encryption::by_name(ENCRYPTION.name), None);
+        assert_eq!(encryption::by_id(ENCRYPTION.transform_id, None), None);
+        assert_eq!(ke::by_name(KEY_EXCHANGE.name), None);
+        assert_eq!(ke::by_id(KEY_EXCHANGE.transform_id), None);
+    }
+
+    #[test]
+    fn the_fake_key_exchange_agrees() {
+        let mut entropy = SeededEntropy::new(1);
+        let (ours, theirs) = (KEY_EXCHANGE.generate(&mut entropy), KEY_EXCHANGE.generate(&mut entropy));
+        let (our_public, their_public) = (ours.public().to_vec(), theirs.public().to_vec());
+        assert_eq!(ours.agree(&their_public), theirs.agree(&our_public));
+    }
+}

@@ -1,0 +1,195 @@
+//! The key exchange methods (IKEv2 transform type 4).
+//!
+//! ring draws the private keys of P-256 and P-384 from the system itself, so those two rows ignore [`Entropy`].
+
+mod ecp;
+mod modp;
+mod x25519;
+
+use std::fmt;
+
+use super::{Entropy, Secret};
+
+/// One key exchange method.
+pub struct KeyExchangeAlgorithm {
+    /// The number in IANA's "IKEv2 Transform Type 4" registry (the Diffie-Hellman group).
+    pub transform_id: u16,
+    /// What configuration files and `status` call it.
+    pub name: &'static str,
+    pub iana_name: &'static str,
+    /// Bytes of a public value in the Key Exchange payload.
+    pub public_len: usize,
+    /// To be used only when a connection names it.
+    pub weak: bool,
+    pub(super) group: &'static dyn Group,
+}
+
+/// The arithmetic of a method.
+pub(super) trait Group: Sync {
+    /// A fresh key pair: the public value as it is sent, and the private key.
+    fn generate(&'static self, entropy: &mut dyn Entropy) -> (Vec<u8>, Box<dyn PrivateKey>);
+}
+
+/// A private key, good for one agreement.
+pub(super) trait PrivateKey: Send {
+    fn agree(self: Box<Self>, peer: &[u8]) -> Result<Secret, KeyExchangeError>;
+}
+
+/// Why a peer's public value was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyExchangeError {
+    #[error("the peer's public value has {actual} bytes, not {expected}")]
+    WrongLength { expected: usize, actual: usize },
+    /// Not on the curve, or of so small an order that the secret would be known (RFC 6989 2, RFC 8031 3.2).
+    #[error("the peer's public value is not a valid one of its group")]
+    InvalidPublicValue,
+}
+
+/// Our half of a key exchange.
+pub struct KeyExchange {
+    algorithm: &'static KeyExchangeAlgorithm,
+    public: Vec<u8>,
+    private: Box<dyn PrivateKey>,
+}
+
+impl KeyExchangeAlgorithm {
+    /// Makes a fresh key pair. Not for a method shared between runs: every call draws new randomness.
+    pub fn generate(&'static self, entropy: &mut dyn Entropy) -> KeyExchange {
+        let (public, private) = self.group.generate(entropy);
+        debug_assert_eq!(public.len(), self.public_len);
+        KeyExchange { algorithm: self, public, private }
+    }
+}
+
+impl KeyExchange {
+    /// The public value as the Key Exchange payload carries it.
+    pub fn public(&self) -> &[u8] {
+        &self.public
+    }
+
+    pub fn algorithm(&self) -> &'static KeyExchangeAlgorithm {
+        self.algorithm
+    }
+
+    /// The shared secret g^ir with the peer's public value, which is checked first.
+    pub fn agree(self, peer: &[u8]) -> Result<Secret, KeyExchangeError> {
+        self.private.agree(peer)
+    }
+}
+
+impl fmt::Debug for KeyExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyExchange").field("algorithm", self.algorithm).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for KeyExchangeAlgorithm {
+    fn eq(&self, other: &Self) -> bool {
+        self.transform_id == other.transform_id
+    }
+}
+
+impl Eq for KeyExchangeAlgorithm {}
+
+impl fmt::Debug for KeyExchangeAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Curve25519 (RFC 8031).
+pub static X25519: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
+    transform_id: 31,
+    name: "x25519",
+    iana_name: "Curve25519",
+    public_len: 32,
+    weak: false,
+    group: &x25519::X25519,
+};
+
+/// The 256-bit random ECP group, P-256 (RFC 5903).
+pub static ECP256: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
+    transform_id: 19,
+    name: "ecp256",
+    iana_name: "256-bit random ECP group",
+    public_len: 64,
+    weak: false,
+    group: &ecp::P256,
+};
+
+/// The 384-bit random ECP group, P-384 (RFC 5903).
+pub static ECP384: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
+    transform_id: 20,
+    name: "ecp384",
+    iana_name: "384-bit random ECP group",
+    public_len: 96,
+    weak: false,
+    group: &ecp::P384,
+};
+
+/// The 4096-bit MODP group (RFC 3526).
+pub static MODP4096: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
+    transform_id: 16,
+    name: "modp4096",
+    iana_name: "4096-bit MODP Group",
+    public_len: 512,
+    weak: false,
+    group: &modp::MODP4096,
+};
+
+/// The 3072-bit MODP group (RFC 3526).
+pub static MODP3072: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
+    transform_id: 15,
+    name: "modp3072",
+    iana_name: "3072-bit MODP Group",
+    public_len: 384,
+    weak: false,
+    group: &modp::MODP3072,
+};
+
+/// The 2048-bit MODP group (RFC 3526).
+pub static MODP2048: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
+    transform_id: 14,
+    name: "modp2048",
+    iana_name: "2048-bit MODP Group",
+    public_len: 256,
+    weak: false,
+    group: &modp::MODP2048,
+};
+
+/// The 1536-bit MODP group (RFC 3526), for peers that know nothing better.
+pub static MODP1536: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
+    transform_id: 5,
+    name: "modp1536",
+    iana_name: "1536-bit MODP Group",
+    public_len: 192,
+    weak: true,
+    group: &modp::MODP1536,
+};
+
+/// The 1024-bit MODP group (RFC 2409), for peers that know nothing better.
+pub static MODP1024: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
+    transform_id: 2,
+    name: "modp1024",
+    iana_name: "1024-bit MODP Group",
+    public_len: 128,
+    weak: true,
+    group: &modp::MODP1024,
+};
+
+/// Every key exchange method, preferred first.
+pub static TABLE: &[&KeyExchangeAlgorithm] =
+    &[&X25519, &ECP256, &ECP384, &MODP3072, &MODP4096, &MODP2048, &MODP1536, &MODP1024];
+
+/// The method that a proposal or a Key Exchange payload means.
+pub fn by_id(transform_id: u16) -> Option<&'static KeyExchangeAlgorithm> {
+    TABLE.iter().copied().find(|row| row.transform_id == transform_id)
+}
+
+/// The method that a configuration file means.
+pub fn by_name(name: &str) -> Option<&'static KeyExchangeAlgorithm> {
+    TABLE.iter().copied().find(|row| row.name == name)
+}
+
+#[cfg(test)]
+mod tests;
