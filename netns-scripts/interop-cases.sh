@@ -1,0 +1,145 @@
+# What interop.sh runs. Sourced.
+
+# IKE proposal, our ESP proposal, strongSwan's ESP proposal (the last two differ in keywords only): together every
+# encryption, integrity, PRF and key exchange algorithm that gatewayd has; with and without PFS.
+matrix='
+aes128gcm16-prfsha256-x25519 aes128gcm16 aes128gcm16
+aes256gcm16-prfsha384-ecp384 aes256gcm16-ecp384 aes256gcm16-ecp384
+chacha20poly1305-prfsha256-ecp256 chacha20poly1305-x25519 chacha20poly1305-x25519
+aes128-sha256-modp2048 aes128-sha256-modp2048 aes128-sha256-modp2048
+aes256-sha384-prfsha384-modp3072 aes256-sha384 aes256-sha384
+aes256-sha512-prfsha512-modp4096 aes256-sha512 aes256-sha512
+aes256gcm16-prfsha512-x25519 aes256-sha256-ecp256 aes256-sha256-ecp256
+aes128-sha1-prfsha1-modp1024 aes128-sha1 aes128-sha1
+aes128-sha1-modp1536 aes128-sha1-modp1536 aes128-sha1-modp1536
+'
+
+# fresh NAME: a new lab for one case, with the default suite
+fresh() {
+    section "$1"
+    lab_open "igi$$"
+    make_link
+    ike=aes128gcm16-prfsha256-x25519 esp=aes128gcm16 their_esp=aes128gcm16 start=now
+    unset their_id our_id their_selectors our_selectors destinations our_secret
+}
+
+ping_from_ours() { on ours ping -c 1 -W 1 -I "${1:-10.1.0.1}" "${2:-10.2.0.1}"; }
+ping_from_theirs() { on theirs ping -c 1 -W 1 -I 10.2.0.1 10.1.0.1; }
+log_has() { grep -qE "$1" "$lab_directory/gatewayd.log"; }
+
+run_cases() {
+    local name
+    for name in $(declare -F | awk '$3 ~ /^case_/ { print $3 }'); do
+        [[ "$name" =~ $pattern ]] || continue
+        $name
+        report_failure
+        lab_close
+    done
+}
+
+case_strongswan_default_proposals() {
+    fresh "strongSwan's default proposals, either side initiating"
+    ike=default their_esp=default
+    check "strongSwan starts" start_strongswan
+    ike=aes256-sha256-modp2048 esp=aes256-sha256 start=wait
+    check "gatewayd starts" start_gatewayd
+    check "strongSwan initiates" swanctl_on strongswan --initiate --child net
+    check_within 5 "packets flow" ping_from_ours
+    swanctl_on strongswan --terminate --ike interop > /dev/null 2>&1
+    check "gatewayd initiates" gatewayctl up interop
+    check_within 10 "packets flow again" ping_from_theirs
+}
+
+case_identities() {
+    local ours_is theirs_is
+    for pair in "gateway.cloud.example idc.example" "ops@cloud.example ops@idc.example" "keyid:a1b2c3 keyid:0d0e0f" "fd00:1::1 fd00:2::1"; do
+        ours_is=${pair% *} theirs_is=${pair#* }
+        fresh "identities $ours_is and $theirs_is"
+        our_id=$(strongswan_identity "$ours_is") their_id=$(strongswan_identity "$theirs_is")
+        check "strongSwan starts" start_strongswan
+        check "gatewayd starts" start_gatewayd "local_id = \"$ours_is\"" "peer_id = \"$theirs_is\""
+        check_within 10 "packets flow" ping_from_ours
+        report_failure
+        lab_close
+    done
+    lab_open "igi$$"
+}
+
+# a key id is written as @# and hexadecimal digits in strongSwan's configuration
+strongswan_identity() { case $1 in keyid:*) echo "\"@#${1#keyid:}\"" ;; *) echo "$1" ;; esac; }
+
+case_several_selectors() {
+    fresh "several selectors in one Child SA, IPv6 inside"
+    our_selectors=10.1.0.0/24,fd00:1::/64 their_selectors=10.2.0.0/24,fd00:2::/64
+    destinations="10.2.0.0/24 fd00:2::/64"
+    check "strongSwan starts" start_strongswan
+    check "gatewayd starts" start_gatewayd 'local_subnets = ["10.1.0.0/24", "fd00:1::/64"]' 'peer_subnets = ["10.2.0.0/24", "fd00:2::/64"]'
+    check_within 10 "IPv4 flows" ping_from_ours
+    check_within 5 "IPv6 flows" ping_from_ours fd00:1::1 fd00:2::1
+}
+
+case_narrowing() {
+    fresh "narrowing: 0.0.0.0/0 against a subnet"
+    check "strongSwan starts" start_strongswan
+    check "gatewayd starts" start_gatewayd 'local_subnets = ["0.0.0.0/0"]' 'peer_subnets = ["0.0.0.0/0"]'
+    check_within 10 "packets flow" ping_from_ours
+    check "the selectors in force are the narrow ones" bash -c "$programs/gatewayctl --socket $lab_directory/gatewayd.sock --json status |
+        jq -e '.connections[0].child_sas[0] | .local_selectors == [\"10.1.0.0/24\"] and .peer_selectors == [\"10.2.0.0/24\"]'"
+}
+
+case_on_traffic() {
+    fresh "negotiation on traffic"
+    start=on-traffic
+    check "strongSwan starts" start_strongswan
+    check "gatewayd starts" start_gatewayd
+    check "nothing is negotiated before" bash -c "! $(declare -f established gatewayctl); programs=$programs lab_directory=$lab_directory; ! established"
+    check_within 10 "the first packets bring it up" ping_from_ours
+}
+
+case_restarts() {
+    fresh "restarts of either side"
+    check "strongSwan starts" start_strongswan
+    check "gatewayd starts" start_gatewayd "liveness_seconds = 2"
+    check_within 10 "packets flow" ping_from_ours
+    stop gatewayd KILL
+    check "gatewayd killed with -9 starts again" launch_gatewayd
+    check_within 10 "back within 10 s" ping_from_ours
+    stop strongswan KILL
+    rm -f "$lab_directory/strongswan/vici"
+    check "strongSwan killed with -9 starts again" strongswan_start strongswan theirs "$lab_directory/swanctl.conf"
+    check_within 10 "back within 10 s" ping_from_ours
+}
+
+case_clean_stop() {
+    fresh "a clean stop"
+    check "strongSwan starts" start_strongswan
+    check "gatewayd starts" start_gatewayd
+    check_within 10 "packets flow" ping_from_ours
+    kill -TERM "$(cat "$lab_directory/pids/gatewayd")"
+    check_within 2 "gatewayd ends within 2 s" process_is_gone "$(cat "$lab_directory/pids/gatewayd")"
+    check "strongSwan has no SA left" bash -c "[ -z \"\$(STRONGSWAN_CONF=$lab_directory/strongswan/strongswan.conf $lab_directory/strongswan/swanctl-copy --list-sas --uri unix://$lab_directory/strongswan/vici)\" ]"
+    check "no route of gatewayd's is left" bash -c "[ -z \"\$(ip -n $lab-ours route show table all proto 201)\" ]"
+    check "no nftables table of gatewayd's is left" bash -c "[ -z \"\$(ip netns exec $lab-ours nft list ruleset)\" ]"
+    check "no TUN is left" bash -c "[ -z \"\$(ip -n $lab-ours link show type tun)\" ]"
+}
+
+case_refusals() {
+    fresh "a wrong pre-shared key"
+    our_secret='not the same' start=wait
+    check "strongSwan starts" start_strongswan
+    check "gatewayd starts" start_gatewayd
+    swanctl_on strongswan --initiate --child net > "$lab_directory/initiate" 2>&1
+    check "strongSwan is told AUTHENTICATION_FAILED" grep -q AUTH_FAILED "$lab_directory/initiate"
+    check "gatewayd's log says what to look at" log_has '[Pp]re-shared key'
+    check "the log holds no key" bash -c "! grep -qF 'not the same' $lab_directory/gatewayd.log"
+    report_failure
+    lab_close
+    fresh "no common proposal"
+    start=wait
+    check "strongSwan starts" start_strongswan
+    ike=aes256gcm16-prfsha384-ecp384
+    check "gatewayd starts" start_gatewayd
+    swanctl_on strongswan --initiate --child net > "$lab_directory/initiate" 2>&1
+    check "strongSwan is told NO_PROPOSAL_CHOSEN" grep -qE 'NO_PROP' "$lab_directory/initiate"
+    check "gatewayd's log shows both sides' proposals" log_has '(AES_GCM_16.128|aes128gcm16).*(AES_GCM_16.256|aes256gcm16)|(AES_GCM_16.256|aes256gcm16).*(AES_GCM_16.128|aes128gcm16)'
+}
