@@ -1,1 +1,19 @@
 //! The sans-IO IKEv2 endpoint (RFC 7296).
+//!
+//! [`Endpoint`] takes datagrams, commands and the passing of time, and yields datagrams to send, events and its next
+//! deadline. It opens no socket and reads no clock.
+
+pub mod config;
+mod endpoint;
+pub mod error;
+pub mod event;
+pub mod status;
+
+pub use config::{Child, Config, Connection, EspProposal, IkeProposal, Peer, Retransmission, Start};
+pub use endpoint::Endpoint;
+pub use error::{Discard, DiscardCounters};
+pub use event::{
+    ChildSa, Command, Deadline, Encapsulation, Event, Output, Path, RekeyWhat, Removal, SaActivity, SaKeys, Transmit,
+    Why,
+};
+pub use status::{ChildState, ChildStatus, ConnectionState, ConnectionStatus, IkeSaStatus};

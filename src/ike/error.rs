@@ -1,0 +1,129 @@
+//! Why a datagram was dropped, why a request is refused and why an IKE SA ends.
+
+use std::fmt;
+
+use crate::wire::ike::NotifyType;
+
+macro_rules! discards {
+    ($($(#[$doc:meta])* $reason:ident = $name:literal;)*) => {
+        /// Why a datagram was dropped without an effect on any SA. Each reason has a counter.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Discard { $($(#[$doc])* $reason,)* }
+
+        impl Discard {
+            /// Every reason, in the order of their counters.
+            pub const ALL: &'static [Self] = &[$(Self::$reason),*];
+
+            /// The name of the counter.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$reason => $name,)* }
+            }
+        }
+    };
+}
+
+discards! {
+    /// Not an IKE message, or one that breaks a rule of its format.
+    Malformed = "ike_malformed";
+    /// Major version other than 2; answered with INVALID_MAJOR_VERSION.
+    Version = "ike_version";
+    /// A NAT keepalive, which has no meaning for IKE.
+    Keepalive = "ike_keepalive";
+    /// Payloads that the exchange doesn't allow.
+    Grammar = "ike_grammar";
+    /// No IKE SA with this SPI.
+    UnknownSpi = "ike_unknown_spi";
+    /// Not from the peer of the IKE SA, by its direction flags or the other SPI.
+    WrongDirection = "ike_wrong_direction";
+    /// The integrity check failed: forged or damaged.
+    Forged = "ike_forged";
+    /// Not encrypted where it must be.
+    Cleartext = "ike_cleartext";
+    /// A message ID outside the window (RFC 7296 2.3).
+    MessageId = "ike_message_id";
+    /// The same message ID as an earlier request, with other contents.
+    NotIdentical = "ike_not_identical";
+    /// A response that nothing waits for.
+    UnexpectedResponse = "ike_unexpected_response";
+    /// An exchange that the state of the IKE SA does not allow.
+    UnexpectedExchange = "ike_unexpected_exchange";
+    /// No connection is configured for these addresses.
+    NoConnection = "ike_no_connection";
+    /// Answered with a cookie, because too many IKE SAs are half-open.
+    CookieRequired = "ike_cookie_required";
+    /// The limit of half-open IKE SAs is reached.
+    HalfOpenLimit = "ike_half_open_limit";
+    /// No proposal of the peer can be accepted.
+    NoProposal = "ike_no_proposal";
+    /// Answered with INVALID_KE_PAYLOAD: the key exchange method isn't the one that was chosen.
+    WrongGroup = "ike_wrong_group";
+    /// A public key or a chosen proposal that cannot be right.
+    BadKeyExchange = "ike_bad_key_exchange";
+    /// An error that nobody has authenticated; noted, nothing more.
+    UnauthenticatedError = "ike_unauthenticated_error";
+    /// More cookies or other groups than a sane peer asks for.
+    TooManyRetries = "ike_too_many_retries";
+    /// The endpoint is shutting down.
+    Closing = "ike_closing";
+}
+
+impl fmt::Display for Discard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Counters, one for each reason to discard.
+#[derive(Debug, Clone, Default)]
+pub struct DiscardCounters([u64; Discard::ALL.len()]);
+
+impl DiscardCounters {
+    pub(super) fn count(&mut self, reason: Discard) {
+        if let Some(counter) = self.0.get_mut(reason as usize) {
+            *counter += 1;
+        }
+    }
+
+    /// Every reason with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (Discard, u64)> + '_ {
+        Discard::ALL.iter().copied().zip(self.0.iter().copied())
+    }
+
+    /// The count of one reason.
+    pub fn of(&self, reason: Discard) -> u64 {
+        self.0.get(reason as usize).copied().unwrap_or(0)
+    }
+}
+
+/// Why a request of the peer is refused. The IKE SA stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// No common proposal; the text has both sides'.
+    NoProposal(String),
+    /// The key exchange payload is not for the chosen method, which is this one.
+    WrongGroup(u16),
+    /// No common traffic selectors.
+    Selectors(String),
+    /// Not now: it would collide with an exchange of ours (RFC 7296 2.25).
+    Temporary,
+    /// The Child SA to rekey, with this SPI, does not exist.
+    ChildNotFound(u32),
+    /// A payload is missing or wrong.
+    Syntax,
+    /// No further Child SAs.
+    NoAdditionalSas,
+}
+
+impl From<&Refusal> for NotifyType {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::NoProposal(_) => Self::NO_PROPOSAL_CHOSEN,
+            Refusal::WrongGroup(_) => Self::INVALID_KE_PAYLOAD,
+            Refusal::Selectors(_) => Self::TS_UNACCEPTABLE,
+            Refusal::Temporary => Self::TEMPORARY_FAILURE,
+            Refusal::ChildNotFound(_) => Self::CHILD_SA_NOT_FOUND,
+            Refusal::Syntax => Self::INVALID_SYNTAX,
+            Refusal::NoAdditionalSas => Self::NO_ADDITIONAL_SAS,
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! What goes in and out of the endpoint besides datagrams: commands, events and deadlines.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::config::Config;
+use crate::crypto::{Secret, Suite};
+use crate::wire::ike::TrafficSelector;
+
+/// The way that a datagram came or goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// Our address and port. An unspecified address leaves the choice to the system.
+    pub local: SocketAddr,
+    /// The peer's address and port, as seen from here.
+    pub peer: SocketAddr,
+    /// On the NAT traversal socket, where a non-ESP marker stands before IKE (RFC 3948 2.2). Whoever owns the sockets
+    /// strips and adds the marker.
+    pub non_esp_marker: bool,
+}
+
+/// What [`Endpoint::poll_output`](super::Endpoint::poll_output) yields.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this datagram.
+    Transmit(Transmit),
+    /// Something happened that others must know.
+    Event(Event),
+    /// Nothing is left; call `handle_timeout` at this time at the latest.
+    Timeout(Option<Deadline>),
+}
+
+/// A datagram to send.
+#[derive(Debug, Clone)]
+pub struct Transmit {
+    /// Where to.
+    pub path: Path,
+    /// The IKE message without a non-ESP marker, or the single byte 0xff of a NAT keepalive (RFC 3948 2.3), which is
+    /// sent without a marker whatever `path` says.
+    pub payload: Vec<u8>,
+}
+
+impl Transmit {
+    /// Whether this is a NAT keepalive, which carries no marker.
+    pub fn is_nat_keepalive(&self) -> bool {
+        self.payload == [0xff]
+    }
+}
+
+/// When the endpoint wants to be called, and who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    /// The time.
+    pub at: Instant,
+    /// The reason.
+    pub why: Why,
+}
+
+/// The reasons for a wake-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Why {
+    /// A request was not answered.
+    Retransmit,
+    /// A half-open IKE SA waited too long.
+    HalfOpen,
+    /// An IKE SA is to be rekeyed.
+    RekeyIke,
+    /// An IKE SA is at the end of its life.
+    ExpireIke,
+    /// A Child SA is to be rekeyed.
+    RekeyChild,
+    /// A Child SA is at the end of its life.
+    ExpireChild,
+    /// A replaced inbound SA has served its grace.
+    RemoveReplaced,
+    /// A refused exchange is tried again.
+    Retry,
+    /// The peer has been silent.
+    Liveness,
+    /// A NAT keepalive is due.
+    NatKeepalive,
+    /// A connection is tried again.
+    Reconnect,
+    /// The time for a clean shutdown is over.
+    Shutdown,
+}
+
+/// What the endpoint is asked to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Takes this configuration. Connections that are equal keep their SAs, changed and removed ones are closed with
+    /// their peers, and changed ones start anew.
+    Reload(Arc<Config>),
+    /// Negotiates the connection now, and again when it is lost, until `Down`.
+    Up {
+        /// Its name.
+        connection: Arc<str>,
+    },
+    /// Closes the connection, and leaves it down until `Up`, a packet (with on-traffic) or the peer asks for it.
+    Down {
+        /// Its name.
+        connection: Arc<str>,
+    },
+    /// Rekeys now.
+    Rekey {
+        /// Its name.
+        connection: Arc<str>,
+        /// Which SAs.
+        what: RekeyWhat,
+    },
+    /// A packet has no SA: negotiate one.
+    Acquire {
+        /// The connection.
+        connection: Arc<str>,
+        /// The child of it that matches the packet.
+        child: Arc<str>,
+        /// The packet's own selectors (source and destination), offered before the configured ones (RFC 7296 2.9).
+        packet: Option<(TrafficSelector, TrafficSelector)>,
+    },
+    /// What the data path saw on inbound SAs since the last time.
+    SaActivity(Vec<SaActivity>),
+    /// Deletes every SA at its peer. [`Event::ShutdownComplete`] follows within two seconds, answered or not.
+    Shutdown,
+}
+
+/// The SAs that [`Command::Rekey`] means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RekeyWhat {
+    /// The IKE SA.
+    Ike,
+    /// Every Child SA of the connection.
+    Child,
+}
+
+/// What the data path saw on one inbound SA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SaActivity {
+    /// The SA's SPI, which we chose.
+    pub inbound_spi: u32,
+    /// When a packet was last authenticated on it.
+    pub last_inbound: Instant,
+    /// Whether this tells of the SA's first packet.
+    pub first_seen: bool,
+    /// Source address of the authenticated UDP packet with the highest sequence number, when it is not where we send.
+    pub source: Option<SocketAddr>,
+}
+
+/// What the endpoint tells.
+#[derive(Debug)]
+pub enum Event {
+    /// A Child SA was negotiated: install both SAs. The inbound one must be in place before the next datagram is sent.
+    ChildInstalled(Box<ChildSa>),
+    /// The outbound SA of this pair is to be used from now on; the pair's `replaces`, if any, is used no longer.
+    ///
+    /// Sent for pairs installed with `outbound_active` false: the responder of a rekey sends on the new SA only when
+    /// its peer has shown that it is ready for it (RFC 7296 2.8).
+    ChildOutboundActivated {
+        /// Name of the connection.
+        connection: Arc<str>,
+        /// SPI of the inbound SA of the pair.
+        inbound_spi: u32,
+        /// SPI of the outbound SA of the pair.
+        outbound_spi: u32,
+    },
+    /// The pair was deleted or replaced: remove its outbound SA now. Its inbound SA still takes packets in flight;
+    /// [`Event::ChildRemoved`] follows when it is to go.
+    ChildOutboundRetired {
+        /// Name of the connection.
+        connection: Arc<str>,
+        /// SPI of the inbound SA of the pair.
+        inbound_spi: u32,
+        /// SPI of the outbound SA of the pair.
+        outbound_spi: u32,
+    },
+    /// Remove what is left of the pair: the inbound SA, and the outbound one if it was not retired before.
+    ChildRemoved {
+        /// Name of the connection.
+        connection: Arc<str>,
+        /// Name of the child.
+        child: Arc<str>,
+        /// SPI of the inbound SA of the pair.
+        inbound_spi: u32,
+        /// SPI of the outbound SA of the pair.
+        outbound_spi: u32,
+        /// Why it went.
+        reason: Removal,
+    },
+    /// The peer of these Child SAs is reached another way now.
+    PathChanged {
+        /// Name of the connection.
+        connection: Arc<str>,
+        /// SPIs of the outbound SAs.
+        outbound_spis: Vec<u32>,
+        /// The way from now on.
+        path: Path,
+    },
+    /// An IKE SA of the connection was established, where there was none before.
+    ConnectionUp {
+        /// Its name.
+        connection: Arc<str>,
+    },
+    /// The connection has no IKE SA any more, or could not get one.
+    ConnectionDown {
+        /// Its name.
+        connection: Arc<str>,
+        /// Why, unless it was asked for.
+        error: Option<String>,
+        /// When it will be tried again.
+        next_attempt: Option<Instant>,
+    },
+    /// Something failed that a person should see; the text says what to look at.
+    Failure {
+        /// Name of the connection, when the peer could be matched to one.
+        connection: Option<Arc<str>>,
+        /// The peer's address.
+        peer: SocketAddr,
+        /// What failed.
+        reason: String,
+    },
+    /// Every SA is closed. The endpoint sends nothing more.
+    ShutdownComplete,
+}
+
+/// Why a pair of Child SAs was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// A newer pair has taken its place.
+    Replaced,
+    /// The peer deleted it.
+    DeletedByPeer,
+    /// We were asked to close it.
+    Closed,
+    /// Its IKE SA went.
+    IkeSaLost,
+    /// The end of its lifetime was reached.
+    Expired,
+    /// Both ends had made one; this was the redundant one (RFC 7296 2.8.1).
+    Redundant,
+}
+
+impl fmt::Display for Removal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Replaced => "replaced by a newer one",
+            Self::DeletedByPeer => "deleted by the peer",
+            Self::Closed => "closed",
+            Self::IkeSaLost => "its IKE SA is gone",
+            Self::Expired => "expired",
+            Self::Redundant => "redundant after both ends rekeyed",
+        })
+    }
+}
+
+/// How ESP travels on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// In UDP, between the ports of the path (RFC 3948).
+    Udp,
+    /// As IP protocol 50.
+    None,
+}
+
+/// A pair of ESP SAs with the keys, which move to the data path.
+#[derive(Debug)]
+pub struct ChildSa {
+    /// Name of the connection.
+    pub connection: Arc<str>,
+    /// Name of the child within it.
+    pub child: Arc<str>,
+    /// SPI of the SA that we receive on.
+    pub inbound_spi: u32,
+    /// SPI of the SA that we send on.
+    pub outbound_spi: u32,
+    /// Algorithms of both.
+    pub suite: Suite,
+    /// Extended sequence numbers.
+    pub esn: bool,
+    /// Keys of the inbound SA.
+    pub inbound_keys: SaKeys,
+    /// Keys of the outbound SA.
+    pub outbound_keys: SaKeys,
+    /// Traffic on our side, as agreed.
+    pub local_selectors: Vec<TrafficSelector>,
+    /// Traffic on the peer's side, as agreed.
+    pub peer_selectors: Vec<TrafficSelector>,
+    /// How to send. Either form must be accepted when receiving (RFC 7296 2.23).
+    pub encapsulation: Encapsulation,
+    /// The outer addresses, and the ports of UDP encapsulation.
+    pub path: Path,
+    /// Whether to send on the outbound SA at once. If not, [`Event::ChildOutboundActivated`] follows.
+    pub outbound_active: bool,
+    /// The inbound SPI of the pair that this one replaces in a rekey.
+    pub replaces: Option<u32>,
+}
+
+/// The keys of one ESP SA (RFC 7296 2.17).
+#[derive(Debug)]
+pub struct SaKeys {
+    /// The key of the encryption algorithm, with its salt at the end if it has one.
+    pub encryption_key: Secret,
+    /// The key of the integrity algorithm; empty with AEAD.
+    pub integrity_key: Secret,
+}
