@@ -11,10 +11,12 @@
 //! the daemon and by a test alike.
 
 pub mod acquire;
+pub mod command;
 pub mod device;
 pub mod drop;
 pub mod facts;
 pub mod fib;
 pub mod ike_queue;
 pub mod outer_header;
+pub mod parameters;
 pub mod policy;

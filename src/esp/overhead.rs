@@ -1,9 +1,7 @@
 //! What ESP adds to a packet.
 
-/// Bytes of SPI and sequence number.
-pub const HEADER_LEN: usize = 8;
-/// Bytes of pad length and next header.
-pub const TRAILER_LEN: usize = 2;
+use crate::crypto::Suite;
+use crate::wire::esp::{HEADER_LEN, TRAILER_LEN};
 
 /// The layout of a suite's packets: `SPI | sequence number | IV | packet | padding | pad length | next header | ICV`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +16,11 @@ impl Overhead {
     /// The layout for a cipher with an IV, blocks and an ICV of these many bytes.
     pub fn new(iv_len: usize, block_len: usize, icv_len: usize) -> Self {
         Self { iv_len, alignment: block_len.max(4), icv_len }
+    }
+
+    /// The layout of a suite.
+    pub fn of(suite: Suite) -> Self {
+        Self::new(suite.iv_len(), suite.block_len(), suite.icv_len())
     }
 
     /// Bytes before the inner packet.

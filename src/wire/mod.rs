@@ -1,5 +1,8 @@
-//! Bytes to values and back. No policy, no state, no I/O.
-
+//! Bytes to values and back: no policy, no state, no I/O.
 pub mod checksum;
+pub mod esp;
+pub mod icmp;
 pub mod ike;
 pub mod ip;
+pub mod natt;
+pub mod tcp;

@@ -1,0 +1,64 @@
+//! Decisions that fall into the loops. A loop drains its ring after every read, before it handles what it read: an SA
+//! queued before IKE's reply goes out is there for every packet that the reply can cause.
+
+use super::fib::Fib;
+use super::outer_header::{Encapsulation, OuterPath};
+use super::parameters::{InboundSaParameters, OutboundSaParameters, OwnAddresses};
+use std::sync::Arc;
+
+/// Commands that fit a ring. The sender waits for room when there is none; the loops make room at least once a second.
+pub const COMMAND_RING: usize = 1024;
+
+/// For the outbound loop. SAs are named by the SPI of their inbound twin.
+pub enum OutboundCommand {
+    /// Adds an SA; one of the same `inbound_spi` is replaced.
+    Install(Box<OutboundSaParameters>),
+    /// Starts to send on an SA, and stops on the one that it replaces.
+    Activate {
+        /// Which SA.
+        inbound_spi: u32,
+    },
+    /// Removes an SA and its keys.
+    Remove {
+        /// Which SA.
+        inbound_spi: u32,
+    },
+    /// The peer moved, or NAT appeared.
+    SetPath {
+        /// Which SA.
+        inbound_spi: u32,
+        /// The new addresses.
+        path: OuterPath,
+        /// The new form.
+        encapsulation: Encapsulation,
+    },
+    /// Replaces the forwarding table. Made by [`FibPublisher`](super::fib::FibPublisher).
+    SetFib(Arc<Fib>),
+    /// Replaces the sources of ICMP messages.
+    SetOwnAddresses(OwnAddresses),
+    /// Ends the loop after what it read is handled.
+    Stop,
+}
+
+/// For the inbound loop.
+#[derive(Debug)]
+pub enum InboundCommand {
+    /// Adds an SA; one of the same SPI is replaced.
+    Install(Box<InboundSaParameters>),
+    /// Removes an SA and its keys.
+    Remove {
+        /// Which SA.
+        spi: u32,
+    },
+    /// The outer path of the pair changed, and with it what fits.
+    SetPath {
+        /// Which SA.
+        spi: u32,
+        /// The new addresses.
+        path: OuterPath,
+        /// The form in which the other direction is sent.
+        encapsulation: Encapsulation,
+    },
+    /// Ends the loop after what it read is handled.
+    Stop,
+}
