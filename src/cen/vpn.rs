@@ -155,6 +155,8 @@ pub struct VpnRoute {
     pub published: bool,
     /// Named in the gateway's own file; only its publication belongs to the cloud.
     pub owned_by_file: bool,
+    /// Made by a connection with `AutoConfigRoute`, and gone with it.
+    pub automatic: bool,
     pub description: String,
     pub created: UnixMillis,
 }

@@ -1,0 +1,141 @@
+//! Every rule of the cloud: which changes a command makes, or why it is refused.
+
+mod attachment;
+mod cidr;
+mod declare;
+mod route_entry;
+mod vpc;
+mod vpn_connection;
+mod vpn_gateway;
+mod vpn_route;
+
+use ipnet::Ipv4Net;
+
+use super::change::Change;
+use super::command::{Command, Submission};
+use super::error::ApiError;
+use super::network::{NetworkId, UnixMillis};
+use super::route::{RouteEntry, RouteTable};
+use super::state::{ClientTokenRecord, State};
+use crate::crypto::digest::sha256;
+
+/// The changes that `submission` makes to `state`; applied together they keep every rule of the cloud.
+///
+/// # Errors
+/// The cloud's refusal; nothing may change then. A dry run that would succeed is refused with `DryRunOperation`.
+pub fn plan(state: &State, submission: &Submission) -> Result<Vec<Change>, ApiError> {
+    let token_used = match &submission.client_token {
+        Some(token) => {
+            let (key, fingerprint) = (token.key(), fingerprint(&submission.command)?);
+            match state.client_tokens.get(&key) {
+                Some(record) if record.fingerprint == fingerprint => return Ok(Vec::new()),
+                Some(_) => return Err(reused_token()),
+                None => {}
+            }
+            Some(Change::ClientTokenUsed { key, record: ClientTokenRecord { fingerprint, used: submission.now } })
+        }
+        None => None,
+    };
+    let mut planner = Planner::new(state, submission.now);
+    planner.plan(&submission.command)?;
+    if submission.dry_run {
+        let message = "Request validation has been passed with DryRun flag set.";
+        return Err(ApiError::new(412, "DryRunOperation", message));
+    }
+    planner.changes.extend(token_used);
+    Ok(planner.changes)
+}
+
+fn fingerprint(command: &Command) -> Result<String, ApiError> {
+    let text = zeroize::Zeroizing::new(serde_json::to_vec(command).map_err(|_| ApiError::internal())?);
+    Ok(hex::encode(sha256(&text)))
+}
+
+fn reused_token() -> ApiError {
+    let message = "The client token was used before in a call with other parameters.";
+    ApiError::bad_request("IdempotentParameterMismatch", message)
+}
+
+/// Collects the changes of one command.
+struct Planner<'a> {
+    state: &'a State,
+    now: UnixMillis,
+    changes: Vec<Change>,
+    next_publication: u64,
+}
+
+impl<'a> Planner<'a> {
+    fn new(state: &'a State, now: UnixMillis) -> Self {
+        Self { state, now, changes: Vec::new(), next_publication: state.next_publication }
+    }
+
+    fn plan(&mut self, command: &Command) -> Result<(), ApiError> {
+        match command {
+            Command::CreateCen(create) => self.create_cen(create),
+            Command::ModifyCen(modify) => self.modify_cen(modify),
+            Command::DeleteCen { cen } => self.delete_cen(cen),
+            Command::AttachNetwork(child) => self.attach(child),
+            Command::DetachNetwork(child) => self.detach(child),
+            Command::PublishRoute(route) => self.publish_route(route),
+            Command::WithdrawRoute(route) => self.withdraw_route(route),
+            Command::CreateVpc(create) => self.create_vpc(create),
+            Command::DeleteVpc { vpc } => self.delete_vpc(vpc),
+            Command::CreateVSwitch(create) => self.create_vswitch(create),
+            Command::DeleteVSwitch { vswitch } => self.delete_vswitch(vswitch),
+            Command::CreateRouteEntry(create) => self.create_route_entry(create),
+            Command::DeleteRouteEntry(delete) => self.delete_route_entry(delete),
+            Command::CreateVpnGateway(create) => self.create_vpn_gateway(create),
+            Command::DeleteVpnGateway { gateway } => self.delete_vpn_gateway(gateway),
+            Command::CreateCustomerGateway(create) => self.create_customer_gateway(create),
+            Command::DeleteCustomerGateway { customer_gateway } => self.delete_customer_gateway(customer_gateway),
+            Command::CreateVpnConnection(create) => self.create_vpn_connection(create),
+            Command::ModifyVpnConnection(modify) => self.modify_vpn_connection(modify),
+            Command::DeleteVpnConnection { connection } => self.delete_vpn_connection(connection),
+            Command::CreateVpnRoute(create) => self.create_vpn_route(create),
+            Command::PublishVpnRoute(publish) => self.publish_vpn_route(publish),
+            Command::DeleteVpnRoute(delete) => self.delete_vpn_route(delete),
+            Command::Declare(declarations) => {
+                self.declare(declarations);
+                Ok(())
+            }
+        }
+    }
+
+    fn push(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// Adds an entry; a kind that is published by default enters CEN at once when its network is attached.
+    fn add_entry(&mut self, table: &RouteTable, entry: RouteEntry) {
+        let (kind, destination) = (entry.kind, entry.destination);
+        self.push(Change::RouteEntrySet { table: table.id.clone(), entry });
+        if kind.row().published_by_default && self.state.attachments.contains_key(&table.network) {
+            self.publish(&table.network, destination);
+        }
+    }
+
+    /// Removes an entry, from CEN too.
+    fn remove_entry(&mut self, table: &RouteTable, entry: &RouteEntry) {
+        self.withdraw(&table.network, entry.destination);
+        self.push(Change::RouteEntryRemoved { table: table.id.clone(), entry: entry.id.clone() });
+    }
+
+    fn publish(&mut self, network: &NetworkId, destination: Ipv4Net) {
+        let order = self.next_publication;
+        self.next_publication = self.next_publication.saturating_add(1);
+        self.push(Change::Published { network: network.clone(), destination, order });
+    }
+
+    fn withdraw(&mut self, network: &NetworkId, destination: Ipv4Net) {
+        let published = |attachment: &super::state::Attachment| attachment.publications.contains_key(&destination);
+        if self.state.attachments.get(network).is_some_and(published) {
+            self.push(Change::Withdrawn { network: network.clone(), destination });
+        }
+    }
+}
+
+/// 400: `what` may go only after everything that refers to it; the message names all of that.
+fn still_referred_to(code: &'static str, what: &str, dependents: &[String]) -> ApiError {
+    let message = format!("{what} cannot be deleted: it is still referred to by {}.", dependents.join(", "));
+    ApiError::bad_request(code, message)
+}

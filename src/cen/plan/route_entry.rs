@@ -1,0 +1,152 @@
+//! Custom entries of the route tables of VPCs and VBRs.
+
+use ipnet::Ipv4Net;
+
+use super::vpn_route::unpublished;
+use super::{Planner, cidr};
+use crate::cen::command::{CreateRouteEntry, DeleteRouteEntry};
+use crate::cen::error::ApiError;
+use crate::cen::identifier::VpnGatewayId;
+use crate::cen::learn::learned_routes;
+use crate::cen::network::{Host, NetworkId};
+use crate::cen::route::{EntryOrigin, RouteEntry, RouteKind, RouteTable};
+
+/// Custom entries that one route table holds at most.
+const CUSTOM_ENTRIES: usize = 200;
+
+impl<'a> Planner<'a> {
+    pub(super) fn create_route_entry(&mut self, create: &CreateRouteEntry) -> Result<(), ApiError> {
+        let missing = || ApiError::not_found("InvalidRouteTableId.NotFound", "Specified route table does not exist.");
+        let table = self.state.route_tables.get(&create.route_table).ok_or_else(missing)?;
+        let kind = RouteKind::custom(table.network.kind(), &create.next_hop_type)
+            .ok_or_else(|| ApiError::bad_request("InvalidNextHopType", "Specified next hop type is not valid."))?;
+        check_free(table, create.destination)?;
+        self.check_next_hop(table, kind, &create.next_hop)?;
+        let entry = RouteEntry {
+            id: create.id.clone(),
+            destination: create.destination,
+            kind,
+            next_hop: create.next_hop.clone(),
+            as_path: Vec::new(),
+            origin: EntryOrigin::Api,
+            name: create.name.clone(),
+            description: create.description.clone(),
+            created: self.now,
+        };
+        self.add_entry(table, entry);
+        Ok(())
+    }
+
+    pub(super) fn delete_route_entry(&mut self, delete: &DeleteRouteEntry) -> Result<(), ApiError> {
+        let (table, entry) = self.entry_to_delete(delete)?;
+        match (entry.origin, entry.kind.row().custom) {
+            (EntryOrigin::System, _) => {
+                let message = "Specified operation is denied as route entry type is system.";
+                return Err(ApiError::bad_request("OperationDenied", message));
+            }
+            (EntryOrigin::Declared, _) | (_, false) => return Err(not_by_api()),
+            (EntryOrigin::VpnRoute, true) => {
+                // The gateway's own routes to this destination remain, unpublished.
+                let gateway = VpnGatewayId::from(entry.next_hop.as_str());
+                for route in
+                    self.state.vpn_routes_of(&gateway).filter(|route| route.key.destination == entry.destination)
+                {
+                    self.changes.push(unpublished(route));
+                }
+            }
+            (EntryOrigin::Api, true) => {}
+        }
+        self.remove_entry(table, entry);
+        Ok(())
+    }
+
+    fn entry_to_delete(&self, delete: &DeleteRouteEntry) -> Result<(&'a RouteTable, &'a RouteEntry), ApiError> {
+        match delete {
+            DeleteRouteEntry::ById(id) => self
+                .state
+                .route_entry(id.as_str())
+                .ok_or_else(|| ApiError::bad_request("InvalidRouteEntryId.NotFound", "Route entry not exists.")),
+            DeleteRouteEntry::ByDestination { route_table, destination, next_hop } => {
+                let missing =
+                    || ApiError::not_found("InvalidRouteTableId.NotFound", "Specified route table does not exist.");
+                let table = self.state.route_tables.get(route_table).ok_or_else(missing)?;
+                let entry = table.entry_to(*destination).filter(|entry| entry.next_hop == *next_hop);
+                entry.map(|entry| (table, entry)).ok_or_else(|| self.nothing_to_delete(table, *destination))
+            }
+        }
+    }
+
+    /// A learned route is there to see, but not the table's own.
+    fn nothing_to_delete(&self, table: &RouteTable, destination: Ipv4Net) -> ApiError {
+        let learned = learned_routes(self.state, &table.network);
+        if table.entry_to(destination).is_none() && learned.iter().any(|route| route.destination == destination) {
+            return not_by_api();
+        }
+        ApiError::bad_request("InvalidRouteEntry.NotFound", "Route entry not exists.")
+    }
+
+    fn check_next_hop(&self, table: &RouteTable, kind: RouteKind, next_hop: &str) -> Result<(), ApiError> {
+        let declared = &self.state.declarations;
+        match (kind, &table.network) {
+            (RouteKind::Instance, network) if self.stands_in(declared.instances.get(next_hop), network) => Ok(()),
+            (RouteKind::HaVip, network) if self.stands_in(declared.ha_vips.get(next_hop), network) => Ok(()),
+            (RouteKind::HaVip, _) => {
+                Err(ApiError::not_found("InvalidHaVipId.NotFound", "The specified HaVip does not exist in the VPC."))
+            }
+            (RouteKind::VpnGateway, NetworkId::Vpc(vpc)) => {
+                let gateway = self.state.vpn_gateways.get(next_hop).filter(|gateway| gateway.vpc == *vpc);
+                let missing =
+                    || ApiError::bad_request("InvalidVpnInstanceId.NotFound", "The specified VPN was not found.");
+                gateway.map(|_| ()).ok_or_else(missing)
+            }
+            (RouteKind::DataCenter, NetworkId::Vbr(vbr))
+                if self.state.vbrs.get(vbr).is_some_and(|vbr| vbr.router_interface == next_hop) =>
+            {
+                Ok(())
+            }
+            _ => Err(ApiError::not_found("InvalidNextHopId.NotFound", "Specified next hop does not exist.")),
+        }
+    }
+
+    fn stands_in(&self, host: Option<&Host>, network: &NetworkId) -> bool {
+        let (Some(host), NetworkId::Vpc(vpc)) = (host, network) else { return false };
+        self.state.vpcs.get(vpc).is_some_and(|vpc| vpc.region == host.vpc.region && vpc.name == host.vpc.name)
+    }
+
+    /// The entry to a VPN gateway that stands in the VPC's table because a VPN route is published.
+    pub(super) fn published_vpn_entry(
+        &self,
+        gateway: &VpnGatewayId,
+        destination: Ipv4Net,
+    ) -> Option<(&'a RouteTable, &'a RouteEntry)> {
+        let gateway = self.state.vpn_gateways.get(gateway)?;
+        let table = self.state.table_of(&NetworkId::Vpc(gateway.vpc.clone()))?;
+        let entry = table.entry_to(destination)?;
+        let ours = entry.origin == EntryOrigin::VpnRoute && entry.next_hop == gateway.id.as_str();
+        ours.then_some((table, entry))
+    }
+}
+
+/// May a custom entry to `destination` be added to the table?
+pub(super) fn check_free(table: &RouteTable, destination: Ipv4Net) -> Result<(), ApiError> {
+    cidr::check_destination(destination)?;
+    let vswitches = table.entries.values().filter(|entry| entry.kind == RouteKind::VSwitch);
+    if let Some(vswitch) = vswitches.into_iter().find(|vswitch| vswitch.destination.contains(&destination)) {
+        let message = format!(
+            "Specified CIDR block is not valid: it lies in vSwitch {} ({}).",
+            vswitch.next_hop, vswitch.destination
+        );
+        return Err(ApiError::bad_request("InvalidCidrBlock", message));
+    }
+    if table.entry_to(destination).is_some() {
+        return Err(ApiError::bad_request("InvalidCIDRBlock.Duplicate", "Specified CIDR block is already exists."));
+    }
+    if table.custom_entries().count() >= CUSTOM_ENTRIES {
+        return Err(ApiError::bad_request("QuotaExceeded", "Route entry quota exceeded in this route table."));
+    }
+    Ok(())
+}
+
+fn not_by_api() -> ApiError {
+    ApiError::bad_request("Forbbiden", "Specified RouteEntry cannot allowed delete by openApi.")
+}

@@ -1,0 +1,248 @@
+//! IPsec-VPN connections.
+
+use ipnet::Ipv4Net;
+
+use super::vpn_gateway::quota_full;
+use super::vpn_route::unpublished;
+use super::{Planner, cidr};
+use crate::cen::change::Change;
+use crate::cen::command::{CreateVpnConnection, IkeParameters, IpsecParameters, ModifyVpnConnection};
+use crate::cen::error::ApiError;
+use crate::cen::gateway_routes::ACTIVE_WEIGHT;
+use crate::cen::identifier::{RouteEntryId, VpnConnectionId};
+use crate::cen::vpn::{IkeConfig, IpsecConfig, PreSharedKey, VpnConnection, VpnRoute, VpnRouteKey};
+
+/// Connections of one VPN gateway at most.
+const CONNECTIONS: usize = 10;
+
+/// CIDR blocks on each side of a connection at most.
+const SUBNETS: usize = 10;
+
+/// Seconds that an SA may live.
+const LIFETIME: u32 = 86400;
+
+const ENCRYPTION: &[&str] = &["aes", "aes192", "aes256", "des", "3des"];
+const AUTHENTICATION: &[&str] = &["md5", "sha1", "sha256", "sha384", "sha512"];
+const GROUPS: &[&str] = &["group1", "group2", "group5", "group14"];
+const PFS: &[&str] = &["disabled", "group1", "group2", "group5", "group14"];
+
+impl<'a> Planner<'a> {
+    pub(super) fn create_vpn_connection(&mut self, create: &CreateVpnConnection) -> Result<(), ApiError> {
+        let gateway = self.vpn_gateway(&create.gateway)?;
+        if gateway.region != create.region {
+            let message = "The specified vpn gateway instance id does not exist in the region.";
+            return Err(ApiError::not_found("InvalidVpnGatewayInstanceId.NotFound", message));
+        }
+        let customer_gateway = self.customer_gateway(&create.customer_gateway)?;
+        let existing: Vec<_> = self.state.connections_of(&gateway.id).collect();
+        if existing.len() >= CONNECTIONS {
+            return Err(quota_full("connections of the VPN gateway"));
+        }
+        let ike = IkeConfig {
+            psk: create.generated_psk.clone(),
+            version: "ikev2".to_owned(),
+            mode: "main".to_owned(),
+            encryption: "aes".to_owned(),
+            authentication: "sha256".to_owned(),
+            group: "group14".to_owned(),
+            lifetime: LIFETIME,
+            local_id: gateway.internet_ip.to_string(),
+            remote_id: customer_gateway.address.to_string(),
+        };
+        let ipsec = IpsecConfig {
+            encryption: "aes".to_owned(),
+            authentication: "sha256".to_owned(),
+            pfs: "group14".to_owned(),
+            lifetime: LIFETIME,
+        };
+        let connection = VpnConnection {
+            id: create.id.clone(),
+            gateway: create.gateway.clone(),
+            customer_gateway: create.customer_gateway.clone(),
+            name: create.name.clone(),
+            local_subnets: checked_subnets("LocalSubnet", &create.local_subnets)?,
+            remote_subnets: checked_subnets("RemoteSubnet", &create.remote_subnets)?,
+            effect_immediately: create.effect_immediately,
+            dead_peer_detection: create.dead_peer_detection,
+            nat_traversal: create.nat_traversal,
+            auto_config_route: create.auto_config_route,
+            ike: ike_config(ike, &create.ike)?,
+            ipsec: ipsec_config(ipsec, &create.ipsec)?,
+            created: self.now,
+            tags: create.tags.clone(),
+        };
+        if existing.iter().any(|other| same_traffic(other, &connection)) {
+            return Err(ApiError::bad_request("InvalidVpnConnection.AlreadyExists", "Vpn connection already exists."));
+        }
+        self.configure_routes(None, &connection, &create.entry_ids)?;
+        self.push(Change::VpnConnectionSet(Box::new(connection)));
+        Ok(())
+    }
+
+    pub(super) fn modify_vpn_connection(&mut self, modify: &ModifyVpnConnection) -> Result<(), ApiError> {
+        let old = self.vpn_connection(&modify.connection)?;
+        let mut new = old.clone();
+        if let Some(subnets) = &modify.local_subnets {
+            new.local_subnets = checked_subnets("LocalSubnet", subnets)?;
+        }
+        if let Some(subnets) = &modify.remote_subnets {
+            new.remote_subnets = checked_subnets("RemoteSubnet", subnets)?;
+        }
+        if let Some(name) = &modify.name {
+            new.name.clone_from(name);
+        }
+        new.effect_immediately = modify.effect_immediately;
+        new.dead_peer_detection = modify.dead_peer_detection.unwrap_or(old.dead_peer_detection);
+        new.nat_traversal = modify.nat_traversal.unwrap_or(old.nat_traversal);
+        new.auto_config_route = modify.auto_config_route.unwrap_or(old.auto_config_route);
+        new.ike = ike_config(new.ike, &modify.ike)?;
+        new.ipsec = ipsec_config(new.ipsec, &modify.ipsec)?;
+        let mut others = self.state.connections_of(&old.gateway).filter(|other| other.id != old.id);
+        if others.any(|other| same_traffic(other, &new)) {
+            return Err(ApiError::bad_request("InvalidVpnConnection.AlreadyExists", "Vpn connection already exists."));
+        }
+        self.configure_routes(Some(old), &new, &modify.entry_ids)?;
+        self.push(Change::VpnConnectionSet(Box::new(new)));
+        Ok(())
+    }
+
+    /// The connection's routes go with it, and what was published to the VPC because of them.
+    pub(super) fn delete_vpn_connection(&mut self, id: &VpnConnectionId) -> Result<(), ApiError> {
+        let connection = self.vpn_connection(id)?;
+        let routes = self.state.vpn_routes_of(&connection.gateway);
+        let routes: Vec<&VpnRoute> = routes.filter(|route| route.key.next_hop == id.as_str()).collect();
+        for route in &routes {
+            self.remove_vpn_route(route);
+        }
+        self.push(Change::VpnConnectionRemoved(id.clone()));
+        Ok(())
+    }
+
+    pub(super) fn vpn_connection(&self, id: &VpnConnectionId) -> Result<&'a VpnConnection, ApiError> {
+        let message = "The specified vpn connection instance id does not exist.";
+        let missing = || ApiError::not_found("InvalidVpnConnectionInstanceId.NotFound", message);
+        self.state.vpn_connections.get(id).ok_or_else(missing)
+    }
+
+    /// `AutoConfigRoute`: routes to the remote subnets in the gateway, published to the VPC. A destination that the
+    /// VPC has an entry for already keeps that entry, and the gateway's route stays unpublished. Without subnets of
+    /// its own (0.0.0.0/0 on both sides) a connection gets no routes.
+    fn configure_routes(
+        &mut self,
+        old: Option<&VpnConnection>,
+        new: &VpnConnection,
+        entry_ids: &[RouteEntryId],
+    ) -> Result<(), ApiError> {
+        let wanted: &[Ipv4Net] = if new.auto_config_route && new.policy_mode() { &new.remote_subnets } else { &[] };
+        let routes = self.state.vpn_routes_of(&new.gateway);
+        let routes: Vec<&VpnRoute> = routes.filter(|route| route.key.next_hop == new.id.as_str()).collect();
+        if old.is_some() {
+            let outdated = |route: &&&VpnRoute| route.automatic && !wanted.contains(&route.key.destination);
+            for route in routes.iter().filter(outdated) {
+                self.remove_vpn_route(route);
+            }
+        }
+        let missing = wanted.iter().filter(|subnet| !routes.iter().any(|route| route.key.destination == **subnet));
+        let missing: Vec<Ipv4Net> = missing.copied().collect();
+        for (position, destination) in missing.into_iter().enumerate() {
+            let entry_id = entry_ids.get(position).ok_or_else(ApiError::internal)?;
+            let key = VpnRouteKey { gateway: new.gateway.clone(), destination, next_hop: new.id.to_string() };
+            self.check_vpn_route_quota(&new.gateway, position)?;
+            let route = VpnRoute {
+                key,
+                weight: ACTIVE_WEIGHT,
+                published: true,
+                owned_by_file: false,
+                automatic: true,
+                description: String::new(),
+                created: self.now,
+            };
+            match self.publish_to_vpc(&route, entry_id) {
+                Ok(()) => self.push(Change::VpnRouteSet(route)),
+                Err(refusal) if refusal.code == "InvalidCIDRBlock.Duplicate" => self.push(unpublished(&route)),
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Two connections to one customer gateway must differ in what they carry.
+fn same_traffic(a: &VpnConnection, b: &VpnConnection) -> bool {
+    a.customer_gateway == b.customer_gateway
+        && a.local_subnets == b.local_subnets
+        && a.remote_subnets == b.remote_subnets
+}
+
+fn checked_subnets(parameter: &str, subnets: &[Ipv4Net]) -> Result<Vec<Ipv4Net>, ApiError> {
+    if subnets.is_empty() || subnets.len() > SUBNETS {
+        return Err(ApiError::invalid(parameter));
+    }
+    subnets.iter().try_for_each(|subnet| cidr::check_vpn_destination(*subnet))?;
+    let mut sorted = subnets.to_vec();
+    sorted.sort();
+    sorted.dedup();
+    if sorted.len() == subnets.len() { Ok(subnets.to_vec()) } else { Err(ApiError::invalid(parameter)) }
+}
+
+fn ike_config(base: IkeConfig, given: &IkeParameters) -> Result<IkeConfig, ApiError> {
+    if given.psk.as_ref().is_some_and(|psk| !is_key(psk)) {
+        return Err(ApiError::invalid("IkeConfig.Psk"));
+    }
+    Ok(IkeConfig {
+        psk: given.psk.clone().unwrap_or(base.psk),
+        version: word("IkeConfig.IkeVersion", &given.version, &["ikev1", "ikev2"], base.version)?,
+        mode: word("IkeConfig.IkeMode", &given.mode, &["main", "aggressive"], base.mode)?,
+        encryption: word("IkeConfig.IkeEncAlg", &given.encryption, ENCRYPTION, base.encryption)?,
+        authentication: word("IkeConfig.IkeAuthAlg", &given.authentication, AUTHENTICATION, base.authentication)?,
+        group: word("IkeConfig.IkePfs", &given.group, GROUPS, base.group)?,
+        lifetime: lifetime("IkeConfig.IkeLifetime", given.lifetime, base.lifetime)?,
+        local_id: identity("IkeConfig.LocalId", &given.local_id, base.local_id)?,
+        remote_id: identity("IkeConfig.RemoteId", &given.remote_id, base.remote_id)?,
+    })
+}
+
+fn ipsec_config(base: IpsecConfig, given: &IpsecParameters) -> Result<IpsecConfig, ApiError> {
+    let authentication = &given.authentication;
+    Ok(IpsecConfig {
+        encryption: word("IpsecConfig.IpsecEncAlg", &given.encryption, ENCRYPTION, base.encryption)?,
+        authentication: word("IpsecConfig.IpsecAuthAlg", authentication, AUTHENTICATION, base.authentication)?,
+        pfs: word("IpsecConfig.IpsecPfs", &given.pfs, PFS, base.pfs)?,
+        lifetime: lifetime("IpsecConfig.IpsecLifetime", given.lifetime, base.lifetime)?,
+    })
+}
+
+/// A key is 1 to 100 visible ASCII characters.
+fn is_key(psk: &PreSharedKey) -> bool {
+    (1..=100).contains(&psk.expose().len()) && psk.expose().bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn word(parameter: &str, given: &Option<String>, allowed: &[&str], base: String) -> Result<String, ApiError> {
+    match given {
+        None => Ok(base),
+        Some(word) if allowed.contains(&word.as_str()) => Ok(word.clone()),
+        Some(_) => {
+            let refusal = ApiError::invalid(parameter);
+            let message = format!("{} It may be {}.", refusal.message, allowed.join(", "));
+            Err(ApiError { message: message.into(), ..refusal })
+        }
+    }
+}
+
+fn lifetime(parameter: &str, given: Option<u32>, base: u32) -> Result<u32, ApiError> {
+    match given {
+        Some(seconds) if seconds > LIFETIME => Err(ApiError::invalid(parameter)),
+        other => Ok(other.unwrap_or(base)),
+    }
+}
+
+/// An address or a name of at most 100 characters without spaces.
+fn identity(parameter: &str, given: &Option<String>, base: String) -> Result<String, ApiError> {
+    match given {
+        None => Ok(base),
+        Some(id) if id.is_empty() || id.len() > 100 || id.contains(char::is_whitespace) => {
+            Err(ApiError::invalid(parameter))
+        }
+        Some(id) => Ok(id.clone()),
+    }
+}
