@@ -31,3 +31,5 @@ pub mod io;
 
 pub mod cloud;
 pub mod daemon;
+
+pub mod cli;

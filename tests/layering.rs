@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("io", &["wire", "crypto", "esp", "dataplane", "routing", "cen", "control"]),
     ("daemon", &["wire", "crypto", "ike", "esp", "dataplane", "routing", "cen", "control", "io"]),
     ("cloud", &["wire", "crypto", "routing", "cen", "control", "io"]),
+    ("cli", &["wire", "crypto", "cen", "control", "io", "daemon"]),
 ];
 
 /// Primitives that only `crypto` may import, and `unsafe`, which only `io` may use.

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// One connection from gatewayd's side, without its key. [`super::export`]'s user turns it round for the peer.
+/// One connection from gatewayd's side, without its key. Whoever prints it for the peer turns it round.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionExport {
     pub name: String,
@@ -21,6 +21,8 @@ pub struct ConnectionExport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness_seconds: Option<u64>,
     pub force_encapsulation: bool,
+    /// When gatewayd negotiates: `now`, `on-traffic` or `wait`. The peer has to call when gatewayd does not.
+    pub start: String,
     pub children: Vec<ChildExport>,
 }
 

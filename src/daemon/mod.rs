@@ -1,1 +1,3 @@
-//! Composition of gatewayd.
+//! gatewayd: configuration, threads, wiring.
+pub mod config;
+pub mod owner_set;

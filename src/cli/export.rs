@@ -1,0 +1,271 @@
+//! A connection's configuration for the other side: what is local here is remote there.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use clap::ValueEnum;
+use ipnet::IpNet;
+use zeroize::Zeroizing;
+
+use crate::control::export::{ChildExport, ConnectionExport};
+use crate::io::private_file::{self, PrivateFileError};
+
+/// The largest file with a key that is read, in bytes.
+const KEY_FILE_LIMIT: u64 = 64 << 10;
+
+/// What runs at the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Product {
+    /// swanctl.conf
+    Strongswan,
+    /// The connection and its routes, for gatewayd.toml
+    Gatewayd,
+}
+
+/// The text for the peer. The key comes from a private file or not at all.
+pub fn configuration(
+    exported: &ConnectionExport,
+    product: Product,
+    psk_file: Option<&Path>,
+) -> Result<Zeroizing<String>, PrivateFileError> {
+    let text = psk_file.map(|path| private_file::read(path, KEY_FILE_LIMIT)).transpose()?;
+    let key = text.as_ref().map(|text| text.trim_end_matches(['\r', '\n']));
+    Ok(Zeroizing::new(match product {
+        Product::Strongswan => swanctl(exported, key),
+        Product::Gatewayd => gatewayd(exported, key),
+    }))
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+}
+
+fn networks(list: &[IpNet]) -> String {
+    list.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn swanctl(exported: &ConnectionExport, key: Option<&str>) -> String {
+    let ConnectionExport { name, local_address, peer, local_id, peer_id, ike_proposals, .. } = exported;
+    let local_addrs = if is_address(peer) { peer } else { "%any" };
+    let remote_addrs = local_address.as_deref().unwrap_or("%any");
+    let liveness = exported.liveness_seconds.map_or_else(String::new, |s| format!("        dpd_delay = {s}s\n"));
+    let encapsulation = if exported.force_encapsulation { "        encap = yes\n" } else { "" };
+    let children: String = exported.children.iter().map(|child| swanctl_child(exported, child)).collect();
+    let (here, there) = (swanctl_identity(peer_id), swanctl_identity(local_id));
+    let secret = key.map_or_else(
+        || "# gatewayd gives no key away: put it here, or let gatewayctl export read it with --psk-file\n        # secret = \"...\"".to_owned(),
+        |key| format!("secret = {}", swanctl_secret(key)),
+    );
+    format!(
+        "\
+# The peer's side of gatewayd's connection {name}, for swanctl.conf.
+connections {{
+    {name} {{
+        version = 2
+        local_addrs = {local_addrs}
+        remote_addrs = {remote_addrs}
+        proposals = {proposals}
+        rekey_time = {lifetime}s
+        unique = replace
+{liveness}{encapsulation}        local {{
+            auth = psk
+            id = {here}
+        }}
+        remote {{
+            auth = psk
+            id = {there}
+        }}
+        children {{
+{children}        }}
+    }}
+}}
+secrets {{
+    ike-{name} {{
+        id-local = {here}
+        id-remote = {there}
+        {secret}
+    }}
+}}
+",
+        proposals = ike_proposals.join(","),
+        lifetime = exported.ike_lifetime_seconds,
+    )
+}
+
+/// gatewayd rekeys at 80 to 90 per cent of its lifetimes, so a peer that takes them as its own rekey times comes second.
+fn swanctl_child(exported: &ConnectionExport, child: &ChildExport) -> String {
+    let ChildExport { name, local_subnets, peer_subnets, esp_proposals, lifetime_seconds } = child;
+    let start = if exported.start == "now" { "none" } else { "start" };
+    format!(
+        "            {name} {{
+                local_ts = {}
+                remote_ts = {}
+                esp_proposals = {}
+                rekey_time = {lifetime_seconds}s
+                start_action = {start}
+            }}
+",
+        networks(peer_subnets).replace(' ', ""),
+        networks(local_subnets).replace(' ', ""),
+        esp_proposals.join(","),
+    )
+}
+
+/// strongSwan reads `@#` as the hexadecimal digits of a key identity, and everything after a bare `#` as a comment.
+fn swanctl_identity(identity: &str) -> String {
+    match identity.strip_prefix("keyid:") {
+        Some(digits) => format!("\"@#{digits}\""),
+        None => format!("\"{identity}\""),
+    }
+}
+
+/// Quoted where strongSwan takes the text as it is, in hexadecimal where it would read something into it.
+fn swanctl_secret(key: &str) -> String {
+    let plain = key.chars().all(|c| (c.is_ascii_graphic() || c == ' ') && !"\"\\".contains(c));
+    if plain && !key.starts_with("0x") && !key.starts_with("0s") {
+        format!("\"{key}\"")
+    } else {
+        format!("0x{}", hex::encode(key))
+    }
+}
+
+fn gatewayd(exported: &ConnectionExport, key: Option<&str>) -> String {
+    let ConnectionExport { name, local_address, peer, local_id, peer_id, ike_proposals, .. } = exported;
+    let remote = local_address.as_deref().unwrap_or("any");
+    let own = if is_address(peer) { format!("local_address = {}\n", quoted(peer)) } else { String::new() };
+    let start = if exported.start == "now" || remote == "any" { "wait" } else { "now" };
+    let secret = key.map_or_else(
+        || "# gatewayd gives no key away: put it here, or let gatewayctl export read it with --psk-file\n# psk = \"...\"".to_owned(),
+        |key| format!("psk = {}", quoted(key)),
+    );
+    let liveness = exported.liveness_seconds.map_or_else(|| "off".to_owned(), |seconds| format!("{seconds}s"));
+    let mut text = format!(
+        "\
+# The peer's side of gatewayd's connection {name}, for gatewayd.toml.
+[[connection]]
+name = {}
+peer = {}
+{own}local_id = {}
+peer_id = {}
+{secret}
+start = \"{start}\"
+ike = {}
+ike_lifetime = \"{}s\"
+liveness = \"{liveness}\"
+force_encapsulation = {}
+",
+        quoted(name),
+        quoted(remote),
+        quoted(peer_id),
+        quoted(local_id),
+        list(ike_proposals),
+        exported.ike_lifetime_seconds,
+        exported.force_encapsulation,
+    );
+    if let Some(child) = exported.children.first() {
+        text.push_str(&format!("child_lifetime = \"{}s\"\n", child.lifetime_seconds));
+    }
+    for child in &exported.children {
+        text.push_str(&gatewayd_child(child));
+    }
+    let mut destinations: Vec<&IpNet> = exported.children.iter().flat_map(|child| &child.local_subnets).collect();
+    destinations.sort_unstable();
+    destinations.dedup();
+    for destination in destinations {
+        text.push_str(&format!("\n[[route]]\ndestination = \"{destination}\"\nconnection = {}\n", quoted(name)));
+    }
+    text
+}
+
+fn gatewayd_child(child: &ChildExport) -> String {
+    let nets = |nets: &[IpNet]| list(&nets.iter().map(IpNet::to_string).collect::<Vec<_>>());
+    format!(
+        "\n[[connection.child]]\nname = {}\nlocal_subnets = {}\npeer_subnets = {}\nesp = {}\n",
+        quoted(&child.name),
+        nets(&child.peer_subnets),
+        nets(&child.local_subnets),
+        list(&child.esp_proposals),
+    )
+}
+
+fn list(items: &[String]) -> String {
+    let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::config::Config;
+
+    fn exported() -> ConnectionExport {
+        ConnectionExport {
+            name: "idc".into(),
+            local_address: Some("198.51.100.2".into()),
+            peer: "203.0.113.2".into(),
+            local_id: "198.51.100.2".into(),
+            peer_id: "keyid:0102ff".into(),
+            ike_proposals: vec!["aes128gcm16-prfsha256-x25519".into()],
+            ike_lifetime_seconds: 86_400,
+            liveness_seconds: Some(30),
+            force_encapsulation: false,
+            start: "now".into(),
+            children: vec![ChildExport {
+                name: "idc".into(),
+                local_subnets: vec!["192.168.1.0/24".parse().unwrap(), "192.168.2.0/24".parse().unwrap()],
+                peer_subnets: vec!["10.1.1.0/24".parse().unwrap()],
+                esp_proposals: vec!["aes128-sha256-modp2048".into()],
+                lifetime_seconds: 3600,
+            }],
+        }
+    }
+
+    #[test]
+    fn what_is_local_here_is_remote_there() {
+        let text = swanctl(&exported(), Some("swordfish"));
+        for expected in [
+            "local_addrs = 203.0.113.2\n",
+            "remote_addrs = 198.51.100.2\n",
+            "local_ts = 10.1.1.0/24\n",
+            "remote_ts = 192.168.1.0/24,192.168.2.0/24\n",
+            "esp_proposals = aes128-sha256-modp2048\n",
+            "id = \"@#0102ff\"\n",
+            "secret = \"swordfish\"\n",
+            "start_action = none\n",
+        ] {
+            assert!(text.contains(expected), "{expected} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn without_a_file_there_is_no_key() {
+        for text in [swanctl(&exported(), None), gatewayd(&exported(), None)] {
+            let key = text.lines().map(str::trim).find(|line| line.starts_with("secret =") || line.starts_with("psk"));
+            assert_eq!(key, None);
+        }
+    }
+
+    #[test]
+    fn keys_survive_strongswan_s_quoting() {
+        assert_eq!(swanctl_secret("a b#c"), "\"a b#c\"");
+        assert_eq!(swanctl_secret("say \"x\""), format!("0x{}", hex::encode("say \"x\"")));
+        assert_eq!(swanctl_secret("0xabc"), format!("0x{}", hex::encode("0xabc")));
+    }
+
+    #[test]
+    fn our_own_daemon_reads_its_side() {
+        let text = gatewayd(&exported(), Some("sword\"fish"));
+        let config = Config::parse(&text, Path::new("peer.toml")).unwrap();
+        let tunnel = &config.connections[0];
+        assert_eq!(tunnel.template().pre_shared_key.as_bytes(), b"sword\"fish");
+        assert_eq!(tunnel.peer.to_string(), "198.51.100.2");
+        assert_eq!(tunnel.template().local_address, Some("203.0.113.2".parse().unwrap()));
+        let destinations: Vec<String> = config.routes.iter().map(|route| route.destination.to_string()).collect();
+        assert_eq!(destinations, ["192.168.1.0/24", "192.168.2.0/24"]);
+    }
+}

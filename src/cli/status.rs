@@ -1,0 +1,246 @@
+//! Status, connections and routes as text.
+
+use std::fmt::Write;
+
+use comfy_table::presets;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+
+use super::quantity::{bytes, count, duration};
+use crate::control::reload::Reloaded;
+use crate::control::route::{Publication, Route};
+use crate::control::status::{ChildSa, Connection, ConnectionState, IkeSa, Role, Status, Traffic};
+
+/// Everything. A connection that is down ends with its last error and its next attempt.
+pub fn status(status: &Status) -> String {
+    let Status { version, uptime_seconds, device, mtu, cend_revision, connections, routes: table, drops, warnings } =
+        status;
+    let mut text = format!("gatewayd {version} · up {} · {device}, MTU {mtu}", duration(*uptime_seconds));
+    if let Some(revision) = cend_revision {
+        let _ = write!(text, " · cend's revision {revision}");
+    }
+    text.push('\n');
+    for warning in warnings {
+        let _ = write!(text, "\nwarning: {warning}");
+    }
+    for entry in connections {
+        let _ = write!(text, "\n{}", connection(entry));
+    }
+    if connections.is_empty() {
+        text.push_str("\nNo connections.\n");
+    }
+    let _ = write!(text, "\nRoutes\n{}\n", if table.is_empty() { "  none".to_owned() } else { routes(table) });
+    text.push_str("\nDropped packets\n");
+    if drops.is_empty() {
+        text.push_str("  none");
+    } else {
+        let mut rows = plain(&["reason", "packets"]);
+        for (reason, packets) in drops {
+            rows.add_row([reason.clone(), count(*packets)]);
+        }
+        align_right(&mut rows, &[1]);
+        text.push_str(&rows.to_string());
+    }
+    text
+}
+
+/// One connection with its SAs.
+fn connection(entry: &Connection) -> String {
+    let mark = if entry.state == ConnectionState::Established { '●' } else { '○' };
+    let mut text = format!("{mark} {} · {} · from {}\n", entry.name, entry.state.name(), source(entry));
+    let address = |address: Option<std::net::SocketAddr>, otherwise: &str| {
+        address.map_or_else(|| otherwise.to_owned(), |address| address.to_string())
+    };
+    let _ = writeln!(text, "    peer     {} as {}", address(entry.peer_address, &entry.peer), entry.peer_id);
+    let _ = writeln!(text, "    local    {} as {}", address(entry.local_address, "any"), entry.local_id);
+    if let Some(sa) = &entry.ike_sa {
+        text.push_str(&ike_sa(sa));
+    }
+    for sa in &entry.child_sas {
+        text.push_str(&child_sa(sa));
+    }
+    if entry.state != ConnectionState::Established {
+        let error = entry.last_error.as_deref().unwrap_or(match entry.state {
+            ConnectionState::Waiting if entry.start == "on-traffic" => "waits for a packet to the peer's subnets",
+            ConnectionState::Waiting => "waits for the peer to call",
+            _ => "no error",
+        });
+        let _ = writeln!(text, "    error    {error}");
+        let next =
+            entry.next_attempt_seconds.map_or_else(|| "none planned".to_owned(), |s| format!("in {}", duration(s)));
+        let _ = writeln!(text, "    next try {next}");
+    }
+    text
+}
+
+fn source(entry: &Connection) -> &'static str {
+    match entry.owner {
+        crate::control::Owner::File => "gatewayd.toml",
+        crate::control::Owner::Cend => "the cloud",
+    }
+}
+
+fn ike_sa(sa: &IkeSa) -> String {
+    let role = match sa.role {
+        Role::Initiator => "initiator",
+        Role::Responder => "responder",
+    };
+    format!(
+        "    IKE SA   {}_i {}_r · we are the {role}\n             {}\n             {}\n",
+        sa.initiator_spi,
+        sa.responder_spi,
+        sa.algorithms,
+        times(sa.age_seconds, sa.rekey_seconds),
+    )
+}
+
+fn times(age: u64, rekey: Option<u64>) -> String {
+    let rekey =
+        rekey.map_or_else(|| "no rekey planned".to_owned(), |seconds| format!("rekey in {}", duration(seconds)));
+    format!("{} old · {rekey}", duration(age))
+}
+
+fn child_sa(sa: &ChildSa) -> String {
+    let form = if sa.encapsulation == "udp" { "ESP in UDP" } else { "ESP" };
+    let sending = if sa.sending { "" } else { " · receives only" };
+    format!(
+        "    Child SA {} · in {} out {} · {form}{sending}\n             {}\n             {}\n             {} ⇄ {}\n             in  {}\n             out {}\n",
+        sa.name,
+        sa.inbound_spi,
+        sa.outbound_spi,
+        sa.algorithms,
+        times(sa.age_seconds, sa.rekey_seconds),
+        sa.local_selectors.join(", "),
+        sa.peer_selectors.join(", "),
+        traffic(&sa.inbound),
+        traffic(&sa.outbound),
+    )
+}
+
+fn traffic(traffic: &Traffic) -> String {
+    let idle = traffic.idle_seconds.map_or_else(String::new, |seconds| format!(", last {} ago", duration(seconds)));
+    let unit = if traffic.packets == 1 { "packet" } else { "packets" };
+    format!("{} {unit}, {}{idle}", count(traffic.packets), bytes(traffic.bytes))
+}
+
+/// One line for each connection.
+pub fn connections(connections: &[Connection]) -> String {
+    let mut table = plain(&["connection", "state", "peer", "peer identity", "children", "in", "out", "note"]);
+    for entry in connections {
+        let sum = |of: fn(&ChildSa) -> u64| entry.child_sas.iter().map(of).sum::<u64>();
+        table.add_row([
+            entry.name.clone(),
+            entry.state.name().to_owned(),
+            entry.peer_address.map_or_else(|| entry.peer.clone(), |address| address.to_string()),
+            entry.peer_id.clone(),
+            entry.child_sas.iter().filter(|sa| sa.sending).count().to_string(),
+            bytes(sum(|sa| sa.inbound.bytes)),
+            bytes(sum(|sa| sa.outbound.bytes)),
+            note(entry),
+        ]);
+    }
+    align_right(&mut table, &[4, 5, 6]);
+    table.to_string()
+}
+
+fn note(entry: &Connection) -> String {
+    if entry.state == ConnectionState::Established {
+        return String::new();
+    }
+    let next = entry.next_attempt_seconds.map(|seconds| format!("next try in {}", duration(seconds)));
+    entry.last_error.clone().into_iter().chain(next).collect::<Vec<_>>().join("; ")
+}
+
+/// The route table.
+pub fn routes(routes: &[Route]) -> String {
+    let mut table = plain(&["destination", "connection", "weight", "state", "published", "owner"]);
+    for route in routes {
+        table.add_row([
+            route.destination.to_string(),
+            route.connection.clone(),
+            route.weight.to_string(),
+            route.state.name().to_owned(),
+            if route.publication == Publication::Published { "yes" } else { "no" }.to_owned(),
+            route.owner.name().to_owned(),
+        ]);
+    }
+    align_right(&mut table, &[2]);
+    table.to_string()
+}
+
+/// What a reload did.
+pub fn reloaded(reloaded: &Reloaded) -> String {
+    let Reloaded { added, changed, removed, warnings } = reloaded;
+    let mut lines: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}")).collect();
+    for (what, names) in [("added", added), ("changed", changed), ("removed", removed)] {
+        if !names.is_empty() {
+            lines.push(format!("{what}: {}", names.join(", ")));
+        }
+    }
+    if added.is_empty() && changed.is_empty() && removed.is_empty() {
+        lines.push("reloaded; no connection changed".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// A table without borders, as wide as the terminal allows.
+pub fn plain(headings: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
+    table
+}
+
+fn align_right(table: &mut Table, columns: &[usize]) {
+    for column in columns {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Owner;
+    use crate::control::status::{ChildState, IkeState};
+
+    fn down() -> Connection {
+        Connection {
+            name: "branch".into(),
+            owner: Owner::File,
+            state: ConnectionState::Down,
+            ike_state: IkeState::IkeSaNotEstablished,
+            child_state: ChildState::IpsecSaNotEstablished,
+            peer: "203.0.113.9".into(),
+            peer_address: None,
+            local_address: None,
+            local_id: "gw.example.com".into(),
+            peer_id: "203.0.113.9".into(),
+            start: "now".into(),
+            ike_sa: None,
+            child_sas: Vec::new(),
+            last_error: Some("AUTHENTICATION_FAILED: the peer refused our key".into()),
+            next_attempt_seconds: Some(75),
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_down_ends_with_its_error_and_next_attempt() {
+        let text = connection(&down());
+        let lines: Vec<&str> = text.lines().rev().take(2).collect();
+        assert_eq!(lines, ["    next try in 1m 15s", "    error    AUTHENTICATION_FAILED: the peer refused our key"]);
+    }
+
+    #[test]
+    fn the_short_list_tells_why_too() {
+        let text = connections(&[down()]);
+        assert!(text.contains("AUTHENTICATION_FAILED") && text.contains("next try in 1m 15s"), "{text}");
+    }
+
+    #[test]
+    fn one_packet_is_no_packets() {
+        let text = traffic(&Traffic { packets: 1, bytes: 84, idle_seconds: Some(2) });
+        assert_eq!(text, "1 packet, 84 B, last 2s ago");
+    }
+}

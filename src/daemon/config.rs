@@ -1,0 +1,255 @@
+//! gatewayd.toml: read, checked and turned into what the modules take.
+//!
+//! Unknown keys and wrong values are refused, all at once, each with its file, line, key and what is allowed.
+
+mod connection;
+pub mod proposal;
+pub mod secret;
+pub mod section;
+mod value;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use zeroize::Zeroizing;
+
+use crate::ike;
+use crate::io::{clock, private_file};
+use crate::routing::{self, FIREWALL_MARK, VpnRoute, Weight};
+use secret::Secrets;
+pub use section::ConfigError;
+use section::{Section, Source};
+
+/// The largest configuration file that is read, in bytes.
+const FILE_LIMIT: u64 = 4 << 20;
+
+/// A whole gatewayd.toml.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub gateway: Gateway,
+    pub connections: Vec<Tunnel>,
+    pub routes: Vec<VpnRoute>,
+    /// What an operator should change though it works.
+    pub warnings: Vec<String>,
+}
+
+/// The keys at the top of the file. A change of one of these takes effect at the next start only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Outer addresses of this gateway; empty: any.
+    pub local_addresses: Vec<IpAddr>,
+    pub tun: String,
+    /// Addresses of the TUN device, with their prefix lengths.
+    pub inner_addresses: Vec<IpNet>,
+    /// Outer MTU, and the TUN's: what fits through the tunnel is worked out per SA.
+    pub mtu: u32,
+    pub socket: PathBuf,
+    pub state: PathBuf,
+    /// Firewall mark of gatewayd's own packets.
+    pub mark: u32,
+    pub log: String,
+}
+
+/// Where a connection's peer is, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerName {
+    Address(IpAddr),
+    /// A host name, resolved at the start and again and again.
+    Name(String),
+    Any,
+}
+
+impl std::fmt::Display for PeerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(name),
+            Self::Any => f.write_str("any"),
+        }
+    }
+}
+
+/// What to do with the Don't Fragment bit of the outer IPv4 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Df {
+    Copy,
+    Set,
+    Clear,
+}
+
+/// How a connection's packets are carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carriage {
+    /// Size of the replay window in packets.
+    pub replay_window: u32,
+    pub df: Df,
+}
+
+/// One connection: what IKE has to know, what the data path has to know, and the peer's name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tunnel {
+    /// `peer` in it is only right for addresses and `any`; [`Tunnel::ike`] fills in what a name resolved to.
+    ike: ike::Connection,
+    pub peer: PeerName,
+    pub carriage: Carriage,
+    /// Protected networks, for export, child by child as in `ike`.
+    pub subnets: Vec<ChildSubnets>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildSubnets {
+    pub local: Vec<IpNet>,
+    pub peer: Vec<IpNet>,
+}
+
+impl Tunnel {
+    pub fn new(ike: ike::Connection, peer: PeerName, carriage: Carriage, subnets: Vec<ChildSubnets>) -> Self {
+        Self { ike, peer, carriage, subnets }
+    }
+
+    pub fn name(&self) -> &Arc<str> {
+        &self.ike.name
+    }
+
+    /// The connection as configured, with an unresolved name standing as `any`.
+    pub fn template(&self) -> &ike::Connection {
+        &self.ike
+    }
+
+    /// The connection for IKE, with what the peer's name resolved to. None while a name has not been resolved.
+    pub fn ike(&self, resolved: Option<IpAddr>) -> Option<ike::Connection> {
+        let peer = match (&self.peer, resolved) {
+            (PeerName::Address(address), _) => ike::Peer::Address(*address),
+            (PeerName::Any, _) => ike::Peer::Any,
+            (PeerName::Name(_), Some(address)) => ike::Peer::Address(address),
+            (PeerName::Name(_), None) => return None,
+        };
+        Some(ike::Connection { peer, ..self.ike.clone() })
+    }
+}
+
+impl Config {
+    /// Reads and checks a file, and the files with secrets that it names.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = read_text(path).map_err(|error| ConfigError::about_file(path, error))?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks the text of a file; `path` is for messages and for the relative names of other files.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let source = Source::new(path, text);
+        let root = source.parse()?;
+        let mut section = Section::new(&source, &root);
+        let gateway = read_gateway(&mut section);
+        let secrets = Secrets::read(&mut section);
+        let connections = connection::read_all(&mut section, &gateway, &secrets);
+        let routes = read_routes(&mut section, &connections);
+        section.finish();
+        let mut warnings = source.finish()?;
+        if connections.iter().any(|read| read.key_in_file) && private_file::others_may_read(path) {
+            warnings
+                .push(format!("{}: holds pre-shared keys and others may read it; run chmod 600 on it", path.display()));
+        }
+        let connections = connections.into_iter().map(|read| read.tunnel).collect();
+        Ok(Self { gateway, connections, routes, warnings })
+    }
+}
+
+fn read_text(path: &Path) -> Result<Zeroizing<String>, String> {
+    let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if length > FILE_LIMIT {
+        return Err(format!("{length} bytes are too many for a configuration file; allowed: up to {FILE_LIMIT}"));
+    }
+    std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| error.to_string())
+}
+
+fn read_gateway(section: &mut Section<'_>) -> Gateway {
+    const ADDRESS: &str = "an IPv4 or IPv6 address in quotes";
+    let local_addresses = section.list("local_addresses", value::parsed(ADDRESS)).unwrap_or_default();
+    let inner = "an address with its prefix length in quotes, such as \"10.255.0.1/32\"";
+    Gateway {
+        local_addresses,
+        tun: section.optional("tun", device_name).unwrap_or_else(|| "gwd0".to_owned()),
+        inner_addresses: section.list("inner_addresses", value::parsed(inner)).unwrap_or_default(),
+        // RFC 8200 5: no link below 1280 bytes can carry IPv6.
+        mtu: section.optional("mtu", value::integer(1280..=65_535)).unwrap_or(1500) as u32,
+        socket: section.optional("socket", absolute_path).unwrap_or_else(|| "/run/gatewayd/control.sock".into()),
+        state: section.optional("state", absolute_path).unwrap_or_else(|| "/var/lib/gatewayd".into()),
+        mark: section
+            .optional("mark", value::integer(1..=u64::from(u32::MAX)))
+            .map_or(FIREWALL_MARK, |mark| mark as u32),
+        log: section.optional("log", log_level).unwrap_or("info").to_owned(),
+    }
+}
+
+fn log_level(value: &toml::de::DeValue<'_>) -> Result<&'static str, String> {
+    let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level));
+    value::one_of(&levels)(value)
+}
+
+/// Linux allows 15 bytes, without slashes and blanks.
+fn device_name(value: &toml::de::DeValue<'_>) -> Result<String, String> {
+    let name = value::text(value)?;
+    if name.len() > 15 || name.contains(|c: char| c == '/' || c == '%' || !c.is_ascii_graphic()) {
+        return Err(format!(
+            "\"{name}\" is no device name; allowed: up to 15 letters, digits and signs without / and %"
+        ));
+    }
+    Ok(name)
+}
+
+fn absolute_path(value: &toml::de::DeValue<'_>) -> Result<PathBuf, String> {
+    let path = PathBuf::from(value::text(value)?);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(format!("\"{}\" is no absolute path; allowed: /…", path.display()))
+    }
+}
+
+fn read_routes(section: &mut Section<'_>, connections: &[connection::Read]) -> Vec<VpnRoute> {
+    let created = clock::unix_seconds();
+    let mut routes: Vec<VpnRoute> = Vec::new();
+    for mut table in section.tables("route") {
+        let destination = table.required("destination", connection::network);
+        let name = table.required("connection", value::text);
+        let weight = table.optional("weight", weight).unwrap_or(Weight::Active);
+        if let (Some(destination), Some(name)) = (destination, name) {
+            let known = connections.iter().map(|read| read.tunnel.name()).find(|known| ***known == *name);
+            match known {
+                Some(_) if routes.iter().any(|r| r.destination == destination && *r.connection == *name) => {
+                    table.problem("destination", format!("{destination} through \"{name}\" is there twice"));
+                }
+                Some(connection) => routes.push(VpnRoute {
+                    destination,
+                    connection: Arc::clone(connection),
+                    weight,
+                    owner: routing::Owner::File,
+                    publication: routing::Publication::Normal,
+                    created,
+                }),
+                None => {
+                    let names: Vec<&str> = connections.iter().map(|read| &**read.tunnel.name()).collect();
+                    table.problem(
+                        "connection",
+                        format!("no connection is called \"{name}\"; allowed: {}", names.join(", ")),
+                    );
+                }
+            }
+        }
+        table.finish();
+    }
+    routes
+}
+
+fn weight(value: &toml::de::DeValue<'_>) -> Result<Weight, String> {
+    let number = value::integer(0..=100)(value).ok().and_then(|number| u32::try_from(number).ok());
+    number
+        .and_then(|number| Weight::try_from(number).ok())
+        .ok_or_else(|| "allowed: 0 (standby), 100 (active)".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,345 @@
+//! `[[connection]]` and `[[connection.child]]`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::de::DeValue;
+
+use super::proposal::{self, WithWeak};
+use super::secret::{self, Secrets};
+use super::section::Section;
+use super::{Carriage, ChildSubnets, Df, Gateway, PeerName, Tunnel, value};
+use crate::crypto::Secret;
+use crate::ike::{Child, Connection, EspProposal, IkeProposal, Peer, Start};
+use crate::wire::ike::{Identification, TrafficSelector};
+
+/// A connection, and what only the checks of the whole file need.
+pub struct Read {
+    pub tunnel: Tunnel,
+    /// Its pre-shared key stands in gatewayd.toml itself.
+    pub key_in_file: bool,
+}
+
+/// Reads every connection. One with a problem, which the source has noted, is left out.
+pub fn read_all(section: &mut Section<'_>, gateway: &Gateway, secrets: &Secrets) -> Vec<Read> {
+    let mut connections: Vec<Read> = Vec::new();
+    for table in section.tables("connection") {
+        if let Some(read) = read(table, gateway, secrets, &connections) {
+            connections.push(read);
+        }
+    }
+    connections
+}
+
+fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, before: &[Read]) -> Option<Read> {
+    let name = table.required("name", connection_name);
+    if let Some(name) = &name {
+        if before.iter().any(|other| **other.tunnel.name() == **name) {
+            table.problem("name", format!("\"{name}\" names two connections"));
+        }
+        let prefix = table.path(&format!("{name}."));
+        table = table.named(prefix);
+    }
+    let peer = table.required("peer", peer_name);
+    let address = table.optional("local_address", value::parsed("an IPv4 or IPv6 address in quotes"));
+    let local_address = local_address(&table, address, gateway, peer.as_ref());
+    let identities = read_identities(&mut table, local_address);
+    let key_in_file = table.place("psk").is_some();
+    let key = read_key(&mut table, name.as_deref().unwrap_or_default(), secrets);
+    let start = read_start(&mut table, peer.as_ref());
+    let ike_proposals = read_ike_proposals(&mut table);
+    let children = read_children(&mut table, name.as_deref().unwrap_or_default());
+    let times = Times::read(&mut table);
+    let nat_traversal = table.optional("nat_traversal", value::boolean).unwrap_or(true);
+    let force_encapsulation = table.optional("force_encapsulation", value::boolean).unwrap_or(false);
+    if force_encapsulation && !nat_traversal {
+        table.problem("force_encapsulation", "needs nat_traversal = true");
+    }
+    let carriage = read_carriage(&mut table);
+    table.finish();
+
+    let (local_id, peer_id) = identities?;
+    let (children, subnets) = children.into_iter().unzip();
+    let peer = peer?;
+    let ike = Connection {
+        name: name?.into(),
+        local_address,
+        peer: if let PeerName::Address(address) = peer { Peer::Address(address) } else { Peer::Any },
+        local_id,
+        peer_id,
+        pre_shared_key: key?,
+        ike_proposals,
+        children,
+        start,
+        ike_lifetime: times.ike,
+        child_lifetime: times.child,
+        liveness_interval: times.liveness,
+        nat_traversal,
+        force_encapsulation,
+        nat_keepalive: times.nat_keepalive,
+    };
+    Some(Read { tunnel: Tunnel::new(ike, peer, carriage, subnets), key_in_file })
+}
+
+fn connection_name(value: &DeValue<'_>) -> Result<String, String> {
+    let name = value::text(value)?;
+    if name.len() > 64 || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        return Err(format!("\"{name}\" is no name; allowed: up to 64 letters, digits, and - _ ."));
+    }
+    Ok(name)
+}
+
+fn peer_name(value: &DeValue<'_>) -> Result<PeerName, String> {
+    let text = value::text(value)?;
+    if text == "any" {
+        return Ok(PeerName::Any);
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(PeerName::Address(address));
+    }
+    let host = text.len() <= 253 && text.split('.').all(|label| !label.is_empty() && label.len() <= 63);
+    let letters = text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    let only_digits = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    if host && letters && !only_digits {
+        return Ok(PeerName::Name(text));
+    }
+    Err(format!("\"{text}\" is not allowed here; allowed: an IPv4 or IPv6 address, a host name, \"any\""))
+}
+
+/// The named address, else the gateway's first of the peer's family.
+fn local_address(
+    table: &Section<'_>,
+    named: Option<IpAddr>,
+    gateway: &Gateway,
+    peer: Option<&PeerName>,
+) -> Option<IpAddr> {
+    let peer_address = match peer {
+        Some(PeerName::Address(address)) => Some(*address),
+        _ => None,
+    };
+    if let Some(named) = named {
+        if !gateway.local_addresses.is_empty() && !gateway.local_addresses.contains(&named) {
+            let allowed: Vec<String> = gateway.local_addresses.iter().map(IpAddr::to_string).collect();
+            table.problem(
+                "local_address",
+                format!("{named} is not in local_addresses; allowed: {}", allowed.join(", ")),
+            );
+        }
+        if peer_address.is_some_and(|peer| peer.is_ipv4() != named.is_ipv4()) {
+            table.problem("local_address", format!("{named} and the peer are of different address families"));
+        }
+        return Some(named);
+    }
+    match peer_address {
+        Some(peer) => gateway.local_addresses.iter().copied().find(|local| local.is_ipv4() == peer.is_ipv4()),
+        None if gateway.local_addresses.len() == 1 => gateway.local_addresses.first().copied(),
+        None => None,
+    }
+}
+
+fn read_identities(table: &mut Section<'_>, local: Option<IpAddr>) -> Option<(Identification, Option<Identification>)> {
+    const ALLOWED: &str = "an address, a name (FQDN), user@host, or keyid:hexadecimal digits, in quotes";
+    let local_id = table.optional("local_id", value::parsed::<Identification>(ALLOWED));
+    let peer_id = table.optional("peer_id", value::parsed::<Identification>(ALLOWED));
+    let local_id = match (local_id, local) {
+        (Some(named), _) => Some(named),
+        (None, Some(IpAddr::V4(address))) => Some(Identification::Ipv4(address)),
+        (None, Some(IpAddr::V6(address))) => Some(Identification::Ipv6(address)),
+        (None, None) => {
+            if table.place("local_id").is_none() {
+                table.problem(
+                    "local_id",
+                    format!("is missing, and no local address stands in for it; allowed: {ALLOWED}"),
+                );
+            }
+            None
+        }
+    };
+    Some((local_id?, peer_id))
+}
+
+fn read_key(table: &mut Section<'_>, name: &str, secrets: &Secrets) -> Option<Arc<Secret>> {
+    // A message must never show the value.
+    let inline = table.optional("psk", |value| {
+        value::text(value)
+            .map(|key| Arc::new(Secret::new(key.into_bytes())))
+            .map_err(|_| "is no text in quotes, or empty".into())
+    });
+    let config = table.source.path().to_owned();
+    let file = table.optional("psk_file", |value| {
+        value::text(value).and_then(|name| secret::key_file(&secret::beside(&config, &name)).map(Arc::new))
+    });
+    match (table.place("psk"), table.place("psk_file")) {
+        (Some(_), Some(_)) => {
+            table.problem("psk_file", "stands beside psk; allowed: one of the two");
+            None
+        }
+        (Some(_), None) => inline,
+        (None, Some(_)) => file,
+        (None, None) => {
+            let key = secrets.key(name);
+            if key.is_none() {
+                table.problem("psk", "is missing; allowed: psk, psk_file, or an entry of this name under [psk] in the file that `secrets` names");
+            }
+            key
+        }
+    }
+}
+
+fn read_start(table: &mut Section<'_>, peer: Option<&PeerName>) -> Start {
+    let words = [("now", Start::Now), ("on-traffic", Start::OnTraffic), ("wait", Start::Wait)];
+    let any = peer == Some(&PeerName::Any);
+    let named = table.optional("start", value::one_of(&words));
+    if any && named.is_some_and(|start| start != Start::Wait) {
+        table.problem("start", "peer = \"any\" cannot be called; allowed: \"wait\"");
+    }
+    named.unwrap_or(if any { Start::Wait } else { Start::Now })
+}
+
+fn read_ike_proposals(table: &mut Section<'_>) -> Vec<IkeProposal> {
+    let read = table.list("ike", |value| proposal::ike(&value::text(value)?));
+    match read {
+        None => {
+            proposal::DEFAULT_IKE.iter().filter_map(|text| proposal::ike(text).ok()).map(|read| read.proposal).collect()
+        }
+        Some(list) => without_weak(table, "ike", list),
+    }
+}
+
+fn read_esp_proposals(table: &mut Section<'_>, esn: &[bool]) -> Option<Vec<EspProposal>> {
+    let read = table.list("esp", |value| proposal::esp(&value::text(value)?, esn))?;
+    Some(without_weak(table, "esp", read))
+}
+
+fn without_weak<P>(table: &Section<'_>, key: &'static str, list: Vec<WithWeak<P>>) -> Vec<P> {
+    if list.is_empty() {
+        table.problem(key, "names no proposal; leave the key out for the defaults");
+    }
+    list.into_iter()
+        .map(|WithWeak { proposal, weak }| {
+            if !weak.is_empty() {
+                table.warn(
+                    key,
+                    &format!(
+                        "{} can be broken today; use it only for a peer that knows nothing better",
+                        weak.join(", ")
+                    ),
+                );
+            }
+            proposal
+        })
+        .collect()
+}
+
+fn read_children(table: &mut Section<'_>, connection: &str) -> Vec<(Child, ChildSubnets)> {
+    let words = [("prefer", [true, false].as_slice()), ("require", &[true]), ("off", &[false])];
+    let esn = table.optional("esn", value::one_of(&words)).unwrap_or(&[true, false]);
+    let default: Vec<EspProposal> = read_esp_proposals(table, esn).unwrap_or_else(|| {
+        proposal::DEFAULT_ESP
+            .iter()
+            .filter_map(|text| proposal::esp(text, esn).ok())
+            .map(|read| read.proposal)
+            .collect()
+    });
+    let sections = table.tables("child");
+    let own_subnets = table.place("local_subnets").is_some() || table.place("peer_subnets").is_some();
+    if !sections.is_empty() && own_subnets {
+        table.problem(
+            "local_subnets",
+            "stands beside [[connection.child]]; allowed: subnets of the connection, or children",
+        );
+    }
+    if sections.is_empty() || own_subnets {
+        let child = read_child(table, connection.to_owned(), default);
+        return child.into_iter().collect();
+    }
+    let mut children: Vec<(Child, ChildSubnets)> = Vec::new();
+    for mut section in sections {
+        let name = section.required("name", connection_name);
+        let esp = read_esp_proposals(&mut section, esn).unwrap_or_else(|| default.clone());
+        if name.as_ref().is_some_and(|name| children.iter().any(|(child, _)| *child.name == **name)) {
+            section.problem("name", "names two children of the connection");
+        }
+        children.extend(read_child(&mut section, name.unwrap_or_default(), esp));
+        section.finish();
+    }
+    children
+}
+
+fn read_child(
+    section: &mut Section<'_>,
+    name: String,
+    esp_proposals: Vec<EspProposal>,
+) -> Option<(Child, ChildSubnets)> {
+    let local = read_subnets(section, "local_subnets");
+    let peer = read_subnets(section, "peer_subnets");
+    let (local, peer) = (local?, peer?);
+    for family in [true, false] {
+        let has = |nets: &[IpNet]| nets.iter().any(|net| net.addr().is_ipv4() == family);
+        if has(&local) != has(&peer) {
+            let family = if family { "IPv4" } else { "IPv6" };
+            section.problem("peer_subnets", format!("only one side has {family} subnets; a tunnel needs both"));
+        }
+    }
+    let selectors = |nets: &[IpNet]| nets.iter().map(|net| TrafficSelector::from_net(*net)).collect();
+    let child = Child {
+        name: name.into(),
+        local_selectors: selectors(&local),
+        peer_selectors: selectors(&peer),
+        esp_proposals,
+    };
+    Some((child, ChildSubnets { local, peer }))
+}
+
+fn read_subnets(section: &mut Section<'_>, key: &'static str) -> Option<Vec<IpNet>> {
+    let Some(subnets) = section.list(key, network) else {
+        section.problem(key, "is missing; allowed: a list of networks, such as [\"10.1.1.0/24\"]");
+        return None;
+    };
+    if subnets.is_empty() {
+        section.problem(key, "is empty; allowed: a list of networks, such as [\"10.1.1.0/24\"]");
+        return None;
+    }
+    Some(subnets)
+}
+
+/// A network without host bits.
+pub fn network(value: &DeValue<'_>) -> Result<IpNet, String> {
+    let net: IpNet = value::parsed("a network in quotes, such as \"10.1.1.0/24\"")(value)?;
+    if net != net.trunc() {
+        return Err(format!("\"{net}\" has bits set behind its prefix; allowed: \"{}\"", net.trunc()));
+    }
+    Ok(net)
+}
+
+struct Times {
+    ike: Duration,
+    child: Duration,
+    liveness: Option<Duration>,
+    nat_keepalive: Duration,
+}
+
+impl Times {
+    fn read(table: &mut Section<'_>) -> Self {
+        let ike = table.optional("ike_lifetime", value::duration(60..=30 * 86_400));
+        let child = table.optional("child_lifetime", value::duration(30..=30 * 86_400));
+        let liveness = table.optional("liveness", value::duration_or_off(1..=3600));
+        let nat_keepalive = table.optional("nat_keepalive", value::duration_or_off(1..=300));
+        Self {
+            ike: ike.unwrap_or(Duration::from_secs(4 * 3600)),
+            child: child.unwrap_or(Duration::from_secs(3600)),
+            liveness: liveness.unwrap_or(Some(Duration::from_secs(30))),
+            nat_keepalive: nat_keepalive.unwrap_or(Some(Duration::from_secs(20))).unwrap_or(Duration::ZERO),
+        }
+    }
+}
+
+fn read_carriage(table: &mut Section<'_>) -> Carriage {
+    let words = [("copy", Df::Copy), ("set", Df::Set), ("clear", Df::Clear)];
+    Carriage {
+        replay_window: table.optional("replay_window", value::integer(64..=65_536)).unwrap_or(1024) as u32,
+        df: table.optional("df", value::one_of(&words)).unwrap_or(Df::Copy),
+    }
+}

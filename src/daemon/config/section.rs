@@ -1,0 +1,261 @@
+//! Reading one table of a TOML file key by key, so that every complaint names its file, line, key and what is allowed.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// One complaint about a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Counts from 1; 0 when the complaint is about the whole file.
+    pub line: usize,
+    /// The key as the file nests it (`connection.idc.mtu`), or empty when the file is no TOML at all.
+    pub key: String,
+    pub message: String,
+}
+
+/// Everything that is wrong with a configuration file, in the order of its lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    pub file: PathBuf,
+    pub problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// A complaint about the file as a whole.
+    pub fn about_file(path: &Path, message: String) -> Self {
+        Self { file: path.to_owned(), problems: vec![Problem { line: 0, key: String::new(), message }] }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, problem) in self.problems.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            if problem.line == 0 {
+                write!(f, "{}: {}", self.file.display(), problem.message)?;
+            } else if problem.key.is_empty() {
+                write!(f, "{}:{}: {}", self.file.display(), problem.line, problem.message)?;
+            } else {
+                write!(f, "{}:{}: {}: {}", self.file.display(), problem.line, problem.key, problem.message)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A file being read: its text for line numbers, and what was found wrong so far.
+pub struct Source<'s> {
+    path: PathBuf,
+    text: &'s str,
+    problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<String>>,
+}
+
+impl<'s> Source<'s> {
+    pub fn new(path: &Path, text: &'s str) -> Self {
+        Self { path: path.to_owned(), text, problems: RefCell::default(), warnings: RefCell::default() }
+    }
+
+    /// Parses the text; a syntax error is the file's only problem.
+    pub fn parse(&self) -> Result<Spanned<DeTable<'s>>, ConfigError> {
+        DeTable::parse(self.text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            ConfigError {
+                file: self.path.clone(),
+                problems: vec![Problem {
+                    line: self.line(at),
+                    key: String::new(),
+                    message: error.message().to_owned(),
+                }],
+            }
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn problem(&self, at: usize, key: String, message: String) {
+        self.problems.borrow_mut().push(Problem { line: self.line(at), key, message });
+    }
+
+    pub fn warn(&self, at: usize, key: &str, message: &str) {
+        self.warnings.borrow_mut().push(format!("{}:{}: {key}: {message}", self.path.display(), self.line(at)));
+    }
+
+    /// The warnings if nothing is wrong, all problems otherwise.
+    pub fn finish(self) -> Result<Vec<String>, ConfigError> {
+        let mut problems = self.problems.into_inner();
+        if problems.is_empty() {
+            return Ok(self.warnings.into_inner());
+        }
+        problems.sort_by_key(|problem| problem.line);
+        Err(ConfigError { file: self.path, problems })
+    }
+
+    fn line(&self, at: usize) -> usize {
+        1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+    }
+}
+
+/// One table, whose keys are taken one by one; [`Section::finish`] refuses those that nobody asked for.
+pub struct Section<'t> {
+    pub source: &'t Source<'t>,
+    table: &'t DeTable<'t>,
+    /// Where the table begins, for complaints about keys that are missing.
+    at: usize,
+    /// `connection.idc.`, or empty for the file itself.
+    prefix: String,
+    asked: Vec<&'static str>,
+}
+
+/// A value with its place.
+pub type Value<'t> = Spanned<DeValue<'t>>;
+
+impl<'t> Section<'t> {
+    pub fn new(source: &'t Source<'t>, table: &'t Spanned<DeTable<'t>>) -> Self {
+        let at = table.span().start;
+        Self { source, table: table.get_ref(), at, prefix: String::new(), asked: Vec::new() }
+    }
+
+    /// Names the section in complaints, once its own name is known.
+    pub fn named(mut self, prefix: String) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    fn value(&mut self, key: &'static str) -> Option<&'t Value<'t>> {
+        self.asked.push(key);
+        let table: &'t DeTable<'t> = self.table;
+        table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
+    }
+
+    /// Whether the key is there, as an offset into the file for later complaints.
+    pub fn place(&self, key: &str) -> Option<usize> {
+        self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(name, _)| name.span().start)
+    }
+
+    pub fn path(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// Complains about `key`, at its place if it is there and at the section's head if not.
+    pub fn problem(&self, key: &str, message: impl Into<String>) {
+        self.source.problem(self.place(key).unwrap_or(self.at), self.path(key), message.into());
+    }
+
+    pub fn warn(&self, key: &str, message: &str) {
+        self.source.warn(self.place(key).unwrap_or(self.at), &self.path(key), message);
+    }
+
+    /// The value of an optional key. A wrong value is noted and yields nothing.
+    pub fn optional<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&DeValue<'t>) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.value(key)?;
+        match read(value.get_ref()) {
+            Ok(read) => Some(read),
+            Err(message) => {
+                self.source.problem(value.span().start, self.path(key), message);
+                None
+            }
+        }
+    }
+
+    /// The value of a key that must be there.
+    pub fn required<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&DeValue<'t>) -> Result<T, String>,
+    ) -> Option<T> {
+        if self.place(key).is_none() {
+            self.asked.push(key);
+            self.problem(key, "is missing");
+            return None;
+        }
+        self.optional(key, read)
+    }
+
+    /// A list whose items are read one by one, each complaint at its own line. A single value is a list of one.
+    pub fn list<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&DeValue<'t>) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let value = self.value(key)?;
+        let items: Vec<&Value<'t>> = match value.get_ref() {
+            DeValue::Array(array) => array.iter().collect(),
+            _ => vec![value],
+        };
+        let mut list = Vec::with_capacity(items.len());
+        for item in items {
+            match read(item.get_ref()) {
+                Ok(read) => list.push(read),
+                Err(message) => self.source.problem(item.span().start, self.path(key), message),
+            }
+        }
+        Some(list)
+    }
+
+    /// The tables of an array of tables (`[[key]]`).
+    pub fn tables(&mut self, key: &'static str) -> Vec<Section<'t>> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let DeValue::Array(array) = value.get_ref() else {
+            self.problem(key, format!("is a {}; write it as [[{}]]", value.get_ref().type_str(), self.path(key)));
+            return Vec::new();
+        };
+        let mut sections = Vec::with_capacity(array.len());
+        for item in array.iter() {
+            match item.get_ref() {
+                DeValue::Table(table) => sections.push(Section {
+                    source: self.source,
+                    table,
+                    at: item.span().start,
+                    prefix: format!("{}.", self.path(key)),
+                    asked: Vec::new(),
+                }),
+                other => self.source.problem(
+                    item.span().start,
+                    self.path(key),
+                    format!("holds a {}; write it as [[{}]]", other.type_str(), self.path(key)),
+                ),
+            }
+        }
+        sections
+    }
+
+    /// Every key and value of a table whose keys are names.
+    pub fn entries(&mut self, key: &'static str) -> Vec<(&'t str, &'t Value<'t>)> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        match value.get_ref() {
+            DeValue::Table(table) => table.iter().map(|(name, value)| (name.get_ref().as_ref(), value)).collect(),
+            other => {
+                self.problem(key, format!("is a {}; write it as [{}]", other.type_str(), self.path(key)));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Refuses the keys that were not asked for.
+    pub fn finish(self) {
+        for (name, _) in self.table.iter() {
+            let key = name.get_ref().as_ref();
+            if !self.asked.contains(&key) {
+                let mut allowed = self.asked.clone();
+                allowed.sort_unstable();
+                let message = format!("unknown key; allowed: {}", allowed.join(", "));
+                self.source.problem(name.span().start, self.path(key), message);
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+const GOOD: &str = r#"local_addresses = ["198.51.100.2"]
+inner_addresses = ["100.64.0.2/30"]
+
+[[connection]]
+name = "idc"
+peer = "203.0.113.2"
+psk = "swordfish"
+local_subnets = ["192.168.0.0/16"]
+peer_subnets = ["10.1.1.0/24", "10.1.2.0/24"]
+
+[[route]]
+destination = "10.1.1.0/24"
+connection = "idc"
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("gatewayd.toml"))
+}
+
+/// The only complaint about [`GOOD`] with `line` put in at the end of its `[[connection]]`.
+fn complaint(line: &str) -> String {
+    let text = GOOD.replace(
+        "peer_subnets = [\"10.1.1.0/24\", \"10.1.2.0/24\"]\n",
+        &format!("peer_subnets = [\"10.1.1.0/24\"]\n{line}\n"),
+    );
+    let error = parse(&text).err().unwrap_or_else(|| panic!("{line} must be refused"));
+    assert_eq!(error.problems.len(), 1, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn defaults_fill_what_a_small_file_leaves_out() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.gateway.mtu, 1500);
+    assert_eq!(config.gateway.mark, FIREWALL_MARK);
+    let tunnel = &config.connections[0];
+    let ike = tunnel.ike(None).unwrap();
+    assert_eq!(ike.local_address, Some("198.51.100.2".parse().unwrap()));
+    assert_eq!(ike.local_id.to_string(), "198.51.100.2");
+    assert_eq!(ike.start, ike::Start::Now);
+    assert_eq!(ike.children.len(), 1);
+    assert_eq!(ike.children[0].peer_selectors.len(), 2);
+    assert_eq!(tunnel.carriage, Carriage { replay_window: 1024, df: Df::Copy });
+    assert_eq!(config.routes[0].weight, Weight::Active);
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_what_is_allowed() {
+    let error = complaint("peer_subnet = [\"10.1.2.0/24\"]");
+    assert!(
+        error.starts_with("gatewayd.toml:10: connection.idc.peer_subnet: unknown key; allowed: child, child_lifetime"),
+        "{error}"
+    );
+    let error = parse("mtuu = 1400\n").unwrap_err().to_string();
+    assert!(error.starts_with("gatewayd.toml:1: mtuu: unknown key; allowed: "), "{error}");
+    assert!(error.contains(", mtu, "), "{error}");
+}
+
+#[test]
+fn every_wrong_value_names_its_line_its_key_and_what_is_allowed() {
+    for (line, key, allowed) in [
+        ("start = \"later\"", "start", "allowed: \"now\", \"on-traffic\", \"wait\""),
+        ("ike = [\"aes128gcm16-x25519\"]", "ike", "needs a PRF; allowed: prfsha256"),
+        ("ike = \"aes128-sha256-modp2047\"", "ike", "\"modp2047\" is no algorithm; allowed: aes128gcm16"),
+        ("esp = [\"aes128\"]", "esp", "needs an integrity algorithm; allowed: sha256"),
+        ("esp = []", "esp", "names no proposal"),
+        ("ike_lifetime = \"4 hours\"", "ike_lifetime", "allowed: a time from 1m to 30d"),
+        ("liveness = \"2h\"", "liveness", "allowed: a time from 1s to 1h"),
+        ("replay_window = 32", "replay_window", "allowed: a whole number from 64 to 65536"),
+        ("df = true", "df", "allowed: \"copy\", \"set\", \"clear\""),
+        ("esn = \"maybe\"", "esn", "allowed: \"prefer\", \"require\", \"off\""),
+        ("nat_traversal = \"yes\"", "nat_traversal", "allowed: true, false"),
+        ("local_id = \"\"", "local_id", "allowed: an address, a name (FQDN), user@host"),
+        ("local_address = \"198.51.100.3\"", "local_address", "allowed: 198.51.100.2"),
+        ("psk_file = \"other\"", "psk_file", "other: No such file"),
+        ("[[connection.child]]\nname = \"b\"", "local_subnets", "stands beside [[connection.child]]"),
+    ] {
+        let text = GOOD.replace("psk = \"swordfish\"\n", if key == "psk_file" { "" } else { "psk = \"swordfish\"\n" });
+        let text = text.replace("\n[[route]]", &format!("{line}\n\n[[route]]"));
+        let error = parse(&text).err().unwrap_or_else(|| panic!("{line} must be refused")).to_string();
+        let first = error.lines().next().unwrap();
+        assert!(first.contains(&format!("connection.idc.{key}: ")) && first.contains(allowed), "{line}: {error}");
+        let number: usize = first.split(':').nth(1).unwrap().parse().unwrap();
+        let at = text.lines().nth(number - 1).unwrap();
+        assert!(at.starts_with(key), "{line}: line {number} is {at}");
+    }
+}
+
+#[test]
+fn networks_and_peers_are_checked() {
+    for (from, to, expected) in [
+        ("\"192.168.0.0/16\"", "\"192.168.0.1/16\"", "allowed: \"192.168.0.0/16\""),
+        ("\"192.168.0.0/16\"", "\"fd00::/16\"", "only one side has IPv4 subnets"),
+        ("\"203.0.113.2\"", "\"203.0.113\"", "allowed: an IPv4 or IPv6 address, a host name, \"any\""),
+        ("psk = \"swordfish\"", "psk = 7", "is no text in quotes"),
+        ("psk = \"swordfish\"", "", "psk: is missing; allowed: psk, psk_file"),
+        ("name = \"idc\"", "name = \"i d c\"", "allowed: up to 64 letters"),
+        ("connection = \"idc\"", "connection = \"icd\"", "no connection is called \"icd\"; allowed: idc"),
+        (
+            "destination = \"10.1.1.0/24\"",
+            "destination = \"10.1.1.0/24\"\nweight = 50",
+            "allowed: 0 (standby), 100 (active)",
+        ),
+    ] {
+        let error = parse(&GOOD.replace(from, to)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{to}: {error}");
+    }
+}
+
+#[test]
+fn all_problems_are_told_at_once_and_in_order() {
+    let text = GOOD.replace("psk = \"swordfish\"", "df = \"maybe\"").replace("[[route]]", "[[route]]\nweight = 1");
+    let error = parse(&text).unwrap_err();
+    let lines: Vec<usize> = error.problems.iter().map(|problem| problem.line).collect();
+    assert!(lines.len() >= 3 && lines.is_sorted(), "{error}");
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_line() {
+    let error = parse("mtu = 1500\ntun = = 3\n").unwrap_err().to_string();
+    assert!(error.starts_with("gatewayd.toml:2: "), "{error}");
+    let error = parse("mtu = 1500\nmtu = 1400\n").unwrap_err().to_string();
+    assert!(error.starts_with("gatewayd.toml:2: "), "{error}");
+}
+
+#[test]
+fn a_weak_algorithm_is_allowed_by_name_and_warned_of() {
+    let config = parse(&GOOD.replace("psk =", "ike = \"aes128-sha1-modp1024\"\npsk =")).unwrap();
+    assert_eq!(config.warnings.len(), 1);
+    let warning = &config.warnings[0];
+    assert!(warning.starts_with("gatewayd.toml:7: connection.idc.ike: sha1, prfsha1, modp1024"), "{warning}");
+}
+
+#[test]
+fn a_peer_may_be_anyone_or_a_name() {
+    let any = GOOD.replace("peer = \"203.0.113.2\"", "peer = \"any\"");
+    let config = parse(&any).unwrap();
+    assert_eq!(config.connections[0].ike(None).unwrap().start, ike::Start::Wait);
+    let error = parse(&any.replace("psk =", "start = \"now\"\npsk =")).unwrap_err().to_string();
+    assert!(error.contains("peer = \"any\" cannot be called; allowed: \"wait\""), "{error}");
+
+    let config = parse(&GOOD.replace("\"203.0.113.2\"", "\"vpn.example.com\"")).unwrap();
+    let tunnel = &config.connections[0];
+    assert_eq!(tunnel.peer, PeerName::Name("vpn.example.com".into()));
+    assert!(tunnel.ike(None).is_none(), "a name is nothing to call before it is resolved");
+    let address: IpAddr = "203.0.113.7".parse().unwrap();
+    assert_eq!(tunnel.ike(Some(address)).unwrap().peer, ike::Peer::Address(address));
+}
+
+#[test]
+fn children_have_selectors_and_proposals_of_their_own() {
+    let text = GOOD.replace(
+        "local_subnets = [\"192.168.0.0/16\"]\npeer_subnets = [\"10.1.1.0/24\", \"10.1.2.0/24\"]\n",
+        r#"
+esp = "aes256gcm16"
+[[connection.child]]
+name = "one"
+local_subnets = "192.168.1.0/24"
+peer_subnets = "10.1.1.0/24"
+[[connection.child]]
+name = "two"
+local_subnets = ["192.168.2.0/24", "fd00:2::/64"]
+peer_subnets = ["10.1.1.0/24", "fd00:1::/64"]
+esp = ["aes128gcm16-x25519"]
+"#,
+    );
+    let ike = parse(&text).unwrap().connections[0].ike(None).unwrap();
+    let names: Vec<&str> = ike.children.iter().map(|child| &*child.name).collect();
+    assert_eq!(names, ["one", "two"]);
+    assert_eq!(proposal::esp_keywords(&ike.children[0].esp_proposals[0]), "aes256gcm16");
+    assert_eq!(proposal::esp_keywords(&ike.children[1].esp_proposals[0]), "aes128gcm16-x25519");
+    let error = parse(&text.replace("name = \"two\"", "name = \"one\"")).unwrap_err().to_string();
+    assert!(error.contains("names two children"), "{error}");
+}
+
+#[test]
+fn keys_come_from_private_files_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str, mode: u32| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    write("idc.key", "sword fish\n", 0o600);
+    write("open.key", "swordfish", 0o644);
+    write("secrets.toml", "[psk]\nidc = \"from secrets\"\n", 0o600);
+    let without = GOOD.replace("psk = \"swordfish\"\n", "");
+    let with = |line: &str| without.replace("peer = ", &format!("{line}\npeer = "));
+    let key = |text: &str| {
+        let path = write("gatewayd.toml", text, 0o644);
+        Config::load(&path).map(|config| config.connections[0].template().pre_shared_key.as_bytes().to_vec())
+    };
+    assert_eq!(key(&with("psk_file = \"idc.key\"")).unwrap(), b"sword fish");
+    assert_eq!(key(&format!("secrets = \"secrets.toml\"\n{without}")).unwrap(), b"from secrets");
+    let error = key(&with("psk_file = \"open.key\"")).unwrap_err().to_string();
+    assert!(error.contains("open.key has mode 0644") && error.contains("allowed: 0600"), "{error}");
+    let error = key(&with("psk_file = \"idc.key\"\npsk = \"x\"")).unwrap_err().to_string();
+    assert!(error.contains("allowed: one of the two"), "{error}");
+}
+
+#[test]
+fn a_key_in_a_file_that_others_may_read_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gatewayd.toml");
+    std::fs::write(&path, GOOD).unwrap();
+    for (mode, warnings) in [(0o644, 1), (0o600, 0)] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let config = Config::load(&path).unwrap();
+        assert_eq!(config.warnings.len(), warnings, "{mode:o}: {:?}", config.warnings);
+    }
+}
+
+#[test]
+fn no_message_and_no_debug_shows_a_key() {
+    let config = parse(GOOD).unwrap();
+    assert!(!format!("{config:?}").contains("swordfish"));
+    for broken in
+        [GOOD.replace("\"swordfish\"", "[\"swordfish\"]"), GOOD.replace("peer =", "psk = \"swordfish\"\npeer =")]
+    {
+        let error = parse(&broken).unwrap_err();
+        assert!(!error.to_string().contains("swordfish") && !format!("{error:?}").contains("swordfish"), "{error}");
+    }
+}
