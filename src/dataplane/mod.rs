@@ -11,12 +11,22 @@
 //! the daemon and by a test alike.
 
 pub mod acquire;
+mod batch;
 pub mod command;
 pub mod device;
 pub mod drop;
 pub mod facts;
 pub mod fib;
+mod fragment;
 pub mod ike_queue;
+pub mod inbound;
+mod mss;
+pub mod outbound;
 pub mod outer_header;
 pub mod parameters;
 pub mod policy;
+mod sadb;
+mod too_big;
+
+pub use inbound::{InboundLoop, InboundPorts};
+pub use outbound::{OutboundLoop, OutboundPorts, Progress};

@@ -105,10 +105,10 @@ impl ReplayWindow {
             // Case A: the window lies within one subspace of 2^32 numbers.
             if low >= top_low - span { top_high } else { top_high.wrapping_add(1) }
         } else {
-            // Case B: the window reaches back into the subspace before.
-            if low >= top_low.wrapping_sub(span) { top_high.wrapping_sub(1) } else { top_high }
+            // Case B: the window reaches back into the subspace before, which the first subspace does not have.
+            if low >= top_low.wrapping_sub(span) { top_high.saturating_sub(1) } else { top_high }
         };
-        // Before the first subspace and after the last there is none: such a number fails its tag.
+        // After the last subspace there is none: such a number fails its tag.
         high << 32 | u64::from(low)
     }
 }

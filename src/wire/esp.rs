@@ -42,7 +42,7 @@ pub struct BadPadding;
 pub fn unpad(body: &[u8]) -> Result<(usize, u8), BadPadding> {
     let (rest, &[pad_len, next_header]) = body.split_last_chunk::<TRAILER_LEN>().ok_or(BadPadding)?;
     let payload = rest.len().checked_sub(usize::from(pad_len)).ok_or(BadPadding)?;
-    let counts = rest[payload..].iter().zip(1u8..).all(|(byte, expected)| *byte == expected);
+    let counts = rest[payload..].iter().zip(1..=u8::MAX).all(|(byte, expected)| *byte == expected);
     if counts { Ok((payload, next_header)) } else { Err(BadPadding) }
 }
 
@@ -53,7 +53,7 @@ pub fn unpad(body: &[u8]) -> Result<(usize, u8), BadPadding> {
 pub fn write_trailer(rest: &mut [u8], next_header: u8) {
     let (padding, trailer) = rest.split_last_chunk_mut::<TRAILER_LEN>().expect("room for the trailer");
     let pad_len = u8::try_from(padding.len()).expect("at most 255 bytes of padding");
-    padding.iter_mut().zip(1u8..).for_each(|(byte, count)| *byte = count);
+    padding.iter_mut().zip(1..=u8::MAX).for_each(|(byte, count)| *byte = count);
     *trailer = [pad_len, next_header];
 }
 

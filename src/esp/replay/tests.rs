@@ -80,6 +80,7 @@ fn the_first_packets_of_an_extended_sa_are_in_the_first_subspace() {
     let window = ReplayWindow::new(1024);
     assert_eq!(window.extend(1), 1);
     assert_eq!(window.extend(70_000), 70_000);
+    assert_eq!(window.extend(u32::MAX), u64::from(u32::MAX), "there is no subspace before the first");
 }
 
 proptest! {
