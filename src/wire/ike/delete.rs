@@ -62,3 +62,38 @@ pub(super) fn encode(value: &Delete, out: &mut Vec<u8>) -> Result<(), TooLong> {
     out.extend(spis.as_flattened());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_writes_the_layout_of_the_rfc() {
+        let bytes = [3, 4, 0, 2, 0, 0, 1, 0, 0xff, 0xee, 0xdd, 0xcc];
+        let delete = Delete::esp([0x100, 0xffee_ddcc]);
+        assert_eq!(parse(&bytes), Ok(delete.clone()));
+        let mut out = Vec::new();
+        encode(&delete, &mut out).unwrap();
+        assert_eq!(out, bytes);
+        assert_eq!(parse(&[1, 0, 0, 0]), Ok(Delete::ike()));
+    }
+
+    #[test]
+    fn sizes_and_counts_must_agree() {
+        let wrong: &[&[u8]] = &[
+            &[],
+            &[3, 4, 0],
+            &[3, 4, 0, 1],
+            &[3, 4, 0, 1, 1, 2, 3],
+            &[3, 4, 0, 0, 1, 2, 3, 4],
+            &[3, 8, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8],
+            &[3, 0, 255, 255],
+            &[1, 4, 0, 1, 1, 2, 3, 4],
+            &[1, 0, 0, 1],
+            &[1, 0, 0, 0, 0],
+        ];
+        for bytes in wrong {
+            assert!(parse(bytes).is_err(), "{bytes:?}");
+        }
+    }
+}

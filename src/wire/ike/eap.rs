@@ -36,3 +36,16 @@ pub(super) fn encode(value: &Eap, out: &mut Vec<u8>) -> Result<(), TooLong> {
     out.extend(data);
     set_u16_length(out, start, LENGTH_AT)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_length_is_that_of_the_payload() {
+        assert_eq!(parse(&[1, 7, 0, 5, 1]), Ok(Eap { code: 1, identifier: 7, data: vec![1] }));
+        for wrong in [&[1, 7, 0, 4, 1][..], &[1, 7, 0, 6, 1], &[1, 7, 0], &[]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

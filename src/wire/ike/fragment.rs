@@ -25,3 +25,16 @@ pub(super) fn parse(body: &[u8]) -> Result<Fragment, Malformed> {
     }
     Ok(Fragment { number, total })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_run_from_one_to_the_total() {
+        assert_eq!(parse(&[0, 2, 0, 3]), Ok(Fragment { number: 2, total: 3 }));
+        for wrong in [&[0, 0, 0, 3][..], &[0, 4, 0, 3], &[0, 0, 0, 0], &[0, 1, 0]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -163,3 +163,55 @@ impl FromStr for Identification {
         Ok(if name.contains('@') { Self::UserFqdn(name) } else { Self::Fqdn(name) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_forms_are_read_and_shown() {
+        let cases = [
+            ("192.0.2.1", Identification::Ipv4(Ipv4Addr::new(192, 0, 2, 1)), "192.0.2.1"),
+            ("2001:db8::1", Identification::Ipv6("2001:db8::1".parse().unwrap()), "2001:db8::1"),
+            ("gw.example.com", Identification::Fqdn("gw.example.com".into()), "gw.example.com"),
+            ("@gw.example.com", Identification::Fqdn("gw.example.com".into()), "gw.example.com"),
+            ("fqdn:gw", Identification::Fqdn("gw".into()), "gw"),
+            ("@192.0.2.1", Identification::Fqdn("192.0.2.1".into()), "@192.0.2.1"),
+            ("@a@b", Identification::Fqdn("a@b".into()), "@a@b"),
+            ("me@example.com", Identification::UserFqdn("me@example.com".into()), "me@example.com"),
+            ("email:gw", Identification::UserFqdn("gw".into()), "email:gw"),
+            ("keyid:00Ff", Identification::KeyId(vec![0, 255]), "keyid:00ff"),
+            ("@#00ff", Identification::KeyId(vec![0, 255]), "keyid:00ff"),
+            ("{9}:3000", Identification::Other { id_type: IdType::DER_ASN1_DN, data: vec![0x30, 0] }, "{9}:3000"),
+        ];
+        for (text, identity, shown) in cases {
+            assert_eq!(text.parse(), Ok(identity.clone()), "{text}");
+            assert_eq!(identity.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(identity), "{shown}");
+        }
+    }
+
+    #[test]
+    fn texts_that_are_no_identity_are_refused() {
+        for text in ["", "keyid:0", "keyid:xy", "two words", "@", "ü.example", "{300}:00", "{9}00", "ipv4:gw"] {
+            assert!(text.parse::<Identification>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn contents_that_are_not_of_their_type_stay_bytes() {
+        let cases: &[(IdType, &[u8])] = &[
+            (IdType::IPV4_ADDR, &[1, 2, 3]),
+            (IdType::IPV6_ADDR, &[1; 4]),
+            (IdType::FQDN, b"a\0b"),
+            (IdType::FQDN, b""),
+            (IdType::RFC822_ADDR, b"a\nb"),
+            (IdType(200), b"x"),
+        ];
+        for (id_type, data) in cases {
+            let identity = Identification::from_wire(*id_type, data);
+            assert_eq!(identity, Identification::Other { id_type: *id_type, data: data.to_vec() });
+            assert_eq!(parse(PayloadType::IDENTIFICATION_INITIATOR, &identity.body()), Ok(identity));
+        }
+    }
+}

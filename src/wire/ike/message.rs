@@ -199,3 +199,117 @@ pub fn strip_padding(plaintext: &[u8]) -> Result<&[u8], Malformed> {
     let length = rest.len().checked_sub(padding.into()).ok_or(Malformed::Padding)?;
     Ok(&rest[..length])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ike::{ExchangeType, Flags, IkeSpi, parse_payloads};
+
+    fn header() -> Header {
+        let flags = Flags { initiator: true, ..Flags::default() };
+        Header::new(IkeSpi([1; 8]), IkeSpi([2; 8]), ExchangeType::INFORMATIONAL, flags, 7)
+    }
+
+    const SHAPE: EncryptedShape = EncryptedShape { iv_len: 8, block_len: 1, icv_len: 16 };
+
+    #[test]
+    fn a_clear_message_comes_back() {
+        let payloads = [Payload::VendorId(vec![9]), Payload::Nonce(vec![0; 32])];
+        let bytes = encode_message(&header(), &payloads).unwrap();
+        let message = parse_message(&bytes).unwrap();
+        assert_eq!(message.payloads, payloads);
+        assert_eq!((message.encrypted, message.header.message_id), (None, 7));
+    }
+
+    #[test]
+    fn the_frame_of_an_encrypted_message_is_found_where_it_was_put() {
+        for (block_len, inner) in [(1, 0), (1, 5), (16, 0), (16, 11), (16, 12), (16, 27), (0, 3)] {
+            let shape = EncryptedShape { iv_len: 16, block_len, icv_len: 12 };
+            let payloads = if inner == 0 { Vec::new() } else { vec![Payload::VendorId(vec![1; inner])] };
+            let clear = [Payload::VendorId(vec![2])];
+            let mut sealable = encode_encrypted(&header(), &clear, &payloads, shape).unwrap();
+            assert_eq!(sealable.body.len() % block_len.max(1), 0);
+            assert_eq!(sealable.icv.end, sealable.message.len());
+            let parts = sealable.parts();
+            parts.iv.fill(0xaa);
+            parts.icv.fill(0xbb);
+
+            let message = sealable.message.clone();
+            let parsed = parse_message(&message).unwrap();
+            let encrypted = parsed.encrypted.unwrap();
+            assert_eq!(parsed.payloads, clear);
+            let mut message = message.clone();
+            let parts = encrypted.split(&mut message, shape.iv_len, shape.icv_len).unwrap();
+            assert_eq!((parts.iv, parts.icv), (&[0xaa; 16][..], &[0xbb; 12][..]));
+            assert_eq!(parts.before, &sealable.message[..sealable.iv.start]);
+            let plaintext = strip_padding(parts.body).unwrap();
+            assert_eq!(parse_payloads(encrypted.first_payload, plaintext), Ok(payloads));
+        }
+    }
+
+    #[test]
+    fn an_encrypted_payload_ends_its_message() {
+        let sealable = encode_encrypted(&header(), &[], &[], SHAPE).unwrap();
+        let length = sealable.message.len();
+        for wrong in [length - 1, length - HEADER_LEN - 1, 3] {
+            let mut message = sealable.message.clone();
+            message[HEADER_LEN + 2..HEADER_LEN + 4].copy_from_slice(&(wrong as u16).to_be_bytes());
+            assert!(parse_message(&message).is_err(), "length {wrong}");
+        }
+    }
+
+    #[test]
+    fn an_encrypted_payload_too_short_for_its_suite_is_not_split() {
+        let mut sealable = encode_encrypted(&header(), &[], &[], SHAPE).unwrap();
+        let encrypted = parse_message(&sealable.message.clone()).unwrap().encrypted.unwrap();
+        assert!(encrypted.split(&mut sealable.message, 8, 16).is_some());
+        assert!(encrypted.split(&mut sealable.message, 9, 16).is_none());
+        assert!(encrypted.split(&mut sealable.message, 8, 17).is_none());
+        assert!(encrypted.split(&mut sealable.message, 8, 1000).is_none());
+    }
+
+    #[test]
+    fn fragments_show_their_number() {
+        let mut message = encode_message(&header(), &[]).unwrap();
+        message[16] = PayloadType::ENCRYPTED_FRAGMENT.0;
+        message.extend([35, 0, 0, 12, 0, 1, 0, 2, 9, 9, 9, 9]);
+        message[27] = message.len() as u8;
+        let encrypted = parse_message(&message).unwrap().encrypted.unwrap();
+        assert_eq!(encrypted.fragment, Some(Fragment { number: 1, total: 2 }));
+        assert_eq!(&message[encrypted.iv_offset..], [9; 4]);
+        message[33] = 0;
+        assert!(parse_message(&message).is_err());
+    }
+
+    #[test]
+    fn lengths_and_versions_are_checked() {
+        let bytes = encode_message(&header(), &[Payload::VendorId(vec![9])]).unwrap();
+        for length in 0..bytes.len() {
+            assert!(parse_message(&bytes[..length]).is_err(), "{length} bytes");
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert_eq!(parse_message(&longer), Err(Malformed::Length { header: 33, datagram: 34 }));
+        longer[27] += 1;
+        assert_eq!(parse_message(&longer), Err(Malformed::TrailingBytes));
+        for (version, wrong) in [(0x10, Some(1)), (0x30, Some(3)), (0x2f, None)] {
+            let mut other = bytes.clone();
+            other[17] = version;
+            assert_eq!(parse_message(&other).err(), wrong.map(Malformed::MajorVersion));
+        }
+    }
+
+    #[test]
+    fn a_message_is_at_most_a_datagram() {
+        let payload = Payload::VendorId(vec![0; 40_000]);
+        assert_eq!(encode_message(&header(), &[payload.clone(), payload]), Err(TooLong));
+    }
+
+    #[test]
+    fn padding_longer_than_the_plaintext_is_refused() {
+        assert_eq!(strip_padding(&[]), Err(Malformed::Padding));
+        assert_eq!(strip_padding(&[1]), Err(Malformed::Padding));
+        assert_eq!(strip_padding(&[5, 0]), Ok(&[5][..]));
+        assert_eq!(strip_padding(&[5, 9, 1]), Ok(&[5][..]));
+    }
+}

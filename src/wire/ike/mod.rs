@@ -13,6 +13,7 @@ mod cursor;
 mod delete;
 mod eap;
 mod fragment;
+pub mod grammar;
 mod header;
 mod id;
 mod ke;

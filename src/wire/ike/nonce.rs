@@ -14,3 +14,15 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<u8>, Malformed> {
     }
     Ok(body.to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixteen_to_256_bytes() {
+        for (length, fits) in [(0, false), (15, false), (16, true), (256, true), (257, false)] {
+            assert_eq!(parse(&vec![7; length]).is_ok(), fits, "{length} bytes");
+        }
+    }
+}

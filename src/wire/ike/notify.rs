@@ -53,3 +53,30 @@ pub(super) fn encode(value: &Notify, out: &mut Vec<u8>) -> Result<(), TooLong> {
     out.extend(data);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_writes_the_layout_of_the_rfc() {
+        let bytes = [3, 4, 0x40, 0x09, 1, 2, 3, 4, 0xab];
+        let notify = Notify::about_esp(NotifyType::REKEY_SA, 0x0102_0304, vec![0xab]);
+        assert_eq!(parse(&bytes), Ok(notify.clone()));
+        let mut out = Vec::new();
+        encode(&notify, &mut out).unwrap();
+        assert_eq!(out, bytes);
+        assert_eq!(notify.esp_spi(), Some(0x0102_0304));
+    }
+
+    #[test]
+    fn an_spi_of_another_length_is_no_esp_spi() {
+        for length in [0_u8, 1, 3, 5, 8, 255] {
+            let mut bytes = vec![3, length, 0x40, 0x09];
+            bytes.extend(vec![1; length.into()]);
+            assert_eq!(parse(&bytes).unwrap().esp_spi(), None, "{length} bytes");
+            bytes.pop();
+            assert!(parse(&bytes).is_err(), "{length} bytes announced, one fewer sent");
+        }
+    }
+}

@@ -257,3 +257,79 @@ pub(super) fn encode_encrypted_header(first: PayloadType, body_len: usize, out: 
     out.extend(length.to_be_bytes());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ike::NotifyType;
+
+    #[test]
+    fn unknown_payloads_survive_unless_they_are_critical() {
+        let unknown = Payload::Unknown { payload_type: PayloadType(200), critical: false, body: vec![1, 2] };
+        let vendor = Payload::VendorId(b"v".to_vec());
+        let (first, bytes) = encode_payloads(&[unknown.clone(), vendor.clone()]).unwrap();
+        assert_eq!((first, bytes.as_slice()), (PayloadType(200), &[43, 0, 0, 6, 1, 2, 0, 0, 0, 5, b'v'][..]));
+        assert_eq!(parse_payloads(first, &bytes), Ok(vec![unknown, vendor]));
+
+        let critical = Payload::Unknown { payload_type: PayloadType(1), critical: true, body: Vec::new() };
+        let (first, bytes) = encode_payloads(&[critical]).unwrap();
+        assert_eq!(parse_payloads(first, &bytes), Err(Malformed::UnsupportedCriticalPayload(PayloadType(1))));
+    }
+
+    #[test]
+    fn the_critical_bit_of_a_known_payload_is_ignored() {
+        assert_eq!(parse_payloads(PayloadType::VENDOR_ID, &[0, 0x80, 0, 4]), Ok(vec![Payload::VendorId(Vec::new())]));
+    }
+
+    #[test]
+    fn broken_chains_are_refused() {
+        let chains: &[(PayloadType, &[u8])] = &[
+            (PayloadType::NONE, &[0]),
+            (PayloadType::VENDOR_ID, &[]),
+            (PayloadType::VENDOR_ID, &[0, 0, 0]),
+            (PayloadType::VENDOR_ID, &[0, 0, 0, 3]),
+            (PayloadType::VENDOR_ID, &[0, 0, 0, 5]),
+            (PayloadType::VENDOR_ID, &[0, 0, 0, 4, 0]),
+            (PayloadType::VENDOR_ID, &[43, 0, 0, 4]),
+            (PayloadType::VENDOR_ID, &[46, 0, 0, 4]),
+            (PayloadType::ENCRYPTED, &[0, 0, 0, 4]),
+        ];
+        for (first, bytes) in chains {
+            assert!(parse_payloads(*first, bytes).is_err(), "{first} {bytes:?}");
+        }
+        assert_eq!(parse_payloads(PayloadType::NONE, &[]), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn each_type_and_the_whole_chain_have_a_limit() {
+        for &(kind, limit) in LIMITS {
+            let payload = match kind {
+                PayloadType::NOTIFY => Payload::Notify(Notify::new(NotifyType::COOKIE, Vec::new())),
+                PayloadType::DELETE => Payload::Delete(Delete::ike()),
+                _ => Payload::Unknown { payload_type: kind, critical: false, body: vec![4, 1] },
+            };
+            let read = |count: usize| {
+                let (first, bytes) = encode_payloads(&vec![payload.clone(); count]).unwrap();
+                parse_payloads(first, &bytes)
+            };
+            assert_eq!(read(limit).map(|payloads| payloads.len()), Ok(limit));
+            assert_eq!(read(limit + 1), Err(Malformed::TooMany { payload: kind, limit }));
+        }
+        let unknown = Payload::Unknown { payload_type: PayloadType(99), critical: false, body: Vec::new() };
+        let (first, bytes) = encode_payloads(&vec![unknown; MAX_PAYLOADS + 1]).unwrap();
+        assert_eq!(parse_payloads(first, &bytes), Err(Malformed::TooManyPayloads));
+    }
+
+    #[test]
+    fn links_come_with_their_very_bytes() {
+        let bytes = [0, 0, 0, 12, 1, 0xaa, 0xbb, 0xcc, 192, 0, 2, 1];
+        let raw = split_payloads(PayloadType::IDENTIFICATION_INITIATOR, &bytes).unwrap();
+        assert_eq!(raw[0].body, &bytes[4..]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_written() {
+        assert_eq!(encode_payloads(&[Payload::VendorId(vec![0; 65_532])]), Err(TooLong));
+        assert!(encode_payloads(&[Payload::VendorId(vec![0; 65_531])]).is_ok());
+    }
+}

@@ -170,3 +170,92 @@ fn encode_transform(transform: &Transform, last: bool, out: &mut Vec<u8>) -> Res
     }
     set_u16_length(out, start, SUBSTRUCTURE_LENGTH_AT)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One ESP proposal: AES-GCM-16-256 and no extended sequence numbers, laid out as RFC 7296 section 3.3 draws it.
+    const ESP: &[u8] = &[
+        0, 0, 0, 32, 1, 3, 4, 2, 0xca, 0xfe, 0xba,
+        0xbe, // last, 32 bytes, number 1, ESP, a 4-byte SPI, 2 transforms
+        3, 0, 0, 12, 1, 0, 0, 20, 0x80, 14, 1, 0, // more, 12 bytes, encryption, AES-GCM-16, key length 256
+        0, 0, 0, 8, 5, 0, 0, 0, // last, 8 bytes, sequence numbers, 32-bit
+    ];
+
+    fn esp() -> Proposal {
+        Proposal {
+            number: 1,
+            protocol: ProtocolId::ESP,
+            spi: vec![0xca, 0xfe, 0xba, 0xbe],
+            transforms: vec![
+                Transform::new(TransformType::ENCRYPTION, 20, Some(256)),
+                Transform::new(TransformType::SEQUENCE_NUMBERS, 0, None),
+            ],
+        }
+    }
+
+    #[test]
+    fn reads_and_writes_the_layout_of_the_rfc() {
+        assert_eq!(parse(ESP), Ok(vec![esp()]));
+        let mut out = Vec::new();
+        encode(&[esp()], &mut out).unwrap();
+        assert_eq!(out, ESP);
+        assert_eq!(esp().transforms_of(TransformType::ENCRYPTION).count(), 1);
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        for length in 0..ESP.len() {
+            assert!(parse(&ESP[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_about_a_transform_is_remembered() {
+        let mut long_form = ESP.to_vec();
+        long_form[20..24].copy_from_slice(&[0, 99, 0, 0]);
+        assert!(parse(&long_form).unwrap()[0].transforms[0].unknown_attributes);
+        let mut overlong = ESP.to_vec();
+        overlong[20..24].copy_from_slice(&[0, 99, 0, 1]);
+        assert!(parse(&overlong).is_err());
+    }
+
+    #[test]
+    fn a_key_length_given_twice_makes_a_transform_unusable() {
+        let twice = [0, 0, 0, 24, 1, 3, 0, 1, 0, 0, 0, 16, 1, 0, 0, 20, 0x80, 14, 1, 0, 0x80, 14, 0, 128];
+        assert!(parse(&twice).unwrap()[0].transforms[0].unknown_attributes);
+    }
+
+    #[test]
+    fn counts_and_markers_must_agree() {
+        for (at, value) in [(7, 1), (7, 3), (12, 0), (24, 3), (0, 2), (0, 7), (3, 31), (15, 11)] {
+            let mut bytes = ESP.to_vec();
+            bytes[at] = value;
+            assert!(parse(&bytes).is_err(), "byte {at} is {value}");
+        }
+    }
+
+    #[test]
+    fn proposals_are_numbered_one_by_one() {
+        let numbered = |numbers: &[u8]| {
+            let proposals: Vec<_> = numbers.iter().map(|&number| Proposal { number, ..esp() }).collect();
+            let mut out = Vec::new();
+            encode(&proposals, &mut out).unwrap();
+            parse(&out)
+        };
+        assert_eq!(numbered(&[1, 2, 3]).unwrap().len(), 3);
+        // An answer repeats the number of the proposal that it chose.
+        assert_eq!(numbered(&[7]).unwrap()[0].number, 7);
+        for wrong in [&[1, 1][..], &[1, 3], &[2, 1], &[255, 0]] {
+            assert!(numbered(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_written() {
+        let mut proposal = esp();
+        proposal.transforms = vec![proposal.transforms[0]; 256];
+        assert_eq!(encode(&[proposal], &mut Vec::new()), Err(TooLong));
+    }
+}

@@ -214,3 +214,112 @@ pub(super) fn encode(selectors: &[TrafficSelector], out: &mut Vec<u8>) -> Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selector(text: &str) -> TrafficSelector {
+        TrafficSelector::from_net(text.parse().unwrap())
+    }
+
+    fn ports(start_port: u16, end_port: u16) -> TrafficSelector {
+        TrafficSelector { protocol: 6, start_port, end_port, ..selector("10.0.0.0/8") }
+    }
+
+    fn parse_ts(body: &[u8]) -> Result<Vec<TrafficSelector>, Malformed> {
+        parse(PayloadType::TRAFFIC_SELECTORS_INITIATOR, body)
+    }
+
+    const BYTES: &[u8] = &[1, 0, 0, 0, 7, 6, 0, 16, 0, 22, 0, 80, 10, 0, 0, 0, 10, 255, 255, 255];
+
+    #[test]
+    fn reads_and_writes_the_layout_of_the_rfc() {
+        assert_eq!(parse_ts(BYTES), Ok(vec![ports(22, 80)]));
+        let mut out = Vec::new();
+        encode(&[ports(22, 80)], &mut out).unwrap();
+        assert_eq!(out, BYTES);
+    }
+
+    #[test]
+    fn truncations_wrong_counts_and_reversed_ranges_are_refused() {
+        for length in 0..BYTES.len() {
+            assert!(parse_ts(&BYTES[..length]).is_err(), "{length} bytes");
+        }
+        for (at, value) in [(0, 0), (0, 2), (7, 15), (7, 17), (7, 3), (9, 81), (12, 11)] {
+            let mut bytes = BYTES.to_vec();
+            bytes[at] = value;
+            assert!(parse_ts(&bytes).is_err(), "byte {at} is {value}");
+        }
+    }
+
+    #[test]
+    fn unknown_types_are_left_out() {
+        let mut bytes = vec![2, 0, 0, 0, 10, 0, 0, 8, 1, 2, 3, 4];
+        bytes.extend(&BYTES[4..]);
+        assert_eq!(parse_ts(&bytes), Ok(vec![ports(22, 80)]));
+        assert_eq!(parse_ts(&[1, 0, 0, 0, 10, 0, 0, 4]), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn opaque_ports_are_no_reversed_range() {
+        let mut bytes = BYTES.to_vec();
+        bytes[8..12].copy_from_slice(&[255, 255, 0, 0]);
+        assert_eq!(parse_ts(&bytes), Ok(vec![ports(u16::MAX, 0)]));
+    }
+
+    #[test]
+    fn contains_looks_at_family_address_protocol_and_port() {
+        let address = "10.1.2.3".parse().unwrap();
+        assert!(selector("10.0.0.0/8").contains(address, 17, None));
+        assert!(!selector("10.0.0.0/8").contains("11.0.0.0".parse().unwrap(), 17, None));
+        assert!(!selector("0.0.0.0/0").contains("::1".parse().unwrap(), 17, None));
+        assert!(ports(22, 80).contains(address, 6, Some(80)));
+        assert!(!ports(22, 80).contains(address, 6, Some(81)));
+        assert!(!ports(22, 80).contains(address, 17, Some(80)));
+        assert!(!ports(22, 80).contains(address, 6, None));
+        assert!(ports(u16::MAX, 0).contains(address, 6, None));
+        assert!(!ports(u16::MAX, 0).contains(address, 6, Some(0)));
+    }
+
+    #[test]
+    fn intersections() {
+        let cases = [
+            (selector("0.0.0.0/0"), selector("10.0.0.0/8"), Some(selector("10.0.0.0/8"))),
+            (selector("10.0.0.0/8"), selector("10.1.0.0/16"), Some(selector("10.1.0.0/16"))),
+            (selector("10.0.0.0/16"), selector("10.1.0.0/16"), None),
+            (selector("0.0.0.0/0"), selector("::/0"), None),
+            (selector("10.0.0.0/8"), ports(22, 80), Some(ports(22, 80))),
+            (ports(22, 80), ports(80, 443), Some(ports(80, 80))),
+            (ports(22, 80), ports(81, 443), None),
+            (ports(22, 80), ports(u16::MAX, 0), None),
+            (ports(0, u16::MAX), ports(u16::MAX, 0), Some(ports(u16::MAX, 0))),
+            (ports(u16::MAX, 0), ports(u16::MAX, 0), Some(ports(u16::MAX, 0))),
+            (ports(22, 80), TrafficSelector { protocol: 17, ..ports(22, 80) }, None),
+        ];
+        for (one, two, both) in cases {
+            assert_eq!(one.intersect(&two), both, "{one} and {two}");
+            assert_eq!(two.intersect(&one), both, "{two} and {one}");
+            assert_eq!(one.is_subset(&two), both == Some(one), "{one} in {two}");
+        }
+    }
+
+    #[test]
+    fn ranges_become_the_fewest_networks() {
+        for text in ["0.0.0.0/0", "10.1.0.0/16", "255.255.255.255/32", "::/0", "2001:db8::/64"] {
+            let net = text.parse().unwrap();
+            assert_eq!(TrafficSelector::from_net(net).net(), Some(net));
+        }
+        let unaligned = TrafficSelector {
+            start: "10.0.0.1".parse().unwrap(),
+            end: "10.0.0.4".parse().unwrap(),
+            ..selector("0.0.0.0/0")
+        };
+        assert_eq!(unaligned.net(), None);
+        let nets: Vec<_> = unaligned.nets().map(|net| net.to_string()).collect();
+        assert_eq!(nets, ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/32"]);
+        assert_eq!(unaligned.to_string(), "10.0.0.1-10.0.0.4");
+        assert_eq!(ports(22, 22).to_string(), "10.0.0.0/8[6/22]");
+        assert_eq!(ports(0, u16::MAX).to_string(), "10.0.0.0/8[6]");
+    }
+}
