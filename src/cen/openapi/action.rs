@@ -2,11 +2,15 @@
 
 use serde_json::Value;
 
+use super::live::LiveGateways;
 use super::rpc::Parameters;
-use crate::cen::ApiError;
 use crate::cen::command::Command;
+use crate::cen::error::ApiError;
+use crate::cen::network::UnixMillis;
 use crate::cen::state::State;
+use crate::crypto::digest::hmac_sha256;
 use crate::crypto::random::Entropy;
+use crate::crypto::secret::Secret;
 
 /// The Cbn product's only version.
 pub const CBN: &str = "2017-09-12";
@@ -15,17 +19,20 @@ pub const VPC: &str = "2016-04-28";
 
 /// One action of the API.
 ///
-/// A handler is pure but for the entropy of its context: it never writes. What should change leaves as a command, which
-/// the caller plans, commits and applies before it answers.
-#[derive(Clone, Copy)]
+/// A handler never writes. What should change leaves as a command, which the caller plans, commits and applies before
+/// it answers.
+#[derive(Clone, Copy, Debug)]
 pub struct Action {
     /// The product's version, which also tells the product: [`CBN`] or [`VPC`].
     pub version: &'static str,
     /// For example `CreateVpc`.
     pub name: &'static str,
     /// Reads the parameters, answers or asks for a change.
-    pub handler: fn(&Parameters, &mut Context<'_>) -> Result<Answer, ApiError>,
+    pub handler: Handler,
 }
+
+/// See [`Action`].
+pub type Handler = fn(&Parameters, &mut Context<'_>) -> Result<Answer, ApiError>;
 
 /// What a handler wants.
 #[derive(Debug)]
@@ -47,91 +54,94 @@ pub struct Context<'a> {
     pub state: &'a State,
     /// What bound gateways say about themselves.
     pub live: &'a dyn LiveGateways,
-    /// Wall-clock time, seconds since 1970.
-    pub now: u64,
-    /// For identifiers and generated pre-shared keys.
+    /// Wall-clock time.
+    pub now: UnixMillis,
+    /// For identifiers and generated pre-shared keys. Repeats itself for a repeated `ClientToken`.
     pub entropy: &'a mut dyn Entropy,
 }
 
 impl Context<'_> {
-    /// A fresh identifier: the prefix, a dash, and 20 random letters and digits.
-    pub fn fresh_id(&mut self, prefix: &str) -> String {
-        format!("{prefix}-{}", self.random_text(20, b"abcdefghijklmnopqrstuvwxyz0123456789"))
+    /// What a fresh identifier is made of.
+    pub fn seed(&mut self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        self.entropy.fill(&mut seed);
+        seed
     }
 
-    /// Random text over an alphabet of at most 256 characters, every character equally likely.
-    pub fn random_text(&mut self, length: usize, alphabet: &[u8]) -> String {
-        let usable = 256 - 256 % alphabet.len().max(1);
+    /// Random letters and digits, every one equally likely.
+    pub fn random_text(&mut self, length: usize) -> String {
+        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789..";
         let mut text = String::with_capacity(length);
-        let mut bytes = [0; 32];
         while text.len() < length {
-            self.entropy.fill(&mut bytes);
-            let fair = bytes.iter().filter(|byte| usize::from(**byte) < usable);
-            let drawn = fair.filter_map(|byte| alphabet.get(usize::from(*byte) % alphabet.len()));
-            text.extend(drawn.take(length - text.len()).map(|letter| char::from(*letter)));
+            let seed = self.seed();
+            let letters = seed.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)]));
+            text.extend(letters.filter(char::is_ascii_alphanumeric).take(length - text.len()));
         }
         text
     }
 }
 
-/// `Status` of an IPsec-VPN connection, in the API's own words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TunnelStatus {
-    /// No IKE SA, or nobody who could say.
-    IkeSaNotEstablished,
-    /// An IKE SA, no word yet of a Child SA.
-    IkeSaEstablished,
-    /// An IKE SA, and its Child SA failed.
-    IpsecSaNotEstablished,
-    /// Both.
-    IpsecSaEstablished,
+/// Entropy that follows from a caller's secret and its `ClientToken`: the same call draws the same identifiers, so
+/// that it becomes the same command, and nobody without the secret can tell what it draws.
+pub struct TokenEntropy {
+    key: Secret,
+    counter: u64,
 }
 
-impl TunnelStatus {
-    /// The API's spelling.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::IkeSaNotEstablished => "ike_sa_not_established",
-            Self::IkeSaEstablished => "ike_sa_established",
-            Self::IpsecSaNotEstablished => "ipsec_sa_not_established",
-            Self::IpsecSaEstablished => "ipsec_sa_established",
+impl TokenEntropy {
+    /// For one call.
+    pub fn new(access_key_secret: &Secret, action: &Action, token: &str) -> Self {
+        let call = format!("ClientToken\n{}\n{}\n{token}", action.version, action.name);
+        let key = hmac_sha256(access_key_secret.as_bytes(), &[call.as_bytes()]);
+        Self { key: Secret::new(key.to_vec()), counter: 0 }
+    }
+}
+
+impl Entropy for TokenEntropy {
+    fn fill(&mut self, out: &mut [u8]) {
+        for piece in out.chunks_mut(32) {
+            let block = hmac_sha256(self.key.as_bytes(), &[&self.counter.to_be_bytes()]);
+            piece.copy_from_slice(&block[..piece.len()]);
+            self.counter += 1;
         }
     }
 }
 
-/// A VPN route that a gateway's own configuration file names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileRoute {
-    /// Where it leads.
-    pub destination: ipnet::IpNet,
-    /// The gateway's name for the connection.
-    pub connection: String,
-    /// 0 or 100.
-    pub weight: u8,
-    /// Seconds since 1970.
-    pub created: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cen::openapi::live::NoGateways;
+    use crate::crypto::random::SystemEntropy;
 
-/// What running gateways say about themselves; never stored.
-pub trait LiveGateways: Send + Sync {
-    /// The state of a connection's SAs; `None` when no gateway is bound, it cannot be reached, or it does not know the
-    /// connection.
-    fn tunnel_status(&self, vpn_gateway_id: &str, connection: &str) -> Option<TunnelStatus>;
-
-    /// The VPN routes that the gateway's own file names; empty when no gateway is bound or it cannot be reached.
-    fn file_routes(&self, vpn_gateway_id: &str) -> Vec<FileRoute>;
-}
-
-/// A cloud without gateways: a pure simulation of the API.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoGateways;
-
-impl LiveGateways for NoGateways {
-    fn tunnel_status(&self, _vpn_gateway_id: &str, _connection: &str) -> Option<TunnelStatus> {
-        None
+    fn handler(_: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
+        Err(ApiError::internal())
     }
 
-    fn file_routes(&self, _vpn_gateway_id: &str) -> Vec<FileRoute> {
-        Vec::new()
+    #[test]
+    fn a_client_token_draws_the_same_bytes_again_and_others_do_not() {
+        let action = Action { version: VPC, name: "CreateVpc", handler };
+        let other = Action { name: "CreateVSwitch", ..action };
+        let draw = |secret: &[u8], action: &Action, token: &str| {
+            let mut bytes = [0; 100];
+            TokenEntropy::new(&Secret::from(secret), action, token).fill(&mut bytes);
+            bytes
+        };
+        let bytes = draw(b"secret", &action, "token");
+        assert_eq!(bytes, draw(b"secret", &action, "token"));
+        assert_ne!(bytes[..32], bytes[32..64]);
+        for different in [draw(b"Secret", &action, "token"), draw(b"secret", &other, "token"), draw(b"secret", &action, "t")] {
+            assert_ne!(bytes, different);
+        }
+    }
+
+    #[test]
+    fn random_text_has_the_length_asked_for_and_letters_and_digits_only() {
+        let (state, mut entropy) = (State::default(), SystemEntropy::new());
+        let mut context =
+            Context { state: &state, live: &NoGateways, now: UnixMillis(0), entropy: &mut entropy };
+        let text = context.random_text(100);
+        assert_eq!(text.len(), 100);
+        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        assert_ne!(text, context.random_text(100));
     }
 }

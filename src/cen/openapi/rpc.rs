@@ -11,7 +11,7 @@ use std::str::FromStr;
 use serde_json::Value;
 use zeroize::Zeroize;
 
-use crate::cen::ApiError;
+use crate::cen::error::ApiError;
 
 /// The most parameters that one call may carry.
 const MAX_PARAMETERS: usize = 1000;

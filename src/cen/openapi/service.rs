@@ -1,0 +1,156 @@
+//! From a request to its answer: signature, action, handler, and the change that the handler asks for.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use super::action::{Action, Answer, Context, TokenEntropy};
+use super::authentication::{AccessKeys, Authenticator};
+use super::live::LiveGateways;
+use super::request::{Request, Response, request_id};
+use super::rpc::Parameters;
+use crate::cen::command::{ClientToken, Submission};
+use crate::cen::error::ApiError;
+use crate::cen::network::UnixMillis;
+use crate::cen::state::State;
+use crate::crypto::random::{Entropy, SystemEntropy};
+use crate::crypto::secret::Secret;
+
+/// What stands behind the API: the state, its owner, and the gateways.
+pub trait Cloud: Send + Sync + 'static {
+    /// The newest committed state.
+    fn state(&self) -> Arc<State>;
+
+    /// What bound gateways say about themselves.
+    fn live(&self) -> Arc<dyn LiveGateways>;
+
+    /// Plans, commits and applies; returns when the change is durable. Nothing has changed when it fails.
+    fn submit(&self, submission: Submission) -> impl Future<Output = Result<(), ApiError>> + Send;
+}
+
+/// The API in front of a [`Cloud`].
+pub struct Service<C> {
+    cloud: C,
+    actions: &'static [&'static [Action]],
+    authenticator: Mutex<Authenticator>,
+}
+
+/// A signed call of a known action.
+struct Call {
+    action: &'static Action,
+    parameters: Parameters,
+    client_token: Option<ClientToken>,
+    dry_run: bool,
+    entropy: Box<dyn Entropy>,
+}
+
+impl<C: Cloud> Service<C> {
+    /// Serves `actions`, usually [`ACTIONS`](super::ACTIONS), to the holders of `keys`.
+    pub fn new(cloud: C, keys: AccessKeys, actions: &'static [&'static [Action]]) -> Self {
+        Self { cloud, actions, authenticator: Mutex::new(Authenticator::new(keys)) }
+    }
+
+    /// What stands behind.
+    pub fn cloud(&self) -> &C {
+        &self.cloud
+    }
+
+    /// Answers one request that has arrived at `now`.
+    pub async fn call(&self, request: Request, now: UnixMillis) -> Response {
+        let request_id = request_id(&mut SystemEntropy::new());
+        let host = request.header("host").unwrap_or_default().to_owned();
+        let name = action_name(&request);
+        match self.answer(request, now).await {
+            Ok(object) => {
+                tracing::debug!(action = %name, %request_id, "answered");
+                Response::success(object, &request_id)
+            }
+            Err(error) => {
+                tracing::info!(action = %name, code = %error.code, %request_id, "refused");
+                Response::refusal(&error, &request_id, &host)
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request, now: UnixMillis) -> Result<Value, ApiError> {
+        let mut call = self.admit(request, now)?;
+        let answer = {
+            let (state, live) = (self.cloud.state(), self.cloud.live());
+            let mut context = Context { state: &state, live: live.as_ref(), now, entropy: call.entropy.as_mut() };
+            (call.action.handler)(&call.parameters, &mut context)?
+        };
+        match answer {
+            Answer::Read(object) => Ok(object),
+            Answer::Write { command, response } => {
+                let Call { client_token, dry_run, .. } = call;
+                self.cloud.submit(Submission { command, client_token, dry_run, now }).await?;
+                Ok(response)
+            }
+        }
+    }
+
+    /// Who calls is settled before what is called: nobody learns anything without a key.
+    fn admit(&self, request: Request, now: UnixMillis) -> Result<Call, ApiError> {
+        if !matches!(request.method.as_str(), "GET" | "POST") {
+            return Err(ApiError::bad_request("UnsupportedHTTPMethod", "This http method is not supported."));
+        }
+        let parameters = request.parameters()?;
+        let secret = self.authenticate(&request, &parameters, now)?;
+        if request.path != "/" {
+            return Err(unknown_api());
+        }
+        if parameters.text("Format").is_some_and(|format| !format.eq_ignore_ascii_case("JSON")) {
+            let message = "Specified parameter Format is not valid: answers are JSON.";
+            return Err(ApiError::bad_request("InvalidParameter.Format", message));
+        }
+        let action = self.action(&request, &parameters)?;
+        let dry_run = parameters.boolean("DryRun")?.unwrap_or(false);
+        let client_token = client_token(&parameters, action)?;
+        let entropy: Box<dyn Entropy> = match &client_token {
+            Some(token) => Box::new(TokenEntropy::new(&secret, action, &token.token)),
+            None => Box::new(SystemEntropy::new()),
+        };
+        Ok(Call { action, parameters, client_token, dry_run, entropy })
+    }
+
+    fn authenticate(&self, request: &Request, parameters: &Parameters, now: UnixMillis) -> Result<Secret, ApiError> {
+        // The lock guards no invariant that a panic could have broken half-way.
+        let mut authenticator = self.authenticator.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = i64::try_from(now.0 / 1000).unwrap_or(i64::MAX);
+        authenticator.accept(request, parameters, seconds).map(Secret::duplicate)
+    }
+
+    /// Parameters name the action; a client that signs the ACS3 way names it in headers.
+    fn action(&self, request: &Request, parameters: &Parameters) -> Result<&'static Action, ApiError> {
+        let named = |parameter: &str, header: &str| {
+            let name = parameters.text(parameter).or_else(|| request.header(header));
+            name.ok_or_else(|| ApiError::missing(parameter))
+        };
+        let (name, version) = (named("Action", "x-acs-action")?, named("Version", "x-acs-version")?);
+        let mut rows = self.actions.iter().copied().flatten();
+        rows.find(|row| row.name == name && row.version == version).ok_or_else(unknown_api)
+    }
+}
+
+/// For the log only: the name may be anything, so it is cut short and escaped.
+fn action_name(request: &Request) -> String {
+    let named = request.parameters().ok().and_then(|parameters| parameters.text("Action").map(str::to_owned));
+    let name = named.or_else(|| request.header("x-acs-action").map(str::to_owned)).unwrap_or_default();
+    name.chars().take(64).flat_map(char::escape_default).collect()
+}
+
+fn client_token(parameters: &Parameters, action: &Action) -> Result<Option<ClientToken>, ApiError> {
+    let Some(token) = parameters.text("ClientToken") else { return Ok(None) };
+    if token.len() > 64 || !token.is_ascii() {
+        return Err(parameters.invalid("ClientToken"));
+    }
+    Ok(Some(ClientToken { action: action.name, token: token.to_owned() }))
+}
+
+fn unknown_api() -> ApiError {
+    ApiError::not_found("InvalidApi.NotFound", "Specified api is not found, please check your url and method.")
+}
+
+#[cfg(test)]
+mod tests;
