@@ -129,8 +129,7 @@ fn plain(parts: &Parts, body: Vec<u8>) -> Result<Request, ApiError> {
 fn http(response: &Response) -> HttpResponse<Body> {
     let mut http = HttpResponse::new(Body::from(response.body.to_string()));
     *http.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    http.headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json;charset=utf-8"));
+    http.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json;charset=utf-8"));
     http
 }
 

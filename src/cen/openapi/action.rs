@@ -129,7 +129,9 @@ mod tests {
         let bytes = draw(b"secret", &action, "token");
         assert_eq!(bytes, draw(b"secret", &action, "token"));
         assert_ne!(bytes[..32], bytes[32..64]);
-        for different in [draw(b"Secret", &action, "token"), draw(b"secret", &other, "token"), draw(b"secret", &action, "t")] {
+        for different in
+            [draw(b"Secret", &action, "token"), draw(b"secret", &other, "token"), draw(b"secret", &action, "t")]
+        {
             assert_ne!(bytes, different);
         }
     }
@@ -137,8 +139,7 @@ mod tests {
     #[test]
     fn random_text_has_the_length_asked_for_and_letters_and_digits_only() {
         let (state, mut entropy) = (State::default(), SystemEntropy::new());
-        let mut context =
-            Context { state: &state, live: &NoGateways, now: UnixMillis(0), entropy: &mut entropy };
+        let mut context = Context { state: &state, live: &NoGateways, now: UnixMillis(0), entropy: &mut entropy };
         let text = context.random_text(100);
         assert_eq!(text.len(), 100);
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric()));

@@ -67,9 +67,10 @@ impl Authenticator {
             let message = "Specified time stamp or date value is expired.";
             return Err(ApiError::bad_request("InvalidTimeStamp.Expired", message));
         }
-        let secret = self.keys.secret(&claim.access_key_id).ok_or_else(|| {
-            ApiError::not_found("InvalidAccessKeyId.NotFound", "Specified access key is not found.")
-        })?;
+        let secret = self
+            .keys
+            .secret(&claim.access_key_id)
+            .ok_or_else(|| ApiError::not_found("InvalidAccessKeyId.NotFound", "Specified access key is not found."))?;
         claim.verify(request, parameters, secret.as_bytes())?;
         self.nonces.insert(&claim.access_key_id, &claim.nonce, time.saturating_add(CLOCK_WINDOW), now)?;
         Ok(secret)
@@ -136,15 +137,11 @@ mod tests {
 
     fn signed(key: &str, timestamp: &str, nonce: &str) -> Request {
         let timestamp = percent_encode(timestamp);
-        let mut request = Request {
-            method: "GET".into(),
-            path: "/".into(),
-            query: format!(
-                "Action=A&AccessKeyId={key}&Timestamp={timestamp}&SignatureNonce={nonce}&SignatureVersion=1.0\
-                 &SignatureMethod=HMAC-SHA1"
-            ),
-            ..Request::default()
-        };
+        let query = format!(
+            "Action=A&AccessKeyId={key}&Timestamp={timestamp}&SignatureNonce={nonce}&SignatureVersion=1.0\
+             &SignatureMethod=HMAC-SHA1"
+        );
+        let mut request = Request::new("GET", query);
         let signature = sign_rpc(RpcMethod::HmacSha1, "GET", &request.parameters().unwrap(), b"testsk");
         request.query.push_str(&format!("&Signature={}", percent_encode(&signature)));
         request

@@ -25,6 +25,15 @@ pub struct Request {
 }
 
 impl Request {
+    /// A request for `/` without headers or a body.
+    pub fn new(method: &str, query: impl Into<String>) -> Self {
+        let mut request = Self::default();
+        request.method.push_str(method);
+        request.path.push('/');
+        request.query = query.into();
+        request
+    }
+
     /// The first header of this (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
@@ -116,12 +125,9 @@ mod tests {
 
     #[test]
     fn query_and_form_body_are_one_set_and_the_body_wins() {
-        let request = Request {
-            query: "Action=A&Name=query".into(),
-            headers: vec![("content-type".into(), "application/x-www-form-urlencoded; charset=utf-8".into())],
-            body: b"Name=body&Other=a+b%2Ac".to_vec(),
-            ..Request::default()
-        };
+        let mut request = Request::new("POST", "Action=A&Name=query");
+        request.headers.push(("content-type".into(), "application/x-www-form-urlencoded; charset=utf-8".into()));
+        request.body = b"Name=body&Other=a+b%2Ac".to_vec();
         let parameters = request.parameters().unwrap();
         assert_eq!(parameters.raw("Action"), Some("A"));
         assert_eq!(parameters.raw("Name"), Some("body"));
@@ -131,7 +137,8 @@ mod tests {
 
     #[test]
     fn other_bodies_are_not_parameters() {
-        let mut request = Request { body: b"Name=body".to_vec(), ..Request::default() };
+        let mut request = Request::new("POST", "");
+        request.body = b"Name=body".to_vec();
         request.headers.push(("content-type".into(), "application/json".into()));
         assert!(request.parameters().unwrap().is_empty());
     }
@@ -146,7 +153,8 @@ mod tests {
 
     #[test]
     fn neither_query_nor_body_is_printed() {
-        let request = Request { query: "IkeConfig=secret".into(), body: b"secret".to_vec(), ..Request::default() };
+        let mut request = Request::new("POST", "IkeConfig=secret");
+        request.body = b"secret".to_vec();
         assert!(!format!("{request:?}").contains("secret"));
     }
 }

@@ -153,4 +153,4 @@ fn unknown_api() -> ApiError {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {}

@@ -182,7 +182,10 @@ fn an_unsigned_acs_header_or_a_missing_one_is_refused() {
 
 #[test]
 fn unsigned_requests_and_unknown_methods_have_their_own_codes() {
-    assert_eq!(check(&request("POST", "Action=DescribeCens", &[], ""), SECRET).unwrap_err().code, "IncompleteSignature");
+    assert_eq!(
+        check(&request("POST", "Action=DescribeCens", &[], ""), SECRET).unwrap_err().code,
+        "IncompleteSignature"
+    );
     let mut digest = old_python();
     digest.query = digest.query.replace("HMAC-SHA1", "HMAC-MD5");
     let mut bearer = old_python();
