@@ -1,8 +1,12 @@
 //! The only sockets, file descriptors, netlink and files.
 pub mod clock;
 pub mod device;
+pub mod esp_sockets;
 pub mod host;
 pub mod http;
 pub mod private_file;
+pub mod raw;
+pub mod socket_message;
 pub mod store;
+pub mod udp;
 pub mod unix;

@@ -1,0 +1,293 @@
+//! UDP sockets for IKE and for ESP in UDP, by `sendmsg` and `recvmsg` of our own: runs of datagrams in one call
+//! (UDP_SEGMENT, UDP_GRO), DSCP and ECN per send (IP_TOS, IPV6_TCLASS), source addresses (IP_PKTINFO), DF.
+//!
+//! UDP_ENCAP is never set: the kernel would take the ESP packets for itself.
+//!
+//! DF is an option of the socket, not of a message, and all handles of a socket share it. [`UdpSocket`] remembers what is
+//! set and changes it when a datagram wants otherwise. Two threads that send with different wishes at the same instant
+//! may each see the other's; all that can come of it is one datagram with the wrong DF bit.
+
+use super::socket_message::{Message, Received, receive_message, send_message};
+use nix::errno::Errno;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockProtocol, SockType, sockopt};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+/// Bytes of a kernel receive buffer: 10 Gbit/s for some 10 ms.
+const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
+const SEND_BUFFER: usize = 4 * 1024 * 1024;
+
+/// How a socket is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SocketOptions {
+    /// The firewall mark of everything that it sends (SO_MARK); needs CAP_NET_ADMIN.
+    pub mark: Option<u32>,
+    /// Whether the kernel may join received datagrams (UDP_GRO). Off where a datagram is read at a time.
+    pub gro: bool,
+}
+
+/// A bound UDP socket, to be shared by threads: each call is one system call on it.
+#[derive(Debug)]
+pub struct UdpSocket {
+    fd: OwnedFd,
+    local: SocketAddr,
+    /// The IP_MTU_DISCOVER or IPV6_MTU_DISCOVER that is set.
+    discover: AtomicI32,
+    /// Whether UDP_SEGMENT works here. It is given up at the first sign that it does not.
+    segmentation: AtomicBool,
+}
+
+impl UdpSocket {
+    /// Binds a socket in the network namespace of the calling thread. An IPv6 socket takes no IPv4.
+    ///
+    /// # Errors
+    /// When the kernel refuses the address or an option.
+    pub fn bind(address: SocketAddr, options: SocketOptions) -> io::Result<Self> {
+        let family = family_of(address.ip());
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let fd = socket::socket(family, SockType::Datagram, flags, SockProtocol::Udp)?;
+        prepare(fd.as_fd(), address.ip(), options.mark)?;
+        if options.gro {
+            // Kernels before 5.0 lack it; datagrams then come one by one.
+            let _ = set_int(fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
+        }
+        let storage = socket::SockaddrStorage::from(address);
+        socket::bind(fd.as_raw_fd(), &storage)?;
+        let bound: socket::SockaddrStorage = socket::getsockname(fd.as_raw_fd())?;
+        let local = super::socket_message::address_of(&bound).unwrap_or(address);
+        let discover = AtomicI32::new(-1);
+        Ok(Self { fd, local, discover, segmentation: AtomicBool::new(true) })
+    }
+
+    /// The bound address and port.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Sends one datagram, which is the parts one after the other. `source` may be unspecified.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn send(&self, parts: &[&[u8]], source: IpAddr, peer: SocketAddr, dont_fragment: bool) -> io::Result<()> {
+        self.set_dont_fragment(dont_fragment)?;
+        send_message(self.fd.as_fd(), parts, &Message { source, peer, traffic_class: 0, segment: None })
+    }
+
+    /// Receives one datagram, if one is there. Returns its length and what else is known of it. The socket must not have
+    /// been bound with `gro`.
+    ///
+    /// # Errors
+    /// What the kernel says, but for errors that only tell of an earlier send.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+        receive_message(self.fd.as_fd(), buffer, self.local)
+    }
+
+    /// Sends packets that lie back to back, each `segment` bytes long but for the last, as datagrams of their own.
+    /// Returns how many the kernel refused as too big, and how many for another reason.
+    pub fn send_segments(&self, bytes: &[u8], segment: usize, message: Message, dont_fragment: bool) -> (u64, u64) {
+        if bytes.is_empty() {
+            return (0, 0);
+        }
+        let segment = segment.clamp(1, bytes.len());
+        let count = bytes.len().div_ceil(segment) as u64;
+        if self.set_dont_fragment(dont_fragment).is_err() {
+            return (0, count);
+        }
+        let mut gso_refused = false;
+        if count > 1 && self.segmentation.load(Ordering::Relaxed) {
+            let one_call = Message { segment: u16::try_from(segment).ok(), ..message };
+            match send_message(self.fd.as_fd(), &[bytes], &one_call) {
+                Ok(()) => return (0, 0),
+                // A driver or kernel without it says EIO or EINVAL: one by one, and if that works, from now on.
+                Err(error) if is_gso_refusal(&error) => gso_refused = true,
+                Err(error) if is_too_big(&error) => {}
+                Err(_) => return (0, count),
+            }
+        }
+        let (too_big, failed) = self.send_one_by_one(bytes.chunks(segment), &message);
+        if gso_refused && too_big + failed == 0 {
+            self.segmentation.store(false, Ordering::Relaxed);
+        }
+        (too_big, failed)
+    }
+
+    fn send_one_by_one<'a>(&self, packets: impl Iterator<Item = &'a [u8]>, message: &Message) -> (u64, u64) {
+        let (mut too_big, mut failed) = (0, 0);
+        for packet in packets {
+            match send_message(self.fd.as_fd(), &[packet], message) {
+                Ok(()) => {}
+                Err(error) if is_too_big(&error) => too_big += 1,
+                Err(_) => failed += 1,
+            }
+        }
+        (too_big, failed)
+    }
+
+    /// Whether runs still go out in one call.
+    pub fn uses_segmentation(&self) -> bool {
+        self.segmentation.load(Ordering::Relaxed)
+    }
+
+    fn set_dont_fragment(&self, dont_fragment: bool) -> io::Result<()> {
+        set_dont_fragment(self.fd.as_fd(), self.local.ip(), &self.discover, dont_fragment)
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn is_gso_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EIO | Errno::EINVAL | Errno::EOPNOTSUPP))
+}
+
+pub(super) fn is_too_big(error: &io::Error) -> bool {
+    error.raw_os_error().map(Errno::from_raw) == Some(Errno::EMSGSIZE)
+}
+
+pub(super) fn family_of(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+/// The options that UDP and raw sockets share: what is told of received packets, buffers, the mark.
+pub(super) fn prepare(fd: BorrowedFd<'_>, address: IpAddr, mark: Option<u32>) -> io::Result<()> {
+    if address.is_ipv4() {
+        set_int(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+        set_int(fd, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
+    } else {
+        socket::setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
+    }
+    if let Some(mark) = mark {
+        socket::setsockopt(&fd, sockopt::Mark, &mark)?;
+    }
+    // Beyond the system's limit where we may, else up to it.
+    if socket::setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        let _ = socket::setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
+    }
+    if socket::setsockopt(&fd, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
+        let _ = socket::setsockopt(&fd, sockopt::SndBuf, &SEND_BUFFER);
+    }
+    Ok(())
+}
+
+/// Sets or clears DF on what follows. PROBE sets DF and ignores what the kernel believes of the path's MTU, which the SA
+/// knows better; DONT clears it. For IPv6, DONT lets the kernel fragment and PROBE does not.
+pub(super) fn set_dont_fragment(
+    fd: BorrowedFd<'_>,
+    local: IpAddr,
+    current: &AtomicI32,
+    dont_fragment: bool,
+) -> io::Result<()> {
+    let (level, option, value) = match (local.is_ipv4(), dont_fragment) {
+        (true, true) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
+        (true, false) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
+        (false, true) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE),
+        (false, false) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT),
+    };
+    if current.load(Ordering::Relaxed) != value {
+        set_int(fd, level, option, value)?;
+        current.store(value, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+fn set_int(fd: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
+    let length = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the descriptor is open for the call, and the pointer and length describe `value`, which outlives it.
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast::<libc::c_void>(), length) };
+    Errno::result(result).map(drop).map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(gro: bool) -> (UdpSocket, UdpSocket) {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let sender = UdpSocket::bind(any, SocketOptions::default()).unwrap();
+        (sender, UdpSocket::bind(any, SocketOptions { mark: None, gro }).unwrap())
+    }
+
+    /// Loopback delivers before the send returns.
+    fn receive(socket: &UdpSocket) -> Option<(Received, Vec<u8>)> {
+        let mut buffer = vec![0; 65_536];
+        let received = socket.receive(&mut buffer).unwrap()?;
+        buffer.truncate(received.len);
+        Some((received, buffer))
+    }
+
+    #[test]
+    fn parts_arrive_as_one_datagram_with_both_addresses() {
+        let (sender, receiver) = pair(false);
+        let source = "127.0.0.9".parse().unwrap();
+        sender.send(&[&[0; 4], b"ike"], source, receiver.local_address(), false).unwrap();
+        // The sender is bound to 127.0.0.1, so its own address stands.
+        let (received, bytes) = receive(&receiver).unwrap();
+        assert_eq!(bytes, [&[0; 4][..], b"ike"].concat());
+        assert_eq!(received.local, receiver.local_address());
+        assert_eq!(received.peer.port(), sender.local_address().port());
+        assert!(receive(&receiver).is_none());
+    }
+
+    #[test]
+    fn a_wildcard_socket_sends_from_the_address_that_is_asked_for() {
+        let sender = UdpSocket::bind("0.0.0.0:0".parse().unwrap(), SocketOptions::default()).unwrap();
+        let (_, receiver) = pair(false);
+        for source in ["127.0.0.7", "127.0.0.8"] {
+            let source: IpAddr = source.parse().unwrap();
+            sender.send(&[b"x"], source, receiver.local_address(), true).unwrap();
+            assert_eq!(receive(&receiver).unwrap().0.peer.ip(), source);
+        }
+    }
+
+    #[test]
+    fn a_run_arrives_as_its_datagrams_with_its_traffic_class() {
+        for gso in [true, false] {
+            let (sender, receiver) = pair(false);
+            sender.segmentation.store(gso, Ordering::Relaxed);
+            let run: Vec<u8> = (0..250).map(|n| n as u8).collect();
+            let source = IpAddr::from([127, 0, 0, 1]);
+            let message = Message { source, peer: receiver.local_address(), traffic_class: 0xb9, segment: None };
+            assert_eq!(sender.send_segments(&run, 100, message, true), (0, 0));
+            let received: Vec<_> = std::iter::from_fn(|| receive(&receiver)).collect();
+            assert!(received.iter().all(|(received, _)| received.traffic_class == 0xb9), "{received:?}");
+            let datagrams: Vec<_> = received.into_iter().map(|(_, bytes)| bytes).collect();
+            assert_eq!(datagrams, [run[..100].to_vec(), run[100..200].to_vec(), run[200..].to_vec()], "gso: {gso}");
+        }
+    }
+
+    #[test]
+    fn joined_datagrams_tell_their_segment() {
+        let (sender, receiver) = pair(true);
+        let run = [7; 3000];
+        let source = IpAddr::from([127, 0, 0, 1]);
+        let message = Message { source, peer: receiver.local_address(), traffic_class: 0, segment: None };
+        assert_eq!(sender.send_segments(&run, 1000, message, true), (0, 0));
+        let received: Vec<_> = std::iter::from_fn(|| receive(&receiver)).collect();
+        assert_eq!(received.iter().map(|(received, _)| received.len).sum::<usize>(), 3000);
+        assert!(received.iter().all(|(received, _)| received.segment == 1000), "{received:?}");
+    }
+
+    #[test]
+    fn ipv6_works_alike() {
+        let any = "[::1]:0".parse().unwrap();
+        let Ok(sender) = UdpSocket::bind(any, SocketOptions::default()) else {
+            eprintln!("SKIPPED: this machine has no IPv6 loopback");
+            return;
+        };
+        let receiver = UdpSocket::bind(any, SocketOptions::default()).unwrap();
+        let source: IpAddr = "::1".parse().unwrap();
+        let message = Message { source, peer: receiver.local_address(), traffic_class: 0x2e << 2, segment: None };
+        assert_eq!(sender.send_segments(&[5; 150], 100, message, true), (0, 0));
+        let (first, _) = receive(&receiver).unwrap();
+        assert_eq!((first.len, first.traffic_class, first.local), (100, 0x2e << 2, receiver.local_address()));
+        assert_eq!(receive(&receiver).unwrap().0.len, 50);
+    }
+}
