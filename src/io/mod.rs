@@ -2,8 +2,12 @@
 pub mod clock;
 pub mod device;
 pub mod esp_sockets;
+pub mod forwarding;
 pub mod host;
 pub mod http;
+pub mod netlink;
+pub mod netns;
+pub mod nftables;
 pub mod private_file;
 pub mod raw;
 pub mod socket_message;

@@ -1,0 +1,220 @@
+//! Kernel routes and rules as netlink messages, and back.
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType, RouteVia,
+};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
+
+use super::NetlinkError;
+use crate::routing::{Family, KernelRoute, KernelRule, RouteKind};
+
+/// A route as a person reads it.
+pub fn shown(route: &KernelRoute) -> String {
+    let device = route.device.as_deref().unwrap_or("no device");
+    format!("{} in table {} ({device}, metric {})", route.destination, route.table, route.metric)
+}
+
+/// The route of a message; `None` for what is no IP route.
+pub fn route(message: &RouteMessage, names: &HashMap<u32, Arc<str>>) -> Option<KernelRoute> {
+    let header = &message.header;
+    let mut destination = match header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
+    };
+    let (mut table, mut metric, mut gateway, mut device) = (u32::from(header.table), 0, None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => destination = ip_address(address)?,
+            RouteAttribute::Table(number) => table = *number,
+            RouteAttribute::Priority(number) => metric = *number,
+            RouteAttribute::Gateway(address) => gateway = ip_address(address),
+            RouteAttribute::Via(RouteVia::Inet6(address)) => gateway = Some(IpAddr::V6(*address)),
+            RouteAttribute::Oif(index) => device = names.get(index).cloned(),
+            _ => {}
+        }
+    }
+    let kind = kind(header.kind);
+    // IPv6 hangs routes that drop on the loopback device.
+    let device = device.filter(|_| !matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable));
+    let destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
+    Some(KernelRoute { table, destination, metric, protocol: header.protocol.into(), kind, gateway, device })
+}
+
+fn ip_address(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
+}
+
+fn kind(kind: RouteType) -> RouteKind {
+    match kind {
+        RouteType::Unicast => RouteKind::Unicast,
+        RouteType::BlackHole => RouteKind::Blackhole,
+        RouteType::Unreachable => RouteKind::Unreachable,
+        other => RouteKind::Other(other.into()),
+    }
+}
+
+/// The message that sets a route.
+pub fn route_message(route: &KernelRoute, indices: &HashMap<Arc<str>, u32>) -> Result<RouteMessage, NetlinkError> {
+    let KernelRoute { table, destination, metric, protocol, kind, gateway, device } = route;
+    let mut message = RouteMessage::default();
+    message.header.address_family = address_family(Family::of(destination));
+    message.header.destination_prefix_length = destination.prefix_len();
+    message.header.protocol = RouteProtocol::from(*protocol);
+    message.header.scope = match (kind, gateway) {
+        (RouteKind::Unicast, None) => RouteScope::Link,
+        _ => RouteScope::Universe,
+    };
+    message.header.kind = match kind {
+        RouteKind::Unicast => RouteType::Unicast,
+        RouteKind::Blackhole => RouteType::BlackHole,
+        RouteKind::Unreachable => RouteType::Unreachable,
+        RouteKind::Other(number) => RouteType::from(*number),
+    };
+    let attributes = &mut message.attributes;
+    attributes.push(RouteAttribute::Table(*table));
+    attributes.push(RouteAttribute::Destination(destination.addr().into()));
+    if *metric > 0 {
+        attributes.push(RouteAttribute::Priority(*metric));
+    }
+    if let Some(gateway) = gateway {
+        attributes.push(RouteAttribute::Gateway((*gateway).into()));
+    }
+    if let Some(device) = device {
+        let index = indices.get(device).ok_or_else(|| NetlinkError::NoDevice(Arc::clone(device)))?;
+        attributes.push(RouteAttribute::Oif(*index));
+    }
+    Ok(message)
+}
+
+/// The message that removes a route. Protocol, kind, gateway and device narrow it to exactly this one.
+pub fn removed_route_message(
+    route: &KernelRoute,
+    indices: &HashMap<Arc<str>, u32>,
+) -> Result<RouteMessage, NetlinkError> {
+    let mut message = route_message(route, indices)?;
+    // "Any scope" for a removal: the kernel may have chosen another than we did.
+    message.header.scope = RouteScope::NoWhere;
+    Ok(message)
+}
+
+/// The rule of a message; `None` for one with conditions that none of ours has.
+pub fn rule(message: &RuleMessage) -> Option<KernelRule> {
+    let header = &message.header;
+    let family = match header.family {
+        AddressFamily::Inet => Family::Ipv4,
+        AddressFamily::Inet6 => Family::Ipv6,
+        _ => return None,
+    };
+    if header.action != RuleAction::ToTable || header.dst_len > 0 || header.src_len > 0 {
+        return None;
+    }
+    let mut rule = KernelRule {
+        family,
+        priority: 0,
+        protocol: 0,
+        input_device: None,
+        unless_mark: None,
+        table: u32::from(header.table),
+        suppress_prefix_length: None,
+    };
+    let mut mark = None;
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Priority(number) => rule.priority = *number,
+            RuleAttribute::Protocol(number) => rule.protocol = (*number).into(),
+            RuleAttribute::Iifname(name) => rule.input_device = Some(name.as_str().into()),
+            RuleAttribute::FwMark(number) => mark = Some(*number),
+            RuleAttribute::Table(number) => rule.table = *number,
+            // All ones is how the kernel says "nothing is suppressed".
+            RuleAttribute::SuppressPrefixLen(length) if *length != u32::MAX => {
+                rule.suppress_prefix_length = Some(*length);
+            }
+            _ => {}
+        }
+    }
+    let inverted = header.flags.contains(RuleFlags::Invert);
+    if inverted != mark.is_some() {
+        return None;
+    }
+    rule.unless_mark = mark;
+    Some(rule)
+}
+
+/// The message that sets or removes a rule.
+pub fn rule_message(rule: &KernelRule) -> RuleMessage {
+    let KernelRule { family, priority, protocol, input_device, unless_mark, table, suppress_prefix_length } = rule;
+    let mut message = RuleMessage::default();
+    message.header.family = address_family(*family);
+    message.header.action = RuleAction::ToTable;
+    let attributes = &mut message.attributes;
+    attributes.push(RuleAttribute::Priority(*priority));
+    attributes.push(RuleAttribute::Protocol(RouteProtocol::from(*protocol)));
+    attributes.push(RuleAttribute::Table(*table));
+    if let Some(device) = input_device {
+        attributes.push(RuleAttribute::Iifname(device.to_string()));
+    }
+    if let Some(mark) = unless_mark {
+        message.header.flags = RuleFlags::Invert;
+        attributes.push(RuleAttribute::FwMark(*mark));
+        attributes.push(RuleAttribute::FwMask(u32::MAX));
+    }
+    if let Some(length) = suppress_prefix_length {
+        attributes.push(RuleAttribute::SuppressPrefixLen(*length));
+    }
+    message
+}
+
+fn address_family(family: Family) -> AddressFamily {
+    match family {
+        Family::Ipv4 => AddressFamily::Inet,
+        Family::Ipv6 => AddressFamily::Inet6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::kernel_state;
+
+    #[test]
+    fn what_gatewayd_wants_survives_the_way_to_the_kernel_and_back() {
+        let device: Arc<str> = "ipsec0".into();
+        let destinations = ["0.0.0.0/0", "10.1.1.0/24", "::/0", "fd00:1::/64"];
+        let destinations = destinations.map(|prefix| prefix.parse::<IpNet>().expect("a prefix"));
+        let wanted = kernel_state(destinations, &[], &device, 0x4947_0001);
+        let indices = HashMap::from([(Arc::clone(&device), 7)]);
+        let names = HashMap::from([(7, device)]);
+        for route in &wanted.routes {
+            let message = route_message(route, &indices).expect("a known device");
+            assert_eq!(super::route(&message, &names).as_ref(), Some(route));
+        }
+        for rule in &wanted.rules {
+            assert_eq!(super::rule(&rule_message(rule)).as_ref(), Some(rule));
+        }
+    }
+
+    #[test]
+    fn a_rule_with_other_conditions_is_nobodys_we_know() {
+        let mut message = rule_message(&KernelRule {
+            family: Family::Ipv4,
+            priority: 9,
+            protocol: 201,
+            input_device: None,
+            unless_mark: None,
+            table: 254,
+            suppress_prefix_length: None,
+        });
+        message.header.src_len = 24;
+        assert_eq!(rule(&message), None);
+    }
+}

@@ -1,0 +1,232 @@
+//! The kernel's routes, policy rules and links, through rtnetlink(7).
+mod convert;
+mod link;
+pub mod reconciler;
+mod watch;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::link::LinkAttribute;
+use netlink_packet_route::route::RouteMessage;
+use rtnetlink::{Handle, IpVersion};
+use tokio::task::JoinHandle;
+
+pub use link::Link;
+pub use watch::{Change, Changes};
+
+use crate::io::netns::Namespace;
+use crate::routing::{Diff, KernelRoute, KernelRule, KernelState};
+
+/// Why the kernel could not be asked, or refused.
+#[derive(Debug, thiserror::Error)]
+pub enum NetlinkError {
+    /// The namespace cannot be entered, or its socket not be opened.
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+    /// The kernel's answer to a request.
+    #[error("{what}: {error}")]
+    Refused {
+        /// What was asked.
+        what: String,
+        /// The answer.
+        error: io::Error,
+    },
+    /// There is no device of this name in the namespace.
+    #[error("there is no network device {0}")]
+    NoDevice(Arc<str>),
+}
+
+impl NetlinkError {
+    fn refused(what: impl Into<String>, error: rtnetlink::Error) -> Self {
+        NetlinkError::Refused { what: what.into(), error: io_error(error) }
+    }
+
+    /// The kernel's error number, if it answered with one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            NetlinkError::Refused { error, .. } => error.raw_os_error(),
+            NetlinkError::Socket(_) | NetlinkError::NoDevice(_) => None,
+        }
+    }
+}
+
+fn io_error(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+/// What one round of changes came to.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Routes and rules that were set.
+    pub set: usize,
+    /// Routes and rules that were removed.
+    pub removed: usize,
+    /// Wanted routes that stay out because somebody else's route holds their place.
+    pub blocked: Vec<(KernelRoute, KernelRoute)>,
+    /// What the kernel refused.
+    pub failed: Vec<NetlinkError>,
+}
+
+/// A netlink socket in one namespace. It stays there, however long it lives.
+pub struct Netlink {
+    handle: Handle,
+    connection: JoinHandle<()>,
+    identity: u64,
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Netlink {
+    /// Opens a socket in `namespace`; its tasks run on the runtime of the caller.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or the socket not be opened.
+    pub fn open(namespace: &Namespace) -> Result<Self, NetlinkError> {
+        let runtime = tokio::runtime::Handle::current();
+        let identity = namespace.identity()?;
+        let (connection, handle, _) = namespace.run(|| {
+            let _inside = runtime.enter();
+            rtnetlink::new_connection()
+        })??;
+        Ok(Netlink { handle, connection: runtime.spawn(connection), identity })
+    }
+
+    /// Whether `namespace` still is the one that the socket was opened in.
+    pub fn is_in(&self, namespace: &Namespace) -> bool {
+        namespace.identity().is_ok_and(|identity| identity == self.identity)
+    }
+
+    /// Every unicast route and rule in the namespace, whoever made it.
+    ///
+    /// # Errors
+    /// The kernel refused to answer.
+    pub async fn state(&self) -> Result<KernelState, NetlinkError> {
+        let names = self.device_names().await?;
+        let mut state = KernelState::default();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut request = RouteMessage::default();
+            request.header.address_family = family;
+            let answer: Result<Vec<_>, _> = self.handle.route().get(request).execute().try_collect().await;
+            let routes = absent_family_is_empty(answer).map_err(|e| NetlinkError::refused("listing routes", e))?;
+            state.routes.extend(routes.iter().filter_map(|message| convert::route(message, &names)));
+        }
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let answer: Result<Vec<_>, _> = self.handle.rule().get(version).execute().try_collect().await;
+            let rules = absent_family_is_empty(answer).map_err(|e| NetlinkError::refused("listing rules", e))?;
+            state.rules.extend(rules.iter().filter_map(convert::rule));
+        }
+        Ok(state)
+    }
+
+    async fn device_names(&self) -> Result<HashMap<u32, Arc<str>>, NetlinkError> {
+        let mut links = self.handle.link().get().execute();
+        let mut names = HashMap::new();
+        while let Some(link) = links.try_next().await.map_err(|e| NetlinkError::refused("listing devices", e))? {
+            let name = link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(Arc::from(name.as_str())),
+                _ => None,
+            });
+            names.extend(name.map(|name| (link.header.index, name)));
+        }
+        Ok(names)
+    }
+
+    /// Does what `diff` says, in its order. One refusal does not stop the rest.
+    ///
+    /// # Errors
+    /// The devices could not be listed; nothing was changed.
+    pub async fn apply(&self, diff: Diff) -> Result<Outcome, NetlinkError> {
+        let indices: HashMap<Arc<str>, u32> =
+            self.device_names().await?.into_iter().map(|(index, name)| (name, index)).collect();
+        let Diff { add, replace, add_rules, remove_rules, remove, blocked } = diff;
+        let mut outcome = Outcome { blocked, ..Outcome::default() };
+        for route in &add {
+            outcome.count_set(self.set_route(route, false, &indices).await);
+        }
+        for (_, route) in &replace {
+            outcome.count_set(self.set_route(route, true, &indices).await);
+        }
+        for rule in &add_rules {
+            outcome.count_set(self.add_rule(rule).await);
+        }
+        for rule in &remove_rules {
+            outcome.count_removed(self.remove_rule(rule).await);
+        }
+        for route in &remove {
+            outcome.count_removed(self.remove_route(route, &indices).await);
+        }
+        Ok(outcome)
+    }
+
+    async fn set_route(
+        &self,
+        route: &KernelRoute,
+        replace: bool,
+        indices: &HashMap<Arc<str>, u32>,
+    ) -> Result<(), NetlinkError> {
+        let request = self.handle.route().add(convert::route_message(route, indices)?);
+        let request = if replace { request.replace() } else { request };
+        request.execute().await.map_err(|e| NetlinkError::refused(format!("setting {}", convert::shown(route)), e))
+    }
+
+    async fn remove_route(&self, route: &KernelRoute, indices: &HashMap<Arc<str>, u32>) -> Result<(), NetlinkError> {
+        let message = convert::removed_route_message(route, indices)?;
+        let removed = self.handle.route().del(message).execute().await;
+        removed.map_err(|e| NetlinkError::refused(format!("removing {}", convert::shown(route)), e))
+    }
+
+    async fn add_rule(&self, rule: &KernelRule) -> Result<(), NetlinkError> {
+        let mut request = self.handle.rule().add();
+        *request.message_mut() = convert::rule_message(rule);
+        request.execute().await.map_err(|e| NetlinkError::refused(format!("setting rule {}", rule.priority), e))
+    }
+
+    async fn remove_rule(&self, rule: &KernelRule) -> Result<(), NetlinkError> {
+        let removed = self.handle.rule().del(convert::rule_message(rule)).execute().await;
+        removed.map_err(|e| NetlinkError::refused(format!("removing rule {}", rule.priority), e))
+    }
+}
+
+impl Outcome {
+    fn count_set(&mut self, result: Result<(), NetlinkError>) {
+        match result {
+            Ok(()) => self.set += 1,
+            // Somebody, perhaps ourselves a moment ago, was faster.
+            Err(error) if error.errno() == Some(libc::EEXIST) => {}
+            Err(error) => self.failed.push(error),
+        }
+    }
+
+    fn count_removed(&mut self, result: Result<(), NetlinkError>) {
+        match result {
+            Ok(()) => self.removed += 1,
+            Err(error) if matches!(error.errno(), Some(libc::ESRCH | libc::ENOENT)) => {}
+            // The kernel takes a route away together with its device.
+            Err(NetlinkError::NoDevice(_)) => {}
+            Err(error) => self.failed.push(error),
+        }
+    }
+}
+
+/// A kernel without IPv6 has none of its routes and rules.
+fn absent_family_is_empty<T>(answer: Result<Vec<T>, rtnetlink::Error>) -> Result<Vec<T>, rtnetlink::Error> {
+    match answer {
+        Err(rtnetlink::Error::NetlinkError(message))
+            if matches!(message.to_io().raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) =>
+        {
+            Ok(Vec::new())
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,176 @@
+//! Keeping the kernel of a namespace as it should be.
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::{Change, Changes, Netlink, NetlinkError, Outcome};
+use crate::io::netns::Namespace;
+use crate::routing::{KernelState, reconcile};
+
+/// How often everything is compared even if nobody reported a change.
+pub const RESYNC: Duration = Duration::from_secs(60);
+/// How long to collect further changes before looking.
+const SETTLE: Duration = Duration::from_millis(20);
+/// How long to wait after the namespace could not be read.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Compares and changes the routes and rules under one protocol number in one namespace.
+pub struct Reconciler {
+    namespace: Namespace,
+    protocol: u8,
+    netlink: Option<Netlink>,
+    complaints: BTreeSet<String>,
+}
+
+impl Reconciler {
+    /// A reconciler for what stands under `protocol` in `namespace`. Nothing is opened yet.
+    pub fn new(namespace: Namespace, protocol: u8) -> Self {
+        Reconciler { namespace, protocol, netlink: None, complaints: BTreeSet::new() }
+    }
+
+    /// The socket, opened anew if the namespace was deleted and made again.
+    fn netlink(&mut self) -> Result<&Netlink, NetlinkError> {
+        let current = self.netlink.take().filter(|netlink| netlink.is_in(&self.namespace));
+        let netlink = match current {
+            Some(netlink) => netlink,
+            None => Netlink::open(&self.namespace)?,
+        };
+        Ok(self.netlink.insert(netlink))
+    }
+
+    /// What the namespace has now.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or the kernel refused to answer.
+    pub async fn actual(&mut self) -> Result<KernelState, NetlinkError> {
+        self.netlink()?.state().await
+    }
+
+    /// Brings the namespace from `actual` to `desired`. What is blocked or refused is logged when it is new.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or the kernel refused to answer at all.
+    pub async fn bring(&mut self, desired: &KernelState, actual: &KernelState) -> Result<Outcome, NetlinkError> {
+        let diff = reconcile(desired, actual, self.protocol);
+        let outcome = if diff.is_empty() {
+            Outcome { blocked: diff.blocked, ..Outcome::default() }
+        } else {
+            self.netlink()?.apply(diff).await?
+        };
+        if outcome.set + outcome.removed > 0 {
+            info!(namespace = %self.namespace, set = outcome.set, removed = outcome.removed, "kernel routes changed");
+        }
+        self.complain(&outcome);
+        Ok(outcome)
+    }
+
+    /// Reads, compares, changes.
+    ///
+    /// # Errors
+    /// As [`Reconciler::actual`] and [`Reconciler::bring`].
+    pub async fn round(&mut self, desired: &KernelState) -> Result<Outcome, NetlinkError> {
+        let actual = self.actual().await?;
+        self.bring(desired, &actual).await
+    }
+
+    fn complain(&mut self, outcome: &Outcome) {
+        let blocked = outcome.blocked.iter().map(|(wanted, present)| {
+            format!(
+                "route {} in table {} stays out: a route of protocol {} with the same metric is there",
+                wanted.destination, wanted.table, present.protocol
+            )
+        });
+        let complaints: BTreeSet<String> = blocked.chain(outcome.failed.iter().map(ToString::to_string)).collect();
+        for complaint in complaints.difference(&self.complaints) {
+            warn!(namespace = %self.namespace, "{complaint}");
+        }
+        self.complaints = complaints;
+    }
+}
+
+/// Why the kernel has to be looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Something was touched in the kernel.
+    KernelChanged,
+    /// The time for a full comparison has come.
+    Resync,
+}
+
+/// Says when the kernel of a namespace must be looked at again.
+pub struct Occasions {
+    namespace: Namespace,
+    concerns: fn(Change) -> bool,
+    changes: Option<Changes>,
+    resync: Instant,
+}
+
+impl Occasions {
+    /// Occasions are the changes in `namespace` that `concerns` picks, and every minute.
+    pub fn new(namespace: Namespace, concerns: fn(Change) -> bool) -> Self {
+        Occasions { namespace, concerns, changes: None, resync: Instant::now() + RESYNC }
+    }
+
+    /// Forgets what was heard so far and starts to listen; to be called before the kernel is read.
+    pub fn begin(&mut self) {
+        match &mut self.changes {
+            Some(changes) => changes.forget(),
+            None => match Changes::listen(&self.namespace) {
+                Ok(changes) => self.changes = Some(changes),
+                Err(error) => debug!(namespace = %self.namespace, %error, "cannot listen for kernel changes"),
+            },
+        }
+    }
+
+    /// Waits for the next occasion. May be dropped and called again.
+    pub async fn next(&mut self) -> Reason {
+        loop {
+            let Some(changes) = &mut self.changes else {
+                sleep(RETRY).await;
+                return Reason::Resync;
+            };
+            tokio::select! {
+                change = changes.next() => match change {
+                    Some(change) if (self.concerns)(change) => {
+                        sleep(SETTLE).await;
+                        return Reason::KernelChanged;
+                    }
+                    Some(_) => {}
+                    None => self.changes = None,
+                },
+                () = sleep_until(self.resync) => {
+                    self.resync = Instant::now() + RESYNC;
+                    // A namespace that was deleted and made again needs a new socket.
+                    self.changes = None;
+                    return Reason::Resync;
+                }
+            }
+        }
+    }
+}
+
+/// Keeps what stands under `protocol` in `namespace` equal to the newest value of `desired`: at once when that changes,
+/// when somebody else touches a route or rule, and every minute. Ends when the sender of `desired` is gone, and leaves
+/// the kernel as it is.
+pub async fn keep(namespace: Namespace, protocol: u8, mut desired: watch::Receiver<KernelState>) {
+    let mut reconciler = Reconciler::new(namespace.clone(), protocol);
+    let mut occasions = Occasions::new(namespace.clone(), |_| true);
+    let mut unreadable = false;
+    loop {
+        occasions.begin();
+        let wanted = desired.borrow_and_update().clone();
+        let round = reconciler.round(&wanted).await;
+        if let (Err(error), false) = (&round, unreadable) {
+            warn!(%namespace, %error, "kernel routes cannot be kept in step");
+        }
+        unreadable = round.is_err();
+        tokio::select! {
+            changed = desired.changed() => if changed.is_err() { return },
+            () = sleep(RETRY), if unreadable => {}
+            _ = occasions.next() => {}
+        }
+    }
+}
