@@ -5,12 +5,14 @@
 //! a kernel has. Everything here is pure: the sockets are in `io::netlink`.
 pub mod best_path;
 pub mod entry;
+pub mod forwarding_table;
 pub mod kernel_routes;
 pub mod protected_sources;
 pub mod reconcile;
 pub mod table;
 
 pub use entry::{Owner, Publication, RouteKey, RouteState, VpnRoute, Weight};
+pub use forwarding_table::build_fib;
 pub use kernel_routes::{FIREWALL_MARK, PROTOCOL_CEND, PROTOCOL_GATEWAYD, kernel_state};
 pub use protected_sources::{AddressRange, protected_sources};
 pub use reconcile::{Diff, Family, KernelRoute, KernelRule, KernelState, RouteKind, reconcile};
