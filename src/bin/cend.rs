@@ -1,1 +1,74 @@
-fn main() {}
+//! The simulated cloud: its OpenAPI, its route tables and CEN, and the real networks that it is bound to.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use ipsec_gateway::cloud::config::{AccessKey, Config};
+use ipsec_gateway::cloud::wiring;
+use tracing_subscriber::EnvFilter;
+
+/// Simulates the cloud: VPCs, VPN gateways and CEN behind the cloud's own API.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file. Without one, cend is a pure simulation of the API.
+    #[arg(long, value_name = "FILE", required_unless_present = "listen")]
+    config: Option<PathBuf>,
+    /// Where the API listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "directory")]
+    listen: Option<SocketAddr>,
+    /// Directory in which the state outlives a restart.
+    #[arg(long = "state", value_name = "DIR", id = "directory")]
+    state: Option<PathBuf>,
+    /// A key that may call the API; may be repeated. Visible to others in the process list: there is also the
+    /// environment, where keys are separated by commas, and the configuration.
+    #[arg(long, value_name = "ID:SECRET")]
+    access_key: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cend: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let config = configuration(arguments)?;
+    let filter = EnvFilter::try_new(&config.log).map_err(|error| format!("log: {error}"))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(wiring::run(config, |address| {
+        println!("cend listens on http://{address}");
+        let _ = std::io::stdout().flush();
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }));
+    // Whatever still hangs may not keep the process.
+    runtime.shutdown_background();
+    Ok(outcome?)
+}
+
+fn configuration(arguments: Arguments) -> Result<Config, Box<dyn std::error::Error>> {
+    let mut config = match (arguments.config, arguments.listen, &arguments.state) {
+        (Some(file), ..) => Config::read(&file)?,
+        (None, Some(listen), Some(state)) => Config::simulation(listen, state.clone()),
+        _ => return Err("give --config FILE, or --listen ADDRESS:PORT with --state DIR".into()),
+    };
+    // Flags win over the file.
+    config.listen = arguments.listen.unwrap_or(config.listen);
+    config.state = arguments.state.unwrap_or(config.state);
+    for key in &arguments.access_key {
+        config.access_keys.push(AccessKey::parse(key)?);
+    }
+    if let Ok(keys) = std::env::var("CEND_ACCESS_KEYS") {
+        config.access_keys.extend(AccessKey::parse_list(&keys).map_err(|error| format!("CEND_ACCESS_KEYS: {error}"))?);
+    }
+    Ok(config)
+}

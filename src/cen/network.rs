@@ -177,6 +177,13 @@ pub struct DeclaredAddress {
     pub address: Ipv4Addr,
 }
 
+/// A VPC whose place in the real network is known before it is created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoundVpc {
+    pub vpc: VpcName,
+    pub cidr: Ipv4Net,
+}
+
 /// What the configuration says exists beside what the API makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declarations {
@@ -184,6 +191,8 @@ pub struct Declarations {
     pub ha_vips: BTreeMap<HaVipId, Host>,
     pub vbrs: Vec<DeclaredVbr>,
     pub gateway_addresses: Vec<DeclaredAddress>,
+    /// A VPC of such a name and region must be created with this CIDR block.
+    pub bound_vpcs: Vec<BoundVpc>,
     /// Public addresses of VPN gateways that no declaration names are taken from here.
     pub address_pool: Ipv4Net,
 }
@@ -195,6 +204,7 @@ impl Default for Declarations {
             ha_vips: BTreeMap::new(),
             vbrs: Vec::new(),
             gateway_addresses: Vec::new(),
+            bound_vpcs: Vec::new(),
             // RFC 5737: addresses for documentation, so that a simulation never names a real host.
             address_pool: Ipv4Net::new_assert(Ipv4Addr::new(203, 0, 113, 0), 24),
         }

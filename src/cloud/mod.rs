@@ -1,2 +1,8 @@
 //! Composition of cend.
+//!
+//! The simulated cloud's API in front of one writer of its state; behind it the real networks that cend is bound to.
+
+pub mod config;
 pub mod fabric_binding;
+pub mod wiring;
+pub mod writer;

@@ -8,12 +8,18 @@ use crate::cen::change::Change;
 use crate::cen::command::{CreateVSwitch, CreateVpc};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, VSwitchId, VpcId};
-use crate::cen::network::{NetworkId, VSwitch, Vpc};
+use crate::cen::network::{NetworkId, VSwitch, Vpc, VpcName};
 use crate::cen::route::{EntryOrigin, RouteEntry, RouteKind, RouteTable};
 
 impl<'a> Planner<'a> {
     pub(super) fn create_vpc(&mut self, create: &CreateVpc) -> Result<(), ApiError> {
         cidr::check_vpc(create.cidr)?;
+        let name = VpcName { region: create.region.clone(), name: create.name.clone() };
+        let bound = self.state.declarations.bound_vpcs.iter().find(|bound| bound.vpc == name);
+        if let Some(bound) = bound.filter(|bound| bound.cidr != create.cidr) {
+            let message = format!("{} is bound to a network that has {}.", create.name, bound.cidr);
+            return Err(ApiError::bad_request("InvalidCidrBlock", message));
+        }
         let service = self.system_entry(&create.service_entry, SERVICE_NETWORK, RouteKind::Service, String::new());
         self.push(Change::RouteTableSet(RouteTable {
             id: create.route_table.clone(),

@@ -1,0 +1,263 @@
+//! From the file's tables to a configuration that makes sense as a whole.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use ipnet::Ipv4Net;
+use toml::Spanned;
+
+use super::file::{self, File, Source, VbrRouteType};
+use super::{AccessKey, Config, ConfigError};
+use crate::cen::identifier::VbrId;
+use crate::cen::network::{BoundVpc, Declarations, DeclaredAddress, DeclaredRoute, DeclaredVbr, Host, VpcName};
+use crate::cloud::fabric_binding::{Bindings, BoundNetwork, FabricBinding, GatewayBinding, NetworkBinding};
+use crate::crypto::secret::Secret;
+use crate::io::private_file;
+
+/// The largest file of access keys, in bytes.
+const KEY_FILE_LIMIT: u64 = 1 << 16;
+
+pub(super) fn check(source: &Source<'_>, file: File) -> Result<Config, ConfigError> {
+    let mut checker = Checker { source, used: BTreeMap::new(), blocks: Vec::new() };
+    let mut declarations = Declarations::default();
+    if let Some(pool) = &file.public_addresses {
+        declarations.address_pool = *pool.as_ref();
+    }
+    let mut bindings = Bindings {
+        fabric: file.fabric.as_ref().map(|fabric| FabricBinding { namespace: fabric.namespace.clone() }),
+        ..Bindings::default()
+    };
+    for vpc in &file.vpc {
+        let (bound, binding) = checker.vpc(vpc)?;
+        declarations.bound_vpcs.push(bound);
+        bindings.networks.push(binding);
+    }
+    for vbr in &file.vbr {
+        let (declared, binding) = checker.vbr(vbr)?;
+        declarations.vbrs.push(declared);
+        bindings.networks.extend(binding);
+    }
+    for gateway in &file.vpn_gateway {
+        let (address, binding) = checker.vpn_gateway(gateway)?;
+        declarations.gateway_addresses.push(address);
+        bindings.vpn_gateways.extend(binding);
+    }
+    for instance in &file.instance {
+        declarations.instances.insert(checker.host("instance", "i-", instance)?.into(), host(instance));
+    }
+    for ha_vip in &file.ha_vip {
+        declarations.ha_vips.insert(checker.host("ha_vip", "havip-", ha_vip)?.into(), host(ha_vip));
+    }
+    if bindings.fabric.is_none()
+        && let Some(vpc) = file.vpc.first()
+    {
+        let message = "a bound VPC needs the table [fabric] with the key namespace";
+        return Err(source.wrong(vpc.namespace.span(), "vpc.namespace", message));
+    }
+    Ok(Config {
+        listen: file.listen,
+        state: file.state,
+        log: file.log,
+        access_keys: access_keys(source, file.access_key, file.access_key_file)?,
+        declarations,
+        bindings,
+    })
+}
+
+fn host(host: &file::Host) -> Host {
+    Host { vpc: VpcName { region: host.region.clone(), name: host.vpc.clone() }, address: host.address }
+}
+
+fn access_keys(
+    source: &Source<'_>,
+    inline: Vec<file::AccessKey>,
+    file: Option<Spanned<std::path::PathBuf>>,
+) -> Result<Vec<AccessKey>, ConfigError> {
+    let mut keys = Vec::new();
+    for key in inline {
+        if key.id.as_ref().is_empty() || key.secret.is_empty() {
+            return Err(source.wrong(key.id.span(), "access_key.id", "id and secret may not be empty"));
+        }
+        let secret = Secret::new(key.secret.into_bytes());
+        keys.push(AccessKey { id: key.id.into_inner(), secret });
+    }
+    if let Some(file) = file {
+        let path = source.path.parent().unwrap_or(Path::new("")).join(file.as_ref());
+        let wrong = |message: String| source.wrong(file.span(), "access_key_file", message);
+        let text = private_file::read(&path, KEY_FILE_LIMIT).map_err(|error| wrong(error.to_string()))?;
+        let listed = AccessKey::parse_list(&text);
+        keys.extend(listed.map_err(|message| wrong(format!("{}: {message}, one in a line", path.display())))?);
+    }
+    Ok(keys)
+}
+
+/// Where something is in the file, for the complaint about its double.
+type Place = Range<usize>;
+
+struct Checker<'a> {
+    source: &'a Source<'a>,
+    /// What may stand in the file once only, by kind and value.
+    used: BTreeMap<(&'static str, String), Place>,
+    /// CIDR blocks of bound networks, with the names to blame.
+    blocks: Vec<(Ipv4Net, String)>,
+}
+
+impl Checker<'_> {
+    fn vpc(&mut self, vpc: &file::Vpc) -> Result<(BoundVpc, NetworkBinding), ConfigError> {
+        let name = VpcName { region: vpc.region.clone(), name: vpc.name.as_ref().clone() };
+        self.once("name", format!("VPC {} in {}", name.name, name.region), "vpc.name", vpc.name.span())?;
+        self.once("namespace", vpc.namespace.as_ref().clone(), "vpc.namespace", vpc.namespace.span())?;
+        self.once("fabric_device", vpc.fabric_device.as_ref().clone(), "vpc.fabric_device", vpc.fabric_device.span())?;
+        let what = format!("VPC {}", name.name);
+        self.block("vpc.cidr", &vpc.cidr, what)?;
+        let binding = NetworkBinding {
+            network: BoundNetwork::Vpc(name.clone()),
+            namespace: vpc.namespace.as_ref().as_str().into(),
+            router_device: vpc.router_device.as_str().into(),
+            router_address: vpc.router_address,
+            fabric_device: vpc.fabric_device.as_ref().as_str().into(),
+            fabric_address: vpc.fabric_address,
+            data_center_address: None,
+        };
+        Ok((BoundVpc { vpc: name, cidr: *vpc.cidr.as_ref() }, binding))
+    }
+
+    fn vbr(&mut self, vbr: &file::Vbr) -> Result<(DeclaredVbr, Option<NetworkBinding>), ConfigError> {
+        let id = vbr.id.as_ref();
+        self.identifier("vbr.id", "vbr-", &vbr.id)?;
+        let bound = vbr.namespace.is_some();
+        let mut routes = Vec::new();
+        for route in &vbr.route {
+            let destination = *route.destination.as_ref();
+            self.once("route", format!("{destination} of {id}"), "vbr.route.destination", route.destination.span())?;
+            if bound {
+                self.block("vbr.route.destination", &route.destination, format!("VBR {id}"))?;
+            } else {
+                self.aligned("vbr.route.destination", &route.destination)?;
+            }
+            if let Some(as_path) = route.as_path.as_ref().filter(|_| route.kind == VbrRouteType::Static) {
+                let message = "only a route of type \"bgp\" has an AS path";
+                return Err(self.source.wrong(as_path.span(), "vbr.route.as_path", message));
+            }
+            let as_path = route.as_path.as_ref().map(|path| path.as_ref().clone()).unwrap_or_default();
+            let as_path = (route.kind == VbrRouteType::Bgp).then_some(as_path);
+            routes.push(DeclaredRoute { destination, as_path });
+        }
+        let suffix = id.strip_prefix("vbr-").unwrap_or(id);
+        let declared = DeclaredVbr {
+            id: VbrId::from(id.as_str()),
+            region: vbr.region.clone(),
+            name: vbr.name.clone(),
+            route_table: vbr.route_table.clone().unwrap_or_else(|| format!("vtb-{suffix}")).into(),
+            router_interface: vbr.router_interface.clone().unwrap_or_else(|| format!("ri-{suffix}")),
+            routes,
+        };
+        Ok((declared, self.vbr_binding(vbr)?))
+    }
+
+    fn vbr_binding(&mut self, vbr: &file::Vbr) -> Result<Option<NetworkBinding>, ConfigError> {
+        let file::Vbr { namespace, router_device, router_address, fabric_device, fabric_address, .. } = vbr;
+        let binding = match (namespace, router_device, router_address, fabric_device, fabric_address) {
+            (Some(namespace), Some(router_device), Some(router_address), Some(fabric_device), Some(fabric_address)) => {
+                self.once("namespace", namespace.as_ref().clone(), "vbr.namespace", namespace.span())?;
+                self.once("fabric_device", fabric_device.as_ref().clone(), "vbr.fabric_device", fabric_device.span())?;
+                NetworkBinding {
+                    network: BoundNetwork::Vbr(VbrId::from(vbr.id.as_ref().as_str())),
+                    namespace: namespace.as_ref().as_str().into(),
+                    router_device: router_device.as_str().into(),
+                    router_address: *router_address,
+                    fabric_device: fabric_device.as_ref().as_str().into(),
+                    fabric_address: *fabric_address,
+                    data_center_address: vbr.data_center_address,
+                }
+            }
+            (None, None, None, None, None) => return Ok(None),
+            _ => {
+                let message = "a bound VBR has all of namespace, router_device, router_address, fabric_device and \
+                               fabric_address, one that is not bound has none of them";
+                return Err(self.source.wrong(vbr.id.span(), "vbr", message));
+            }
+        };
+        Ok(Some(binding))
+    }
+
+    fn vpn_gateway(
+        &mut self,
+        gateway: &file::VpnGateway,
+    ) -> Result<(DeclaredAddress, Option<GatewayBinding>), ConfigError> {
+        let (name, public) = (gateway.name.as_ref(), &gateway.public_address);
+        self.once(
+            "name",
+            format!("VPN gateway {name} in {}", gateway.region),
+            "vpn_gateway.name",
+            gateway.name.span(),
+        )?;
+        self.once("public_address", public.as_ref().to_string(), "vpn_gateway.public_address", public.span())?;
+        let address =
+            DeclaredAddress { region: gateway.region.clone(), gateway_name: name.clone(), address: *public.as_ref() };
+        let file::VpnGateway { namespace, inner_address, router_address, socket, .. } = gateway;
+        let binding = match (namespace, inner_address, router_address, socket) {
+            (Some(namespace), Some(inner_address), Some(router_address), Some(socket)) => {
+                self.once("namespace", namespace.as_ref().clone(), "vpn_gateway.namespace", namespace.span())?;
+                Some(GatewayBinding {
+                    region: gateway.region.clone(),
+                    name: name.clone(),
+                    namespace: namespace.as_ref().as_str().into(),
+                    inner_address: *inner_address,
+                    router_address: *router_address,
+                    socket: socket.clone(),
+                })
+            }
+            (None, None, None, None) => None,
+            _ => {
+                let message = "a bound VPN gateway has all of namespace, inner_address, router_address and socket, one \
+                               that is not bound has none of them";
+                return Err(self.source.wrong(gateway.name.span(), "vpn_gateway", message));
+            }
+        };
+        Ok((address, binding))
+    }
+
+    fn host(&mut self, table: &'static str, prefix: &str, host: &file::Host) -> Result<String, ConfigError> {
+        self.identifier(&format!("{table}.id"), prefix, &host.id)?;
+        Ok(host.id.as_ref().clone())
+    }
+
+    fn identifier(&mut self, key: &str, prefix: &str, id: &Spanned<String>) -> Result<(), ConfigError> {
+        if id.as_ref().len() <= prefix.len() || !id.as_ref().starts_with(prefix) {
+            return Err(self.source.wrong(id.span(), key, format!("allowed: an id that begins with {prefix}")));
+        }
+        self.once("id", id.as_ref().clone(), key, id.span())
+    }
+
+    /// Refuses what stands in the file for the second time.
+    fn once(&mut self, kind: &'static str, value: String, key: &str, place: Place) -> Result<(), ConfigError> {
+        match self.used.insert((kind, value.clone()), place.clone()) {
+            None => Ok(()),
+            Some(first) => {
+                let first = self.source.wrong(first, key, "").line.unwrap_or_default();
+                Err(self.source.wrong(place, key, format!("{value} is used in line {first} already")))
+            }
+        }
+    }
+
+    fn aligned(&self, key: &str, cidr: &Spanned<Ipv4Net>) -> Result<Ipv4Net, ConfigError> {
+        let block = *cidr.as_ref();
+        if block != block.trunc() {
+            return Err(self.source.wrong(cidr.span(), key, format!("{block} should be {}", block.trunc())));
+        }
+        Ok(block)
+    }
+
+    /// Bound networks are joined by real links: their blocks may not overlap.
+    fn block(&mut self, key: &str, cidr: &Spanned<Ipv4Net>, what: String) -> Result<(), ConfigError> {
+        let block = self.aligned(key, cidr)?;
+        let collision = self.blocks.iter().find(|(other, _)| other.contains(&block) || block.contains(other));
+        if let Some((other, whose)) = collision.filter(|(_, whose)| *whose != what) {
+            return Err(self.source.wrong(cidr.span(), key, format!("{block} collides with {other} of {whose}")));
+        }
+        self.blocks.push((block, what));
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+use super::*;
+
+const VPC: &str = r#"
+[fabric]
+namespace = "cen"
+
+[[vpc]]
+region = "cn-beijing"
+name = "beijing"
+cidr = "192.168.1.0/24"
+namespace = "beijing-router"
+router_device = "cen0"
+router_address = "100.127.1.2"
+fabric_device = "beijing"
+fabric_address = "100.127.1.1"
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("cend.toml"), text)
+}
+
+fn refused(text: &str) -> String {
+    parse(text).expect_err("a refusal").to_string()
+}
+
+#[test]
+fn a_complaint_names_file_line_key_and_what_is_allowed() {
+    assert_eq!(
+        refused("listen = \"127.0.0.1:0\"\nstatus = \"/tmp\"\n"),
+        "cend.toml:2: status: unknown field `status`, expected one of `listen`, `state`, `log`, `access_key_file`, \
+         `access_key`, `public_addresses`, `fabric`, `vpc`, `vbr`, `vpn_gateway`, `instance`, `ha_vip`"
+    );
+    let wrong_type = refused(&VPC.replace("\"192.168.1.0/24\"", "7"));
+    assert!(wrong_type.starts_with("cend.toml:8: cidr: "), "{wrong_type}");
+    let missing = refused(&VPC.replace("cidr = \"192.168.1.0/24\"", ""));
+    assert!(missing.contains("missing field `cidr`"), "{missing}");
+    let host_bits = refused(&VPC.replace("192.168.1.0/24", "192.168.1.5/24"));
+    assert_eq!(host_bits, "cend.toml:8: vpc.cidr: 192.168.1.5/24 should be 192.168.1.0/24");
+}
+
+#[test]
+fn bound_networks_that_collide_are_refused() {
+    let second = VPC
+        .replace("[fabric]\nnamespace = \"cen\"\n", "")
+        .replace("beijing-router", "shanghai-router")
+        .replace("\"beijing\"", "\"shanghai\"");
+    let both = |cidr: &str| format!("{VPC}{}", second.replace("192.168.1.0/24", cidr));
+    assert_eq!(
+        refused(&both("192.168.0.0/16")),
+        "cend.toml:20: vpc.cidr: 192.168.0.0/16 collides with 192.168.1.0/24 of VPC beijing"
+    );
+    let config = parse(&both("192.168.2.0/24")).unwrap();
+    assert_eq!((config.bindings.networks.len(), config.declarations.bound_vpcs.len()), (2, 2));
+
+    let vbr = |keys: &str| {
+        format!(
+            "{VPC}[[vbr]]\nid = \"vbr-idc\"\nregion = \"cn-beijing\"\n{keys}\
+        [[vbr.route]]\ndestination = \"192.168.1.0/25\"\n"
+        )
+    };
+    let binding = "namespace = \"vbr\"\nrouter_device = \"cen0\"\nrouter_address = \"100.127.9.2\"\n\
+        fabric_device = \"vbr\"\nfabric_address = \"100.127.9.1\"\n";
+    let refusal = refused(&vbr(binding));
+    assert!(refusal.ends_with("192.168.1.0/25 collides with 192.168.1.0/24 of VPC beijing"), "{refusal}");
+    // A network that is not bound may collide: the cloud then shows a conflict.
+    assert_eq!(parse(&vbr("")).unwrap().bindings.networks.len(), 1);
+    assert!(refused(&vbr("namespace = \"vbr\"\n")).contains("has all of namespace, router_device"));
+}
+
+#[test]
+fn two_things_cannot_share_a_name_or_a_namespace() {
+    let again = VPC.replace("[fabric]\nnamespace = \"cen\"\n", "").replace("192.168.1.0/24", "192.168.9.0/24");
+    let refusal = refused(&format!("{VPC}{again}"));
+    assert_eq!(refusal, "cend.toml:19: vpc.name: VPC beijing in cn-beijing is used in line 7 already");
+    let refusal = refused(&format!("{VPC}{}", again.replace("name = \"beijing\"", "name = \"other\"")));
+    assert!(refusal.ends_with("vpc.namespace: beijing-router is used in line 9 already"), "{refusal}");
+}
+
+#[test]
+fn declared_ids_have_the_prefix_of_their_kind() {
+    let instance =
+        "[[instance]]\nid = \"havip-1\"\nregion = \"cn-beijing\"\nvpc = \"beijing\"\naddress = \"192.168.1.9\"\n";
+    assert_eq!(refused(instance), "cend.toml:2: instance.id: allowed: an id that begins with i-");
+    let config = parse(&instance.replace("havip-1", "i-1")).unwrap();
+    assert_eq!(config.declarations.instances.len(), 1);
+}
+
+#[test]
+fn access_keys_come_in_lists_and_are_not_shown_when_they_are_wrong() {
+    let keys = AccessKey::parse_list("# ours\nid1:secret1\n\nid2:se:cret2, id3:x\n").unwrap();
+    let keys: Vec<_> = keys.iter().map(|key| (key.id.as_str(), key.secret.as_bytes())).collect();
+    assert_eq!(keys, [("id1", &b"secret1"[..]), ("id2", b"se:cret2"), ("id3", b"x")]);
+    let error = AccessKey::parse_list("verysecret").unwrap_err();
+    assert!(!error.contains("verysecret"));
+}
+
+#[test]
+fn a_file_with_access_keys_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cend.toml");
+    std::fs::write(&path, "[[access_key]]\nid = \"a\"\nsecret = \"b\"\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(Config::read(&path).unwrap_err().message.contains("0600"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(Config::read(&path).unwrap().access_keys.len(), 1);
+}
+
+#[test]
+fn the_example_parses_and_binds_something() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/cend.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let config = Config::parse(&path, &text).unwrap();
+    assert!(config.bindings.fabric.is_some() && !config.bindings.networks.is_empty());
+    assert!(!config.bindings.vpn_gateways.is_empty() && !config.declarations.vbrs.is_empty());
+}

@@ -1,0 +1,111 @@
+//! Everything of cend, joined.
+//!
+//! ```text
+//!  HTTP ──► Service (signature, action) ──► Writer ──► store
+//!                        ▲                     │ watch: every committed state
+//!                        └── live SA states    └──► fabric and gateways of the bound namespaces
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::config::Config;
+use super::writer::Writer;
+use crate::cen::command::{Command, Submission};
+use crate::cen::error::ApiError;
+use crate::cen::network::UnixMillis;
+use crate::cen::openapi::ACTIONS;
+use crate::cen::openapi::authentication::AccessKeys;
+use crate::cen::openapi::live::{LiveGateways, NoGateways};
+use crate::cen::openapi::service::{Cloud, Service};
+use crate::cen::state::State;
+use crate::io::clock;
+use crate::io::http;
+use crate::io::store::StoreError;
+use crate::io::store::embedded::EmbeddedStore;
+
+/// How long the writer may take to finish what it does when cend stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why cend stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("nobody could call the API: give an access key with --access-key ID:SECRET or in the configuration")]
+    NoAccessKey,
+    #[error("the state in {directory}: {source}")]
+    Store { directory: String, source: StoreError },
+    #[error("cannot take over what the configuration declares: {0}")]
+    Declarations(ApiError),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// What stands behind the API.
+struct SimulatedCloud {
+    writer: Writer,
+    live: Arc<dyn LiveGateways>,
+}
+
+impl Cloud for SimulatedCloud {
+    fn state(&self) -> Arc<State> {
+        self.writer.state()
+    }
+
+    fn live(&self) -> Arc<dyn LiveGateways> {
+        Arc::clone(&self.live)
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<(), ApiError> {
+        self.writer.submit(submission).await
+    }
+}
+
+/// Runs cend until SIGTERM or SIGINT. `ready` is called once with the address that the API listens on.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), RunError> {
+    let mut keys = AccessKeys::default();
+    for key in config.access_keys {
+        keys.insert(key.id, key.secret);
+    }
+    if keys.is_empty() {
+        return Err(RunError::NoAccessKey);
+    }
+    let in_store = |source| RunError::Store { directory: config.state.display().to_string(), source };
+    let store = EmbeddedStore::open(&config.state).map_err(in_store)?;
+    let (writer, thread) = Writer::start(Box::new(store)).map_err(in_store)?;
+    let declare = Command::Declare(Box::new(config.declarations));
+    let declare = Submission { command: declare, client_token: None, dry_run: false, now: now() };
+    writer.submit(declare).await.map_err(RunError::Declarations)?;
+
+    let listening = |source| RunError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
+    let address = listener.local_addr()?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    let cloud = SimulatedCloud { writer, live: Arc::new(NoGateways) };
+    let service = Arc::new(Service::new(cloud, keys, ACTIONS));
+    tracing::info!(%address, "serving the cloud's API");
+    ready(address);
+    http::serve(listener, service, stop).await;
+    // Every handle of the writer is gone now, unless a call hangs; its thread ends after what it has begun.
+    let _ = tokio::time::timeout(STOP_TIMEOUT, tokio::task::spawn_blocking(move || thread.join())).await;
+    Ok(())
+}
+
+fn now() -> UnixMillis {
+    UnixMillis(clock::unix_seconds().saturating_mul(1000))
+}
