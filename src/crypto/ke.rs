@@ -40,7 +40,7 @@ pub(super) trait PrivateKey: Send {
 pub enum KeyExchangeError {
     #[error("the peer's public value has {actual} bytes, not {expected}")]
     WrongLength { expected: usize, actual: usize },
-    /// Not on the curve, or of so small an order that the secret would be known (RFC 6989 2, RFC 8031 3.2).
+    /// Not on the curve, or of so small an order that the secret would be known (RFC 6989 2, RFC 7748 6.1).
     #[error("the peer's public value is not a valid one of its group")]
     InvalidPublicValue,
 }

@@ -76,7 +76,7 @@ fn wycheproof_x25519() {
             }
         }
     }
-    assert!(refused > 0, "RFC 8031 3.2: there are values to be refused");
+    assert!(refused > 0, "RFC 7748 6.1: there are values to be refused");
 }
 
 /// Invalid points are refused; compressed ones do not have the length of RFC 5903's public values.

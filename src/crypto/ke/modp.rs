@@ -93,8 +93,8 @@ where
         FixedMontyForm::new(base, &parameters).pow_bounded_exp(exponent, self.exponent_bits).retrieve()
     }
 
-    /// A peer's value: as long as the prime (RFC 7296 3.4) and in 2..=p-2, for every other value lies in a subgroup of
-    /// at most two elements or is no residue at all (RFC 6989 2.1).
+    /// A peer's value: as long as the prime (RFC 7296 3.4) and in 2..=p-2, as RFC 6989 2.1 demands; 0 is no element of
+    /// the group, and 1 and p-1 would make the secret one of two known values.
     fn peer_value(&self, peer: &[u8]) -> Result<Uint<LIMBS>, KeyExchangeError> {
         if peer.len() != Uint::<LIMBS>::BYTES {
             return Err(KeyExchangeError::WrongLength { expected: Uint::<LIMBS>::BYTES, actual: peer.len() });
