@@ -2,4 +2,6 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| ipsec_gateway_fuzz::gatewayd_config(data));
+fuzz_target!(|data: &[u8]| {
+    ipsec_gateway_fuzz::gatewayd_config(data);
+});

@@ -3,20 +3,25 @@
 //! `cargo +nightly fuzz run ike_message fuzz/corpus/ike_message fuzz/seeds/ike_message` explores one of them;
 //! `tests/fuzz_smoke.rs` calls all of them on stable Rust with the seeds and with mutations of the seeds.
 
+mod inbound_loop;
+
 use std::path::Path;
 
 use ipsec_gateway::cen::openapi::rpc::Parameters;
 use ipsec_gateway::crypto::{OpeningKey, SealingKey, Suite, encryption, fake, integ};
 use ipsec_gateway::daemon::config::Config;
 use ipsec_gateway::esp::{InboundSa, Limits, Overhead};
+use ipsec_gateway::wire::esp::EspHeader;
 use ipsec_gateway::wire::ike::{
     Identification, PayloadType, encode_message, encode_payloads, parse_message, parse_payloads, strip_padding,
 };
 use ipsec_gateway::wire::ip::IpHeader;
 use ipsec_gateway::wire::{icmp, natt, tcp};
 
-/// What fuzzing calls an entry point.
-pub type EntryPoint = fn(&[u8]);
+pub use inbound_loop::dataplane_inbound;
+
+/// What fuzzing calls. The answer tells whether the input was understood, so that seeds can be held to it.
+pub type EntryPoint = fn(&[u8]) -> bool;
 
 /// Every entry point by the name of its target and of its folder of seeds.
 pub const ALL: &[(&str, EntryPoint)] = &[
@@ -26,6 +31,7 @@ pub const ALL: &[(&str, EntryPoint)] = &[
     ("nat_traversal", nat_traversal),
     ("esp_open", esp_open),
     ("esp_contents", esp_contents),
+    ("dataplane_inbound", dataplane_inbound),
     ("identification", identification),
     ("api_parameters", api_parameters),
     ("gatewayd_config", gatewayd_config),
@@ -35,35 +41,37 @@ const SPI: u32 = 0x0102_0304;
 
 /// A datagram on port 500. What is written of it survives being read and written again (unknown attributes are only
 /// noted, so they are lost the first time); an Encrypted payload that nobody sealed opens under no suite.
-pub fn ike_message(data: &[u8]) {
-    let Ok(parsed) = parse_message(data) else { return };
+pub fn ike_message(data: &[u8]) -> bool {
+    let Ok(parsed) = parse_message(data) else { return false };
     assert_eq!(parsed.bytes, data);
     let Some(encrypted) = parsed.encrypted else {
         let again = encode_message(&parsed.header, &parsed.payloads).expect("no longer than what was read");
         let payloads = parse_message(&again).expect("what was written").payloads;
         assert_eq!(encode_message(&parsed.header, &payloads), Ok(again));
-        return;
+        return true;
     };
     for (suite, opening) in opening_keys() {
         let mut message = data.to_vec();
         let Some(parts) = encrypted.split(&mut message, suite.iv_len(), suite.icv_len()) else { continue };
         assert!(opening.open(parts.before, parts.iv, parts.body, &[], parts.icv).is_err(), "{suite:?} was forged");
     }
+    true
 }
 
 /// The decrypted inside of an Encrypted payload, behind a byte with the type of its first payload.
-pub fn ike_payloads(data: &[u8]) {
-    let Some((&first, plaintext)) = data.split_first() else { return };
-    let Ok(bytes) = strip_padding(plaintext) else { return };
-    let Ok(payloads) = parse_payloads(PayloadType(first), bytes) else { return };
+pub fn ike_payloads(data: &[u8]) -> bool {
+    let Some((&first, plaintext)) = data.split_first() else { return false };
+    let Ok(bytes) = strip_padding(plaintext) else { return false };
+    let Ok(payloads) = parse_payloads(PayloadType(first), bytes) else { return false };
     let (first, again) = encode_payloads(&payloads).expect("no longer than what was read");
     let payloads = parse_payloads(first, &again).expect("what was written");
     assert_eq!(encode_payloads(&payloads), Ok((first, again)));
+    true
 }
 
 /// An inner packet, from the TUN or out of ESP, and everything that is done to one.
-pub fn ip_packet(data: &[u8]) {
-    let Ok(header) = IpHeader::parse(data) else { return };
+pub fn ip_packet(data: &[u8]) -> bool {
+    let Ok(header) = IpHeader::parse(data) else { return false };
     assert!(header.transport <= header.total_len && header.total_len <= data.len());
     let mut packet = data[..header.total_len].to_vec();
     icmp::is_error(&header, &packet);
@@ -85,20 +93,24 @@ pub fn ip_packet(data: &[u8]) {
     };
     let answer = IpHeader::parse(&out[..len]).expect("our own packet");
     assert!(icmp::is_error(&answer, &out[..len]), "an error about an error would loop");
+    true
 }
 
 /// A datagram on port 4500.
-pub fn nat_traversal(data: &[u8]) {
+pub fn nat_traversal(data: &[u8]) -> bool {
     match natt::classify(data) {
         natt::Kind::Ike => ike_message(&data[natt::NON_ESP_MARKER.len()..]),
         natt::Kind::Esp => esp_open(data),
-        natt::Kind::Keepalive => assert_eq!(data, natt::KEEPALIVE),
-        natt::Kind::Malformed => assert!(data.len() <= 4),
+        natt::Kind::Keepalive => data == natt::KEEPALIVE,
+        natt::Kind::Malformed => {
+            assert!(data.len() <= 4);
+            false
+        }
     }
 }
 
 /// A forged ESP packet, under every suite: never opened, never counted.
-pub fn esp_open(data: &[u8]) {
+pub fn esp_open(data: &[u8]) -> bool {
     for suite in suites() {
         let (encryption_key, integrity_key) = keys(suite);
         for extended in [false, true] {
@@ -109,10 +121,11 @@ pub fn esp_open(data: &[u8]) {
             assert_eq!((sa.packets(), sa.highest_sequence()), (0, 0));
         }
     }
+    EspHeader::parse(data).is_some()
 }
 
 /// Authentic ESP packets of a hostile peer: records of a length, a sequence number and a body.
-pub fn esp_contents(mut data: &[u8]) {
+pub fn esp_contents(mut data: &[u8]) -> bool {
     let (suite, overhead) = (fake::SUITE, Overhead::of(fake::SUITE));
     let (encryption_key, _) = keys(suite);
     let sealing = SealingKey::new(suite, &encryption_key, &[]).expect("keys of the right lengths");
@@ -137,26 +150,32 @@ pub fn esp_contents(mut data: &[u8]) {
             ip_packet(opened.packet);
         }
     }
+    !accepted.is_empty()
 }
 
 /// The text of an identity. What is read survives being shown and read again.
-pub fn identification(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let Ok(identification) = text.parse::<Identification>() else { return };
+pub fn identification(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let Ok(identification) = text.parse::<Identification>() else { return false };
     assert_eq!(identification.to_string().parse().as_ref(), Ok(&identification));
     assert_eq!(Identification::from_wire(identification.id_type(), &identification.data()), identification);
+    true
 }
 
 /// The parameters of a call of the cloud's API.
-pub fn api_parameters(data: &[u8]) {
-    let _ = Parameters::parse(data).map(|parameters| format!("{parameters:?}"));
+pub fn api_parameters(data: &[u8]) -> bool {
+    Parameters::parse(data).is_ok_and(|parameters| !format!("{parameters:?}").is_empty())
 }
 
 /// The text of gatewayd.toml: proposals, selectors, identities.
-pub fn gatewayd_config(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Err(error) = Config::parse(text, Path::new("/nonexistent/gatewayd.toml")) {
-        assert!(!error.to_string().is_empty());
+pub fn gatewayd_config(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    match Config::parse(text, Path::new("/nonexistent/gatewayd.toml")) {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            false
+        }
     }
 }
 
