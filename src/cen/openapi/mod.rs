@@ -5,14 +5,35 @@
 
 pub mod action;
 pub mod authentication;
+pub mod customer_gateway;
+pub mod field;
 pub mod live;
 pub mod paging;
+pub mod region;
 pub mod request;
+pub mod route_entry;
+pub mod route_table;
 pub mod rpc;
 pub mod service;
 pub mod signature;
+pub mod tunnel_options;
+pub mod vpc;
+pub mod vpn_connection;
+pub mod vpn_gateway;
+pub mod vpn_route;
+pub mod vswitch;
 
 use action::Action;
 
 /// Every action that is served, by resource.
-pub static ACTIONS: &[&[Action]] = &[];
+pub static ACTIONS: &[&[Action]] = &[
+    region::ACTIONS,
+    vpc::ACTIONS,
+    vswitch::ACTIONS,
+    route_table::ACTIONS,
+    route_entry::ACTIONS,
+    vpn_gateway::ACTIONS,
+    customer_gateway::ACTIONS,
+    vpn_connection::ACTIONS,
+    vpn_route::ACTIONS,
+];

@@ -1,0 +1,115 @@
+//! Customer gateways: the customers' own VPN devices, as the cloud knows them.
+
+use serde_json::{Value, json};
+
+use super::action::{Action, Answer, Context, VPC};
+use super::field::{self, label, tags, tags_json};
+use super::paging::Page;
+use super::region;
+use super::rpc::Parameters;
+use crate::cen::command::{Command, CreateCustomerGateway};
+use crate::cen::error::ApiError;
+use crate::cen::identifier::CustomerGatewayId;
+use crate::cen::vpn::CustomerGateway;
+
+/// This resource's rows of the action table.
+pub static ACTIONS: &[Action] = &[
+    Action { version: VPC, name: "CreateCustomerGateway", handler: create },
+    Action { version: VPC, name: "DescribeCustomerGateway", handler: describe_one },
+    Action { version: VPC, name: "DescribeCustomerGateways", handler: describe },
+    Action { version: VPC, name: "DeleteCustomerGateway", handler: delete },
+];
+
+fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    // It would protect a BGP session, which this cloud does not have.
+    field::refuse(parameters, &["AuthKey"])?;
+    let address = parameters.required("IpAddress")?.parse().map_err(|_| {
+        ApiError::bad_request("InvalidIpAddress.WrongFormat", "The specified ip address is not a valid IPv4 address.")
+    })?;
+    let create = CreateCustomerGateway {
+        id: CustomerGatewayId::generate(&context.seed()),
+        region: region::required(parameters)?.to_owned(),
+        address,
+        asn: parameters.text("Asn").map(|text| asn(text).ok_or_else(|| parameters.invalid("Asn"))).transpose()?,
+        name: label(parameters, "Name", 100)?,
+        description: label(parameters, "Description", 100)?,
+        tags: tags(parameters, "Tags")?,
+    };
+    // A repeated call finds what the first one made.
+    let created = context.state.customer_gateways.get(&create.id).map_or(context.now, |gateway| gateway.created);
+    let response = json!({
+        "CustomerGatewayId": create.id.as_str(),
+        "IpAddress": create.address.to_string(),
+        "Name": create.name,
+        "Description": create.description,
+        "CreateTime": created.0,
+    });
+    Ok(Answer::Write { command: Command::CreateCustomerGateway(create), response })
+}
+
+/// An AS number: `65530`, or its halves as `1.5`.
+fn asn(text: &str) -> Option<u32> {
+    match text.split_once('.') {
+        None => text.parse().ok(),
+        Some((high, low)) => Some(u32::from(high.parse::<u16>().ok()?) << 16 | u32::from(low.parse::<u16>().ok()?)),
+    }
+}
+
+fn describe_one(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let region = region::required(parameters)?;
+    let gateway = context.state.customer_gateways.get(parameters.required("CustomerGatewayId")?);
+    let gateway = gateway.filter(|gateway| gateway.region == region).ok_or_else(not_found)?;
+    Ok(Answer::Read(shown(gateway)))
+}
+
+fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let (region, page) = (region::required(parameters)?, Page::of(parameters, 50)?);
+    let asked_tags = tags(parameters, "Tag")?;
+    let asked = |gateway: &&CustomerGateway| {
+        gateway.region == region
+            && field::is_asked(parameters, "CustomerGatewayId", gateway.id.as_str())
+            && field::has_tags(&gateway.tags, &asked_tags)
+    };
+    let gateways = context.state.customer_gateways.values().filter(asked).map(shown).collect();
+    Ok(Answer::Read(page.of_items(gateways, "CustomerGateways", "CustomerGateway")))
+}
+
+fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let region = region::required(parameters)?;
+    let customer_gateway = CustomerGatewayId::from(parameters.required("CustomerGatewayId")?);
+    if context.state.customer_gateways.get(&customer_gateway).is_some_and(|present| present.region != region) {
+        return Err(not_found());
+    }
+    Ok(Answer::Write { command: Command::DeleteCustomerGateway { customer_gateway }, response: json!({}) })
+}
+
+fn not_found() -> ApiError {
+    let message = "The specified customer gateway instance id does not exist.";
+    ApiError::not_found("InvalidCustomerGatewayInstanceId.NotFound", message)
+}
+
+fn shown(gateway: &CustomerGateway) -> Value {
+    json!({
+        "CustomerGatewayId": gateway.id.as_str(),
+        "IpAddress": gateway.address.to_string(),
+        "Asn": gateway.asn,
+        "Name": gateway.name,
+        "Description": gateway.description,
+        "CreateTime": gateway.created.0,
+        "ResourceGroupId": "",
+        "Tags": tags_json(&gateway.tags),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_numbers_have_two_forms() {
+        assert_eq!(asn("65530"), Some(65530));
+        assert_eq!(asn("1.5"), Some(65541));
+        assert_eq!(asn("1.65536"), None);
+        assert_eq!(asn("x"), None);
+    }
+}

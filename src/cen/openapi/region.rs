@@ -1,0 +1,136 @@
+//! Regions and their zones: `DescribeRegions` and `DescribeZones`, and the check of every `RegionId`.
+
+use serde_json::{Value, json};
+
+use super::action::{Action, Answer, Context, VPC};
+use super::paging::wrapped;
+use super::rpc::Parameters;
+use crate::cen::error::ApiError;
+
+/// This resource's rows of the action table.
+pub static ACTIONS: &[Action] = &[
+    Action { version: VPC, name: "DescribeRegions", handler: describe_regions },
+    Action { version: VPC, name: "DescribeZones", handler: describe_zones },
+];
+
+/// A region of the cloud.
+#[derive(Debug)]
+pub struct Region {
+    /// For example `cn-hangzhou`.
+    pub id: &'static str,
+    /// For people, in English.
+    pub local_name: &'static str,
+    /// Last letters of the zones' ids.
+    zones: &'static str,
+}
+
+const fn region(id: &'static str, local_name: &'static str, zones: &'static str) -> Region {
+    Region { id, local_name, zones }
+}
+
+/// The regions of the simulated cloud, mainland China first.
+pub static REGIONS: &[Region] = &[
+    region("cn-qingdao", "China (Qingdao)", "bc"),
+    region("cn-beijing", "China (Beijing)", "abcdefghijkl"),
+    region("cn-zhangjiakou", "China (Zhangjiakou)", "abc"),
+    region("cn-huhehaote", "China (Hohhot)", "ab"),
+    region("cn-wulanchabu", "China (Ulanqab)", "abc"),
+    region("cn-hangzhou", "China (Hangzhou)", "abcdefghijk"),
+    region("cn-shanghai", "China (Shanghai)", "abcdefgklmn"),
+    region("cn-shenzhen", "China (Shenzhen)", "abcdef"),
+    region("cn-heyuan", "China (Heyuan)", "ab"),
+    region("cn-guangzhou", "China (Guangzhou)", "ab"),
+    region("cn-chengdu", "China (Chengdu)", "ab"),
+    region("cn-hongkong", "China (Hong Kong)", "abcd"),
+    region("ap-southeast-1", "Singapore", "abc"),
+    region("ap-southeast-3", "Malaysia (Kuala Lumpur)", "ab"),
+    region("ap-southeast-5", "Indonesia (Jakarta)", "abc"),
+    region("ap-southeast-6", "Philippines (Manila)", "a"),
+    region("ap-southeast-7", "Thailand (Bangkok)", "a"),
+    region("ap-northeast-1", "Japan (Tokyo)", "abc"),
+    region("ap-northeast-2", "South Korea (Seoul)", "a"),
+    region("us-west-1", "US (Silicon Valley)", "ab"),
+    region("us-east-1", "US (Virginia)", "ab"),
+    region("eu-central-1", "Germany (Frankfurt)", "abc"),
+    region("eu-west-1", "UK (London)", "ab"),
+    region("me-east-1", "UAE (Dubai)", "a"),
+];
+
+impl Region {
+    /// The region of this id.
+    pub fn by_id(id: &str) -> Option<&'static Self> {
+        REGIONS.iter().find(|region| region.id == id)
+    }
+
+    /// Ids of the region's zones: `cn-hangzhou-b`, but `us-west-1a`.
+    pub fn zones(&self) -> impl Iterator<Item = String> + '_ {
+        let dash = if self.id.ends_with(|last: char| last.is_ascii_digit()) { "" } else { "-" };
+        self.zones.chars().map(move |letter| format!("{}{dash}{letter}", self.id))
+    }
+}
+
+/// The mandatory `RegionId`.
+///
+/// # Errors
+/// `MissingRegionId`, `InvalidRegionId.NotFound`.
+pub fn required(parameters: &Parameters) -> Result<&'static str, ApiError> {
+    named(parameters, "RegionId")?.ok_or_else(|| ApiError::missing("RegionId"))
+}
+
+/// An optional region by another name or where it need not be given.
+///
+/// # Errors
+/// `InvalidRegionId.NotFound`.
+pub fn named(parameters: &Parameters, parameter: &str) -> Result<Option<&'static str>, ApiError> {
+    let Some(id) = parameters.text(parameter) else { return Ok(None) };
+    let missing = || ApiError::not_found("InvalidRegionId.NotFound", "The specified region does not exist.");
+    Region::by_id(id).map(|region| Some(region.id)).ok_or_else(missing)
+}
+
+/// True when no `RegionId` is given or it is this one. What stands elsewhere is not found, as in the cloud, where each
+/// region answers for itself.
+///
+/// # Errors
+/// `InvalidRegionId.NotFound`.
+pub fn is_here(parameters: &Parameters, region: &str) -> Result<bool, ApiError> {
+    Ok(named(parameters, "RegionId")?.is_none_or(|asked| asked == region))
+}
+
+fn describe_regions(_: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let regions = REGIONS.iter().map(|region| {
+        let endpoint = format!("vpc.{}.aliyuncs.com", region.id);
+        json!({"RegionId": region.id, "LocalName": region.local_name, "RegionEndpoint": endpoint})
+    });
+    Ok(Answer::Read(json!({"Regions": wrapped("Region", regions.collect())})))
+}
+
+fn describe_zones(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let id = required(parameters)?;
+    let zones: Vec<Value> = Region::by_id(id).into_iter().flat_map(Region::zones).map(zone).collect();
+    Ok(Answer::Read(json!({"Zones": wrapped("Zone", zones)})))
+}
+
+fn zone(id: String) -> Value {
+    let letter = id.chars().last().map(|letter| letter.to_ascii_uppercase()).unwrap_or_default();
+    json!({"ZoneId": id, "LocalName": format!("Zone {letter}"), "ZoneType": "AvailabilityZone"})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_have_a_dash_unless_the_region_ends_with_a_digit() {
+        let first = |id| Region::by_id(id).and_then(|region| region.zones().next());
+        assert_eq!(first("cn-hangzhou").as_deref(), Some("cn-hangzhou-a"));
+        assert_eq!(first("us-west-1").as_deref(), Some("us-west-1a"));
+    }
+
+    #[test]
+    fn regions_are_checked() {
+        let of = |query: &str| required(&Parameters::parse(query.as_bytes()).unwrap()).map_err(|error| error.code);
+        assert_eq!(of("RegionId=cn-hongkong").unwrap(), "cn-hongkong");
+        assert_eq!(of("RegionId=").unwrap_err(), "MissingRegionId");
+        assert_eq!(of("RegionId=mars-1").unwrap_err(), "InvalidRegionId.NotFound");
+    }
+}

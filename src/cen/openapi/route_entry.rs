@@ -1,0 +1,208 @@
+//! Entries of the route tables of VPCs and VBRs.
+
+use serde_json::{Value, json};
+
+use super::action::{Action, Answer, Context, VPC};
+use super::field::{self, is_asked, label, time_in_seconds};
+use super::paging::{Continuation, wrapped};
+use super::region;
+use super::rpc::Parameters;
+use crate::cen::command::{Command, CreateRouteEntry, DeleteRouteEntry};
+use crate::cen::error::ApiError;
+use crate::cen::identifier::{RouteEntryId, RouteTableId};
+use crate::cen::learn::{LearnedRoute, LearnedStatus, learned_routes};
+use crate::cen::route::{RouteEntry, RouteKind, RouteTable};
+use crate::cen::state::State;
+
+/// This resource's rows of the action table.
+pub static ACTIONS: &[Action] = &[
+    Action { version: VPC, name: "CreateRouteEntry", handler: create },
+    Action { version: VPC, name: "DeleteRouteEntry", handler: delete },
+    Action { version: VPC, name: "DescribeRouteEntryList", handler: list },
+];
+
+fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let table = RouteTableId::from(parameters.required("RouteTableId")?);
+    check_region(parameters, context.state, &table)?;
+    let destination = field::required_cidr(parameters, "DestinationCidrBlock")?;
+    let hops = parameters.structures("NextHopList");
+    let next_hop = match (parameters.text("NextHopId"), hops.is_empty()) {
+        (Some(next_hop), true) => next_hop.to_owned(),
+        (None, false) => return Err(field::unsupported(parameters, "NextHopList")),
+        (None, true) => {
+            let message = "Specified nexthop and nexthop list cannot both null.";
+            return Err(ApiError::bad_request("InvalidNexthopTypeAndList.BothNull", message));
+        }
+        (Some(_), false) => {
+            let message = "Specified nexthop and nexthop list cannot both be given.";
+            return Err(ApiError::bad_request("InvalidNexthopTypeAndList.BothNotNull", message));
+        }
+    };
+    let create = CreateRouteEntry {
+        id: RouteEntryId::generate(&context.seed()),
+        route_table: table,
+        destination,
+        next_hop_type: parameters.text("NextHopType").unwrap_or("Instance").to_owned(),
+        next_hop,
+        name: label(parameters, "RouteEntryName", 128)?,
+        description: label(parameters, "Description", 256)?,
+    };
+    let response = json!({"RouteEntryId": create.id.as_str()});
+    Ok(Answer::Write { command: Command::CreateRouteEntry(create), response })
+}
+
+fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    if !parameters.structures("NextHopList").is_empty() {
+        return Err(field::unsupported(parameters, "NextHopList"));
+    }
+    let id = parameters.text("RouteEntryId");
+    let by_place = parameters.text("DestinationCidrBlock").is_some();
+    let delete = match (id, by_place) {
+        (Some(_), true) => {
+            let message = "RouteEntryId and RouteTableId or DestinationCidrBlock cannot both be given.";
+            let code = "ParamExclusive.RouteEntryIdAndRouteTableIdOrDestCidrBlock";
+            return Err(ApiError::bad_request(code, message));
+        }
+        (Some(id), false) => DeleteRouteEntry::ById(RouteEntryId::from(id)),
+        (None, _) => {
+            let route_table = RouteTableId::from(parameters.required("RouteTableId")?);
+            let destination = field::required_cidr(parameters, "DestinationCidrBlock")?;
+            let next_hop = parameters.text("NextHopId").ok_or_else(|| {
+                ApiError::bad_request("InvalidNextHop", "Specified nexthop and nexthop list cannot both null.")
+            })?;
+            DeleteRouteEntry::ByDestination { route_table, destination, next_hop: next_hop.to_owned() }
+        }
+    };
+    let table = match &delete {
+        DeleteRouteEntry::ById(id) => context.state.route_entry(id.as_str()).map(|(table, _)| &table.id),
+        DeleteRouteEntry::ByDestination { route_table, .. } => Some(route_table),
+    };
+    if let Some(table) = table {
+        check_region(parameters, context.state, table)?;
+    }
+    Ok(Answer::Write { command: Command::DeleteRouteEntry(delete), response: json!({}) })
+}
+
+/// A table of another region than the caller's is not found; one that does not exist is left to the plan.
+fn check_region(parameters: &Parameters, state: &State, table: &RouteTableId) -> Result<(), ApiError> {
+    let present = state.route_tables.get(table).and_then(|table| state.region_of(&table.network));
+    match present {
+        Some(region) if !region::is_here(parameters, region)? => Err(no_table()),
+        _ => Ok(()),
+    }
+}
+
+fn no_table() -> ApiError {
+    ApiError::not_found("InvalidRouteTableId.NotFound", "Specified route table does not exist.")
+}
+
+fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let region = region::required(parameters)?;
+    let continuation = Continuation::of(parameters)?;
+    let table = context.state.route_tables.get(parameters.required("RouteTableId")?);
+    let table = table.filter(|table| context.state.region_of(&table.network) == Some(region)).ok_or_else(no_table)?;
+    let kind = parameters.one_of("RouteEntryType", &["Custom", "System", "BGP", "CEN", "ECR"])?;
+    let family = parameters.text("IpVersion").is_none_or(|version| version.eq_ignore_ascii_case("ipv4"));
+    let destinations = parameters.list("DestCidrBlockList");
+    let asked = |entry: &Value| {
+        let field = |name: &str| entry[name].as_str().unwrap_or_default();
+        let hops = entry["NextHops"]["NextHop"].as_array();
+        let hop = |name: &str, parameter: &str| {
+            hops.is_some_and(|hops| {
+                hops.iter().any(|hop| is_asked(parameters, parameter, hop[name].as_str().unwrap_or_default()))
+            })
+        };
+        family
+            && is_asked(parameters, "RouteEntryId", field("RouteEntryId"))
+            && is_asked(parameters, "DestinationCidrBlock", field("DestinationCidrBlock"))
+            && (destinations.is_empty() || destinations.contains(&field("DestinationCidrBlock")))
+            && is_asked(parameters, "RouteEntryName", field("RouteEntryName"))
+            && is_asked(parameters, "ServiceType", field("ServiceType"))
+            && kind.is_none_or(|kind| kind == field("Type"))
+            && hop("NextHopType", "NextHopType")
+            && hop("NextHopId", "NextHopId")
+    };
+    let entries: Vec<(String, Value)> =
+        entries(context.state, table).into_iter().filter(|(_, entry)| asked(entry)).collect();
+    let total = entries.len();
+    let (entries, token) = continuation.of_items(entries);
+    Ok(Answer::Read(json!({
+        "NextToken": token,
+        "TotalCount": total,
+        "MaxResult": parameters.integer("MaxResult", 1..=100)?.unwrap_or(10),
+        "RouteEntrys": wrapped("RouteEntry", entries),
+    })))
+}
+
+/// What a table holds and what its network has learned from CEN and uses, each with a key that keeps its place.
+pub(super) fn entries(state: &State, table: &RouteTable) -> Vec<(String, Value)> {
+    let own = table.entries.values().map(|entry| (key(entry.destination, entry.id.as_str()), own(state, table, entry)));
+    let learned = learned_routes(state, &table.network);
+    let learned = learned.iter().filter(|route| route.status == LearnedStatus::Active);
+    let learned = learned.map(|route| (key(route.destination, route.publisher.as_str()), learned_entry(table, route)));
+    own.chain(learned).collect()
+}
+
+/// Entries are ordered by destination, numerically.
+fn key(destination: ipnet::Ipv4Net, rest: &str) -> String {
+    format!("{:08x}/{:02} {rest}", u32::from(destination.network()), destination.prefix_len())
+}
+
+fn own(state: &State, table: &RouteTable, entry: &RouteEntry) -> Value {
+    let row = entry.kind.row();
+    let next_hop = match entry.kind {
+        // The API shows no instance behind the cloud's own routes.
+        RouteKind::VSwitch | RouteKind::Service => "",
+        _ => entry.next_hop.as_str(),
+    };
+    let hop = json!({
+        "NextHopType": row.next_hop_type,
+        "NextHopId": next_hop,
+        "NextHopRegionId": state.region_of(&table.network).unwrap_or_default(),
+        "Enabled": 1,
+        "Weight": 0,
+    });
+    json!({
+        "RouteEntryId": entry.id.as_str(),
+        "RouteEntryName": entry.name,
+        "DestinationCidrBlock": entry.destination.to_string(),
+        "Type": row.route_type,
+        "Status": "Available",
+        "RouteTableId": table.id.as_str(),
+        "IpVersion": "ipv4",
+        "Description": entry.description,
+        "GmtModified": time_in_seconds(entry.created),
+        "Origin": "RouteTable",
+        "ServiceType": "",
+        "NextHops": wrapped("NextHop", vec![hop]),
+    })
+}
+
+fn learned_entry(table: &RouteTable, route: &LearnedRoute) -> Value {
+    let publisher_type = route.publisher.kind().api_name();
+    let hop = json!({
+        "NextHopType": publisher_type,
+        "NextHopId": route.publisher.as_str(),
+        "NextHopRegionId": route.publisher_region,
+        "Enabled": 1,
+        "Weight": 0,
+        "NextHopRelatedInfo": {
+            "InstanceId": route.publisher.as_str(),
+            "InstanceType": publisher_type,
+            "RegionId": route.publisher_region,
+        },
+    });
+    json!({
+        "RouteEntryId": "",
+        "RouteEntryName": "",
+        "DestinationCidrBlock": route.destination.to_string(),
+        "Type": "CEN",
+        "Status": "Available",
+        "RouteTableId": table.id.as_str(),
+        "IpVersion": "ipv4",
+        "Description": "",
+        "Origin": "RouteTable",
+        "ServiceType": "",
+        "NextHops": wrapped("NextHop", vec![hop]),
+    })
+}

@@ -1,0 +1,124 @@
+//! Route tables of VPCs and VBRs: `DescribeRouteTableList`, and the older `DescribeRouteTables`.
+
+use serde_json::{Value, json};
+
+use super::action::{Action, Answer, Context, VPC};
+use super::field::{is_asked, time_in_seconds};
+use super::paging::{Page, wrapped};
+use super::region;
+use super::route_entry;
+use super::rpc::Parameters;
+use super::vpc::OWNER;
+use crate::cen::error::ApiError;
+use crate::cen::network::{NetworkId, NetworkKind};
+use crate::cen::route::RouteTable;
+use crate::cen::state::State;
+
+/// This resource's rows of the action table.
+pub static ACTIONS: &[Action] = &[
+    Action { version: VPC, name: "DescribeRouteTableList", handler: list },
+    Action { version: VPC, name: "DescribeRouteTables", handler: describe },
+];
+
+fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let (region, page) = (region::required(parameters)?, Page::of(parameters, 50)?);
+    let kind = parameters.one_of("RouteTableType", &["System", "Custom"])?;
+    let router_type = parameters.one_of("RouterType", &["VRouter", "VBR"])?;
+    let state = context.state;
+    let asked = |table: &&RouteTable| {
+        state.region_of(&table.network) == Some(region)
+            && kind.is_none_or(|kind| kind == "System")
+            && router_type.is_none_or(|asked| asked == self::router_type(table))
+            && is_asked(parameters, "RouteTableId", table.id.as_str())
+            && is_asked(parameters, "RouterId", router(state, table))
+            && is_asked(parameters, "VpcId", vpc_id(table))
+    };
+    let tables = state.route_tables.values().filter(asked).map(|table| {
+        json!({
+            "RouteTableId": table.id.as_str(),
+            "RouteTableName": "",
+            "RouteTableType": "System",
+            "RouterId": router(state, table),
+            "RouterType": self::router_type(table),
+            "VpcId": vpc_id(table),
+            "Status": "Available",
+            "CreationTime": time_in_seconds(table.created),
+            "VSwitchIds": wrapped("VSwitchId", vswitch_ids(state, table)),
+            "AssociateType": "VSwitch",
+            "Description": "",
+            "OwnerId": OWNER,
+            "ResourceGroupId": "",
+            "Tags": {"Tag": []},
+        })
+    });
+    Ok(Answer::Read(page.of_items(tables.collect(), "RouterTableList", "RouterTableListType")))
+}
+
+fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let page = Page::of(parameters, 50)?;
+    let region = region::named(parameters, "RegionId")?;
+    let named = ["RouteTableId", "VRouterId", "RouterId"].iter().any(|name| parameters.text(name).is_some());
+    if !named && region.is_none() {
+        return Err(ApiError::missing("RouteTableId"));
+    }
+    let router_type = parameters.one_of("RouterType", &["VRouter", "VBR"])?;
+    let state = context.state;
+    let asked = |table: &&RouteTable| {
+        region.is_none_or(|region| state.region_of(&table.network) == Some(region))
+            && router_type.is_none_or(|asked| asked == self::router_type(table))
+            && is_asked(parameters, "RouteTableId", table.id.as_str())
+            && is_asked(parameters, "VRouterId", router(state, table))
+            && is_asked(parameters, "RouterId", router(state, table))
+    };
+    let tables = state.route_tables.values().filter(asked).map(|table| {
+        let entries = route_entry::entries(state, table).into_iter().map(|(_, entry)| with_flat_next_hop(entry));
+        json!({
+            "RouteTableId": table.id.as_str(),
+            "RouteTableType": "System",
+            "VRouterId": router(state, table),
+            "Status": "Available",
+            "CreationTime": time_in_seconds(table.created),
+            "RouteEntrys": wrapped("RouteEntry", entries.collect()),
+            "VSwitchIds": wrapped("VSwitchId", vswitch_ids(state, table)),
+            "ResourceGroupId": "",
+        })
+    });
+    Ok(Answer::Read(page.of_items(tables.collect(), "RouteTables", "RouteTable")))
+}
+
+/// The older action shows the next hop beside the list of next hops too.
+fn with_flat_next_hop(mut entry: Value) -> Value {
+    let hop = entry["NextHops"]["NextHop"][0].clone();
+    entry["NextHopType"] = hop["NextHopType"].clone();
+    entry["InstanceId"] = hop["NextHopId"].clone();
+    entry
+}
+
+/// The VRouter of a VPC, or the VBR itself.
+fn router<'a>(state: &'a State, table: &'a RouteTable) -> &'a str {
+    match &table.network {
+        NetworkId::Vpc(id) => state.vpcs.get(id).map_or("", |vpc| vpc.router.as_str()),
+        NetworkId::Vbr(id) => id.as_str(),
+    }
+}
+
+fn router_type(table: &RouteTable) -> &'static str {
+    match table.network.kind() {
+        NetworkKind::Vpc => "VRouter",
+        NetworkKind::Vbr => "VBR",
+    }
+}
+
+fn vpc_id(table: &RouteTable) -> &str {
+    match &table.network {
+        NetworkId::Vpc(id) => id.as_str(),
+        NetworkId::Vbr(_) => "",
+    }
+}
+
+fn vswitch_ids(state: &State, table: &RouteTable) -> Vec<Value> {
+    match &table.network {
+        NetworkId::Vpc(id) => state.vswitches_of(id).map(|vswitch| vswitch.id.as_str().into()).collect(),
+        NetworkId::Vbr(_) => Vec::new(),
+    }
+}

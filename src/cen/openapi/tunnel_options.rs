@@ -1,0 +1,189 @@
+//! The tunnel of an IPsec-VPN connection as calls describe it: with `IkeConfig` and `IpsecConfig`, which hold JSON, or
+//! with one `TunnelOptionsSpecification`, whose fields stand apart.
+
+use super::field::{refuse, refuse_enabled, unsupported};
+use super::rpc::Parameters;
+use crate::cen::command::{IkeParameters, IpsecParameters};
+use crate::cen::error::ApiError;
+use crate::cen::vpn::PreSharedKey;
+
+const IKE_FIELDS: &[&str] =
+    &["Psk", "IkeVersion", "IkeMode", "IkeEncAlg", "IkeAuthAlg", "IkePfs", "IkeLifetime", "LocalId", "RemoteId"];
+const IPSEC_FIELDS: &[&str] = &["IpsecEncAlg", "IpsecAuthAlg", "IpsecPfs", "IpsecLifetime"];
+
+/// What a call says about a connection's tunnel; `None` where it says nothing.
+#[derive(Debug, Default)]
+pub struct TunnelOptions {
+    pub customer_gateway: Option<String>,
+    /// Names the tunnel in a modification.
+    pub tunnel_id: Option<String>,
+    pub dead_peer_detection: Option<bool>,
+    pub nat_traversal: Option<bool>,
+    pub ike: IkeParameters,
+    pub ipsec: IpsecParameters,
+}
+
+impl TunnelOptions {
+    /// Reads either form. A connection has one tunnel here: a second one is refused, as are BGP, health checks and
+    /// certificates.
+    ///
+    /// # Errors
+    /// `Invalid<Name>`; a valid request for something that this cloud lacks says so.
+    pub fn of(parameters: &Parameters) -> Result<Self, ApiError> {
+        refuse_enabled(parameters, &["EnableTunnelsBgp"])?;
+        refuse(parameters, &["RemoteCaCertificate"])?;
+        if let Some(check) = parameters.json("HealthCheckConfig")? {
+            refuse_enabled(&check, &["enable", "Enable"])?;
+        }
+        if let Some(bgp) = parameters.json("BgpConfig")? {
+            refuse_enabled(&bgp, &["EnableBgp"])?;
+        }
+        match parameters.structures("TunnelOptionsSpecification").as_slice() {
+            [] => Self::top_level(parameters),
+            [tunnel] => Self::specification(parameters, tunnel),
+            _ => Err(one_tunnel(parameters)),
+        }
+    }
+
+    fn top_level(parameters: &Parameters) -> Result<Self, ApiError> {
+        Ok(Self {
+            customer_gateway: parameters.text("CustomerGatewayId").map(str::to_owned),
+            tunnel_id: None,
+            dead_peer_detection: parameters.boolean("EnableDpd")?,
+            nat_traversal: parameters.boolean("EnableNatTraversal")?,
+            ike: parameters.json("IkeConfig")?.map(|fields| ike(&fields)).transpose()?.unwrap_or_default(),
+            ipsec: parameters.json("IpsecConfig")?.map(|fields| ipsec(&fields)).transpose()?.unwrap_or_default(),
+        })
+    }
+
+    fn specification(parameters: &Parameters, tunnel: &Parameters) -> Result<Self, ApiError> {
+        // Two descriptions of one tunnel: neither may win silently.
+        for name in ["IkeConfig", "IpsecConfig"] {
+            if parameters.text(name).is_some() {
+                return Err(parameters.invalid(name));
+            }
+        }
+        let both = (parameters.text("CustomerGatewayId"), tunnel.text("CustomerGatewayId"));
+        if matches!(both, (Some(one), Some(other)) if one != other) {
+            return Err(parameters.invalid("CustomerGatewayId"));
+        }
+        if tunnel.one_of("Role", &["master", "slave"])? == Some("slave") {
+            return Err(one_tunnel(parameters));
+        }
+        refuse(tunnel, &["RemoteCaCertificate"])?;
+        if !tunnel.structure("TunnelBgpConfig").is_empty() {
+            return Err(unsupported(tunnel, "TunnelBgpConfig"));
+        }
+        let either = |name: &str| tunnel.boolean(name)?.map_or_else(|| parameters.boolean(name), |flag| Ok(Some(flag)));
+        Ok(Self {
+            customer_gateway: both.1.or(both.0).map(str::to_owned),
+            tunnel_id: tunnel.text("TunnelId").map(str::to_owned),
+            dead_peer_detection: either("EnableDpd")?,
+            nat_traversal: either("EnableNatTraversal")?,
+            ike: ike(&tunnel.structure("TunnelIkeConfig"))?,
+            ipsec: ipsec(&tunnel.structure("TunnelIpsecConfig"))?,
+        })
+    }
+}
+
+fn one_tunnel(parameters: &Parameters) -> ApiError {
+    let invalid = parameters.invalid("TunnelOptionsSpecification");
+    ApiError { message: format!("{} A connection has one tunnel here, the master.", invalid.message).into(), ..invalid }
+}
+
+fn ike(fields: &Parameters) -> Result<IkeParameters, ApiError> {
+    check_known(fields, IKE_FIELDS)?;
+    Ok(IkeParameters {
+        psk: text(fields, "Psk").map(PreSharedKey::new),
+        version: text(fields, "IkeVersion"),
+        mode: text(fields, "IkeMode"),
+        encryption: text(fields, "IkeEncAlg"),
+        authentication: text(fields, "IkeAuthAlg"),
+        group: text(fields, "IkePfs"),
+        lifetime: fields.parsed("IkeLifetime")?,
+        local_id: text(fields, "LocalId"),
+        remote_id: text(fields, "RemoteId"),
+    })
+}
+
+fn ipsec(fields: &Parameters) -> Result<IpsecParameters, ApiError> {
+    check_known(fields, IPSEC_FIELDS)?;
+    Ok(IpsecParameters {
+        encryption: text(fields, "IpsecEncAlg"),
+        authentication: text(fields, "IpsecAuthAlg"),
+        pfs: text(fields, "IpsecPfs"),
+        lifetime: fields.parsed("IpsecLifetime")?,
+    })
+}
+
+/// A misspelt field would silently leave a default in force.
+fn check_known(fields: &Parameters, known: &[&str]) -> Result<(), ApiError> {
+    match fields.iter().find(|(name, value)| !value.is_empty() && !known.contains(name)) {
+        Some((name, _)) => Err(fields.invalid(name)),
+        None => Ok(()),
+    }
+}
+
+fn text(fields: &Parameters, name: &str) -> Option<String> {
+    fields.text(name).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(query: &str) -> Result<TunnelOptions, ApiError> {
+        TunnelOptions::of(&Parameters::parse(query.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn json_numbers_may_be_numbers_or_text() {
+        for lifetime in ["3600", "%223600%22"] {
+            let query =
+                format!("CustomerGatewayId=cgw-1&EnableDpd=False&IkeConfig=%7B%22IkeLifetime%22%3A{lifetime}%7D");
+            let options = options(&query).unwrap();
+            assert_eq!(options.ike.lifetime, Some(3600));
+            assert_eq!(options.dead_peer_detection, Some(false));
+            assert_eq!((options.nat_traversal, options.customer_gateway.as_deref()), (None, Some("cgw-1")));
+        }
+    }
+
+    #[test]
+    fn one_tunnel_specification_says_the_same_as_the_top_level() {
+        let tunnel = "TunnelOptionsSpecification.1.";
+        let query = format!(
+            "{tunnel}CustomerGatewayId=cgw-1&{tunnel}Role=master&{tunnel}EnableDpd=false\
+             &{tunnel}TunnelIkeConfig.Psk=k&{tunnel}TunnelIkeConfig.IkeLifetime=60\
+             &{tunnel}TunnelIpsecConfig.IpsecPfs=disabled"
+        );
+        let options = options(&query).unwrap();
+        assert_eq!(options.customer_gateway.as_deref(), Some("cgw-1"));
+        assert_eq!(options.ike.psk.as_ref().map(PreSharedKey::expose), Some("k"));
+        assert_eq!((options.ike.lifetime, options.ipsec.pfs.as_deref()), (Some(60), Some("disabled")));
+        assert_eq!(options.dead_peer_detection, Some(false));
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused() {
+        let specification = "InvalidTunnelOptionsSpecification";
+        for (query, code) in [
+            ("TunnelOptionsSpecification.1.Role=master&TunnelOptionsSpecification.2.Role=slave", specification),
+            ("TunnelOptionsSpecification.1.Role=slave", specification),
+            (
+                "TunnelOptionsSpecification.1.TunnelBgpConfig.LocalAsn=1",
+                "InvalidTunnelOptionsSpecification.1.TunnelBgpConfig",
+            ),
+            ("TunnelOptionsSpecification.1.Role=master&IkeConfig=%7B%7D", "InvalidIkeConfig"),
+            ("EnableTunnelsBgp=true", "InvalidEnableTunnelsBgp"),
+            ("BgpConfig=%7B%22EnableBgp%22%3A%22true%22%7D", "InvalidBgpConfig.EnableBgp"),
+            ("HealthCheckConfig=%7B%22enable%22%3Atrue%7D", "InvalidHealthCheckConfig.enable"),
+            ("RemoteCaCertificate=x", "InvalidRemoteCaCertificate"),
+            ("IkeConfig=%7B%22IkeEncAlgo%22%3A%22aes%22%7D", "InvalidIkeConfig.IkeEncAlgo"),
+            ("IkeConfig=aes", "InvalidIkeConfig"),
+            ("IkeConfig=%7B%22IkeLifetime%22%3A-1%7D", "InvalidIkeConfig.IkeLifetime"),
+        ] {
+            assert_eq!(options(query).unwrap_err().code, code, "{query}");
+        }
+        assert!(options("HealthCheckConfig=%7B%22enable%22%3Afalse%7D&EnableTunnelsBgp=False").is_ok());
+    }
+}

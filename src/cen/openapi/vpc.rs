@@ -1,0 +1,130 @@
+//! VPCs.
+
+use serde_json::{Value, json};
+
+use super::action::{Action, Answer, Context, VPC};
+use super::field::{self, label, tags, tags_json, time_in_seconds};
+use super::paging::{Page, wrapped};
+use super::region;
+use super::rpc::Parameters;
+use crate::cen::command::{Command, CreateVpc};
+use crate::cen::error::ApiError;
+use crate::cen::identifier::{RouteEntryId, RouteTableId, VRouterId, VpcId};
+use crate::cen::network::{NetworkId, Vpc};
+use crate::cen::state::State;
+
+/// This resource's rows of the action table.
+pub static ACTIONS: &[Action] = &[
+    Action { version: VPC, name: "CreateVpc", handler: create },
+    Action { version: VPC, name: "DescribeVpcs", handler: describe },
+    Action { version: VPC, name: "DescribeVpcAttribute", handler: describe_attribute },
+    Action { version: VPC, name: "DeleteVpc", handler: delete },
+];
+
+/// The account that owns everything; the simulated cloud has one.
+pub const OWNER: u64 = 1_000_000_000_000_001;
+
+/// A VPC made without a `CidrBlock` has this one.
+const DEFAULT_CIDR: &str = "172.16.0.0/12";
+
+fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    field::refuse_enabled(parameters, &["EnableIpv6"])?;
+    field::refuse(parameters, &["UserCidr", "Ipv6CidrBlock", "Ipv4IpamPoolId"])?;
+    let cidr = match field::cidr(parameters, "CidrBlock")? {
+        Some(cidr) => cidr,
+        None => field::parse_cidr(DEFAULT_CIDR).ok_or_else(ApiError::internal)?,
+    };
+    let create = CreateVpc {
+        id: VpcId::generate(&context.seed()),
+        router: VRouterId::generate(&context.seed()),
+        route_table: RouteTableId::generate(&context.seed()),
+        service_entry: RouteEntryId::generate(&context.seed()),
+        region: region::required(parameters)?.to_owned(),
+        cidr,
+        name: label(parameters, "VpcName", 128)?,
+        description: label(parameters, "Description", 256)?,
+        tags: tags(parameters, "Tag")?,
+    };
+    let response = json!({
+        "VpcId": create.id.as_str(),
+        "VRouterId": create.router.as_str(),
+        "RouteTableId": create.route_table.as_str(),
+        "ResourceGroupId": "",
+    });
+    Ok(Answer::Write { command: Command::CreateVpc(create), response })
+}
+
+fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let (region, page) = (region::required(parameters)?, Page::of(parameters, 50)?);
+    let asked_tags = tags(parameters, "Tag")?;
+    let default = parameters.boolean("IsDefault")?.unwrap_or(false);
+    let asked = |vpc: &&Vpc| {
+        vpc.region == region
+            && !default
+            && field::is_listed(parameters, "VpcId", vpc.id.as_str())
+            && field::is_asked(parameters, "VpcName", &vpc.name)
+            && field::has_tags(&vpc.tags, &asked_tags)
+    };
+    let vpcs = context.state.vpcs.values().filter(asked).map(|vpc| shown(context.state, vpc)).collect();
+    Ok(Answer::Read(page.of_items(vpcs, "Vpcs", "Vpc")))
+}
+
+fn describe_attribute(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let region = region::required(parameters)?;
+    let vpc = context.state.vpcs.get(parameters.required("VpcId")?).filter(|vpc| vpc.region == region);
+    let vpc = vpc.ok_or_else(not_found)?;
+    let mut object = shown(context.state, vpc);
+    let cens = context
+        .state
+        .attachments
+        .get(&NetworkId::Vpc(vpc.id.clone()))
+        .map(|attachment| json!({"CenId": attachment.cen.as_str(), "CenOwnerId": OWNER, "CenStatus": "Attached"}));
+    object["AssociatedCens"] = wrapped("AssociatedCen", cens.into_iter().collect());
+    let vswitches = context.state.vswitches_of(&vpc.id).count();
+    let gateways = context.state.vpn_gateways.values().filter(|gateway| gateway.vpc == vpc.id).count();
+    let resources = [("VSwitch", vswitches), ("VRouter", 1), ("RouteTable", 1), ("VpnGateway", gateways)];
+    let resources = resources.map(|(kind, count)| json!({"ResourceType": kind, "ResourceCount": count}));
+    object["CloudResources"] = wrapped("CloudResourceSetType", resources.to_vec());
+    Ok(Answer::Read(object))
+}
+
+fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    field::refuse_enabled(parameters, &["ForceDelete"])?;
+    let vpc = VpcId::from(parameters.required("VpcId")?);
+    if let Some(present) = context.state.vpcs.get(&vpc)
+        && !region::is_here(parameters, &present.region)?
+    {
+        return Err(not_found());
+    }
+    Ok(Answer::Write { command: Command::DeleteVpc { vpc }, response: json!({}) })
+}
+
+fn not_found() -> ApiError {
+    ApiError::not_found("InvalidVpcId.NotFound", "Specified VPC does not exist.")
+}
+
+fn shown(state: &State, vpc: &Vpc) -> Value {
+    let attached = state.attachments.contains_key(&NetworkId::Vpc(vpc.id.clone()));
+    let vswitches = state.vswitches_of(&vpc.id).map(|vswitch| vswitch.id.as_str().into()).collect();
+    json!({
+        "VpcId": vpc.id.as_str(),
+        "RegionId": vpc.region,
+        "VpcName": vpc.name,
+        "CidrBlock": vpc.cidr.to_string(),
+        "Status": "Available",
+        "CreationTime": time_in_seconds(vpc.created),
+        "Description": vpc.description,
+        "VRouterId": vpc.router.as_str(),
+        "IsDefault": false,
+        "CenStatus": if attached { "Attached" } else { "Detached" },
+        "OwnerId": OWNER,
+        "RouterTableIds": wrapped("RouterTableIds", vec![vpc.route_table.as_str().into()]),
+        "VSwitchIds": wrapped("VSwitchId", vswitches),
+        "SecondaryCidrBlocks": wrapped("SecondaryCidrBlock", Vec::new()),
+        "UserCidrs": wrapped("UserCidr", Vec::new()),
+        "NatGatewayIds": wrapped("NatGatewayIds", Vec::new()),
+        "Ipv6CidrBlock": "",
+        "ResourceGroupId": "",
+        "Tags": tags_json(&vpc.tags),
+    })
+}

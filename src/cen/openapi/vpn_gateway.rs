@@ -1,0 +1,137 @@
+//! VPN gateways.
+
+use serde_json::{Value, json};
+
+use super::action::{Action, Answer, Context, VPC};
+use super::field::{self, label, tags, tags_json};
+use super::paging::{Page, wrapped};
+use super::region;
+use super::rpc::Parameters;
+use crate::cen::command::{Command, CreateVpnGateway};
+use crate::cen::error::ApiError;
+use crate::cen::identifier::{VSwitchId, VpcId, VpnGatewayId};
+use crate::cen::state::State;
+use crate::cen::vpn::VpnGateway;
+
+/// This resource's rows of the action table.
+pub static ACTIONS: &[Action] = &[
+    Action { version: VPC, name: "CreateVpnGateway", handler: create },
+    Action { version: VPC, name: "DescribeVpnGateway", handler: describe_one },
+    Action { version: VPC, name: "DescribeVpnGateways", handler: describe },
+    Action { version: VPC, name: "DeleteVpnGateway", handler: delete },
+];
+
+fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let region = region::required(parameters)?.to_owned();
+    let vpc = VpcId::from(parameters.required("VpcId")?);
+    let bandwidth = parameters.parsed::<u32>("Bandwidth")?.ok_or_else(|| ApiError::missing("Bandwidth"))?;
+    let charge_type = parameters.one_of("InstanceChargeType", &["PREPAY", "POSTPAY"])?;
+    let charge_type = charge_type.ok_or_else(|| ApiError::missing("InstanceChargeType"))?;
+    check_offer(parameters)?;
+    let create = CreateVpnGateway {
+        id: VpnGatewayId::generate(&context.seed()),
+        region,
+        vpc,
+        vswitch: parameters.text("VSwitchId").map(VSwitchId::from),
+        disaster_recovery_vswitch: parameters.text("DisasterRecoveryVSwitchId").map(VSwitchId::from),
+        name: label(parameters, "Name", 100)?,
+        description: label(parameters, "Description", 256)?,
+        bandwidth,
+        charge_type: charge_type.to_owned(),
+        tags: tags(parameters, "Tags")?,
+    };
+    let response = json!({"VpnGatewayId": create.id.as_str(), "Name": create.name, "OrderId": 0});
+    Ok(Answer::Write { command: Command::CreateVpnGateway(create), response })
+}
+
+/// What a gateway may be bought as: public, with IPsec, without SSL, with the usual algorithms.
+fn check_offer(parameters: &Parameters) -> Result<(), ApiError> {
+    parameters.integer("Period", 1..=36)?;
+    parameters.boolean("AutoPay")?;
+    field::refuse_enabled(parameters, &["EnableSsl"])?;
+    field::refuse(parameters, &["SslConnections"])?;
+    if parameters.boolean("EnableIpsec")? == Some(false) {
+        return Err(field::unsupported(parameters, "EnableIpsec"));
+    }
+    for (name, supported, other) in [("NetworkType", "public", "private"), ("VpnType", "Normal", "NationalStandard")] {
+        if parameters.one_of(name, &[supported, other])? == Some(other) {
+            return Err(field::unsupported(parameters, name));
+        }
+    }
+    Ok(())
+}
+
+fn describe_one(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let region = region::required(parameters)?;
+    let gateway = find(context.state, parameters.required("VpnGatewayId")?, region)?;
+    Ok(Answer::Read(shown(gateway)))
+}
+
+fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let (region, page) = (region::required(parameters)?, Page::of(parameters, 50)?);
+    let asked_tags = tags(parameters, "Tag")?;
+    let asked = |gateway: &&VpnGateway| {
+        gateway.region == region
+            && field::is_asked(parameters, "VpcId", gateway.vpc.as_str())
+            && field::is_asked(parameters, "VpnGatewayId", gateway.id.as_str())
+            && field::is_asked(parameters, "Status", "active")
+            && field::is_asked(parameters, "BusinessStatus", "Normal")
+            && field::has_tags(&gateway.tags, &asked_tags)
+    };
+    let gateways = context.state.vpn_gateways.values().filter(asked).map(shown).collect();
+    Ok(Answer::Read(page.of_items(gateways, "VpnGateways", "VpnGateway")))
+}
+
+fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let region = region::required(parameters)?;
+    let gateway = VpnGatewayId::from(parameters.required("VpnGatewayId")?);
+    if context.state.vpn_gateways.get(&gateway).is_some_and(|present| present.region != region) {
+        return Err(not_found());
+    }
+    Ok(Answer::Write { command: Command::DeleteVpnGateway { gateway }, response: json!({}) })
+}
+
+/// The gateway of this id, if it stands in this region.
+///
+/// # Errors
+/// `InvalidVpnGatewayInstanceId.NotFound`.
+pub(super) fn find<'a>(state: &'a State, id: &str, region: &str) -> Result<&'a VpnGateway, ApiError> {
+    state.vpn_gateways.get(id).filter(|gateway| gateway.region == region).ok_or_else(not_found)
+}
+
+fn not_found() -> ApiError {
+    let message = "The specified vpn gateway instance id does not exist.";
+    ApiError::not_found("InvalidVpnGatewayInstanceId.NotFound", message)
+}
+
+fn shown(gateway: &VpnGateway) -> Value {
+    let vswitch = |id: &Option<VSwitchId>| id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
+    json!({
+        "VpnGatewayId": gateway.id.as_str(),
+        "VpcId": gateway.vpc.as_str(),
+        "VSwitchId": vswitch(&gateway.vswitch),
+        "DisasterRecoveryVSwitchId": vswitch(&gateway.disaster_recovery_vswitch),
+        "Name": gateway.name,
+        "Description": gateway.description,
+        "Status": "active",
+        "BusinessStatus": "Normal",
+        "InternetIp": gateway.internet_ip.to_string(),
+        "DisasterRecoveryInternetIp": "",
+        "Spec": format!("{}M", gateway.bandwidth),
+        "IpsecVpn": "enable",
+        "SslVpn": "disable",
+        "SslMaxConnections": 0,
+        "EnableBgp": false,
+        "AutoPropagate": false,
+        "NetworkType": "public",
+        "VpnType": "Normal",
+        "GatewayType": "Traditional",
+        "ChargeType": gateway.charge_type,
+        "CreateTime": gateway.created.0,
+        "EndTime": 0,
+        "Tag": "{\"VpnEnableBgp\":\"false\"}",
+        "Tags": tags_json(&gateway.tags),
+        "EniInstanceIds": wrapped("EniInstanceId", Vec::new()),
+        "ResourceGroupId": "",
+    })
+}

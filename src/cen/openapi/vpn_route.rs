@@ -1,0 +1,163 @@
+//! Destination-based routes of VPN gateways, those of the cloud and those that a running gateway's own file names.
+
+use std::collections::BTreeMap;
+
+use ipnet::{IpNet, Ipv4Net};
+use serde_json::{Value, json};
+
+use super::action::{Action, Answer, Context, VPC};
+use super::field::{self, label};
+use super::live::FileRoute;
+use super::paging::{Page, wrapped};
+use super::region;
+use super::rpc::Parameters;
+use super::vpn_gateway;
+use crate::cen::command::{Command, CreateVpnRoute, DeleteVpnRoute, PublishVpnRoute};
+use crate::cen::error::ApiError;
+use crate::cen::identifier::{RouteEntryId, VpnGatewayId};
+use crate::cen::network::UnixMillis;
+use crate::cen::vpn::VpnRouteKey;
+
+/// This resource's rows of the action table.
+pub static ACTIONS: &[Action] = &[
+    Action { version: VPC, name: "CreateVpnRouteEntry", handler: create },
+    Action { version: VPC, name: "PublishVpnRouteEntry", handler: publish },
+    Action { version: VPC, name: "DeleteVpnRouteEntry", handler: delete },
+    Action { version: VPC, name: "DescribeVpnRouteEntries", handler: describe },
+];
+
+fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let key = key(parameters, context)?;
+    check_overlay_mode(parameters)?;
+    let create = CreateVpnRoute {
+        weight: weight(parameters)?,
+        publish: parameters.required_boolean("PublishVpc")?,
+        entry_id: RouteEntryId::generate(&context.seed()),
+        description: label(parameters, "Description", 256)?,
+        key,
+    };
+    let created = context.state.vpn_routes.get(&create.key).map_or(context.now, |route| route.created);
+    let response = json!({
+        "VpnInstanceId": create.key.gateway.as_str(),
+        "RouteDest": create.key.destination.to_string(),
+        "NextHop": create.key.next_hop,
+        "Weight": create.weight,
+        "State": state_name(create.publish),
+        "CreateTime": created.0,
+        "Description": create.description,
+        "OverlayMode": "Ipsec",
+    });
+    Ok(Answer::Write { command: Command::CreateVpnRoute(create), response })
+}
+
+fn publish(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let key = key(parameters, context)?;
+    let route_type = parameters.one_of("RouteType", &["dbr", "pbr"])?;
+    if route_type.ok_or_else(|| ApiError::missing("RouteType"))? == "pbr" {
+        return Err(field::unsupported(parameters, "RouteType"));
+    }
+    let file_routes = context.live.file_routes(&key.gateway);
+    let named =
+        |route: &&FileRoute| route.destination == IpNet::V4(key.destination) && route.connection == key.next_hop;
+    let publish = PublishVpnRoute {
+        publish: parameters.required_boolean("PublishVpc")?,
+        entry_id: RouteEntryId::generate(&context.seed()),
+        owned_by_file: file_routes.iter().find(named).map(|route| route.weight),
+        key,
+    };
+    Ok(Answer::Write { command: Command::PublishVpnRoute(publish), response: json!({}) })
+}
+
+fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    check_overlay_mode(parameters)?;
+    let delete = DeleteVpnRoute { key: key(parameters, context)?, weight: weight(parameters)? };
+    Ok(Answer::Write { command: Command::DeleteVpnRoute(delete), response: json!({}) })
+}
+
+fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let (region, page) = (region::required(parameters)?, Page::of(parameters, 50)?);
+    let gateway = vpn_gateway::find(context.state, parameters.required("VpnGatewayId")?, region)?;
+    let kind = parameters.one_of("RouteEntryType", &["custom", "bgp"])?;
+    let routes: Vec<Value> = match kind {
+        Some("bgp") => Vec::new(),
+        _ => merged(context, &gateway.id)
+            .into_iter()
+            .map(|((to, hop), route)| shown(&gateway.id, to, &hop, route))
+            .collect(),
+    };
+    let count = json!({"RouteEntryType": "custom", "Source": "CLOUD", "RouteCount": routes.len()});
+    let mut object = page.of_items(routes, "VpnRouteEntries", "VpnRouteEntry");
+    object["VpnRouteCounts"] = wrapped("VpnRouteCount", vec![count]);
+    Ok(Answer::Read(object))
+}
+
+/// What a route's answer shows beside its destination and next hop.
+#[derive(Clone, Copy)]
+struct Facts {
+    weight: u8,
+    published: bool,
+    created: UnixMillis,
+}
+
+/// The cloud's routes and those of the gateway's own file, by destination and next hop. A published route of the file
+/// is known to both, and shown while either knows it.
+fn merged(context: &Context<'_>, gateway: &VpnGatewayId) -> BTreeMap<(Ipv4Net, String), Facts> {
+    let mut routes = BTreeMap::new();
+    for route in context.live.file_routes(gateway) {
+        // The cloud's VPCs have IPv4 only.
+        if let IpNet::V4(destination) = route.destination {
+            let facts = Facts { weight: route.weight, published: false, created: route.created };
+            routes.insert((destination, route.connection), facts);
+        }
+    }
+    for route in context.state.vpn_routes_of(gateway) {
+        let facts = Facts { weight: route.weight, published: route.published, created: route.created };
+        routes.insert((route.key.destination, route.key.next_hop.clone()), facts);
+    }
+    routes
+}
+
+fn shown(gateway: &VpnGatewayId, destination: Ipv4Net, next_hop: &str, facts: Facts) -> Value {
+    json!({
+        "VpnInstanceId": gateway.as_str(),
+        "RouteDest": destination.to_string(),
+        "NextHop": next_hop,
+        "NextHopTunnelId": "",
+        "Weight": facts.weight,
+        "State": state_name(facts.published),
+        "RouteEntryType": "custom",
+        "Source": "CLOUD",
+        "AsPath": "",
+        "Community": "",
+        "CreateTime": facts.created.0,
+    })
+}
+
+fn state_name(published: bool) -> &'static str {
+    if published { "published" } else { "normal" }
+}
+
+/// Gateway, destination and next hop of a call. A gateway of another region is not found; one that does not exist is
+/// left to the plan.
+fn key(parameters: &Parameters, context: &Context<'_>) -> Result<VpnRouteKey, ApiError> {
+    let region = region::required(parameters)?;
+    let gateway = VpnGatewayId::from(parameters.required("VpnGatewayId")?);
+    if context.state.vpn_gateways.contains_key(&gateway) {
+        vpn_gateway::find(context.state, gateway.as_str(), region)?;
+    }
+    let destination = parameters.required("RouteDest")?;
+    let destination = field::parse_cidr(destination).ok_or_else(|| parameters.invalid("RouteDest"))?;
+    Ok(VpnRouteKey { gateway, destination, next_hop: parameters.required("NextHop")?.to_owned() })
+}
+
+fn weight(parameters: &Parameters) -> Result<u8, ApiError> {
+    parameters.required("Weight")?;
+    match parameters.parsed::<u8>("Weight")? {
+        Some(weight @ (0 | 100)) => Ok(weight),
+        _ => Err(parameters.invalid("Weight")),
+    }
+}
+
+fn check_overlay_mode(parameters: &Parameters) -> Result<(), ApiError> {
+    parameters.one_of("OverlayMode", &["Ipsec"]).map(|_| ())
+}

@@ -1,0 +1,101 @@
+//! vSwitches.
+
+use serde_json::{Value, json};
+
+use super::action::{Action, Answer, Context, VPC};
+use super::field::{self, label, time_in_seconds};
+use super::paging::Page;
+use super::region::{self, Region};
+use super::rpc::Parameters;
+use super::vpc::OWNER;
+use crate::cen::command::{Command, CreateVSwitch};
+use crate::cen::error::ApiError;
+use crate::cen::identifier::{RouteEntryId, VSwitchId, VpcId};
+use crate::cen::network::VSwitch;
+use crate::cen::state::State;
+
+/// This resource's rows of the action table.
+pub static ACTIONS: &[Action] = &[
+    Action { version: VPC, name: "CreateVSwitch", handler: create },
+    Action { version: VPC, name: "DescribeVSwitches", handler: describe },
+    Action { version: VPC, name: "DeleteVSwitch", handler: delete },
+];
+
+fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    field::refuse(parameters, &["Ipv6CidrBlock", "VpcIpv6CidrBlock"])?;
+    let vpc = VpcId::from(parameters.required("VpcId")?);
+    let zone = parameters.required("ZoneId")?.to_owned();
+    if let Some(present) = context.state.vpcs.get(&vpc) {
+        if !region::is_here(parameters, &present.region)? {
+            return Err(ApiError::not_found("InvalidVpcId.NotFound", "Specified VPC does not exist."));
+        }
+        let region = Region::by_id(&present.region);
+        if !region.is_some_and(|region| region.zones().any(|known| known == zone)) {
+            return Err(ApiError::not_found("InvalidZoneId.NotFound", "Specified zone does not exist in the region."));
+        }
+    }
+    let create = CreateVSwitch {
+        id: VSwitchId::generate(&context.seed()),
+        system_entry: RouteEntryId::generate(&context.seed()),
+        vpc,
+        zone,
+        cidr: field::required_cidr(parameters, "CidrBlock")?,
+        name: label(parameters, "VSwitchName", 128)?,
+        description: label(parameters, "Description", 256)?,
+    };
+    let response = json!({"VSwitchId": create.id.as_str()});
+    Ok(Answer::Write { command: Command::CreateVSwitch(create), response })
+}
+
+fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let page = Page::of(parameters, 50)?;
+    let region = region::named(parameters, "RegionId")?;
+    if region.is_none() && parameters.text("VpcId").is_none() {
+        return Err(ApiError::missing("RegionId"));
+    }
+    let default = parameters.boolean("IsDefault")?.unwrap_or(false);
+    let asked = |vswitch: &&VSwitch| {
+        let present = context.state.vpcs.get(&vswitch.vpc).map(|vpc| vpc.region.as_str());
+        region.is_none_or(|region| present == Some(region))
+            && !default
+            && field::is_asked(parameters, "VpcId", vswitch.vpc.as_str())
+            && field::is_asked(parameters, "ZoneId", &vswitch.zone)
+            && field::is_listed(parameters, "VSwitchId", vswitch.id.as_str())
+            && field::is_asked(parameters, "VSwitchName", &vswitch.name)
+    };
+    let vswitches = context.state.vswitches.values().filter(asked).map(|vswitch| shown(context.state, vswitch));
+    Ok(Answer::Read(page.of_items(vswitches.collect(), "VSwitches", "VSwitch")))
+}
+
+fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let vswitch = VSwitchId::from(parameters.required("VSwitchId")?);
+    let present = context.state.vswitches.get(&vswitch).and_then(|vswitch| context.state.vpcs.get(&vswitch.vpc));
+    if let Some(vpc) = present
+        && !region::is_here(parameters, &vpc.region)?
+    {
+        return Err(ApiError::not_found("InvalidVSwitchId.NotFound", "Specified virtual switch does not exist."));
+    }
+    Ok(Answer::Write { command: Command::DeleteVSwitch { vswitch }, response: json!({}) })
+}
+
+fn shown(state: &State, vswitch: &VSwitch) -> Value {
+    let table = state.vpcs.get(&vswitch.vpc).map(|vpc| vpc.route_table.as_str());
+    json!({
+        "VSwitchId": vswitch.id.as_str(),
+        "VpcId": vswitch.vpc.as_str(),
+        "ZoneId": vswitch.zone,
+        "CidrBlock": vswitch.cidr.to_string(),
+        "VSwitchName": vswitch.name,
+        "Description": vswitch.description,
+        "Status": "Available",
+        "CreationTime": time_in_seconds(vswitch.created),
+        "IsDefault": false,
+        // The cloud keeps the network's first and its last three addresses for itself.
+        "AvailableIpAddressCount": (1_u64 << (32 - vswitch.cidr.prefix_len())).saturating_sub(4),
+        "RouteTable": {"RouteTableId": table, "RouteTableType": "System"},
+        "Ipv6CidrBlock": "",
+        "ResourceGroupId": "",
+        "OwnerId": OWNER,
+        "Tags": {"Tag": []},
+    })
+}
