@@ -1,65 +1,373 @@
 //! The endpoint: every IKE SA, found by its SPI, and every connection.
 
-use std::collections::VecDeque;
+mod commands;
+mod connections;
+mod responder;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::config::Config;
+use self::connections::Runtime;
+use super::config::{Config, Connection};
+use super::context::{Context, InboundSpis, Outbox};
+use super::cookie::CookieJar;
 use super::error::{Discard, DiscardCounters};
-use super::event::{Command, Output, Path};
+use super::event::{Command, Deadline, Event, Output, Path, Transmit, Why};
+use super::half_open::HalfOpen;
+use super::state::established::Established;
+use super::state::{Ended, IkeSa, Input, Lingering};
 use super::status::ConnectionStatus;
 use crate::crypto::Entropy;
+use crate::wire::ike::{
+    ExchangeType, Flags, Header, IkeSpi, Malformed, Notify, NotifyType, ParsedMessage, Payload, encode_message,
+    parse_message,
+};
 
 /// An IKEv2 endpoint with all its connections.
+///
+/// Feed it with `handle_datagram`, `handle_command` and `handle_timeout`; after each call, call
+/// [`poll_output`](Self::poll_output) until it yields [`Output::Timeout`], and carry out what it yields in that order.
 pub struct Endpoint {
     config: Arc<Config>,
     entropy: Box<dyn Entropy>,
+    outbox: Outbox,
+    inbound_spis: InboundSpis,
+    /// By the SPI that we chose.
+    ike_sas: HashMap<IkeSpi, IkeSa>,
+    connections: BTreeMap<Arc<str>, Runtime>,
+    half_open: HalfOpen,
+    cookies: CookieJar,
     discards: DiscardCounters,
-    queue: VecDeque<Output>,
+    /// The next deadline of every owner of one, and the same by owner.
+    deadlines: BTreeSet<(Instant, Why, Timer)>,
+    deadline_of: HashMap<Timer, (Instant, Why)>,
+    unprotected: Allowance,
+    /// Set from `Shutdown` on: whether `ShutdownComplete` was said.
+    shutdown: Option<bool>,
+}
+
+/// Who owns a deadline.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Timer {
+    IkeSa(IkeSpi),
+    Connection(Arc<str>),
+    Shutdown,
+}
+
+/// Answers and reports that an unauthenticated datagram causes are bounded, so that a flood gets no more out of us.
+struct Allowance {
+    second: Instant,
+    left: u32,
+}
+
+impl Allowance {
+    const PER_SECOND: u32 = 20;
+
+    fn take(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.second).as_secs() >= 1 {
+            *self = Self { second: now, left: Self::PER_SECOND };
+        }
+        let allowed = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        allowed
+    }
 }
 
 impl Endpoint {
-    /// Takes its configuration; connections that start at once do so in the first `handle_timeout`.
-    pub fn new(config: Arc<Config>, entropy: Box<dyn Entropy>, now: Instant) -> Self {
-        let _ = now;
-        Self { config, entropy, discards: DiscardCounters::default(), queue: VecDeque::new() }
+    /// Takes its configuration. Connections that start at once do so in the first `handle_timeout`, for which
+    /// `poll_output` asks.
+    pub fn new(config: Arc<Config>, mut entropy: Box<dyn Entropy>, now: Instant) -> Self {
+        let cookies = CookieJar::new(&mut *entropy, now);
+        let mut endpoint = Self {
+            config,
+            entropy,
+            outbox: Outbox::default(),
+            inbound_spis: InboundSpis::default(),
+            ike_sas: HashMap::new(),
+            connections: BTreeMap::new(),
+            half_open: HalfOpen::default(),
+            cookies,
+            discards: DiscardCounters::default(),
+            deadlines: BTreeSet::new(),
+            deadline_of: HashMap::new(),
+            unprotected: Allowance { second: now, left: Allowance::PER_SECOND },
+            shutdown: None,
+        };
+        for connection in endpoint.config.clone().connections.iter() {
+            endpoint.add_connection(connection, now);
+        }
+        endpoint
     }
 
     /// Takes a datagram that arrived on `path`, its non-ESP marker stripped.
     ///
     /// # Errors
-    /// The reason why it was dropped, which is counted too; nothing has changed then.
+    /// The reason why it was dropped, which is counted too. No SA has changed then.
     pub fn handle_datagram(&mut self, datagram: &[u8], path: Path, now: Instant) -> Result<(), Discard> {
-        let _ = (datagram, path, now);
-        self.discards.count(Discard::Malformed);
-        Err(Discard::Malformed)
+        debug_assert!(self.outbox.is_empty(), "poll_output was not drained");
+        let handled = self.dispatch(datagram, path, now);
+        if let Err(reason) = handled {
+            self.discards.count(reason);
+        }
+        handled
     }
 
     /// Takes a command.
     pub fn handle_command(&mut self, command: Command, now: Instant) {
-        let _ = now;
-        if let Command::Reload(config) = command {
-            self.config = config;
-        }
+        debug_assert!(self.outbox.is_empty(), "poll_output was not drained");
+        self.command(command, now);
     }
 
     /// Lets time pass. An early call does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = (now, &mut self.entropy);
+        debug_assert!(self.outbox.is_empty(), "poll_output was not drained");
+        while let Some((at, _, timer)) = self.deadlines.first().cloned() {
+            if at > now {
+                return;
+            }
+            self.set_deadline(timer.clone(), None);
+            match timer {
+                Timer::IkeSa(spi) => self.with_ike_sa(spi, now, |sa, cx| sa.handle_timeout(cx)),
+                Timer::Connection(name) => self.attempt(&name, now),
+                Timer::Shutdown => self.abandon_everything(now),
+            }
+        }
     }
 
     /// Yields the next consequence. Call until it is [`Output::Timeout`], before any other call.
     pub fn poll_output(&mut self) -> Output {
-        self.queue.pop_front().unwrap_or(Output::Timeout(None))
+        match self.outbox.pop() {
+            Some(output) => output,
+            None => Output::Timeout(self.deadlines.first().map(|(at, why, _)| Deadline { at: *at, why: *why })),
+        }
     }
 
     /// Every configured connection, in the order of the configuration.
     pub fn status(&self) -> Vec<ConnectionStatus> {
-        Vec::new()
+        self.config.connections.iter().map(|connection| self.connection_status(connection)).collect()
     }
 
     /// Datagrams dropped, by reason.
     pub fn discards(&self) -> &DiscardCounters {
         &self.discards
+    }
+
+    /// IKE SAs that wait for their IKE_AUTH request.
+    pub fn half_open(&self) -> usize {
+        self.half_open.len()
+    }
+
+    fn dispatch(&mut self, datagram: &[u8], path: Path, now: Instant) -> Result<(), Discard> {
+        if datagram == [0xff] {
+            return Err(Discard::Keepalive);
+        }
+        let message = parse_message(datagram).map_err(|malformed| self.unreadable(malformed, datagram, path, now))?;
+        let header = message.header;
+        if header.exchange_type == ExchangeType::IKE_SA_INIT && !header.flags.response {
+            return self.init_requested(&message, path, now);
+        }
+        // The flag tells whether the sender is the original initiator; the other SPI is ours.
+        let ours = if header.flags.initiator { header.responder_spi } else { header.initiator_spi };
+        let Some(sa) = self.ike_sas.get_mut(&ours) else {
+            self.unknown_spi(&header, path, now);
+            return Err(Discard::UnknownSpi);
+        };
+        if let IkeSa::AwaitingAuth(state) = sa
+            && header.exchange_type == ExchangeType::IKE_AUTH
+        {
+            state.derive();
+        }
+        let input = match sa.open(&message, path) {
+            Ok(input) => input,
+            Err(reason) => {
+                self.heed_hint(ours, &message, path, now);
+                return Err(reason);
+            }
+        };
+        let noted = matches!(input, Input::Init(super::state::init_sent::InitReply::Error(_)));
+        self.with_ike_sa(ours, now, |sa, cx| sa.handle(input, datagram, cx));
+        if noted { Err(Discard::UnauthenticatedError) } else { Ok(()) }
+    }
+
+    /// Another major version is told which one we speak (RFC 7296 2.5).
+    fn unreadable(&mut self, malformed: Malformed, datagram: &[u8], path: Path, now: Instant) -> Discard {
+        let Malformed::MajorVersion(version) = malformed else { return Discard::Malformed };
+        if let Ok(header) = Header::parse(datagram)
+            && version > 2
+            && !header.flags.response
+        {
+            self.answer_unprotected(&header, path, Notify::new(NotifyType::INVALID_MAJOR_VERSION, Vec::new()), now);
+        }
+        Discard::Version
+    }
+
+    /// Who sends on an IKE SA that we don't have may want to know (RFC 7296 2.21.4).
+    fn unknown_spi(&mut self, header: &Header, path: Path, now: Instant) {
+        if !header.flags.response && !header.responder_spi.is_zero() && self.shutdown.is_none() {
+            self.answer_unprotected(header, path, Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()), now);
+        }
+    }
+
+    /// Sends an unprotected answer, within the allowance.
+    fn answer_unprotected(&mut self, header: &Header, path: Path, notify: Notify, now: Instant) {
+        if !self.unprotected.take(now) {
+            return;
+        }
+        let flags = Flags { initiator: !header.flags.initiator, version: false, response: true };
+        let answer =
+            Header::new(header.initiator_spi, header.responder_spi, header.exchange_type, flags, header.message_id);
+        if let Ok(payload) = encode_message(&answer, &[Payload::Notify(notify)]) {
+            self.outbox.push(Output::Transmit(Transmit { path, payload }));
+        }
+    }
+
+    /// An unprotected INVALID_IKE_SPI can come from anybody: it makes us ask the peer sooner, nothing more
+    /// (RFC 7296 2.4).
+    fn heed_hint(&mut self, ours: IkeSpi, message: &ParsedMessage<'_>, path: Path, now: Instant) {
+        let hints = |payload: &Payload| matches!(payload, Payload::Notify(notify) if notify.kind == NotifyType::INVALID_IKE_SPI);
+        let Some(IkeSa::Established(state)) = self.ike_sas.get(&ours) else { return };
+        if path.peer.ip() == state.channel().path().peer.ip() && message.payloads.iter().any(hints) {
+            self.with_established(ours, now, |state, cx| state.hasten_liveness(cx));
+        }
+    }
+
+    /// Runs a handler of one IKE SA and carries out what comes of it.
+    fn with_ike_sa(
+        &mut self,
+        spi: IkeSpi,
+        now: Instant,
+        handler: impl FnOnce(IkeSa, &mut Context<'_>) -> Result<IkeSa, Ended>,
+    ) {
+        let Some(sa) = self.ike_sas.remove(&spi) else { return };
+        let before = Before::of(&sa);
+        let mut cx = Context {
+            now,
+            config: &self.config,
+            entropy: &mut *self.entropy,
+            outbox: &mut self.outbox,
+            inbound_spis: &mut self.inbound_spis,
+        };
+        let after = handler(sa, &mut cx);
+        let spawned = std::mem::take(&mut self.outbox.spawned);
+        for established in spawned {
+            self.adopt(established, now);
+        }
+        match after {
+            Ok(sa) => {
+                let established = matches!(sa, IkeSa::Established(_)) && !before.established;
+                self.ike_sas.insert(spi, sa);
+                self.retime(spi);
+                if established {
+                    self.leave_half_open(&before);
+                    self.established(spi, now);
+                }
+            }
+            Err(ended) => {
+                self.leave_half_open(&before);
+                self.ended(spi, before, ended, now);
+            }
+        }
+        self.check_shutdown();
+    }
+
+    fn leave_half_open(&mut self, before: &Before) {
+        if let Some((initiator, source)) = before.half_open {
+            self.half_open.remove(initiator, source);
+        }
+    }
+
+    /// The same for an established IKE SA that goes on.
+    fn with_established(
+        &mut self,
+        spi: IkeSpi,
+        now: Instant,
+        handler: impl FnOnce(&mut Established, &mut Context<'_>),
+    ) {
+        self.with_ike_sa(spi, now, |mut sa, cx| {
+            if let IkeSa::Established(state) = &mut sa {
+                handler(state, cx);
+            }
+            Ok(sa)
+        });
+    }
+
+    /// Takes an IKE SA that came of a rekey.
+    fn adopt(&mut self, established: Established, now: Instant) {
+        let spi = established.channel().local_spi();
+        if let Some(runtime) = self.connections.get_mut(&established.connection().name)
+            && Arc::ptr_eq(&runtime.connection, established.connection())
+        {
+            runtime.ike_sas.push(spi);
+        }
+        self.ike_sas.insert(spi, IkeSa::Established(Box::new(established)));
+        self.set_deadline(Timer::IkeSa(spi), Some(Deadline { at: now, why: Why::Retry }));
+    }
+
+    /// Files the end of an IKE SA; one whose peer may repeat its last request lingers.
+    fn ended(&mut self, spi: IkeSpi, before: Before, mut ended: Ended, now: Instant) {
+        self.set_deadline(Timer::IkeSa(spi), None);
+        if let Some(channel) = ended.channel.take() {
+            self.ike_sas.insert(spi, IkeSa::Lingering(Box::new(Lingering::new(channel, now))));
+            self.retime(spi);
+        }
+        if let Some(connection) = before.connection {
+            self.connection_ended(spi, &connection, before.established, &ended, now);
+        }
+    }
+
+    fn retime(&mut self, spi: IkeSpi) {
+        let deadline = self.ike_sas.get(&spi).and_then(IkeSa::deadline);
+        self.set_deadline(Timer::IkeSa(spi), deadline);
+    }
+
+    fn set_deadline(&mut self, timer: Timer, deadline: Option<Deadline>) {
+        if let Some((at, why)) = self.deadline_of.remove(&timer) {
+            self.deadlines.remove(&(at, why, timer.clone()));
+        }
+        if let Some(Deadline { at, why }) = deadline {
+            self.deadline_of.insert(timer.clone(), (at, why));
+            self.deadlines.insert((at, why, timer));
+        }
+    }
+
+    /// Says that the shutdown is complete when nothing is left to close.
+    fn check_shutdown(&mut self) {
+        let established = |sa: &IkeSa| matches!(sa, IkeSa::Established(_));
+        if self.shutdown == Some(false) && !self.ike_sas.values().any(established) {
+            self.shutdown = Some(true);
+            self.set_deadline(Timer::Shutdown, None);
+            self.outbox.push(Output::Event(Event::ShutdownComplete));
+        }
+    }
+
+    /// The time for a clean shutdown is over.
+    fn abandon_everything(&mut self, _now: Instant) {
+        self.ike_sas.clear();
+        self.deadlines.clear();
+        self.deadline_of.clear();
+        self.check_shutdown();
+    }
+}
+
+/// What is to be remembered of an IKE SA while a handler consumes it.
+struct Before {
+    connection: Option<Arc<Connection>>,
+    established: bool,
+    half_open: Option<(IkeSpi, std::net::SocketAddr)>,
+}
+
+impl Before {
+    fn of(sa: &IkeSa) -> Self {
+        Self {
+            connection: sa.connection().cloned(),
+            established: matches!(sa, IkeSa::Established(_)),
+            half_open: match sa {
+                IkeSa::AwaitingAuth(state) => Some((state.initiator_spi(), state.source())),
+                _ => None,
+            },
+        }
     }
 }

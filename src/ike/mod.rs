@@ -3,10 +3,22 @@
 //! [`Endpoint`] takes datagrams, commands and the passing of time, and yields datagrams to send, events and its next
 //! deadline. It opens no socket and reads no clock.
 
+mod authentication;
+mod channel;
+mod child;
 pub mod config;
+mod context;
+mod cookie;
 mod endpoint;
 pub mod error;
 pub mod event;
+mod exchange;
+mod ext;
+mod half_open;
+mod keys;
+mod message;
+mod negotiate;
+mod state;
 pub mod status;
 
 pub use config::{Child, Config, Connection, EspProposal, IkeProposal, Peer, Retransmission, Start};

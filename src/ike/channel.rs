@@ -1,0 +1,249 @@
+//! The protected channel of an IKE SA: seals what we send, opens what comes, and minds the message window.
+
+use std::time::{Duration, Instant};
+
+use super::config::Retransmission;
+use super::context::Context;
+use super::error::Discard;
+use super::event::{Output, Path, Transmit};
+use super::exchange::window::{Due, Requested, Window};
+use super::keys::{IkeKeys, Spis};
+use super::message::{Payloads, id_body};
+use crate::crypto::{Entropy, OpeningKey, SealingKey};
+use crate::wire::ike::{
+    EncryptedShape, ExchangeType, Flags, Header, IkeSpi, Malformed, Notify, NotifyType, ParsedMessage, Payload,
+    PayloadType, encode_encrypted, parse_payloads, strip_padding,
+};
+
+/// The keys, SPIs, window and path of one IKE SA.
+pub(super) struct Channel {
+    spis: Spis,
+    /// We initiated this IKE SA.
+    initiator: bool,
+    sealing: SealingKey,
+    opening: OpeningKey,
+    messages_sealed: u64,
+    window: Window,
+    path: Path,
+}
+
+/// A message whose integrity was verified. Only [`Channel::open`] makes one.
+pub(super) struct OpenedMessage {
+    header: Header,
+    payloads: Result<Payloads, Malformed>,
+    id_body: Option<Vec<u8>>,
+    path: Path,
+}
+
+/// What [`Channel::open`] found.
+pub(super) enum Opened {
+    /// A new request or the response that we wait for.
+    Message(OpenedMessage),
+    /// The request that was answered last, again: only the answer is to be sent once more.
+    Repeated(Transmit),
+}
+
+impl OpenedMessage {
+    pub(super) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub(super) fn exchange(&self) -> ExchangeType {
+        self.header.exchange_type
+    }
+
+    pub(super) fn is_response(&self) -> bool {
+        self.header.flags.response
+    }
+
+    /// How it came.
+    pub(super) fn path(&self) -> Path {
+        self.path
+    }
+
+    pub(super) fn payloads(&self) -> Result<&Payloads, Malformed> {
+        self.payloads.as_ref().map_err(|malformed| *malformed)
+    }
+
+    /// Body of the sender's identification payload, in IKE_AUTH.
+    pub(super) fn id_body(&self) -> Option<&[u8]> {
+        self.id_body.as_deref()
+    }
+}
+
+/// What the peer is told of a request that can't be read although its sender is authenticated (RFC 7296 2.21).
+pub(super) fn malformed_notify(malformed: Malformed) -> Notify {
+    match malformed {
+        Malformed::UnsupportedCriticalPayload(kind) => {
+            Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0])
+        }
+        _ => Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()),
+    }
+}
+
+impl Channel {
+    pub(super) fn new(spis: Spis, initiator: bool, keys: IkeSaKeys, window: Window, path: Path) -> Self {
+        let IkeSaKeys { sealing, opening } = keys;
+        Self { spis, initiator, sealing, opening, messages_sealed: 0, window, path }
+    }
+
+    pub(super) fn spis(&self) -> Spis {
+        self.spis
+    }
+
+    /// Whether we initiated this IKE SA.
+    pub(super) fn is_initiator(&self) -> bool {
+        self.initiator
+    }
+
+    /// The SPI that we chose.
+    pub(super) fn local_spi(&self) -> IkeSpi {
+        if self.initiator { self.spis.initiator } else { self.spis.responder }
+    }
+
+    pub(super) fn path(&self) -> Path {
+        self.path
+    }
+
+    pub(super) fn set_path(&mut self, path: Path) {
+        self.path = path;
+    }
+
+    /// Whether a request of ours can be sent now.
+    pub(super) fn is_free(&self) -> bool {
+        self.window.is_free()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.window.deadline()
+    }
+
+    /// Verifies and reads a message. Takes `&self`: whatever fails here has changed nothing.
+    pub(super) fn open(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Opened, Discard> {
+        let header = message.header;
+        let spis = Spis { initiator: header.initiator_spi, responder: header.responder_spi };
+        if spis != self.spis || header.flags.initiator == self.initiator {
+            return Err(Discard::WrongDirection);
+        }
+        if header.flags.response {
+            self.window.check_response(header.message_id)?;
+        } else if let Requested::Repeated(response) = self.window.check_request(header.message_id, message.bytes)? {
+            return Ok(Opened::Repeated(Transmit { path, payload: response.to_vec() }));
+        }
+        let encrypted = message.encrypted.filter(|encrypted| encrypted.fragment.is_none()).ok_or(Discard::Cleartext)?;
+        let suite = self.opening.suite();
+        let mut copy = message.bytes.to_vec();
+        let parts = encrypted.split(&mut copy, suite.iv_len(), suite.icv_len()).ok_or(Discard::Forged)?;
+        let body = parts.body;
+        self.opening.open(parts.before, parts.iv, body, &[], parts.icv).map_err(|_| Discard::Forged)?;
+        let payloads =
+            strip_padding(body).and_then(|plain| parse_payloads(encrypted.first_payload, plain)).map(Payloads::new);
+        let id_kind = if header.flags.response {
+            PayloadType::IDENTIFICATION_RESPONDER
+        } else {
+            PayloadType::IDENTIFICATION_INITIATOR
+        };
+        let id_body = id_body(encrypted.first_payload, body, id_kind).unwrap_or_default();
+        Ok(Opened::Message(OpenedMessage { header, payloads, id_body, path }))
+    }
+
+    /// Sends a request of ours. The window must be free.
+    pub(super) fn request(&mut self, exchange: ExchangeType, payloads: &[Payload], cx: &mut Context<'_>) {
+        self.request_with(exchange, payloads, cx.config.retransmission, Duration::MAX, cx);
+    }
+
+    /// Sends a request with its own back-off.
+    pub(super) fn request_with(
+        &mut self,
+        exchange: ExchangeType,
+        payloads: &[Payload],
+        policy: Retransmission,
+        limit: Duration,
+        cx: &mut Context<'_>,
+    ) {
+        let datagram = self.seal(exchange, false, self.window.next_request(), payloads, cx.entropy);
+        self.window.sent(datagram.clone(), policy, limit, cx.now);
+        cx.outbox.push(Output::Transmit(Transmit { path: self.path, payload: datagram }));
+    }
+
+    /// Answers the request that was just opened, to where it came from (RFC 7296 2.11), and remembers the answer.
+    pub(super) fn respond(
+        &mut self,
+        request: &OpenedMessage,
+        datagram: &[u8],
+        payloads: &[Payload],
+        cx: &mut Context<'_>,
+    ) {
+        let response = self.seal(request.exchange(), true, request.header().message_id, payloads, cx.entropy);
+        self.window.respond(datagram, response.clone());
+        cx.outbox.push(Output::Transmit(Transmit { path: request.path(), payload: response }));
+    }
+
+    /// Our request was answered by the message that was just opened.
+    pub(super) fn answered(&mut self) {
+        self.window.answered();
+    }
+
+    /// Waits no longer than this between transmissions of the outstanding request.
+    pub(super) fn hasten(&mut self, limit: Duration, now: Instant) {
+        self.window.hasten(limit, now);
+    }
+
+    /// Repeats the outstanding request if it is time. False: the peer is given up.
+    pub(super) fn retransmit(&mut self, cx: &mut Context<'_>) -> bool {
+        match self.window.due(cx.now) {
+            Due::Nothing => true,
+            Due::Retransmit(datagram) => {
+                cx.outbox.push(Output::Transmit(Transmit { path: self.path, payload: datagram.to_vec() }));
+                true
+            }
+            Due::Dead => false,
+        }
+    }
+
+    fn seal(
+        &mut self,
+        exchange: ExchangeType,
+        response: bool,
+        message_id: u32,
+        payloads: &[Payload],
+        entropy: &mut dyn Entropy,
+    ) -> Vec<u8> {
+        let flags = Flags { initiator: self.initiator, version: false, response };
+        let header = Header::new(self.spis.initiator, self.spis.responder, exchange, flags, message_id);
+        let suite = self.sealing.suite();
+        let shape = EncryptedShape { iv_len: suite.iv_len(), block_len: suite.block_len(), icv_len: suite.icv_len() };
+        // What doesn't fit a message was built from an oversized configuration; an empty message is the valid rest.
+        let sealable =
+            encode_encrypted(&header, &[], payloads, shape).or_else(|_| encode_encrypted(&header, &[], &[], shape));
+        let Ok(mut sealable) = sealable else { return Vec::new() };
+        let parts = sealable.parts();
+        self.messages_sealed += 1;
+        match parts.iv.last_chunk_mut::<8>() {
+            // An AEAD needs an IV that never repeats (RFC 5282 3.1), CBC one that can't be predicted (RFC 7296 3.14).
+            Some(iv) if suite.encryption.is_aead() => *iv = self.messages_sealed.to_be_bytes(),
+            _ => entropy.fill(parts.iv),
+        }
+        self.sealing.seal(parts.before, parts.iv, parts.body, &[], parts.icv);
+        sealable.message
+    }
+}
+
+/// The keys of one end for its channel.
+pub(super) struct IkeSaKeys {
+    sealing: SealingKey,
+    opening: OpeningKey,
+}
+
+impl IkeSaKeys {
+    /// Splits the keys of an IKE SA into those of the channel and the rest.
+    pub(super) fn of(
+        keys: IkeKeys,
+        initiator: bool,
+    ) -> (Self, super::keys::ChildKeySource, super::keys::AuthenticationKeys) {
+        let IkeKeys { child_key_source, authentication, initiator: from_initiator, responder: from_responder } = keys;
+        let (ours, theirs) =
+            if initiator { (from_initiator, from_responder) } else { (from_responder, from_initiator) };
+        (Self { sealing: ours.0, opening: theirs.1 }, child_key_source, authentication)
+    }
+}

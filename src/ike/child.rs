@@ -1,0 +1,242 @@
+//! One pair of Child SAs as its IKE SA keeps it. The keys are with the data path.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::config::Connection;
+use super::context::Context;
+use super::event::{ChildSa, Encapsulation, Event, Path, Removal, SaKeys};
+use super::negotiate::EspAlgorithms;
+use super::status::{ChildState, ChildStatus};
+use crate::wire::ike::TrafficSelector;
+
+/// How long an inbound SA outlives its pair after a rekey, for packets in flight.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+
+/// What both ends agreed on for a pair.
+#[derive(Debug)]
+pub(super) struct Agreed {
+    pub(super) child: Arc<str>,
+    pub(super) algorithms: EspAlgorithms,
+    pub(super) inbound_spi: u32,
+    pub(super) outbound_spi: u32,
+    pub(super) local_selectors: Vec<TrafficSelector>,
+    pub(super) peer_selectors: Vec<TrafficSelector>,
+}
+
+/// The keys of a pair, from our point of view.
+pub(super) struct PairKeys {
+    pub(super) inbound: SaKeys,
+    pub(super) outbound: SaKeys,
+}
+
+impl PairKeys {
+    /// Keys as derived: of the SA from the exchange's initiator first (RFC 7296 2.17).
+    pub(super) fn of((from_initiator, from_responder): (SaKeys, SaKeys), initiated: bool) -> Self {
+        if initiated {
+            Self { inbound: from_responder, outbound: from_initiator }
+        } else {
+            Self { inbound: from_initiator, outbound: from_responder }
+        }
+    }
+}
+
+/// How a pair is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Transport {
+    pub(super) path: Path,
+    pub(super) encapsulation: Encapsulation,
+}
+
+impl Transport {
+    /// The transport of Child SAs under an IKE SA on `path`: ESP in UDP runs between the ports of NAT traversal, also
+    /// when IKE has not moved there.
+    pub(super) fn new(mut path: Path, encapsulate: bool, nat_port: u16) -> Self {
+        if !encapsulate {
+            return Self { path, encapsulation: Encapsulation::None };
+        }
+        if !path.non_esp_marker {
+            path.local.set_port(nat_port);
+            path.peer.set_port(nat_port);
+            path.non_esp_marker = true;
+        }
+        Self { path, encapsulation: Encapsulation::Udp }
+    }
+}
+
+/// A pair of Child SAs.
+#[derive(Debug)]
+pub(super) struct ChildPair {
+    pub(super) child: Arc<str>,
+    pub(super) inbound_spi: u32,
+    pub(super) outbound_spi: u32,
+    pub(super) outbound_active: bool,
+    /// The inbound SPI of the pair that this one is to replace and that is still in use.
+    pub(super) replaces: Option<u32>,
+    pub(super) stage: Stage,
+    algorithms: EspAlgorithms,
+    encapsulation: Encapsulation,
+    local_selectors: Vec<TrafficSelector>,
+    peer_selectors: Vec<TrafficSelector>,
+    established: Instant,
+    rekey_at: Instant,
+    expires_at: Instant,
+}
+
+/// How far a pair is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// To be kept up.
+    Installed,
+    /// A rekey of ours is queued or under way.
+    Rekeying,
+    /// Another pair takes its place, or it is redundant: to be deleted by us or the peer.
+    Replaced,
+    /// We are deleting it.
+    Deleting,
+    /// Deleted at both ends; the inbound SA remains until then.
+    Retired(Instant),
+}
+
+impl ChildPair {
+    /// Tells the data path to install the pair.
+    pub(super) fn install(
+        agreed: Agreed,
+        keys: PairKeys,
+        connection: &Connection,
+        transport: Transport,
+        outbound_active: bool,
+        replaces: Option<u32>,
+        cx: &mut Context<'_>,
+    ) -> Self {
+        let Agreed { child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors } = agreed;
+        let EspAlgorithms { suite, group: _, esn } = algorithms;
+        cx.event(Event::ChildInstalled(Box::new(ChildSa {
+            connection: connection.name.clone(),
+            child: child.clone(),
+            inbound_spi,
+            outbound_spi,
+            suite,
+            esn,
+            inbound_keys: keys.inbound,
+            outbound_keys: keys.outbound,
+            local_selectors: local_selectors.clone(),
+            peer_selectors: peer_selectors.clone(),
+            encapsulation: transport.encapsulation,
+            path: transport.path,
+            outbound_active,
+            replaces,
+        })));
+        let rekey_at = cx.now + cx.jitter(connection.child_lifetime, 80, 90);
+        Self {
+            child,
+            inbound_spi,
+            outbound_spi,
+            outbound_active,
+            replaces,
+            stage: Stage::Installed,
+            algorithms,
+            encapsulation: transport.encapsulation,
+            local_selectors,
+            peer_selectors,
+            established: cx.now,
+            rekey_at,
+            expires_at: cx.now + connection.child_lifetime,
+        }
+    }
+
+    /// Starts to send on the pair, if that has not been done.
+    pub(super) fn activate(&mut self, connection: &Arc<str>, cx: &mut Context<'_>) {
+        if !self.outbound_active {
+            self.outbound_active = true;
+            self.replaces = None;
+            cx.event(Event::ChildOutboundActivated {
+                connection: connection.clone(),
+                inbound_spi: self.inbound_spi,
+                outbound_spi: self.outbound_spi,
+            });
+        }
+    }
+
+    /// Stops sending on the pair and keeps its inbound SA for packets in flight.
+    pub(super) fn retire(&mut self, connection: &Arc<str>, until: Instant, cx: &mut Context<'_>) {
+        if !matches!(self.stage, Stage::Retired(_)) {
+            self.stage = Stage::Retired(until);
+            self.retire_outbound(connection, cx);
+        }
+    }
+
+    /// Stops sending on the pair.
+    pub(super) fn retire_outbound(&self, connection: &Arc<str>, cx: &mut Context<'_>) {
+        cx.event(Event::ChildOutboundRetired {
+            connection: connection.clone(),
+            inbound_spi: self.inbound_spi,
+            outbound_spi: self.outbound_spi,
+        });
+    }
+
+    /// Removes the pair from the data path.
+    pub(super) fn remove(self, connection: &Arc<str>, reason: Removal, cx: &mut Context<'_>) {
+        cx.inbound_spis.release(self.inbound_spi);
+        cx.event(Event::ChildRemoved {
+            connection: connection.clone(),
+            child: self.child,
+            inbound_spi: self.inbound_spi,
+            outbound_spi: self.outbound_spi,
+            reason,
+        });
+    }
+
+    /// Whether it is, or is about to be, what the child's traffic uses.
+    pub(super) fn is_current(&self) -> bool {
+        matches!(self.stage, Stage::Installed | Stage::Rekeying)
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        matches!(self.stage, Stage::Retired(_))
+    }
+
+    /// When to rekey it, if it is to be.
+    pub(super) fn rekey_due(&self) -> Option<Instant> {
+        (self.stage == Stage::Installed).then_some(self.rekey_at)
+    }
+
+    /// When its inbound SA ends: after its grace, or at the end of its life.
+    pub(super) fn end_due(&self) -> Instant {
+        match self.stage {
+            Stage::Retired(until) => until,
+            _ => self.expires_at,
+        }
+    }
+
+    /// Asks for the rekey later.
+    pub(super) fn postpone_rekey(&mut self, until: Instant) {
+        self.stage = Stage::Installed;
+        self.rekey_at = until;
+    }
+
+    pub(super) fn is_encapsulated(&self) -> bool {
+        self.encapsulation == Encapsulation::Udp
+    }
+
+    pub(super) fn status(&self) -> ChildStatus {
+        ChildStatus {
+            name: self.child.clone(),
+            state: match self.stage {
+                Stage::Installed => ChildState::Installed,
+                Stage::Rekeying => ChildState::Rekeying,
+                Stage::Replaced | Stage::Deleting | Stage::Retired(_) => ChildState::Retired,
+            },
+            inbound_spi: self.inbound_spi,
+            outbound_spi: self.outbound_spi,
+            algorithms: self.algorithms.name(),
+            esn: self.algorithms.esn,
+            encapsulation: self.encapsulation,
+            local_selectors: self.local_selectors.clone(),
+            peer_selectors: self.peer_selectors.clone(),
+            established: self.established,
+            rekey_at: self.rekey_at,
+            expires_at: self.expires_at,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What every handler of an IKE SA gets besides its input: the time, the configuration, randomness, and where its
+//! consequences go.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::config::Config;
+use super::event::{Event, Output};
+use super::state::established::Established;
+use crate::crypto::Entropy;
+use crate::wire::ike::IkeSpi;
+
+/// The surroundings of a call.
+pub(super) struct Context<'a> {
+    pub(super) now: Instant,
+    pub(super) config: &'a Config,
+    pub(super) entropy: &'a mut dyn Entropy,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) inbound_spis: &'a mut InboundSpis,
+}
+
+impl Context<'_> {
+    pub(super) fn event(&mut self, event: Event) {
+        self.outbox.push(Output::Event(event));
+    }
+
+    /// A random number below `bound`.
+    pub(super) fn random_below(&mut self, bound: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.entropy.fill(&mut bytes);
+        u64::from_le_bytes(bytes) % bound.max(1)
+    }
+
+    /// `span` times a random factor from `from` to `to` per cent.
+    pub(super) fn jitter(&mut self, span: Duration, from: u32, to: u32) -> Duration {
+        let thousandths = u64::from(from) * 10 + self.random_below(u64::from(to.saturating_sub(from)) * 10 + 1);
+        span.mul_f64(thousandths as f64 / 1000.0)
+    }
+
+    /// A nonce of 32 bytes: at least half the key size of every PRF (RFC 7296 2.10).
+    pub(super) fn nonce(&mut self) -> Vec<u8> {
+        let mut nonce = vec![0; 32];
+        self.entropy.fill(&mut nonce);
+        nonce
+    }
+
+    /// A random IKE SPI, not zero. Sixty-four random bits do not collide with another one of ours.
+    pub(super) fn ike_spi(&mut self) -> IkeSpi {
+        let mut spi = IkeSpi::ZERO;
+        while spi.is_zero() {
+            self.entropy.fill(&mut spi.0);
+        }
+        spi
+    }
+}
+
+/// Consequences, in the order in which they must be carried out.
+#[derive(Default)]
+pub(super) struct Outbox {
+    queue: VecDeque<Output>,
+    /// IKE SAs that came of rekeys, for the endpoint to adopt.
+    pub(super) spawned: Vec<Established>,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, output: Output) {
+        self.queue.push_back(output);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Output> {
+        self.queue.pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+/// The SPIs on which we receive, each with the IKE SA (by our SPI) that its Child SA belongs to.
+#[derive(Default)]
+pub(super) struct InboundSpis(HashMap<u32, IkeSpi>);
+
+impl InboundSpis {
+    /// SPIs up to 255 are reserved (RFC 4303 2.1).
+    const FIRST: u32 = 256;
+
+    /// A random SPI that none of our SAs has.
+    pub(super) fn allocate(&mut self, owner: IkeSpi, entropy: &mut dyn Entropy) -> u32 {
+        loop {
+            let mut bytes = [0; 4];
+            entropy.fill(&mut bytes);
+            let spi = u32::from_be_bytes(bytes);
+            if spi >= Self::FIRST && !self.0.contains_key(&spi) {
+                self.0.insert(spi, owner);
+                return spi;
+            }
+        }
+    }
+
+    /// The SA has moved to another IKE SA.
+    pub(super) fn moved(&mut self, spi: u32, owner: IkeSpi) {
+        self.0.insert(spi, owner);
+    }
+
+    pub(super) fn release(&mut self, spi: u32) {
+        self.0.remove(&spi);
+    }
+
+    pub(super) fn owner(&self, spi: u32) -> Option<IkeSpi> {
+        self.0.get(&spi).copied()
+    }
+}

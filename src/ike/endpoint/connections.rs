@@ -1,0 +1,306 @@
+//! Connections: whether they are wanted, their IKE SAs, and when they are tried again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Endpoint, IkeSa, Timer};
+use crate::ike::authentication::{expected_id, same_identity};
+use crate::ike::config::{Connection, Peer, Start};
+use crate::ike::context::Context;
+use crate::ike::event::{Deadline, Event, Output, Removal, Why};
+use crate::ike::state::established::{Established, Phase};
+use crate::ike::state::init_sent::InitSent;
+use crate::ike::state::{Cause, Ended, WantedChild};
+use crate::ike::status::{ConnectionState, ConnectionStatus};
+use crate::wire::ike::IkeSpi;
+
+/// Waits between attempts, before jitter: doubled each time, up to one limit for silence and another for refusals,
+/// which another attempt alone does not cure.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT_AFTER_SILENCE: Duration = Duration::from_secs(4);
+const LONGEST_WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(60);
+
+/// What the endpoint keeps of a connection.
+pub(super) struct Runtime {
+    pub(super) connection: Arc<Connection>,
+    /// To be up, and to be tried again when it is not.
+    pub(super) wanted: bool,
+    /// Our SPIs of its IKE SAs, those that are being negotiated included.
+    pub(super) ike_sas: Vec<IkeSpi>,
+    pub(super) attempts: u32,
+    /// Not tried before.
+    pub(super) next_attempt: Option<Instant>,
+    pub(super) last_error: Option<String>,
+    up: bool,
+}
+
+impl Endpoint {
+    /// Takes a new connection; one that starts at once is due now.
+    pub(super) fn add_connection(&mut self, connection: &Arc<Connection>, now: Instant) {
+        let wanted = connection.start == Start::Now;
+        let runtime = Runtime {
+            connection: connection.clone(),
+            wanted,
+            ike_sas: Vec::new(),
+            attempts: 0,
+            next_attempt: None,
+            last_error: None,
+            up: false,
+        };
+        self.connections.insert(connection.name.clone(), runtime);
+        if wanted && matches!(connection.peer, Peer::Address(_)) {
+            self.schedule(&connection.name, now);
+        }
+    }
+
+    pub(super) fn schedule(&mut self, name: &Arc<str>, at: Instant) {
+        if let Some(runtime) = self.connections.get_mut(name) {
+            runtime.next_attempt = Some(at);
+            self.set_deadline(Timer::Connection(name.clone()), Some(Deadline { at, why: Why::Reconnect }));
+        }
+    }
+
+    pub(super) fn unschedule(&mut self, name: &Arc<str>) {
+        if let Some(runtime) = self.connections.get_mut(name) {
+            runtime.next_attempt = None;
+        }
+        self.set_deadline(Timer::Connection(name.clone()), None);
+    }
+
+    /// It is time to try a wanted connection.
+    pub(super) fn attempt(&mut self, name: &Arc<str>, now: Instant) {
+        let Some(runtime) = self.connections.get_mut(name) else { return };
+        runtime.next_attempt = None;
+        if runtime.wanted {
+            let children = runtime.connection.children.iter();
+            let all = children.map(|child| WantedChild { child: child.name.clone(), packet: None }).collect();
+            self.negotiate(name, all, now);
+        }
+    }
+
+    /// Sees to it that a connection has these children: by an IKE SA that there is, or by a new one.
+    pub(super) fn negotiate(&mut self, name: &Arc<str>, wanted: Vec<WantedChild>, now: Instant) {
+        let Some(runtime) = self.connections.get(name) else { return };
+        if self.shutdown.is_some() {
+            return;
+        }
+        let usable = runtime.ike_sas.iter().copied().find(|spi| match self.ike_sas.get(spi) {
+            Some(IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => true,
+            Some(IkeSa::Established(state)) => state.is_active(),
+            _ => false,
+        });
+        match usable {
+            Some(spi) => self.with_ike_sa(spi, now, |mut sa, cx| {
+                for wanted in wanted {
+                    match &mut sa {
+                        IkeSa::InitSent(state) => state.want(wanted),
+                        IkeSa::AuthSent(state) => state.want(wanted),
+                        IkeSa::Established(state) => state.want(wanted),
+                        IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_) => {}
+                    }
+                }
+                if let IkeSa::Established(state) = &mut sa {
+                    state.advance(cx);
+                }
+                Ok(sa)
+            }),
+            None => self.initiate(name, wanted, now),
+        }
+    }
+
+    fn initiate(&mut self, name: &Arc<str>, wanted: Vec<WantedChild>, now: Instant) {
+        let Some(runtime) = self.connections.get_mut(name) else { return };
+        let Peer::Address(peer) = runtime.connection.peer else { return };
+        runtime.attempts += 1;
+        let connection = runtime.connection.clone();
+        let mut cx = Context {
+            now,
+            config: &self.config,
+            entropy: &mut *self.entropy,
+            outbox: &mut self.outbox,
+            inbound_spis: &mut self.inbound_spis,
+        };
+        // No IKE SA that could serve is left, so whatever the peer still has is of no use (RFC 7296 2.4).
+        let Some(state) = InitSent::start(connection, peer, wanted, true, &mut cx) else { return };
+        let spi = state.spi();
+        runtime.ike_sas.push(spi);
+        self.ike_sas.insert(spi, IkeSa::InitSent(Box::new(state)));
+        self.retime(spi);
+    }
+
+    /// An IKE SA was authenticated.
+    pub(super) fn established(&mut self, spi: IkeSpi, now: Instant) {
+        let Some(IkeSa::Established(state)) = self.ike_sas.get_mut(&spi) else { return };
+        let initial_contact = std::mem::take(&mut state.initial_contact);
+        let name = state.connection().name.clone();
+        let known =
+            self.connections.get_mut(&name).filter(|runtime| Arc::ptr_eq(&runtime.connection, state.connection()));
+        let Some(runtime) = known else {
+            // The connection was changed or removed while the peer was being authenticated.
+            self.with_established(spi, now, |state, cx| state.close(Cause::Closed, Removal::Closed, cx));
+            return;
+        };
+        if !runtime.ike_sas.contains(&spi) {
+            runtime.ike_sas.push(spi);
+        }
+        runtime.attempts = 0;
+        runtime.last_error = None;
+        let (wanted, was_up) = (runtime.wanted, std::mem::replace(&mut runtime.up, true));
+        let others: Vec<IkeSpi> = runtime.ike_sas.iter().copied().filter(|other| *other != spi).collect();
+        self.unschedule(&name);
+        if !was_up {
+            self.outbox.push(Output::Event(Event::ConnectionUp { connection: name }));
+        }
+        self.with_established(spi, now, |state, _| state.keep_children(wanted, now));
+        for other in others {
+            self.settle_duplicates(spi, other, initial_contact, now);
+        }
+    }
+
+    /// Two IKE SAs of one connection: at most one is to stay.
+    ///
+    /// 1. An own attempt that has sent no more than IKE_SA_INIT is given up for the peer's.
+    /// 2. With another authenticated identity the older one stays: it is another peer's (peer `any`).
+    /// 3. INITIAL_CONTACT, or a second one from the same initiator: the older one is a left-over, and goes.
+    /// 4. Both ends have initiated one: that with the lower initiator SPI goes, closed by its initiator.
+    fn settle_duplicates(&mut self, new: IkeSpi, other: IkeSpi, initial_contact: bool, now: Instant) {
+        let Some(IkeSa::Established(state)) = self.ike_sas.get(&new) else { return };
+        if let Some(IkeSa::InitSent(_)) = self.ike_sas.get(&other) {
+            self.forget(other);
+            return;
+        }
+        let Some(IkeSa::Established(old)) = self.ike_sas.get(&other) else { return };
+        if !old.is_active() || !state.is_active() || !same_identity(old.peer_id(), state.peer_id()) {
+            return;
+        }
+        let initiated = |state: &Established| state.channel().is_initiator();
+        let initiator_spi = |state: &Established| state.channel().spis().initiator;
+        let goes = match (initiated(state), initiated(old)) {
+            _ if initial_contact => Some(other),
+            (true, true) | (false, false) => Some(other),
+            (true, false) => (initiator_spi(state) < initiator_spi(old)).then_some(new),
+            (false, true) => (initiator_spi(old) < initiator_spi(state)).then_some(other),
+        };
+        if let Some(goes) = goes {
+            self.with_established(goes, now, |state, cx| state.close(Cause::Closed, Removal::Redundant, cx));
+        }
+    }
+
+    /// Drops an IKE SA of which the peer knows nothing that matters.
+    pub(super) fn forget(&mut self, spi: IkeSpi) {
+        let Some(sa) = self.ike_sas.remove(&spi) else { return };
+        self.set_deadline(Timer::IkeSa(spi), None);
+        if let Some(runtime) = sa.connection().and_then(|connection| self.connections.get_mut(&connection.name)) {
+            runtime.ike_sas.retain(|known| *known != spi);
+        }
+        if let IkeSa::AuthSent(state) = sa {
+            state.abandon(&mut self.inbound_spis);
+        }
+    }
+
+    /// An IKE SA of a connection is no more. If it was the last one, the connection is down, and tried again if it is
+    /// wanted.
+    pub(super) fn connection_ended(
+        &mut self,
+        spi: IkeSpi,
+        connection: &Arc<Connection>,
+        established: bool,
+        ended: &Ended,
+        now: Instant,
+    ) {
+        let name = &connection.name;
+        let Some(runtime) = self.connections.get_mut(name) else { return };
+        let known = runtime.ike_sas.iter().position(|known| *known == spi);
+        let Some(index) = known else { return };
+        runtime.ike_sas.remove(index);
+        if ended.error.is_some() {
+            runtime.last_error.clone_from(&ended.error);
+        }
+        if !runtime.ike_sas.is_empty() {
+            return;
+        }
+        runtime.up = false;
+        let attempts = runtime.attempts;
+        let again = runtime.wanted && self.shutdown.is_none() && matches!(connection.peer, Peer::Address(_));
+        let on_traffic = runtime.connection.start == Start::OnTraffic;
+        let wait = retry_wait(attempts, established, &ended.cause);
+        let wait = self.jittered(wait);
+        if again {
+            self.schedule(name, now + wait);
+        } else if on_traffic && !established {
+            // Packets ask again and again; they must wait as well.
+            if let Some(runtime) = self.connections.get_mut(name) {
+                runtime.next_attempt = Some(now + wait);
+            }
+        }
+        self.outbox.push(Output::Event(Event::ConnectionDown {
+            connection: name.clone(),
+            error: ended.error.clone(),
+            next_attempt: again.then_some(now + wait),
+        }));
+    }
+
+    fn jittered(&mut self, wait: Duration) -> Duration {
+        let mut bytes = [0; 4];
+        self.entropy.fill(&mut bytes);
+        wait.mul_f64(0.75 + 0.5 * f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
+    }
+
+    pub(super) fn connection_status(&self, connection: &Arc<Connection>) -> ConnectionStatus {
+        let runtime = self.connections.get(&connection.name);
+        let sas = || runtime.into_iter().flat_map(|runtime| &runtime.ike_sas).filter_map(|spi| self.ike_sas.get(spi));
+        let established: Vec<&Established> = sas().filter_map(established_state).collect();
+        // The newest is at the end.
+        let active = established.iter().rev().find(|state| state.is_active()).or(established.last()).copied();
+        let connecting = sas().find_map(|sa| match sa {
+            IkeSa::InitSent(state) => Some((state.path().peer, state.error())),
+            IkeSa::AuthSent(state) => Some((state.path().peer, None)),
+            _ => None,
+        });
+        let state = match (active.map(Established::phase), connecting) {
+            (Some(Phase::Active | Phase::Passive(_)), _) => ConnectionState::Established,
+            (_, Some(_)) => ConnectionState::Connecting,
+            (Some(Phase::Closing(_)), None) => ConnectionState::Closing,
+            (None, None) => ConnectionState::Down,
+        };
+        let configured = match connection.peer {
+            Peer::Address(address) => Some(SocketAddr::new(address, self.config.ike_port)),
+            Peer::Any => None,
+        };
+        let up = state == ConnectionState::Established;
+        let last_error = runtime.and_then(|runtime| runtime.last_error.clone());
+        let current_error = connecting.and_then(|(_, error)| error).map(str::to_owned);
+        ConnectionStatus {
+            name: connection.name.clone(),
+            state,
+            start: connection.start,
+            local_id: connection.local_id.clone(),
+            peer_id: active.map(|state| state.peer_id().clone()).or_else(|| expected_id(connection)),
+            peer: active.map(|state| state.channel().path().peer).or(connecting.map(|(peer, _)| peer)).or(configured),
+            ike_sa: active.filter(|state| state.is_active()).map(Established::status),
+            children: established.iter().flat_map(|state| state.child_statuses()).collect(),
+            last_error: if up { None } else { current_error.or(last_error) },
+            next_attempt: runtime.filter(|_| !up).and_then(|runtime| runtime.next_attempt),
+        }
+    }
+}
+
+fn established_state(sa: &IkeSa) -> Option<&Established> {
+    match sa {
+        IkeSa::Established(state) => Some(state),
+        _ => None,
+    }
+}
+
+/// How long to wait before the next attempt. A connection that was up is tried again soon.
+fn retry_wait(attempts: u32, established: bool, cause: &Cause) -> Duration {
+    if established && *cause != Cause::Refused {
+        return FIRST_WAIT;
+    }
+    let limit = match cause {
+        Cause::Refused => LONGEST_WAIT_AFTER_REFUSAL,
+        _ => LONGEST_WAIT_AFTER_SILENCE,
+    };
+    FIRST_WAIT.saturating_mul(1 << attempts.min(10)).min(limit)
+}

@@ -1,0 +1,220 @@
+//! IKE_SA_INIT requests: nothing is kept of one until its cookie, its proposals and its key exchange are in order
+//! (RFC 7296 1.2, 2.6, 2.7).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Endpoint, IkeSa};
+use crate::ike::config::{Connection, Peer};
+use crate::ike::cookie::Initiator;
+use crate::ike::error::Discard;
+use crate::ike::event::{Event, Output, Path, Transmit};
+use crate::ike::ext::natd::{self, NatStatus};
+use crate::ike::keys::Spis;
+use crate::ike::message::{self, Payloads};
+use crate::ike::negotiate::{self, Chosen, IkeAlgorithms};
+use crate::ike::state::auth_sent::Exchanged;
+use crate::ike::state::awaiting_auth::{AwaitingAuth, Initiated, candidates};
+use crate::wire::ike::{
+    ExchangeType, Flags, Header, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, Proposal, encode_message,
+};
+
+impl Endpoint {
+    /// Answers an IKE_SA_INIT request.
+    pub(super) fn init_requested(
+        &mut self,
+        message: &ParsedMessage<'_>,
+        path: Path,
+        now: Instant,
+    ) -> Result<(), Discard> {
+        let header = message.header;
+        if self.shutdown.is_some() {
+            return Err(Discard::Closing);
+        }
+        if !header.flags.initiator || header.initiator_spi.is_zero() || !header.responder_spi.is_zero() {
+            return Err(Discard::WrongDirection);
+        }
+        if header.message_id != 0 || message.encrypted.is_some() {
+            return Err(Discard::Grammar);
+        }
+        if let Some(ours) = self.half_open.of(header.initiator_spi, path.peer) {
+            return self.repeat_answer(ours, message.bytes, path);
+        }
+        let payloads = Payloads::new(message.payloads.clone());
+        let nonce = payloads.nonce().ok_or(Discard::Grammar)?;
+        let candidates = candidates(&self.config.connections, &path);
+        let proven = self.check_cookie(&header, &payloads, nonce, path, now)?;
+        if candidates.is_empty() {
+            let refusal = Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new());
+            self.answer_unprotected(&header, path, refusal, now);
+            return Err(Discard::NoConnection);
+        }
+        let (Some(offer), Some(theirs)) = (payloads.security_association(), payloads.key_exchange()) else {
+            return Err(Discard::Grammar);
+        };
+        let Some(chosen) = choose(&candidates, offer, theirs.group.0) else {
+            self.refuse_proposals(&header, &candidates, offer, path, now);
+            return Err(Discard::NoProposal);
+        };
+        let group = chosen.algorithms.group;
+        if group.transform_id != theirs.group.0 {
+            let wanted = group.transform_id.to_be_bytes().to_vec();
+            self.answer_unprotected(&header, path, Notify::new(NotifyType::INVALID_KE_PAYLOAD, wanted), now);
+            return Err(Discard::WrongGroup);
+        }
+        if theirs.data.len() != group.public_len {
+            return Err(Discard::BadKeyExchange);
+        }
+        self.make_room(&candidates, proven, now)?;
+        self.open_half(message, candidates, chosen, &payloads, path, now)
+    }
+
+    fn repeat_answer(&mut self, ours: IkeSpi, datagram: &[u8], path: Path) -> Result<(), Discard> {
+        let Some(IkeSa::AwaitingAuth(state)) = self.ike_sas.get(&ours) else {
+            return Err(Discard::UnexpectedExchange);
+        };
+        let (request, response) = state.first_exchange();
+        if request != datagram {
+            return Err(Discard::NotIdentical);
+        }
+        self.outbox.push(Output::Transmit(Transmit { path, payload: response.to_vec() }));
+        Ok(())
+    }
+
+    /// Whether the initiator has proven that it receives at its address; an error when it has to and has not.
+    fn check_cookie(
+        &mut self,
+        header: &Header,
+        payloads: &Payloads,
+        nonce: &[u8],
+        path: Path,
+        now: Instant,
+    ) -> Result<bool, Discard> {
+        let initiator = Initiator { nonce, source: path.peer, spi: header.initiator_spi };
+        let returned = payloads.notify(NotifyType::COOKIE);
+        if let Some(cookie) = returned
+            && self.cookies.accepts(&cookie.data, &initiator, &mut *self.entropy, now)
+        {
+            return Ok(true);
+        }
+        if !self.half_open.needs_cookie(path.peer, &self.config) {
+            return Ok(false);
+        }
+        let cookie = self.cookies.bake(&initiator, &mut *self.entropy, now);
+        let flags = Flags { response: true, ..Flags::default() };
+        let answer = Header::new(header.initiator_spi, IkeSpi::ZERO, ExchangeType::IKE_SA_INIT, flags, 0);
+        let notify = Payload::Notify(Notify::new(NotifyType::COOKIE, cookie));
+        if let Ok(payload) = encode_message(&answer, &[notify]) {
+            self.outbox.push(Output::Transmit(Transmit { path, payload }));
+        }
+        Err(Discard::CookieRequired)
+    }
+
+    fn refuse_proposals(
+        &mut self,
+        header: &Header,
+        candidates: &[Arc<Connection>],
+        offer: &[Proposal],
+        path: Path,
+        now: Instant,
+    ) {
+        let first = candidates.first();
+        if self.unprotected.take(now) {
+            let ours = first.map_or_else(Vec::new, |first| negotiate::offer_ike(&first.ike_proposals, &[]));
+            self.outbox.push(Output::Event(Event::Failure {
+                connection: first.map(|first| first.name.clone()),
+                peer: path.peer,
+                reason: format!(
+                    "no common IKE proposal; the peer offers {}, we accept {}",
+                    negotiate::describe(offer),
+                    negotiate::describe(&ours)
+                ),
+            }));
+        }
+        self.answer_unprotected(header, path, Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()), now);
+    }
+
+    /// At the limit only a configured peer that has returned a cookie is served, in place of the one that has waited
+    /// longest: a flood can't keep it out.
+    fn make_room(&mut self, candidates: &[Arc<Connection>], proven: bool, now: Instant) -> Result<(), Discard> {
+        if self.half_open.len() < self.config.half_open_limit {
+            return Ok(());
+        }
+        let configured = candidates.iter().any(|connection| matches!(connection.peer, Peer::Address(_)));
+        let oldest = self.half_open.oldest().filter(|_| configured && proven).ok_or(Discard::HalfOpenLimit)?;
+        self.with_ike_sa(oldest, now, |_, _| {
+            Err(crate::ike::state::Ended::new(crate::ike::state::Cause::NoAnswer, None))
+        });
+        Ok(())
+    }
+
+    /// Keeps the half-open IKE SA and answers.
+    fn open_half(
+        &mut self,
+        message: &ParsedMessage<'_>,
+        candidates: Vec<Arc<Connection>>,
+        chosen: Chosen<IkeAlgorithms>,
+        payloads: &Payloads,
+        path: Path,
+        now: Instant,
+    ) -> Result<(), Discard> {
+        let (Some(theirs), Some(initiator_nonce)) = (payloads.key_exchange(), payloads.nonce()) else {
+            return Err(Discard::Grammar);
+        };
+        let Chosen { algorithms, answer, .. } = chosen;
+        let candidates: Vec<_> = candidates.into_iter().filter(|connection| allows(connection, &algorithms)).collect();
+        let mut spi = IkeSpi::ZERO;
+        while spi.is_zero() || self.ike_sas.contains_key(&spi) {
+            self.entropy.fill(&mut spi.0);
+        }
+        let spis = Spis { initiator: message.header.initiator_spi, responder: spi };
+        let key_exchange = algorithms.group.generate(&mut *self.entropy);
+        let mut responder_nonce = vec![0; 32];
+        self.entropy.fill(&mut responder_nonce);
+        let mut answer = vec![
+            Payload::SecurityAssociation(vec![answer]),
+            message::key_exchange(algorithms.group, key_exchange.public()),
+            Payload::Nonce(responder_nonce.clone()),
+        ];
+        let traversal = candidates.iter().any(|connection| connection.nat_traversal);
+        // The request's hashes cover its own header, where our SPI is still zero.
+        let request_spis = Spis { responder: IkeSpi::ZERO, ..spis };
+        let nat = if traversal { natd::detect(request_spis, &path, payloads) } else { NatStatus::default() };
+        if nat.supported {
+            let force = candidates.first().is_some_and(|connection| connection.force_encapsulation);
+            answer.extend(natd::announce(spis, &path, force, &mut *self.entropy));
+        }
+        let flags = Flags { response: true, ..Flags::default() };
+        let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, 0);
+        let response = encode_message(&header, &answer).map_err(|_| Discard::Malformed)?;
+        self.outbox.push(Output::Transmit(Transmit { path, payload: response.clone() }));
+        let exchanged = Exchanged {
+            request: message.bytes.to_vec(),
+            response,
+            initiator_nonce: initiator_nonce.clone(),
+            responder_nonce,
+        };
+        let public = theirs.data.clone();
+        let initiated = Initiated { candidates, spis, path, exchanged, algorithms, nat, key_exchange, public };
+        let state = AwaitingAuth::new(initiated, now + self.config.half_open_timeout);
+        self.half_open.insert(spis.initiator, path.peer, spi);
+        self.ike_sas.insert(spi, IkeSa::AwaitingAuth(Box::new(state)));
+        self.retime(spi);
+        Ok(())
+    }
+}
+
+/// The first candidate's choice that there is.
+fn choose(candidates: &[Arc<Connection>], offer: &[Proposal], guess: u16) -> Option<Chosen<IkeAlgorithms>> {
+    candidates.iter().find_map(|connection| negotiate::choose_ike(&connection.ike_proposals, offer, Some(guess)))
+}
+
+/// Whether a connection accepts these algorithms.
+fn allows(connection: &Connection, algorithms: &IkeAlgorithms) -> bool {
+    connection.ike_proposals.iter().any(|proposal| {
+        proposal.encryption.contains(&algorithms.suite.encryption)
+            && algorithms.suite.integrity.is_none_or(|integrity| proposal.integrity.contains(&integrity))
+            && proposal.prf.contains(&algorithms.prf)
+            && proposal.groups.contains(&algorithms.group)
+    })
+}

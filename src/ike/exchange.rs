@@ -1,0 +1,55 @@
+//! The exchanges of an established IKE SA, one concern per file.
+
+pub(super) mod collision;
+pub(super) mod create_child;
+pub(super) mod delete;
+pub(super) mod liveness;
+pub(super) mod rekey;
+pub(super) mod window;
+
+use std::sync::Arc;
+
+use self::create_child::CreateChild;
+use self::rekey::RekeyIke;
+use super::event::Removal;
+use super::state::WantedChild;
+
+/// The exchange of ours that is under way; the window allows one.
+pub(super) enum Exchange {
+    /// CREATE_CHILD_SA for a new Child SA or for one that replaces another.
+    CreateChild(Box<CreateChild>),
+    /// CREATE_CHILD_SA for an IKE SA that replaces this one.
+    RekeyIke(Box<RekeyIke>),
+    /// INFORMATIONAL that deletes Child SAs.
+    DeleteChild {
+        /// The SPI that we receive on.
+        inbound_spi: u32,
+        reason: Removal,
+    },
+    /// INFORMATIONAL that deletes this IKE SA.
+    DeleteIke,
+    /// INFORMATIONAL without payloads.
+    Liveness,
+}
+
+/// An exchange of ours that is to come.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Task {
+    CreateChild(WantedChild),
+    /// The pair with this inbound SPI.
+    RekeyChild(u32),
+    RekeyIke,
+    DeleteChild {
+        inbound_spi: u32,
+        reason: Removal,
+    },
+    DeleteIke,
+    Liveness,
+}
+
+impl Task {
+    /// Whether the task would set up a pair for this child.
+    pub(super) fn creates(&self, name: &Arc<str>) -> bool {
+        matches!(self, Self::CreateChild(wanted) if wanted.child == *name)
+    }
+}

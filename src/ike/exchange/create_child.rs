@@ -1,0 +1,425 @@
+//! CREATE_CHILD_SA for Child SAs, new ones and replacing ones (RFC 7296 1.3.1, 1.3.3, 2.17).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::collision::{ChildRival, lowest};
+use super::{Exchange, Task};
+use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, Secret};
+use crate::ike::channel::OpenedMessage;
+use crate::ike::child::{Agreed, ChildPair, PairKeys, Stage};
+use crate::ike::config::{Child, Connection};
+use crate::ike::context::Context;
+use crate::ike::error::Refusal;
+use crate::ike::event::{Event, Removal};
+use crate::ike::keys::Nonces;
+use crate::ike::message::{self, Payloads};
+use crate::ike::negotiate::{self, ChildGroups, EspAlgorithms};
+use crate::ike::state::established::Established;
+use crate::ike::state::{WantedChild, child_refused, esp_spi, offered_selectors};
+use crate::wire::ike::{ExchangeType, Notify, NotifyType, Payload, Proposal, TrafficSelector};
+
+/// Other key exchange methods that are tried at the peer's wish.
+const MAX_GROUPS: u32 = 3;
+
+/// Wait after TEMPORARY_FAILURE, before jitter (RFC 7296 2.25).
+const TEMPORARY_WAIT: Duration = Duration::from_secs(3);
+
+/// Pairs that one IKE SA holds before the peer gets no more.
+const MAX_CHILDREN: usize = 256;
+
+/// A CREATE_CHILD_SA request of ours for a Child SA.
+pub(in crate::ike) struct CreateChild {
+    pub(in crate::ike) child: Child,
+    pub(in crate::ike) inbound_spi: u32,
+    /// The inbound SPI of the pair to replace.
+    pub(in crate::ike) replaces: Option<u32>,
+    /// A pair that the peer has made meanwhile in place of the same one.
+    pub(in crate::ike) rival: Option<ChildRival>,
+    nonce: Vec<u8>,
+    key_exchange: Option<KeyExchange>,
+    local_selectors: Vec<TrafficSelector>,
+    peer_selectors: Vec<TrafficSelector>,
+    packet: Option<(TrafficSelector, TrafficSelector)>,
+    groups_tried: u32,
+}
+
+/// What a responder chose of a request.
+pub(in crate::ike) struct Choice {
+    pub(in crate::ike) child: Arc<str>,
+    pub(in crate::ike) algorithms: EspAlgorithms,
+    pub(in crate::ike) outbound_spi: u32,
+    pub(in crate::ike) local_selectors: Vec<TrafficSelector>,
+    pub(in crate::ike) peer_selectors: Vec<TrafficSelector>,
+    answer: Proposal,
+}
+
+impl Choice {
+    /// The SA and TS payloads of the response.
+    pub(in crate::ike) fn answer(&self, inbound_spi: u32) -> Vec<Payload> {
+        let proposal = Proposal { spi: inbound_spi.to_be_bytes().to_vec(), ..self.answer.clone() };
+        vec![
+            Payload::SecurityAssociation(vec![proposal]),
+            Payload::TrafficSelectorsInitiator(self.peer_selectors.clone()),
+            Payload::TrafficSelectorsResponder(self.local_selectors.clone()),
+        ]
+    }
+}
+
+/// Chooses child, proposal and traffic selectors for a request.
+pub(in crate::ike) fn choose(
+    connection: &Connection,
+    payloads: &Payloads,
+    groups: ChildGroups,
+) -> Result<Choice, Refusal> {
+    let (Some(offer), Some(theirs), Some(ours)) =
+        (payloads.security_association(), payloads.ts_initiator(), payloads.ts_responder())
+    else {
+        return Err(Refusal::Syntax);
+    };
+    let Some((child, local_selectors, peer_selectors)) = negotiate::choose_child(&connection.children, ours, theirs)
+    else {
+        return Err(Refusal::Selectors(selectors_differ(connection, theirs, ours)));
+    };
+    let chosen = negotiate::choose_esp(&child.esp_proposals, offer, groups).ok_or_else(|| {
+        let with_groups = groups != ChildGroups::Ignored;
+        Refusal::NoProposal(format!(
+            "no common ESP proposal; the peer offers {}, child {} accepts {}",
+            negotiate::describe(offer),
+            child.name,
+            negotiate::describe(&negotiate::offer_esp(&child.esp_proposals, 0, with_groups))
+        ))
+    })?;
+    let outbound_spi = esp_spi(&chosen.spi).ok_or(Refusal::Syntax)?;
+    Ok(Choice {
+        child: child.name.clone(),
+        algorithms: chosen.algorithms,
+        outbound_spi,
+        local_selectors,
+        peer_selectors,
+        answer: chosen.answer,
+    })
+}
+
+fn selectors_differ(connection: &Connection, theirs: &[TrafficSelector], ours: &[TrafficSelector]) -> String {
+    let configured = connection.children.iter().map(|child| {
+        format!(
+            "{} === {}",
+            negotiate::describe_selectors(&child.local_selectors),
+            negotiate::describe_selectors(&child.peer_selectors)
+        )
+    });
+    format!(
+        "no common traffic selectors; the peer asks for {} === {}, connection {} has {}",
+        negotiate::describe_selectors(ours),
+        negotiate::describe_selectors(theirs),
+        connection.name,
+        configured.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// The notification that tells a refusal.
+pub(in crate::ike) fn refusal_notify(refusal: &Refusal) -> Payload {
+    let kind = NotifyType::from(refusal);
+    Payload::Notify(match refusal {
+        Refusal::WrongGroup(group) => Notify::new(kind, group.to_be_bytes().to_vec()),
+        Refusal::ChildNotFound(spi) => Notify::about_esp(kind, *spi, Vec::new()),
+        _ => Notify::new(kind, Vec::new()),
+    })
+}
+
+/// Tells a person of a refusal that the configuration is to blame for.
+pub(in crate::ike) fn report(refusal: &Refusal, connection: &Arc<str>, peer: SocketAddr, cx: &mut Context<'_>) {
+    if let Refusal::NoProposal(reason) | Refusal::Selectors(reason) = refusal {
+        cx.event(Event::Failure { connection: Some(connection.clone()), peer, reason: reason.clone() });
+    }
+}
+
+impl Established {
+    /// Asks for a new pair, or for one that takes the place of `replaces`. False: there is nothing to ask for.
+    pub(in crate::ike) fn start_create_child(
+        &mut self,
+        wanted: WantedChild,
+        replaces: Option<u32>,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let Some(child) = self.connection().child(&wanted.child).cloned() else { return false };
+        let group = child.esp_proposals.iter().find_map(|proposal| proposal.groups.first().copied());
+        let inbound_spi = cx.inbound_spis.allocate(self.channel().local_spi(), cx.entropy);
+        let (local_selectors, peer_selectors) = offered_selectors(&child, wanted.packet);
+        let exchange = CreateChild {
+            child,
+            inbound_spi,
+            replaces,
+            rival: None,
+            nonce: cx.nonce(),
+            key_exchange: group.map(|group| group.generate(cx.entropy)),
+            local_selectors,
+            peer_selectors,
+            packet: wanted.packet,
+            groups_tried: 0,
+        };
+        self.send_create_child(exchange, cx);
+        true
+    }
+
+    fn send_create_child(&mut self, exchange: CreateChild, cx: &mut Context<'_>) {
+        let mut payloads = Vec::new();
+        let replaced = exchange.replaces.and_then(|spi| self.child(spi)).map(|pair| pair.inbound_spi);
+        if let Some(spi) = replaced {
+            // The SPI that we would expect in packets to us (RFC 7296 2.8).
+            payloads.push(Payload::Notify(Notify::about_esp(NotifyType::REKEY_SA, spi, Vec::new())));
+        }
+        let proposals = negotiate::offer_esp(&exchange.child.esp_proposals, exchange.inbound_spi, true);
+        payloads.push(Payload::SecurityAssociation(proposals));
+        payloads.push(Payload::Nonce(exchange.nonce.clone()));
+        if let Some(ours) = &exchange.key_exchange {
+            payloads.push(message::key_exchange(ours.algorithm(), ours.public()));
+        }
+        payloads.push(Payload::TrafficSelectorsInitiator(exchange.local_selectors.clone()));
+        payloads.push(Payload::TrafficSelectorsResponder(exchange.peer_selectors.clone()));
+        self.send(ExchangeType::CREATE_CHILD_SA, &payloads, Exchange::CreateChild(Box::new(exchange)), cx);
+    }
+
+    /// The peer's answer to our request.
+    pub(in crate::ike) fn child_created(
+        &mut self,
+        mut exchange: CreateChild,
+        payloads: &Payloads,
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(error) = payloads.error() {
+            return self.child_refused(exchange, error.clone(), cx);
+        }
+        let key_exchange = exchange.key_exchange.take();
+        match accept(&exchange, key_exchange, payloads) {
+            Ok(accepted) => self.settle_child(exchange, accepted, cx),
+            Err(reason) => {
+                // The peer believes in an SA that we can't use.
+                self.queue_first(Task::DeleteChild { inbound_spi: exchange.inbound_spi, reason: Removal::Redundant });
+                self.failed(&exchange.child.name, &reason, cx);
+                self.child_attempt_failed(&exchange, cx);
+            }
+        }
+    }
+
+    /// Installs our new pair, unless it is the redundant one of two (RFC 7296 2.8.1).
+    fn settle_child(&mut self, exchange: CreateChild, accepted: Accepted, cx: &mut Context<'_>) {
+        let CreateChild { child, inbound_spi, replaces, rival, nonce, .. } = exchange;
+        let Accepted { algorithms, outbound_spi, local_selectors, peer_selectors, responder_nonce, shared } = accepted;
+        if let Some(rival) = &rival
+            && lowest(&nonce, &responder_nonce) < rival.lowest_nonce
+        {
+            self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
+            return;
+        }
+        if let Some(rival) = rival.and_then(|rival| self.child_mut(rival.inbound_spi)) {
+            rival.stage = Stage::Replaced;
+        }
+        let nonces = Nonces { initiator: &nonce, responder: &responder_nonce };
+        let keys = self.child_key_source().child_keys(algorithms.suite, nonces, shared.as_ref());
+        let agreed =
+            Agreed { child: child.name, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
+        let replaces = replaces.filter(|spi| self.child(*spi).is_some());
+        self.install_child(agreed, PairKeys::of(keys, true), true, replaces, cx);
+        if let Some(old) = replaces {
+            self.replaced(old);
+            self.queue_first(Task::DeleteChild { inbound_spi: old, reason: Removal::Replaced });
+        }
+    }
+
+    fn child_refused(&mut self, mut exchange: CreateChild, error: Notify, cx: &mut Context<'_>) {
+        let wanted = exchange.key_exchange.as_ref().and_then(|_| group_wanted(&exchange.child, &error));
+        if error.kind == NotifyType::INVALID_KE_PAYLOAD
+            && let Some(group) = wanted
+            && exchange.groups_tried < MAX_GROUPS
+        {
+            exchange.groups_tried += 1;
+            exchange.key_exchange = Some(group.generate(cx.entropy));
+            return self.send_create_child(exchange, cx);
+        }
+        cx.inbound_spis.release(exchange.inbound_spi);
+        let old = exchange.replaces.filter(|spi| self.child(*spi).is_some_and(ChildPair::is_current));
+        if exchange.replaces.is_some() && old.is_none() {
+            // What was to be replaced is gone or has been replaced by the peer: nothing is missing.
+            return;
+        }
+        match error.kind {
+            NotifyType::TEMPORARY_FAILURE => {
+                let wait = cx.jitter(TEMPORARY_WAIT, 70, 130);
+                self.retry_child(&exchange, cx.now + wait);
+            }
+            NotifyType::CHILD_SA_NOT_FOUND => {
+                let lost = old.and_then(|spi| self.take_child(spi));
+                if let Some(lost) = lost {
+                    let wanted = WantedChild { child: lost.child.clone(), packet: None };
+                    let name = self.connection().name.clone();
+                    lost.remove(&name, Removal::DeletedByPeer, cx);
+                    self.queue(Task::CreateChild(wanted));
+                }
+            }
+            kind => {
+                let reason =
+                    child_refused(Some(kind), &exchange.child, &exchange.local_selectors, &exchange.peer_selectors);
+                self.failed(&exchange.child.name, &reason, cx);
+                self.child_attempt_failed(&exchange, cx);
+            }
+        }
+    }
+
+    fn retry_child(&mut self, exchange: &CreateChild, at: std::time::Instant) {
+        match exchange.replaces {
+            Some(spi) => {
+                if let Some(pair) = self.child_mut(spi) {
+                    pair.postpone_rekey(at);
+                }
+            }
+            None => {
+                let wanted = WantedChild { child: exchange.child.name.clone(), packet: exchange.packet };
+                self.retry(Task::CreateChild(wanted), at);
+            }
+        }
+    }
+
+    fn child_attempt_failed(&mut self, exchange: &CreateChild, cx: &mut Context<'_>) {
+        match exchange.replaces {
+            Some(_) => {
+                let wait = self.failure_wait(cx);
+                self.retry_child(exchange, cx.now + wait);
+            }
+            None => self.child_failed(exchange.child.name.clone(), None, cx),
+        }
+    }
+
+    /// The peer asks for a Child SA, to replace one when it says so. Gives the response's payloads.
+    pub(in crate::ike) fn create_child_requested(
+        &mut self,
+        request: &OpenedMessage,
+        payloads: &Payloads,
+        cx: &mut Context<'_>,
+    ) -> Vec<Payload> {
+        match self.answer_create_child(payloads, cx) {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                report(&refusal, &self.connection().name.clone(), request.path().peer, cx);
+                vec![refusal_notify(&refusal)]
+            }
+        }
+    }
+
+    fn answer_create_child(&mut self, payloads: &Payloads, cx: &mut Context<'_>) -> Result<Vec<Payload>, Refusal> {
+        let rekey = payloads.notify(NotifyType::REKEY_SA);
+        let replaces = match rekey {
+            Some(notify) => Some(self.child_to_rekey(notify.esp_spi().ok_or(Refusal::Syntax)?)?),
+            None => None,
+        };
+        if self.is_closing_or_rekeying() {
+            return Err(Refusal::Temporary);
+        }
+        if replaces.is_none() && self.children().len() >= MAX_CHILDREN {
+            return Err(Refusal::NoAdditionalSas);
+        }
+        let initiator_nonce = payloads.nonce().ok_or(Refusal::Syntax)?;
+        let their_key = payloads.key_exchange();
+        let guess = their_key.map(|key| key.group.0);
+        let choice = choose(&self.connection().clone(), payloads, ChildGroups::AsConfigured(guess))?;
+        let (shared, public) = match (choice.algorithms.group, their_key) {
+            (None, _) => (None, None),
+            (Some(group), Some(theirs)) if theirs.group.0 == group.transform_id => {
+                let ours = group.generate(cx.entropy);
+                let public = message::key_exchange(group, ours.public());
+                (Some(ours.agree(&theirs.data).map_err(|_| Refusal::Syntax)?), Some(public))
+            }
+            (Some(group), _) => return Err(Refusal::WrongGroup(group.transform_id)),
+        };
+        let responder_nonce = cx.nonce();
+        let inbound_spi = cx.inbound_spis.allocate(self.channel().local_spi(), cx.entropy);
+        let mut answer = choice.answer(inbound_spi);
+        answer.insert(1, Payload::Nonce(responder_nonce.clone()));
+        if let Some(public) = public {
+            answer.insert(2, public);
+        }
+        let nonces = Nonces { initiator: initiator_nonce, responder: &responder_nonce };
+        let keys = self.child_key_source().child_keys(choice.algorithms.suite, nonces, shared.as_ref());
+        let Choice { child, algorithms, outbound_spi, local_selectors, peer_selectors, answer: _ } = choice;
+        let agreed = Agreed { child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
+        // Who answers a rekey goes on with the old SA until the peer shows that it has the new one (RFC 7296 2.8).
+        self.install_child(agreed, PairKeys::of(keys, false), replaces.is_none(), replaces, cx);
+        if let Some(old) = replaces {
+            self.rival_child(old, ChildRival { inbound_spi, lowest_nonce: lowest(initiator_nonce, &responder_nonce) });
+            self.replaced(old);
+        }
+        Ok(answer)
+    }
+
+    /// The pair that the peer wants to replace, by the SPI that it receives on (RFC 7296 1.3.3, 2.25.1).
+    fn child_to_rekey(&self, outbound_spi: u32) -> Result<u32, Refusal> {
+        let pair = self
+            .children()
+            .iter()
+            .find(|pair| pair.outbound_spi == outbound_spi && !pair.is_retired())
+            .ok_or(Refusal::ChildNotFound(outbound_spi))?;
+        match pair.stage {
+            Stage::Installed | Stage::Rekeying => Ok(pair.inbound_spi),
+            Stage::Replaced | Stage::Deleting => Err(Refusal::Temporary),
+            Stage::Retired(_) => Err(Refusal::ChildNotFound(outbound_spi)),
+        }
+    }
+
+    fn failed(&self, child: &Arc<str>, reason: &str, cx: &mut Context<'_>) {
+        cx.event(Event::Failure {
+            connection: Some(self.connection().name.clone()),
+            peer: self.channel().path().peer,
+            reason: format!("Child SA {child} was not set up: {reason}"),
+        });
+    }
+}
+
+/// What an answer to our request amounts to.
+struct Accepted {
+    algorithms: EspAlgorithms,
+    outbound_spi: u32,
+    local_selectors: Vec<TrafficSelector>,
+    peer_selectors: Vec<TrafficSelector>,
+    responder_nonce: Vec<u8>,
+    shared: Option<Secret>,
+}
+
+/// Checks an answer against what was offered.
+fn accept(exchange: &CreateChild, key_exchange: Option<KeyExchange>, payloads: &Payloads) -> Result<Accepted, String> {
+    let (Some(answer), Some(nonce), Some(local), Some(peer)) =
+        (payloads.security_association(), payloads.nonce(), payloads.ts_initiator(), payloads.ts_responder())
+    else {
+        return Err("the response lacks a payload".to_owned());
+    };
+    let group = key_exchange.as_ref().map(|ours| ours.algorithm().transform_id);
+    let chosen = negotiate::accept_esp(&exchange.child.esp_proposals, answer, ChildGroups::AsConfigured(group))
+        .filter(|chosen| chosen.algorithms.group.is_none_or(|chosen| Some(chosen.transform_id) == group))
+        .ok_or("the peer chose what was not offered")?;
+    let outbound_spi = esp_spi(&chosen.spi).ok_or("the peer chose a reserved SPI")?;
+    if !negotiate::within(local, &exchange.local_selectors) || !negotiate::within(peer, &exchange.peer_selectors) {
+        return Err("the peer widened the traffic selectors".to_owned());
+    }
+    let shared = match (chosen.algorithms.group, key_exchange, payloads.key_exchange()) {
+        (None, _, _) => None,
+        (Some(group), Some(ours), Some(theirs)) if theirs.group.0 == group.transform_id => {
+            Some(ours.agree(&theirs.data).map_err(|error| error.to_string())?)
+        }
+        _ => return Err("the response lacks the key exchange".to_owned()),
+    };
+    Ok(Accepted {
+        algorithms: chosen.algorithms,
+        outbound_spi,
+        local_selectors: local.clone(),
+        peer_selectors: peer.clone(),
+        responder_nonce: nonce.clone(),
+        shared,
+    })
+}
+
+/// The configured method that an INVALID_KE_PAYLOAD asks for.
+fn group_wanted(child: &Child, error: &Notify) -> Option<&'static KeyExchangeAlgorithm> {
+    let wanted = message::wanted_group(error)?;
+    child.esp_proposals.iter().flat_map(|proposal| &proposal.groups).copied().find(|group| group.transform_id == wanted)
+}

@@ -1,0 +1,191 @@
+//! Message IDs, retransmission and the response cache, with a window of one (RFC 7296 2.1 to 2.3).
+
+use std::time::{Duration, Instant};
+
+use crate::crypto::digest::sha256;
+use crate::ike::config::Retransmission;
+use crate::ike::error::Discard;
+
+/// Both directions of an IKE SA: at most one request of ours, and the last request of the peer.
+pub(in crate::ike) struct Window {
+    next_request: u32,
+    outstanding: Option<Outstanding>,
+    expected_request: u32,
+    answered: Option<Answered>,
+}
+
+/// A request of ours that waits for its response.
+struct Outstanding {
+    message_id: u32,
+    datagram: Vec<u8>,
+    policy: Retransmission,
+    limit: Duration,
+    sent: u32,
+    next: Instant,
+}
+
+/// The peer's last request, and what it was answered.
+struct Answered {
+    message_id: u32,
+    request: [u8; 32],
+    response: Vec<u8>,
+}
+
+/// What to do with a request of the peer, before it is opened.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::ike) enum Requested<'a> {
+    /// It is the next one.
+    New,
+    /// It is the last one again, byte for byte: send this once more.
+    Repeated(&'a [u8]),
+}
+
+/// What the passing of time asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::ike) enum Due<'a> {
+    /// Nothing yet.
+    Nothing,
+    /// Send this again.
+    Retransmit(&'a [u8]),
+    /// The peer is given up.
+    Dead,
+}
+
+impl Window {
+    /// With our next request and the one expected from the peer.
+    pub(in crate::ike) fn new(next_request: u32, expected_request: u32) -> Self {
+        Self { next_request, outstanding: None, expected_request, answered: None }
+    }
+
+    /// Whether a request of ours can be sent now.
+    pub(in crate::ike) fn is_free(&self) -> bool {
+        self.outstanding.is_none()
+    }
+
+    /// The ID of our next request.
+    pub(in crate::ike) fn next_request(&self) -> u32 {
+        self.next_request
+    }
+
+    /// Records a request of ours that is being sent under [`next_request`](Self::next_request). No wait between two
+    /// transmissions is longer than `limit`.
+    pub(in crate::ike) fn sent(&mut self, datagram: Vec<u8>, policy: Retransmission, limit: Duration, now: Instant) {
+        let next = now + policy.wait(0).min(limit);
+        self.outstanding = Some(Outstanding { message_id: self.next_request, datagram, policy, limit, sent: 1, next });
+        self.next_request = self.next_request.wrapping_add(1);
+    }
+
+    /// Whether this ID is that of our outstanding request.
+    pub(in crate::ike) fn check_response(&self, message_id: u32) -> Result<(), Discard> {
+        match &self.outstanding {
+            Some(outstanding) if outstanding.message_id == message_id => Ok(()),
+            _ => Err(Discard::UnexpectedResponse),
+        }
+    }
+
+    /// Our request was answered.
+    pub(in crate::ike) fn answered(&mut self) {
+        self.outstanding = None;
+    }
+
+    /// When the outstanding request is due.
+    pub(in crate::ike) fn deadline(&self) -> Option<Instant> {
+        self.outstanding.as_ref().map(|outstanding| outstanding.next)
+    }
+
+    /// Lets time pass for the outstanding request.
+    pub(in crate::ike) fn due(&mut self, now: Instant) -> Due<'_> {
+        match &mut self.outstanding {
+            Some(outstanding) if outstanding.next <= now => {
+                if outstanding.sent > outstanding.policy.tries {
+                    return Due::Dead;
+                }
+                outstanding.next = now + outstanding.policy.wait(outstanding.sent).min(outstanding.limit);
+                outstanding.sent += 1;
+                Due::Retransmit(&outstanding.datagram)
+            }
+            _ => Due::Nothing,
+        }
+    }
+
+    /// Waits no longer than this between transmissions of the outstanding request from now on.
+    pub(in crate::ike) fn hasten(&mut self, limit: Duration, now: Instant) {
+        if let Some(outstanding) = &mut self.outstanding {
+            outstanding.limit = outstanding.limit.min(limit);
+            outstanding.next = outstanding.next.min(now + limit);
+        }
+    }
+
+    /// Judges a request by its ID and, for one that was answered before, by its bytes: only an identical copy gets
+    /// the response again, and no request is handled twice.
+    pub(in crate::ike) fn check_request(&self, message_id: u32, datagram: &[u8]) -> Result<Requested<'_>, Discard> {
+        if message_id == self.expected_request {
+            return Ok(Requested::New);
+        }
+        match &self.answered {
+            Some(answered) if answered.message_id == message_id => {
+                if answered.request == sha256(datagram) {
+                    Ok(Requested::Repeated(&answered.response))
+                } else {
+                    Err(Discard::NotIdentical)
+                }
+            }
+            _ => Err(Discard::MessageId),
+        }
+    }
+
+    /// Remembers the response to the request that was expected.
+    pub(in crate::ike) fn respond(&mut self, request: &[u8], response: Vec<u8>) {
+        self.answered = Some(Answered { message_id: self.expected_request, request: sha256(request), response });
+        self.expected_request = self.expected_request.wrapping_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn policy() -> Retransmission {
+        Retransmission { initial: Duration::from_secs(1), factor: 2.0, tries: 2 }
+    }
+
+    #[test]
+    fn a_request_is_repeated_with_growing_waits_and_then_given_up() {
+        let start = Instant::now();
+        let mut window = Window::new(0, 0);
+        window.sent(b"request".to_vec(), policy(), LIMIT, start);
+        let second = Duration::from_secs(1);
+        assert_eq!(window.due(start), Due::Nothing);
+        assert_eq!(window.due(start + second), Due::Retransmit(b"request"));
+        assert_eq!(window.deadline(), Some(start + 3 * second));
+        assert_eq!(window.due(start + 3 * second), Due::Retransmit(b"request"));
+        assert_eq!(window.deadline(), Some(start + 7 * second));
+        assert_eq!(window.due(start + 7 * second), Due::Dead);
+    }
+
+    #[test]
+    fn only_the_outstanding_request_takes_a_response() {
+        let mut window = Window::new(4, 0);
+        assert_eq!(window.check_response(4), Err(Discard::UnexpectedResponse));
+        window.sent(Vec::new(), policy(), LIMIT, Instant::now());
+        assert_eq!(window.check_response(3), Err(Discard::UnexpectedResponse));
+        assert_eq!(window.check_response(4), Ok(()));
+        window.answered();
+        assert_eq!(window.check_response(4), Err(Discard::UnexpectedResponse));
+        assert_eq!(window.next_request(), 5);
+    }
+
+    #[test]
+    fn only_an_identical_copy_gets_the_cached_response() {
+        let mut window = Window::new(0, 1);
+        assert_eq!(window.check_request(1, b"a"), Ok(Requested::New));
+        window.respond(b"a", b"answer".to_vec());
+        assert_eq!(window.check_request(1, b"a"), Ok(Requested::Repeated(b"answer")));
+        assert_eq!(window.check_request(1, b"b"), Err(Discard::NotIdentical));
+        assert_eq!(window.check_request(0, b"a"), Err(Discard::MessageId));
+        assert_eq!(window.check_request(3, b"a"), Err(Discard::MessageId));
+        assert_eq!(window.check_request(2, b"b"), Ok(Requested::New));
+    }
+}

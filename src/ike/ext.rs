@@ -1,0 +1,3 @@
+//! Optional capabilities of IKE, one per file.
+
+pub(super) mod natd;

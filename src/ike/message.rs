@@ -1,0 +1,94 @@
+//! Payloads of a message that was read, and lookups in them.
+
+use crate::crypto::KeyExchangeAlgorithm;
+use crate::wire::ike::{
+    Authentication, Delete, Identification, KeyExchange, KeyExchangeId, Malformed, Notify, NotifyType, Payload,
+    PayloadType, Proposal, TrafficSelector, split_payloads, strip_padding,
+};
+
+/// The payloads of one message.
+#[derive(Debug, Default)]
+pub(super) struct Payloads(Vec<Payload>);
+
+/// Finds the first payload of one kind.
+macro_rules! first {
+    ($($name:ident: $variant:ident -> $type:ty;)*) => {
+        $(pub(super) fn $name(&self) -> Option<&$type> {
+            self.0.iter().find_map(|payload| match payload {
+                Payload::$variant(value) => Some(value),
+                _ => None,
+            })
+        })*
+    };
+}
+
+impl Payloads {
+    pub(super) const fn empty() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Stands for a response whose sender is authenticated but whose payloads can't be read: a refusal.
+    pub(super) fn unreadable() -> Self {
+        Self(vec![Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()))])
+    }
+
+    pub(super) fn new(payloads: Vec<Payload>) -> Self {
+        Self(payloads)
+    }
+
+    first! {
+        security_association: SecurityAssociation -> Vec<Proposal>;
+        key_exchange: KeyExchange -> KeyExchange;
+        nonce: Nonce -> Vec<u8>;
+        id_initiator: IdentificationInitiator -> Identification;
+        id_responder: IdentificationResponder -> Identification;
+        authentication: Authentication -> Authentication;
+        ts_initiator: TrafficSelectorsInitiator -> Vec<TrafficSelector>;
+        ts_responder: TrafficSelectorsResponder -> Vec<TrafficSelector>;
+    }
+
+    /// Every notification of one type.
+    pub(super) fn notifies(&self, kind: NotifyType) -> impl Iterator<Item = &Notify> {
+        self.all_notifies().filter(move |notify| notify.kind == kind)
+    }
+
+    pub(super) fn notify(&self, kind: NotifyType) -> Option<&Notify> {
+        self.notifies(kind).next()
+    }
+
+    /// The first notification that reports an error.
+    pub(super) fn error(&self) -> Option<&Notify> {
+        self.all_notifies().find(|notify| notify.kind.is_error())
+    }
+
+    pub(super) fn deletes(&self) -> impl Iterator<Item = &Delete> {
+        self.0.iter().filter_map(|payload| match payload {
+            Payload::Delete(delete) => Some(delete),
+            _ => None,
+        })
+    }
+
+    fn all_notifies(&self) -> impl Iterator<Item = &Notify> {
+        self.0.iter().filter_map(|payload| match payload {
+            Payload::Notify(notify) => Some(notify),
+            _ => None,
+        })
+    }
+}
+
+/// The key exchange payload with our public value.
+pub(super) fn key_exchange(method: &KeyExchangeAlgorithm, public: &[u8]) -> Payload {
+    Payload::KeyExchange(KeyExchange { group: KeyExchangeId(method.transform_id), data: public.to_vec() })
+}
+
+/// The method that an INVALID_KE_PAYLOAD notification asks for.
+pub(super) fn wanted_group(notify: &Notify) -> Option<u16> {
+    <[u8; 2]>::try_from(notify.data.as_slice()).ok().map(u16::from_be_bytes)
+}
+
+/// The body of an identification payload as it stands in an opened message, reserved bytes included: AUTH is computed
+/// over it (RFC 7296 2.15).
+pub(super) fn id_body(first: PayloadType, plaintext: &[u8], kind: PayloadType) -> Result<Option<Vec<u8>>, Malformed> {
+    let raw = split_payloads(first, strip_padding(plaintext)?)?;
+    Ok(raw.iter().find(|raw| raw.payload_type == kind).map(|raw| raw.body.to_vec()))
+}

@@ -1,0 +1,229 @@
+//! The states of an IKE SA. Each holds only the fields that it needs and is consumed by its input.
+//!
+//! ```text
+//!  initiator:  InitSent ──IKE_SA_INIT response──► AuthSent ──IKE_AUTH response──┐
+//!     ▲ └─ COOKIE, INVALID_KE_PAYLOAD ─┘                                        ▼
+//!                                                                          Established ──► Lingering ──► gone
+//!  responder:  AwaitingAuth ──────────────IKE_AUTH request──────────────────────▲ │            ▲
+//!                    └───────── AUTHENTICATION_FAILED ──────────────────────────┼─┼────────────┘
+//!                                                          rekey of an IKE SA ──┘◄┘
+//! ```
+//! Input reaches a state only through its `open` or `check`, which take `&self`: a datagram that fails there is a
+//! [`Discard`] and has changed nothing.
+
+pub(super) mod auth_sent;
+pub(super) mod awaiting_auth;
+pub(super) mod established;
+pub(super) mod init_sent;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::auth_sent::AuthSent;
+use self::awaiting_auth::AwaitingAuth;
+use self::established::Established;
+use self::init_sent::{InitReply, InitSent};
+use super::channel::{Channel, Opened, OpenedMessage};
+use super::config::{Child, Connection};
+use super::context::Context;
+use super::error::Discard;
+use super::event::{Deadline, Path, Transmit, Why};
+use super::ext::natd::NatStatus;
+use super::keys::ChildKeySource;
+use super::negotiate::{self, IkeAlgorithms};
+use crate::wire::ike::{NotifyType, ParsedMessage, TrafficSelector};
+
+/// How long the answer to a last request is kept for repetitions of it.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// An IKE SA in one of its states.
+pub(super) enum IkeSa {
+    InitSent(Box<InitSent>),
+    AuthSent(Box<AuthSent>),
+    AwaitingAuth(Box<AwaitingAuth>),
+    Established(Box<Established>),
+    Lingering(Box<Lingering>),
+}
+
+/// What the states after key exchange have in common.
+pub(super) struct Secured {
+    pub(super) channel: Channel,
+    pub(super) child_key_source: ChildKeySource,
+    pub(super) algorithms: IkeAlgorithms,
+    pub(super) nat: NatStatus,
+    /// ESP goes in UDP.
+    pub(super) encapsulate: bool,
+}
+
+/// A child that somebody asked for, with the selectors of the packet that did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct WantedChild {
+    pub(super) child: Arc<str>,
+    pub(super) packet: Option<(TrafficSelector, TrafficSelector)>,
+}
+
+/// An IKE SA that is closed and only repeats its last answer.
+pub(super) struct Lingering {
+    channel: Channel,
+    until: Instant,
+}
+
+/// A verified input.
+pub(super) enum Input {
+    Init(InitReply),
+    Message(OpenedMessage),
+    Repeated(Transmit),
+}
+
+/// Why an IKE SA is no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The peer did not answer.
+    NoAnswer,
+    /// The peer refused, or did what it must not do: trying again at once would end the same way.
+    Refused,
+    /// The peer closed it.
+    DeletedByPeer,
+    /// We closed it because somebody asked for that, or because it was superfluous.
+    Closed,
+    /// Its life is over.
+    Expired,
+}
+
+/// The end of an IKE SA.
+pub(super) struct Ended {
+    pub(super) cause: Cause,
+    /// What happened, for a person.
+    pub(super) error: Option<String>,
+    /// Set when the peer may still repeat its last request.
+    pub(super) channel: Option<Channel>,
+}
+
+impl Ended {
+    pub(super) fn new(cause: Cause, error: impl Into<Option<String>>) -> Self {
+        Self { cause, error: error.into(), channel: None }
+    }
+}
+
+impl Lingering {
+    pub(super) fn new(channel: Channel, now: Instant) -> Self {
+        Self { channel, until: now + LINGER }
+    }
+}
+
+impl IkeSa {
+    /// Verifies a message for this SA.
+    pub(super) fn open(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Input, Discard> {
+        let opened = match self {
+            Self::InitSent(state) => return state.check(message, path).map(Input::Init),
+            Self::AuthSent(state) => state.open(message, path)?,
+            Self::AwaitingAuth(state) => state.open(message, path)?,
+            Self::Established(state) => state.open(message, path)?,
+            Self::Lingering(state) => match state.channel.open(message, path)? {
+                Opened::Message(_) => return Err(Discard::UnexpectedExchange),
+                repeated => repeated,
+            },
+        };
+        Ok(match opened {
+            Opened::Message(message) => Input::Message(message),
+            Opened::Repeated(transmit) => Input::Repeated(transmit),
+        })
+    }
+
+    /// Takes a verified input; `datagram` is what it was read from.
+    pub(super) fn handle(self, input: Input, datagram: &[u8], cx: &mut Context<'_>) -> Result<Self, Ended> {
+        match (self, input) {
+            (sa, Input::Repeated(transmit)) => {
+                cx.outbox.push(super::event::Output::Transmit(transmit));
+                Ok(sa)
+            }
+            (Self::InitSent(state), Input::Init(reply)) => state.handle(reply, datagram, cx),
+            (Self::AuthSent(state), Input::Message(message)) => state.handle(message, cx),
+            (Self::AwaitingAuth(state), Input::Message(message)) => state.handle(message, datagram, cx),
+            (Self::Established(state), Input::Message(message)) => {
+                state.handle(message, datagram, cx).map(|state| Self::Established(Box::new(state)))
+            }
+            (sa, _) => Ok(sa),
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn handle_timeout(self, cx: &mut Context<'_>) -> Result<Self, Ended> {
+        match self {
+            Self::InitSent(state) => state.handle_timeout(cx).map(|state| Self::InitSent(Box::new(state))),
+            Self::AuthSent(state) => state.handle_timeout(cx).map(|state| Self::AuthSent(Box::new(state))),
+            Self::AwaitingAuth(state) if state.deadline() <= cx.now => Err(Ended::new(Cause::NoAnswer, None)),
+            Self::Established(state) => state.handle_timeout(cx).map(|state| Self::Established(Box::new(state))),
+            Self::Lingering(state) if state.until <= cx.now => Err(Ended::new(Cause::Closed, None)),
+            sa => Ok(sa),
+        }
+    }
+
+    /// When it wants to be called.
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        match self {
+            Self::InitSent(state) => state.deadline().map(|at| Deadline { at, why: Why::Retransmit }),
+            Self::AuthSent(state) => state.deadline().map(|at| Deadline { at, why: Why::Retransmit }),
+            Self::AwaitingAuth(state) => Some(Deadline { at: state.deadline(), why: Why::HalfOpen }),
+            Self::Established(state) => state.deadline(),
+            Self::Lingering(state) => Some(Deadline { at: state.until, why: Why::HalfOpen }),
+        }
+    }
+
+    /// The connection that it belongs to; a half-open IKE SA of a responder has none yet.
+    pub(super) fn connection(&self) -> Option<&Arc<Connection>> {
+        match self {
+            Self::InitSent(state) => Some(state.connection()),
+            Self::AuthSent(state) => Some(state.connection()),
+            Self::Established(state) => Some(state.connection()),
+            Self::AwaitingAuth(_) | Self::Lingering(_) => None,
+        }
+    }
+}
+
+/// Adds a child to a list of wanted ones, once.
+pub(super) fn want(list: &mut Vec<WantedChild>, wanted: WantedChild) {
+    if !list.iter().any(|known| known.child == wanted.child) {
+        list.push(wanted);
+    }
+}
+
+/// The selectors to offer for a child: the packet's own first (RFC 7296 2.9), then the configured ones.
+pub(super) fn offered_selectors(
+    child: &Child,
+    packet: Option<(TrafficSelector, TrafficSelector)>,
+) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
+    let (local, peer) = packet.unzip();
+    let with = |first: Option<TrafficSelector>, configured: &[TrafficSelector]| {
+        first.into_iter().chain(configured.iter().copied()).collect()
+    };
+    (with(local, &child.local_selectors), with(peer, &child.peer_selectors))
+}
+
+/// The SPI of an ESP proposal; values up to 255 are reserved (RFC 4303 2.1).
+pub(super) fn esp_spi(spi: &[u8]) -> Option<u32> {
+    let spi = u32::from_be_bytes(<[u8; 4]>::try_from(spi).ok()?);
+    (spi > 255).then_some(spi)
+}
+
+/// What a refused Child SA means, for a person.
+pub(super) fn child_refused(
+    kind: Option<NotifyType>,
+    child: &Child,
+    local: &[TrafficSelector],
+    peer: &[TrafficSelector],
+) -> String {
+    match kind {
+        Some(kind @ NotifyType::NO_PROPOSAL_CHOSEN) => format!(
+            "the peer answers {kind}; our ESP proposals are {}",
+            negotiate::describe(&negotiate::offer_esp(&child.esp_proposals, 0, true))
+        ),
+        Some(kind @ NotifyType::TS_UNACCEPTABLE) => format!(
+            "the peer answers {kind}; our traffic selectors are {} === {}",
+            negotiate::describe_selectors(local),
+            negotiate::describe_selectors(peer)
+        ),
+        Some(kind) => format!("the peer answers {kind}"),
+        None => "the response lacks a payload".to_owned(),
+    }
+}

@@ -1,0 +1,240 @@
+//! The responder after its IKE_SA_INIT response (RFC 7296 1.2, 2.15).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::auth_sent::Exchanged;
+use super::established::{Established, Establishing};
+use super::{Cause, Ended, IkeSa, Secured};
+use crate::crypto::KeyExchange;
+use crate::ike::authentication::{self, AuthenticationError};
+use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify};
+use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
+use crate::ike::config::{Connection, Peer};
+use crate::ike::context::Context;
+use crate::ike::error::{Discard, Refusal};
+use crate::ike::event::{Event, Path};
+use crate::ike::exchange::create_child;
+use crate::ike::exchange::window::Window;
+use crate::ike::ext::natd::NatStatus;
+use crate::ike::keys::{AuthenticationKeys, ChildKeySource, Signer, Skeyseed, Spis};
+use crate::ike::message::Payloads;
+use crate::ike::negotiate::{ChildGroups, IkeAlgorithms};
+use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, ParsedMessage, Payload};
+
+/// Waits for the IKE_AUTH request.
+pub(in crate::ike) struct AwaitingAuth {
+    candidates: Vec<Arc<Connection>>,
+    source: SocketAddr,
+    initiator_spi: IkeSpi,
+    exchanged: Exchanged,
+    algorithms: IkeAlgorithms,
+    nat: NatStatus,
+    deadline: Instant,
+    keys: Keys,
+}
+
+/// The keys are derived when the first IKE_AUTH request comes: an initiator that never sends one costs us no more
+/// than the generation of a key pair.
+enum Keys {
+    Pending { spis: Spis, key_exchange: KeyExchange, public: Vec<u8>, path: Path },
+    Derived(Box<(Channel, ChildKeySource, AuthenticationKeys)>),
+    Impossible,
+}
+
+/// What the endpoint negotiated in IKE_SA_INIT.
+pub(in crate::ike) struct Initiated {
+    pub(in crate::ike) candidates: Vec<Arc<Connection>>,
+    pub(in crate::ike) spis: Spis,
+    pub(in crate::ike) path: Path,
+    pub(in crate::ike) exchanged: Exchanged,
+    pub(in crate::ike) algorithms: IkeAlgorithms,
+    pub(in crate::ike) nat: NatStatus,
+    pub(in crate::ike) key_exchange: KeyExchange,
+    pub(in crate::ike) public: Vec<u8>,
+}
+
+impl AwaitingAuth {
+    pub(in crate::ike) fn new(initiated: Initiated, deadline: Instant) -> Self {
+        let Initiated { candidates, spis, path, exchanged, algorithms, nat, key_exchange, public } = initiated;
+        let keys = Keys::Pending { spis, key_exchange, public, path };
+        Self {
+            candidates,
+            source: path.peer,
+            initiator_spi: spis.initiator,
+            exchanged,
+            algorithms,
+            nat,
+            deadline,
+            keys,
+        }
+    }
+
+    pub(in crate::ike) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(in crate::ike) fn initiator_spi(&self) -> IkeSpi {
+        self.initiator_spi
+    }
+
+    /// Where the IKE_SA_INIT request came from.
+    pub(in crate::ike) fn source(&self) -> SocketAddr {
+        self.source
+    }
+
+    /// The IKE_SA_INIT request and our response, for a repetition of the request.
+    pub(in crate::ike) fn first_exchange(&self) -> (&[u8], &[u8]) {
+        (&self.exchanged.request, &self.exchanged.response)
+    }
+
+    /// Derives the keys, if that has not been done. Changes nothing that an initiator could notice.
+    pub(in crate::ike) fn derive(&mut self) {
+        self.keys = match std::mem::replace(&mut self.keys, Keys::Impossible) {
+            Keys::Pending { spis, key_exchange, public, path } => {
+                self.derived(spis, key_exchange, &public, path).unwrap_or(Keys::Impossible)
+            }
+            keys => keys,
+        };
+    }
+
+    fn derived(&self, spis: Spis, key_exchange: KeyExchange, public: &[u8], path: Path) -> Option<Keys> {
+        let IkeAlgorithms { suite, prf, group: _ } = self.algorithms;
+        let shared = key_exchange.agree(public).ok()?;
+        let nonces = self.exchanged.nonces();
+        let keys = Skeyseed::initial(prf, nonces, &shared).expand(prf, suite, nonces, spis).ok()?;
+        let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, false);
+        // IKE_AUTH is message 1 (RFC 7296 2.2).
+        let channel = Channel::new(spis, false, channel_keys, Window::new(0, 1), path);
+        Some(Keys::Derived(Box::new((channel, child_key_source, authentication))))
+    }
+
+    pub(in crate::ike) fn open(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Opened, Discard> {
+        if message.header.flags.response || message.header.exchange_type != ExchangeType::IKE_AUTH {
+            return Err(Discard::UnexpectedExchange);
+        }
+        match &self.keys {
+            Keys::Derived(keys) => keys.0.open(message, path),
+            Keys::Pending { .. } | Keys::Impossible => Err(Discard::BadKeyExchange),
+        }
+    }
+
+    pub(in crate::ike) fn handle(
+        self,
+        message: OpenedMessage,
+        datagram: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Result<IkeSa, Ended> {
+        let Keys::Derived(keys) = self.keys else { return Err(Ended::new(Cause::Refused, None)) };
+        let (mut channel, child_key_source, authentication) = *keys;
+        let payloads = match message.payloads() {
+            Ok(payloads) => payloads,
+            Err(malformed) => {
+                channel.respond(&message, datagram, &[Payload::Notify(malformed_notify(malformed))], cx);
+                let error = format!("the IKE_AUTH request is malformed: {malformed}");
+                return Err(Ended { cause: Cause::Refused, error: Some(error), channel: Some(channel) });
+            }
+        };
+        let proven = prove(&self.candidates, &self.exchanged, payloads, &message, &authentication);
+        let (connection, id) = match proven {
+            Ok(proven) => proven,
+            Err(error) => {
+                let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
+                channel.respond(&message, datagram, &[Payload::Notify(refusal)], cx);
+                let error = format!("authentication failed: {error}");
+                cx.event(Event::Failure { connection: None, peer: message.path().peer, reason: error.clone() });
+                return Err(Ended { cause: Cause::Refused, error: Some(error), channel: Some(channel) });
+            }
+        };
+        channel.set_path(message.path());
+        let force = connection.force_encapsulation;
+        let encapsulate = connection.nat_traversal && self.nat.supported && (self.nat.detected() || force);
+        let mut secured =
+            Secured { channel, child_key_source, algorithms: self.algorithms, nat: self.nat, encapsulate };
+
+        let id_body = connection.local_id.body();
+        let octets = self.exchanged.signed_by(Signer::Responder, &id_body);
+        let mut answer = vec![
+            Payload::IdentificationResponder(connection.local_id.clone()),
+            octets.sign(&authentication, &connection.pre_shared_key),
+        ];
+        let mut pairs = Vec::new();
+        if payloads.security_association().is_some() {
+            match answer_child(&connection, &secured, &self.exchanged, payloads, cx) {
+                Ok((pair, child_answer)) => {
+                    pairs.push(pair);
+                    answer.extend(child_answer);
+                }
+                Err(refusal) => {
+                    create_child::report(&refusal, &connection.name, message.path().peer, cx);
+                    answer.push(create_child::refusal_notify(&refusal));
+                }
+            }
+        }
+        secured.channel.respond(&message, datagram, &answer, cx);
+        let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();
+        let establishing = Establishing { connection, peer_id: id, secured };
+        let mut established = Established::new(establishing, pairs, cx);
+        established.initial_contact = initial_contact;
+        Ok(IkeSa::Established(Box::new(established)))
+    }
+}
+
+/// Checks the peer's proof, and picks the connection: of several that it proves, the first whose traffic selectors
+/// have something in common with what it asks for.
+fn prove(
+    candidates: &[Arc<Connection>],
+    exchanged: &Exchanged,
+    payloads: &Payloads,
+    message: &OpenedMessage,
+    keys: &AuthenticationKeys,
+) -> Result<(Arc<Connection>, crate::wire::ike::Identification), AuthenticationError> {
+    let (Some(id), Some(id_body)) = (payloads.id_initiator(), message.id_body()) else {
+        return Err(AuthenticationError::NoAuth);
+    };
+    let octets = exchanged.signed_by(Signer::Initiator, id_body);
+    let auth = payloads.authentication();
+    let proven = authentication::authenticate(candidates, &octets, keys, id, payloads.id_responder(), auth)?;
+    let fits = |connection: &&&Arc<Connection>| {
+        let (Some(theirs), Some(ours)) = (payloads.ts_initiator(), payloads.ts_responder()) else { return true };
+        crate::ike::negotiate::choose_child(&connection.children, ours, theirs).is_some()
+    };
+    let chosen = proven.iter().find(fits).or(proven.first()).ok_or(AuthenticationError::NoAuth)?;
+    Ok(((**chosen).clone(), id.clone()))
+}
+
+/// Sets up the Child SA that the request asks for; its keys come from the IKE SA's own key exchange.
+fn answer_child(
+    connection: &Arc<Connection>,
+    secured: &Secured,
+    exchanged: &Exchanged,
+    payloads: &Payloads,
+    cx: &mut Context<'_>,
+) -> Result<(ChildPair, Vec<Payload>), Refusal> {
+    let choice = create_child::choose(connection, payloads, ChildGroups::Ignored)?;
+    let inbound_spi = cx.inbound_spis.allocate(secured.channel.local_spi(), cx.entropy);
+    let answer = choice.answer(inbound_spi);
+    let keys = secured.child_key_source.child_keys(choice.algorithms.suite, exchanged.nonces(), None);
+    let agreed = Agreed {
+        child: choice.child.clone(),
+        algorithms: choice.algorithms,
+        inbound_spi,
+        outbound_spi: choice.outbound_spi,
+        local_selectors: choice.local_selectors,
+        peer_selectors: choice.peer_selectors,
+    };
+    let transport = Transport::new(secured.channel.path(), secured.encapsulate, cx.config.nat_port);
+    let pair = ChildPair::install(agreed, PairKeys::of(keys, false), connection, transport, true, None, cx);
+    Ok((pair, answer))
+}
+
+/// The connections that a request on this path may belong to: those with the peer's address first, then those that
+/// take any peer, in the order of the configuration.
+pub(in crate::ike) fn candidates(connections: &[Arc<Connection>], path: &Path) -> Vec<Arc<Connection>> {
+    let local = |connection: &&Arc<Connection>| {
+        connection.local_address.is_none_or(|address| address == path.local.ip() || path.local.ip().is_unspecified())
+    };
+    let of = |peer: Peer| connections.iter().filter(local).filter(move |connection| connection.peer == peer).cloned();
+    of(Peer::Address(path.peer.ip())).chain(of(Peer::Any)).collect()
+}

@@ -1,0 +1,305 @@
+//! The initiator after its IKE_SA_INIT request (RFC 7296 1.2, 2.6, 2.7).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::auth_sent::AuthSent;
+use super::{Cause, Ended, IkeSa, Secured, WantedChild};
+use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, KeyExchangeError};
+use crate::ike::channel::{Channel, IkeSaKeys};
+use crate::ike::config::{Config, Connection};
+use crate::ike::context::Context;
+use crate::ike::error::Discard;
+use crate::ike::event::{Output, Path, Transmit};
+use crate::ike::exchange::window::{Due, Window};
+use crate::ike::ext::natd::{self, NatStatus};
+use crate::ike::keys::{Nonces, Skeyseed, Spis};
+use crate::ike::message::{self, Payloads};
+use crate::ike::negotiate::{self, IkeAlgorithms};
+use crate::wire::ike::{
+    ExchangeType, Flags, Header, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, encode_message,
+};
+
+/// Cookies and other groups that are followed at most, together.
+const MAX_RETRIES: u32 = 5;
+
+/// A peer that restarts must not wait for the late steps of the back-off.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Waits for the IKE_SA_INIT response.
+pub(in crate::ike) struct InitSent {
+    connection: Arc<Connection>,
+    spi: IkeSpi,
+    path: Path,
+    nonce: Vec<u8>,
+    key_exchange: KeyExchange,
+    cookie: Option<Vec<u8>>,
+    request: Vec<u8>,
+    window: Window,
+    retries: u32,
+    wanted: Vec<WantedChild>,
+    initial_contact: bool,
+    error: Option<String>,
+}
+
+/// A response that passed every check that an unauthenticated one can be put to.
+pub(in crate::ike) enum InitReply {
+    /// Ask again with this cookie.
+    Cookie(Vec<u8>),
+    /// Ask again with this key exchange method.
+    Group(&'static KeyExchangeAlgorithm),
+    /// An error that anybody could have sent: noted, while the request is repeated (RFC 7296 2.21.1).
+    Error(String),
+    /// The exchange is complete.
+    Complete { responder_spi: IkeSpi, algorithms: IkeAlgorithms, public: Vec<u8>, nonce: Vec<u8>, nat: NatStatus },
+}
+
+impl InitSent {
+    /// Sends the first request of a connection whose peer's address is `peer`.
+    pub(in crate::ike) fn start(
+        connection: Arc<Connection>,
+        peer: IpAddr,
+        wanted: Vec<WantedChild>,
+        initial_contact: bool,
+        cx: &mut Context<'_>,
+    ) -> Option<Self> {
+        let group = connection.ike_proposals.iter().flat_map(|proposal| &proposal.groups).next()?;
+        let key_exchange = group.generate(cx.entropy);
+        let path = first_path(&connection, peer, cx.config);
+        let mut state = Self {
+            connection,
+            spi: cx.ike_spi(),
+            path,
+            nonce: cx.nonce(),
+            key_exchange,
+            cookie: None,
+            request: Vec::new(),
+            window: Window::new(0, 0),
+            retries: 0,
+            wanted,
+            initial_contact,
+            error: None,
+        };
+        state.send(cx);
+        Some(state)
+    }
+
+    pub(in crate::ike) fn spi(&self) -> IkeSpi {
+        self.spi
+    }
+
+    pub(in crate::ike) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    pub(in crate::ike) fn path(&self) -> Path {
+        self.path
+    }
+
+    pub(in crate::ike) fn deadline(&self) -> Option<Instant> {
+        self.window.deadline()
+    }
+
+    /// A further child that is to be negotiated.
+    pub(in crate::ike) fn want(&mut self, wanted: WantedChild) {
+        super::want(&mut self.wanted, wanted);
+    }
+
+    /// What an unauthenticated response complained about.
+    pub(in crate::ike) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// Judges a response.
+    pub(in crate::ike) fn check(&self, message: &ParsedMessage<'_>, path: Path) -> Result<InitReply, Discard> {
+        let header = message.header;
+        if !header.flags.response || header.flags.initiator || header.initiator_spi != self.spi {
+            return Err(Discard::WrongDirection);
+        }
+        if header.exchange_type != ExchangeType::IKE_SA_INIT || header.message_id != 0 || message.encrypted.is_some() {
+            return Err(Discard::UnexpectedResponse);
+        }
+        let payloads = Payloads::new(message.payloads.clone());
+        if payloads.security_association().is_none() {
+            return self.check_notify(&payloads);
+        }
+        self.check_answer(header.responder_spi, &payloads, path)
+    }
+
+    fn check_notify(&self, payloads: &Payloads) -> Result<InitReply, Discard> {
+        if let Some(cookie) = payloads.notify(NotifyType::COOKIE) {
+            return match cookie.data.len() {
+                // RFC 7296 2.6.
+                1..=64 if self.retries < MAX_RETRIES => Ok(InitReply::Cookie(cookie.data.clone())),
+                1..=64 => Err(Discard::TooManyRetries),
+                _ => Err(Discard::Malformed),
+            };
+        }
+        let error = payloads.error().ok_or(Discard::Grammar)?;
+        if error.kind == NotifyType::INVALID_KE_PAYLOAD {
+            let wanted = message::wanted_group(error).ok_or(Discard::Malformed)?;
+            let ours = self.connection.ike_proposals.iter().flat_map(|proposal| &proposal.groups);
+            let known = ours.copied().find(|group| group.transform_id == wanted).ok_or(Discard::WrongGroup)?;
+            if known == self.key_exchange.algorithm() {
+                return Err(Discard::WrongGroup);
+            }
+            return if self.retries < MAX_RETRIES { Ok(InitReply::Group(known)) } else { Err(Discard::TooManyRetries) };
+        }
+        Ok(InitReply::Error(match error.kind {
+            NotifyType::NO_PROPOSAL_CHOSEN => format!(
+                "the peer answers NO_PROPOSAL_CHOSEN: it has no connection for our address or accepts none of our IKE \
+                 proposals, which are {}",
+                negotiate::describe(&negotiate::offer_ike(&self.connection.ike_proposals, &[]))
+            ),
+            kind => format!("the peer answers {kind}"),
+        }))
+    }
+
+    fn check_answer(&self, responder_spi: IkeSpi, payloads: &Payloads, path: Path) -> Result<InitReply, Discard> {
+        let (Some(answer), Some(key_exchange), Some(nonce)) =
+            (payloads.security_association(), payloads.key_exchange(), payloads.nonce())
+        else {
+            return Err(Discard::Grammar);
+        };
+        let group = self.key_exchange.algorithm();
+        if responder_spi.is_zero() || key_exchange.group.0 != group.transform_id {
+            return Err(Discard::BadKeyExchange);
+        }
+        let chosen = negotiate::accept_ike(&self.connection.ike_proposals, answer, group.transform_id)
+            .ok_or(Discard::NoProposal)?;
+        let nat = match self.connection.nat_traversal {
+            true => natd::detect(Spis { initiator: self.spi, responder: responder_spi }, &path, payloads),
+            false => NatStatus::default(),
+        };
+        Ok(InitReply::Complete {
+            responder_spi,
+            algorithms: chosen.algorithms,
+            public: key_exchange.data.clone(),
+            nonce: nonce.clone(),
+            nat,
+        })
+    }
+
+    pub(in crate::ike) fn handle(
+        mut self,
+        reply: InitReply,
+        datagram: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Result<IkeSa, Ended> {
+        match reply {
+            InitReply::Cookie(cookie) => {
+                self.cookie = Some(cookie);
+                self.again(cx);
+            }
+            InitReply::Group(group) => {
+                self.key_exchange = group.generate(cx.entropy);
+                self.again(cx);
+            }
+            InitReply::Error(error) => self.error = Some(error),
+            InitReply::Complete { responder_spi, algorithms, public, nonce, nat } => {
+                let spis = Spis { initiator: self.spi, responder: responder_spi };
+                return self.complete(spis, algorithms, &public, nonce, nat, datagram, cx);
+            }
+        }
+        Ok(IkeSa::InitSent(Box::new(self)))
+    }
+
+    fn again(&mut self, cx: &mut Context<'_>) {
+        self.retries += 1;
+        self.send(cx);
+    }
+
+    /// Derives the keys and goes on with IKE_AUTH.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one message, taken apart by the only caller")]
+    fn complete(
+        self,
+        spis: Spis,
+        algorithms: IkeAlgorithms,
+        public: &[u8],
+        responder_nonce: Vec<u8>,
+        nat: NatStatus,
+        response: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Result<IkeSa, Ended> {
+        let failed = |error: KeyExchangeError| Ended::new(Cause::NoAnswer, format!("key exchange failed: {error}"));
+        let shared = self.key_exchange.agree(public).map_err(failed)?;
+        let nonces = Nonces { initiator: &self.nonce, responder: &responder_nonce };
+        let keys = Skeyseed::initial(algorithms.prf, nonces, &shared)
+            .expand(algorithms.prf, algorithms.suite, nonces, spis)
+            .map_err(|error| Ended::new(Cause::NoAnswer, error.to_string()))?;
+        let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, true);
+        let force = self.connection.force_encapsulation;
+        let encapsulate = nat.supported && (nat.detected() || force);
+        let path = if encapsulate { nat_path(self.path, cx.config) } else { self.path };
+        // IKE_SA_INIT was message 0 (RFC 7296 2.2).
+        let channel = Channel::new(spis, true, channel_keys, Window::new(1, 0), path);
+        let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
+        let exchanged = super::auth_sent::Exchanged {
+            request: self.request,
+            response: response.to_vec(),
+            initiator_nonce: self.nonce,
+            responder_nonce,
+        };
+        let state =
+            AuthSent::start(self.connection, secured, authentication, exchanged, self.wanted, self.initial_contact, cx);
+        Ok(IkeSa::AuthSent(Box::new(state)))
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>) {
+        let spis = Spis { initiator: self.spi, responder: IkeSpi::ZERO };
+        let mut payloads = Vec::new();
+        if let Some(cookie) = &self.cookie {
+            // The cookie goes first (RFC 7296 2.6).
+            payloads.push(Payload::Notify(Notify::new(NotifyType::COOKIE, cookie.clone())));
+        }
+        payloads.push(Payload::SecurityAssociation(negotiate::offer_ike(&self.connection.ike_proposals, &[])));
+        payloads.push(message::key_exchange(self.key_exchange.algorithm(), self.key_exchange.public()));
+        payloads.push(Payload::Nonce(self.nonce.clone()));
+        if self.connection.nat_traversal {
+            payloads.extend(natd::announce(spis, &self.path, self.connection.force_encapsulation, cx.entropy));
+        }
+        let flags = Flags { initiator: true, ..Flags::default() };
+        let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, 0);
+        self.request = encode_message(&header, &payloads).unwrap_or_default();
+        self.window = Window::new(0, 0);
+        self.window.sent(self.request.clone(), cx.config.retransmission, LONGEST_WAIT, cx.now);
+        cx.outbox.push(Output::Transmit(Transmit { path: self.path, payload: self.request.clone() }));
+    }
+
+    pub(in crate::ike) fn handle_timeout(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {
+        match self.window.due(cx.now) {
+            Due::Nothing => Ok(self),
+            Due::Retransmit(datagram) => {
+                let payload = datagram.to_vec();
+                cx.outbox.push(Output::Transmit(Transmit { path: self.path, payload }));
+                Ok(self)
+            }
+            Due::Dead => {
+                let silent = || format!("no answer from {}", self.path.peer);
+                let error = self.error.unwrap_or_else(silent);
+                Err(Ended::new(Cause::NoAnswer, error))
+            }
+        }
+    }
+}
+
+fn first_path(connection: &Connection, peer: IpAddr, config: &Config) -> Path {
+    let unspecified = match peer {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    Path {
+        local: SocketAddr::new(connection.local_address.unwrap_or(unspecified), config.ike_port),
+        peer: SocketAddr::new(peer, config.ike_port),
+        non_esp_marker: false,
+    }
+}
+
+/// The same hosts, on the ports of NAT traversal.
+fn nat_path(mut path: Path, config: &Config) -> Path {
+    path.local.set_port(config.nat_port);
+    path.peer.set_port(config.nat_port);
+    path.non_esp_marker = true;
+    path
+}
