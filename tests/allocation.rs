@@ -1,0 +1,95 @@
+//! The packet path allocates nothing: a million packets through both loops of both gateways, under an allocator that
+//! counts. A test binary of its own, so that no other test allocates meanwhile.
+
+#[allow(dead_code, reason = "the harness serves another test binary too, which uses more of it")]
+#[path = "dataplane/gateway.rs"]
+mod gateway;
+#[allow(dead_code, reason = "the harness serves another test binary too, which uses more of it")]
+#[path = "dataplane/packets.rs"]
+mod packets;
+
+use gateway::{Agreement, Gateway, Pair};
+use ipsec_gateway::crypto::{Suite, encryption, integ};
+use ipsec_gateway::dataplane::device::Wait;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const BATCH: usize = 64;
+
+/// Carries `batches` batches from one side to the other and counts what arrives.
+fn carry(pair: &mut Pair, from: usize, packets: &[Vec<u8>], batches: usize) -> u64 {
+    let mut arrived = 0;
+    for _ in 0..batches {
+        let Pair { gateways, links, .. } = pair;
+        {
+            let mut ring = gateways[from].device.towards_tunnel.ring();
+            for (n, packet) in packets.iter().enumerate() {
+                assert!(ring.push(packet, n as u64));
+            }
+        }
+        while !gateways[from].device.towards_tunnel.ring().is_empty() {
+            gateways[from].outbound.run_once(Wait::No).expect("devices in memory never go");
+        }
+        while !links[from].in_flight.ring().is_empty() {
+            gateways[1 - from].inbound.run_once(Wait::No).expect("devices in memory never go");
+        }
+        let mut ring = gateways[1 - from].device.from_tunnel.ring();
+        while ring.pop(|_, ()| ()).is_some() {
+            arrived += 1;
+        }
+    }
+    arrived
+}
+
+#[test]
+fn a_million_packets_allocate_nothing() {
+    let gcm = Suite::new(&encryption::AES128_GCM_16, None).expect("an AEAD stands alone");
+    let cbc = Suite::new(&encryption::AES256_CBC, Some(&integ::HMAC_SHA2_256_128)).expect("CBC with an HMAC");
+    for (suite, rounds) in [(gcm, 900_000 / (2 * BATCH)), (cbc, 100_000 / (2 * BATCH) + 1)] {
+        let mut pair = Pair::new(&Agreement { suite, ..Agreement::default() });
+        // Sizes that run together and sizes that do not, both families, SYNs, and packets that are fragmented.
+        let inner = |source: &str, destination: &str, n: usize| match n % 16 {
+            0 => packets::syn(source, destination, 1460),
+            1 if source.contains('.') => packets::fragmentable(packets::udp(source, destination, 2500, 1)),
+            _ => packets::udp(source, destination, 20 + n / 8 * 40, n as u32),
+        };
+        let there: Vec<_> = (0..BATCH).map(|n| inner("10.1.0.1", "10.2.0.1", n)).collect();
+        let back: Vec<_> = (0..BATCH).map(|n| inner("fd00:2::1", "fd00:1::1", n)).collect();
+        carry(&mut pair, 0, &there, 4);
+        carry(&mut pair, 1, &back, 4);
+
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let arrived = carry(&mut pair, 0, &there, rounds) + carry(&mut pair, 1, &back, rounds);
+        let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+        assert!(arrived >= (rounds * 2 * BATCH) as u64, "only {arrived} packets arrived");
+        assert_eq!(allocations, 0, "{suite:?}: {allocations} allocations for {arrived} packets");
+        assert_eq!(pair.gateways.iter().map(Gateway::all_drops).sum::<u64>(), 0);
+    }
+}

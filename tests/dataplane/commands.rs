@@ -1,0 +1,130 @@
+//! Decisions that fall into the loops while packets pass.
+
+use crate::gateway::{Agreement, Pair, SPIS};
+use crate::packets::udp;
+use ipsec_gateway::dataplane::Progress;
+use ipsec_gateway::dataplane::command::{InboundCommand, OutboundCommand};
+use ipsec_gateway::dataplane::device::Wait;
+use ipsec_gateway::dataplane::drop::DropReason;
+use ipsec_gateway::dataplane::outer_header::{Encapsulation, OuterPath};
+use ipsec_gateway::esp::Limits;
+
+const NEW: [u32; 2] = [0xc000_0011, 0xc000_0012];
+
+fn one(n: u32) -> Vec<Vec<u8>> {
+    vec![udp("10.1.0.1", "10.2.0.1", 60, n)]
+}
+
+#[test]
+fn a_rekey_loses_nothing() {
+    let agreement = Agreement::default();
+    let mut pair = Pair::new(&agreement);
+    assert_eq!(pair.carry(0, &one(1)).len(), 1);
+
+    // The responder installs both directions, and keeps sending on the old SA.
+    for side in [0, 1] {
+        let inbound = agreement.inbound(side, NEW);
+        pair.gateways[side].command_inbound(InboundCommand::Install(Box::new(inbound)));
+    }
+    let new = agreement.outbound(0, NEW, false, Some(SPIS[0]));
+    let new_facts = std::sync::Arc::clone(&new.facts);
+    pair.gateways[0].command_outbound(OutboundCommand::Install(Box::new(new)));
+    assert_eq!(pair.carry(0, &one(2)).len(), 1);
+    assert_eq!((new_facts.read().packets, pair.facts[0].0.read().packets), (0, 2));
+
+    pair.gateways[0].command_outbound(OutboundCommand::Activate { inbound_spi: NEW[0] });
+    assert_eq!(pair.carry(0, &one(3)).len(), 1);
+    assert_eq!((new_facts.read().packets, pair.facts[0].0.read().packets), (1, 2));
+
+    // The old pair goes; what is still on its way is lost, what is sent now is not.
+    pair.gateways[0].command_outbound(OutboundCommand::Remove { inbound_spi: SPIS[0] });
+    pair.gateways[1].command_inbound(InboundCommand::Remove { spi: SPIS[1] });
+    assert_eq!(pair.carry(0, &one(4)).len(), 1);
+    assert_eq!(pair.gateways.iter().map(|gateway| gateway.all_drops()).sum::<u64>(), 0);
+}
+
+#[test]
+fn an_sa_that_is_active_at_once_takes_over() {
+    let agreement = Agreement::default();
+    let mut pair = Pair::new(&agreement);
+    pair.gateways[1].command_inbound(InboundCommand::Install(Box::new(agreement.inbound(1, NEW))));
+    let new = agreement.outbound(0, NEW, true, Some(SPIS[0]));
+    let new_facts = std::sync::Arc::clone(&new.facts);
+    pair.gateways[0].command_outbound(OutboundCommand::Install(Box::new(new)));
+    assert_eq!(pair.carry(0, &one(1)).len(), 1);
+    assert_eq!(new_facts.read().packets, 1);
+}
+
+#[test]
+fn a_removed_sa_carries_and_accepts_nothing() {
+    let mut pair = Pair::new(&Agreement::default());
+    pair.gateways[1].command_inbound(InboundCommand::Remove { spi: SPIS[1] });
+    assert!(pair.carry(0, &one(1)).is_empty());
+    assert_eq!(pair.gateways[1].dropped(DropReason::UnknownSpi), 1);
+    pair.gateways[0].command_outbound(OutboundCommand::Remove { inbound_spi: SPIS[0] });
+    assert!(pair.carry(0, &one(2)).is_empty());
+    assert_eq!(pair.gateways[0].dropped(DropReason::NoSa), 1);
+}
+
+#[test]
+fn a_command_counts_for_the_packet_that_was_read_with_it() {
+    let mut pair = Pair::new(&Agreement::default());
+    pair.carry(0, &one(1));
+    pair.gateways[0].offer(&one(2)[0]);
+    pair.gateways[0].command_outbound(OutboundCommand::Remove { inbound_spi: SPIS[0] });
+    pair.gateways[0].run_outbound();
+    assert_eq!(pair.gateways[0].dropped(DropReason::NoSa), 1);
+}
+
+#[test]
+fn packets_follow_a_peer_that_moved() {
+    let mut pair = Pair::new(&Agreement::default());
+    let path = OuterPath { local: "192.0.2.1:4500".parse().unwrap(), peer: "203.0.113.9:61234".parse().unwrap() };
+    let command = OutboundCommand::SetPath { inbound_spi: SPIS[0], path, encapsulation: Encapsulation::Raw };
+    pair.gateways[0].command_outbound(command);
+    pair.gateways[0].offer(&one(1)[0]);
+    pair.gateways[0].run_outbound();
+    let flight = pair.links[0].in_flight.ring().pop(|_, flight| flight).unwrap();
+    assert_eq!((flight.destination, flight.form), (path.peer, Encapsulation::Raw));
+}
+
+#[test]
+fn only_the_newest_packet_moves_the_source() {
+    let mut pair = Pair::new(&Agreement::default());
+    let mut sealed = Vec::new();
+    for n in 0..3 {
+        pair.gateways[0].offer(&one(n)[0]);
+        pair.gateways[0].run_outbound();
+        sealed.push(pair.links[0].in_flight.ring().pop(|bytes, flight| (bytes.to_vec(), flight)).unwrap());
+    }
+    let sources = ["192.0.2.50:1000", "192.0.2.60:2000", "192.0.2.70:3000"];
+    // The second packet first; the first one, delayed, comes from elsewhere and must not count; the third does.
+    for (n, expected) in [(1, sources[1]), (0, sources[1]), (2, sources[2])] {
+        let (bytes, mut flight) = sealed[n].clone();
+        flight.source = sources[n].parse().unwrap();
+        assert!(pair.links[0].in_flight.ring().push(&bytes, flight));
+        pair.gateways[1].run_inbound(&pair.links[0]);
+        assert_eq!(pair.facts[1].1.read().source, Some(expected.parse().unwrap()));
+    }
+}
+
+#[test]
+fn limits_are_told_and_kept() {
+    let limits = Limits { soft_packets: 2, hard_packets: 4, ..Limits::UNLIMITED };
+    let mut pair = Pair::new(&Agreement { limits, ..Agreement::default() });
+    let delivered: usize = (0..6).map(|n| pair.carry(0, &one(n)).len()).sum();
+    assert_eq!(delivered, 4);
+    let reading = pair.facts[0].0.read();
+    assert!(reading.soft_limit_reached && reading.exhausted);
+    assert_eq!(pair.gateways[0].dropped(DropReason::SaExhausted), 2);
+}
+
+#[test]
+fn stop_ends_both_loops() {
+    let mut pair = Pair::new(&Agreement::default());
+    let gateway = &mut pair.gateways[0];
+    gateway.command_outbound(OutboundCommand::Stop);
+    gateway.command_inbound(InboundCommand::Stop);
+    assert_eq!(gateway.outbound.run_once(Wait::No).unwrap(), Progress::Stopped);
+    assert_eq!(gateway.inbound.run_once(Wait::No).unwrap(), Progress::Stopped);
+}

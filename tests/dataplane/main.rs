@@ -1,0 +1,9 @@
+//! The packet path end to end: two gateways back to back, with the loops that the daemon runs.
+
+mod commands;
+mod faults;
+mod gateway;
+mod header_rules;
+mod packets;
+mod passage;
+mod scapy;
