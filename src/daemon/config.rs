@@ -87,6 +87,12 @@ pub struct Carriage {
     pub df: Df,
 }
 
+impl Default for Carriage {
+    fn default() -> Self {
+        Self { replay_window: 1024, df: Df::Copy }
+    }
+}
+
 /// One connection: what IKE has to know, what the data path has to know, and the peer's name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tunnel {

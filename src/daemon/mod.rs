@@ -1,3 +1,21 @@
-//! gatewayd: configuration, threads, wiring.
+//! gatewayd: its configuration, its threads, and the wiring between the modules.
+//!
+//! [`threads`] draws the threads and the channels between them; [`wiring`] is the only place that knows both IKE and the
+//! data path; [`gateway`] is what the control task decides with.
+
+pub mod api;
 pub mod config;
+pub mod connections;
+pub mod events;
+pub mod export;
+pub mod gateway;
+pub mod ike_thread;
+pub mod log;
+pub mod metrics;
+pub mod names;
 pub mod owner_set;
+pub mod process;
+pub mod run;
+pub mod status;
+pub mod threads;
+pub mod wiring;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::config::{Carriage, ChildSubnets, Config, Df, PeerName, Tunnel, proposal};
+use super::config::{Carriage, ChildSubnets, Config, PeerName, Tunnel, proposal};
 use crate::control::owner::{
     OwnerConnection, OwnerEsp, OwnerIke, OwnerRoute, OwnerSet, OwnerStart, Refusal, RefusedKind,
 };
@@ -169,8 +169,7 @@ fn tunnel(wanted: &OwnerConnection, file: &Config) -> Result<(Tunnel, Weak), Str
         nat_keepalive: Duration::from_secs(20),
     };
     let subnets = ChildSubnets { local: local_subnets.clone(), peer: peer_subnets.clone() };
-    let carriage = Carriage { replay_window: 1024, df: Df::Copy };
-    Ok((Tunnel::new(connection, PeerName::Address(address), carriage, vec![subnets]), weak))
+    Ok((Tunnel::new(connection, PeerName::Address(address), Carriage::default(), vec![subnets]), weak))
 }
 
 fn selectors(nets: &[IpNet]) -> Result<Vec<TrafficSelector>, String> {

@@ -14,3 +14,4 @@ pub mod socket_message;
 pub mod store;
 pub mod udp;
 pub mod unix;
+pub mod wake;

@@ -1,0 +1,181 @@
+//! The control API's server. What only reads is answered from what the threads published; what changes something goes to
+//! the control task, which answers when it is done.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::Stream;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tracing::info;
+
+use super::events::EventLog;
+use super::gateway::Refused;
+use super::ike_thread::IkeSnapshot;
+use super::metrics::Drops;
+use super::status::{self, View};
+use crate::control::Problem;
+use crate::control::action::{Accepted, Action};
+use crate::control::event::Event;
+use crate::control::export::ConnectionExport;
+use crate::control::owner::{OwnerReply, OwnerSet};
+use crate::control::reload::Reloaded;
+use crate::control::route::Route;
+use crate::control::status::{Connection, Status};
+use crate::io::unix::PeerCredentials;
+
+/// The largest owner's set that is taken, in bytes.
+const BODY_LIMIT: usize = 32 << 20;
+
+/// What only the control task can do.
+#[derive(Debug)]
+pub enum Ask {
+    Act { name: String, action: Action, answer: oneshot::Sender<Result<Accepted, Refused>> },
+    Export { name: String, answer: oneshot::Sender<Result<ConnectionExport, Refused>> },
+    Reload { answer: oneshot::Sender<Result<Reloaded, Refused>> },
+    Owner { set: OwnerSet, answer: oneshot::Sender<Result<OwnerReply, Refused>> },
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Api {
+    pub asks: mpsc::Sender<Ask>,
+    pub view: Arc<ArcSwap<View>>,
+    pub ike: Arc<ArcSwap<IkeSnapshot>>,
+    pub drops: Drops,
+    pub events: EventLog,
+    pub started: Instant,
+}
+
+type Answer<T> = Result<Json<T>, Failure>;
+
+/// A reply that is no success.
+struct Failure(StatusCode, String);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(Problem { error: self.1 })).into_response()
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        let status = match refused {
+            Refused::UnknownConnection { .. } => StatusCode::NOT_FOUND,
+            Refused::BadConfiguration(_) => StatusCode::CONFLICT,
+            Refused::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, refused.to_string())
+    }
+}
+
+impl Api {
+    /// Every request of [`crate::control::request::Request`].
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/v1/status", get(read_status))
+            .route("/v1/connections", get(read_connections))
+            .route("/v1/connections/{name}/export", get(export))
+            .route("/v1/connections/{name}/{action}", post(act))
+            .route("/v1/routes", get(read_routes))
+            .route("/v1/reload", post(reload))
+            .route("/v1/events", get(events))
+            .route("/v1/owners/cend", get(read_owner).put(put_owner))
+            .fallback(async || Failure(StatusCode::NOT_FOUND, "there is no such request".to_owned()))
+            .method_not_allowed_fallback(async || {
+                Failure(StatusCode::METHOD_NOT_ALLOWED, "this request takes another method".to_owned())
+            })
+            .layer(DefaultBodyLimit::max(BODY_LIMIT))
+            .with_state(self)
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<Result<T, Refused>>) -> Ask) -> Answer<T> {
+        let stopping = || Failure(StatusCode::SERVICE_UNAVAILABLE, "gatewayd is stopping".to_owned());
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(ask(answer)).await.map_err(|_| stopping())?;
+        Ok(Json(answered.await.map_err(|_| stopping())??))
+    }
+}
+
+async fn read_status(State(api): State<Api>) -> Json<Status> {
+    let (view, ike) = (api.view.load(), api.ike.load());
+    Json(status::status(&view, &ike, &api.drops, api.started, Instant::now()))
+}
+
+async fn read_connections(State(api): State<Api>) -> Json<Vec<Connection>> {
+    Json(status::connections(&api.view.load(), &api.ike.load(), Instant::now()))
+}
+
+async fn read_routes(State(api): State<Api>) -> Json<Vec<Route>> {
+    Json(api.view.load().routes.clone())
+}
+
+async fn read_owner(State(api): State<Api>) -> Json<OwnerReply> {
+    Json(api.view.load().cend.clone().unwrap_or_default())
+}
+
+async fn act(
+    State(api): State<Api>,
+    ConnectInfo(caller): ConnectInfo<PeerCredentials>,
+    Path((name, action)): Path<(String, String)>,
+) -> Answer<Accepted> {
+    let Some(action) = Action::by_name(&action) else {
+        let known: Vec<&str> = Action::ALL.iter().map(|action| action.name()).collect();
+        let error = format!("\"{action}\" is nothing that a connection does; allowed: {}", known.join(", "));
+        return Err(Failure(StatusCode::NOT_FOUND, error));
+    };
+    info!(%caller, connection = name, action = action.name(), "asked on the control socket");
+    api.ask(|answer| Ask::Act { name, action, answer }).await
+}
+
+async fn export(State(api): State<Api>, Path(name): Path<String>) -> Answer<ConnectionExport> {
+    api.ask(|answer| Ask::Export { name, answer }).await
+}
+
+async fn reload(State(api): State<Api>, ConnectInfo(caller): ConnectInfo<PeerCredentials>) -> Answer<Reloaded> {
+    info!(%caller, "asked on the control socket to reload");
+    api.ask(|answer| Ask::Reload { answer }).await
+}
+
+async fn put_owner(
+    State(api): State<Api>,
+    ConnectInfo(caller): ConnectInfo<PeerCredentials>,
+    set: Result<Json<OwnerSet>, JsonRejection>,
+) -> Answer<OwnerReply> {
+    let Json(set) = set.map_err(|rejection| Failure(rejection.status(), rejection.body_text()))?;
+    tracing::debug!(%caller, revision = set.revision, "cend's set came");
+    api.ask(|answer| Ask::Owner { set, answer }).await
+}
+
+async fn events(State(api): State<Api>) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
+    let (first, listener) = api.events.listen();
+    let stream = futures_util::stream::unfold((Some(first), listener), |(first, mut listener)| async move {
+        let event = match first {
+            Some(first) => first,
+            None => next_event(&mut listener).await?,
+        };
+        let data = serde_json::to_string(&event).unwrap_or_default();
+        Some((Ok(sse::Event::default().data(data)), (None, listener)))
+    });
+    Sse::new(stream).keep_alive(KeepAlive::default())
+}
+
+/// A listener that fell behind goes on with what is still kept; the numbers show the gap.
+async fn next_event(listener: &mut broadcast::Receiver<Event>) -> Option<Event> {
+    loop {
+        match listener.recv().await {
+            Ok(event) => return Some(event),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What the threads agree on about connections: their numbers in the data path, and what is configured.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::config::Carriage;
+use crate::dataplane::fib::ConnectionId;
+use crate::ike;
+
+/// The numbers by which the data path knows connections. A name keeps its number for the life of the process.
+#[derive(Debug, Default)]
+pub struct ConnectionIds(Mutex<Numbers>);
+
+#[derive(Debug, Default)]
+struct Numbers {
+    by_name: HashMap<Arc<str>, ConnectionId>,
+    names: Vec<Arc<str>>,
+}
+
+impl ConnectionIds {
+    /// The number of a connection, a new one at its first mention.
+    pub fn id(&self, name: &Arc<str>) -> ConnectionId {
+        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = numbers.by_name.get(name) {
+            return *id;
+        }
+        let id = ConnectionId(numbers.names.len() as u32);
+        numbers.names.push(Arc::clone(name));
+        numbers.by_name.insert(Arc::clone(name), id);
+        id
+    }
+
+    /// The connection of a number.
+    pub fn name(&self, id: ConnectionId) -> Option<Arc<str>> {
+        let numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.names.get(id.0 as usize).map(Arc::clone)
+    }
+}
+
+/// The connections in force: for IKE, and how each one's packets are carried.
+#[derive(Clone, Debug)]
+pub struct Configured {
+    pub ike: Arc<ike::Config>,
+    pub carriage: BTreeMap<Arc<str>, Carriage>,
+}

@@ -1,0 +1,385 @@
+//! The control task's state: what is configured, by whom, and what follows from it for IKE, routes and kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+
+use arc_swap::ArcSwap;
+use tracing::{error, info, warn};
+
+use super::config::{Config, PeerName, Tunnel};
+use super::connections::{Configured, ConnectionIds};
+use super::events::EventLog;
+use super::export;
+use super::ike_thread::Request;
+use super::owner_set::{self, Translation};
+use super::status::View;
+use super::wiring::{CommandRing, Notice};
+use crate::control::Owner;
+use crate::control::action::{Accepted, Action};
+use crate::control::event::EventKind;
+use crate::control::export::ConnectionExport;
+use crate::control::owner::{OwnerReply, OwnerSet, Refusal, RefusedKind};
+use crate::control::reload::Reloaded;
+use crate::dataplane::command::OutboundCommand;
+use crate::dataplane::device::Wake;
+use crate::dataplane::fib::FibPublisher;
+use crate::ike::{self, Command, RekeyWhat};
+use crate::io::forwarding::{Forwarding, ForwardingTarget};
+use crate::io::wake::Waker;
+use crate::io::{clock, private_file};
+use crate::routing::{self, Table, build_fib};
+
+/// The file of cend's last set in the state directory.
+const OWNER_FILE: &str = "cend.json";
+/// The largest set that is read back, in bytes.
+const OWNER_FILE_LIMIT: u64 = 64 << 20;
+
+/// The way to the IKE thread.
+#[derive(Clone, Debug)]
+pub struct IkeHandle {
+    pub requests: mpsc::Sender<Request>,
+    pub waker: Waker,
+}
+
+impl IkeHandle {
+    pub fn send(&self, request: Request) {
+        // An IKE thread that has ended takes the process with it; see `threads`.
+        let _ = self.requests.send(request);
+        self.waker.wake();
+    }
+}
+
+/// Why something that an operator asked for was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("no connection is called \"{name}\"; there are: {known}")]
+    UnknownConnection { name: String, known: String },
+    #[error("the configuration is as it was: {0}")]
+    BadConfiguration(String),
+    #[error("the set could not be kept in the state directory: {0}")]
+    NotKept(std::io::Error),
+}
+
+/// Owned by the control task alone.
+pub struct Gateway {
+    pub path: PathBuf,
+    pub state: PathBuf,
+    pub file: Config,
+    pub ike: IkeHandle,
+    pub ids: Arc<ConnectionIds>,
+    pub outbound: Arc<CommandRing<OutboundCommand>>,
+    pub forwarding: Forwarding,
+    pub events: EventLog,
+    pub view: Arc<ArcSwap<View>>,
+    pub owner: Option<OwnerSet>,
+    pub table: Table,
+    pub fibs: FibPublisher,
+    /// What of cend's set is done, and what is not.
+    pub cend: Translation,
+    /// Addresses of peers that are configured by name.
+    pub resolved: BTreeMap<String, IpAddr>,
+    /// Why a name has no address.
+    pub unresolved: BTreeMap<String, String>,
+    /// Outer addresses that peers were seen at.
+    pub seen: BTreeMap<Arc<str>, IpAddr>,
+    /// The forwarding table is behind the route table.
+    pub fib_stale: bool,
+    /// What is wrong with the kernel's side at the moment.
+    pub kernel_trouble: Option<String>,
+}
+
+impl Gateway {
+    /// Reads back cend's set of the last run, if there is one that can be read.
+    pub fn restore_owner(&mut self) {
+        let path = self.state.join(OWNER_FILE);
+        if !path.exists() {
+            return;
+        }
+        let read = private_file::read(&path, OWNER_FILE_LIMIT).map_err(|error| error.to_string());
+        match read.and_then(|text| serde_json::from_str::<OwnerSet>(&text).map_err(|error| error.to_string())) {
+            Ok(set) => {
+                info!(revision = set.revision, connections = set.connections.len(), "restored cend's set");
+                self.owner = Some(set);
+            }
+            Err(error) => error!(%error, "cend's last set cannot be read; cend will send it again"),
+        }
+    }
+
+    /// Brings IKE, routes, kernel and status to what is configured.
+    pub async fn apply(&mut self) {
+        self.cend = match &self.owner {
+            Some(set) => owner_set::translate(set, &self.file, clock::unix_seconds()),
+            None => Translation::default(),
+        };
+        for warning in &self.cend.warnings {
+            warn!("{warning}");
+        }
+        for refusal in &self.cend.refused {
+            warn!(kind = ?refusal.kind, name = refusal.name, reason = refusal.reason, "refused a part of cend's set");
+        }
+        self.apply_connections();
+        self.apply_routes().await;
+    }
+
+    /// The connections of both owners.
+    pub fn tunnels(&self) -> impl Iterator<Item = (Owner, &Tunnel)> {
+        let file = self.file.connections.iter().map(|tunnel| (Owner::File, tunnel));
+        file.chain(self.cend.tunnels.iter().map(|tunnel| (Owner::Cend, tunnel)))
+    }
+
+    fn tunnel(&self, name: &str) -> Result<&Tunnel, Refused> {
+        self.tunnels().map(|(_, tunnel)| tunnel).find(|tunnel| **tunnel.name() == *name).ok_or_else(|| {
+            let known: Vec<&str> = self.tunnels().map(|(_, tunnel)| &**tunnel.name()).collect();
+            Refused::UnknownConnection { name: name.to_owned(), known: known.join(", ") }
+        })
+    }
+
+    fn resolved_peer(&self, tunnel: &Tunnel) -> Option<IpAddr> {
+        match &tunnel.peer {
+            PeerName::Address(address) => Some(*address),
+            PeerName::Name(name) => self.resolved.get(name).copied(),
+            PeerName::Any => None,
+        }
+    }
+
+    fn apply_connections(&mut self) {
+        let resolved = |tunnel: &Tunnel| tunnel.ike(self.resolved_peer(tunnel)).map(Arc::new);
+        let connections: Vec<Arc<ike::Connection>> =
+            self.tunnels().filter_map(|(_, tunnel)| resolved(tunnel)).collect();
+        let carriage = self.tunnels().map(|(_, tunnel)| (Arc::clone(tunnel.name()), tunnel.carriage)).collect();
+        let configured = Configured { ike: Arc::new(ike::Config::new(connections)), carriage };
+        self.ike.send(Request::Configure(configured));
+    }
+
+    async fn apply_routes(&mut self) {
+        let refused = self.table.replace_owned(routing::Owner::File, self.file.routes.clone());
+        for (key, reason) in refused {
+            warn!(destination = %key.destination, connection = %key.connection, %reason, "refused a route of the file");
+        }
+        for (key, reason) in self.table.replace_owned(routing::Owner::Cend, self.cend.routes.clone()) {
+            let refusal =
+                Refusal { kind: RefusedKind::Route, name: key.destination.to_string(), reason: reason.to_string() };
+            warn!(name = refusal.name, reason = refusal.reason, "refused a part of cend's set");
+            self.cend.refused.push(refusal);
+        }
+        self.table.set_file_publications(&self.cend.publications);
+        self.publish_fib();
+        self.apply_kernel().await;
+        self.events.happened(EventKind::RoutesChanged, None, None, None);
+    }
+
+    async fn apply_kernel(&mut self) {
+        let destinations: BTreeSet<_> = self.table.destinations().map(|(destination, _)| destination).collect();
+        let configured = self.tunnels().filter_map(|(_, tunnel)| self.resolved_peer(tunnel));
+        let outer_peers = configured.chain(self.seen.values().copied()).collect();
+        self.kernel_trouble = match self.forwarding.apply(ForwardingTarget { destinations, outer_peers }).await {
+            Ok(()) => None,
+            Err(error) => {
+                error!(%error, "the kernel is not as the VPN routes ask");
+                Some(format!("the kernel is not as the VPN routes ask: {error}"))
+            }
+        };
+        self.publish_view();
+    }
+
+    /// Gives the outbound thread a forwarding table of the routes as they are.
+    pub fn publish_fib(&mut self) {
+        let fib = build_fib(&self.table, |name| Some(self.ids.id(&Arc::from(name))));
+        self.outbound.send(OutboundCommand::SetFib(self.fibs.publish(fib)));
+        self.fib_stale = false;
+    }
+
+    pub fn publish_view(&self) {
+        self.view.store(Arc::new(View::of(self)));
+    }
+
+    /// Reads the file again. A bad one changes nothing.
+    pub async fn reload(&mut self) -> Result<Reloaded, Refused> {
+        let file = Config::load(&self.path).map_err(|error| Refused::BadConfiguration(error.to_string()))?;
+        let mut reloaded = difference(&self.file.connections, &file.connections);
+        reloaded.warnings.clone_from(&file.warnings);
+        if file.gateway != self.file.gateway {
+            reloaded
+                .warnings
+                .push("a key above the connections changed; that takes effect at the next start".to_owned());
+        }
+        for warning in &reloaded.warnings {
+            warn!("{warning}");
+        }
+        self.file = Config { gateway: self.file.gateway.clone(), ..file };
+        self.apply().await;
+        info!(added = ?reloaded.added, changed = ?reloaded.changed, removed = ?reloaded.removed, "reloaded");
+        self.events.happened(EventKind::Reloaded, None, None, None);
+        Ok(reloaded)
+    }
+
+    /// Takes cend's complete set: kept on the disk first, then applied.
+    pub async fn take_owner_set(&mut self, set: OwnerSet) -> Result<OwnerReply, Refused> {
+        if self.owner.as_ref() != Some(&set) {
+            self.keep(&set).map_err(Refused::NotKept)?;
+            let known = self.owner.as_ref().map_or(0, |set| set.revision);
+            info!(revision = set.revision, previous = known, connections = set.connections.len(), "took cend's set");
+            self.owner = Some(set);
+            self.apply().await;
+            self.events.happened(EventKind::Reloaded, None, None, None);
+        }
+        Ok(self.owner_reply())
+    }
+
+    fn keep(&self, set: &OwnerSet) -> std::io::Result<()> {
+        std::fs::create_dir_all(&self.state)?;
+        let text = zeroize::Zeroizing::new(serde_json::to_vec(set)?);
+        private_file::replace(&self.state.join(OWNER_FILE), &text)
+    }
+
+    pub fn owner_reply(&self) -> OwnerReply {
+        let revision = self.owner.as_ref().map_or(0, |set| set.revision);
+        OwnerReply { revision, refused: self.cend.refused.clone() }
+    }
+
+    /// Passes an operator's action on to IKE.
+    pub fn act(&self, name: &str, action: Action) -> Result<Accepted, Refused> {
+        let connection = Arc::clone(self.tunnel(name)?.name());
+        let commands = match action {
+            Action::Up => vec![Command::Up { connection }],
+            Action::Down => vec![Command::Down { connection }],
+            Action::Rekey => vec![
+                Command::Rekey { connection: Arc::clone(&connection), what: RekeyWhat::Ike },
+                Command::Rekey { connection, what: RekeyWhat::Child },
+            ],
+        };
+        info!(connection = name, action = action.name(), "an operator asks");
+        for command in commands {
+            self.ike.send(Request::Command(command));
+        }
+        Ok(Accepted { connection: name.to_owned(), action })
+    }
+
+    /// What the peer of a connection has to be told.
+    pub fn export(&self, name: &str) -> Result<ConnectionExport, Refused> {
+        Ok(export::export(self.tunnel(name)?))
+    }
+
+    /// Takes what a name resolved to, or why it did not.
+    pub async fn take_resolution(&mut self, name: String, result: Result<IpAddr, String>) {
+        match result {
+            Ok(address) => {
+                self.unresolved.remove(&name);
+                if self.resolved.insert(name.clone(), address) != Some(address) {
+                    info!(name, %address, "resolved a peer's name");
+                    self.apply_connections();
+                    self.apply_kernel().await;
+                }
+            }
+            Err(reason) => {
+                if self.unresolved.get(&name) != Some(&reason) {
+                    warn!(name, reason, "a peer's name has no address; its last one, if any, stays");
+                    self.unresolved.insert(name, reason);
+                    self.publish_view();
+                }
+            }
+        }
+    }
+
+    /// The peers' names that have to be resolved.
+    pub fn names(&self) -> BTreeSet<String> {
+        let name = |peer: &PeerName| if let PeerName::Name(name) = peer { Some(name.clone()) } else { None };
+        self.tunnels().filter_map(|(_, tunnel)| name(&tunnel.peer)).collect()
+    }
+
+    /// Takes what the wiring tells: the log, the events and the route states follow. Says whether IKE has shut down.
+    pub async fn notice(&mut self, notice: Notice) -> bool {
+        match notice {
+            Notice::ConnectionUp { connection } => {
+                info!(%connection, "connection up");
+                self.events.happened(EventKind::ConnectionUp, Some(&connection), None, None);
+            }
+            Notice::ConnectionDown { connection, error } => {
+                match &error {
+                    Some(error) => warn!(%connection, error, "connection down"),
+                    None => info!(%connection, "connection down"),
+                }
+                self.events.happened(EventKind::ConnectionDown, Some(&connection), None, error);
+            }
+            Notice::ChildUp { connection, child } => {
+                info!(%connection, %child, "child up");
+                self.events.happened(EventKind::ChildUp, Some(&connection), Some(&child), None);
+            }
+            Notice::ChildDown { connection, child, reason } => {
+                info!(%connection, %child, reason, "child down");
+                self.events.happened(EventKind::ChildDown, Some(&connection), Some(&child), Some(reason));
+            }
+            Notice::Carries { connection, up } => {
+                if self.table.set_up(&connection, up) {
+                    self.fib_stale = true;
+                    self.publish_view();
+                    self.events.happened(EventKind::RoutesChanged, Some(&connection), None, None);
+                }
+            }
+            Notice::Failure { connection, peer, reason } => {
+                warn!(connection = connection.as_deref(), %peer, reason, "negotiation failed");
+            }
+            Notice::PeerAt { connection, peer } => {
+                if self.seen.insert(connection, peer) != Some(peer) {
+                    self.apply_kernel().await;
+                }
+            }
+            Notice::ShutdownComplete => return true,
+        }
+        false
+    }
+}
+
+/// Which connections a new file adds, changes and removes.
+fn difference(before: &[Tunnel], after: &[Tunnel]) -> Reloaded {
+    let old = |name: &str| before.iter().find(|tunnel| **tunnel.name() == *name);
+    let mut reloaded = Reloaded::default();
+    for tunnel in after {
+        match old(tunnel.name()) {
+            None => reloaded.added.push(tunnel.name().to_string()),
+            Some(before) if before != tunnel => reloaded.changed.push(tunnel.name().to_string()),
+            Some(_) => {}
+        }
+    }
+    let stays = |tunnel: &&Tunnel| after.iter().any(|after| after.name() == tunnel.name());
+    reloaded.removed = before.iter().filter(|tunnel| !stays(tunnel)).map(|tunnel| tunnel.name().to_string()).collect();
+    reloaded
+}
+
+/// Makes the state directory, which only its owner may look into.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_state_directory(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_tells_what_it_touches() {
+        let file = |names: &[(&str, &str)]| {
+            let text: String = names
+                .iter()
+                .map(|(name, psk)| {
+                    format!(
+                        "[[connection]]\nname = \"{name}\"\npeer = \"203.0.113.1\"\nlocal_id = \"a\"\npsk = \"{psk}\"\nlocal_subnets = \"10.0.0.0/24\"\npeer_subnets = \"10.1.0.0/24\"\n"
+                    )
+                })
+                .collect();
+            Config::parse(&text, Path::new("gatewayd.toml")).unwrap().connections
+        };
+        let before = file(&[("stays", "1"), ("changes", "1"), ("goes", "1")]);
+        let after = file(&[("new", "1"), ("changes", "2"), ("stays", "1")]);
+        let reloaded = difference(&before, &after);
+        assert_eq!(
+            (reloaded.added, reloaded.changed, reloaded.removed),
+            (vec!["new".into()], vec!["changes".into()], vec!["goes".into()])
+        );
+    }
+}

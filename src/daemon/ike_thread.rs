@@ -1,0 +1,282 @@
+//! The IKE thread: the endpoint, its timers, the port 500 sockets, and a handle of port 4500 to send on.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tracing::{debug, trace};
+
+use super::connections::Configured;
+use super::wiring::{Pair, Wiring};
+use crate::dataplane::acquire::Acquire;
+use crate::dataplane::ike_queue::IkeQueueReader;
+use crate::ike::{Command, ConnectionStatus, Endpoint, Output, Path, Transmit};
+use crate::io::esp_sockets::NatTraversalSender;
+use crate::io::udp::UdpSocket;
+use crate::io::wake::{Waker, wait_readable};
+
+/// The largest UDP datagram.
+const MAX_DATAGRAM: usize = 65_535;
+/// How often the facts of the SAs are looked at: a peer's first packet on a new SA lets us send on it.
+const LOOK: Duration = Duration::from_millis(100);
+/// Datagrams that one round takes from one source, so that none of them starves the timers.
+const ROUND: usize = 256;
+/// Requests for new IKE SAs that one round answers; each may cost a key exchange.
+const ROUND_INITIAL: usize = 32;
+/// Requests for new IKE SAs from port 500 that wait at most; more are dropped, and repeated by honest peers.
+const WAITING_INITIAL: usize = 1024;
+/// The status is renewed at most this often.
+const RENEW: Duration = Duration::from_millis(50);
+/// And at least this often, for what changes without an event.
+const RENEW_IDLE: Duration = Duration::from_secs(1);
+
+/// What the control task asks of the IKE thread.
+#[derive(Debug)]
+pub enum Request {
+    /// Connections that did not change keep their SAs.
+    Configure(Configured),
+    Command(Command),
+    /// Ends this thread and the data threads.
+    Stop,
+}
+
+/// What IKE and the data path look like, for status: replaced as a whole, so that nobody waits for IKE.
+#[derive(Debug, Default)]
+pub struct IkeSnapshot {
+    pub connections: Vec<ConnectionStatus>,
+    /// By inbound SPI.
+    pub pairs: HashMap<u32, Pair>,
+    pub discards: Vec<(String, u64)>,
+}
+
+/// The sockets that IKE sends on; it receives on those of port 500 only.
+pub struct Sockets {
+    /// Port 500, IPv4 and, where the machine has it, IPv6.
+    pub ike: Vec<UdpSocket>,
+    /// Port 4500.
+    pub nat: NatTraversalSender,
+}
+
+impl Sockets {
+    fn send(&self, transmit: &Transmit) -> io::Result<()> {
+        let Path { local, peer, non_esp_marker } = transmit.path;
+        if transmit.is_nat_keepalive() {
+            return self.nat.send_keepalive(local.ip(), peer);
+        }
+        if non_esp_marker {
+            return self.nat.send_ike(&transmit.payload, local.ip(), peer);
+        }
+        let socket = self.ike.iter().find(|socket| socket.local_address().is_ipv4() == peer.is_ipv4());
+        let socket = socket.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
+        // DF is clear: IKE has to get through.
+        socket.send(&[&transmit.payload], local.ip(), peer, false)
+    }
+}
+
+/// Everything that the thread owns.
+pub struct IkeThread {
+    pub endpoint: Endpoint,
+    pub wiring: Wiring,
+    pub sockets: Sockets,
+    /// What came in on port 4500, from the inbound thread.
+    pub nat_queue: IkeQueueReader,
+    pub acquires: rtrb::Consumer<Acquire>,
+    pub requests: mpsc::Receiver<Request>,
+    pub waker: Waker,
+    pub snapshot: Arc<ArcSwap<IkeSnapshot>>,
+    /// Grows with every round; the watchdog looks whether it does.
+    pub heartbeat: Arc<AtomicU64>,
+}
+
+/// What one run of the loop carries from round to round.
+struct Pace {
+    deadline: Option<Instant>,
+    looked: Instant,
+    renewed: Instant,
+    changed: bool,
+}
+
+impl IkeThread {
+    /// Runs until it is told to stop.
+    ///
+    /// # Errors
+    /// A socket is broken.
+    pub fn run(mut self) -> io::Result<()> {
+        let start = Instant::now();
+        let mut pace = Pace { deadline: Some(start), looked: start, renewed: start, changed: true };
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        let mut initial = VecDeque::new();
+        loop {
+            self.heartbeat.fetch_add(1, Ordering::Relaxed);
+            if initial.is_empty() {
+                self.wait(&pace)?;
+            }
+            self.waker.clear();
+            let now = Instant::now();
+            if !self.take_requests(&mut pace, now) {
+                self.wiring.stop();
+                return Ok(());
+            }
+            self.take_port_500(&mut buffer, &mut initial, &mut pace, now)?;
+            self.take_port_4500(&mut buffer, &mut initial, &mut pace, now);
+            for (datagram, path) in initial.drain(..initial.len().min(ROUND_INITIAL)).collect::<Vec<_>>() {
+                self.datagram(&datagram, path, &mut pace, now);
+            }
+            self.take_facts(&mut pace, now);
+            if pace.deadline.is_some_and(|at| at <= now) {
+                self.endpoint.handle_timeout(now);
+                self.drain(&mut pace, now);
+            }
+            self.renew(&mut pace, now);
+        }
+    }
+
+    fn wait(&self, pace: &Pace) -> io::Result<()> {
+        let now = Instant::now();
+        let mut until = pace.deadline.unwrap_or(now + RENEW_IDLE).min(pace.renewed + RENEW_IDLE);
+        if !self.wiring.pairs.is_empty() {
+            until = until.min(pace.looked + LOOK);
+        }
+        if pace.changed {
+            until = until.min(pace.renewed + RENEW);
+        }
+        let mut descriptors = vec![self.waker.as_fd()];
+        descriptors.extend(self.sockets.ike.iter().map(AsFd::as_fd));
+        wait_readable(&descriptors, until.saturating_duration_since(now))
+    }
+
+    /// Obeys the control task. False: stop.
+    fn take_requests(&mut self, pace: &mut Pace, now: Instant) -> bool {
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                Request::Stop => return false,
+                Request::Command(command) => self.command(command, pace, now),
+                Request::Configure(configured) => {
+                    let ike = Arc::clone(&configured.ike);
+                    self.wiring.configured = configured;
+                    self.command(Command::Reload(ike), pace, now);
+                }
+            }
+        }
+        true
+    }
+
+    fn command(&mut self, command: Command, pace: &mut Pace, now: Instant) {
+        self.endpoint.handle_command(command, now);
+        self.drain(pace, now);
+    }
+
+    fn datagram(&mut self, datagram: &[u8], path: Path, pace: &mut Pace, now: Instant) {
+        // The endpoint has counted it.
+        if let Err(reason) = self.endpoint.handle_datagram(datagram, path, now) {
+            trace!(%reason, peer = %path.peer, "dropped an IKE datagram");
+        }
+        self.drain(pace, now);
+    }
+
+    fn take_port_500(
+        &mut self,
+        buffer: &mut [u8],
+        initial: &mut VecDeque<(Vec<u8>, Path)>,
+        pace: &mut Pace,
+        now: Instant,
+    ) -> io::Result<()> {
+        for socket in 0..self.sockets.ike.len() {
+            for _ in 0..ROUND {
+                let Some(arrival) = self.sockets.ike[socket].receive(buffer)? else { break };
+                let datagram = &buffer[..arrival.len];
+                let path = Path { local: arrival.local, peer: arrival.peer, non_esp_marker: false };
+                if opens_ike_sa(datagram) {
+                    if initial.len() < WAITING_INITIAL {
+                        initial.push_back((datagram.to_vec(), path));
+                    }
+                } else {
+                    self.datagram(datagram, path, pace, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_port_4500(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        initial: &mut VecDeque<(Vec<u8>, Path)>,
+        pace: &mut Pace,
+        now: Instant,
+    ) {
+        let mut datagram = std::mem::take(buffer);
+        for _ in 0..ROUND {
+            let Some(path) = self.nat_queue.pop_established(&mut datagram) else { break };
+            let path = Path { local: path.local, peer: path.peer, non_esp_marker: true };
+            self.datagram(&datagram, path, pace, now);
+        }
+        while initial.len() < ROUND_INITIAL {
+            let Some(path) = self.nat_queue.pop_initial(&mut datagram) else { break };
+            initial.push_back((datagram.clone(), Path { local: path.local, peer: path.peer, non_esp_marker: true }));
+        }
+        datagram.resize(MAX_DATAGRAM, 0);
+        *buffer = datagram;
+    }
+
+    fn take_facts(&mut self, pace: &mut Pace, now: Instant) {
+        while let Ok(acquire) = self.acquires.pop() {
+            if let Some(command) = self.wiring.acquire(&acquire) {
+                self.command(command, pace, now);
+            }
+        }
+        if now.saturating_duration_since(pace.looked) >= LOOK {
+            pace.looked = now;
+            for command in self.wiring.activity() {
+                self.command(command, pace, now);
+            }
+        }
+    }
+
+    /// Carries out what the endpoint decided, in its order: an SA is installed before the message that makes the peer
+    /// use it.
+    fn drain(&mut self, pace: &mut Pace, now: Instant) {
+        loop {
+            match self.endpoint.poll_output() {
+                Output::Event(event) => {
+                    self.wiring.event(event, now);
+                    pace.changed = true;
+                }
+                Output::Transmit(transmit) => {
+                    if let Err(error) = self.sockets.send(&transmit) {
+                        debug!(%error, peer = %transmit.path.peer, "an IKE message was not sent");
+                    }
+                    pace.changed = true;
+                }
+                Output::Timeout(deadline) => {
+                    pace.deadline = deadline.map(|deadline| deadline.at);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn renew(&self, pace: &mut Pace, now: Instant) {
+        let age = now.saturating_duration_since(pace.renewed);
+        if age < RENEW || (!pace.changed && age < RENEW_IDLE) {
+            return;
+        }
+        (pace.renewed, pace.changed) = (now, false);
+        let discards = self.endpoint.discards().iter();
+        self.snapshot.store(Arc::new(IkeSnapshot {
+            connections: self.endpoint.status(),
+            pairs: self.wiring.pairs.clone(),
+            discards: discards.map(|(reason, count)| (reason.name().replace('_', "-"), count)).collect(),
+        }));
+    }
+}
+
+/// A zero responder SPI (RFC 7296 section 3.1): nobody known says this, so it waits behind those who are.
+fn opens_ike_sa(datagram: &[u8]) -> bool {
+    datagram.get(8..16).is_none_or(|spi| spi.iter().all(|byte| *byte == 0))
+}

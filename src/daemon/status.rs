@@ -1,0 +1,223 @@
+//! Status: put together from what the control task and the IKE thread published, without asking either.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::export::{peer_identity, start_word};
+use super::gateway::Gateway;
+use super::ike_thread::IkeSnapshot;
+use super::metrics::Drops;
+use super::wiring::Pair;
+use crate::control::Owner;
+use crate::control::owner::OwnerReply;
+use crate::control::route::{Publication, Route, RouteState};
+use crate::control::status::{
+    ChildSa, ChildState, Connection, ConnectionState, IkeSa, IkeState, Role, Status, Traffic,
+};
+use crate::dataplane::facts::SaReading;
+use crate::ike;
+use crate::routing;
+
+/// What the control task publishes after every change.
+#[derive(Debug, Default)]
+pub struct View {
+    pub device: String,
+    pub mtu: u32,
+    pub tunnels: Vec<TunnelView>,
+    pub routes: Vec<Route>,
+    pub warnings: Vec<String>,
+    /// Whether cend ever sent a set, and what became of it.
+    pub cend: Option<OwnerReply>,
+}
+
+/// A configured connection.
+#[derive(Clone, Debug)]
+pub struct TunnelView {
+    pub name: String,
+    pub owner: Owner,
+    pub peer: String,
+    pub local_id: String,
+    pub peer_id: String,
+    pub start: &'static str,
+    pub children: Vec<String>,
+    /// Why its peer's name has no address.
+    pub unresolved: Option<String>,
+}
+
+impl View {
+    pub fn of(gateway: &Gateway) -> Self {
+        let tunnels = gateway.tunnels().map(|(owner, tunnel)| {
+            let template = tunnel.template();
+            let peer = tunnel.peer.to_string();
+            let unknown = !gateway.resolved.contains_key(&peer);
+            TunnelView {
+                name: tunnel.name().to_string(),
+                owner,
+                local_id: template.local_id.to_string(),
+                peer_id: peer_identity(tunnel),
+                start: start_word(template.start),
+                children: template.children.iter().map(|child| child.name.to_string()).collect(),
+                unresolved: gateway.unresolved.get(&peer).filter(|_| unknown).cloned(),
+                peer,
+            }
+        });
+        let mut warnings = gateway.file.warnings.clone();
+        warnings.extend(gateway.cend.warnings.iter().cloned());
+        warnings.extend(gateway.kernel_trouble.clone());
+        let blocked = gateway.forwarding.blocked();
+        let taken =
+            |net: &ipnet::IpNet| format!("route {net} is not in effect: another route holds its place in the kernel");
+        warnings.extend(blocked.borrow().iter().map(taken));
+        Self {
+            device: gateway.file.gateway.tun.clone(),
+            mtu: gateway.file.gateway.mtu,
+            tunnels: tunnels.collect(),
+            routes: gateway.table.routes().map(|(entry, state)| route(entry, state)).collect(),
+            warnings,
+            cend: gateway.owner.as_ref().map(|_| gateway.owner_reply()),
+        }
+    }
+}
+
+fn route(entry: &routing::VpnRoute, state: routing::RouteState) -> Route {
+    let routing::VpnRoute { destination, connection, weight, owner, publication, created } = entry;
+    Route {
+        destination: *destination,
+        connection: connection.to_string(),
+        weight: weight.value(),
+        state: match state {
+            routing::RouteState::Active => RouteState::Active,
+            routing::RouteState::Standby => RouteState::Standby,
+            routing::RouteState::Down => RouteState::Down,
+        },
+        publication: match publication {
+            routing::Publication::Normal => Publication::Normal,
+            routing::Publication::Published => Publication::Published,
+        },
+        owner: match owner {
+            routing::Owner::File => Owner::File,
+            routing::Owner::Cend => Owner::Cend,
+        },
+        created: *created,
+    }
+}
+
+/// The whole status.
+pub fn status(view: &View, ike: &IkeSnapshot, drops: &Drops, started: Instant, now: Instant) -> Status {
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: now.saturating_duration_since(started).as_secs(),
+        device: view.device.clone(),
+        mtu: view.mtu,
+        cend_revision: view.cend.as_ref().map(|reply| reply.revision),
+        connections: connections(view, ike, now),
+        routes: view.routes.clone(),
+        drops: drops.by_reason(&ike.discards),
+        warnings: view.warnings.clone(),
+    }
+}
+
+/// Every configured connection, in the order of the configuration, the file's first.
+pub fn connections(view: &View, ike: &IkeSnapshot, now: Instant) -> Vec<Connection> {
+    view.tunnels.iter().map(|tunnel| connection(tunnel, ike, now)).collect()
+}
+
+fn connection(tunnel: &TunnelView, snapshot: &IkeSnapshot, now: Instant) -> Connection {
+    let ike = snapshot.connections.iter().find(|status| *status.name == *tunnel.name);
+    let child_sas: Vec<ChildSa> = ike
+        .into_iter()
+        .flat_map(|status| &status.children)
+        .filter_map(|child| Some(child_sa(child, snapshot.pairs.get(&child.inbound_spi)?, now)))
+        .collect();
+    let carried = |name: &String| child_sas.iter().any(|sa| sa.sending && sa.name == *name);
+    let all_carried = tunnel.children.iter().all(carried);
+    let any_carried = child_sas.iter().any(|sa| sa.sending);
+    let ike_up = ike.is_some_and(|status| status.ike_sa.is_some());
+    let path = ike.and_then(|status| addresses(status, snapshot));
+    let TunnelView { name, owner, peer, local_id, peer_id, start, children: _, unresolved } = tunnel.clone();
+    Connection {
+        name,
+        owner,
+        state: state(ike, any_carried, start, unresolved.is_some()),
+        ike_state: if ike_up { IkeState::IkeSaEstablished } else { IkeState::IkeSaNotEstablished },
+        child_state: if all_carried { ChildState::IpsecSaEstablished } else { ChildState::IpsecSaNotEstablished },
+        peer,
+        peer_address: path.map(|(_, peer)| peer).or_else(|| ike.filter(|_| ike_up).and_then(|status| status.peer)),
+        local_address: path.map(|(local, _)| local),
+        local_id,
+        peer_id: ike.filter(|_| ike_up).and_then(|s| s.peer_id.as_ref()).map_or(peer_id, ToString::to_string),
+        start: start.to_owned(),
+        ike_sa: ike.and_then(|status| status.ike_sa.as_ref()).map(|sa| ike_sa(sa, now)),
+        child_sas,
+        last_error: unresolved.or_else(|| ike.and_then(|status| status.last_error.clone())),
+        next_attempt_seconds: ike.and_then(|status| status.next_attempt).map(|at| seconds_until(at, now)),
+    }
+}
+
+/// The outer addresses of the pair in use.
+fn addresses(status: &ike::ConnectionStatus, snapshot: &IkeSnapshot) -> Option<(SocketAddr, SocketAddr)> {
+    let mut pairs = status.children.iter().filter_map(|child| snapshot.pairs.get(&child.inbound_spi));
+    pairs.find(|pair| pair.active).map(Pair::outer)
+}
+
+fn state(ike: Option<&ike::ConnectionStatus>, carries: bool, start: &str, unresolved: bool) -> ConnectionState {
+    let Some(status) = ike else {
+        return if unresolved { ConnectionState::Down } else { ConnectionState::Connecting };
+    };
+    match status.state {
+        _ if carries => ConnectionState::Established,
+        ike::ConnectionState::Established | ike::ConnectionState::Connecting => ConnectionState::Connecting,
+        ike::ConnectionState::Down if start != "now" && status.last_error.is_none() => ConnectionState::Waiting,
+        ike::ConnectionState::Down | ike::ConnectionState::Closing => ConnectionState::Down,
+    }
+}
+
+fn ike_sa(sa: &ike::IkeSaStatus, now: Instant) -> IkeSa {
+    IkeSa {
+        initiator_spi: hex::encode(sa.initiator_spi.0),
+        responder_spi: hex::encode(sa.responder_spi.0),
+        role: if sa.initiator { Role::Initiator } else { Role::Responder },
+        algorithms: sa.algorithms.clone(),
+        age_seconds: seconds_since(sa.established, now),
+        rekey_seconds: Some(seconds_until(sa.rekey_at, now)),
+    }
+}
+
+fn child_sa(child: &ike::ChildStatus, pair: &Pair, now: Instant) -> ChildSa {
+    let texts = |list: &[crate::wire::ike::TrafficSelector]| list.iter().map(ToString::to_string).collect();
+    let retired = child.state == ike::ChildState::Retired;
+    ChildSa {
+        name: child.name.to_string(),
+        inbound_spi: format!("{:08x}", child.inbound_spi),
+        outbound_spi: format!("{:08x}", child.outbound_spi),
+        algorithms: child.algorithms.clone(),
+        encapsulation: form(child.encapsulation),
+        local_selectors: texts(&child.local_selectors),
+        peer_selectors: texts(&child.peer_selectors),
+        sending: pair.active,
+        age_seconds: seconds_since(child.established, now),
+        rekey_seconds: (!retired).then(|| seconds_until(child.rekey_at, now)),
+        inbound: traffic(&pair.inbound.read(), now),
+        outbound: traffic(&pair.outbound.read(), now),
+    }
+}
+
+fn form(encapsulation: ike::Encapsulation) -> String {
+    match encapsulation {
+        ike::Encapsulation::Udp => "udp".to_owned(),
+        ike::Encapsulation::None => "none".to_owned(),
+    }
+}
+
+fn traffic(reading: &SaReading, now: Instant) -> Traffic {
+    let idle_seconds = reading.last_used.map(|last| seconds_since(last, now));
+    Traffic { packets: reading.packets, bytes: reading.bytes, idle_seconds }
+}
+
+fn seconds_since(then: Instant, now: Instant) -> u64 {
+    now.saturating_duration_since(then).as_secs()
+}
+
+fn seconds_until(then: Instant, now: Instant) -> u64 {
+    then.saturating_duration_since(now).as_secs()
+}

@@ -1,0 +1,209 @@
+//! The four threads of gatewayd and the channels between them.
+//!
+//! ```text
+//!                       OutboundCommand ring                       NatTraversalSender, port 500 sockets
+//!   TUN ─► outbound ◄──────────────┬──────────────────── ike ─────────────────────────────────► network
+//!            │   └── Acquire ring ─┼───────────────────►  │ ▲ ▲
+//!            ▼                     │   InboundCommand ring│ │ └─ IkeQueue (bytes, bounded) ─┐
+//!   network ESP                    │                      ▼ │ Request (mpsc) + Waker        │
+//!                                  │                   inbound ◄── port 4500, protocol 50   │
+//!                                  │                      └────────────────────────────────┘
+//!                                  └── FIB ── control (tokio, this thread) ◄── Notice (mpsc) ── ike
+//!                                              └── Ask (mpsc) ◄── control socket      IkeSnapshot, View (arc-swap) ─► status
+//! ```
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc as tokio_mpsc;
+
+use super::config::Gateway as Settings;
+use super::connections::{Configured, ConnectionIds};
+use super::gateway::IkeHandle;
+use super::ike_thread::{IkeSnapshot, IkeThread, Sockets};
+use super::metrics::Drops;
+use super::wiring::{CommandRing, Notice, Wiring};
+use crate::crypto::SystemEntropy;
+use crate::dataplane::acquire::Acquires;
+use crate::dataplane::command::{COMMAND_RING, OutboundCommand};
+use crate::dataplane::device::Wait;
+use crate::dataplane::ike_queue::ike_queue;
+use crate::dataplane::inbound::{InboundLoop, InboundPorts};
+use crate::dataplane::outbound::{OutboundLoop, OutboundPorts, Progress};
+use crate::dataplane::parameters::{OutboundConfig, OwnAddresses};
+use crate::ike::{self, Endpoint};
+use crate::io::device::plain::PlainDevice;
+use crate::io::esp_sockets::{EspSockets, EspSocketsConfig};
+use crate::io::udp::{SocketOptions, UdpSocket};
+use crate::io::wake::Waker;
+
+/// IKE's port, and the port of NAT traversal (RFC 7296 section 2.23).
+pub const IKE_PORT: u16 = 500;
+pub const NAT_PORT: u16 = 4500;
+/// How long a data thread waits for a packet before it looks at its commands.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the control task holds of the other threads.
+pub struct Threads {
+    pub ike: IkeHandle,
+    pub outbound: Arc<CommandRing<OutboundCommand>>,
+    pub ids: Arc<ConnectionIds>,
+    pub snapshot: Arc<ArcSwap<IkeSnapshot>>,
+    pub drops: Drops,
+    pub heartbeat: Arc<AtomicU64>,
+    pub notices: tokio_mpsc::UnboundedReceiver<Notice>,
+    /// Why a thread ended that should not have.
+    pub failures: tokio_mpsc::UnboundedReceiver<String>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Opens the sockets and starts the outbound, the inbound and the IKE thread, with no connection yet.
+    ///
+    /// # Errors
+    /// A port is taken, or privileges are missing.
+    pub fn start(settings: &Settings, device: &PlainDevice) -> io::Result<Self> {
+        let config = EspSocketsConfig { port: NAT_PORT, mark: Some(settings.mark), raw: true };
+        let sockets = EspSockets::bind(config).map_err(|error| about(&format!("UDP port {NAT_PORT}"), &error))?;
+        let ike_sockets = Sockets { ike: port_500(settings.mark)?, nat: sockets.ike_sender() };
+        let waker = Waker::new()?;
+        let drops = Drops::default();
+        let (acquires, acquire_reader) = Acquires::new();
+        let (queue, nat_queue) = ike_queue();
+        let (outbound_ring, outbound_commands) = rtrb::RingBuffer::new(COMMAND_RING);
+        let (inbound_ring, inbound_commands) = rtrb::RingBuffer::new(COMMAND_RING);
+        let (notice_sender, notices) = tokio_mpsc::unbounded_channel();
+        let (failure_sender, failures) = tokio_mpsc::unbounded_channel();
+
+        let outbound_ports = OutboundPorts {
+            source: device.source(),
+            replies: device.sink(),
+            sink: sockets.sink(),
+            commands: outbound_commands,
+            acquires,
+            wake: Box::new(waker.clone()),
+            drops: Arc::clone(&drops.outbound),
+        };
+        let outbound_config = OutboundConfig { own_addresses: own_addresses(settings), ..OutboundConfig::default() };
+        let mut outbound_loop = OutboundLoop::new(outbound_ports, outbound_config);
+        let inbound_ports = InboundPorts {
+            source: sockets.source()?,
+            sink: device.sink(),
+            commands: inbound_commands,
+            ike: queue,
+            wake: Box::new(waker.clone()),
+            drops: Arc::clone(&drops.inbound),
+        };
+        let mut inbound_loop = InboundLoop::new(inbound_ports, Instant::now);
+
+        let outbound = Arc::new(CommandRing::new(outbound_ring));
+        let ids = Arc::new(ConnectionIds::default());
+        let snapshot = Arc::new(ArcSwap::from_pointee(IkeSnapshot::default()));
+        let heartbeat = Arc::new(AtomicU64::new(0));
+        let (requests, request_receiver) = mpsc::channel();
+        let nothing = Configured { ike: Arc::new(ike::Config::new(Vec::new())), carriage: Default::default() };
+        let entropy = || Box::new(SystemEntropy::new());
+        let ike_thread = IkeThread {
+            endpoint: Endpoint::new(Arc::clone(&nothing.ike), entropy(), Instant::now()),
+            wiring: Wiring {
+                outbound: Arc::clone(&outbound),
+                inbound: CommandRing::new(inbound_ring),
+                ids: Arc::clone(&ids),
+                notices: notice_sender,
+                outer_mtu: u16::try_from(settings.mtu).unwrap_or(u16::MAX),
+                entropy: entropy(),
+                configured: nothing,
+                pairs: Default::default(),
+            },
+            sockets: ike_sockets,
+            nat_queue,
+            acquires: acquire_reader,
+            requests: request_receiver,
+            waker: waker.clone(),
+            snapshot: Arc::clone(&snapshot),
+            heartbeat: Arc::clone(&heartbeat),
+        };
+        let handles = vec![
+            spawn("outbound", &failure_sender, move || run(|| outbound_loop.run_once(Wait::AtMost(PATIENCE))))?,
+            spawn("inbound", &failure_sender, move || run(|| inbound_loop.run_once(Wait::AtMost(PATIENCE))))?,
+            spawn("ike", &failure_sender, move || ike_thread.run())?,
+        ];
+        let ike = IkeHandle { requests, waker };
+        Ok(Self { ike, outbound, ids, snapshot, drops, heartbeat, notices, failures, handles })
+    }
+
+    /// Whether every thread has ended.
+    pub fn ended(&self) -> bool {
+        self.handles.iter().all(JoinHandle::is_finished)
+    }
+}
+
+fn port_500(mark: u32) -> io::Result<Vec<UdpSocket>> {
+    let mut sockets = Vec::new();
+    for address in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+        let options = SocketOptions { mark: Some(mark), gro: false };
+        match UdpSocket::bind(SocketAddr::new(address, IKE_PORT), options) {
+            Ok(socket) => sockets.push(socket),
+            // A machine without IPv6 does without.
+            Err(error)
+                if address.is_ipv6()
+                    && matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {}
+            Err(error) => return Err(about(&format!("UDP port {IKE_PORT}"), &error)),
+        }
+    }
+    Ok(sockets)
+}
+
+fn about(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+fn own_addresses(settings: &Settings) -> OwnAddresses {
+    let mut own = OwnAddresses::default();
+    for address in settings.inner_addresses.iter().map(ipnet::IpNet::addr).rev() {
+        match address {
+            IpAddr::V4(address) => own.ipv4 = Some(address),
+            IpAddr::V6(address) => own.ipv6 = Some(address),
+        }
+    }
+    own
+}
+
+fn run(mut once: impl FnMut() -> io::Result<Progress>) -> io::Result<()> {
+    while once()? == Progress::Continue {}
+    Ok(())
+}
+
+/// A thread that ends without having been told to is a failure of the whole.
+fn spawn(
+    name: &'static str,
+    failures: &tokio_mpsc::UnboundedSender<String>,
+    body: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let guard = Guard { name, failures: failures.clone(), reason: Some("panicked".to_owned()) };
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let mut guard = guard;
+        guard.reason = body().err().map(|error| error.to_string());
+    })
+}
+
+/// Tells of a thread that ends, whether it returns or panics.
+struct Guard {
+    name: &'static str,
+    failures: tokio_mpsc::UnboundedSender<String>,
+    reason: Option<String>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(reason) = self.reason.take() {
+            // Without a control task the process is about to end.
+            let _ = self.failures.send(format!("the {} thread has ended: {reason}", self.name));
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! Between IKE and the data path: the only place that knows both.
+//!
+//! ```text
+//!  ike ── Event ──► Wiring ── install, activate, retire, remove ──► rings of the data threads
+//!                      └───── Notice ──► control task: routes, events, log
+//!  data threads ── SaFacts, Acquire ──► Wiring ── Command ──► ike
+//! ```
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::config::{Carriage, Df};
+use super::connections::{Configured, ConnectionIds};
+use crate::crypto::{Entropy, IvSource};
+use crate::dataplane::acquire::Acquire;
+use crate::dataplane::command::{InboundCommand, OutboundCommand};
+use crate::dataplane::facts::SaFacts;
+use crate::dataplane::fib::ConnectionId;
+use crate::dataplane::outer_header::{DfPolicy, Encapsulation, OuterPath};
+use crate::dataplane::parameters::{EspKeys, InboundSaParameters, OutboundSaParameters, Tunnel};
+use crate::dataplane::policy::{Selector, SelectorPair};
+use crate::esp::Limits;
+use crate::ike::{self, ChildSa, Command, Event, Path, RekeyWhat, Removal, SaActivity, SaKeys};
+use crate::wire::ike::{ANY_PROTOCOL, TrafficSelector};
+use crate::wire::ip::{Flow, Ports};
+
+/// What the control task is told.
+#[derive(Debug)]
+pub enum Notice {
+    ConnectionUp {
+        connection: Arc<str>,
+    },
+    ConnectionDown {
+        connection: Arc<str>,
+        error: Option<String>,
+    },
+    /// A child carries traffic that had no SA before.
+    ChildUp {
+        connection: Arc<str>,
+        child: Arc<str>,
+    },
+    /// A child has no SA any more.
+    ChildDown {
+        connection: Arc<str>,
+        child: Arc<str>,
+        reason: String,
+    },
+    /// Whether the connection has any SA to send on.
+    Carries {
+        connection: Arc<str>,
+        up: bool,
+    },
+    Failure {
+        connection: Option<Arc<str>>,
+        peer: std::net::SocketAddr,
+        reason: String,
+    },
+    /// The peer's outer address in use.
+    PeerAt {
+        connection: Arc<str>,
+        peer: IpAddr,
+    },
+    ShutdownComplete,
+}
+
+/// The sender's end of a command ring; a data thread drains the other after every read.
+#[derive(Debug)]
+pub struct CommandRing<T>(Mutex<rtrb::Producer<T>>);
+
+impl<T> CommandRing<T> {
+    pub fn new(ring: rtrb::Producer<T>) -> Self {
+        Self(Mutex::new(ring))
+    }
+
+    /// Queues a command, waiting for room if there is none; a data thread makes room at least once a second. Without a
+    /// data thread there is nobody left to command.
+    pub fn send(&self, mut command: T) {
+        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Err(rtrb::PushError::Full(back)) = ring.push(command) {
+            if ring.is_abandoned() {
+                return;
+            }
+            command = back;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// A pair of ESP SAs in the data path, as status shows it.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    pub connection: Arc<str>,
+    pub child: Arc<str>,
+    pub outbound_spi: u32,
+    /// Its outbound SA is the one that is used.
+    pub active: bool,
+    pub inbound: Arc<SaFacts>,
+    pub outbound: Arc<SaFacts>,
+    encapsulation: Encapsulation,
+    path: OuterPath,
+    /// What IKE was told last.
+    told: Option<Instant>,
+    rekey_asked: bool,
+}
+
+impl Pair {
+    /// Our outer address and the peer's.
+    pub fn outer(&self) -> (SocketAddr, SocketAddr) {
+        (self.path.local, self.path.peer)
+    }
+}
+
+/// Lives in the IKE thread.
+pub struct Wiring {
+    pub outbound: Arc<CommandRing<OutboundCommand>>,
+    pub inbound: CommandRing<InboundCommand>,
+    pub ids: Arc<ConnectionIds>,
+    pub notices: mpsc::UnboundedSender<Notice>,
+    pub outer_mtu: u16,
+    pub entropy: Box<dyn Entropy>,
+    pub configured: Configured,
+    /// By inbound SPI.
+    pub pairs: HashMap<u32, Pair>,
+}
+
+impl Wiring {
+    /// Carries out what IKE decided. Called before the datagrams that IKE queued after it are sent.
+    pub fn event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::ChildInstalled(child) => self.install(*child, now),
+            Event::ChildOutboundActivated { inbound_spi, .. } => self.activate(inbound_spi),
+            Event::ChildOutboundRetired { inbound_spi, .. } => {
+                self.outbound.send(OutboundCommand::Remove { inbound_spi });
+                self.retire(inbound_spi);
+            }
+            Event::ChildRemoved { inbound_spi, reason, .. } => self.remove(inbound_spi, reason),
+            Event::PathChanged { connection, outbound_spis, path } => self.path(&connection, &outbound_spis, path),
+            Event::ConnectionUp { connection } => self.tell(Notice::ConnectionUp { connection }),
+            Event::ConnectionDown { connection, error, .. } => self.tell(Notice::ConnectionDown { connection, error }),
+            Event::Failure { connection, peer, reason } => self.tell(Notice::Failure { connection, peer, reason }),
+            Event::ShutdownComplete => self.tell(Notice::ShutdownComplete),
+        }
+    }
+
+    /// Ends the data threads.
+    pub fn stop(&self) {
+        self.outbound.send(OutboundCommand::Stop);
+        self.inbound.send(InboundCommand::Stop);
+    }
+
+    fn tell(&self, notice: Notice) {
+        // Without a control task the process is about to end.
+        let _ = self.notices.send(notice);
+    }
+
+    fn install(&mut self, sa: ChildSa, now: Instant) {
+        let id = self.ids.id(&sa.connection);
+        let carriage = self.configured.carriage.get(&sa.connection).copied().unwrap_or_default();
+        let place = self.configured.ike.connection(&sa.connection);
+        let place = place.and_then(|c| c.children.iter().position(|child| child.name == sa.child)).unwrap_or(0);
+        let Some(selectors) = selector_pair(&sa.local_selectors, &sa.peer_selectors) else {
+            return self.tell(Notice::Failure {
+                connection: Some(sa.connection),
+                peer: sa.path.peer,
+                reason: "the agreed traffic selectors are no ranges of one family".to_owned(),
+            });
+        };
+        let tunnel = Tunnel {
+            encapsulation: encapsulation(sa.encapsulation),
+            path: OuterPath { local: sa.path.local, peer: sa.path.peer },
+            outer_mtu: self.outer_mtu,
+        };
+        let (inbound, outbound) = (Arc::new(SaFacts::new(now)), Arc::new(SaFacts::new(now)));
+        let pair = Pair {
+            connection: Arc::clone(&sa.connection),
+            child: Arc::clone(&sa.child),
+            outbound_spi: sa.outbound_spi,
+            active: false,
+            inbound: Arc::clone(&inbound),
+            outbound: Arc::clone(&outbound),
+            encapsulation: tunnel.encapsulation,
+            path: tunnel.path,
+            told: None,
+            rekey_asked: false,
+        };
+        self.tell(Notice::PeerAt { connection: Arc::clone(&sa.connection), peer: sa.path.peer.ip() });
+        let (inbound_spi, active) = (sa.inbound_spi, sa.outbound_active);
+        let selectors = Arc::new(selectors);
+        let parts = Installation { id, place, carriage, tunnel, selectors };
+        let (receiving, sending) = parts.parameters(sa, inbound, outbound, self.entropy.as_mut());
+        self.inbound.send(InboundCommand::Install(Box::new(receiving)));
+        self.outbound.send(OutboundCommand::Install(Box::new(sending)));
+        self.pairs.insert(inbound_spi, pair);
+        if active {
+            self.sends_on(inbound_spi);
+        }
+    }
+
+    fn activate(&mut self, inbound_spi: u32) {
+        self.outbound.send(OutboundCommand::Activate { inbound_spi });
+        self.sends_on(inbound_spi);
+    }
+
+    /// Notes that a pair's outbound SA is the one in use.
+    fn sends_on(&mut self, inbound_spi: u32) {
+        let Some(pair) = self.pairs.get(&inbound_spi) else { return };
+        let (connection, child) = (Arc::clone(&pair.connection), Arc::clone(&pair.child));
+        let news = !self.carries(&connection, Some(&child));
+        // A rekey leaves one sender: the newest.
+        for (spi, pair) in &mut self.pairs {
+            if pair.connection == connection && pair.child == child {
+                pair.active = *spi == inbound_spi;
+            }
+        }
+        if news {
+            self.tell(Notice::ChildUp { connection: Arc::clone(&connection), child });
+        }
+        self.tell(Notice::Carries { connection, up: true });
+    }
+
+    /// Whether the connection, or one child of it, has an SA to send on.
+    fn carries(&self, connection: &str, child: Option<&str>) -> bool {
+        self.pairs.values().any(|pair| {
+            pair.active && *pair.connection == *connection && child.is_none_or(|child| *pair.child == *child)
+        })
+    }
+
+    fn retire(&mut self, inbound_spi: u32) {
+        let Some(pair) = self.pairs.get_mut(&inbound_spi) else { return };
+        pair.active = false;
+        let connection = Arc::clone(&pair.connection);
+        let up = self.carries(&connection, None);
+        self.tell(Notice::Carries { connection, up });
+    }
+
+    fn remove(&mut self, inbound_spi: u32, reason: Removal) {
+        self.inbound.send(InboundCommand::Remove { spi: inbound_spi });
+        self.outbound.send(OutboundCommand::Remove { inbound_spi });
+        let Some(pair) = self.pairs.remove(&inbound_spi) else { return };
+        let up = self.carries(&pair.connection, None);
+        let replaced = matches!(reason, Removal::Replaced | Removal::Redundant);
+        if !replaced && !self.carries(&pair.connection, Some(&pair.child)) {
+            let connection = Arc::clone(&pair.connection);
+            self.tell(Notice::ChildDown { connection, child: pair.child, reason: reason.to_string() });
+        }
+        self.tell(Notice::Carries { connection: pair.connection, up });
+    }
+
+    fn path(&mut self, connection: &Arc<str>, outbound_spis: &[u32], path: Path) {
+        let path = OuterPath { local: path.local, peer: path.peer };
+        let concerned = |pair: &Pair| pair.connection == *connection && outbound_spis.contains(&pair.outbound_spi);
+        for (spi, pair) in self.pairs.iter_mut().filter(|(_, pair)| concerned(pair)) {
+            pair.path = path;
+            let encapsulation = pair.encapsulation;
+            self.outbound.send(OutboundCommand::SetPath { inbound_spi: *spi, path, encapsulation });
+            self.inbound.send(InboundCommand::SetPath { spi: *spi, path, encapsulation });
+        }
+        self.tell(Notice::PeerAt { connection: Arc::clone(connection), peer: path.peer.ip() });
+    }
+
+    /// What the data path saw since the last call, as commands for IKE.
+    pub fn activity(&mut self) -> Vec<Command> {
+        let mut seen = Vec::new();
+        let mut commands = Vec::new();
+        for (inbound_spi, pair) in &mut self.pairs {
+            let inbound = pair.inbound.read();
+            if let Some(last) = inbound.last_used.filter(|last| pair.told != Some(*last)) {
+                // Raw ESP tells no port, so it cannot tell where a NAT moved the peer.
+                let moved = inbound.source.filter(|source| source.port() != 0 && *source != pair.path.peer);
+                seen.push(SaActivity {
+                    inbound_spi: *inbound_spi,
+                    last_inbound: last,
+                    first_seen: pair.told.is_none(),
+                    source: moved.filter(|_| pair.encapsulation == Encapsulation::Udp),
+                });
+                pair.told = Some(last);
+            }
+            let due = inbound.soft_limit_reached || pair.outbound.read().soft_limit_reached;
+            if due && !pair.rekey_asked {
+                pair.rekey_asked = true;
+                let connection = Arc::clone(&pair.connection);
+                commands.push(Command::Rekey { connection, what: RekeyWhat::Child });
+            }
+        }
+        if !seen.is_empty() {
+            commands.push(Command::SaActivity(seen));
+        }
+        commands
+    }
+
+    /// The command that a packet without an SA asks for.
+    pub fn acquire(&self, acquire: &Acquire) -> Option<Command> {
+        let name = self.ids.name(acquire.connection)?;
+        let connection = self.configured.ike.connection(&name)?;
+        let packet = packet_selectors(&acquire.flow);
+        let covers = |child: &&ike::Child| {
+            let inside = |list: &[TrafficSelector], packet: &TrafficSelector| list.iter().any(|s| packet.is_subset(s));
+            inside(&child.local_selectors, &packet.0) && inside(&child.peer_selectors, &packet.1)
+        };
+        let child = connection.children.iter().find(covers)?;
+        Some(Command::Acquire { connection: name, child: Arc::clone(&child.name), packet: Some(packet) })
+    }
+}
+
+/// What both SAs of a pair have in common.
+struct Installation {
+    id: ConnectionId,
+    place: usize,
+    carriage: Carriage,
+    tunnel: Tunnel,
+    selectors: Arc<SelectorPair>,
+}
+
+impl Installation {
+    fn parameters(
+        self,
+        sa: ChildSa,
+        inbound: Arc<SaFacts>,
+        outbound: Arc<SaFacts>,
+        entropy: &mut dyn Entropy,
+    ) -> (InboundSaParameters, OutboundSaParameters) {
+        let Self { id, place, carriage, tunnel, selectors } = self;
+        let receiving = InboundSaParameters {
+            spi: sa.inbound_spi,
+            connection: id,
+            suite: sa.suite,
+            keys: keys(sa.inbound_keys),
+            extended_sequence: sa.esn,
+            replay_window: carriage.replay_window,
+            selectors: Arc::clone(&selectors),
+            tunnel,
+            limits: Limits::UNLIMITED,
+            facts: inbound,
+        };
+        let sending = OutboundSaParameters {
+            inbound_spi: sa.inbound_spi,
+            spi: sa.outbound_spi,
+            connection: id,
+            child: place as u32,
+            suite: sa.suite,
+            keys: keys(sa.outbound_keys),
+            iv_source: IvSource::new(sa.suite, entropy),
+            extended_sequence: sa.esn,
+            selectors,
+            tunnel,
+            df: match carriage.df {
+                Df::Copy => DfPolicy::Copy,
+                Df::Set => DfPolicy::Set,
+                Df::Clear => DfPolicy::Clear,
+            },
+            limits: Limits::UNLIMITED,
+            active: sa.outbound_active,
+            replaces: sa.replaces,
+            facts: outbound,
+        };
+        (receiving, sending)
+    }
+}
+
+fn keys(keys: SaKeys) -> EspKeys {
+    EspKeys { encryption: keys.encryption_key, integrity: keys.integrity_key }
+}
+
+fn encapsulation(of: ike::Encapsulation) -> Encapsulation {
+    match of {
+        ike::Encapsulation::Udp => Encapsulation::Udp,
+        ike::Encapsulation::None => Encapsulation::Raw,
+    }
+}
+
+fn selector_pair(local: &[TrafficSelector], peer: &[TrafficSelector]) -> Option<SelectorPair> {
+    let side = |list: &[TrafficSelector]| list.iter().map(selector).collect::<Option<Vec<Selector>>>();
+    Some(SelectorPair { local: side(local)?, peer: side(peer)? })
+}
+
+fn selector(of: &TrafficSelector) -> Option<Selector> {
+    let protocol = (of.protocol != ANY_PROTOCOL).then_some(of.protocol);
+    Selector::new(of.start..=of.end, protocol, of.start_port..=of.end_port)
+}
+
+/// One packet as the pair of selectors that covers just it (RFC 7296 section 2.9).
+fn packet_selectors(flow: &Flow) -> (TrafficSelector, TrafficSelector) {
+    let (source, destination) = match flow.ports {
+        Ports::Known { source, destination } => (Some(source), Some(destination)),
+        Ports::TypeAndCode(both) => (Some(both), Some(both)),
+        Ports::Opaque | Ports::None => (None, None),
+    };
+    let one = |address, port: Option<u16>| TrafficSelector {
+        protocol: flow.protocol,
+        start_port: port.unwrap_or(0),
+        end_port: port.unwrap_or(u16::MAX),
+        ..TrafficSelector::from_address(address)
+    };
+    (one(flow.source, source), one(flow.destination, destination))
+}
