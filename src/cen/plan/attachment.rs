@@ -6,7 +6,7 @@ use crate::cen::command::{ChildInstance, CreateCen, ModifyCen, PublishedRoute};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::CenId;
 use crate::cen::route::{RouteEntry, RouteTable};
-use crate::cen::state::Cen;
+use crate::cen::state::{Cen, State};
 
 /// The protection level of every CEN instance: networks may overlap, identical CIDR blocks collide.
 const PROTECTION_LEVEL: &str = "REDUCED";
@@ -28,7 +28,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn modify_cen(&mut self, modify: &ModifyCen) -> Result<(), ApiError> {
-        let mut cen = self.cen(&modify.cen)?.clone();
+        let mut cen = cen(self.state, &modify.cen)?.clone();
         check_protection_level(modify.protection_level.as_deref())?;
         if let Some(name) = &modify.name {
             check_text("Name", name, 2, 128)?;
@@ -42,19 +42,19 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    pub(super) fn delete_cen(&mut self, cen: &CenId) -> Result<(), ApiError> {
-        self.cen(cen)?;
-        let attached: Vec<String> = self.state.attached_to(cen).map(|(network, _)| network.to_string()).collect();
+    pub(super) fn delete_cen(&mut self, id: &CenId) -> Result<(), ApiError> {
+        cen(self.state, id)?;
+        let attached: Vec<String> = self.state.attached_to(id).map(|(network, _)| network.to_string()).collect();
         if !attached.is_empty() {
-            let refusal = still_referred_to("InvalidOperation.CenInstanceStatus", cen.as_str(), &attached);
+            let refusal = still_referred_to("InvalidOperation.CenInstanceStatus", id.as_str(), &attached);
             return Err(ApiError { http_status: 409, ..refusal });
         }
-        self.push(Change::CenRemoved(cen.clone()));
+        self.push(Change::CenRemoved(id.clone()));
         Ok(())
     }
 
     pub(super) fn attach(&mut self, child: &ChildInstance) -> Result<(), ApiError> {
-        let table = self.child_table(child)?;
+        let table = child_table(self.state, child)?;
         if self.state.attachments.contains_key(&child.network) {
             let message = "Operation is invalid because the child-instance has already been attached to another CEN.";
             return Err(ApiError::conflict("InvalidOperation.ChildInstanceAlreadyAttached", message));
@@ -67,7 +67,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn detach(&mut self, child: &ChildInstance) -> Result<(), ApiError> {
-        self.attached_table(child)?;
+        attached_table(self.state, child)?;
         self.push(Change::Detached { network: child.network.clone() });
         Ok(())
     }
@@ -90,7 +90,7 @@ impl<'a> Planner<'a> {
 
     /// The entry that a call wants to publish or withdraw, if it is one that may be.
     fn publishable(&self, route: &PublishedRoute) -> Result<&'a RouteEntry, ApiError> {
-        let table = self.attached_table(&route.child)?;
+        let table = attached_table(self.state, &route.child)?;
         if table.id != route.route_table {
             let message = format!("{} is not the route table of {}.", route.route_table, route.child.network);
             return Err(ApiError::bad_request("InvalidParameter", message));
@@ -104,33 +104,34 @@ impl<'a> Planner<'a> {
         }
         Ok(entry)
     }
+}
 
-    fn cen(&self, cen: &CenId) -> Result<&'a Cen, ApiError> {
-        let message = "The parameter of CEN instance id is illegal.";
-        self.state.cens.get(cen).ok_or_else(|| ApiError::bad_request("ParameterIllegal.CenInstanceId", message))
+/// A CEN instance that exists.
+pub(in crate::cen) fn cen<'a>(state: &'a State, cen: &CenId) -> Result<&'a Cen, ApiError> {
+    let message = "The parameter of CEN instance id is illegal.";
+    state.cens.get(cen).ok_or_else(|| ApiError::bad_request("ParameterIllegal.CenInstanceId", message))
+}
+
+/// The route table of a child instance that exists where the call says it does.
+fn child_table<'a>(state: &'a State, child: &ChildInstance) -> Result<&'a RouteTable, ApiError> {
+    cen(state, &child.cen)?;
+    let missing = || ApiError::not_found("Instance.NotExist", "The instance is not exist.");
+    let table = state.table_of(&child.network).ok_or_else(missing)?;
+    if state.region_of(&child.network) != Some(child.region.as_str()) {
+        let message = "The parameter of child instance region id is illegal.";
+        return Err(ApiError::bad_request("ParameterIllegal.ChildInstanceRegionId", message));
     }
+    Ok(table)
+}
 
-    /// The route table of a child instance that exists where the call says it does.
-    fn child_table(&self, child: &ChildInstance) -> Result<&'a RouteTable, ApiError> {
-        self.cen(&child.cen)?;
-        let missing = || ApiError::not_found("Instance.NotExist", "The instance is not exist.");
-        let table = self.state.table_of(&child.network).ok_or_else(missing)?;
-        if self.state.region_of(&child.network) != Some(child.region.as_str()) {
-            let message = "The parameter of child instance region id is illegal.";
-            return Err(ApiError::bad_request("ParameterIllegal.ChildInstanceRegionId", message));
-        }
-        Ok(table)
-    }
-
-    /// As [`Self::child_table`], and the child is attached to the CEN instance that the call names.
-    fn attached_table(&self, child: &ChildInstance) -> Result<&'a RouteTable, ApiError> {
-        let table = self.child_table(child)?;
-        match self.state.attachments.get(&child.network) {
-            Some(attachment) if attachment.cen == child.cen => Ok(table),
-            _ => {
-                let message = format!("The instance is not exist: {} is not attached to {}.", child.network, child.cen);
-                Err(ApiError::not_found("Instance.NotExist", message))
-            }
+/// The route table of a child instance that is attached to the CEN instance that the call names.
+pub(in crate::cen) fn attached_table<'a>(state: &'a State, child: &ChildInstance) -> Result<&'a RouteTable, ApiError> {
+    let table = child_table(state, child)?;
+    match state.attachments.get(&child.network) {
+        Some(attachment) if attachment.cen == child.cen => Ok(table),
+        _ => {
+            let message = format!("The instance is not exist: {} is not attached to {}.", child.network, child.cen);
+            Err(ApiError::not_found("Instance.NotExist", message))
         }
     }
 }

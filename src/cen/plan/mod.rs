@@ -1,6 +1,6 @@
 //! Every rule of the cloud: which changes a command makes, or why it is refused.
 
-mod attachment;
+pub(in crate::cen) mod attachment;
 mod cidr;
 mod declare;
 mod route_entry;

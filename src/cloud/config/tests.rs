@@ -47,7 +47,7 @@ fn bound_networks_that_collide_are_refused() {
     let both = |cidr: &str| format!("{VPC}{}", second.replace("192.168.1.0/24", cidr));
     assert_eq!(
         refused(&both("192.168.0.0/16")),
-        "cend.toml:20: vpc.cidr: 192.168.0.0/16 collides with 192.168.1.0/24 of VPC beijing"
+        "cend.toml:19: vpc.cidr: 192.168.0.0/16 collides with 192.168.1.0/24 of VPC beijing"
     );
     let config = parse(&both("192.168.2.0/24")).unwrap();
     assert_eq!((config.bindings.networks.len(), config.declarations.bound_vpcs.len()), (2, 2));
@@ -71,7 +71,7 @@ fn bound_networks_that_collide_are_refused() {
 fn two_things_cannot_share_a_name_or_a_namespace() {
     let again = VPC.replace("[fabric]\nnamespace = \"cen\"\n", "").replace("192.168.1.0/24", "192.168.9.0/24");
     let refusal = refused(&format!("{VPC}{again}"));
-    assert_eq!(refusal, "cend.toml:19: vpc.name: VPC beijing in cn-beijing is used in line 7 already");
+    assert_eq!(refusal, "cend.toml:18: vpc.name: VPC beijing in cn-beijing is used in line 7 already");
     let refusal = refused(&format!("{VPC}{}", again.replace("name = \"beijing\"", "name = \"other\"")));
     assert!(refusal.ends_with("vpc.namespace: beijing-router is used in line 9 already"), "{refusal}");
 }

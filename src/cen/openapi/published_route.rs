@@ -1,0 +1,81 @@
+//! What a child instance publishes to its CEN instance.
+
+use serde_json::{Value, json};
+
+use super::action::{Action, Answer, CBN, Context};
+use super::attachment::child;
+use super::field::{cidr, is_asked, required_cidr};
+use super::paging::{Page, wrapped};
+use super::rpc::Parameters;
+use crate::cen::command::{Command, PublishedRoute};
+use crate::cen::conflict::{self, Conflict};
+use crate::cen::error::ApiError;
+use crate::cen::plan::attachment::attached_table;
+use crate::cen::publish::publish_status;
+use crate::cen::route::RouteEntry;
+
+/// This resource's rows of the action table.
+pub static ACTIONS: &[Action] = &[
+    Action { version: CBN, name: "PublishRouteEntries", handler: publish },
+    Action { version: CBN, name: "WithdrawPublishedRouteEntries", handler: withdraw },
+    Action { version: CBN, name: "DescribePublishedRouteEntries", handler: describe },
+];
+
+fn publish(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::Write { command: Command::PublishRoute(route(parameters)?), response: json!({}) })
+}
+
+fn withdraw(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::Write { command: Command::WithdrawRoute(route(parameters)?), response: json!({}) })
+}
+
+fn route(parameters: &Parameters) -> Result<PublishedRoute, ApiError> {
+    Ok(PublishedRoute {
+        child: child(parameters)?,
+        route_table: parameters.required("ChildInstanceRouteTableId")?.into(),
+        destination: required_cidr(parameters, "DestinationCidrBlock")?,
+    })
+}
+
+/// All of the child's own entries, published or not.
+fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let (state, page) = (context.state, Page::of(parameters, 50)?);
+    let child = child(parameters)?;
+    let table = attached_table(state, &child)?;
+    let destination = cidr(parameters, "DestinationCidrBlock")?;
+    let mut entries: Vec<&RouteEntry> = table
+        .entries
+        .values()
+        .filter(|_| is_asked(parameters, "ChildInstanceRouteTableId", table.id.as_str()))
+        .filter(|entry| destination.is_none_or(|destination| entry.destination == destination))
+        .collect();
+    entries.sort_by_key(|entry| entry.destination);
+    let shown = entries.into_iter().map(|entry| {
+        let conflicts = conflict::at_publisher(state, &child.network, entry.destination);
+        json!({
+            "ChildInstanceRouteTableId": table.id.as_str(),
+            "DestinationCidrBlock": entry.destination,
+            "NextHopType": entry.kind.row().next_hop_type,
+            "NextHopId": entry.next_hop,
+            "RouteType": entry.kind.row().route_type,
+            "OperationalMode": entry.kind.row().withdrawable,
+            "PublishStatus": publish_status(state, &child.network, entry).api_name(),
+            "Conflicts": conflicts_shown(&conflicts),
+        })
+    });
+    Ok(Answer::Read(page.of_items(shown.collect(), "PublishedRouteEntries", "PublishedRouteEntry")))
+}
+
+/// The `Conflicts` of a route.
+pub(super) fn conflicts_shown(conflicts: &[Conflict]) -> Value {
+    let shown = conflicts.iter().map(|conflict| {
+        json!({
+            "DestinationCidrBlock": conflict.destination,
+            "RegionId": conflict.region,
+            "InstanceId": conflict.instance.as_str(),
+            "InstanceType": conflict.instance.kind().api_name(),
+            "Status": conflict.status,
+        })
+    });
+    wrapped("Conflict", shown.collect())
+}
