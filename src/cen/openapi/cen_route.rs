@@ -32,7 +32,8 @@ fn describe_region(parameters: &Parameters, context: &mut Context<'_>) -> Result
     let page = Page::of(parameters, 500)?;
     let id = CenId::from(parameters.required("CenId")?);
     cen(context.state, &id)?;
-    region::known(parameters.required("CenRegionId")?, "CenRegionId")?;
+    parameters.required("CenRegionId")?;
+    region::named(parameters, "CenRegionId")?;
     let status = parameters.one_of("Status", STATUSES)?.unwrap_or("Active");
     let routes = cen_routes(context.state, &id).into_iter();
     let routes = routes.filter(|route| [route.status.api_name(), "All"].contains(&status));

@@ -139,3 +139,6 @@ fn still_referred_to(code: &'static str, what: &str, dependents: &[String]) -> A
     let message = format!("{what} cannot be deleted: it is still referred to by {}.", dependents.join(", "));
     ApiError::bad_request(code, message)
 }
+
+#[cfg(test)]
+mod tests;
