@@ -56,7 +56,7 @@ fn detach(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiErr
 fn check_owners(parameters: &Parameters) -> Result<(), ApiError> {
     let owner = OWNER.to_string();
     let foreign = |name: &&str| !is_asked(parameters, name, &owner);
-    match ["ChildInstanceOwnerId", "CenOwnerId"].iter().find(foreign) {
+    match ["ChildInstanceOwnerId", "CenOwnerId"].into_iter().find(foreign) {
         Some(name) => refuse(parameters, &[name]),
         None => Ok(()),
     }
@@ -67,12 +67,10 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
     let id = CenId::from(parameters.required("CenId")?);
     cen(state, &id)?;
     let asked_kind = parameters.text("ChildInstanceType").map(kind).transpose()?;
-    let children = state
-        .attached_to(&id)
-        .filter(|(network, _)| asked_kind.is_none_or(|kind| network.kind() == kind))
-        .filter(|(network, _)| {
-            is_asked(parameters, "ChildInstanceRegionId", state.region_of(network).unwrap_or_default())
-        });
+    let children =
+        state.attached_to(&id).filter(|(network, _)| asked_kind.is_none_or(|kind| network.kind() == kind)).filter(
+            |(network, _)| is_asked(parameters, "ChildInstanceRegionId", state.region_of(network).unwrap_or_default()),
+        );
     let children = children.map(|(network, attachment)| shown(state, network, attachment));
     Ok(Answer::Read(page.of_items(children.collect(), "ChildInstances", "ChildInstance")))
 }

@@ -4,11 +4,15 @@
 //! ([`rpc`]), and its row in [`ACTIONS`] answers it ([`service`]). Each resource has a file with its rows.
 
 pub mod action;
+pub mod attachment;
 pub mod authentication;
+pub mod cen;
+pub mod cen_route;
 pub mod customer_gateway;
 pub mod field;
 pub mod live;
 pub mod paging;
+pub mod published_route;
 pub mod region;
 pub mod request;
 pub mod route_entry;
@@ -27,6 +31,10 @@ use action::Action;
 
 /// Every action that is served, by resource.
 pub static ACTIONS: &[&[Action]] = &[
+    cen::ACTIONS,
+    attachment::ACTIONS,
+    published_route::ACTIONS,
+    cen_route::ACTIONS,
     region::ACTIONS,
     vpc::ACTIONS,
     vswitch::ACTIONS,

@@ -5,7 +5,9 @@ use crate::cen::apply::apply;
 use crate::cen::command::*;
 use crate::cen::conflict;
 use crate::cen::learn::{LearnedStatus, Rejection, learned_routes};
-use crate::cen::network::{BoundVpc, DeclaredAddress, DeclaredRoute, DeclaredVbr, Declarations, Host, NetworkKind, VpcName};
+use crate::cen::network::{
+    BoundVpc, Declarations, DeclaredAddress, DeclaredRoute, DeclaredVbr, Host, NetworkKind, VpcName,
+};
 use crate::cen::publish::{PublishStatus, publish_status};
 use crate::cen::route::{KINDS, RouteKind};
 use crate::cen::vpn::{PreSharedKey, VpnRouteKey};
@@ -239,7 +241,10 @@ fn the_kinds_are_the_customers_table_and_the_service_route() {
     }
     let others: Vec<_> = KINDS.iter().filter(|row| !PUBLISHING.iter().any(|(_, kind, ..)| *kind == row.kind)).collect();
     assert_eq!(others.len(), 1);
-    assert_eq!((others[0].kind, others[0].published_by_default, others[0].withdrawable), (RouteKind::Service, false, false));
+    assert_eq!(
+        (others[0].kind, others[0].published_by_default, others[0].withdrawable),
+        (RouteKind::Service, false, false)
+    );
 }
 
 #[test]
@@ -269,7 +274,8 @@ fn every_row_of_the_publishing_table_holds_from_attaching_to_deleting() {
         assert_eq!(world.entry_to(&network, destination).unwrap().kind, *kind, "{name}");
         world.does(Command::AttachNetwork(child(&network, region)));
         world.does(Command::AttachNetwork(child(&beijing, "cn-beijing")));
-        let (route, active) = (route(&network, region, table, destination), vec![(network.clone(), LearnedStatus::Active)]);
+        let (route, active) =
+            (route(&network, region, table, destination), vec![(network.clone(), LearnedStatus::Active)]);
         let expected = |published: bool| if published { active.clone() } else { Vec::new() };
 
         assert_eq!(world.is_published(&network, destination), *by_default, "{name}: default");
@@ -338,7 +344,10 @@ fn entries_that_collide_within_a_vpc_are_refused() {
         assert_eq!(world.refuses(create_entry("vtb-h", destination, kind, next_hop)), code, "{destination} {kind}");
     }
     assert_eq!(world.refuses(create_entry("vtb-b", "10.2.0.0/16", "Instance", "i-a")), "InvalidNextHopId.NotFound");
-    assert_eq!(world.refuses(create_entry("vtb-b", "10.2.0.0/16", "VpnGateway", "vpn-h")), "InvalidVpnInstanceId.NotFound");
+    assert_eq!(
+        world.refuses(create_entry("vtb-b", "10.2.0.0/16", "VpnGateway", "vpn-h")),
+        "InvalidVpnInstanceId.NotFound"
+    );
     // What contains a vSwitch is no collision.
     world.does(create_entry("vtb-h", "192.168.0.0/16", "VpnGateway", "vpn-h"));
 
@@ -419,7 +428,10 @@ fn vbrs_share_static_routes_and_prefer_the_shorter_as_path() {
 fn a_connection_configures_its_routes_itself() {
     let (mut world, hangzhou, _) = attached();
     world.does(connect("a", &["10.1.1.0/24", "10.1.2.0/24"], true));
-    assert_eq!(world.refuses(create_entry("vtb-h", "10.1.1.0/24", "VpnGateway", "vpn-h")), "InvalidCIDRBlock.Duplicate");
+    assert_eq!(
+        world.refuses(create_entry("vtb-h", "10.1.1.0/24", "VpnGateway", "vpn-h")),
+        "InvalidCIDRBlock.Duplicate"
+    );
     assert!(world.state.vpn_routes.values().all(|route| route.published && route.weight == 100));
     assert!(!world.is_published(&hangzhou, "10.1.1.0/24"), "to the VPC, not to CEN");
 
@@ -429,7 +441,10 @@ fn a_connection_configures_its_routes_itself() {
         routes.filter(|route| route.key.destination == net(destination)).map(|route| route.published).next()
     };
     assert_eq!((route(&world, "10.1.1.0/24"), route(&world, "10.1.2.0/24")), (Some(false), Some(true)));
-    assert_eq!(world.refuses(Command::DeleteVpnGateway { gateway: "vpn-h".into() }), "VpnDependencyViolation.VpnConnection");
+    assert_eq!(
+        world.refuses(Command::DeleteVpnGateway { gateway: "vpn-h".into() }),
+        "VpnDependencyViolation.VpnConnection"
+    );
     world.does(Command::DeleteVpnConnection { connection: "vco-a".into() });
     assert!(world.state.vpn_routes.is_empty());
     assert!(world.entry_to(&hangzhou, "10.1.2.0/24").is_none());
@@ -442,7 +457,10 @@ fn a_connection_without_missing_values_gets_the_defaults() {
     world.does(connect("a", &["10.1.1.0/24"], false));
     let connection = &world.state.vpn_connections["vco-a"];
     let (ike, ipsec) = (&connection.ike, &connection.ipsec);
-    assert_eq!((ike.version.as_str(), ike.encryption.as_str(), ike.authentication.as_str()), ("ikev2", "aes", "sha256"));
+    assert_eq!(
+        (ike.version.as_str(), ike.encryption.as_str(), ike.authentication.as_str()),
+        ("ikev2", "aes", "sha256")
+    );
     assert_eq!((ike.group.as_str(), ipsec.pfs.as_str(), ike.lifetime), ("group14", "group14", 86400));
     assert_eq!((ike.local_id.as_str(), ike.remote_id.as_str()), ("203.0.113.1", "203.0.113.200"));
     assert_eq!(ike.psk.expose(), "generated");
@@ -452,7 +470,8 @@ fn a_connection_without_missing_values_gets_the_defaults() {
     let mut given = create_connection("c", "cgw-idc", &["10.3.0.0/16"], false);
     given.ike.psk = Some(PreSharedKey::new("has space".into()));
     assert_eq!(world.refuses(Command::CreateVpnConnection(Box::new(given.clone()))), "InvalidIkeConfig.Psk");
-    given.ike = IkeParameters { version: Some("ikev1".into()), authentication: Some("md5".into()), ..Default::default() };
+    given.ike =
+        IkeParameters { version: Some("ikev1".into()), authentication: Some("md5".into()), ..Default::default() };
     world.does(Command::CreateVpnConnection(Box::new(given.clone())));
     assert_eq!(world.state.vpn_connections["vco-c"].ike.authentication, "md5", "stored and shown as given");
     given.ike.group = Some("group15".into());
@@ -527,7 +546,8 @@ fn a_client_token_makes_a_repeated_call_one_call() {
     assert_eq!(world.state, before);
     let other = world.submit(&submission(create_vpc("t", "cn-beijing", "10.1.0.0/16"))).unwrap_err();
     assert_eq!(other.code, "IdempotentParameterMismatch");
-    let dry = Submission { dry_run: true, client_token: None, ..submission(create_vpc("d", "cn-beijing", "10.2.0.0/16")) };
+    let dry =
+        Submission { dry_run: true, client_token: None, ..submission(create_vpc("d", "cn-beijing", "10.2.0.0/16")) };
     assert_eq!(world.submit(&dry).unwrap_err().code, "DryRunOperation");
     assert_eq!(world.state, before);
 }
@@ -539,12 +559,15 @@ fn declared_things_follow_the_configuration() {
     world.does(Command::AttachNetwork(child(&vbr, "cn-shanghai")));
     world.does(Command::WithdrawRoute(route(&vbr, "cn-shanghai", "vtb-vbr-a", "10.8.0.0/16")));
     assert_eq!(world.refuses(delete_entry("vtb-vbr-a", "10.8.0.0/16", "ri-a")), "Forbbiden");
-    let again = plan(&world.state, &Submission {
-        command: Command::Declare(Box::new(declarations())),
-        client_token: None,
-        dry_run: false,
-        now: UnixMillis(99),
-    });
+    let again = plan(
+        &world.state,
+        &Submission {
+            command: Command::Declare(Box::new(declarations())),
+            client_token: None,
+            dry_run: false,
+            now: UnixMillis(99),
+        },
+    );
     assert_eq!(again.unwrap(), [], "a restart with the same configuration changes nothing");
 
     let mut changed = declarations();

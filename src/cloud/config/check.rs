@@ -126,12 +126,12 @@ impl Checker<'_> {
     fn vbr(&mut self, vbr: &file::Vbr) -> Result<(DeclaredVbr, Option<NetworkBinding>), ConfigError> {
         let id = vbr.id.as_ref();
         self.identifier("vbr.id", "vbr-", &vbr.id)?;
-        let bound = vbr.namespace.is_some();
+        let binding = self.vbr_binding(vbr)?;
         let mut routes = Vec::new();
         for route in &vbr.route {
             let destination = *route.destination.as_ref();
             self.once("route", format!("{destination} of {id}"), "vbr.route.destination", route.destination.span())?;
-            if bound {
+            if binding.is_some() {
                 self.block("vbr.route.destination", &route.destination, format!("VBR {id}"))?;
             } else {
                 self.aligned("vbr.route.destination", &route.destination)?;
@@ -153,7 +153,7 @@ impl Checker<'_> {
             router_interface: vbr.router_interface.clone().unwrap_or_else(|| format!("ri-{suffix}")),
             routes,
         };
-        Ok((declared, self.vbr_binding(vbr)?))
+        Ok((declared, binding))
     }
 
     fn vbr_binding(&mut self, vbr: &file::Vbr) -> Result<Option<NetworkBinding>, ConfigError> {
