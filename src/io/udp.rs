@@ -49,6 +49,9 @@ impl UdpSocket {
         let flags = SockFlag::SOCK_CLOEXEC;
         let fd = socket::socket(family, SockType::Datagram, flags, SockProtocol::Udp)?;
         prepare(fd.as_fd(), address.ip(), options.mark)?;
+        if address.is_ipv6() {
+            socket::setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+        }
         if options.gro {
             // Kernels before 5.0 lack it; datagrams then come one by one.
             let _ = set_int(fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
@@ -159,7 +162,6 @@ pub(super) fn prepare(fd: BorrowedFd<'_>, address: IpAddr, mark: Option<u32>) ->
         set_int(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
         set_int(fd, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
     } else {
-        socket::setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
         set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
         set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
     }
