@@ -91,7 +91,10 @@ async fn answer<C: Cloud>(request: HttpRequest<Incoming>, service: &Service<C>) 
     let body = timeout(ARRIVAL_TIMEOUT, to_bytes(Body::new(body), MAX_BODY)).await;
     let request = match body {
         Ok(Ok(body)) => plain(&parts, body.into()),
-        Ok(Err(_)) => Err(ApiError::new(413, "RequestTooLarge", "The request body is too large or incomplete.")),
+        Ok(Err(_)) if announces_too_much(&parts) => {
+            Err(ApiError::new(413, "RequestTooLarge", "The request body is too large."))
+        }
+        Ok(Err(_)) => Err(ApiError::bad_request("InvalidRequestBody", "The request body is too large or incomplete.")),
         Err(_) => Err(ApiError::new(408, "RequestTimeout", "The request body did not arrive in time.")),
     };
     let response = match request {
@@ -102,6 +105,11 @@ async fn answer<C: Cloud>(request: HttpRequest<Incoming>, service: &Service<C>) 
         Err(error) => refusal(&error),
     };
     http(&response)
+}
+
+fn announces_too_much(parts: &Parts) -> bool {
+    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    length.is_some_and(|length| length > MAX_BODY as u64)
 }
 
 fn refusal(error: &ApiError) -> Response {

@@ -8,6 +8,7 @@ pub mod http;
 pub mod netlink;
 pub mod netns;
 pub mod nftables;
+pub mod openapi_client;
 pub mod private_file;
 pub mod raw;
 pub mod socket_message;

@@ -176,7 +176,7 @@ pub fn percent_encode(text: &str) -> String {
 }
 
 /// `name=value` pairs in byte order of the decoded names.
-fn canonical_query<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Zeroizing<String> {
+pub fn canonical_query<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::new());
     for (name, value) in parameters {
         if !text.is_empty() {

@@ -1,0 +1,235 @@
+//! A signed caller of the cloud's API.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reqwest::{Client, Url};
+use serde_json::Value;
+
+use crate::cen::error::ApiError;
+use crate::cen::openapi::action::{CBN, VPC};
+use crate::cen::openapi::request::Request;
+use crate::cen::openapi::rpc::Parameters;
+use crate::cen::openapi::signature::{RpcMethod, authorize_acs3, body_hash, canonical_query, percent_encode, sign_rpc};
+use crate::crypto::random::{Entropy, SystemEntropy};
+use crate::crypto::secret::Secret;
+
+/// How long a call may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The way in which a call is signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signing {
+    /// ACS3-HMAC-SHA256, as new SDKs sign.
+    #[default]
+    Acs3,
+    /// RPC signature version 1.0 with HMAC-SHA1, as older ones do.
+    Rpc,
+}
+
+/// A product of the cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// Cloud Enterprise Network.
+    Cbn,
+    /// Virtual private clouds and VPN gateways.
+    Vpc,
+}
+
+impl Product {
+    /// Reads the name as the cloud's own command line takes it, in any case.
+    pub fn by_name(name: &str) -> Option<Self> {
+        [(Self::Cbn, "cbn"), (Self::Vpc, "vpc")]
+            .into_iter()
+            .find(|(_, known)| known.eq_ignore_ascii_case(name))
+            .map(|(product, _)| product)
+    }
+
+    /// The version that the product's actions have.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Cbn => CBN,
+            Self::Vpc => VPC,
+        }
+    }
+}
+
+/// Why there is no answer. A refusal by the API is an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("{0:?} is no endpoint: give host:port, or http://host:port")]
+    Endpoint(String),
+    #[error("{0}")]
+    Parameters(ApiError),
+    #[error("no answer from {endpoint}: {source}")]
+    Http { endpoint: String, source: reqwest::Error },
+    #[error("the answer of {endpoint} (HTTP {status}) is not JSON")]
+    NotJson { endpoint: String, status: u16 },
+}
+
+/// An answer of the API.
+#[derive(Clone, Debug)]
+pub struct CallAnswer {
+    /// The HTTP status: 200, or that of a refusal.
+    pub status: u16,
+    /// The object that came, with `Code` and `Message` when it is a refusal.
+    pub body: Value,
+}
+
+/// Calls one endpoint with one key.
+#[derive(Debug)]
+pub struct OpenApiClient {
+    endpoint: Url,
+    access_key_id: String,
+    access_key_secret: Secret,
+    http: Client,
+}
+
+impl OpenApiClient {
+    /// `endpoint` is `host:port` (HTTP) or a URL without a path. Proxies of the environment are not used for a
+    /// loopback address.
+    ///
+    /// # Errors
+    /// [`CallError::Endpoint`]; [`CallError::Http`] when no HTTP client can be made.
+    pub fn new(endpoint: &str, access_key_id: String, access_key_secret: Secret) -> Result<Self, CallError> {
+        let url = if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") };
+        let invalid = || CallError::Endpoint(endpoint.to_owned());
+        let url = Url::parse(&url).map_err(|_| invalid())?;
+        // This build has no TLS; the API of a simulated cloud stands on the same machine.
+        let host = url.host_str().filter(|_| url.scheme() == "http" && url.path() == "/").ok_or_else(invalid)?;
+        let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let builder = Client::builder().timeout(TIMEOUT);
+        let builder = if loopback { builder.no_proxy() } else { builder };
+        let http = builder.build().map_err(|source| CallError::Http { endpoint: endpoint.to_owned(), source })?;
+        Ok(Self { endpoint: url, access_key_id, access_key_secret, http })
+    }
+
+    /// Calls an action and waits for its answer.
+    ///
+    /// # Errors
+    /// When there is no answer from the API, of whatever kind.
+    pub async fn call(
+        &self,
+        product: Product,
+        action: &str,
+        parameters: &Parameters,
+        signing: Signing,
+    ) -> Result<CallAnswer, CallError> {
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let request = match signing {
+            Signing::Acs3 => self.acs3(product, action, parameters, &now)?,
+            Signing::Rpc => self.rpc(product, action, parameters, &now),
+        };
+        let failed = |source| CallError::Http { endpoint: self.endpoint.to_string(), source };
+        let mut url = self.endpoint.clone();
+        url.set_query((!request.query.is_empty()).then_some(request.query.as_str()));
+        let mut call = self.http.post(url).body(request.body.clone());
+        for (name, value) in request.headers.iter().filter(|(name, _)| name != "host") {
+            call = call.header(name, value);
+        }
+        let answer = call.send().await.map_err(failed)?;
+        let status = answer.status().as_u16();
+        let text = answer.bytes().await.map_err(failed)?;
+        let not_json = |_| CallError::NotJson { endpoint: self.endpoint.to_string(), status };
+        Ok(CallAnswer { status, body: serde_json::from_slice(&text).map_err(not_json)? })
+    }
+
+    /// Parameters in a form body, so that no secret stands in a URL.
+    fn acs3(&self, product: Product, action: &str, parameters: &Parameters, now: &str) -> Result<Request, CallError> {
+        let mut request = Request::new("POST", "");
+        request.body = canonical_query(parameters.iter()).as_bytes().to_vec();
+        let headers = [
+            ("host", self.host()),
+            ("accept", "application/json".to_owned()),
+            ("content-type", "application/x-www-form-urlencoded".to_owned()),
+            ("x-acs-action", action.to_owned()),
+            ("x-acs-version", product.version().to_owned()),
+            ("x-acs-date", now.to_owned()),
+            ("x-acs-signature-nonce", nonce()),
+            ("x-acs-content-sha256", body_hash(&request.body)),
+        ];
+        request.headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let secret = self.access_key_secret.as_bytes();
+        let authorization = authorize_acs3(&request, &self.access_key_id, secret).map_err(CallError::Parameters)?;
+        request.headers.push(("authorization".to_owned(), authorization));
+        Ok(request)
+    }
+
+    /// Everything in a form body, as Node's client sends it.
+    fn rpc(&self, product: Product, action: &str, parameters: &Parameters, now: &str) -> Request {
+        let mut signed = parameters.clone();
+        for (name, value) in [
+            ("Action", action),
+            ("Version", product.version()),
+            ("Format", "JSON"),
+            ("AccessKeyId", &self.access_key_id),
+            ("Timestamp", now),
+            ("SignatureNonce", &nonce()),
+            ("SignatureMethod", RpcMethod::HmacSha1.name()),
+            ("SignatureVersion", "1.0"),
+        ] {
+            signed.insert(name, value);
+        }
+        let signature = sign_rpc(RpcMethod::HmacSha1, "POST", &signed, self.access_key_secret.as_bytes());
+        let mut request = Request::new("POST", "");
+        request.body = canonical_query(signed.iter()).as_bytes().to_vec();
+        request.body.extend(format!("&Signature={}", percent_encode(&signature)).bytes());
+        request.headers.push(("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()));
+        request
+    }
+
+    /// The `Host` header as it goes out.
+    fn host(&self) -> String {
+        let host = self.endpoint.host_str().unwrap_or_default();
+        self.endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+}
+
+fn nonce() -> String {
+    let mut bytes = [0; 16];
+    SystemEntropy::new().fill(&mut bytes);
+    hex::encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cen::openapi::authentication::{AccessKeys, Authenticator};
+
+    fn client(endpoint: &str) -> Result<OpenApiClient, CallError> {
+        OpenApiClient::new(endpoint, "id".to_owned(), Secret::new(b"secret".to_vec()))
+    }
+
+    #[test]
+    fn both_ways_of_signing_are_accepted_by_the_server() {
+        let mut keys = AccessKeys::default();
+        keys.insert("id", Secret::new(b"secret".to_vec()));
+        let mut authenticator = Authenticator::new(keys);
+        let client = client("127.0.0.1:8080").unwrap();
+        let parameters = Parameters::parse(b"Name=a+b%2Ac~%E4%B8%AD").unwrap();
+        let now = "2026-11-22T20:00:00Z";
+        let rpc = client.rpc(Product::Cbn, "CreateCen", &parameters, now);
+        let acs3 = client.acs3(Product::Cbn, "CreateCen", &parameters, now).unwrap();
+        for request in [rpc, acs3] {
+            let received = request.parameters().unwrap();
+            assert_eq!(received.text("Name"), Some("a b*c~中"));
+            authenticator.accept(&request, &received, 1_795_377_600).unwrap();
+        }
+    }
+
+    #[test]
+    fn endpoints_are_host_and_port_or_a_plain_url() {
+        assert_eq!(client("127.0.0.1:8080").unwrap().host(), "127.0.0.1:8080");
+        assert_eq!(client("http://cloud.example").unwrap().host(), "cloud.example");
+        for wrong in ["", "https://127.0.0.1", "http://127.0.0.1/path", "a b"] {
+            assert!(matches!(client(wrong), Err(CallError::Endpoint(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn products_are_named_in_any_case() {
+        assert_eq!(Product::by_name("CBN"), Some(Product::Cbn));
+        assert_eq!(Product::by_name("vpc").map(Product::version), Some(VPC));
+        assert_eq!(Product::by_name("ecs"), None);
+    }
+}
