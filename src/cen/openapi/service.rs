@@ -151,3 +151,6 @@ fn client_token(parameters: &Parameters, action: &Action) -> Result<Option<Clien
 fn unknown_api() -> ApiError {
     ApiError::not_found("InvalidApi.NotFound", "Specified api is not found, please check your url and method.")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+use serde_json::json;
+
+use super::*;
+use crate::cen::apply::apply;
+use crate::cen::openapi::ACTIONS;
+use crate::cen::openapi::live::NoGateways;
+use crate::cen::openapi::signature::{authorize_acs3, body_hash, canonical_query};
+use crate::cen::plan::plan;
+
+/// 2026-11-22T20:00:00Z.
+const NOW: UnixMillis = UnixMillis(1_795_377_600_000);
+
+/// A state in memory, changed as the real one is.
+#[derive(Default)]
+struct Memory(Mutex<Arc<State>>);
+
+impl Cloud for Memory {
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.0.lock().unwrap())
+    }
+
+    fn live(&self) -> Arc<dyn LiveGateways> {
+        Arc::new(NoGateways)
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<(), ApiError> {
+        let mut state = self.0.lock().unwrap();
+        for change in plan(&state, &submission)? {
+            apply(Arc::make_mut(&mut state), &change);
+        }
+        Ok(())
+    }
+}
+
+fn service() -> Service<Memory> {
+    let mut keys = AccessKeys::default();
+    keys.insert("id", Secret::new(b"secret".to_vec()));
+    Service::new(Memory::default(), keys, ACTIONS)
+}
+
+/// A signed request, its parameters in a form body and its action in headers.
+fn request(version: &str, action: &str, parameters: &[(&str, &str)]) -> Request {
+    let mut request = Request::new("POST", "");
+    let mut nonce = [0; 16];
+    SystemEntropy::new().fill(&mut nonce);
+    request.body = canonical_query(parameters.iter().copied()).as_bytes().to_vec();
+    let headers = [
+        ("host", "cloud.example:80"),
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("x-acs-action", action),
+        ("x-acs-version", version),
+        ("x-acs-date", "2026-11-22T20:00:00Z"),
+        ("x-acs-signature-nonce", &hex::encode(nonce)),
+        ("x-acs-content-sha256", &body_hash(&request.body)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    request.headers = headers.into();
+    let authorization = authorize_acs3(&request, "id", b"secret").unwrap();
+    request.headers.push(("authorization".to_owned(), authorization));
+    request
+}
+
+fn call(service: &Service<Memory>, action: &str, parameters: &[(&str, &str)]) -> Response {
+    block_on(service.call(request("2016-04-28", action, parameters), NOW))
+}
+
+/// Nothing here waits for anything.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+        std::task::Poll::Ready(output) => output,
+        std::task::Poll::Pending => panic!("a call waited"),
+    }
+}
+
+const HERE: (&str, &str) = ("RegionId", "cn-hangzhou");
+
+#[test]
+fn a_call_changes_the_state_and_the_next_one_sees_it() {
+    let service = service();
+    let made = call(&service, "CreateVpc", &[HERE, ("CidrBlock", "192.168.4.0/24"), ("VpcName", "x")]);
+    assert_eq!(made.status, 200, "{}", made.body);
+    let seen = call(&service, "DescribeVpcs", &[HERE, ("VpcName", "x")]);
+    assert_eq!(seen.body["TotalCount"], 1);
+    assert_eq!(seen.body["Vpcs"]["Vpc"][0]["VpcId"], made.body["VpcId"]);
+    let elsewhere = call(&service, "DescribeVpcs", &[("RegionId", "cn-beijing")]);
+    assert_eq!(elsewhere.body["TotalCount"], 0);
+    assert_ne!(seen.body["RequestId"], made.body["RequestId"]);
+}
+
+#[test]
+fn a_repeated_client_token_makes_one_vpc_and_other_parameters_are_refused() {
+    let service = service();
+    let create = |cidr| call(&service, "CreateVpc", &[HERE, ("CidrBlock", cidr), ("ClientToken", "once")]);
+    let (first, second) = (create("10.0.0.0/16"), create("10.0.0.0/16"));
+    assert_eq!(first.body["VpcId"], second.body["VpcId"]);
+    assert_eq!(service.cloud().state().vpcs.len(), 1);
+    assert_eq!(create("10.1.0.0/16").body["Code"], "IdempotentParameterMismatch");
+    let long = "x".repeat(65);
+    let refused = call(&service, "CreateVpc", &[HERE, ("ClientToken", &long)]);
+    assert_eq!(refused.body["Code"], "InvalidClientToken");
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let service = service();
+    let answer = call(&service, "CreateVpc", &[HERE, ("DryRun", "True")]);
+    assert_eq!((answer.status, &answer.body["Code"]), (412, &json!("DryRunOperation")));
+    assert!(service.cloud().state().vpcs.is_empty());
+}
+
+#[test]
+fn errors_have_the_shape_of_the_cloud() {
+    let answer = call(&service(), "DescribeVpcs", &[]);
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.body["Code"], "MissingRegionId");
+    assert_eq!(answer.body["Message"], "RegionId is mandatory for this action.");
+    assert_eq!(answer.body["HostId"], "cloud.example:80");
+    assert_eq!(answer.body["RequestId"].as_str().map(str::len), Some(36));
+}
+
+#[test]
+fn actions_are_found_by_name_and_version() {
+    let service = service();
+    for (version, action) in
+        [("2016-04-28", "MakeCoffee"), ("2017-09-12", "DescribeVpcs"), ("2016-04-28", "describevpcs")]
+    {
+        let answer = block_on(service.call(request(version, action, &[HERE]), NOW));
+        assert_eq!((answer.status, &answer.body["Code"]), (404, &json!("InvalidApi.NotFound")));
+    }
+    // Parameters win over headers.
+    let answer = call(&service, "MakeCoffee", &[("Action", "DescribeRegions"), ("Version", "2016-04-28")]);
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn other_formats_methods_and_paths_are_refused() {
+    let service = service();
+    assert_eq!(call(&service, "DescribeRegions", &[("Format", "XML")]).body["Code"], "InvalidParameter.Format");
+    assert_eq!(call(&service, "DescribeRegions", &[("Format", "json")]).status, 200);
+    let put = Request::new("PUT", "");
+    assert_eq!(block_on(service.call(put, NOW)).body["Code"], "UnsupportedHTTPMethod");
+    let unsigned = Request::new("POST", "Action=DescribeRegions&Version=2016-04-28");
+    assert_eq!(block_on(service.call(unsigned, NOW)).body["Code"], "IncompleteSignature");
+}
+
+#[test]
+fn every_action_of_the_table_is_there_once() {
+    let mut names: Vec<_> = ACTIONS.iter().copied().flatten().map(|row| (row.version, row.name)).collect();
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all);
+}
