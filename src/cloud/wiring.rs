@@ -14,13 +14,16 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::config::Config;
+use super::fabric::Fabric;
+use super::fabric_binding::Bindings;
+use super::gateway::GatewayLinks;
 use super::writer::Writer;
 use crate::cen::command::{Command, Submission};
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
 use crate::cen::openapi::ACTIONS;
 use crate::cen::openapi::authentication::AccessKeys;
-use crate::cen::openapi::live::{LiveGateways, NoGateways};
+use crate::cen::openapi::live::LiveGateways;
 use crate::cen::openapi::service::{Cloud, Service};
 use crate::cen::state::State;
 use crate::io::clock;
@@ -85,6 +88,8 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     let declare = Submission { command: declare, client_token: None, dry_run: false, now: now() };
     writer.submit(declare).await.map_err(RunError::Declarations)?;
 
+    let live = program(&writer, &config.bindings);
+
     let listening = |source| RunError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
     let address = listener.local_addr()?;
@@ -96,7 +101,7 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
         }
         tracing::info!("stopping");
     };
-    let cloud = SimulatedCloud { writer, live: Arc::new(NoGateways) };
+    let cloud = SimulatedCloud { writer, live };
     let service = Arc::new(Service::new(cloud, keys, ACTIONS));
     tracing::info!(%address, "serving the cloud's API");
     ready(address);
@@ -104,6 +109,27 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     // Every handle of the writer is gone now, unless a call hangs; its thread ends after what it has begun.
     let _ = tokio::time::timeout(STOP_TIMEOUT, tokio::task::spawn_blocking(move || thread.join())).await;
     Ok(())
+}
+
+/// Brings the bound namespaces and gatewayds to the newest state, now and after every commit. Without bindings there is
+/// nothing to bring, and no gateway that says anything.
+fn program(writer: &Writer, bindings: &Bindings) -> Arc<GatewayLinks> {
+    let mut states = writer.states();
+    let state = Arc::clone(&states.borrow_and_update());
+    let mut revision = now().0;
+    let fabric = Fabric::start(bindings.clone(), &state);
+    let links = Arc::new(GatewayLinks::start(&bindings.vpn_gateways, &state, revision));
+    let followed = Arc::clone(&links);
+    tokio::spawn(async move {
+        while states.changed().await.is_ok() {
+            let state = Arc::clone(&states.borrow_and_update());
+            // Grows within a run by the count and across runs by the clock.
+            revision = now().0.max(revision + 1);
+            fabric.update(&state);
+            followed.update(&state, revision);
+        }
+    });
+    links
 }
 
 fn now() -> UnixMillis {

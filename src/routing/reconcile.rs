@@ -52,7 +52,7 @@ pub struct KernelRoute {
     pub kind: RouteKind,
     /// Next hop, if it is not on the link.
     pub gateway: Option<IpAddr>,
-    /// Name of the outgoing device; `None` for routes that drop, and where the kernel may choose.
+    /// Name of the outgoing device; `None` for routes that drop, and in a wanted route whose gateway decides it.
     pub device: Option<Arc<str>>,
 }
 
@@ -60,6 +60,14 @@ impl KernelRoute {
     /// What the kernel keeps unique: table, destination, metric.
     pub fn place(&self) -> (u32, IpNet, u32) {
         (self.table, self.destination, self.metric)
+    }
+
+    /// Whether the kernel's `present` route is this wanted one. A route with a gateway and no device takes the device
+    /// that the kernel found for it.
+    fn is_met_by(&self, present: &KernelRoute) -> bool {
+        let device_is_free = self.gateway.is_some() && self.device.is_none();
+        let device = if device_is_free { &present.device } else { &self.device };
+        KernelRoute { device: device.clone(), ..self.clone() } == *present
     }
 }
 
@@ -131,20 +139,23 @@ pub fn reconcile(desired: &KernelState, actual: &KernelState, protocol: u8) -> D
     for route in &actual.routes {
         present.entry(route.place()).or_default().push(route);
     }
-    let mut replaced: BTreeSet<&KernelRoute> = BTreeSet::new();
-    for wanted in desired.routes.difference(&actual.routes) {
+    // Our routes that stay, or that are replaced and so need no removal.
+    let mut settled: BTreeSet<&KernelRoute> = BTreeSet::new();
+    for wanted in &desired.routes {
         let there = present.get(&wanted.place()).map(Vec::as_slice).unwrap_or_default();
-        if let Some(foreign) = there.iter().find(|route| route.protocol != protocol) {
+        if let Some(met) = there.iter().find(|route| wanted.is_met_by(route)) {
+            settled.insert(met);
+        } else if let Some(foreign) = there.iter().find(|route| route.protocol != protocol) {
             diff.blocked.push((wanted.clone(), (*foreign).clone()));
-        } else if let Some(own) = there.iter().find(|route| !desired.routes.contains(**route)) {
-            replaced.insert(own);
+        } else if let Some(own) = there.first() {
+            settled.insert(own);
             diff.replace.push(((*own).clone(), wanted.clone()));
         } else {
             diff.add.push(wanted.clone());
         }
     }
     let own = actual.routes.iter().filter(|route| route.protocol == protocol);
-    diff.remove = own.filter(|route| !desired.routes.contains(*route) && !replaced.contains(route)).cloned().collect();
+    diff.remove = own.filter(|route| !settled.contains(route)).cloned().collect();
     diff.add.sort_by_key(|route| route.kind == RouteKind::Unicast);
     diff.remove.sort_by_key(|route| route.kind != RouteKind::Unicast);
     diff.add_rules = desired.rules.difference(&actual.rules).cloned().collect();
@@ -152,3 +163,6 @@ pub fn reconcile(desired: &KernelState, actual: &KernelState, protocol: u8) -> D
     diff.remove_rules = own_rules.cloned().collect();
     diff
 }
+
+#[cfg(test)]
+mod tests;

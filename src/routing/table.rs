@@ -62,6 +62,7 @@ impl Table {
         if route.destination != route.destination.trunc() {
             return Err(RouteRefused::HostBits(route.destination));
         }
+        // Nothing can be refused from here on when the destination is new, so none is left empty.
         let at_destination = self.routes.entry(route.destination).or_default();
         match at_destination.get(&route.connection) {
             Some(present) if present.owner == route.owner => Err(RouteRefused::Duplicate(route.key())),
@@ -141,5 +142,87 @@ impl Table {
     /// Whether there is no route.
     pub fn is_empty(&self) -> bool {
         self.routes.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::entry::Weight;
+
+    fn route(destination: &str, connection: &str, created: u64) -> VpnRoute {
+        VpnRoute {
+            destination: destination.parse().expect("a prefix"),
+            connection: connection.into(),
+            weight: Weight::Active,
+            owner: Owner::File,
+            publication: Publication::Normal,
+            created,
+        }
+    }
+
+    fn shown(table: &Table) -> Vec<String> {
+        let one = |(route, state): (&VpnRoute, RouteState)| {
+            format!("{} {} {} {state} {}", route.destination, route.connection, route.owner, route.created)
+        };
+        table.routes().map(one).collect()
+    }
+
+    #[test]
+    fn each_owner_replaces_only_its_own_and_a_clash_is_refused() {
+        let mut table = Table::new();
+        assert!(table.replace_owned(Owner::File, vec![route("10.1.0.0/16", "idc", 1)]).is_empty());
+        let refused =
+            table.replace_owned(Owner::Cend, vec![route("10.1.0.0/16", "idc", 2), route("10.2.0.0/16", "vco-1", 2)]);
+        assert!(matches!(refused[..], [(_, RouteRefused::OwnedByOther { owner: Owner::File, .. })]));
+        assert_eq!(shown(&table), ["10.1.0.0/16 idc file down 1", "10.2.0.0/16 vco-1 cend down 2"]);
+        table.replace_owned(Owner::Cend, vec![]);
+        assert_eq!(shown(&table), ["10.1.0.0/16 idc file down 1"]);
+    }
+
+    #[test]
+    fn a_route_that_stays_keeps_its_time_of_creation() {
+        let mut table = Table::new();
+        table.replace_owned(Owner::Cend, vec![route("10.1.0.0/16", "a", 1)]);
+        table.replace_owned(Owner::Cend, vec![route("10.1.0.0/16", "a", 9), route("10.2.0.0/16", "a", 9)]);
+        assert_eq!(shown(&table), ["10.1.0.0/16 a cend down 1", "10.2.0.0/16 a cend down 9"]);
+    }
+
+    #[test]
+    fn host_bits_and_doubles_are_refused() {
+        let mut table = Table::new();
+        let routes = vec![route("10.1.0.1/16", "a", 1), route("10.2.0.0/16", "a", 1), route("10.2.0.0/16", "a", 1)];
+        let refused = table.replace_owned(Owner::File, routes);
+        assert!(matches!(refused[..], [(_, RouteRefused::HostBits(_)), (_, RouteRefused::Duplicate(_))]));
+        assert_eq!(table.len(), 1);
+        assert_eq!(table.destinations().count(), 1, "a refused route leaves no destination behind");
+    }
+
+    #[test]
+    fn publications_name_the_files_routes_completely() {
+        let mut table = Table::new();
+        table.replace_owned(Owner::File, vec![route("10.1.0.0/16", "a", 1), route("10.2.0.0/16", "a", 1)]);
+        let key = |destination: &str| route(destination, "a", 0).key();
+        let published = |keys: &[&str]| keys.iter().map(|d| (key(d), Publication::Published)).collect();
+        let unknown = table.set_file_publications(&published(&["10.1.0.0/16", "10.3.0.0/16"]));
+        assert_eq!(unknown, [key("10.3.0.0/16")]);
+        table.set_file_publications(&published(&["10.2.0.0/16"]));
+        let states: Vec<_> = table.routes().map(|(route, _)| route.publication).collect();
+        assert_eq!(states, [Publication::Normal, Publication::Published]);
+    }
+
+    #[test]
+    fn the_longest_prefix_is_looked_up_even_if_it_is_down() {
+        let mut table = Table::new();
+        table.replace_owned(Owner::File, vec![route("0.0.0.0/0", "all", 1), route("10.1.0.0/16", "one", 1)]);
+        assert!(table.set_up("all", true));
+        assert!(!table.set_up("all", true), "no news");
+        let found = |address: &str| {
+            let routes = table.lookup(address.parse().expect("an address"));
+            routes.iter().map(|(route, state)| (route.connection.to_string(), *state)).collect::<Vec<_>>()
+        };
+        assert_eq!(found("10.1.2.3"), [("one".to_owned(), RouteState::Down)]);
+        assert_eq!(found("10.2.2.3"), [("all".to_owned(), RouteState::Active)]);
+        assert_eq!(found("fd00::1"), []);
     }
 }

@@ -1,0 +1,210 @@
+//! What the bound namespaces' kernels should have, derived from the cloud's state.
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::fabric_binding::{Bindings, BoundNetwork, GatewayBinding, NetworkBinding};
+use crate::cen::learn::{LearnedStatus, learned_routes};
+use crate::cen::network::NetworkId;
+use crate::cen::route::{RouteEntry, RouteKind as EntryKind};
+use crate::cen::state::State;
+use crate::cen::vpn::VpnGateway;
+use crate::routing::kernel_routes::TABLE_MAIN;
+use crate::routing::{Family, KernelRoute, KernelRule, KernelState, PROTOCOL_CEND, RouteKind};
+
+/// Routing tables of the fabric: this plus the place of the network in the config.
+const FABRIC_TABLE: u32 = 20_400;
+/// Priorities of the fabric's rules: this plus the same place.
+const FABRIC_PRIORITY: u32 = 20_400;
+/// The highest metric: what stands behind every other route.
+const LAST: u32 = u32::MAX;
+
+/// Every bound namespace with what it should have under cend's protocol number. A namespace that should have nothing is
+/// there too, so that what it had is taken away.
+///
+/// - A router has its table: entries to a next hop become routes to that host, to the VPN gateway or to the data
+///   centre, or unreachable if nothing is bound there; a longer prefix catches its packets either way, as in the cloud.
+///   Entries to vSwitches are the router's own links. Routes learned from CEN lead to the fabric.
+/// - The fabric has one routing table for each bound network, which packets from that network's device are looked up
+///   in. It holds exactly what the network has learned, each route leading to its publisher's router, and behind that
+///   nothing: what CEN does not connect cannot talk, although the fabric has a link to everybody.
+/// - A VPN gateway hands everything that its VPC can reach to the VPC's router: vSwitches, custom entries that do not
+///   lead back to this gateway, and what the VPC has learned from CEN.
+pub fn fabric_routes(state: &State, bindings: &Bindings) -> BTreeMap<Arc<str>, KernelState> {
+    let mut kernels: BTreeMap<Arc<str>, KernelState> = BTreeMap::new();
+    let bound = Bound::resolve(state, bindings);
+    for (place, binding) in (0..).zip(&bindings.networks) {
+        let network = bound.network(binding);
+        let router = kernels.entry(Arc::clone(&binding.namespace)).or_default();
+        if let Some(network) = &network {
+            router.routes.extend(bound.router_routes(binding, network));
+        }
+        if let Some(fabric) = &bindings.fabric {
+            let fabric = kernels.entry(Arc::clone(&fabric.namespace)).or_default();
+            fabric.rules.insert(fabric_rule(place, binding));
+            fabric.routes.insert(fabric_end(place));
+            if let Some(network) = &network {
+                fabric.routes.extend(bound.fabric_routes(place, network));
+            }
+        }
+    }
+    for binding in &bindings.vpn_gateways {
+        let kernel = kernels.entry(Arc::clone(&binding.namespace)).or_default();
+        if let Some(gateway) = bound_gateway(state, binding) {
+            kernel.routes.extend(bound.gateway_routes(binding, gateway));
+        }
+    }
+    kernels
+}
+
+/// The gateway that a binding names; of several with one name the oldest.
+pub fn bound_gateway<'s>(state: &'s State, binding: &GatewayBinding) -> Option<&'s VpnGateway> {
+    let named = |gateway: &&VpnGateway| gateway.region == binding.region && gateway.name == binding.name;
+    state.vpn_gateways.values().filter(named).min_by_key(|gateway| (gateway.created, &gateway.id))
+}
+
+/// The network that a binding names; of several VPCs with one name the oldest.
+pub fn bound_network(state: &State, binding: &NetworkBinding) -> Option<NetworkId> {
+    match &binding.network {
+        BoundNetwork::Vbr(id) => state.vbrs.contains_key(id).then(|| NetworkId::Vbr(id.clone())),
+        BoundNetwork::Vpc(name) => {
+            let named = state.vpcs.values().filter(|vpc| vpc.region == name.region && vpc.name == name.name);
+            named.min_by_key(|vpc| (vpc.created, &vpc.id)).map(|vpc| NetworkId::Vpc(vpc.id.clone()))
+        }
+    }
+}
+
+/// The state together with what its resources are bound to.
+struct Bound<'s> {
+    state: &'s State,
+    networks: BTreeMap<NetworkId, &'s NetworkBinding>,
+    /// Inner addresses by VPN gateway id.
+    gateways: BTreeMap<&'s str, Ipv4Addr>,
+    has_fabric: bool,
+}
+
+impl<'s> Bound<'s> {
+    fn resolve(state: &'s State, bindings: &'s Bindings) -> Self {
+        let networks = bindings.networks.iter().filter_map(|binding| Some((bound_network(state, binding)?, binding)));
+        let gateways = bindings
+            .vpn_gateways
+            .iter()
+            .filter_map(|binding| Some((bound_gateway(state, binding)?.id.as_str(), binding.inner_address)));
+        Bound {
+            state,
+            networks: networks.collect(),
+            gateways: gateways.collect(),
+            has_fabric: bindings.fabric.is_some(),
+        }
+    }
+
+    fn network(&self, binding: &NetworkBinding) -> Option<NetworkId> {
+        self.networks.iter().find(|(_, bound)| **bound == binding).map(|(id, _)| id.clone())
+    }
+
+    fn entries(&self, network: &NetworkId) -> impl Iterator<Item = &'s RouteEntry> {
+        self.state.table_of(network).into_iter().flat_map(|table| table.entries.values())
+    }
+
+    fn router_routes(&self, binding: &NetworkBinding, network: &NetworkId) -> Vec<KernelRoute> {
+        let entries = self.entries(network).filter_map(|entry| {
+            let next_hop = match entry.kind {
+                EntryKind::VSwitch | EntryKind::Service => return None,
+                EntryKind::Instance | EntryKind::HaVip => self.host(&entry.next_hop),
+                EntryKind::VpnGateway => self.gateways.get(entry.next_hop.as_str()).copied(),
+                EntryKind::DataCenter | EntryKind::Bgp => binding.data_center_address,
+            };
+            Some(match next_hop {
+                Some(next_hop) => route(TABLE_MAIN, entry.destination, next_hop, None),
+                None => unreachable(TABLE_MAIN, entry.destination, 0),
+            })
+        });
+        let learned = self.learned(network).into_iter().filter(|_| self.has_fabric).map(|(destination, _)| {
+            route(TABLE_MAIN, destination, binding.fabric_address, Some(&binding.router_device))
+        });
+        entries.chain(learned).collect()
+    }
+
+    fn fabric_routes(&self, place: u32, network: &NetworkId) -> Vec<KernelRoute> {
+        let table = FABRIC_TABLE + place;
+        let publisher = |(destination, publisher): (Ipv4Net, NetworkId)| {
+            let binding = self.networks.get(&publisher)?;
+            Some(route(table, destination, binding.router_address, Some(&binding.fabric_device)))
+        };
+        self.learned(network).into_iter().filter_map(publisher).collect()
+    }
+
+    fn gateway_routes(&self, binding: &GatewayBinding, gateway: &VpnGateway) -> Vec<KernelRoute> {
+        let vpc = NetworkId::Vpc(gateway.vpc.clone());
+        let own = self
+            .entries(&vpc)
+            .filter(|entry| entry.kind != EntryKind::Service && entry.next_hop != gateway.id.as_str());
+        let learned = self.learned(&vpc).into_keys();
+        let destinations = own.map(|entry| entry.destination).chain(learned);
+        destinations.map(|destination| route(TABLE_MAIN, destination, binding.router_address, None)).collect()
+    }
+
+    /// Routes in use that a network has learned. Equal routes of several publishers share the load in the cloud; here
+    /// the first bound one carries it all.
+    fn learned(&self, network: &NetworkId) -> BTreeMap<Ipv4Net, NetworkId> {
+        let mut learned: BTreeMap<Ipv4Net, NetworkId> = BTreeMap::new();
+        let active = learned_routes(self.state, network).into_iter();
+        for route in active.filter(|route| route.status == LearnedStatus::Active) {
+            let present = learned.get(&route.destination);
+            if present.is_none_or(|publisher| !self.networks.contains_key(publisher)) {
+                learned.insert(route.destination, route.publisher);
+            }
+        }
+        learned
+    }
+
+    fn host(&self, id: &str) -> Option<Ipv4Addr> {
+        let declared = &self.state.declarations;
+        declared.instances.get(id).or_else(|| declared.ha_vips.get(id)).map(|host| host.address)
+    }
+}
+
+fn route(table: u32, destination: Ipv4Net, gateway: Ipv4Addr, device: Option<&Arc<str>>) -> KernelRoute {
+    KernelRoute {
+        table,
+        destination: IpNet::V4(destination),
+        metric: 0,
+        protocol: PROTOCOL_CEND,
+        kind: RouteKind::Unicast,
+        gateway: Some(gateway.into()),
+        device: device.cloned(),
+    }
+}
+
+fn unreachable(table: u32, destination: Ipv4Net, metric: u32) -> KernelRoute {
+    KernelRoute {
+        table,
+        destination: IpNet::V4(destination),
+        metric,
+        protocol: PROTOCOL_CEND,
+        kind: RouteKind::Unreachable,
+        gateway: None,
+        device: None,
+    }
+}
+
+fn fabric_rule(place: u32, binding: &NetworkBinding) -> KernelRule {
+    KernelRule {
+        family: Family::Ipv4,
+        priority: FABRIC_PRIORITY + place,
+        protocol: PROTOCOL_CEND,
+        input_device: Some(Arc::clone(&binding.fabric_device)),
+        unless_mark: None,
+        table: FABRIC_TABLE + place,
+        suppress_prefix_length: None,
+    }
+}
+
+fn fabric_end(place: u32) -> KernelRoute {
+    unreachable(FABRIC_TABLE + place, Ipv4Net::default(), LAST)
+}
+
+#[cfg(test)]
+mod tests;
