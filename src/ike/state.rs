@@ -64,7 +64,7 @@ pub(super) struct WantedChild {
 
 /// An IKE SA that is closed and only repeats its last answer.
 pub(super) struct Lingering {
-    channel: Channel,
+    channel: Box<Channel>,
     until: Instant,
 }
 
@@ -96,7 +96,7 @@ pub(super) struct Ended {
     /// What happened, for a person.
     pub(super) error: Option<String>,
     /// Set when the peer may still repeat its last request.
-    pub(super) channel: Option<Channel>,
+    pub(super) channel: Option<Box<Channel>>,
 }
 
 impl Ended {
@@ -106,7 +106,7 @@ impl Ended {
 }
 
 impl Lingering {
-    pub(super) fn new(channel: Channel, now: Instant) -> Self {
+    pub(super) fn new(channel: Box<Channel>, now: Instant) -> Self {
         Self { channel, until: now + LINGER }
     }
 }

@@ -113,6 +113,6 @@ impl Established {
             Cause::DeletedByPeer => "the peer deleted the IKE SA",
             _ => "the peer does not accept our identity or key (AUTHENTICATION_FAILED)",
         };
-        Ended { cause, error: Some(error.to_owned()), channel: Some(self.into_channel()) }
+        Ended { cause, error: Some(error.to_owned()), channel: Some(Box::new(self.into_channel())) }
     }
 }

@@ -28,6 +28,9 @@ const REPLACED_PATIENCE: Duration = Duration::from_secs(60);
 /// Wait before a refused rekey of an IKE SA is tried again, before jitter.
 const RETRY_WAIT: Duration = Duration::from_secs(10);
 
+/// How long the rekey of a pair waits that the peer is not yet known to have.
+const UNCONFIRMED_WAIT: Duration = Duration::from_secs(1);
+
 /// A CREATE_CHILD_SA request of ours for an IKE SA in place of this one.
 pub(in crate::ike) struct RekeyIke {
     spi: IkeSpi,
@@ -42,6 +45,10 @@ impl Established {
     /// Asks for a pair in place of this one, if it still serves.
     pub(in crate::ike) fn start_rekey_child(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
         let Some(pair) = self.child_mut(inbound_spi).filter(|pair| pair.is_current()) else { return };
+        if !pair.outbound_active {
+            // Made at the peer's request, and our answer may not have arrived: the peer would not find the pair.
+            return pair.postpone_rekey(cx.now + UNCONFIRMED_WAIT);
+        }
         pair.stage = Stage::Rekeying;
         let wanted = WantedChild { child: pair.child.clone(), packet: None };
         self.start_create_child(wanted, Some(inbound_spi), cx);

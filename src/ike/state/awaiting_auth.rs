@@ -133,7 +133,7 @@ impl AwaitingAuth {
             Err(malformed) => {
                 channel.respond(&message, datagram, &[Payload::Notify(malformed_notify(malformed))], cx);
                 let error = format!("the IKE_AUTH request is malformed: {malformed}");
-                return Err(Ended { cause: Cause::Refused, error: Some(error), channel: Some(channel) });
+                return Err(Ended { cause: Cause::Refused, error: Some(error), channel: Some(Box::new(channel)) });
             }
         };
         let proven = prove(&self.candidates, &self.exchanged, payloads, &message, &authentication);
@@ -144,7 +144,7 @@ impl AwaitingAuth {
                 channel.respond(&message, datagram, &[Payload::Notify(refusal)], cx);
                 let error = format!("authentication failed: {error}");
                 cx.event(Event::Failure { connection: None, peer: message.path().peer, reason: error.clone() });
-                return Err(Ended { cause: Cause::Refused, error: Some(error), channel: Some(channel) });
+                return Err(Ended { cause: Cause::Refused, error: Some(error), channel: Some(Box::new(channel)) });
             }
         };
         channel.set_path(message.path());

@@ -48,6 +48,8 @@ pub(in crate::ike) struct Established {
     phase: Phase,
     /// When the peer last gave an authenticated sign of life.
     heard: Instant,
+    /// The peer asked for this IKE SA in a rekey and has not used it: our answer may not have arrived.
+    unconfirmed: bool,
     keepalive_at: Option<Instant>,
     /// Every configured child is to be kept up.
     keep_children: bool,
@@ -98,6 +100,7 @@ impl Established {
             exchange: None,
             phase: Phase::Active,
             heard: cx.now,
+            unconfirmed: false,
             keep_children: false,
             ensure_at: None,
             child_failures: 0,
@@ -368,6 +371,7 @@ impl Established {
         cx: &mut Context<'_>,
     ) -> Result<Self, Ended> {
         self.heard = cx.now;
+        self.unconfirmed = false;
         self.follow_peer(message.path(), cx);
         if message.is_response() {
             self.handle_response(&message, cx)?;
@@ -519,6 +523,10 @@ impl Established {
 
     /// The peer may not know this IKE SA any more: finds out soon.
     pub(in crate::ike) fn hasten_liveness(&mut self, cx: &mut Context<'_>) {
+        // That a peer does not know yet what it will learn from our answer is no sign of a restart.
+        if self.unconfirmed {
+            return;
+        }
         self.queue(Task::Liveness);
         self.advance(cx);
         self.channel.hasten(HINTED_WAIT, cx.now);
@@ -571,7 +579,8 @@ impl Established {
         let (nat, encapsulate) = (self.nat, self.encapsulate);
         let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
         let establishing = Establishing { connection: self.connection.clone(), peer_id: self.peer_id.clone(), secured };
-        Self::new(establishing, Vec::new(), cx)
+        let unconfirmed = !establishing.secured.channel.is_initiator();
+        Self { unconfirmed, ..Self::new(establishing, Vec::new(), cx) }
     }
 
     /// Takes the Child SAs of the IKE SA that it replaces, and what was to be done about them.

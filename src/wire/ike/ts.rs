@@ -82,13 +82,18 @@ impl TrafficSelector {
             (_, other) if other.any_port() => (self.start_port, self.end_port),
             (this, other) if this.opaque_port() != other.opaque_port() => return None,
             (this, other) if this.opaque_port() => (other.start_port, other.end_port),
-            (this, other) => (this.start_port.max(other.start_port), this.end_port.min(other.end_port)),
+            (this, other) => {
+                let (start_port, end_port) = (this.start_port.max(other.start_port), this.end_port.min(other.end_port));
+                if start_port > end_port {
+                    return None;
+                }
+                (start_port, end_port)
+            }
         };
-        let opaque = start_port == u16::MAX && end_port == 0;
         let start = self.start.max(other.start);
         let end = self.end.min(other.end);
         let overlap = self.start.is_ipv4() == other.start.is_ipv4() && start <= end;
-        (overlap && (start_port <= end_port || opaque)).then_some(Self { protocol, start_port, end_port, start, end })
+        overlap.then_some(Self { protocol, start_port, end_port, start, end })
     }
 
     /// Whether everything that `self` covers is covered by `other` too.
@@ -292,6 +297,7 @@ mod tests {
             (selector("10.0.0.0/8"), ports(22, 80), Some(ports(22, 80))),
             (ports(22, 80), ports(80, 443), Some(ports(80, 80))),
             (ports(22, 80), ports(81, 443), None),
+            (ports(0, 0), ports(u16::MAX, u16::MAX), None),
             (ports(22, 80), ports(u16::MAX, 0), None),
             (ports(0, u16::MAX), ports(u16::MAX, 0), Some(ports(u16::MAX, 0))),
             (ports(u16::MAX, 0), ports(u16::MAX, 0), Some(ports(u16::MAX, 0))),

@@ -1,0 +1,195 @@
+//! Commands, restarts, liveness, reload and shutdown.
+
+use super::*;
+use crate::ike::SaActivity;
+
+fn name() -> Arc<str> {
+    Arc::from("site")
+}
+
+fn end(config: Config, seed: u64, now: Instant) -> Endpoint {
+    Endpoint::new(Arc::new(config), Box::new(SeededEntropy::new(seed)), now)
+}
+
+#[test]
+fn on_traffic_waits_for_a_packet() {
+    let mut left = connection(0);
+    left.start = Start::OnTraffic;
+    let mut lab = Lab::new([config(left), config(connection(1))]);
+    lab.pass(60 * SECOND);
+    assert_eq!(lab.sent, [0, 0]);
+    let packet = Some((net("10.1.0.1/32")[0], net("10.2.0.9/32")[0]));
+    lab.command(0, Command::Acquire { connection: name(), child: Arc::from("net"), packet });
+    lab.command(0, Command::Acquire { connection: name(), child: Arc::from("net"), packet });
+    lab.settle();
+    lab.assert_paired(1);
+    assert_eq!(lab.sent[0], 2);
+    assert_eq!(lab.pairs[0].values().next().expect("a pair").sa.peer_selectors, net("10.2.0.0/16"));
+}
+
+#[test]
+fn down_closes_and_up_opens() {
+    let mut lab = Lab::up();
+    lab.command(0, Command::Down { connection: name() });
+    assert!(lab.pairs[0].is_empty());
+    lab.settle();
+    lab.pass(60 * SECOND);
+    assert_eq!([lab.state(0), lab.state(1)], [ConnectionState::Down; 2]);
+    assert!(lab.pairs[1].is_empty());
+    lab.command(0, Command::Up { connection: name() });
+    lab.settle();
+    lab.assert_paired(1);
+}
+
+#[test]
+fn every_child_of_a_connection_is_set_up() {
+    let configs = [0, 1].map(|side| {
+        let mut connection = connection(side);
+        let mut second = connection.children[0].clone();
+        second.name = Arc::from("second");
+        let nets = ["10.3.0.0/16", "10.4.0.0/16"];
+        (second.local_selectors, second.peer_selectors) = (net(nets[side]), net(nets[1 - side]));
+        second.esp_proposals[0].groups = vec![&ke::X25519];
+        connection.children.push(second);
+        config(connection)
+    });
+    let mut lab = Lab::new(configs);
+    lab.settle();
+    lab.assert_paired(2);
+    lab.pass(30 * SECOND);
+    lab.assert_paired(2);
+}
+
+#[test]
+fn a_silent_peer_is_found_out_and_tried_again() {
+    let mut left = connection(0);
+    left.liveness_interval = Some(10 * SECOND);
+    let mut lab = Lab::new([config(left), config(connection(1))]);
+    lab.settle();
+    lab.pass(35 * SECOND);
+    assert_eq!(lab.sent[0], 2 + 3);
+    // Traffic spares the question.
+    let inbound_spi = lab.inbound(0)[0];
+    for _ in 0..5 {
+        lab.now += 5 * SECOND;
+        let activity = SaActivity { inbound_spi, last_inbound: lab.now, first_seen: false, source: None };
+        lab.command(0, Command::SaActivity(vec![activity]));
+        lab.settle();
+    }
+    assert_eq!(lab.sent[0], 2 + 3);
+    // The peer is gone for good; a new one takes its address.
+    for _ in 0..200 {
+        lab.now += SECOND;
+        lab.tick(0);
+        lab.lose();
+    }
+    assert!(lab.pairs[0].is_empty());
+    assert!(lab.events[0].iter().any(|event| matches!(event, Event::ConnectionDown { error: Some(_), .. })));
+    lab.ends[1] = end(config(connection(1)), 77, lab.now);
+    lab.pairs[1].clear();
+    lab.pass(10 * SECOND);
+    lab.assert_paired(1);
+}
+
+#[test]
+fn a_restarted_initiator_replaces_its_old_sas() {
+    let mut lab = Lab::up();
+    lab.ends[0] = end(config(connection(0)), 99, lab.now);
+    lab.pairs[0].clear();
+    lab.pass(10 * SECOND);
+    lab.assert_paired(1);
+    assert_eq!(lab.pairs[1].len(), 1);
+    assert_eq!(lab.ike_spis(0), lab.ike_spis(1));
+}
+
+#[test]
+fn a_restarted_responder_is_noticed_by_its_answer_to_a_liveness_check() {
+    let mut left = connection(0);
+    left.liveness_interval = Some(5 * SECOND);
+    let mut lab = Lab::new([config(left), config(connection(1))]);
+    lab.settle();
+    lab.ends[1] = end(config(connection(1)), 98, lab.now);
+    lab.pairs[1].clear();
+    lab.pass(10 * SECOND);
+    lab.assert_paired(1);
+}
+
+#[test]
+fn a_reload_keeps_what_is_equal_and_closes_what_is_gone() {
+    let mut lab = Lab::up();
+    let spis = lab.ike_spis(0);
+    lab.command(0, Command::Reload(Arc::new(config(connection(0)))));
+    lab.settle();
+    assert_eq!(lab.ike_spis(0), spis);
+    lab.assert_paired(1);
+    // A changed connection starts anew.
+    let mut changed = connection(0);
+    changed.child_lifetime = Duration::from_secs(600);
+    lab.command(0, Command::Reload(Arc::new(config(changed))));
+    lab.settle();
+    lab.pass(5 * SECOND);
+    assert_ne!(lab.ike_spis(0), spis);
+    lab.assert_paired(1);
+    // A removed one goes.
+    lab.command(0, Command::Reload(Arc::new(Config::new(Vec::new()))));
+    lab.settle();
+    assert!(lab.pairs[0].is_empty() && lab.pairs[1].is_empty());
+    assert_eq!(lab.state(1), ConnectionState::Down);
+}
+
+#[test]
+fn a_shutdown_deletes_and_completes() {
+    let mut lab = Lab::up();
+    lab.command(0, Command::Shutdown);
+    lab.settle();
+    assert!(lab.pairs.iter().all(BTreeMap::is_empty));
+    assert!(matches!(lab.events[0].last(), Some(Event::ShutdownComplete)));
+    assert_eq!(lab.state(1), ConnectionState::Down);
+}
+
+#[test]
+fn a_shutdown_completes_within_two_seconds_without_an_answer() {
+    let mut lab = Lab::up();
+    lab.command(0, Command::Shutdown);
+    for _ in 0..19 {
+        lab.lose();
+        lab.now += SECOND / 10;
+        lab.tick(0);
+    }
+    assert!(lab.pairs[0].is_empty());
+    assert!(matches!(lab.events[0].last(), Some(Event::ShutdownComplete)));
+    let packets = lab.sent[0];
+    lab.lose();
+    lab.pass(60 * SECOND);
+    assert_eq!(lab.sent[0], packets);
+}
+
+#[test]
+fn a_repeated_request_gets_the_same_answer_and_a_forged_repetition_none() {
+    let mut lab = Lab::up();
+    lab.command(0, Command::Rekey { connection: name(), what: crate::ike::RekeyWhat::Child });
+    let (_, request) = lab.wire.front().expect("a request").clone();
+    lab.deliver();
+    let (_, first) = lab.wire.front().expect("an answer").clone();
+    lab.arrive(1, &request);
+    let (_, second) = lab.wire.back().expect("an answer").clone();
+    assert_eq!(first.payload, second.payload);
+    let pairs = lab.pairs[1].len();
+    let mut other = request;
+    *other.payload.last_mut().expect("a byte") ^= 1;
+    lab.arrive(1, &other);
+    assert_eq!(lab.discards.last(), Some(&Discard::NotIdentical));
+    assert_eq!(lab.pairs[1].len(), pairs);
+    lab.settle();
+    lab.assert_paired(1);
+}
+
+#[test]
+fn the_time_without_events_costs_nothing() {
+    let mut lab = Lab::up();
+    let before = lab.sent;
+    lab.tick(0);
+    lab.tick(1);
+    lab.pass(60 * SECOND);
+    assert_eq!(lab.sent, before);
+}

@@ -1,0 +1,254 @@
+//! Bugs planted between an endpoint and its world. The invariants must find each of them within a few schedules.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use ipsec_gateway::ike::{Event, Removal, Transmit};
+use ipsec_gateway::wire::ike::{ExchangeType, Header};
+
+use crate::end::Bug;
+use crate::schedules;
+
+/// Schedules within which a bug must be found.
+const SCHEDULES: u64 = 60;
+
+fn header(message: &[u8]) -> Option<Header> {
+    Header::parse(message).ok()
+}
+
+fn is_request(message: &[u8]) -> bool {
+    header(message).is_some_and(|header| !header.flags.response)
+}
+
+/// Sends every request once only.
+#[derive(Default)]
+struct NeverRetransmits(HashSet<Vec<u8>>);
+
+impl Bug for NeverRetransmits {
+    fn transmit(&mut self, transmit: Transmit) -> Vec<Transmit> {
+        let again = is_request(&transmit.payload) && !self.0.insert(transmit.payload.clone());
+        if again { Vec::new() } else { vec![transmit] }
+    }
+}
+
+/// Answers a request once only, as if the response were not kept.
+#[derive(Default)]
+struct ForgetsResponses(HashSet<Vec<u8>>);
+
+impl Bug for ForgetsResponses {
+    fn receive(&mut self, message: Vec<u8>) -> Option<Vec<u8>> {
+        let again = is_request(&message) && !self.0.insert(message.clone());
+        (!again).then_some(message)
+    }
+}
+
+/// Changes a request when it is repeated: another message under the same id.
+#[derive(Default)]
+struct ReusesMessageIds(HashMap<Vec<u8>, u8>);
+
+impl Bug for ReusesMessageIds {
+    fn transmit(&mut self, mut transmit: Transmit) -> Vec<Transmit> {
+        let original = transmit.payload.clone();
+        if is_request(&original) && header(&original).is_some_and(|header| !header.responder_spi.is_zero()) {
+            let sent = self.0.entry(original).or_default();
+            if let Some(last) = transmit.payload.last_mut() {
+                *last ^= *sent;
+            }
+            *sent = sent.wrapping_add(1);
+        }
+        vec![transmit]
+    }
+}
+
+/// Repeats every request ten times at once.
+struct Floods;
+
+impl Bug for Floods {
+    fn transmit(&mut self, transmit: Transmit) -> Vec<Transmit> {
+        let copies = if is_request(&transmit.payload) { 10 } else { 1 };
+        vec![transmit; copies]
+    }
+}
+
+/// Answers everything twice.
+struct AnswersTwice;
+
+impl Bug for AnswersTwice {
+    fn transmit(&mut self, transmit: Transmit) -> Vec<Transmit> {
+        let copies = if is_request(&transmit.payload) { 1 } else { 2 };
+        vec![transmit; copies]
+    }
+}
+
+/// Never tells the peer what was deleted, nor whether it lives.
+struct DropsDeletes;
+
+impl Bug for DropsDeletes {
+    fn transmit(&mut self, transmit: Transmit) -> Vec<Transmit> {
+        let informational = header(&transmit.payload)
+            .is_some_and(|header| header.exchange_type == ExchangeType::INFORMATIONAL && !header.flags.response);
+        if informational { Vec::new() } else { vec![transmit] }
+    }
+}
+
+/// Sleeps through its deadlines.
+struct Oversleeps;
+
+impl Bug for Oversleeps {
+    fn wakes_up(&self) -> bool {
+        false
+    }
+}
+
+/// Sends on a new SA before the peer is known to have it.
+struct ActivatesTooEarly;
+
+impl Bug for ActivatesTooEarly {
+    fn event(&mut self, event: Event) -> Vec<Event> {
+        match event {
+            Event::ChildInstalled(mut child) => {
+                child.outbound_active = true;
+                vec![Event::ChildInstalled(child)]
+            }
+            other => vec![other],
+        }
+    }
+}
+
+/// Never switches to a new SA.
+struct NeverActivates;
+
+impl Bug for NeverActivates {
+    fn event(&mut self, event: Event) -> Vec<Event> {
+        if matches!(event, Event::ChildOutboundActivated { .. }) { Vec::new() } else { vec![event] }
+    }
+}
+
+/// Removes the inbound SA with the outbound one, while packets are still under way.
+#[derive(Default)]
+struct RemovesAtOnce(HashSet<u32>);
+
+impl Bug for RemovesAtOnce {
+    fn event(&mut self, event: Event) -> Vec<Event> {
+        match event {
+            Event::ChildOutboundRetired { connection, inbound_spi, outbound_spi } => {
+                self.0.insert(inbound_spi);
+                let reason = Removal::Replaced;
+                let child = "".into();
+                vec![Event::ChildRemoved { connection, child, inbound_spi, outbound_spi, reason }]
+            }
+            Event::ChildRemoved { inbound_spi, .. } if self.0.remove(&inbound_spi) => Vec::new(),
+            other => vec![other],
+        }
+    }
+}
+
+/// Keeps pairs that were removed, so that SAs pile up.
+struct NeverRemoves;
+
+impl Bug for NeverRemoves {
+    fn event(&mut self, event: Event) -> Vec<Event> {
+        let drop = matches!(event, Event::ChildRemoved { .. } | Event::ChildOutboundRetired { .. });
+        if drop { Vec::new() } else { vec![event] }
+    }
+}
+
+/// Uses the initiator's keys for both roles: inbound and outbound are swapped.
+struct SwapsKeys;
+
+impl Bug for SwapsKeys {
+    fn event(&mut self, event: Event) -> Vec<Event> {
+        match event {
+            Event::ChildInstalled(mut child) => {
+                let child_ref = &mut *child;
+                std::mem::swap(&mut child_ref.inbound_keys, &mut child_ref.outbound_keys);
+                vec![Event::ChildInstalled(child)]
+            }
+            other => vec![other],
+        }
+    }
+}
+
+/// Retires the newer pair when a pair was replaced: the wrong winner.
+#[derive(Default)]
+struct PicksTheWrongWinner {
+    successor: HashMap<u32, (u32, u32)>,
+}
+
+impl Bug for PicksTheWrongWinner {
+    fn event(&mut self, event: Event) -> Vec<Event> {
+        match event {
+            Event::ChildInstalled(child) => {
+                if let Some(replaced) = child.replaces {
+                    self.successor.insert(replaced, (child.inbound_spi, child.outbound_spi));
+                }
+                vec![Event::ChildInstalled(child)]
+            }
+            Event::ChildOutboundRetired { connection, inbound_spi, outbound_spi } => {
+                let (inbound_spi, outbound_spi) =
+                    self.successor.get(&inbound_spi).copied().unwrap_or((inbound_spi, outbound_spi));
+                vec![Event::ChildOutboundRetired { connection, inbound_spi, outbound_spi }]
+            }
+            other => vec![other],
+        }
+    }
+}
+
+/// Tells the data path of a new inbound SA only after the next thing has happened.
+#[derive(Default)]
+struct InstallsTooLate(VecDeque<Event>);
+
+impl Bug for InstallsTooLate {
+    fn event(&mut self, event: Event) -> Vec<Event> {
+        if matches!(event, Event::ChildInstalled(_)) {
+            self.0.push_back(event);
+            return Vec::new();
+        }
+        self.0.drain(..).chain([event]).collect()
+    }
+}
+
+/// Does not follow a peer to its new address.
+struct StaysOnTheOldPath;
+
+impl Bug for StaysOnTheOldPath {
+    fn event(&mut self, event: Event) -> Vec<Event> {
+        if matches!(event, Event::PathChanged { .. }) { Vec::new() } else { vec![event] }
+    }
+}
+
+/// The number of schedules after which a bug is found, with what.
+fn found(bug: impl Fn() -> Box<dyn Bug>) -> Option<(u64, String)> {
+    (0..SCHEDULES).find_map(|seed| schedules::run(seed, bug(), false).violation.map(|violation| (seed + 1, violation)))
+}
+
+fn must_find(name: &str, bug: impl Fn() -> Box<dyn Bug>) {
+    let (schedules, violation) = found(bug).unwrap_or_else(|| panic!("{SCHEDULES} schedules do not find: {name}"));
+    println!("{name}: found in schedule {schedules}: {violation}");
+}
+
+macro_rules! planted {
+    ($($test:ident = $bug:expr;)*) => {
+        $(#[test]
+        fn $test() {
+            must_find(stringify!($test), || Box::new($bug));
+        })*
+    };
+}
+
+planted! {
+    never_retransmits = NeverRetransmits::default();
+    forgets_responses = ForgetsResponses::default();
+    reuses_message_ids = ReusesMessageIds::default();
+    floods = Floods;
+    answers_twice = AnswersTwice;
+    drops_deletes = DropsDeletes;
+    oversleeps = Oversleeps;
+    activates_too_early = ActivatesTooEarly;
+    never_activates = NeverActivates;
+    removes_at_once = RemovesAtOnce::default();
+    never_removes = NeverRemoves;
+    swaps_keys = SwapsKeys;
+    picks_the_wrong_winner = PicksTheWrongWinner::default();
+    installs_too_late = InstallsTooLate::default();
+    stays_on_the_old_path = StaysOnTheOldPath;
+}

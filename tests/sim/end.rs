@@ -1,0 +1,303 @@
+//! One end: an endpoint with a model of the data path beside it, and the place where bugs are planted.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipsec_gateway::crypto::fake::SeededEntropy;
+use ipsec_gateway::ike::{
+    ChildSa, ChildState, Command, Config, ConnectionState, Endpoint, Event, Output, Path, SaActivity, Transmit,
+};
+use ipsec_gateway::wire::ike::IkeSpi;
+
+use crate::network::{Datagram, Packet};
+
+/// A fault between the endpoint and the world. Every method passes on what it is given unless a bug says otherwise.
+pub trait Bug {
+    /// What is sent instead.
+    fn transmit(&mut self, transmit: Transmit) -> Vec<Transmit> {
+        vec![transmit]
+    }
+
+    /// What arrives instead.
+    fn receive(&mut self, message: Vec<u8>) -> Option<Vec<u8>> {
+        Some(message)
+    }
+
+    /// What the data path is told instead.
+    fn event(&mut self, event: Event) -> Vec<Event> {
+        vec![event]
+    }
+
+    /// Whether the endpoint is called at its deadline.
+    fn wakes_up(&self) -> bool {
+        true
+    }
+}
+
+/// No fault.
+pub struct Sound;
+
+impl Bug for Sound {}
+
+/// One pair of SAs in the data path.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    pub child: Arc<str>,
+    pub inbound_spi: u32,
+    pub inbound_key: Vec<u8>,
+    pub outbound_spi: u32,
+    pub outbound_key: Vec<u8>,
+    /// Whether it may be sent on, and since when, in the order of such decisions.
+    pub active: Option<u64>,
+    /// Only its inbound SA is left.
+    pub retired: bool,
+    pub path: Path,
+    pub seen: bool,
+}
+
+/// One end.
+pub struct End {
+    pub endpoint: Endpoint,
+    pub config: Arc<Config>,
+    pub address: IpAddr,
+    pub deadline: Option<Instant>,
+    /// By inbound SPI.
+    pub pairs: BTreeMap<u32, Pair>,
+    pub bug: Box<dyn Bug>,
+    pub downs: u64,
+    pub rekeyed_children: u64,
+    pub shut_down: bool,
+    decisions: u64,
+}
+
+/// What an end has to say after it was called.
+#[derive(Default)]
+pub struct Said {
+    pub datagrams: Vec<Datagram>,
+    pub events: Vec<String>,
+    /// Keys under which this end will send, freshly installed.
+    pub new_keys: Vec<Vec<u8>>,
+    pub went_down: bool,
+    pub violation: Option<String>,
+}
+
+/// More outputs than this from one call are a storm.
+const MOST_OUTPUTS: usize = 200;
+
+impl End {
+    pub fn new(config: Arc<Config>, address: IpAddr, seed: u64, bug: Box<dyn Bug>, now: Instant) -> Self {
+        Self {
+            endpoint: Endpoint::new(config.clone(), Box::new(SeededEntropy::new(seed)), now),
+            config,
+            address,
+            deadline: Some(now),
+            pairs: BTreeMap::new(),
+            bug,
+            downs: 0,
+            rekeyed_children: 0,
+            shut_down: false,
+            decisions: 0,
+        }
+    }
+
+    /// Forgets everything, as a machine that loses power does.
+    pub fn restart(&mut self, seed: u64, now: Instant) {
+        self.endpoint = Endpoint::new(self.config.clone(), Box::new(SeededEntropy::new(seed)), now);
+        self.deadline = Some(now);
+        self.pairs.clear();
+        self.shut_down = false;
+    }
+
+    pub fn command(&mut self, command: Command, now: Instant) -> Said {
+        self.endpoint.handle_command(command, now);
+        self.drain()
+    }
+
+    pub fn timeout(&mut self, now: Instant) -> Said {
+        self.endpoint.handle_timeout(now);
+        self.drain()
+    }
+
+    /// Takes an IKE message. Whether it was dropped, and why, is only told in the trace.
+    pub fn receive(&mut self, message: Vec<u8>, path: Path, now: Instant) -> Said {
+        let Some(message) = self.bug.receive(message) else { return Said::default() };
+        let result = self.endpoint.handle_datagram(&message, path, now);
+        let mut said = self.drain();
+        if let Err(discard) = result {
+            said.events.push(format!("discards: {discard:?}"));
+        }
+        said
+    }
+
+    /// Takes an ESP packet: `Err` when there is no SA for it, or one with another key.
+    pub fn receive_esp(
+        &mut self,
+        spi: u32,
+        key: &[u8],
+        source: SocketAddr,
+        now: Instant,
+    ) -> Result<Said, &'static str> {
+        let pair = self.pairs.get_mut(&spi).ok_or("finds no inbound SA")?;
+        if pair.inbound_key != key {
+            return Err("finds an inbound SA with another key");
+        }
+        let activity = SaActivity {
+            inbound_spi: spi,
+            last_inbound: now,
+            first_seen: !std::mem::replace(&mut pair.seen, true),
+            source: (source != pair.path.peer).then_some(source),
+        };
+        Ok(self.command(Command::SaActivity(vec![activity]), now))
+    }
+
+    /// An ESP packet of a child on the newest SA that may be used.
+    pub fn send_esp(&self, child: &str) -> Option<Datagram> {
+        let usable = self.pairs.values().filter(|pair| !pair.retired && pair.active.is_some() && &*pair.child == child);
+        let pair = usable.max_by_key(|pair| pair.active)?;
+        Some(Datagram {
+            source: SocketAddr::new(self.address, pair.path.local.port()),
+            destination: pair.path.peer,
+            marker: false,
+            packet: Packet::Esp { spi: pair.outbound_spi, key: pair.outbound_key.clone() },
+        })
+    }
+
+    pub fn children(&self) -> Vec<Arc<str>> {
+        let connections = self.config.connections.iter();
+        connections.flat_map(|connection| connection.children.iter().map(|child| child.name.clone())).collect()
+    }
+
+    /// The SPIs of the established IKE SA.
+    pub fn ike_sa(&self) -> Option<(IkeSpi, IkeSpi)> {
+        let status = self.endpoint.status();
+        let connection = status.first().filter(|connection| connection.state == ConnectionState::Established)?;
+        connection.ike_sa.as_ref().map(|ike_sa| (ike_sa.initiator_spi, ike_sa.responder_spi))
+    }
+
+    /// Inbound and outbound SPIs of the pairs in use, as the endpoint tells them.
+    pub fn told_pairs(&self) -> Vec<(u32, u32)> {
+        let status = self.endpoint.status();
+        let children = status.iter().flat_map(|connection| &connection.children);
+        let in_use = children.filter(|child| child.state != ChildState::Retired);
+        let mut pairs: Vec<_> = in_use.map(|child| (child.inbound_spi, child.outbound_spi)).collect();
+        pairs.sort_unstable();
+        pairs
+    }
+
+    /// The same pairs, as the data path has them.
+    pub fn installed_pairs(&self) -> Vec<(u32, u32)> {
+        let in_use = self.pairs.values().filter(|pair| !pair.retired);
+        in_use.map(|pair| (pair.inbound_spi, pair.outbound_spi)).collect()
+    }
+
+    fn drain(&mut self) -> Said {
+        let mut said = Said::default();
+        for _ in 0..MOST_OUTPUTS {
+            match self.endpoint.poll_output() {
+                Output::Transmit(transmit) => {
+                    for transmit in self.bug.transmit(transmit) {
+                        let path = transmit.path;
+                        said.datagrams.push(Datagram {
+                            source: SocketAddr::new(self.address, path.local.port()),
+                            destination: path.peer,
+                            marker: path.non_esp_marker && !transmit.is_nat_keepalive(),
+                            packet: Packet::Ike(transmit.payload),
+                        });
+                    }
+                }
+                Output::Event(event) => {
+                    for event in self.bug.event(event) {
+                        said.events.push(describe(&event));
+                        self.apply(event, &mut said);
+                    }
+                }
+                Output::Timeout(deadline) => {
+                    self.deadline = deadline.map(|deadline| deadline.at);
+                    return said;
+                }
+            }
+        }
+        said.violation = Some("one call has endless consequences".to_owned());
+        said
+    }
+
+    /// What the data path does about an event.
+    fn apply(&mut self, event: Event, said: &mut Said) {
+        match event {
+            Event::ChildInstalled(child) => self.install(*child, said),
+            Event::ChildOutboundActivated { inbound_spi, .. } => {
+                self.decisions += 1;
+                match self.pairs.get_mut(&inbound_spi) {
+                    Some(pair) => pair.active = Some(self.decisions),
+                    None => said.violation = Some(format!("activates the unknown pair {inbound_spi:08x}")),
+                }
+            }
+            Event::ChildOutboundRetired { inbound_spi, .. } => match self.pairs.get_mut(&inbound_spi) {
+                Some(pair) => pair.retired = true,
+                None => said.violation = Some(format!("retires the unknown pair {inbound_spi:08x}")),
+            },
+            Event::ChildRemoved { inbound_spi, .. } => {
+                if self.pairs.remove(&inbound_spi).is_none() {
+                    said.violation = Some(format!("removes the unknown pair {inbound_spi:08x}"));
+                }
+            }
+            Event::PathChanged { outbound_spis, path, .. } => {
+                for pair in self.pairs.values_mut().filter(|pair| outbound_spis.contains(&pair.outbound_spi)) {
+                    pair.path = path;
+                }
+            }
+            Event::ConnectionDown { .. } => {
+                self.downs += 1;
+                said.went_down = true;
+            }
+            Event::ShutdownComplete => self.shut_down = true,
+            _ => {}
+        }
+    }
+
+    fn install(&mut self, child: ChildSa, said: &mut Said) {
+        self.decisions += 1;
+        self.rekeyed_children += u64::from(child.replaces.is_some());
+        if child.inbound_spi < 256 {
+            said.violation = Some(format!("chose the reserved SPI {}", child.inbound_spi));
+        }
+        let key_of = |keys: &ipsec_gateway::ike::SaKeys| keys.encryption_key.as_bytes().to_vec();
+        let pair = Pair {
+            child: child.child,
+            inbound_spi: child.inbound_spi,
+            inbound_key: key_of(&child.inbound_keys),
+            outbound_spi: child.outbound_spi,
+            outbound_key: key_of(&child.outbound_keys),
+            active: child.outbound_active.then_some(self.decisions),
+            retired: false,
+            path: child.path,
+            seen: false,
+        };
+        said.new_keys.push(pair.outbound_key.clone());
+        if self.pairs.insert(child.inbound_spi, pair).is_some() {
+            said.violation = Some(format!("chose the SPI {:08x} twice", child.inbound_spi));
+        }
+    }
+}
+
+/// An event for the trace: without keys.
+fn describe(event: &Event) -> String {
+    match event {
+        Event::ChildInstalled(child) => format!(
+            "installs {} in {:08x} out {:08x} active {} replaces {:?}",
+            child.child, child.inbound_spi, child.outbound_spi, child.outbound_active, child.replaces
+        ),
+        Event::ChildOutboundActivated { inbound_spi, outbound_spi, .. } => {
+            format!("activates in {inbound_spi:08x} out {outbound_spi:08x}")
+        }
+        Event::ChildOutboundRetired { inbound_spi, outbound_spi, .. } => {
+            format!("retires in {inbound_spi:08x} out {outbound_spi:08x}")
+        }
+        Event::ChildRemoved { inbound_spi, outbound_spi, reason, .. } => {
+            format!("removes in {inbound_spi:08x} out {outbound_spi:08x}: {reason}")
+        }
+        other => format!("{other:?}"),
+    }
+}
