@@ -27,6 +27,8 @@ pub struct OutboundEntry {
     connection: ConnectionId,
     child: u32,
     active: bool,
+    /// The SA that it takes over from.
+    replaces: Option<u32>,
     selectors: Arc<SelectorPair>,
     report: Report,
 }
@@ -81,6 +83,7 @@ impl OutboundSadb {
             connection,
             child,
             active,
+            replaces,
             selectors,
             report,
         });
@@ -88,12 +91,12 @@ impl OutboundSadb {
         Ok(())
     }
 
-    /// Starts to send on an SA and stops on the others of its child.
+    /// Starts to send on an SA and stops on the one that it replaces.
     pub fn activate(&mut self, inbound_spi: u32) {
-        let Some(chosen) = self.entries.iter().find(|entry| entry.inbound_spi == inbound_spi) else { return };
-        let (connection, child) = (chosen.connection, chosen.child);
-        for entry in self.entries.iter_mut().filter(|entry| (entry.connection, entry.child) == (connection, child)) {
-            entry.active = entry.inbound_spi == inbound_spi;
+        let Some(chosen) = self.entries.iter_mut().find(|entry| entry.inbound_spi == inbound_spi) else { return };
+        chosen.active = true;
+        if let Some(old) = chosen.replaces {
+            self.deactivate(old);
         }
         self.index();
     }

@@ -4,6 +4,7 @@ mod commands;
 mod faults;
 mod gateway;
 mod header_rules;
+mod kernel;
 mod packets;
 mod passage;
 mod scapy;

@@ -1,12 +1,15 @@
 //! What passes a tunnel, and what does not.
 
-use crate::gateway::{Agreement, Gateway, Pair, RING, SPIS};
+use crate::gateway::{Agreement, CONNECTION, Gateway, Pair, RING, SPIS};
 use crate::packets::{packet, udp};
 use ipsec_gateway::crypto::{Suite, encryption, integ};
+use ipsec_gateway::dataplane::command::{InboundCommand, OutboundCommand};
 use ipsec_gateway::dataplane::drop::DropReason;
+use ipsec_gateway::dataplane::fib::{ConnectionId, Fib};
 use ipsec_gateway::dataplane::outer_header::{Encapsulation, OuterPath};
 use ipsec_gateway::io::device::memory::{InFlight, MemoryLink};
 use ipsec_gateway::wire::ip::protocol;
+use std::sync::Arc;
 
 fn suites() -> Vec<Suite> {
     let rows = encryption::TABLE.iter().copied();
@@ -66,6 +69,36 @@ fn equal_packets_travel_as_one_run() {
     assert_eq!(pair.links[0].in_flight.ring().len(), 1, "one send for the whole super-packet");
     pair.gateways[1].run_inbound(&pair.links[0]);
     assert_eq!(pair.gateways[1].delivered().len(), 41);
+}
+
+#[test]
+fn sas_of_different_layouts_share_a_batch() {
+    let suite = Suite::new(&encryption::AES256_CBC, Some(&integ::HMAC_SHA2_512_256)).unwrap();
+    let (first, other) = (Agreement::default(), [0xc000_0021, 0xc000_0022]);
+    let second = Agreement { suite, networks: [vec!["10.1.0.0/16"], vec!["10.3.0.0/16"]], ..Agreement::default() };
+    let mut pair = Pair::new(&first);
+    let mut outbound = second.outbound(0, other, true, None);
+    outbound.connection = ConnectionId(8);
+    pair.gateways[0].command_outbound(OutboundCommand::Install(Box::new(outbound)));
+    let inbound = second.inbound(1, other);
+    pair.gateways[1].command_inbound(InboundCommand::Install(Box::new(inbound)));
+    let route = |prefix: &str, connection| (prefix.parse().unwrap(), vec![connection]);
+    let fib = Fib::new([route("10.2.0.0/16", CONNECTION), route("10.3.0.0/16", ConnectionId(8))]);
+    pair.gateways[0].command_outbound(OutboundCommand::SetFib(Arc::new(fib)));
+
+    // Frames of several packets alternate between the SAs: each was laid out for the other one.
+    let mut packets = Vec::new();
+    for frame in 0..12u64 {
+        let destination = if frame % 2 == 0 { "10.2.0.1" } else { "10.3.0.1" };
+        for n in 0..5 {
+            let packet = udp("10.1.0.1", destination, if n == 4 { 77 } else { 901 }, frame as u32 * 10 + n);
+            assert!(pair.gateways[0].device.towards_tunnel.ring().push(&packet, frame));
+            packets.push(packet);
+        }
+    }
+    pair.gateways[0].run_outbound();
+    pair.gateways[1].run_inbound(&pair.links[0]);
+    assert_eq!(pair.gateways[1].delivered(), packets);
 }
 
 #[test]
