@@ -145,3 +145,73 @@ fn now() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::cen::command::Submission;
+    use crate::cen::openapi::action::{Action, Answer, Context, VPC};
+    use crate::cen::openapi::authentication::AccessKeys;
+    use crate::cen::openapi::live::{LiveGateways, NoGateways};
+    use crate::cen::openapi::rpc::Parameters;
+    use crate::cen::state::State;
+    use crate::crypto::secret::Secret;
+    use crate::io::openapi_client::{OpenApiClient, Product, Signing};
+
+    struct Nothing;
+
+    impl Cloud for Nothing {
+        fn state(&self) -> Arc<State> {
+            Arc::default()
+        }
+
+        fn live(&self) -> Arc<dyn LiveGateways> {
+            Arc::new(NoGateways)
+        }
+
+        async fn submit(&self, _: Submission) -> Result<(), ApiError> {
+            Ok(())
+        }
+    }
+
+    fn echo(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
+        Ok(Answer::Read(serde_json::json!({"Name": parameters.required("Name")?})))
+    }
+
+    fn panic(_: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
+        panic!("on purpose: {}", "what a client must not see");
+    }
+
+    static ACTIONS: &[&[Action]] = &[&[
+        Action { version: VPC, name: "Echo", handler: echo },
+        Action { version: VPC, name: "Panic", handler: panic },
+    ]];
+
+    #[tokio::test]
+    async fn calls_are_answered_also_after_one_that_panicked_until_the_server_stops() {
+        let mut keys = AccessKeys::default();
+        keys.insert("id", Secret::new(b"secret".to_vec()));
+        let service = Arc::new(Service::new(Nothing, keys, ACTIONS));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap().to_string();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(serve(listener, service, async move { stopped.await.unwrap_or_default() }));
+        let client = OpenApiClient::new(&endpoint, "id".to_owned(), Secret::new(b"secret".to_vec())).unwrap();
+        let name = Parameters::parse("Name=a+b%2A%E4%B8%AD".as_bytes()).unwrap();
+
+        let panicked = client.call(Product::Vpc, "Panic", &name, Signing::Acs3).await.unwrap();
+        assert_eq!((panicked.status, panicked.body["Code"].as_str()), (500, Some("InternalError")));
+        assert!(!panicked.body.to_string().contains("on purpose"));
+        for signing in [Signing::Acs3, Signing::Rpc] {
+            let answer = client.call(Product::Vpc, "Echo", &name, signing).await.unwrap();
+            assert_eq!((answer.status, answer.body["Name"].as_str()), (200, Some("a b*中")));
+            let refused = client.call(Product::Vpc, "Echo", &Parameters::default(), signing).await.unwrap();
+            assert_eq!((refused.status, refused.body["Code"].as_str()), (400, Some("MissingName")));
+        }
+        stop.send(()).unwrap();
+        timeout(Duration::from_secs(5), server).await.expect("the server stops").unwrap();
+        assert!(client.call(Product::Vpc, "Echo", &name, Signing::Acs3).await.is_err());
+    }
+}
