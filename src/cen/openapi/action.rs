@@ -36,6 +36,7 @@ pub type Handler = fn(&Parameters, &mut Context<'_>) -> Result<Answer, ApiError>
 
 /// What a handler wants.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per call, handed on at once")]
 pub enum Answer {
     /// Nothing changes; answer this object.
     Read(Value),
