@@ -232,7 +232,7 @@ impl IkeThread {
         }
         if now.saturating_duration_since(pace.looked) >= LOOK {
             pace.looked = now;
-            for command in self.wiring.activity() {
+            for command in self.wiring.activity(now) {
                 self.command(command, pace, now);
             }
         }

@@ -1,5 +1,6 @@
 //! gatewayd from its start to its end.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,13 +74,15 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     // The socket first: a second instance must find out before it touches the network.
     let socket = ControlSocket::bind(&socket)?;
     let settings = config.gateway.clone();
-    let device = PlainDevice::open(&settings.tun).map_err(|error| format!("TUN device {}: {error}", settings.tun))?;
+    let device = patiently(|| PlainDevice::open(&settings.tun))
+        .await
+        .map_err(|error| format!("TUN device {}: {error}", settings.tun))?;
     let netlink = Netlink::open(&Namespace::Own)?;
     netlink.bring_up(&settings.tun, settings.mtu).await?;
     for address in &settings.inner_addresses {
         netlink.add_address(&settings.tun, *address).await?;
     }
-    let mut threads = Threads::start(&settings, &device)?;
+    let mut threads = patiently(|| Threads::start(&settings, &device)).await?;
     let forwarding = Forwarding::start(ForwardingSettings {
         namespace: Namespace::Own,
         device: Arc::from(settings.tun.as_str()),
@@ -131,6 +134,22 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     // The server removes its socket; a failure of it has been told already.
     let _ = timeout(LAST_ORDERS, server).await;
     ended
+}
+
+/// Tries for a second to open what an instance that was just killed may still hold for a moment.
+async fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let until = Instant::now() + Duration::from_secs(1);
+    loop {
+        match open() {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::ResourceBusy)
+                    && Instant::now() < until =>
+            {
+                sleep(Duration::from_millis(50)).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// The control task: one thing after the other, until a signal or a failure.

@@ -24,9 +24,14 @@ use crate::dataplane::outer_header::{DfPolicy, Encapsulation, OuterPath};
 use crate::dataplane::parameters::{EspKeys, InboundSaParameters, OutboundSaParameters, Tunnel};
 use crate::dataplane::policy::{Selector, SelectorPair};
 use crate::esp::Limits;
-use crate::ike::{self, ChildSa, Command, Event, Path, RekeyWhat, Removal, SaActivity, SaKeys};
+use crate::ike::{self, ChildSa, Command, Event, Path, RekeyWhat, Removal, SaActivity, SaKeys, Start};
 use crate::wire::ike::{ANY_PROTOCOL, TrafficSelector};
 use crate::wire::ip::{Flow, Ports};
+
+/// A peer that is sent packets and does not send any for this long is asked whether it is there,
+const SILENCE: Duration = Duration::from_secs(3);
+/// and, if it goes on like that, again after this long.
+const SUSPECT_AGAIN: Duration = Duration::from_secs(10);
 
 /// What the control task is told.
 #[derive(Debug)]
@@ -105,9 +110,19 @@ pub struct Pair {
     /// What IKE was told last.
     told: Option<Instant>,
     rekey_asked: bool,
+    installed: Instant,
+    suspected: Option<Instant>,
 }
 
 impl Pair {
+    /// Whether the peer should be asked for a sign of life: packets go out, and nothing has come back for a while. A
+    /// peer that restarted knows nothing of the SA, and its traffic would vanish until the next regular check.
+    fn is_suspicious(&self, inbound: Option<Instant>, outbound: Option<Instant>, now: Instant) -> bool {
+        let heard = inbound.unwrap_or(self.installed);
+        let silent = outbound.is_some_and(|sent| sent.saturating_duration_since(heard) >= SILENCE);
+        silent && self.active && self.suspected.is_none_or(|at| now.saturating_duration_since(at) >= SUSPECT_AGAIN)
+    }
+
     /// Our outer address and the peer's.
     pub fn outer(&self) -> (SocketAddr, SocketAddr) {
         (self.path.local, self.path.peer)
@@ -186,6 +201,8 @@ impl Wiring {
             path: tunnel.path,
             told: None,
             rekey_asked: false,
+            installed: now,
+            suspected: None,
         };
         self.tell(Notice::PeerAt { connection: Arc::clone(&sa.connection), peer: sa.path.peer.ip() });
         let (inbound_spi, active) = (sa.inbound_spi, sa.outbound_active);
@@ -263,7 +280,7 @@ impl Wiring {
     }
 
     /// What the data path saw since the last call, as commands for IKE.
-    pub fn activity(&mut self) -> Vec<Command> {
+    pub fn activity(&mut self, now: Instant) -> Vec<Command> {
         let mut seen = Vec::new();
         let mut commands = Vec::new();
         for (inbound_spi, pair) in &mut self.pairs {
@@ -279,7 +296,12 @@ impl Wiring {
                 });
                 pair.told = Some(last);
             }
-            let due = inbound.soft_limit_reached || pair.outbound.read().soft_limit_reached;
+            let outbound = pair.outbound.read();
+            if pair.is_suspicious(inbound.last_used, outbound.last_used, now) {
+                pair.suspected = Some(now);
+                commands.push(Command::Suspect { inbound_spi: *inbound_spi });
+            }
+            let due = inbound.soft_limit_reached || outbound.soft_limit_reached;
             if due && !pair.rekey_asked {
                 pair.rekey_asked = true;
                 let connection = Arc::clone(&pair.connection);
@@ -292,10 +314,14 @@ impl Wiring {
         commands
     }
 
-    /// The command that a packet without an SA asks for.
+    /// The command that a packet without an SA asks for. Connections that start at once are being negotiated already,
+    /// or were taken down; those that wait are the peer's to start.
     pub fn acquire(&self, acquire: &Acquire) -> Option<Command> {
         let name = self.ids.name(acquire.connection)?;
         let connection = self.configured.ike.connection(&name)?;
+        if connection.start != Start::OnTraffic {
+            return None;
+        }
         let packet = packet_selectors(&acquire.flow);
         let covers = |child: &&ike::Child| {
             let inside = |list: &[TrafficSelector], packet: &TrafficSelector| list.iter().any(|s| packet.is_subset(s));

@@ -121,6 +121,12 @@ pub enum Command {
     },
     /// What the data path saw on inbound SAs since the last time.
     SaActivity(Vec<SaActivity>),
+    /// Packets go out on this pair, but none have come back for a while: asks the peer for a sign of life now, if the
+    /// connection does so at all (RFC 7296 2.4).
+    Suspect {
+        /// SPI of the inbound SA of the pair.
+        inbound_spi: u32,
+    },
     /// Deletes every SA at its peer. [`Event::ShutdownComplete`] follows within two seconds, answered or not.
     Shutdown,
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::connect_info::Connected;
@@ -73,7 +73,14 @@ impl ControlSocket {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
-        remove_stale(path)?;
+        // An instance that was just killed may answer for a moment more.
+        let patience = Instant::now() + Duration::from_secs(1);
+        while let Err(error) = remove_stale(path) {
+            if !matches!(error, ControlSocketError::InUse(_)) || Instant::now() >= patience {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
         // The mode is set on a name that nobody knows yet, so that no moment is left in which others could connect.
         let mut staging = path.as_os_str().to_owned();
         staging.push(format!(".{}", std::process::id()));

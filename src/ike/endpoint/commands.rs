@@ -37,6 +37,11 @@ impl Endpoint {
                     self.sa_activity(activity, now);
                 }
             }
+            Command::Suspect { inbound_spi } => {
+                if let Some(owner) = self.inbound_spis.owner(inbound_spi) {
+                    self.with_established(owner, now, |state, cx| state.suspect(cx));
+                }
+            }
             Command::Shutdown => self.shut_down(now),
         }
     }

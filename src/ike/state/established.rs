@@ -521,6 +521,14 @@ impl Established {
         (self.exchange.is_none() && self.is_active()).then(|| self.heard + interval)
     }
 
+    /// The peer is silent though it is sent packets: asks for a sign of life at once, with the usual patience.
+    pub(in crate::ike) fn suspect(&mut self, cx: &mut Context<'_>) {
+        if self.liveness_at().is_some() {
+            self.queue(Task::Liveness);
+            self.advance(cx);
+        }
+    }
+
     /// The peer may not know this IKE SA any more: finds out soon.
     pub(in crate::ike) fn hasten_liveness(&mut self, cx: &mut Context<'_>) {
         // That a peer does not know yet what it will learn from our answer is no sign of a restart.
