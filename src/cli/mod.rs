@@ -1,6 +1,7 @@
 //! gatewayctl: what a person asks of gatewayd, of a configuration file, of the machine, and of the simulated cloud.
 
 mod check;
+mod cloud;
 mod export;
 mod quantity;
 mod status;
@@ -75,6 +76,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         psk_file: Option<PathBuf>,
     },
+    /// Call an action of the simulated cloud: cloud PRODUCT ACTION --Parameter VALUE ...
+    Cloud(cloud::CloudArguments),
 }
 
 /// Runs one command; what goes wrong is told on standard error.
@@ -121,6 +124,7 @@ async fn execute(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::E
             let exported: ConnectionExport = client.call(&request).await?;
             print!("{}", *export::configuration(&exported, product, psk_file.as_deref())?);
         }
+        Command::Cloud(cloud) => return cloud.run().await,
     }
     Ok(ExitCode::SUCCESS)
 }
