@@ -71,6 +71,8 @@ pub(super) struct ChildPair {
     pub(super) inbound_spi: u32,
     pub(super) outbound_spi: u32,
     pub(super) outbound_active: bool,
+    /// Made at the peer's request, and our answer may not have arrived until then.
+    pub(super) unconfirmed_until: Option<Instant>,
     /// The inbound SPI of the pair that this one is to replace and that is still in use.
     pub(super) replaces: Option<u32>,
     pub(super) stage: Stage,
@@ -132,6 +134,7 @@ impl ChildPair {
             child,
             inbound_spi,
             outbound_spi,
+            unconfirmed_until: None,
             outbound_active,
             replaces,
             stage: Stage::Installed,
@@ -147,6 +150,7 @@ impl ChildPair {
 
     /// Starts to send on the pair, if that has not been done.
     pub(super) fn activate(&mut self, connection: &Arc<str>, cx: &mut Context<'_>) {
+        self.unconfirmed_until = None;
         if !self.outbound_active {
             self.outbound_active = true;
             self.replaces = None;

@@ -9,7 +9,7 @@ use crate::end::Bug;
 use crate::schedules;
 
 /// Schedules within which a bug must be found.
-const SCHEDULES: u64 = 60;
+const SCHEDULES: u64 = 500;
 
 fn header(message: &[u8]) -> Option<Header> {
     Header::parse(message).ok()

@@ -134,6 +134,12 @@ impl Network {
         lose
     }
 
+    /// Whether a packet to this address arrives somewhere: a NAT may have forgotten it.
+    pub fn leads_somewhere(&self, destination: SocketAddr) -> bool {
+        let inside = |nat: &Nat| destination.ip() != nat.outside || nat.enter(destination).is_some();
+        self.nat.as_ref().is_none_or(inside)
+    }
+
     /// When the next packet arrives.
     pub fn next_arrival(&self) -> Option<Instant> {
         self.in_flight.keys().next().map(|(at, _)| *at)

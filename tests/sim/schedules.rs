@@ -15,8 +15,8 @@ const SCHEDULES: u64 = 10_000;
 const LEAST_EVENTS: u64 = 100;
 const LEAST_REKEYS: u64 = 2;
 
-/// Longer than the wait after the last repetition of a request.
-const LAST_WAIT: Duration = Duration::from_secs(40);
+/// Longer than a request is repeated and waited for once a NAT has led its last repetitions astray.
+const LAST_WAIT: Duration = Duration::from_secs(90);
 
 /// Runs one schedule with a bug in the right end.
 pub fn run(seed: u64, bug: Box<dyn Bug>, trace: bool) -> World {

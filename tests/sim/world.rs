@@ -304,6 +304,10 @@ impl World {
                 return Some(format!("told {:x?}, installed {:x?}", end.told_pairs(), end.installed_pairs()));
             }
         }
+        let mut in_use = self.ends.iter().flat_map(|end| end.pairs.values()).filter(|pair| !pair.retired);
+        if let Some(astray) = in_use.find(|pair| !self.network.leads_somewhere(pair.path.peer)) {
+            return Some(format!("the path to {}", astray.path.peer));
+        }
         for child in left.children() {
             let in_use = |end: &End| {
                 let pairs = end.pairs.values().filter(|pair| !pair.retired && pair.child == child);

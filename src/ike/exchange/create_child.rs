@@ -26,6 +26,9 @@ const MAX_GROUPS: u32 = 3;
 /// Wait after TEMPORARY_FAILURE, before jitter (RFC 7296 2.25).
 const TEMPORARY_WAIT: Duration = Duration::from_secs(3);
 
+/// How long our answer may be under way: longer than a peer repeats its request.
+const UNCONFIRMED: Duration = Duration::from_secs(180);
+
 /// Pairs that one IKE SA holds before the peer gets no more.
 const MAX_CHILDREN: usize = 256;
 
@@ -346,6 +349,9 @@ impl Established {
         let agreed = Agreed { child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
         // Who answers a rekey goes on with the old SA until the peer shows that it has the new one (RFC 7296 2.8).
         self.install_child(agreed, PairKeys::of(keys, false), replaces.is_none(), replaces, cx);
+        if let Some(pair) = self.child_mut(inbound_spi) {
+            pair.unconfirmed_until = Some(cx.now + UNCONFIRMED);
+        }
         if let Some(old) = replaces {
             self.rival_child(old, ChildRival { inbound_spi, lowest_nonce: lowest(initiator_nonce, &responder_nonce) });
             self.replaced(old);

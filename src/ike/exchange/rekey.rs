@@ -45,8 +45,8 @@ impl Established {
     /// Asks for a pair in place of this one, if it still serves.
     pub(in crate::ike) fn start_rekey_child(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
         let Some(pair) = self.child_mut(inbound_spi).filter(|pair| pair.is_current()) else { return };
-        if !pair.outbound_active {
-            // Made at the peer's request, and our answer may not have arrived: the peer would not find the pair.
+        if pair.unconfirmed_until.is_some_and(|until| cx.now < until) {
+            // The peer might not find the pair, and get to know it from our answer afterwards.
             return pair.postpone_rekey(cx.now + UNCONFIRMED_WAIT);
         }
         pair.stage = Stage::Rekeying;

@@ -383,6 +383,8 @@ impl Established {
     }
 
     fn handle_request(mut self, message: &OpenedMessage, datagram: &[u8], cx: &mut Context<'_>) -> Result<Self, Ended> {
+        // With a window of one, a new request shows that our last answer has arrived (RFC 7296 2.3).
+        self.children.iter_mut().for_each(|pair| pair.unconfirmed_until = None);
         let payloads = match message.payloads() {
             Ok(payloads) => payloads,
             Err(malformed) => {
