@@ -148,3 +148,79 @@ impl<'a> Cutter<'a> {
         head
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{encryption, integ, prf};
+    use crate::ike::message::{Payloads, id_body};
+    use crate::wire::ike::{PayloadType, parse_message, parse_payloads, strip_padding};
+
+    /// Two captured handshakes of strongSwan with their keys as its log gives them.
+    const HANDSHAKES: [(&str, &str); 2] = [
+        ("aes256gcm16", include_str!("../../tests/vectors/handshakes/aes256gcm16-prfsha256-x25519.txt")),
+        ("aes128", include_str!("../../tests/vectors/handshakes/aes128-sha256-prfsha256-modp2048.txt")),
+    ];
+    const PSK: &[u8] = b"a captured secret";
+
+    /// The values of one name, in order.
+    fn values(text: &str, name: &str) -> Vec<Vec<u8>> {
+        let values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(" = "));
+        values.map(|value| hex::decode(value).expect("hexadecimal digits")).collect()
+    }
+
+    #[test]
+    fn captured_handshakes_are_derived_opened_and_authenticated() {
+        for (name, text) in HANDSHAKES {
+            let cipher = encryption::by_name(name).expect("an algorithm");
+            let integrity = (!cipher.is_aead()).then_some(&integ::HMAC_SHA2_256_128);
+            let suite = Suite::new(cipher, integrity).expect("a suite");
+            let prf = &prf::HMAC_SHA2_256;
+            let datagrams = values(text, "datagram");
+            let [request, response] = [0, 1].map(|index| parse_message(&datagrams[index]).expect("a message"));
+            let spis = Spis { initiator: response.header.initiator_spi, responder: response.header.responder_spi };
+            let [ours, theirs] = [&request, &response].map(|message| Payloads::new(message.payloads.clone()));
+            let nonces =
+                Nonces { initiator: ours.nonce().expect("a nonce"), responder: theirs.nonce().expect("a nonce") };
+            let shared = Secret::new(values(text, "shared_secret").remove(0));
+            let skeyseed = Skeyseed::initial(prf, nonces, &shared);
+            assert_eq!(skeyseed.0.as_bytes(), values(text, "skeyseed")[0]);
+            let keys = skeyseed.expand(prf, suite, nonces, spis).expect("keys that fit");
+            assert_eq!(keys.child_key_source.sk_d.as_bytes(), values(text, "sk_d")[0]);
+
+            let (from_initiator, from_responder) = keys.child_key_source.child_keys(suite, nonces, None);
+            assert_eq!(from_initiator.encryption_key.as_bytes(), values(text, "initiator_encryption_key")[0]);
+            assert_eq!(from_responder.encryption_key.as_bytes(), values(text, "responder_encryption_key")[0]);
+
+            let signers = [
+                (
+                    Signer::Initiator,
+                    &keys.initiator.1,
+                    &datagrams[0],
+                    nonces.responder,
+                    PayloadType::IDENTIFICATION_INITIATOR,
+                ),
+                (
+                    Signer::Responder,
+                    &keys.responder.1,
+                    &datagrams[1],
+                    nonces.initiator,
+                    PayloadType::IDENTIFICATION_RESPONDER,
+                ),
+            ];
+            for ((signer, opening, message, nonce, id_kind), datagram) in signers.into_iter().zip(&datagrams[2..]) {
+                let parsed = parse_message(datagram).expect("a message");
+                let encrypted = parsed.encrypted.expect("an encrypted payload");
+                let mut copy = datagram.clone();
+                let parts = encrypted.split(&mut copy, suite.iv_len(), suite.icv_len()).expect("the parts");
+                opening.open(parts.before, parts.iv, parts.body, &[], parts.icv).expect("the right keys");
+                let plain = strip_padding(parts.body).expect("padding");
+                let payloads = Payloads::new(parse_payloads(encrypted.first_payload, plain).expect("payloads"));
+                let id = id_body(encrypted.first_payload, parts.body, id_kind).expect("payloads").expect("an identity");
+                let psk = Secret::new(PSK.to_vec());
+                let mac = keys.authentication.shared_key_mac(signer, &psk, message, nonce, &id);
+                assert_eq!(mac.as_bytes(), payloads.authentication().expect("AUTH").data, "{signer:?}");
+            }
+        }
+    }
+}

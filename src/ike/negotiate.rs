@@ -339,3 +339,6 @@ fn describe_transform(transform: &Transform) -> String {
 pub(super) fn describe_selectors(selectors: &[TrafficSelector]) -> String {
     selectors.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,7 +109,21 @@ impl Endpoint {
         }
     }
 
+    /// Whether no other IKE SA stands between the identities of a connection: only then may INITIAL_CONTACT be sent,
+    /// for the peer drops all others (RFC 7296 2.4).
+    fn is_only_one(&self, connection: &Connection) -> bool {
+        let expected = expected_id(connection);
+        let rivals = |state: &Established| {
+            state.is_active()
+                && same_identity(&state.connection().local_id, &connection.local_id)
+                && expected.as_ref().is_none_or(|expected| same_identity(expected, state.peer_id()))
+        };
+        !self.ike_sas.values().filter_map(established_state).any(rivals)
+    }
+
     fn initiate(&mut self, name: &Arc<str>, wanted: Vec<WantedChild>, now: Instant) {
+        let Some(runtime) = self.connections.get(name) else { return };
+        let initial_contact = self.is_only_one(&runtime.connection);
         let Some(runtime) = self.connections.get_mut(name) else { return };
         let Peer::Address(peer) = runtime.connection.peer else { return };
         runtime.attempts += 1;
@@ -121,8 +135,7 @@ impl Endpoint {
             outbox: &mut self.outbox,
             inbound_spis: &mut self.inbound_spis,
         };
-        // No IKE SA that could serve is left, so whatever the peer still has is of no use (RFC 7296 2.4).
-        let Some(state) = InitSent::start(connection, peer, wanted, true, &mut cx) else { return };
+        let Some(state) = InitSent::start(connection, peer, wanted, initial_contact, &mut cx) else { return };
         let spi = state.spi();
         runtime.ike_sas.push(spi);
         self.ike_sas.insert(spi, IkeSa::InitSent(Box::new(state)));

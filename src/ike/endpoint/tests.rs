@@ -236,19 +236,12 @@ impl Lab {
         self.ends[side].status()[0].state
     }
 
-    fn failures(&self, side: usize) -> Vec<&str> {
-        let text = |event: &'_ Event| match event {
-            Event::Failure { .. } => true,
-            _ => false,
+    fn failures(&self, side: usize) -> Vec<String> {
+        let reason = |event: &'_ Event| match event {
+            Event::Failure { reason, .. } => Some(reason.clone()),
+            _ => None,
         };
-        self.events[side]
-            .iter()
-            .filter(|event| text(event))
-            .map(|event| match event {
-                Event::Failure { reason, .. } => reason.as_str(),
-                _ => "",
-            })
-            .collect()
+        self.events[side].iter().filter_map(reason).collect()
     }
 
     /// Each end has `count` pairs that it sends on, and the other end receives on them with the same keys.

@@ -320,7 +320,8 @@ impl Established {
         if self.is_closing_or_rekeying() {
             return Err(Refusal::Temporary);
         }
-        if replaces.is_none() && self.children().len() >= MAX_CHILDREN {
+        // A rekey is refused later, so that one is possible at the limit.
+        if self.children().len() >= if replaces.is_some() { 2 * MAX_CHILDREN } else { MAX_CHILDREN } {
             return Err(Refusal::NoAdditionalSas);
         }
         let initiator_nonce = payloads.nonce().ok_or(Refusal::Syntax)?;

@@ -19,6 +19,9 @@ use crate::wire::ike::{
     Delete, ExchangeType, Identification, Malformed, Notify, NotifyType, ParsedMessage, Payload, TrafficSelector,
 };
 
+/// A responder forgets a half-open IKE SA sooner than the late steps of the back-off come.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// What IKE_SA_INIT exchanged, as AUTH covers it.
 pub(in crate::ike) struct Exchanged {
     pub(in crate::ike) request: Vec<u8>,
@@ -94,7 +97,8 @@ impl AuthSent {
             payloads.push(Payload::TrafficSelectorsInitiator(local_selectors.clone()));
             payloads.push(Payload::TrafficSelectorsResponder(peer_selectors.clone()));
         }
-        secured.channel.request(ExchangeType::IKE_AUTH, &payloads, cx);
+        let policy = cx.config.retransmission;
+        secured.channel.request_with(ExchangeType::IKE_AUTH, &payloads, policy, LONGEST_WAIT, cx);
         Self { connection, secured, authentication, exchanged, offered, wanted }
     }
 

@@ -1,23 +1,24 @@
 //! An established IKE SA: its Child SAs, its one exchange under way, and what is to come.
 
+mod input;
+mod timers;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Cause, Ended, Secured, WantedChild};
-use crate::ike::channel::{Channel, Opened, OpenedMessage, malformed_notify};
+use super::{Cause, Secured, WantedChild};
+use crate::ike::channel::Channel;
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Stage, Transport};
 use crate::ike::config::{Connection, Retransmission};
 use crate::ike::context::Context;
-use crate::ike::error::Discard;
-use crate::ike::event::{Deadline, Event, Path, Removal, SaActivity, Why};
+use crate::ike::event::Removal;
 use crate::ike::exchange::{Exchange, Task};
-use crate::ike::ext::natd::{self, NatStatus};
+use crate::ike::ext::natd::NatStatus;
 use crate::ike::keys::ChildKeySource;
-use crate::ike::message::Payloads;
 use crate::ike::negotiate::IkeAlgorithms;
 use crate::ike::status::{ChildStatus, IkeSaStatus};
-use crate::wire::ike::{ExchangeType, Identification, Notify, NotifyType, ParsedMessage, Payload, ProtocolId};
+use crate::wire::ike::{ExchangeType, Identification, Payload};
 
 /// First and longest wait after a Child SA was refused, before jitter.
 const FAILURE_WAIT: Duration = Duration::from_secs(5);
@@ -25,9 +26,6 @@ const LONGEST_FAILURE_WAIT: Duration = Duration::from_secs(300);
 
 /// How long the responder leaves it to the initiator to ask for the children.
 const RESPONDER_PATIENCE: Duration = Duration::from_secs(4);
-
-/// Between transmissions once somebody hinted that the peer does not know the IKE SA.
-const HINTED_WAIT: Duration = Duration::from_millis(500);
 
 /// An IKE SA whose peer is authenticated.
 pub(in crate::ike) struct Established {
@@ -227,16 +225,14 @@ impl Established {
         }
     }
 
-    /// A child could not be set up; it is tried again if it is to be kept up. An inbound SPI is given when the peer
+    /// A child that we asked for could not be set up; it is tried again, and packets don't ask sooner. An inbound SPI is given when the peer
     /// believes in an SA that is of no use.
     pub(in crate::ike) fn child_failed(&mut self, child: Arc<str>, unusable: Option<u32>, cx: &mut Context<'_>) {
         if let Some(inbound_spi) = unusable {
             self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
         }
-        if self.keep_children || self.connection.start == crate::ike::config::Start::Now {
-            let at = cx.now + self.failure_wait(cx);
-            self.retry(Task::CreateChild(WantedChild { child, packet: None }), at);
-        }
+        let at = cx.now + self.failure_wait(cx);
+        self.retry(Task::CreateChild(WantedChild { child, packet: None }), at);
     }
 
     pub(in crate::ike) fn failure_wait(&mut self, cx: &mut Context<'_>) -> Duration {
@@ -358,224 +354,6 @@ impl Established {
         }
     }
 
-    // Input.
-
-    pub(in crate::ike) fn open(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Opened, Discard> {
-        self.channel.open(message, path)
-    }
-
-    pub(in crate::ike) fn handle(
-        mut self,
-        message: OpenedMessage,
-        datagram: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<Self, Ended> {
-        self.heard = cx.now;
-        self.unconfirmed = false;
-        self.follow_peer(message.path(), cx);
-        if message.is_response() {
-            self.handle_response(&message, cx)?;
-        } else {
-            self = self.handle_request(&message, datagram, cx)?;
-        }
-        self.advance(cx);
-        Ok(self)
-    }
-
-    fn handle_request(mut self, message: &OpenedMessage, datagram: &[u8], cx: &mut Context<'_>) -> Result<Self, Ended> {
-        // With a window of one, a new request shows that our last answer has arrived (RFC 7296 2.3).
-        self.children.iter_mut().for_each(|pair| pair.unconfirmed_until = None);
-        let payloads = match message.payloads() {
-            Ok(payloads) => payloads,
-            Err(malformed) => {
-                self.channel.respond(message, datagram, &[Payload::Notify(malformed_notify(malformed))], cx);
-                return Ok(self);
-            }
-        };
-        let answer = match message.exchange() {
-            ExchangeType::INFORMATIONAL => {
-                if let Some(cause) = deletes_ike_sa(payloads) {
-                    self.channel.respond(message, datagram, &[], cx);
-                    return Err(self.deleted_by_peer(cause, cx));
-                }
-                self.children_deleted_by_peer(payloads, cx)
-            }
-            ExchangeType::CREATE_CHILD_SA if concerns_ike(payloads) => self.ike_rekey_requested(message, payloads, cx),
-            ExchangeType::CREATE_CHILD_SA => self.create_child_requested(message, payloads, cx),
-            _ => vec![Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()))],
-        };
-        self.channel.respond(message, datagram, &answer, cx);
-        Ok(self)
-    }
-
-    fn handle_response(&mut self, message: &OpenedMessage, cx: &mut Context<'_>) -> Result<(), Ended> {
-        self.channel.answered();
-        let unreadable = Payloads::unreadable();
-        let payloads = message.payloads().unwrap_or(&unreadable);
-        match self.exchange.take() {
-            // The SA goes anyway: what the answer would have brought is deleted with it.
-            Some(Exchange::CreateChild(_) | Exchange::RekeyIke(_)) if matches!(self.phase, Phase::Closing(_)) => {}
-            Some(Exchange::CreateChild(exchange)) => self.child_created(*exchange, payloads, cx),
-            Some(Exchange::RekeyIke(exchange)) => self.ike_rekeyed(*exchange, payloads, cx),
-            Some(Exchange::DeleteChild { inbound_spi, reason }) => self.child_deleted(inbound_spi, reason, cx),
-            Some(Exchange::DeleteIke) => {
-                let cause = match &self.phase {
-                    Phase::Closing(cause) => cause.clone(),
-                    Phase::Active | Phase::Passive(_) => Cause::Closed,
-                };
-                return Err(Ended::new(cause, None));
-            }
-            Some(Exchange::Liveness) | None => {}
-        }
-        Ok(())
-    }
-
-    /// What the data path saw.
-    pub(in crate::ike) fn activity(&mut self, activity: SaActivity, cx: &mut Context<'_>) {
-        let Some(pair) = self.children.iter_mut().find(|pair| pair.inbound_spi == activity.inbound_spi) else { return };
-        self.heard = self.heard.max(activity.last_inbound);
-        if activity.first_seen && pair.is_current() {
-            pair.activate(&self.connection.name, cx);
-        }
-        if let Some(source) = activity.source
-            && pair.is_encapsulated()
-            && self.channel.path().non_esp_marker
-        {
-            let path = Path { peer: source, ..self.channel.path() };
-            self.follow_peer(path, cx);
-        }
-    }
-
-    /// A peer behind a NAT is followed when its address changes; who is behind a NAT itself does not follow, for
-    /// then anybody on the way could redirect it (RFC 7296 2.23).
-    fn follow_peer(&mut self, path: Path, cx: &mut Context<'_>) {
-        let moved = path != self.channel.path() && path.non_esp_marker == self.channel.path().non_esp_marker;
-        if !moved || !self.nat.peer_behind_nat || self.nat.local_behind_nat {
-            return;
-        }
-        self.channel.set_path(path);
-        let encapsulated = self.children.iter().filter(|pair| pair.is_encapsulated());
-        let outbound_spis: Vec<u32> = encapsulated.map(|pair| pair.outbound_spi).collect();
-        if !outbound_spis.is_empty() {
-            let path = Transport::new(path, self.encapsulate, cx.config.nat_port).path;
-            cx.event(Event::PathChanged { connection: self.connection.name.clone(), outbound_spis, path });
-        }
-    }
-
-    // Time.
-
-    pub(in crate::ike) fn handle_timeout(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {
-        if !self.channel.retransmit(cx) {
-            return Err(self.peer_is_dead(cx));
-        }
-        match &self.phase {
-            Phase::Passive(until) if *until <= cx.now => return Err(Ended::new(Cause::Closed, None)),
-            Phase::Passive(_) | Phase::Closing(_) => {
-                self.advance(cx);
-                return Ok(self);
-            }
-            Phase::Active => {}
-        }
-        if self.expires_at <= cx.now {
-            self.close(Cause::Expired, Removal::Expired, cx);
-            return Ok(self);
-        }
-        if self.rekey_at <= cx.now {
-            self.rekey_at = self.expires_at;
-            self.queue(Task::RekeyIke);
-        }
-        self.children_timeout(cx);
-        let (due, later) = std::mem::take(&mut self.retries).into_iter().partition(|(at, _)| *at <= cx.now);
-        self.retries = later;
-        let due: Vec<(Instant, Task)> = due;
-        due.into_iter().for_each(|(_, task)| self.queue(task));
-        if self.ensure_at.is_some_and(|at| at <= cx.now) {
-            self.ensure_at = None;
-            self.ensure_children();
-        }
-        if self.liveness_at().is_some_and(|at| at <= cx.now) {
-            self.queue(Task::Liveness);
-        }
-        if self.keepalive_at.is_some_and(|at| at <= cx.now) {
-            self.keepalive_at = Some(cx.now + self.connection.nat_keepalive);
-            natd::keep_alive(self.channel.path(), cx);
-        }
-        self.advance(cx);
-        Ok(self)
-    }
-
-    fn children_timeout(&mut self, cx: &mut Context<'_>) {
-        let ended: Vec<u32> =
-            self.children.iter().filter(|pair| pair.end_due() <= cx.now).map(|pair| pair.inbound_spi).collect();
-        for spi in ended {
-            self.child_ended(spi, cx);
-        }
-        let due = |pair: &&mut ChildPair| pair.rekey_due().is_some_and(|at| at <= cx.now);
-        for pair in self.children.iter_mut().filter(due) {
-            pair.stage = Stage::Rekeying;
-            self.tasks.push_back(Task::RekeyChild(pair.inbound_spi));
-        }
-    }
-
-    /// When to ask for a sign of life. An exchange under way asks for one by itself.
-    fn liveness_at(&self) -> Option<Instant> {
-        let interval = self.connection.liveness_interval?;
-        (self.exchange.is_none() && self.is_active()).then(|| self.heard + interval)
-    }
-
-    /// The peer is silent though it is sent packets: asks for a sign of life at once, with the usual patience.
-    pub(in crate::ike) fn suspect(&mut self, cx: &mut Context<'_>) {
-        if self.liveness_at().is_some() {
-            self.queue(Task::Liveness);
-            self.advance(cx);
-        }
-    }
-
-    /// The peer may not know this IKE SA any more: finds out soon.
-    pub(in crate::ike) fn hasten_liveness(&mut self, cx: &mut Context<'_>) {
-        // That a peer does not know yet what it will learn from our answer is no sign of a restart.
-        if self.unconfirmed {
-            return;
-        }
-        self.queue(Task::Liveness);
-        self.advance(cx);
-        self.channel.hasten(HINTED_WAIT, cx.now);
-    }
-
-    fn peer_is_dead(mut self, cx: &mut Context<'_>) -> Ended {
-        self.settle_for_rival(cx);
-        self.remove_children(Removal::IkeSaLost, cx);
-        match self.phase {
-            Phase::Closing(cause) => Ended::new(cause, None),
-            Phase::Active | Phase::Passive(_) => {
-                Ended::new(Cause::NoAnswer, format!("the peer {} does not answer any more", self.channel.path().peer))
-            }
-        }
-    }
-
-    pub(in crate::ike) fn deadline(&self) -> Option<Deadline> {
-        let at = |at: Instant, why: Why| Some(Deadline { at, why });
-        let mut deadlines = vec![self.channel.deadline().and_then(|due| at(due, Why::Retransmit))];
-        match self.phase {
-            Phase::Passive(until) => deadlines.push(at(until, Why::ExpireIke)),
-            Phase::Closing(_) => {}
-            Phase::Active => {
-                deadlines.push(at(self.rekey_at, Why::RekeyIke));
-                deadlines.push(at(self.expires_at, Why::ExpireIke));
-                deadlines.push(self.liveness_at().and_then(|due| at(due, Why::Liveness)));
-                deadlines.push(self.keepalive_at.and_then(|due| at(due, Why::NatKeepalive)));
-                deadlines.push(self.ensure_at.and_then(|due| at(due, Why::Retry)));
-                deadlines.extend(self.retries.iter().map(|(due, _)| at(*due, Why::Retry)));
-                for pair in &self.children {
-                    let why = if pair.is_retired() { Why::RemoveReplaced } else { Why::ExpireChild };
-                    deadlines.push(at(pair.end_due(), why));
-                    deadlines.push(pair.rekey_due().and_then(|due| at(due, Why::RekeyChild)));
-                }
-            }
-        }
-        deadlines.into_iter().flatten().min_by_key(|deadline| deadline.at)
-    }
-
     // Succession: an IKE SA that replaces this one.
 
     /// An IKE SA with the same peer, with keys of its own.
@@ -636,21 +414,4 @@ impl Established {
     pub(in crate::ike) fn set_rekey_at(&mut self, at: Instant) {
         self.rekey_at = at.min(self.expires_at);
     }
-}
-
-/// Whether a request deletes the IKE SA that carries it, or says that the peer does not believe in it
-/// (RFC 7296 2.21.2).
-fn deletes_ike_sa(payloads: &Payloads) -> Option<Cause> {
-    if payloads.deletes().any(|delete| delete.protocol == ProtocolId::IKE) {
-        return Some(Cause::DeletedByPeer);
-    }
-    payloads.notify(NotifyType::AUTHENTICATION_FAILED).map(|_| Cause::Refused)
-}
-
-/// Whether a CREATE_CHILD_SA request rekeys the IKE SA.
-fn concerns_ike(payloads: &Payloads) -> bool {
-    payloads
-        .security_association()
-        .and_then(|offer| offer.first())
-        .is_some_and(|first| first.protocol == ProtocolId::IKE)
 }

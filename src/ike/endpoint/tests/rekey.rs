@@ -15,14 +15,14 @@ fn a_child_is_rekeyed_by_either_end_and_the_old_one_receives_for_a_while() {
         rekey(&mut lab, side, RekeyWhat::Child);
         lab.settle();
         lab.assert_paired(1);
-        for end in 0..2 {
-            assert_eq!(lab.pairs[end].len(), 2, "the old inbound SA stays");
-            assert!(lab.pairs[end].contains_key(&old[end][0]));
+        for (pairs, old) in lab.pairs.iter().zip(&old) {
+            assert_eq!(pairs.len(), 2, "the old inbound SA stays");
+            assert!(pairs.contains_key(&old[0]));
         }
         lab.pass(6 * SECOND);
-        for end in 0..2 {
+        for (end, old) in old.iter().enumerate() {
             assert_eq!(lab.pairs[end].len(), 1);
-            assert!(!lab.pairs[end].contains_key(&old[end][0]));
+            assert!(!lab.pairs[end].contains_key(&old[0]));
             let replaced = |event: &Event| matches!(event, Event::ChildRemoved { reason: Removal::Replaced, .. });
             assert_eq!(lab.events[end].iter().filter(|event| replaced(event)).count(), 1);
         }

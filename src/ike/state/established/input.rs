@@ -1,0 +1,133 @@
+//! What an established IKE SA does with messages, and with what the data path saw.
+
+use super::{Established, Phase};
+use crate::ike::channel::{Opened, OpenedMessage, malformed_notify};
+use crate::ike::child::Transport;
+use crate::ike::context::Context;
+use crate::ike::error::Discard;
+use crate::ike::event::{Event, Path, SaActivity};
+use crate::ike::exchange::Exchange;
+use crate::ike::message::Payloads;
+use crate::ike::state::{Cause, Ended};
+use crate::wire::ike::{ExchangeType, Notify, NotifyType, ParsedMessage, Payload, ProtocolId};
+
+impl Established {
+    pub(in crate::ike) fn open(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Opened, Discard> {
+        self.channel.open(message, path)
+    }
+
+    pub(in crate::ike) fn handle(
+        mut self,
+        message: OpenedMessage,
+        datagram: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Result<Self, Ended> {
+        self.heard = cx.now;
+        self.unconfirmed = false;
+        self.follow_peer(message.path(), cx);
+        if message.is_response() {
+            self.handle_response(&message, cx)?;
+        } else {
+            self = self.handle_request(&message, datagram, cx)?;
+        }
+        self.advance(cx);
+        Ok(self)
+    }
+
+    fn handle_request(mut self, message: &OpenedMessage, datagram: &[u8], cx: &mut Context<'_>) -> Result<Self, Ended> {
+        // With a window of one, a new request shows that our last answer has arrived (RFC 7296 2.3).
+        self.children.iter_mut().for_each(|pair| pair.unconfirmed_until = None);
+        let payloads = match message.payloads() {
+            Ok(payloads) => payloads,
+            Err(malformed) => {
+                self.channel.respond(message, datagram, &[Payload::Notify(malformed_notify(malformed))], cx);
+                return Ok(self);
+            }
+        };
+        let answer = match message.exchange() {
+            ExchangeType::INFORMATIONAL => {
+                if let Some(cause) = deletes_ike_sa(payloads) {
+                    self.channel.respond(message, datagram, &[], cx);
+                    return Err(self.deleted_by_peer(cause, cx));
+                }
+                self.children_deleted_by_peer(payloads, cx)
+            }
+            ExchangeType::CREATE_CHILD_SA if concerns_ike(payloads) => self.ike_rekey_requested(message, payloads, cx),
+            ExchangeType::CREATE_CHILD_SA => self.create_child_requested(message, payloads, cx),
+            _ => vec![Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()))],
+        };
+        self.channel.respond(message, datagram, &answer, cx);
+        Ok(self)
+    }
+
+    fn handle_response(&mut self, message: &OpenedMessage, cx: &mut Context<'_>) -> Result<(), Ended> {
+        self.channel.answered();
+        let unreadable = Payloads::unreadable();
+        let payloads = message.payloads().unwrap_or(&unreadable);
+        match self.exchange.take() {
+            // The SA goes anyway: what the answer would have brought is deleted with it.
+            Some(Exchange::CreateChild(_) | Exchange::RekeyIke(_)) if matches!(self.phase, Phase::Closing(_)) => {}
+            Some(Exchange::CreateChild(exchange)) => self.child_created(*exchange, payloads, cx),
+            Some(Exchange::RekeyIke(exchange)) => self.ike_rekeyed(*exchange, payloads, cx),
+            Some(Exchange::DeleteChild { inbound_spi, reason }) => self.child_deleted(inbound_spi, reason, cx),
+            Some(Exchange::DeleteIke) => {
+                let cause = match &self.phase {
+                    Phase::Closing(cause) => cause.clone(),
+                    Phase::Active | Phase::Passive(_) => Cause::Closed,
+                };
+                return Err(Ended::new(cause, None));
+            }
+            Some(Exchange::Liveness) | None => {}
+        }
+        Ok(())
+    }
+
+    /// What the data path saw.
+    pub(in crate::ike) fn activity(&mut self, activity: SaActivity, cx: &mut Context<'_>) {
+        let Some(pair) = self.children.iter_mut().find(|pair| pair.inbound_spi == activity.inbound_spi) else { return };
+        self.heard = self.heard.max(activity.last_inbound);
+        if activity.first_seen && pair.is_current() {
+            pair.activate(&self.connection.name, cx);
+        }
+        if let Some(source) = activity.source
+            && pair.is_encapsulated()
+            && self.channel.path().non_esp_marker
+        {
+            let path = Path { peer: source, ..self.channel.path() };
+            self.follow_peer(path, cx);
+        }
+    }
+
+    /// A peer behind a NAT is followed when its address changes; who is behind a NAT itself does not follow, for
+    /// then anybody on the way could redirect it (RFC 7296 2.23).
+    fn follow_peer(&mut self, path: Path, cx: &mut Context<'_>) {
+        let moved = path != self.channel.path() && path.non_esp_marker == self.channel.path().non_esp_marker;
+        if !moved || !self.nat.peer_behind_nat || self.nat.local_behind_nat {
+            return;
+        }
+        self.channel.set_path(path);
+        let encapsulated = self.children.iter().filter(|pair| pair.is_encapsulated());
+        let outbound_spis: Vec<u32> = encapsulated.map(|pair| pair.outbound_spi).collect();
+        if !outbound_spis.is_empty() {
+            let path = Transport::new(path, self.encapsulate, cx.config.nat_port).path;
+            cx.event(Event::PathChanged { connection: self.connection.name.clone(), outbound_spis, path });
+        }
+    }
+}
+
+/// Whether a request deletes the IKE SA that carries it, or says that the peer does not believe in it
+/// (RFC 7296 2.21.2).
+fn deletes_ike_sa(payloads: &Payloads) -> Option<Cause> {
+    if payloads.deletes().any(|delete| delete.protocol == ProtocolId::IKE) {
+        return Some(Cause::DeletedByPeer);
+    }
+    payloads.notify(NotifyType::AUTHENTICATION_FAILED).map(|_| Cause::Refused)
+}
+
+/// Whether a CREATE_CHILD_SA request rekeys the IKE SA.
+fn concerns_ike(payloads: &Payloads) -> bool {
+    payloads
+        .security_association()
+        .and_then(|offer| offer.first())
+        .is_some_and(|first| first.protocol == ProtocolId::IKE)
+}

@@ -1,0 +1,128 @@
+//! What an established IKE SA does as time passes.
+
+use std::time::{Duration, Instant};
+
+use super::{Established, Phase};
+use crate::ike::child::{ChildPair, Stage};
+use crate::ike::context::Context;
+use crate::ike::event::{Deadline, Removal, Why};
+use crate::ike::exchange::Task;
+use crate::ike::ext::natd;
+use crate::ike::state::{Cause, Ended};
+
+/// Between transmissions once somebody hinted that the peer does not know the IKE SA.
+const HINTED_WAIT: Duration = Duration::from_millis(500);
+
+impl Established {
+    pub(in crate::ike) fn handle_timeout(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {
+        if !self.channel.retransmit(cx) {
+            return Err(self.peer_is_dead(cx));
+        }
+        match &self.phase {
+            Phase::Passive(until) if *until <= cx.now => return Err(Ended::new(Cause::Closed, None)),
+            Phase::Passive(_) | Phase::Closing(_) => {
+                self.advance(cx);
+                return Ok(self);
+            }
+            Phase::Active => {}
+        }
+        if self.expires_at <= cx.now {
+            self.close(Cause::Expired, Removal::Expired, cx);
+            return Ok(self);
+        }
+        if self.rekey_at <= cx.now {
+            self.rekey_at = self.expires_at;
+            self.queue(Task::RekeyIke);
+        }
+        self.children_timeout(cx);
+        let (due, later) = std::mem::take(&mut self.retries).into_iter().partition(|(at, _)| *at <= cx.now);
+        self.retries = later;
+        let due: Vec<(Instant, Task)> = due;
+        due.into_iter().for_each(|(_, task)| self.queue(task));
+        if self.ensure_at.is_some_and(|at| at <= cx.now) {
+            self.ensure_at = None;
+            self.ensure_children();
+        }
+        if self.liveness_at().is_some_and(|at| at <= cx.now) {
+            self.queue(Task::Liveness);
+        }
+        if self.keepalive_at.is_some_and(|at| at <= cx.now) {
+            self.keepalive_at = Some(cx.now + self.connection.nat_keepalive);
+            natd::keep_alive(self.channel.path(), cx);
+        }
+        self.advance(cx);
+        Ok(self)
+    }
+
+    fn children_timeout(&mut self, cx: &mut Context<'_>) {
+        let ended: Vec<u32> =
+            self.children.iter().filter(|pair| pair.end_due() <= cx.now).map(|pair| pair.inbound_spi).collect();
+        for spi in ended {
+            self.child_ended(spi, cx);
+        }
+        let due = |pair: &&mut ChildPair| pair.rekey_due().is_some_and(|at| at <= cx.now);
+        for pair in self.children.iter_mut().filter(due) {
+            pair.stage = Stage::Rekeying;
+            self.tasks.push_back(Task::RekeyChild(pair.inbound_spi));
+        }
+    }
+
+    /// When to ask for a sign of life. An exchange under way asks for one by itself.
+    fn liveness_at(&self) -> Option<Instant> {
+        let interval = self.connection.liveness_interval?;
+        (self.exchange.is_none() && self.is_active()).then(|| self.heard + interval)
+    }
+
+    /// The peer is silent though it is sent packets: asks for a sign of life at once, with the usual patience.
+    pub(in crate::ike) fn suspect(&mut self, cx: &mut Context<'_>) {
+        if self.liveness_at().is_some() {
+            self.queue(Task::Liveness);
+            self.advance(cx);
+        }
+    }
+
+    /// The peer may not know this IKE SA any more: finds out soon.
+    pub(in crate::ike) fn hasten_liveness(&mut self, cx: &mut Context<'_>) {
+        // That a peer does not know yet what it will learn from our answer is no sign of a restart.
+        if self.unconfirmed {
+            return;
+        }
+        self.queue(Task::Liveness);
+        self.advance(cx);
+        self.channel.hasten(HINTED_WAIT, cx.now);
+    }
+
+    fn peer_is_dead(mut self, cx: &mut Context<'_>) -> Ended {
+        self.settle_for_rival(cx);
+        self.remove_children(Removal::IkeSaLost, cx);
+        match self.phase {
+            Phase::Closing(cause) => Ended::new(cause, None),
+            Phase::Active | Phase::Passive(_) => {
+                Ended::new(Cause::NoAnswer, format!("the peer {} does not answer any more", self.channel.path().peer))
+            }
+        }
+    }
+
+    pub(in crate::ike) fn deadline(&self) -> Option<Deadline> {
+        let at = |at: Instant, why: Why| Some(Deadline { at, why });
+        let mut deadlines = vec![self.channel.deadline().and_then(|due| at(due, Why::Retransmit))];
+        match self.phase {
+            Phase::Passive(until) => deadlines.push(at(until, Why::ExpireIke)),
+            Phase::Closing(_) => {}
+            Phase::Active => {
+                deadlines.push(at(self.rekey_at, Why::RekeyIke));
+                deadlines.push(at(self.expires_at, Why::ExpireIke));
+                deadlines.push(self.liveness_at().and_then(|due| at(due, Why::Liveness)));
+                deadlines.push(self.keepalive_at.and_then(|due| at(due, Why::NatKeepalive)));
+                deadlines.push(self.ensure_at.and_then(|due| at(due, Why::Retry)));
+                deadlines.extend(self.retries.iter().map(|(due, _)| at(*due, Why::Retry)));
+                for pair in &self.children {
+                    let why = if pair.is_retired() { Why::RemoveReplaced } else { Why::ExpireChild };
+                    deadlines.push(at(pair.end_due(), why));
+                    deadlines.push(pair.rekey_due().and_then(|due| at(due, Why::RekeyChild)));
+                }
+            }
+        }
+        deadlines.into_iter().flatten().min_by_key(|deadline| deadline.at)
+    }
+}
