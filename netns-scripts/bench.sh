@@ -72,9 +72,10 @@ CONF
 
 gatewayd_side() { # START LOCAL PEER LOCAL-SUBNET PEER-SUBNET
     cat <<CONF
+local_addresses = ["$2"]
+
 [[connection]]
 name = "bench"
-local_address = "$2"
 peer = "$3"
 psk = "$secret"
 start = "$1"

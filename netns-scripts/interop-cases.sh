@@ -99,7 +99,7 @@ case_on_traffic() {
 case_restarts() {
     fresh "restarts of either side"
     check "strongSwan starts" start_strongswan
-    check "gatewayd starts" start_gatewayd "liveness_seconds = 2"
+    check "gatewayd starts" start_gatewayd 'liveness = "2s"'
     check_within 10 "packets flow" ping_from_ours
     stop gatewayd KILL
     check "gatewayd killed with -9 starts again" launch_gatewayd

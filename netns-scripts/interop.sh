@@ -37,9 +37,10 @@ make_link() {
 start_gatewayd() {
     {
         cat <<CONF
+local_addresses = ["$ours"]
+
 [[connection]]
 name = "interop"
-local_address = "$ours"
 peer = "$theirs"
 psk = "${our_secret:-$secret}"
 start = "$start"
