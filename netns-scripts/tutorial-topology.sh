@@ -70,22 +70,82 @@ captured() {
     echo "$total"
 }
 
-start_cend() {
+cend_configuration() {
     local vpc
-    {
-        cend_configuration_head
-        for vpc in $vpcs; do cend_configuration_vpc "$vpc"; done
-    } > "$lab_directory/cend.toml"
+    cat <<CONF
+listen = "127.0.0.1:8080"
+state = "$lab_directory/cend-state"
+
+[[access_key]]
+id = "$ALIBABA_CLOUD_ACCESS_KEY_ID"
+secret = "$ALIBABA_CLOUD_ACCESS_KEY_SECRET"
+
+[fabric]
+namespace = "$lab-cen-fabric"
+
+[[vpn_gateway]]
+region = "cn-hangzhou"
+name = "tutorial"
+public_address = "$gateway_address"
+namespace = "$lab-vpn-gateway"
+inner_address = "$gateway_inner_address"
+router_address = "100.64.0.1"
+socket = "$lab_directory/gatewayd.sock"
+CONF
+    for vpc in $vpcs; do
+        cat <<CONF
+
+[[vpc]]
+region = "${region[$vpc]}"
+name = "$vpc"
+cidr = "$(vpc_cidr "$vpc")"
+namespace = "$lab-$vpc-router"
+router_device = "cen"
+router_address = "100.64.${number[$vpc]}.2"
+fabric_device = "$vpc"
+fabric_address = "100.64.${number[$vpc]}.1"
+CONF
+    done
+}
+
+start_cend() {
+    (umask 077 && cend_configuration > "$lab_directory/cend.toml")
     start cend cen-fabric "$programs/cend" --config "$lab_directory/cend.toml"
     wait_for 5 on cen-fabric curl -s -o /dev/null http://127.0.0.1:8080/
 }
 
+gatewayd_configuration() {
+    cat <<CONF
+local_addresses = ["$gateway_address"]
+inner_addresses = ["$gateway_inner_address/32"]
+CONF
+}
+
 start_gatewayd() {
-    gatewayd_configuration > "$lab_directory/gatewayd.toml"
-    chmod 600 "$lab_directory/gatewayd.toml"
+    (umask 077 && gatewayd_configuration > "$lab_directory/gatewayd.toml")
     start gatewayd vpn-gateway "$programs/gatewayd" --config "$lab_directory/gatewayd.toml" \
         --socket "$lab_directory/gatewayd.sock" --state "$lab_directory/gatewayd-state"
     wait_for 5 "$programs/gatewayctl" --socket "$lab_directory/gatewayd.sock" status
+}
+
+# start_idc_gateway: the IDC's device, configured with what gatewayctl exports for it, and the key that both sides agreed on
+start_idc_gateway() {
+    local exported=$lab_directory/idc-gateway.conf
+    (
+        umask 077
+        printf '%s' "$pre_shared_key" > "$lab_directory/pre-shared-key"
+        [ "$peer" = strongswan ] || printf 'local_addresses = ["%s"]\n\n' "$idc_address" > "$exported"
+        [ "$peer" = gatewayd ] || : > "$exported"
+        "$programs/gatewayctl" --socket "$lab_directory/gatewayd.sock" export "${vpn_connection_id:-none}" \
+            --for "$peer" --psk-file "$lab_directory/pre-shared-key" >> "$exported"
+    ) || return 1
+    if [ "$peer" = strongswan ]; then
+        strongswan_start strongswan idc-gateway "$exported"
+    else
+        start idc-gatewayd idc-gateway "$programs/gatewayd" --config "$exported" \
+            --socket "$lab_directory/idc-gatewayd.sock" --state "$lab_directory/idc-gatewayd-state"
+        wait_for 5 "$programs/gatewayctl" --socket "$lab_directory/idc-gatewayd.sock" status
+    fi
 }
 
 # cloud PRODUCT ACTION [--Parameter VALUE]...: a signed call of the cloud's API.
