@@ -131,6 +131,7 @@ start_gatewayd() {
 # start_idc_gateway: the IDC's device, configured with what gatewayctl exports for it, and the key that both sides agreed on
 start_idc_gateway() {
     local exported=$lab_directory/idc-gateway.conf
+    wait_for 3 "$programs/gatewayctl" --socket "$lab_directory/gatewayd.sock" export "${vpn_connection_id:-none}" --for "$peer"
     (
         umask 077
         printf '%s' "$pre_shared_key" > "$lab_directory/pre-shared-key"
