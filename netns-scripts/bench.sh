@@ -8,6 +8,7 @@
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/install.sh"
+. "$here/programs.sh"
 . "$here/lab.sh"
 . "$here/strongswan.sh"
 rounds=3 seconds=3
@@ -21,8 +22,7 @@ while [ $# -gt 0 ]; do
 done
 require_root
 install_packages $strongswan_packages iproute2 iputils-ping procps nftables iperf3 jq python3
-(cd "$here/.." && cargo build --release --bins --quiet) || exit 2
-programs=$(cd "${CARGO_TARGET_DIR:-$here/../target}/release" && pwd)
+build_programs || exit 2
 secret='benchmark-of-two-gateways'
 
 make_topology() {

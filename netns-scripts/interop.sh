@@ -7,6 +7,7 @@
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/install.sh"
+. "$here/programs.sh"
 . "$here/lab.sh"
 . "$here/strongswan.sh"
 . "$here/checks.sh"
@@ -14,8 +15,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 pattern=${1:-.}
 require_root
 install_packages $strongswan_packages iproute2 iputils-ping procps nftables jq
-(cd "$here/.." && cargo build --release --bins --quiet) || exit 2
-programs=$(cd "${CARGO_TARGET_DIR:-$here/../target}/release" && pwd)
+build_programs || exit 2
 secret='interop secret, with spaces & signs'
 
 ours=203.0.113.1 theirs=203.0.113.2

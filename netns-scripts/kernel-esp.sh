@@ -5,17 +5,17 @@
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/install.sh"
+. "$here/programs.sh"
 . "$here/lab.sh"
 . "$here/strongswan.sh"
 . "$here/checks.sh"
 require_root
 install_packages $strongswan_packages iproute2 iputils-ping procps nftables tcpdump jq kmod
-(cd "$here/.." && cargo build --release --bins --quiet) || exit 2
-programs=$(cd "${CARGO_TARGET_DIR:-$here/../target}/release" && pwd)
+build_programs || exit 2
 ours=10.99.0.1 guest=10.99.0.2 secret='kernel esp secret'
 
 # the guest kernel, unpacked beside the build and never installed
-uml=$programs/../user-mode-linux
+uml=${CARGO_TARGET_DIR:-$here/../target}/user-mode-linux
 if [ ! -x "$uml/usr/bin/linux.uml" ]; then
     (d=$(mktemp -d) && cd "$d" && chmod 755 "$d" && { apt-get download -qq user-mode-linux 2> /dev/null ||
         { apt-get update -qq && apt-get download -qq user-mode-linux; }; } && mkdir -p "$uml" && dpkg-deb -x user-mode-linux_*.deb "$uml" && rm -rf "$d") || exit 2

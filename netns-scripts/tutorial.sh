@@ -14,6 +14,7 @@
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/install.sh"
+. "$here/programs.sh"
 . "$here/lab.sh"
 . "$here/strongswan.sh"
 . "$here/checks.sh"
@@ -55,9 +56,7 @@ fi
 
 section "What this machine needs"
 install_packages $strongswan_packages iproute2 iputils-ping procps nftables tcpdump jq curl python3 || exit 2
-(cd "$here/.." && cargo build --release --bins --quiet) || exit 2
-programs=${CARGO_TARGET_DIR:-$here/../target}/release
-programs=$(cd "$programs" && pwd)
+build_programs || exit 2
 echo "  gatewayd, cend and gatewayctl are built; $(/usr/sbin/charon-systemd --version 2>/dev/null | head -n 1)"
 
 finish() {

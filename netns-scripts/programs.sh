@@ -1,0 +1,12 @@
+# The three programs that the labs run. Sourced by the other scripts.
+
+# build_programs: builds them optimised and sets $programs to their folder. IPSEC_GATEWAY_PROGRAMS names a folder that
+# already holds them: then nothing is built.
+build_programs() {
+    if [ -n "${IPSEC_GATEWAY_PROGRAMS:-}" ]; then
+        programs=$(cd "$IPSEC_GATEWAY_PROGRAMS" && pwd)
+        return
+    fi
+    (cd "$here/.." && cargo build --release --bins --quiet) || return 1
+    programs=$(cd "${CARGO_TARGET_DIR:-$here/../target}/release" && pwd)
+}
