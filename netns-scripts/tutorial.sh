@@ -57,7 +57,7 @@ fi
 section "What this machine needs"
 install_packages $strongswan_packages iproute2 iputils-ping procps nftables tcpdump jq curl python3 || exit 2
 build_programs || exit 2
-echo "  gatewayd, cend and gatewayctl are built; $(/usr/sbin/charon-systemd --version 2>/dev/null | head -n 1)"
+echo "  gatewayd, cend and gatewayctl are built; strongSwan $(dpkg-query -W -f "\${Version}" charon-systemd)"
 
 finish() {
     if [ "$keep" = yes ] && [ -d "${lab_directory:-/nonexistent}" ]; then
