@@ -128,24 +128,36 @@ start_gatewayd() {
     wait_for 5 "$programs/gatewayctl" --socket "$lab_directory/gatewayd.sock" status
 }
 
-# start_idc_gateway: the IDC's device, configured with what gatewayctl exports for it, and the key that both sides agreed on
+# start_idc_gateway: the IDC's device runs from the start, with nothing to do yet
 start_idc_gateway() {
-    local exported=$lab_directory/idc-gateway.conf
-    wait_for 3 "$programs/gatewayctl" --socket "$lab_directory/gatewayd.sock" export "${vpn_connection_id:-none}" --for "$peer"
-    (
-        umask 077
-        printf '%s' "$pre_shared_key" > "$lab_directory/pre-shared-key"
-        [ "$peer" = strongswan ] || printf 'local_addresses = ["%s"]\n\n' "$idc_address" > "$exported"
-        [ "$peer" = gatewayd ] || : > "$exported"
-        "$programs/gatewayctl" --socket "$lab_directory/gatewayd.sock" export "${vpn_connection_id:-none}" \
-            --for "$peer" --psk-file "$lab_directory/pre-shared-key" >> "$exported"
-    ) || return 1
+    local configuration=$lab_directory/idc-gateway.conf
+    (umask 077 && printf '%s' "$pre_shared_key" > "$lab_directory/pre-shared-key")
     if [ "$peer" = strongswan ]; then
-        strongswan_start strongswan idc-gateway "$exported"
+        : > "$configuration"
+        strongswan_start strongswan idc-gateway "$configuration"
     else
-        start idc-gatewayd idc-gateway "$programs/gatewayd" --config "$exported" \
+        (umask 077 && printf 'local_addresses = ["%s"]\n\n' "$idc_address" > "$configuration")
+        start idc-gatewayd idc-gateway "$programs/gatewayd" --config "$configuration" \
             --socket "$lab_directory/idc-gatewayd.sock" --state "$lab_directory/idc-gatewayd-state"
         wait_for 5 "$programs/gatewayctl" --socket "$lab_directory/idc-gatewayd.sock" status
+    fi
+}
+
+# configure_idc_gateway: what gatewayctl exports for the IDC's device, with the key that both sides agreed on
+configure_idc_gateway() {
+    local exported=$lab_directory/idc-connection.conf
+    export_connection() {
+        "$programs/gatewayctl" --socket "$lab_directory/gatewayd.sock" export "${vpn_connection_id:-none}" \
+            --for "$peer" --psk-file "$lab_directory/pre-shared-key" > "$exported"
+    }
+    (umask 077 && : > "$exported")
+    wait_for 3 export_connection || export_connection || return 1
+    if [ "$peer" = strongswan ]; then
+        install -m 600 "$exported" "$lab_directory/strongswan/swanctl/swanctl.conf"
+        swanctl_on strongswan --load-all --file "$lab_directory/strongswan/swanctl/swanctl.conf"
+    else
+        cat "$exported" >> "$lab_directory/idc-gateway.conf"
+        "$programs/gatewayctl" --socket "$lab_directory/idc-gatewayd.sock" reload
     fi
 }
 

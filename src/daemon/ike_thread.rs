@@ -32,6 +32,8 @@ const ROUND_INITIAL: usize = 32;
 const WAITING_INITIAL: usize = 1024;
 /// The status is renewed at most this often.
 const RENEW: Duration = Duration::from_millis(50);
+/// Sooner when something happened: events are told after the status shows them.
+const RENEW_NEWS: Duration = Duration::from_millis(10);
 /// And at least this often, for what changes without an event.
 const RENEW_IDLE: Duration = Duration::from_secs(1);
 
@@ -144,6 +146,9 @@ impl IkeThread {
         }
         if pace.changed {
             until = until.min(pace.renewed + RENEW);
+        }
+        if self.wiring.has_news() {
+            until = until.min(pace.renewed + RENEW_NEWS);
         }
         let mut descriptors = vec![self.waker.as_fd()];
         descriptors.extend(self.sockets.ike.iter().map(AsFd::as_fd));
@@ -261,9 +266,14 @@ impl IkeThread {
         }
     }
 
-    fn renew(&self, pace: &mut Pace, now: Instant) {
+    fn renew(&mut self, pace: &mut Pace, now: Instant) {
         let age = now.saturating_duration_since(pace.renewed);
-        if age < RENEW || (!pace.changed && age < RENEW_IDLE) {
+        let due = match (self.wiring.has_news(), pace.changed) {
+            (true, _) => RENEW_NEWS,
+            (false, true) => RENEW,
+            (false, false) => RENEW_IDLE,
+        };
+        if age < due {
             return;
         }
         (pace.renewed, pace.changed) = (now, false);
@@ -273,6 +283,7 @@ impl IkeThread {
             pairs: self.wiring.pairs.clone(),
             discards: discards.map(|(reason, count)| (reason.name().replace('_', "-"), count)).collect(),
         }));
+        self.wiring.tell_news();
     }
 }
 

@@ -115,6 +115,7 @@ impl Threads {
                 inbound: CommandRing::new(inbound_ring),
                 ids: Arc::clone(&ids),
                 notices: notice_sender,
+                held: Vec::new(),
                 outer_mtu: u16::try_from(settings.mtu).unwrap_or(u16::MAX),
                 entropy: entropy(),
                 configured: nothing,

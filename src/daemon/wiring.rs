@@ -135,6 +135,8 @@ pub struct Wiring {
     pub inbound: CommandRing<InboundCommand>,
     pub ids: Arc<ConnectionIds>,
     pub notices: mpsc::UnboundedSender<Notice>,
+    /// What happened since the last status.
+    pub held: Vec<Notice>,
     pub outer_mtu: u16,
     pub entropy: Box<dyn Entropy>,
     pub configured: Configured,
@@ -167,9 +169,22 @@ impl Wiring {
         self.inbound.send(InboundCommand::Stop);
     }
 
-    fn tell(&self, notice: Notice) {
-        // Without a control task the process is about to end.
-        let _ = self.notices.send(notice);
+    fn tell(&mut self, notice: Notice) {
+        self.held.push(notice);
+    }
+
+    /// Whether something is to be told.
+    pub fn has_news(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Tells the control task what happened. To be called when the status shows it: whoever hears of an event and
+    /// then asks for the status must not be shown an older one.
+    pub fn tell_news(&mut self) {
+        for notice in self.held.drain(..) {
+            // Without a control task the process is about to end.
+            let _ = self.notices.send(notice);
+        }
     }
 
     fn install(&mut self, sa: ChildSa, now: Instant) {
