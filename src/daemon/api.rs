@@ -179,3 +179,94 @@ async fn next_event(listener: &mut broadcast::Receiver<Event>) -> Option<Event> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::StreamExt;
+
+    use super::*;
+    use crate::control::event::EventKind;
+    use crate::control::request::Request;
+    use crate::io::unix::{ControlClient, ControlSocket};
+
+    /// An API on a socket of its own, and the end where the control task would listen.
+    struct Served {
+        client: ControlClient,
+        asked: mpsc::Receiver<Ask>,
+        events: EventLog,
+        _folder: tempfile::TempDir,
+    }
+
+    fn serve() -> Served {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let (asks, asked) = mpsc::channel(4);
+        let events = EventLog::default();
+        let view = View { device: "gwd7".into(), mtu: 1400, ..View::default() };
+        let api = Api {
+            asks,
+            view: Arc::new(ArcSwap::from_pointee(view)),
+            ike: Arc::default(),
+            drops: Drops::default(),
+            events: events.clone(),
+            started: Instant::now(),
+        };
+        let socket = ControlSocket::bind(&path).unwrap();
+        tokio::spawn(socket.serve(api.router(), std::future::pending()));
+        Served { client: ControlClient::new(&path).unwrap(), asked, events, _folder: folder }
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), test).await.unwrap() });
+    }
+
+    #[test]
+    fn status_is_answered_while_the_control_task_is_busy() {
+        run(async {
+            let served = serve();
+            let reload = tokio::spawn({
+                let client = served.client.clone();
+                async move { client.call::<Reloaded>(&Request::Reload).await }
+            });
+            let status: Status = served.client.call(&Request::Status).await.unwrap();
+            assert_eq!((status.device.as_str(), status.mtu), ("gwd7", 1400));
+            let owner: OwnerReply = served.client.call(&Request::Owner).await.unwrap();
+            assert_eq!(owner.revision, 0);
+            assert!(!reload.is_finished(), "nobody has answered the reload");
+        });
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_its_own_words() {
+        run(async {
+            let mut served = serve();
+            let up = Request::Connection { name: "idc".into(), action: Action::Up };
+            let control = async {
+                let Some(Ask::Act { name, answer, .. }) = served.asked.recv().await else { panic!("no ask") };
+                let _ = answer.send(Err(Refused::UnknownConnection { name, known: "branch".into() }));
+            };
+            let (answer, ()) = tokio::join!(served.client.call::<Accepted>(&up), control);
+            assert_eq!(answer.unwrap_err().to_string(), "no connection is called \"idc\"; there are: branch");
+            drop(served.asked);
+            let stopping = served.client.call::<Accepted>(&up).await.unwrap_err();
+            assert_eq!(stopping.to_string(), "gatewayd is stopping");
+        });
+    }
+
+    #[test]
+    fn a_listener_is_told_where_it_begins_and_what_comes() {
+        run(async {
+            let served = serve();
+            served.events.happened(EventKind::Reloaded, None, None, None);
+            let mut stream = std::pin::pin!(served.client.events().await.unwrap());
+            let first = stream.next().await.unwrap();
+            assert_eq!((first.kind, first.sequence), (EventKind::Started, 1));
+            served.events.happened(EventKind::ConnectionDown, Some("idc"), None, Some("no answer".into()));
+            let next = stream.next().await.unwrap();
+            assert_eq!((next.sequence, next.reason.as_deref()), (2, Some("no answer")));
+        });
+    }
+}
