@@ -77,6 +77,16 @@ pub(super) enum AuthenticationError {
     NoAuth,
 }
 
+impl AuthenticationError {
+    /// The connection that the peer meant, if that is clear.
+    pub(super) fn connection(&self) -> Option<Arc<str>> {
+        match self {
+            Self::WrongKey { connection, .. } => Some(connection.clone()),
+            Self::UnknownIdentity { .. } | Self::OtherMethod { .. } | Self::NoAuth => None,
+        }
+    }
+}
+
 impl std::fmt::Display for AuthenticationError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -10,6 +10,7 @@ use super::exchange::window::{Due, Requested, Window};
 use super::keys::{IkeKeys, Spis};
 use super::message::{Payloads, id_body};
 use crate::crypto::{Entropy, OpeningKey, SealingKey};
+use crate::wire::ike::grammar::{self, Direction, GrammarError};
 use crate::wire::ike::{
     EncryptedShape, ExchangeType, Flags, Header, IkeSpi, Malformed, Notify, NotifyType, ParsedMessage, Payload,
     PayloadType, encode_encrypted, parse_payloads, strip_padding,
@@ -81,6 +82,20 @@ pub(super) fn malformed_notify(malformed: Malformed) -> Notify {
     }
 }
 
+/// Payloads that the exchange knows, each as often as it may stand there.
+fn fits_exchange(header: &Header, payloads: Vec<Payload>) -> Result<Payloads, Malformed> {
+    let direction = if header.flags.response { Direction::Response } else { Direction::Request };
+    match grammar::check(header.exchange_type, direction, true, &payloads) {
+        Ok(()) => Ok(Payloads::new(payloads)),
+        Err(GrammarError::Missing(payload)) => Err(Malformed::Payload { payload, reason: "it is missing" }),
+        Err(GrammarError::TooMany { payload, limit }) => Err(Malformed::TooMany { payload, limit }),
+        Err(GrammarError::Incomplete(payload, _)) => Err(Malformed::Payload { payload, reason: "it stands alone" }),
+        Err(GrammarError::UnknownExchange(_) | GrammarError::NotEncrypted(_)) => {
+            Err(Malformed::Payload { payload: PayloadType::ENCRYPTED, reason: "an unknown exchange" })
+        }
+    }
+}
+
 impl Channel {
     pub(super) fn new(spis: Spis, initiator: bool, keys: IkeSaKeys, window: Window, path: Path) -> Self {
         let IkeSaKeys { sealing, opening } = keys;
@@ -136,8 +151,9 @@ impl Channel {
         let parts = encrypted.split(&mut copy, suite.iv_len(), suite.icv_len()).ok_or(Discard::Forged)?;
         let body = parts.body;
         self.opening.open(parts.before, parts.iv, body, &[], parts.icv).map_err(|_| Discard::Forged)?;
-        let payloads =
-            strip_padding(body).and_then(|plain| parse_payloads(encrypted.first_payload, plain)).map(Payloads::new);
+        let payloads = strip_padding(body)
+            .and_then(|plain| parse_payloads(encrypted.first_payload, plain))
+            .and_then(|payloads| fits_exchange(&header, payloads));
         let id_kind = if header.flags.response {
             PayloadType::IDENTIFICATION_RESPONDER
         } else {

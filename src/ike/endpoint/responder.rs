@@ -15,6 +15,7 @@ use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, Chosen, IkeAlgorithms};
 use crate::ike::state::auth_sent::Exchanged;
 use crate::ike::state::awaiting_auth::{AwaitingAuth, Initiated, candidates};
+use crate::wire::ike::grammar::{self, Direction};
 use crate::wire::ike::{
     ExchangeType, Flags, Header, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, Proposal, encode_message,
 };
@@ -37,6 +38,8 @@ impl Endpoint {
         if header.message_id != 0 || message.encrypted.is_some() {
             return Err(Discard::Grammar);
         }
+        grammar::check(header.exchange_type, Direction::Request, false, &message.payloads)
+            .map_err(|_| Discard::Grammar)?;
         if let Some(ours) = self.half_open.of(header.initiator_spi, path.peer) {
             return self.repeat_answer(ours, message.bytes, path);
         }

@@ -142,8 +142,9 @@ impl AwaitingAuth {
             Err(error) => {
                 let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
                 channel.respond(&message, datagram, &[Payload::Notify(refusal)], cx);
+                let connection = error.connection();
                 let error = format!("authentication failed: {error}");
-                cx.event(Event::Failure { connection: None, peer: message.path().peer, reason: error.clone() });
+                cx.event(Event::Failure { connection, peer: message.path().peer, reason: error.clone() });
                 return Err(Ended { cause: Cause::Refused, error: Some(error), channel: Some(Box::new(channel)) });
             }
         };
