@@ -13,7 +13,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::api::{Api, Ask};
-use super::config::Config;
+use super::config::{Config, Gateway as Settings};
 use super::events::EventLog;
 use super::gateway::{Gateway, make_state_directory};
 use super::ike_thread::Request;
@@ -74,14 +74,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     // The socket first: a second instance must find out before it touches the network.
     let socket = ControlSocket::bind(&socket)?;
     let settings = config.gateway.clone();
-    let device = patiently(|| PlainDevice::open(&settings.tun))
-        .await
-        .map_err(|error| format!("TUN device {}: {error}", settings.tun))?;
-    let netlink = Netlink::open(&Namespace::Own)?;
-    netlink.bring_up(&settings.tun, settings.mtu).await?;
-    for address in &settings.inner_addresses {
-        netlink.add_address(&settings.tun, *address).await?;
-    }
+    let device = open_device(&settings).await?;
     let mut threads = patiently(|| Threads::start(&settings, &device)).await?;
     let forwarding = Forwarding::start(ForwardingSettings {
         namespace: Namespace::Own,
@@ -113,14 +106,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     gateway.apply().await;
 
     let (asks, asked) = mpsc::channel(64);
-    let api = Api {
-        asks,
-        view: Arc::clone(&gateway.view),
-        ike: Arc::clone(&threads.snapshot),
-        drops: threads.drops.clone(),
-        events: gateway.events.clone(),
-        started: Instant::now(),
-    };
+    let api = api(asks, &gateway, &threads);
     let (stop_serving, serving_stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(socket.serve(api.router(), async { serving_stopped.await.unwrap_or_default() }));
     tokio::spawn(feed_watchdog(Arc::clone(&threads.heartbeat)));
@@ -134,6 +120,30 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     // The server removes its socket; a failure of it has been told already.
     let _ = timeout(LAST_ORDERS, server).await;
     ended
+}
+
+fn api(asks: mpsc::Sender<Ask>, gateway: &Gateway, threads: &Threads) -> Api {
+    Api {
+        asks,
+        view: Arc::clone(&gateway.view),
+        ike: Arc::clone(&threads.snapshot),
+        drops: threads.drops.clone(),
+        events: gateway.events.clone(),
+        started: Instant::now(),
+    }
+}
+
+/// The TUN device, up, with its addresses.
+async fn open_device(settings: &Settings) -> Result<PlainDevice, Failure> {
+    let device = patiently(|| PlainDevice::open(&settings.tun))
+        .await
+        .map_err(|error| format!("TUN device {}: {error}", settings.tun))?;
+    let netlink = Netlink::open(&Namespace::Own)?;
+    netlink.bring_up(&settings.tun, settings.mtu).await?;
+    for address in &settings.inner_addresses {
+        netlink.add_address(&settings.tun, *address).await?;
+    }
+    Ok(device)
 }
 
 /// Tries for a second to open what an instance that was just killed may still hold for a moment.

@@ -27,7 +27,7 @@ use super::connections::{Configured, ConnectionIds};
 use super::gateway::IkeHandle;
 use super::ike_thread::{IkeSnapshot, IkeThread, Sockets};
 use super::metrics::Drops;
-use super::wiring::{CommandRing, Notice, Wiring};
+use super::wiring::{CommandRing, Lines, Notice, Wiring};
 use crate::crypto::SystemEntropy;
 use crate::dataplane::acquire::Acquires;
 use crate::dataplane::command::{COMMAND_RING, OutboundCommand};
@@ -89,8 +89,7 @@ impl Threads {
             wake: Box::new(waker.clone()),
             drops: Arc::clone(&drops.outbound),
         };
-        let outbound_config = OutboundConfig { own_addresses: own_addresses(settings), ..OutboundConfig::default() };
-        let mut outbound_loop = OutboundLoop::new(outbound_ports, outbound_config);
+        let mut outbound_loop = OutboundLoop::new(outbound_ports, outbound_config(settings));
         let inbound_ports = InboundPorts {
             source: sockets.source()?,
             sink: device.sink(),
@@ -108,19 +107,15 @@ impl Threads {
         let (requests, request_receiver) = mpsc::channel();
         let nothing = Configured { ike: Arc::new(ike::Config::new(Vec::new())), carriage: Default::default() };
         let entropy = || Box::new(SystemEntropy::new());
+        let lines = Lines {
+            outbound: Arc::clone(&outbound),
+            inbound: CommandRing::new(inbound_ring),
+            ids: Arc::clone(&ids),
+            notices: notice_sender,
+        };
         let ike_thread = IkeThread {
             endpoint: Endpoint::new(Arc::clone(&nothing.ike), entropy(), Instant::now()),
-            wiring: Wiring {
-                outbound: Arc::clone(&outbound),
-                inbound: CommandRing::new(inbound_ring),
-                ids: Arc::clone(&ids),
-                notices: notice_sender,
-                held: Vec::new(),
-                outer_mtu: u16::try_from(settings.mtu).unwrap_or(u16::MAX),
-                entropy: entropy(),
-                configured: nothing,
-                pairs: Default::default(),
-            },
+            wiring: Wiring::new(lines, settings.mtu, entropy(), nothing),
             sockets: ike_sockets,
             nat_queue,
             acquires: acquire_reader,
@@ -164,15 +159,15 @@ fn about(what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-fn own_addresses(settings: &Settings) -> OwnAddresses {
-    let mut own = OwnAddresses::default();
+fn outbound_config(settings: &Settings) -> OutboundConfig {
+    let mut own_addresses = OwnAddresses::default();
     for address in settings.inner_addresses.iter().map(ipnet::IpNet::addr).rev() {
         match address {
-            IpAddr::V4(address) => own.ipv4 = Some(address),
-            IpAddr::V6(address) => own.ipv6 = Some(address),
+            IpAddr::V4(address) => own_addresses.ipv4 = Some(address),
+            IpAddr::V6(address) => own_addresses.ipv6 = Some(address),
         }
     }
-    own
+    OutboundConfig { own_addresses, ..OutboundConfig::default() }
 }
 
 fn run(mut once: impl FnMut() -> io::Result<Progress>) -> io::Result<()> {

@@ -129,29 +129,40 @@ impl Pair {
     }
 }
 
-/// Lives in the IKE thread.
-pub struct Wiring {
+/// Where the wiring leads.
+pub struct Lines {
     pub outbound: Arc<CommandRing<OutboundCommand>>,
     pub inbound: CommandRing<InboundCommand>,
     pub ids: Arc<ConnectionIds>,
     pub notices: mpsc::UnboundedSender<Notice>,
+}
+
+/// Lives in the IKE thread.
+pub struct Wiring {
+    lines: Lines,
     /// What happened since the last status.
-    pub held: Vec<Notice>,
-    pub outer_mtu: u16,
-    pub entropy: Box<dyn Entropy>,
+    held: Vec<Notice>,
+    outer_mtu: u16,
+    entropy: Box<dyn Entropy>,
     pub configured: Configured,
     /// By inbound SPI.
     pub pairs: HashMap<u32, Pair>,
 }
 
 impl Wiring {
+    /// Without SAs. `outer_mtu` in bytes; what no IP packet reaches is as good as the largest.
+    pub fn new(lines: Lines, outer_mtu: u32, entropy: Box<dyn Entropy>, configured: Configured) -> Self {
+        let outer_mtu = u16::try_from(outer_mtu).unwrap_or(u16::MAX);
+        Self { lines, held: Vec::new(), outer_mtu, entropy, configured, pairs: HashMap::new() }
+    }
+
     /// Carries out what IKE decided. Called before the datagrams that IKE queued after it are sent.
     pub fn event(&mut self, event: Event, now: Instant) {
         match event {
             Event::ChildInstalled(child) => self.install(*child, now),
             Event::ChildOutboundActivated { inbound_spi, .. } => self.activate(inbound_spi),
             Event::ChildOutboundRetired { inbound_spi, .. } => {
-                self.outbound.send(OutboundCommand::Remove { inbound_spi });
+                self.lines.outbound.send(OutboundCommand::Remove { inbound_spi });
                 self.retire(inbound_spi);
             }
             Event::ChildRemoved { inbound_spi, reason, .. } => self.remove(inbound_spi, reason),
@@ -165,8 +176,8 @@ impl Wiring {
 
     /// Ends the data threads.
     pub fn stop(&self) {
-        self.outbound.send(OutboundCommand::Stop);
-        self.inbound.send(InboundCommand::Stop);
+        self.lines.outbound.send(OutboundCommand::Stop);
+        self.lines.inbound.send(InboundCommand::Stop);
     }
 
     fn tell(&mut self, notice: Notice) {
@@ -183,12 +194,12 @@ impl Wiring {
     pub fn tell_news(&mut self) {
         for notice in self.held.drain(..) {
             // Without a control task the process is about to end.
-            let _ = self.notices.send(notice);
+            let _ = self.lines.notices.send(notice);
         }
     }
 
     fn install(&mut self, sa: ChildSa, now: Instant) {
-        let id = self.ids.id(&sa.connection);
+        let id = self.lines.ids.id(&sa.connection);
         let carriage = self.configured.carriage.get(&sa.connection).copied().unwrap_or_default();
         let place = self.configured.ike.connection(&sa.connection);
         let place = place.and_then(|c| c.children.iter().position(|child| child.name == sa.child)).unwrap_or(0);
@@ -224,8 +235,8 @@ impl Wiring {
         let selectors = Arc::new(selectors);
         let parts = Installation { id, place, carriage, tunnel, selectors };
         let (receiving, sending) = parts.parameters(sa, inbound, outbound, self.entropy.as_mut());
-        self.inbound.send(InboundCommand::Install(Box::new(receiving)));
-        self.outbound.send(OutboundCommand::Install(Box::new(sending)));
+        self.lines.inbound.send(InboundCommand::Install(Box::new(receiving)));
+        self.lines.outbound.send(OutboundCommand::Install(Box::new(sending)));
         self.pairs.insert(inbound_spi, pair);
         if active {
             self.sends_on(inbound_spi);
@@ -233,7 +244,7 @@ impl Wiring {
     }
 
     fn activate(&mut self, inbound_spi: u32) {
-        self.outbound.send(OutboundCommand::Activate { inbound_spi });
+        self.lines.outbound.send(OutboundCommand::Activate { inbound_spi });
         self.sends_on(inbound_spi);
     }
 
@@ -270,8 +281,8 @@ impl Wiring {
     }
 
     fn remove(&mut self, inbound_spi: u32, reason: Removal) {
-        self.inbound.send(InboundCommand::Remove { spi: inbound_spi });
-        self.outbound.send(OutboundCommand::Remove { inbound_spi });
+        self.lines.inbound.send(InboundCommand::Remove { spi: inbound_spi });
+        self.lines.outbound.send(OutboundCommand::Remove { inbound_spi });
         let Some(pair) = self.pairs.remove(&inbound_spi) else { return };
         let up = self.carries(&pair.connection, None);
         let replaced = matches!(reason, Removal::Replaced | Removal::Redundant);
@@ -288,8 +299,8 @@ impl Wiring {
         for (spi, pair) in self.pairs.iter_mut().filter(|(_, pair)| concerned(pair)) {
             pair.path = path;
             let encapsulation = pair.encapsulation;
-            self.outbound.send(OutboundCommand::SetPath { inbound_spi: *spi, path, encapsulation });
-            self.inbound.send(InboundCommand::SetPath { spi: *spi, path, encapsulation });
+            self.lines.outbound.send(OutboundCommand::SetPath { inbound_spi: *spi, path, encapsulation });
+            self.lines.inbound.send(InboundCommand::SetPath { spi: *spi, path, encapsulation });
         }
         self.tell(Notice::PeerAt { connection: Arc::clone(connection), peer: path.peer.ip() });
     }
@@ -332,7 +343,7 @@ impl Wiring {
     /// The command that a packet without an SA asks for. Connections that start at once are being negotiated already,
     /// or were taken down; those that wait are the peer's to start.
     pub fn acquire(&self, acquire: &Acquire) -> Option<Command> {
-        let name = self.ids.name(acquire.connection)?;
+        let name = self.lines.ids.name(acquire.connection)?;
         let connection = self.configured.ike.connection(&name)?;
         if connection.start != Start::OnTraffic {
             return None;
@@ -438,3 +449,6 @@ fn packet_selectors(flow: &Flow) -> (TrafficSelector, TrafficSelector) {
     };
     (one(flow.source, source), one(flow.destination, destination))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use std::path::Path as FilePath;
+
+use super::*;
+use crate::crypto::fake::SeededEntropy;
+use crate::crypto::{Secret, Suite, encryption};
+use crate::daemon::config::Config;
+use crate::wire::ip::protocol;
+
+struct Bench {
+    wiring: Wiring,
+    outbound: rtrb::Consumer<OutboundCommand>,
+    inbound: rtrb::Consumer<InboundCommand>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+fn bench(start: &str) -> Bench {
+    let text = format!(
+        "[[connection]]\nname = \"idc\"\npeer = \"203.0.113.2\"\nlocal_id = \"gw\"\npsk = \"x\"\nstart = \"{start}\"\n\
+         [[connection.child]]\nname = \"one\"\nlocal_subnets = \"10.1.0.0/24\"\npeer_subnets = \"10.2.0.0/24\"\n\
+         [[connection.child]]\nname = \"two\"\nlocal_subnets = \"10.1.0.0/24\"\npeer_subnets = \"10.3.0.0/24\"\n"
+    );
+    let config = Config::parse(&text, FilePath::new("gatewayd.toml")).unwrap();
+    let ike = config.connections.iter().map(|tunnel| Arc::new(tunnel.ike(None).unwrap())).collect();
+    let configured = Configured { ike: Arc::new(ike::Config::new(ike)), carriage: Default::default() };
+    let (outbound_ring, outbound) = rtrb::RingBuffer::new(64);
+    let (inbound_ring, inbound) = rtrb::RingBuffer::new(64);
+    let (sender, notices) = mpsc::unbounded_channel();
+    let lines = Lines {
+        outbound: Arc::new(CommandRing::new(outbound_ring)),
+        inbound: CommandRing::new(inbound_ring),
+        ids: Arc::default(),
+        notices: sender,
+    };
+    let wiring = Wiring::new(lines, 1500, Box::new(SeededEntropy::new(7)), configured);
+    Bench { wiring, outbound, inbound, notices }
+}
+
+fn child_sa(inbound_spi: u32, active: bool, replaces: Option<u32>) -> Event {
+    let suite = Suite::new(encryption::by_name("aes128gcm16").unwrap(), None).unwrap();
+    let keys = || SaKeys { encryption_key: Secret::new(vec![7; 20]), integrity_key: Secret::new(Vec::new()) };
+    let net = |net: &str| vec![TrafficSelector::from_net(net.parse().unwrap())];
+    let address = |address: &str| address.parse().unwrap();
+    Event::ChildInstalled(Box::new(ChildSa {
+        connection: "idc".into(),
+        child: "one".into(),
+        inbound_spi,
+        outbound_spi: inbound_spi + 1,
+        suite,
+        esn: true,
+        inbound_keys: keys(),
+        outbound_keys: keys(),
+        local_selectors: net("10.1.0.0/24"),
+        peer_selectors: net("10.2.0.0/24"),
+        encapsulation: ike::Encapsulation::Udp,
+        path: Path { local: address("198.51.100.2:4500"), peer: address("203.0.113.2:4500"), non_esp_marker: true },
+        outbound_active: active,
+        replaces,
+    }))
+}
+
+impl Bench {
+    fn event(&mut self, event: Event) {
+        self.wiring.event(event, Instant::now());
+        self.wiring.tell_news();
+    }
+
+    /// The notices so far, by what matters of them.
+    fn notices(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        while let Ok(notice) = self.notices.try_recv() {
+            match notice {
+                Notice::ChildUp { child, .. } => told.push(format!("{child} up")),
+                Notice::ChildDown { child, .. } => told.push(format!("{child} down")),
+                Notice::Carries { up, .. } => told.push(format!("carries {up}")),
+                _ => {}
+            }
+        }
+        told
+    }
+}
+
+#[test]
+fn a_pair_is_installed_in_both_threads() {
+    let mut bench = bench("now");
+    bench.event(child_sa(1000, true, None));
+    let Ok(InboundCommand::Install(inbound)) = bench.inbound.pop() else { panic!("no inbound SA") };
+    let Ok(OutboundCommand::Install(outbound)) = bench.outbound.pop() else { panic!("no outbound SA") };
+    assert_eq!((inbound.spi, outbound.inbound_spi, outbound.spi), (1000, 1000, 1001));
+    assert_eq!((inbound.replay_window, inbound.connection), (1024, outbound.connection));
+    assert!(outbound.active && Arc::ptr_eq(&inbound.selectors, &outbound.selectors));
+    assert_eq!(bench.notices(), ["one up", "carries true"]);
+}
+
+#[test]
+fn a_rekey_is_no_news_and_the_last_pair_is() {
+    let mut bench = bench("now");
+    bench.event(child_sa(1000, true, None));
+    bench.event(child_sa(2000, false, Some(1000)));
+    assert!(bench.wiring.pairs[&1000].active && !bench.wiring.pairs[&2000].active);
+    bench.event(Event::ChildOutboundActivated { connection: "idc".into(), inbound_spi: 2000, outbound_spi: 2001 });
+    assert!(!bench.wiring.pairs[&1000].active && bench.wiring.pairs[&2000].active);
+    let gone = |inbound_spi, reason| Event::ChildRemoved {
+        connection: "idc".into(),
+        child: "one".into(),
+        inbound_spi,
+        outbound_spi: inbound_spi + 1,
+        reason,
+    };
+    bench.event(gone(1000, Removal::Replaced));
+    let told = bench.notices();
+    assert_eq!(told.iter().filter(|notice| notice.starts_with("one")).collect::<Vec<_>>(), ["one up"]);
+    assert!(!told.contains(&"carries false".to_owned()), "a rekey never leaves the connection without a sender");
+    bench.event(gone(2000, Removal::DeletedByPeer));
+    assert_eq!(bench.notices(), ["one down", "carries false"]);
+    assert!(bench.wiring.pairs.is_empty());
+}
+
+#[test]
+fn only_a_connection_that_starts_on_traffic_is_asked_for_by_a_packet() {
+    for (start, destination, child) in [
+        ("on-traffic", "10.3.0.9", Some("two")),
+        ("on-traffic", "10.9.0.9", None),
+        ("now", "10.3.0.9", None),
+        ("wait", "10.3.0.9", None),
+    ] {
+        let bench = bench(start);
+        let connection = bench.wiring.lines.ids.id(&Arc::from("idc"));
+        let flow = Flow {
+            source: "10.1.0.9".parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            protocol: protocol::UDP,
+            ports: Ports::Known { source: 40_000, destination: 53 },
+        };
+        let asked = match bench.wiring.acquire(&Acquire { connection, flow }) {
+            Some(Command::Acquire { child, packet: Some((from, to)), .. }) => {
+                assert_eq!((from.start_port, to.end_port, to.start), (40_000, 53, flow.destination));
+                Some(child)
+            }
+            _ => None,
+        };
+        assert_eq!(asked.as_deref(), child, "{start} {destination}");
+    }
+}
+
+#[test]
+fn a_peer_that_only_swallows_packets_is_suspected() {
+    let mut bench = bench("now");
+    bench.event(child_sa(1000, true, None));
+    let pair = &bench.wiring.pairs[&1000];
+    let at = |seconds: u64| pair.installed + Duration::from_secs(seconds);
+    assert!(!pair.is_suspicious(None, None, at(60)), "nothing was sent");
+    assert!(!pair.is_suspicious(Some(at(4)), Some(at(5)), at(5)), "it answers");
+    assert!(pair.is_suspicious(Some(at(1)), Some(at(4)), at(4)));
+    assert!(pair.is_suspicious(None, Some(at(3)), at(3)), "it never answered");
+}
