@@ -13,6 +13,9 @@ use crate::ike::state::{Cause, Ended};
 /// Between transmissions once somebody hinted that the peer does not know the IKE SA.
 const HINTED_WAIT: Duration = Duration::from_millis(500);
 
+/// A peer that was heard so lately did not lose its IKE SAs.
+const RECENTLY: Duration = Duration::from_secs(4);
+
 impl Established {
     pub(in crate::ike) fn handle_timeout(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {
         if !self.channel.retransmit(cx) {
@@ -84,7 +87,8 @@ impl Established {
     /// The peer may not know this IKE SA any more: finds out soon.
     pub(in crate::ike) fn hasten_liveness(&mut self, cx: &mut Context<'_>) {
         // That a peer does not know yet what it will learn from our answer is no sign of a restart.
-        if self.unconfirmed {
+        // Nor is the complaint of a peer that has just spoken: after crossing rekeys it may be late to adopt this IKE SA.
+        if self.unconfirmed || cx.now < self.heard + RECENTLY {
             return;
         }
         self.queue(Task::Liveness);
