@@ -309,10 +309,10 @@ only_ipsec_captured() {
     no_inner_packet_captured
 }
 
-# what else may be there after a gateway died: its kernel's complaints that nobody listens on the port
+# what else may be there after a gateway died: its kernel's complaints that nobody takes the packets (port or protocol unreachable)
 no_inner_packet_captured() {
     local other
-    other=$(captured '(ip or ip6) and not (udp port 500 or udp port 4500 or ip proto 50 or icmp[0:2] = 0x0303)')
+    other=$(captured '(ip or ip6) and not (udp port 500 or udp port 4500 or ip proto 50 or icmp[0:2] = 0x0303 or icmp[0:2] = 0x0302)')
     [ "$other" = 0 ] || { echo "$other other packets"; return 1; }
     other=$(captured 'net 10.1.1.0/24 or net 192.168.0.0/16')
     [ "$other" = 0 ] || { echo "$other inner packets"; return 1; }

@@ -134,6 +134,9 @@ start_idc_gateway() {
     (umask 077 && printf '%s' "$pre_shared_key" > "$lab_directory/pre-shared-key")
     if [ "$peer" = strongswan ]; then
         : > "$configuration"
+        # charon's routing table stands before main: with a default route in it, the IDC's own networks would go into
+        # the tunnel as well; so what main knows more exactly than by its default route comes first
+        [ "$idc_routes" = per-vpc ] || ip -n "$lab-idc-gateway" rule add priority 210 lookup main suppress_prefixlength 0
         strongswan_start strongswan idc-gateway "$configuration"
     else
         (umask 077 && printf 'local_addresses = ["%s"]\n\n' "$idc_address" > "$configuration")
