@@ -65,8 +65,9 @@ impl View {
         warnings.extend(gateway.cend.warnings.iter().cloned());
         warnings.extend(gateway.kernel_trouble.clone());
         let blocked = gateway.forwarding.blocked();
-        let taken =
-            |net: &ipnet::IpNet| format!("route {net} is not in effect: another route holds its place in the kernel");
+        let taken = |net: &ipnet::IpNet| {
+            format!("packets of route {net} are dropped: another route holds its place in the kernel")
+        };
         warnings.extend(blocked.borrow().iter().map(taken));
         Self {
             device: gateway.file.gateway.tun.clone(),

@@ -56,7 +56,7 @@ pub enum ForwardingError {
     Stopped,
 }
 
-/// Destinations that are not in effect, because somebody else's route holds their place in the kernel.
+/// Destinations whose packets are dropped, because somebody else's route holds the place of the tunnel's in the kernel.
 pub type Blocked = BTreeSet<IpNet>;
 
 /// A handle on the task. Dropped without [`Forwarding::stop`], as in a crash, it leaves blackholes, rules and filter
@@ -78,7 +78,8 @@ impl Drop for Forwarding {
 impl Forwarding {
     /// Starts the task; the kernel is first touched by [`Forwarding::apply`]. The tunnel device must exist by then.
     pub fn start(settings: ForwardingSettings) -> Self {
-        let filter = PlaintextFilter::new(settings.namespace.clone(), Arc::clone(&settings.device), settings.ports);
+        let ForwardingSettings { namespace, device, mark, ports } = settings.clone();
+        let filter = PlaintextFilter::new(namespace, device, mark, ports);
         let (requests, inbox) = mpsc::unbounded_channel();
         let (blocked_sender, blocked) = watch::channel(Blocked::new());
         let work = Work {
@@ -108,7 +109,7 @@ impl Forwarding {
         self.blocked.clone()
     }
 
-    /// Plaintext packets dropped because their source is protected.
+    /// Plaintext packets dropped because their source or destination is protected.
     ///
     /// # Errors
     /// The filter is not there.

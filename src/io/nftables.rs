@@ -1,4 +1,5 @@
-//! gatewayd's own nftables table: packets from protected sources are accepted from the tunnel only.
+//! gatewayd's own nftables table: packets from protected addresses come out of the tunnel only, and packets to them go
+//! into it only.
 use std::io;
 use std::process::Command;
 use std::sync::Arc;
@@ -28,13 +29,18 @@ pub struct OuterPorts {
     pub nat: u16,
 }
 
-/// The table of one tunnel device.
+/// The table of one tunnel device. An address is protected if `routing::protected_sources` says so.
 ///
-/// A packet whose source is protected and that did not come out of the tunnel is dropped (RFC 4301 section 5.2, with
-/// the selection of `routing::protected_sources`), whether it is to be forwarded or is addressed to us. Two kinds of
-/// packet addressed to us are not plaintext of the tunnel and pass: the peer's outer packets (IKE, UDP-encapsulated
+/// Inwards: a packet whose source is protected and that did not come out of the tunnel is dropped (RFC 4301 section 5.2), whether
+/// it is to be forwarded or is addressed to us. Two kinds of packet addressed to us are not plaintext of the tunnel and pass: the peer's outer packets (IKE, UDP-encapsulated
 /// ESP, protocol 50), because a peer's outer address may lie inside a protected prefix, as it always does with
 /// 0.0.0.0/0; and the ICMP errors and neighbour discovery that those packets need (RFC 4301 section 6).
+///
+/// Outwards: a packet whose destination is protected and that would leave by another way than the tunnel is dropped
+/// (RFC 4301 section 5.1), forwarded ones and our own alike. Routes alone cannot promise that: somebody else's route may
+/// hold the place of the tunnel's. Of our own packets, those with the mark of our sockets pass, as they are sealed, and
+/// so do multicast and limited broadcast, which belong to the link that they are sent on (IPv6 neighbour discovery and
+/// DHCP depend on it).
 ///
 /// The table is replaced in one transaction, is independent of the device's existence, and stays until it is removed,
 /// so it also outlives a crash.
@@ -42,13 +48,14 @@ pub struct OuterPorts {
 pub struct PlaintextFilter {
     namespace: Namespace,
     device: Arc<str>,
+    mark: u32,
     ports: OuterPorts,
 }
 
 impl PlaintextFilter {
-    /// The filter for the tunnel device `device`. Nothing is set yet.
-    pub fn new(namespace: Namespace, device: Arc<str>, ports: OuterPorts) -> Self {
-        PlaintextFilter { namespace, device, ports }
+    /// The filter for the tunnel device `device`; `mark` is the firewall mark of gatewayd's sockets. Nothing is set yet.
+    pub fn new(namespace: Namespace, device: Arc<str>, mark: u32, ports: OuterPorts) -> Self {
+        PlaintextFilter { namespace, device, mark, ports }
     }
 
     /// Name of the table: one for each tunnel device, so that several gatewayds never share one.
@@ -57,7 +64,7 @@ impl PlaintextFilter {
         format!("gatewayd_{device}")
     }
 
-    /// Makes `protected` (of either family) the protected sources. Counters go on counting.
+    /// Makes `protected` (of either family) the protected addresses. Counters go on counting.
     ///
     /// # Errors
     /// `nft` is missing or refused; the table is then as it was.
@@ -119,13 +126,18 @@ impl PlaintextFilter {
                     "elem": elements}}}));
             }
         }
-        for (hook, accepted) in [("forward", Vec::new()), ("input", self.accepted())] {
+        let hooks = [
+            ("forward", Vec::new(), vec![INWARDS, OUTWARDS]),
+            ("input", self.accepted_input(), vec![INWARDS]),
+            ("output", self.accepted_output(), vec![OUTWARDS]),
+        ];
+        for (hook, accepted, directions) in hooks {
             let chain = json!({"chain": {"family": "inet", "table": table, "name": hook, "type": "filter",
                 "hook": hook, "prio": -10, "policy": "accept"}});
             commands.push(json!({"add": {"counter": {"family": "inet", "table": table, "name": hook}}}));
             commands.push(json!({"add": chain}));
             commands.push(json!({"flush": chain}));
-            let rules = accepted.into_iter().chain(self.drops(hook));
+            let rules = accepted.into_iter().chain(directions.into_iter().flat_map(|way| self.drops(hook, way)));
             commands.extend(rules.map(|expression| {
                 json!({"add": {"rule": {"family": "inet", "table": table, "chain": hook, "expr": expression}}})
             }));
@@ -134,7 +146,7 @@ impl PlaintextFilter {
     }
 
     /// What passes although its source is protected, if it is addressed to us.
-    fn accepted(&self) -> Vec<Value> {
+    fn accepted_input(&self) -> Vec<Value> {
         let ports = json!({"set": [self.ports.ike, self.ports.nat]});
         let icmp = json!({"set": ["destination-unreachable", "time-exceeded", "parameter-problem"]});
         let icmpv6 = json!({"set": ["destination-unreachable", "packet-too-big", "time-exceeded",
@@ -147,18 +159,42 @@ impl PlaintextFilter {
         ]
     }
 
-    fn drops(&self, counter: &str) -> Vec<Value> {
-        let elsewhere = json!({"match": {"op": "!=", "left": {"meta": {"key": "iifname"}},
+    /// What passes although its destination is protected, if it comes from us.
+    fn accepted_output(&self) -> Vec<Value> {
+        let link_bound = |protocol: &str, address: &str, length: u8| {
+            let group = json!({"prefix": {"addr": address, "len": length}});
+            json!([equal(json!({"payload": {"protocol": protocol, "field": "daddr"}}), &group), {"accept": null}])
+        };
+        vec![
+            json!([equal(json!({"meta": {"key": "mark"}}), &json!(self.mark)), {"accept": null}]),
+            link_bound("ip", "224.0.0.0", 4),
+            link_bound("ip", "255.255.255.255", 32),
+            link_bound("ip6", "ff00::", 8),
+        ]
+    }
+
+    fn drops(&self, counter: &str, Direction { device, address }: Direction) -> Vec<Value> {
+        let elsewhere = json!({"match": {"op": "!=", "left": {"meta": {"key": device}},
             "right": {"set": ["lo", self.device.as_ref()]}}});
         [("ip", "@protected_ipv4"), ("ip6", "@protected_ipv6")]
             .into_iter()
             .map(|(protocol, set)| {
-                let source = json!({"payload": {"protocol": protocol, "field": "saddr"}});
-                json!([elsewhere, equal(source, &json!(set)), {"counter": counter}, {"drop": null}])
+                let address = json!({"payload": {"protocol": protocol, "field": address}});
+                json!([elsewhere, equal(address, &json!(set)), {"counter": counter}, {"drop": null}])
             })
             .collect()
     }
 }
+
+/// Which device and which address of a packet decide, as nft calls them.
+#[derive(Clone, Copy)]
+struct Direction {
+    device: &'static str,
+    address: &'static str,
+}
+
+const INWARDS: Direction = Direction { device: "iifname", address: "saddr" };
+const OUTWARDS: Direction = Direction { device: "oifname", address: "daddr" };
 
 fn equal(left: Value, right: &Value) -> Value {
     json!({"match": {"op": "==", "left": left, "right": right}})
@@ -181,7 +217,7 @@ mod tests {
     use super::*;
 
     fn filter(device: &str) -> PlaintextFilter {
-        PlaintextFilter::new(Namespace::Own, device.into(), OuterPorts { ike: 500, nat: 4500 })
+        PlaintextFilter::new(Namespace::Own, device.into(), 0x4947_0001, OuterPorts { ike: 500, nat: 4500 })
     }
 
     #[test]

@@ -4,9 +4,14 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use ipsec_gateway::io::forwarding::{Forwarding, ForwardingSettings, ForwardingTarget};
+use ipsec_gateway::io::netlink::Netlink;
+use ipsec_gateway::io::netlink::reconciler::Reconciler;
 use ipsec_gateway::io::netns::Namespace;
 use ipsec_gateway::io::nftables::OuterPorts;
-use ipsec_gateway::routing::FIREWALL_MARK;
+use ipsec_gateway::routing::{
+    FIREWALL_MARK, Family, KernelRoute, KernelRule, KernelState, PROTOCOL_CEND, PROTOCOL_GATEWAYD, RouteKind,
+    kernel_state, reconcile,
+};
 
 use crate::lab::{TestNamespace, cable, may_make_namespaces};
 
@@ -62,7 +67,8 @@ async fn routes_follow_the_table_heal_themselves_and_fail_closed() {
     assert!(gateway.ip("route get 10.1.1.7").contains("dev ipsec0"));
 
     gateway.ip("route delete 10.1.1.0/24 dev ipsec0");
-    eventually("a deleted route comes back", || gateway.ip("route get 10.1.1.7").contains("dev ipsec0")).await;
+    eventually("a deleted route comes back", || ours(&gateway).len() == 2).await;
+    assert!(gateway.ip("route get 10.1.1.7").contains("dev ipsec0"));
 
     // As in a crash: the task is gone, and the device with it.
     drop(running);
@@ -115,4 +121,119 @@ async fn plaintext_from_a_protected_source_is_dropped_outside_the_tunnel() {
     assert!(!ping("10.1.1.7"), "a protected one does not");
     assert!(running.dropped().await.expect("the filter's counters") > 0, "and is counted");
     running.stop().await.expect("a clean stop");
+}
+
+/// Echo requests that a namespace has received.
+fn echoes(namespace: &TestNamespace) -> u64 {
+    let tables = namespace.exec(&["cat", "/proc/net/snmp"]);
+    let mut icmp = tables.lines().filter(|line| line.starts_with("Icmp: ")).map(|line| line.split(' '));
+    let (names, values) = (icmp.next().expect("the names"), icmp.next().expect("the values"));
+    let echoes = names.zip(values).find(|(name, _)| *name == "InEchos").expect("the counter").1;
+    echoes.parse().expect("a number")
+}
+
+#[tokio::test]
+async fn traffic_of_a_vpn_route_is_dropped_when_a_foreign_route_takes_its_place() {
+    if !may_make_namespaces("traffic_of_a_vpn_route_is_dropped_when_a_foreign_route_takes_its_place") {
+        return;
+    }
+    let ((gateway, outside), host) = (gateway(), TestNamespace::new("host"));
+    cable(&gateway, ("lan", "192.168.4.1/24"), &host, ("eth0", "192.168.4.10/24"));
+    host.ip("route add default via 192.168.4.1");
+    gateway.exec(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    for address in ["10.1.1.7/32", "10.9.9.9/32"] {
+        outside.ip(&format!("address add {address} dev lo"));
+    }
+    let foreign = "10.1.1.0/24 via 198.51.100.1 dev wan";
+    gateway.ip(&format!("route add {foreign}"));
+    let ping = |from: &TestNamespace, words: &[&str]| {
+        from.succeeds(&[&["ping", "-c", "1", "-W", "1"], words].concat());
+    };
+    ping(&host, &["10.1.1.7"]);
+    ping(&gateway, &["10.1.1.7"]);
+    assert_eq!(echoes(&outside), 2, "without a VPN route the foreign one carries the packets");
+
+    let running = forwarding(&gateway);
+    running.apply(target(&["10.1.1.0/24"])).await.expect("a blocked route is no failure");
+    let blocked = running.blocked().borrow().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(blocked, ["10.1.1.0/24"]);
+    assert!(gateway.ip("route show").contains(foreign), "the foreign route stays");
+    ping(&host, &["10.1.1.7"]);
+    ping(&gateway, &["10.1.1.7"]);
+    assert_eq!(echoes(&outside), 2, "no packet went out in clear");
+    assert_eq!(running.dropped().await.expect("the filter's counters"), 2);
+    ping(&gateway, &["-m", &FIREWALL_MARK.to_string(), "10.1.1.7"]);
+    ping(&host, &["10.9.9.9"]);
+    assert_eq!(echoes(&outside), 4, "what is sealed, and what is not protected, goes out");
+
+    gateway.ip(&format!("route delete {foreign}"));
+    eventually("the VPN route takes its place", || ours(&gateway).len() == 2).await;
+    running.stop().await.expect("a clean stop");
+}
+
+/// Sets `wanted`, and asserts that all of it is there and that a second look finds nothing to do.
+async fn set_once(namespace: &TestNamespace, wanted: &KernelState, protocol: u8) {
+    let place = Namespace::Named(namespace.name.as_str().into());
+    let mut reconciler = Reconciler::new(place.clone(), protocol);
+    let outcome = reconciler.round(wanted).await.expect("the kernel answers");
+    assert!(outcome.failed.is_empty() && outcome.blocked.is_empty(), "{outcome:?}");
+    assert_eq!(outcome.set, wanted.routes.len() + wanted.rules.len());
+    let actual = Netlink::open(&place).expect("a socket").state().await.expect("the kernel answers");
+    let left = reconcile(wanted, &actual, protocol);
+    assert!(left.is_empty() && left.blocked.is_empty(), "the kernel shows something else than was set: {left:?}");
+    let removed = reconciler.round(&KernelState::default()).await.expect("the kernel answers");
+    assert!(removed.failed.is_empty() && removed.removed == outcome.set, "{removed:?}");
+}
+
+#[tokio::test]
+async fn what_gatewayd_sets_reads_back_the_same() {
+    if !may_make_namespaces("what_gatewayd_sets_reads_back_the_same") {
+        return;
+    }
+    let (gateway, _outside) = gateway();
+    let destinations =
+        ["0.0.0.0/0", "203.0.113.0/24", "10.1.1.0/24", "10.1.2.3/32", "::/0", "2001:db8::/32", "fd00::1/128"];
+    let destinations = destinations.map(|prefix| prefix.parse::<IpNet>().expect("a prefix"));
+    let peers = ["203.0.113.2", "2001:db8::2"].map(|address| address.parse().expect("an address"));
+    let wanted = kernel_state(destinations, &peers, &"ipsec0".into(), FIREWALL_MARK);
+    set_once(&gateway, &wanted, PROTOCOL_GATEWAYD).await;
+}
+
+#[tokio::test]
+async fn what_cend_sets_reads_back_the_same() {
+    if !may_make_namespaces("what_cend_sets_reads_back_the_same") {
+        return;
+    }
+    let (gateway, _outside) = gateway();
+    let route = |table, destination: &str, metric, kind, device: Option<&str>| KernelRoute {
+        table,
+        destination: destination.parse().expect("a prefix"),
+        metric,
+        protocol: PROTOCOL_CEND,
+        kind,
+        gateway: (kind == RouteKind::Unicast).then(|| "198.51.100.1".parse().expect("an address")),
+        device: device.map(Into::into),
+    };
+    let rule = |priority, device: &str| KernelRule {
+        family: Family::Ipv4,
+        priority,
+        protocol: PROTOCOL_CEND,
+        input_device: Some(device.into()),
+        unless_mark: None,
+        table: priority,
+        suppress_prefix_length: None,
+    };
+    let wanted = KernelState {
+        routes: [
+            route(254, "10.1.1.0/24", 0, RouteKind::Unicast, None),
+            route(254, "10.1.2.0/24", 0, RouteKind::Unicast, Some("wan")),
+            route(254, "10.1.3.0/24", 0, RouteKind::Unreachable, None),
+            route(20_400, "192.168.1.0/24", 0, RouteKind::Unicast, Some("wan")),
+            route(20_400, "0.0.0.0/0", u32::MAX, RouteKind::Unreachable, None),
+        ]
+        .into(),
+        // A rule may name a device that is not there yet.
+        rules: [rule(20_400, "wan"), rule(20_401, "later")].into(),
+    };
+    set_once(&gateway, &wanted, PROTOCOL_CEND).await;
 }
