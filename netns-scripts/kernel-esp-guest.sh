@@ -10,8 +10,8 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 for argument in $(cat /proc/cmdline); do
     case $argument in home=* | modules=* | address=* | inner=*) eval "$argument" ;; esac
 done
-for module in jitterentropy_rng drbg ctr gcm ghash-generic seqiv echainiv authenc cbc hmac sha256_generic sha512_generic \
-    chacha20poly1305 esp4 esp6 xfrm_user tunnel4; do
+for module in jitterentropy_rng drbg ctr gcm ghash-generic seqiv echainiv authenc authencesn cbc hmac sha256_generic sha512_generic \
+    chacha_generic poly1305_generic chacha20poly1305 esp4 esp6 xfrm_user tunnel4; do
     modprobe -q -d "$modules" "$module"
 done
 cd /

@@ -17,7 +17,7 @@ what=${1:-all}
 case $what in all | --rust | --tutorial) ;; *) sed -n '2,8p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;; esac
 require_root
 install_packages $strongswan_packages iproute2 iputils-ping procps nftables tcpdump tshark iperf3 jq curl python3 \
-    python3-venv python3-scapy systemd gcc libc6-dev git || exit 2
+    python3-venv python3-scapy systemd kmod gcc libc6-dev git || exit 2
 
 # run_quietly LOG COMMAND...: its output goes to the log; the end of it is shown when it fails.
 run_quietly() {
@@ -56,6 +56,8 @@ if [ "$what" != --rust ]; then
         check "tutorial.sh --peer $peer" run_quietly "$logs/tutorial-$peer" "$here/tutorial.sh" --peer "$peer"
         tail -n 1 "$logs/tutorial-$peer" | sed 's/^/        /'
     done
+    check "kernel-esp.sh: the kernel's own ESP as the peer" run_quietly "$logs/kernel-esp" "$here/kernel-esp.sh"
+    tail -n 1 "$logs/kernel-esp" | sed 's/^/        /'
     for step in no-entry no-publish wrong-psk no-cend no-gatewayd; do
         check "tutorial.sh --sabotage $step fails" must_fail_checks "$step"
     done
