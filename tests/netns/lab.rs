@@ -1,6 +1,12 @@
-//! Network namespaces for one test: made here, and removed when the guard is dropped, also after a failure.
-use std::process::Command;
+//! Network namespaces and processes for one test: made here, and removed when the guard is dropped, also after a failure.
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Whether namespaces can be made; says loudly when not.
 pub fn may_make_namespaces(test: &str) -> bool {
@@ -71,4 +77,51 @@ fn run(program: &str, words: &[&str]) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {words:?}: {errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A process that does not outlive its test.
+pub struct Process(Child);
+
+impl Process {
+    /// Starts a program inside a namespace; what it prints goes to the file `log`.
+    pub fn start(namespace: &TestNamespace, log: &Path, program: &[&str]) -> Self {
+        let mut command = Command::new("ip");
+        // `ip netns exec` becomes the program, so the process is the program itself.
+        command.args(["netns", "exec", &namespace.name]).args(program);
+        Self::spawn(command, log)
+    }
+
+    /// Starts a program; what it prints goes to the file `log`.
+    pub fn spawn(mut command: Command, log: &Path) -> Self {
+        let log = File::create(log).expect("a log file");
+        let errors = log.try_clone().expect("a second handle");
+        Self(command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("the program starts"))
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id().cast_signed()), signal).expect("the process is there");
+    }
+
+    /// How long the process takes to end.
+    pub fn ends_within(&mut self, limit: Duration) -> Duration {
+        let begin = Instant::now();
+        eventually(limit, "the process ends", || self.0.try_wait().expect("our own child").is_some());
+        begin.elapsed()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits for a condition, and fails when it does not come true in time.
+pub fn eventually(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -1,4 +1,6 @@
 //! Tests in real network namespaces. They need root; without it each says loudly that it was skipped.
+mod contract;
+mod gatewayd;
 mod gateways;
 mod kernel;
 mod lab;
