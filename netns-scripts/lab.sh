@@ -20,7 +20,7 @@ lab_close() {
         [ -e "$entry" ] || continue
         stop "$(basename "$entry")"
     done
-    for namespace in $(ip netns list | awk -v prefix="$lab-" 'index($1, prefix) == 1 { print $1 }'); do
+    for namespace in $(ip netns list 2> /dev/null | awk -v prefix="$lab-" 'index($1, prefix) == 1 { print $1 }'); do
         for pid in $(ip netns pids "$namespace"); do kill -9 "$pid" 2>/dev/null || true; done
         ip netns delete "$namespace"
     done

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Runs every test: installs what they need (Debian packages; the SDK tests make a Python environment of their own under
-# the build directory), then the Rust tests, then the tutorial with both peers and with each of its steps left out.
+# the build directory), then the Rust tests, then the tutorial with both peers and with each of its steps left out, and
+# gatewayd against other implementations: strongSwan with every algorithm, and the kernel's ESP.
 #
 #   netns-scripts/test.sh            everything
 #   netns-scripts/test.sh --rust     the Rust tests only
-#   netns-scripts/test.sh --tutorial the tutorial runs only
+#   netns-scripts/test.sh --tutorial the runs in namespaces only: the tutorial and the other implementations
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/install.sh"
@@ -14,7 +15,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/.." || exit 2
 
 what=${1:-all}
-case $what in all | --rust | --tutorial) ;; *) sed -n '2,8p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;; esac
+case $what in all | --rust | --tutorial) ;; *) sed -n '2,9p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;; esac
 require_root
 install_packages $strongswan_packages iproute2 iputils-ping procps nftables tcpdump tshark iperf3 jq curl python3 \
     python3-venv python3-scapy systemd kmod gcc libc6-dev git || exit 2
@@ -56,6 +57,8 @@ if [ "$what" != --rust ]; then
         check "tutorial.sh --peer $peer" run_quietly "$logs/tutorial-$peer" "$here/tutorial.sh" --peer "$peer"
         tail -n 1 "$logs/tutorial-$peer" | sed 's/^/        /'
     done
+    check "interop.sh: every algorithm with strongSwan" run_quietly "$logs/interop" "$here/interop.sh"
+    tail -n 1 "$logs/interop" | sed 's/^/        /'
     check "kernel-esp.sh: the kernel's own ESP as the peer" run_quietly "$logs/kernel-esp" "$here/kernel-esp.sh"
     tail -n 1 "$logs/kernel-esp" | sed 's/^/        /'
     for step in no-entry no-publish wrong-psk no-cend no-gatewayd; do
