@@ -20,7 +20,8 @@ pub struct Status {
     pub cend_revision: Option<u64>,
     pub connections: Vec<Connection>,
     pub routes: Vec<Route>,
-    /// Packets dropped since the start, by reason. Reasons that never occurred are absent.
+    /// Packets dropped since the start, by reason. Reasons that never occurred are absent. `plaintext` are packets that
+    /// came from or would have left for a protected address outside the tunnel; it counts on after a crash.
     pub drops: BTreeMap<String, u64>,
     /// What an operator should change, such as a weak algorithm that a connection names.
     #[serde(default)]

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::extract::rejection::JsonRejection;
@@ -16,6 +16,7 @@ use axum::{Json, Router};
 use futures_util::Stream;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::timeout;
 use tracing::info;
 
 use super::events::EventLog;
@@ -31,10 +32,14 @@ use crate::control::owner::{OwnerReply, OwnerSet};
 use crate::control::reload::Reloaded;
 use crate::control::route::Route;
 use crate::control::status::{Connection, Status};
+use crate::io::nftables::PlaintextFilter;
 use crate::io::unix::PeerCredentials;
 
 /// The largest owner's set that is taken, in bytes.
 const BODY_LIMIT: usize = 32 << 20;
+
+/// How long a status waits for the filter's counters.
+const FILTER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What only the control task can do.
 #[derive(Debug)]
@@ -52,6 +57,7 @@ pub struct Api {
     pub view: Arc<ArcSwap<View>>,
     pub ike: Arc<ArcSwap<IkeSnapshot>>,
     pub drops: Drops,
+    pub filter: PlaintextFilter,
     pub events: EventLog,
     pub started: Instant,
 }
@@ -107,8 +113,13 @@ impl Api {
 }
 
 async fn read_status(State(api): State<Api>) -> Json<Status> {
+    // Read before the rest, which must not be older than the question. Without a filter there is nothing to tell.
+    let plaintext = timeout(FILTER_PATIENCE, api.filter.dropped()).await.ok().and_then(Result::ok);
     let (view, ike) = (api.view.load(), api.ike.load());
-    Json(status::status(&view, &ike, &api.drops, api.started, Instant::now()))
+    let mut status = status::status(&view, &ike, &api.drops, api.started, Instant::now());
+    let counted = plaintext.filter(|packets| *packets > 0).map(|packets| ("plaintext".to_owned(), packets));
+    status.drops.extend(counted);
+    Json(status)
 }
 
 async fn read_connections(State(api): State<Api>) -> Json<Vec<Connection>> {
@@ -182,13 +193,13 @@ async fn next_event(listener: &mut broadcast::Receiver<Event>) -> Option<Event> 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::StreamExt;
 
     use super::*;
     use crate::control::event::EventKind;
     use crate::control::request::Request;
+    use crate::io::netns::Namespace;
+    use crate::io::nftables::OuterPorts;
     use crate::io::unix::{ControlClient, ControlSocket};
 
     /// An API on a socket of its own, and the end where the control task would listen.
@@ -210,6 +221,7 @@ mod tests {
             view: Arc::new(ArcSwap::from_pointee(view)),
             ike: Arc::default(),
             drops: Drops::default(),
+            filter: PlaintextFilter::new(Namespace::Own, "ig-none".into(), 0, OuterPorts { ike: 500, nat: 4500 }),
             events: events.clone(),
             started: Instant::now(),
         };

@@ -128,6 +128,7 @@ fn api(asks: mpsc::Sender<Ask>, gateway: &Gateway, threads: &Threads) -> Api {
         view: Arc::clone(&gateway.view),
         ike: Arc::clone(&threads.snapshot),
         drops: threads.drops.clone(),
+        filter: gateway.forwarding.filter().clone(),
         events: gateway.events.clone(),
         started: Instant::now(),
     }

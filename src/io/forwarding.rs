@@ -109,12 +109,9 @@ impl Forwarding {
         self.blocked.clone()
     }
 
-    /// Plaintext packets dropped because their source or destination is protected.
-    ///
-    /// # Errors
-    /// The filter is not there.
-    pub async fn dropped(&self) -> Result<u64, FilterError> {
-        self.filter.dropped().await
+    /// The filter against plaintext, which counts what it drops.
+    pub fn filter(&self) -> &PlaintextFilter {
+        &self.filter
     }
 
     /// Ends the task and takes everything that is gatewayd's out of the kernel.

@@ -209,3 +209,22 @@ fn a_reload_keeps_unchanged_tunnels_and_a_bad_file_changes_nothing() {
     assert_eq!(lab.a.spi(), spi);
     lab.reachable();
 }
+
+#[test]
+fn plaintext_beside_the_tunnel_is_dropped_and_shown() {
+    if !may_make_namespaces("plaintext_beside_the_tunnel_is_dropped_and_shown") {
+        return;
+    }
+    let lab = Lab::up();
+    let plaintext = || {
+        let status = lab.a.gatewayd.ask(&["status"]).expect("an answer");
+        status["drops"]["plaintext"].as_u64().unwrap_or(0)
+    };
+    assert_eq!(plaintext(), 0);
+    // A forged packet: a source behind the tunnel, but from the wire.
+    let forged = ["ping", "-c", "1", "-W", "1", "-I", "10.2.0.1", "203.0.113.1"];
+    assert!(!lab.b.gatewayd.namespace.succeeds(&forged));
+    assert_eq!(plaintext(), 1);
+    lab.reachable();
+    assert_eq!(plaintext(), 1, "what comes through the tunnel is no plaintext");
+}

@@ -117,9 +117,9 @@ async fn plaintext_from_a_protected_source_is_dropped_outside_the_tunnel() {
     let running = forwarding(&gateway);
     running.apply(target(&["10.1.1.0/24"])).await.expect("the kernel takes the routes");
     assert!(ping("198.51.100.1"), "an unprotected source passes");
-    assert_eq!(running.dropped().await.expect("the filter's counters"), 0);
+    assert_eq!(running.filter().dropped().await.expect("the filter's counters"), 0);
     assert!(!ping("10.1.1.7"), "a protected one does not");
-    assert!(running.dropped().await.expect("the filter's counters") > 0, "and is counted");
+    assert!(running.filter().dropped().await.expect("the filter's counters") > 0, "and is counted");
     running.stop().await.expect("a clean stop");
 }
 
@@ -161,7 +161,7 @@ async fn traffic_of_a_vpn_route_is_dropped_when_a_foreign_route_takes_its_place(
     ping(&host, &["10.1.1.7"]);
     ping(&gateway, &["10.1.1.7"]);
     assert_eq!(echoes(&outside), 2, "no packet went out in clear");
-    assert_eq!(running.dropped().await.expect("the filter's counters"), 2);
+    assert_eq!(running.filter().dropped().await.expect("the filter's counters"), 2);
     ping(&gateway, &["-m", &FIREWALL_MARK.to_string(), "10.1.1.7"]);
     ping(&host, &["10.9.9.9"]);
     assert_eq!(echoes(&outside), 4, "what is sealed, and what is not protected, goes out");
