@@ -14,17 +14,18 @@ type First = (IkeSpi, SocketAddr);
 pub(super) struct HalfOpen {
     by_first: HashMap<First, IkeSpi>,
     per_source: HashMap<IpAddr, usize>,
-    /// Oldest first; may still hold some that are gone.
-    order: VecDeque<First>,
+    /// Oldest first, with our SPI; may still hold some that are gone.
+    order: VecDeque<(First, IkeSpi)>,
 }
 
 impl HalfOpen {
     pub(super) fn insert(&mut self, initiator: IkeSpi, source: SocketAddr, ours: IkeSpi) {
         self.by_first.insert((initiator, source), ours);
         *self.per_source.entry(prefix(source.ip())).or_default() += 1;
-        self.order.push_back((initiator, source));
+        self.order.push_back(((initiator, source), ours));
         if self.order.len() > 2 * self.by_first.len() + 64 {
-            self.order.retain(|first| self.by_first.contains_key(first));
+            // By our SPI: an initiator that comes back with its old one must not keep its old places.
+            self.order.retain(|(first, ours)| self.by_first.get(first) == Some(ours));
         }
     }
 
@@ -47,8 +48,8 @@ impl HalfOpen {
 
     /// Our SPI of the one that has waited longest.
     pub(super) fn oldest(&mut self) -> Option<IkeSpi> {
-        while let Some(first) = self.order.front() {
-            if let Some(ours) = self.by_first.get(first) {
+        while let Some((first, ours)) = self.order.front() {
+            if self.by_first.get(first) == Some(ours) {
                 return Some(*ours);
             }
             self.order.pop_front();
@@ -72,5 +73,41 @@ fn prefix(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spi(number: u64) -> IkeSpi {
+        IkeSpi(number.to_be_bytes())
+    }
+
+    fn source(port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    #[test]
+    fn an_initiator_that_returns_with_its_spi_takes_no_more_room_each_time() {
+        let mut book = HalfOpen::default();
+        for round in 0..10_000 {
+            book.insert(spi(1), source(500), spi(round));
+            book.remove(spi(1), source(500));
+        }
+        assert!(book.order.len() <= 66, "{} places", book.order.len());
+        assert_eq!((book.len(), book.per_source.len(), book.oldest()), (0, 0, None));
+    }
+
+    #[test]
+    fn who_returns_waits_behind_those_that_stayed() {
+        let mut book = HalfOpen::default();
+        book.insert(spi(1), source(500), spi(11));
+        book.insert(spi(2), source(501), spi(12));
+        book.remove(spi(1), source(500));
+        book.insert(spi(1), source(500), spi(13));
+        assert_eq!(book.oldest(), Some(spi(12)));
+        book.remove(spi(2), source(501));
+        assert_eq!(book.oldest(), Some(spi(13)));
     }
 }

@@ -38,7 +38,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Zeroizing<String>, PrivateFileErr
     }
     // Room for all of it at once, so that no half-read copy is left behind by a reallocation.
     let mut text = Zeroizing::new(String::with_capacity(length as usize + 1));
-    file.read_to_string(&mut text).map_err(failed)?;
+    file.by_ref().take(length).read_to_string(&mut text).map_err(failed)?;
     Ok(text)
 }
 

@@ -9,7 +9,9 @@ use ipsec_gateway::wire::ike::{
 use crate::record::{Record, records};
 
 /// File, encryption, integrity, encryption transform and key bits, key exchange transform.
-const CAPTURES: &[(&str, &str, Option<&str>, u16, u16, u16)] = &[
+type Capture = (&'static str, &'static str, Option<&'static str>, u16, u16, u16);
+
+const CAPTURES: &[Capture] = &[
     ("aes256gcm16-prfsha256-x25519", "aes256gcm16", None, 20, 256, 31),
     ("aes128-sha256-prfsha256-modp2048", "aes128", Some("sha256"), 12, 128, 14),
 ];
@@ -52,7 +54,7 @@ fn open(capture: &[Record], suite: Suite, message: &Record) -> Opened {
     Opened { exchange: header.exchange_type, response: header.flags.response, datagram, first, plaintext, payloads }
 }
 
-fn each_capture(check: impl Fn(&(&str, &str, Option<&str>, u16, u16, u16), &[Record], &[Opened])) {
+fn each_capture(check: impl Fn(&Capture, &[Record], &[Opened])) {
     for row in CAPTURES {
         let capture = records("handshakes", row.0);
         let integrity = row.2.map(|name| integ::by_name(name).expect("an integrity algorithm"));

@@ -170,12 +170,16 @@ fn a_changed_body_query_or_header_is_noticed() {
 }
 
 #[test]
-fn an_unsigned_acs_header_or_a_missing_one_is_refused() {
+fn an_unsigned_acs_header_a_missing_and_a_repeated_one_are_refused() {
     let mut added = acs3_python();
     added.headers.push(("x-acs-extra".into(), "1".into()));
     let mut removed = acs3_python();
     removed.headers.retain(|(name, _)| name != "x-acs-date");
-    for request in [added, removed] {
+    let mut repeated = acs3_python();
+    for (_, value) in repeated.headers.iter_mut().filter(|(name, _)| name == "authorization") {
+        *value = value.replace("SignedHeaders=accept;", &format!("SignedHeaders={}", "accept;".repeat(10_000)));
+    }
+    for request in [added, removed, repeated] {
         assert_eq!(check(&request, SECRET).unwrap_err().code, "IncompleteSignature");
     }
 }
