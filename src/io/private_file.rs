@@ -27,7 +27,7 @@ pub fn others_may_read(path: &Path) -> bool {
 pub fn read(path: &Path, limit: u64) -> Result<Zeroizing<String>, PrivateFileError> {
     let shown = || path.display().to_string();
     let failed = |source| PrivateFileError::Io { path: shown(), source };
-    let mut file = File::open(path).map_err(failed)?;
+    let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if metadata.mode() & 0o077 != 0 {
         return Err(PrivateFileError::OthersMayRead { path: shown(), mode: metadata.mode() & 0o7777 });
@@ -38,7 +38,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Zeroizing<String>, PrivateFileErr
     }
     // Room for all of it at once, so that no half-read copy is left behind by a reallocation.
     let mut text = Zeroizing::new(String::with_capacity(length as usize + 1));
-    file.by_ref().take(length).read_to_string(&mut text).map_err(failed)?;
+    file.take(length).read_to_string(&mut text).map_err(failed)?;
     Ok(text)
 }
 

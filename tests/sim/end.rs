@@ -239,7 +239,8 @@ impl End {
                 None => said.violation = Some(format!("retires the unknown pair {inbound_spi:08x}")),
             },
             Event::ChildRemoved { inbound_spi, .. } => {
-                if self.pairs.remove(&inbound_spi).is_none() {
+                let removed = self.pairs.remove(&inbound_spi);
+                if removed.is_none() {
                     said.violation = Some(format!("removes the unknown pair {inbound_spi:08x}"));
                 }
             }

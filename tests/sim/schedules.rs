@@ -44,12 +44,12 @@ fn either(choices: &mut SeededEntropy) -> usize {
 }
 
 fn rekey_something(world: &mut World, choices: &mut SeededEntropy) {
-    let what = if choices.next_u64() % 3 == 0 { RekeyWhat::Ike } else { RekeyWhat::Child };
+    let what = if choices.next_u64().is_multiple_of(3) { RekeyWhat::Ike } else { RekeyWhat::Child };
     match choices.next_u64() % 3 {
         // Both ends at once, of the same or of different kinds.
         0 => {
             world.rekey(LEFT, what);
-            let other = if choices.next_u64() % 2 == 0 { what } else { RekeyWhat::Ike };
+            let other = if choices.next_u64().is_multiple_of(2) { what } else { RekeyWhat::Ike };
             world.run_for(Duration::from_millis(choices.next_u64() % 80));
             world.rekey(RIGHT, other);
         }
