@@ -76,9 +76,17 @@ struct Lab {
 impl Lab {
     /// `a` calls, `b` waits.
     fn up() -> Self {
+        Self::up_with(|a, b| (a.to_owned(), b.to_owned()))
+    }
+
+    /// The same with other configurations than the usual two.
+    fn up_with(configurations: impl FnOnce(&str, &str) -> (String, String)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut a = Side::new("a", 1, "now", folder.path());
         let mut b = Side::new("b", 2, "wait", folder.path());
+        (a.configuration, b.configuration) = configurations(&a.configuration, &b.configuration);
+        a.gatewayd.configure(&a.configuration);
+        b.gatewayd.configure(&b.configuration);
         cable(&a.gatewayd.namespace, ("wan", "203.0.113.1/24"), &b.gatewayd.namespace, ("wan", "203.0.113.2/24"));
         let file = folder.path().join("wan.pcap").display().to_string();
         let words = ["tcpdump", "-n", "-U", "-i", "wan", "-w", &file];
@@ -115,7 +123,7 @@ impl Lab {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             String::from_utf8_lossy(&output.stdout).lines().count()
         };
-        (count("net 10.0.0.0/8"), count("proto 50 or udp port 4500"))
+        (count("net 10.0.0.0/8 or net 172.16.0.0/12"), count("proto 50 or udp port 4500"))
     }
 }
 
@@ -227,4 +235,24 @@ fn plaintext_beside_the_tunnel_is_dropped_and_shown() {
     assert_eq!(plaintext(), 1);
     lab.reachable();
     assert_eq!(plaintext(), 1, "what comes through the tunnel is no plaintext");
+}
+
+#[test]
+fn a_default_route_leads_everything_into_the_tunnel_but_the_tunnel_itself() {
+    if !may_make_namespaces("a_default_route_leads_everything_into_the_tunnel_but_the_tunnel_itself") {
+        return;
+    }
+    let everything = |text: &str| text.replace("10.2.0.0/24", "0.0.0.0/0");
+    let mut lab = Lab::up_with(|a, b| (everything(a), everything(b)));
+    lab.reachable();
+    // Beyond the other gateway, and known to no route of this one but the default.
+    lab.b.host.ip("address add 172.16.9.9/32 dev lo");
+    lab.b.gatewayd.namespace.ip("route add 172.16.9.9/32 via 10.2.0.10");
+    assert!(lab.a.pings("172.16.9.9"));
+    lab.a.gatewayd.ask(&["rekey", "other"]).expect("the rekey is taken on");
+    lab.established();
+    lab.reachable();
+    lab.a.gatewayd.crash();
+    assert!(!lab.a.pings("172.16.9.9") && !lab.a.pings("10.2.0.10"));
+    assert_eq!(lab.wire().0, 0, "a packet in clear crossed the wire");
 }
