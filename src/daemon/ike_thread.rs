@@ -14,6 +14,7 @@ use tracing::{debug, trace};
 use super::connections::Configured;
 use super::wiring::{Pair, Wiring};
 use crate::dataplane::acquire::Acquire;
+use crate::dataplane::drop::DropReason;
 use crate::dataplane::ike_queue::IkeQueueReader;
 use crate::ike::{Command, ConnectionStatus, Endpoint, Output, Path, Transmit};
 use crate::io::esp_sockets::NatTraversalSender;
@@ -101,6 +102,8 @@ struct Pace {
     looked: Instant,
     renewed: Instant,
     changed: bool,
+    /// Requests that found `WAITING_INITIAL` others before them.
+    overflowed: u64,
 }
 
 impl IkeThread {
@@ -110,7 +113,7 @@ impl IkeThread {
     /// A socket is broken.
     pub fn run(mut self) -> io::Result<()> {
         let start = Instant::now();
-        let mut pace = Pace { deadline: Some(start), looked: start, renewed: start, changed: true };
+        let mut pace = Pace { deadline: Some(start), looked: start, renewed: start, changed: true, overflowed: 0 };
         let mut buffer = vec![0; MAX_DATAGRAM];
         let mut initial = VecDeque::new();
         loop {
@@ -199,6 +202,8 @@ impl IkeThread {
                 if opens_ike_sa(datagram) {
                     if initial.len() < WAITING_INITIAL {
                         initial.push_back((datagram.to_vec(), path));
+                    } else {
+                        pace.overflowed += 1;
                     }
                 } else {
                     self.datagram(datagram, path, pace, now);
@@ -277,11 +282,12 @@ impl IkeThread {
             return;
         }
         (pace.renewed, pace.changed) = (now, false);
-        let discards = self.endpoint.discards().iter();
+        let discards = self.endpoint.discards().iter().map(|(reason, count)| (reason.name().replace('_', "-"), count));
+        let overflowed = (DropReason::IkeInitialQueueFull.name().to_owned(), pace.overflowed);
         self.snapshot.store(Arc::new(IkeSnapshot {
             connections: self.endpoint.status(),
             pairs: self.wiring.pairs.clone(),
-            discards: discards.map(|(reason, count)| (reason.name().replace('_', "-"), count)).collect(),
+            discards: discards.chain([overflowed]).collect(),
         }));
         self.wiring.tell_news();
     }

@@ -98,6 +98,10 @@ impl Process {
         Self(command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("the program starts"))
     }
 
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.0.id().cast_signed()), signal).expect("the process is there");
     }

@@ -3,19 +3,16 @@
 //! The SDKs come from the package index into an environment below Cargo's target directory. Without any way to the
 //! index the tests say so and end; when the index is there and the SDKs are not, they fail.
 
+mod venv;
+
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 const KEY_ID: &str = "sdk-test";
 const KEY_SECRET: &str = "sdk-secret+/=&";
-
-/// What the script answers when there is no way to the package index.
-const OFFLINE: i32 = 75;
 
 /// A `cend` of its own for each test, without any configuration file.
 struct Cend {
@@ -51,45 +48,14 @@ impl Drop for Cend {
     }
 }
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk")
-}
-
-/// The Python interpreter that has the SDKs; `None` offline.
-fn python() -> Option<&'static Path> {
-    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let python = PYTHON.get_or_init(|| {
-        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdk-venv");
-        let made = Command::new(folder().join("make-venv.sh")).arg(&venv).status().expect("make-venv.sh runs");
-        match made.code() {
-            Some(0) => Some(venv.join("bin/python")),
-            Some(OFFLINE) => None,
-            other => panic!("the official SDKs cannot be installed: make-venv.sh ended with {other:?}"),
-        }
-    });
-    python.as_deref()
-}
-
 fn run(script: &str, arguments: &[&str]) {
-    let Some(python) = python() else {
-        eprintln!("SKIPPED {script}: no way to the package index, so the official SDKs are not here");
-        return;
-    };
+    let Some(mut command) = venv::python(script) else { return };
     let cend = Cend::start();
-    let output = Command::new(python)
-        .arg(folder().join(script))
+    let output = command
         .args(arguments)
         .env("CEND_ENDPOINT", &cend.endpoint)
         .env("CEND_KEY_ID", KEY_ID)
         .env("CEND_KEY_SECRET", KEY_SECRET)
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        // The SDKs would send requests for a loopback address through it.
-        .env_remove("HTTP_PROXY")
-        .env_remove("http_proxy")
-        .env_remove("HTTPS_PROXY")
-        .env_remove("https_proxy")
-        .env_remove("ALL_PROXY")
-        .env_remove("all_proxy")
         .output()
         .expect("Python runs");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

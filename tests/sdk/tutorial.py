@@ -34,6 +34,7 @@ class Tutorial:
         for region, cidr in VPCS.items():
             self.create_vpc(region, cidr)
         self.create_vpn()
+        equal(self.status(), "ike_sa_not_established", "status without a gatewayd")
         self.create_cen()
         for region in VPCS:
             self.attach(region)
@@ -101,7 +102,6 @@ class Tutorial:
         )
         self.connection = created["VpnConnectionId"]
         shown = self.vpc("DescribeVpnConnection", VpnConnectionId=self.connection)
-        equal(shown["Status"], "ike_sa_not_established", "status without a gatewayd")
         equal(shown["EffectImmediately"], True, "EffectImmediately")
         ike = shown["IkeConfig"]
         equal((ike["Psk"], ike["IkeLifetime"], ike["IkeEncAlg"]), (PSK, 3600, "aes"), "IkeConfig")
@@ -114,6 +114,9 @@ class Tutorial:
         equal((config["Local"], config["Remote"]), (self.customer_ip, self.gateway_ip), "customer's view")
         equal((config["LocalSubnet"], config["RemoteSubnet"]), (IDC, "192.168.0.0/16"), "customer's subnets")
         equal((config["IkeConfig"]["LocalId"]), self.customer_ip, "customer's identity")
+
+    def status(self):
+        return self.vpc("DescribeVpnConnection", VpnConnectionId=self.connection)["Status"]
 
     def create_cen(self):
         self.cen = self.cbn("CreateCen", Name="tutorial", Description="a*b c~中")["CenId"]
