@@ -294,7 +294,7 @@ impl Endpoint {
         });
     }
 
-    /// Takes an IKE SA that came of a rekey.
+    /// Takes an IKE SA that came of a rekey, and starts what it was left to do.
     fn adopt(&mut self, established: Established, now: Instant) {
         let spi = established.channel().local_spi();
         if let Some(runtime) = self.connections.get_mut(&established.connection().name)
@@ -303,7 +303,7 @@ impl Endpoint {
             runtime.ike_sas.push(spi);
         }
         self.ike_sas.insert(spi, IkeSa::Established(Box::new(established)));
-        self.set_deadline(Timer::IkeSa(spi), Some(Deadline { at: now, why: Why::Retry }));
+        self.with_established(spi, now, |state, cx| state.advance(cx));
     }
 
     /// Files the end of an IKE SA; one whose peer may repeat its last request lingers.

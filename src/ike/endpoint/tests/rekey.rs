@@ -56,6 +56,23 @@ fn the_responder_switches_at_the_first_packet_or_at_the_deletion() {
 }
 
 #[test]
+fn what_waits_for_the_new_ike_sa_goes_on_though_traffic_is_reported_at_once() {
+    let mut lab = Lab::up();
+    lab.pass(SECOND);
+    let (ike_sa, pair) = (lab.ike_spis(0), lab.inbound(0)[0]);
+    rekey(&mut lab, 0, RekeyWhat::Ike);
+    rekey(&mut lab, 0, RekeyWhat::Child);
+    while lab.deliver() {
+        let activity = SaActivity { inbound_spi: pair, last_inbound: lab.now, first_seen: false, source: None };
+        lab.command(0, Command::SaActivity(vec![activity]));
+    }
+    lab.pass(6 * SECOND);
+    assert_ne!(lab.ike_spis(0), ike_sa);
+    assert!(!lab.inbound(0).contains(&pair));
+    lab.assert_paired(1);
+}
+
+#[test]
 fn the_ike_sa_is_rekeyed_by_either_end_and_the_children_move() {
     for side in 0..2 {
         let mut lab = Lab::up();
