@@ -155,7 +155,7 @@ impl Endpoint {
         &self.discards
     }
 
-    /// IKE SAs that wait for their IKE_AUTH request.
+    /// IKE SAs that wait for their IKE_AUTH request, or whose request was refused a moment ago.
     pub fn half_open(&self) -> usize {
         self.half_open.len()
     }
@@ -266,7 +266,9 @@ impl Endpoint {
                 }
             }
             Err(ended) => {
-                self.leave_half_open(&before);
+                if ended.channel.is_none() {
+                    self.leave_half_open(&before);
+                }
                 self.ended(spi, before, ended, now);
             }
         }
@@ -310,7 +312,7 @@ impl Endpoint {
     fn ended(&mut self, spi: IkeSpi, before: Before, mut ended: Ended, now: Instant) {
         self.set_deadline(Timer::IkeSa(spi), None);
         if let Some(channel) = ended.channel.take() {
-            self.ike_sas.insert(spi, IkeSa::Lingering(Box::new(Lingering::new(channel, now))));
+            self.ike_sas.insert(spi, IkeSa::Lingering(Box::new(Lingering::new(channel, before.half_open, now))));
             self.retime(spi);
         }
         if let Some(connection) = before.connection {
@@ -366,6 +368,7 @@ impl Before {
             established: matches!(sa, IkeSa::Established(_)),
             half_open: match sa {
                 IkeSa::AwaitingAuth(state) => Some((state.initiator_spi(), state.source())),
+                IkeSa::Lingering(state) => state.half_open,
                 _ => None,
             },
         }

@@ -1,4 +1,4 @@
-//! IKE SAs that wait for their IKE_AUTH request: how many, from whom, and which came first (RFC 7296 2.6).
+//! IKE SAs that wait for their IKE_AUTH request, or were refused a moment ago: how many, from whom, and which came first (RFC 7296 2.6).
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

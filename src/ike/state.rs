@@ -16,6 +16,7 @@ pub(super) mod awaiting_auth;
 pub(super) mod established;
 pub(super) mod init_sent;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,7 @@ use super::event::{Deadline, Path, Transmit, Why};
 use super::ext::natd::NatStatus;
 use super::keys::ChildKeySource;
 use super::negotiate::{self, IkeAlgorithms};
-use crate::wire::ike::{NotifyType, ParsedMessage, TrafficSelector};
+use crate::wire::ike::{IkeSpi, NotifyType, ParsedMessage, TrafficSelector};
 
 /// How long the answer to a last request is kept for repetitions of it.
 const LINGER: Duration = Duration::from_secs(10);
@@ -66,6 +67,9 @@ pub(super) struct WantedChild {
 pub(super) struct Lingering {
     channel: Box<Channel>,
     until: Instant,
+    /// Set for one that was refused: it counts among the half-open ones until it is gone, so that failing again and
+    /// again costs an initiator its share, not us our memory.
+    pub(super) half_open: Option<(IkeSpi, SocketAddr)>,
 }
 
 /// A verified input.
@@ -106,8 +110,8 @@ impl Ended {
 }
 
 impl Lingering {
-    pub(super) fn new(channel: Box<Channel>, now: Instant) -> Self {
-        Self { channel, until: now + LINGER }
+    pub(super) fn new(channel: Box<Channel>, half_open: Option<(IkeSpi, SocketAddr)>, now: Instant) -> Self {
+        Self { channel, until: now + LINGER, half_open }
     }
 }
 

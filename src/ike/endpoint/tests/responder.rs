@@ -7,8 +7,7 @@ use crate::wire::ike::ExchangeType;
 fn flood(lab: &mut Lab, request: &Transmit, number: u32) {
     let mut payload = request.payload.clone();
     payload[..4].copy_from_slice(&(number + 1).to_be_bytes());
-    let [a, b, c, d] = number.to_be_bytes();
-    let _ = a;
+    let [_, b, c, d] = number.to_be_bytes();
     let path = Path {
         local: SocketAddr::new(ADDRESSES[1].into(), 500),
         peer: address([198, 18 | b & 1, c, d], 500),
@@ -92,6 +91,18 @@ fn one_source_needs_a_cookie_after_a_few() {
     }
     assert_eq!(lab.ends[1].half_open(), 3);
     assert_eq!(lab.ends[1].discards().of(Discard::CookieRequired), 2);
+}
+
+#[test]
+fn a_refused_peer_counts_as_half_open_until_its_answer_is_forgotten() {
+    let mut left = connection(0);
+    left.pre_shared_key = Arc::new(Secret::new(b"other".to_vec()));
+    let mut lab = Lab::new([config(left), config(connection(1))]);
+    lab.settle();
+    assert_eq!(lab.ends[1].half_open(), 1);
+    lab.command(0, Command::Down { connection: connection(0).name });
+    lab.pass(Duration::from_secs(11));
+    assert_eq!(lab.ends[1].half_open(), 0);
 }
 
 #[test]
