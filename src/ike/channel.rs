@@ -200,6 +200,11 @@ impl Channel {
         self.window.answered();
     }
 
+    /// The peer has given a sign of life: an outstanding request gets the full back-off again.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.window.heard(now);
+    }
+
     /// Waits no longer than this between transmissions of the outstanding request.
     pub(super) fn hasten(&mut self, limit: Duration, now: Instant) {
         self.window.hasten(limit, now);

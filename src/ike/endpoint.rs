@@ -172,8 +172,7 @@ impl Endpoint {
         // The flag tells whether the sender is the original initiator; the other SPI is ours.
         let ours = if header.flags.initiator { header.responder_spi } else { header.initiator_spi };
         let Some(sa) = self.ike_sas.get_mut(&ours) else {
-            self.unknown_spi(&header, path, now);
-            return Err(Discard::UnknownSpi);
+            return self.unknown_spi(ours, &message, path, now);
         };
         if let IkeSa::AwaitingAuth(state) = sa
             && header.exchange_type == ExchangeType::IKE_AUTH
@@ -204,18 +203,46 @@ impl Endpoint {
         Discard::Version
     }
 
-    /// Who sends on an IKE SA that we don't have may want to know (RFC 7296 2.21.4).
-    fn unknown_spi(&mut self, header: &Header, path: Path, now: Instant) {
-        if !header.flags.response && !header.responder_spi.is_zero() && self.shutdown.is_none() {
-            self.answer_unprotected(header, path, Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()), now);
+    /// Who sends on an IKE SA that we don't have may want to know (RFC 7296 2.21.4). But it may be one that the peer
+    /// has made while we rekey the same one: it serves from when the peer goes on with it.
+    fn unknown_spi(
+        &mut self,
+        ours: IkeSpi,
+        message: &ParsedMessage<'_>,
+        path: Path,
+        now: Instant,
+    ) -> Result<(), Discard> {
+        let header = &message.header;
+        let wants = !header.flags.response && !header.responder_spi.is_zero() && self.shutdown.is_none();
+        // The allowance bounds the search, too.
+        if !wants || !self.unprotected.take(now) {
+            return Err(Discard::UnknownSpi);
         }
+        let rival = self.ike_sas.iter().find_map(|(spi, sa)| match sa {
+            IkeSa::Established(state) => state.rival_ike_sa(ours).map(|rival| (*spi, rival)),
+            _ => None,
+        });
+        let Some((rekeyed, rival)) = rival else {
+            self.send_unprotected(header, path, Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()));
+            return Err(Discard::UnknownSpi);
+        };
+        if !rival.is_taken_up(message, path) {
+            return Err(Discard::UnknownSpi);
+        }
+        self.with_established(rekeyed, now, |state, cx| state.yield_to_rival(cx));
+        let input = self.ike_sas.get(&ours).ok_or(Discard::UnknownSpi)?.open(message, path)?;
+        self.with_ike_sa(ours, now, |sa, cx| sa.handle(input, message.bytes, cx));
+        Ok(())
     }
 
     /// Sends an unprotected answer, within the allowance.
     fn answer_unprotected(&mut self, header: &Header, path: Path, notify: Notify, now: Instant) {
-        if !self.unprotected.take(now) {
-            return;
+        if self.unprotected.take(now) {
+            self.send_unprotected(header, path, notify);
         }
+    }
+
+    fn send_unprotected(&mut self, header: &Header, path: Path, notify: Notify) {
         let flags = Flags { initiator: !header.flags.initiator, version: false, response: true };
         let answer =
             Header::new(header.initiator_spi, header.responder_spi, header.exchange_type, flags, header.message_id);
@@ -224,13 +251,13 @@ impl Endpoint {
         }
     }
 
-    /// An unprotected INVALID_IKE_SPI can come from anybody: it makes us ask the peer sooner, nothing more
-    /// (RFC 7296 2.4).
+    /// An unprotected INVALID_IKE_SPI can come from anybody: it makes us ask the peer, nothing more
+    /// (RFC 7296 2.4, 2.21.4).
     fn heed_hint(&mut self, ours: IkeSpi, message: &ParsedMessage<'_>, path: Path, now: Instant) {
         let hints = |payload: &Payload| matches!(payload, Payload::Notify(notify) if notify.kind == NotifyType::INVALID_IKE_SPI);
         let Some(IkeSa::Established(state)) = self.ike_sas.get(&ours) else { return };
         if path.peer.ip() == state.channel().path().peer.ip() && message.payloads.iter().any(hints) {
-            self.with_established(ours, now, |state, cx| state.hasten_liveness(cx));
+            self.with_established(ours, now, |state, cx| state.hinted(cx));
         }
     }
 
@@ -252,6 +279,7 @@ impl Endpoint {
         };
         let after = handler(sa, &mut cx);
         let spawned = std::mem::take(&mut self.outbox.spawned);
+        let doubted = std::mem::take(&mut self.outbox.doubted);
         for established in spawned {
             self.adopt(established, now);
         }
@@ -263,6 +291,9 @@ impl Endpoint {
                 if established {
                     self.leave_half_open(&before);
                     self.established(spi, now);
+                }
+                if doubted {
+                    self.negotiate_beside(spi, now);
                 }
             }
             Err(ended) => {

@@ -80,6 +80,8 @@ pub struct Said {
     /// Keys under which this end will send, freshly installed.
     pub new_keys: Vec<Vec<u8>>,
     pub went_down: bool,
+    /// It took what it received.
+    pub accepted: bool,
     pub violation: Option<String>,
 }
 
@@ -125,8 +127,9 @@ impl End {
         let Some(message) = self.bug.receive(message) else { return Said::default() };
         let result = self.endpoint.handle_datagram(&message, path, now);
         let mut said = self.drain();
-        if let Err(discard) = result {
-            said.events.push(format!("discards: {discard:?}"));
+        match result {
+            Ok(()) => said.accepted = true,
+            Err(discard) => said.events.push(format!("discards: {discard:?}")),
         }
         said
     }
@@ -149,7 +152,7 @@ impl End {
             first_seen: !std::mem::replace(&mut pair.seen, true),
             source: (source != pair.path.peer).then_some(source),
         };
-        Ok(self.command(Command::SaActivity(vec![activity]), now))
+        Ok(Said { accepted: true, ..self.command(Command::SaActivity(vec![activity]), now) })
     }
 
     /// An ESP packet of a child on the newest SA that may be used.

@@ -190,3 +190,11 @@ fn ten_thousand_schedules() {
     });
     assert!(failure.is_none(), "{}\nRun it alone with SIM_SEED=<seed>.", failure.unwrap_or_default());
 }
+
+#[test]
+fn a_schedule_is_the_same_every_time() {
+    for seed in 0..50 {
+        let [first, second] = [(), ()].map(|()| run(seed, Box::new(Sound), true).trace());
+        assert!(!first.is_empty() && first == second, "seed {seed}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Both ends, the clock, and what must hold after every step.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -147,7 +147,8 @@ pub struct World {
     pub events: u64,
     pub delivered_esp: u64,
     trace: Option<Vec<String>>,
-    requests: HashMap<Vec<u8>, u32>,
+    /// How often each end has sent a request since it last heard of its peer.
+    requests: [HashMap<Vec<u8>, u32>; 2],
     messages: HashMap<MessageKey, Vec<u8>>,
     keys: HashSet<Vec<u8>>,
     ike_sas: HashSet<IkeSpi>,
@@ -181,7 +182,7 @@ impl World {
             events: 0,
             delivered_esp: 0,
             trace: None,
-            requests: HashMap::new(),
+            requests: Default::default(),
             messages: HashMap::new(),
             keys: HashSet::new(),
             ike_sas: HashSet::new(),
@@ -228,6 +229,15 @@ impl World {
 
     pub fn rekey(&mut self, side: usize, what: RekeyWhat) {
         self.command(side, Command::Rekey { connection: "tunnel".into(), what });
+    }
+
+    /// Gives an end a datagram that nobody sent.
+    pub fn forge(&mut self, side: usize, message: Vec<u8>, source: SocketAddr) {
+        self.note(|| format!("{} gets a forged {}", name(side), describe(&message)));
+        let local = SocketAddr::new(self.ends[side].address, source.port());
+        let path = Path { local, peer: source, non_esp_marker: false };
+        let said = self.ends[side].receive(message, path, self.now);
+        self.hear(side, said);
     }
 
     pub fn restart(&mut self, side: usize) {
@@ -383,6 +393,9 @@ impl World {
 
     /// Takes what an end said: sends its datagrams and checks them.
     fn hear(&mut self, side: usize, said: Said) {
+        if said.accepted {
+            self.requests[side].clear();
+        }
         for event in said.events {
             self.note(|| format!("{} {event}", name(side)));
         }
@@ -412,7 +425,7 @@ impl World {
         }
     }
 
-    /// Requests are repeated a bounded number of times, responses never unasked, and no message id is used twice.
+    /// Requests are repeated a bounded number of times without a sign of life, responses never unasked, and no message id is used twice.
     fn check_sent(&mut self, side: usize, message: &[u8]) {
         let Ok(header) = Header::parse(message) else {
             return self.violate(format!("{} sends {} bytes that are no message", name(side), message.len()));
@@ -424,7 +437,7 @@ impl World {
             }
         } else {
             let tries = self.ends[side].config.retransmission.tries + 1;
-            let sent = self.requests.entry(message.to_vec()).or_default();
+            let sent = self.requests[side].entry(message.to_vec()).or_default();
             *sent += 1;
             if *sent > tries {
                 self.violate(format!("{} sends one request {} times", name(side), tries + 1));

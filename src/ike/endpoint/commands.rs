@@ -141,7 +141,8 @@ impl Endpoint {
         for name in names {
             self.unschedule(&name);
         }
-        let spis: Vec<IkeSpi> = self.ike_sas.keys().copied().collect();
+        let mut spis: Vec<IkeSpi> = self.ike_sas.keys().copied().collect();
+        spis.sort_unstable();
         for spi in spis {
             match self.ike_sas.get(&spi) {
                 Some(IkeSa::Established(_)) => self.close(spi, now),

@@ -121,6 +121,24 @@ impl Endpoint {
         !self.ike_sas.values().filter_map(established_state).any(rivals)
     }
 
+    /// Negotiates another IKE SA beside one whose peer may have restarted; if it is set up, it takes over. One at a
+    /// time, and not when it is for the peer to initiate.
+    pub(super) fn negotiate_beside(&mut self, doubted: IkeSpi, now: Instant) {
+        let Some(IkeSa::Established(state)) = self.ike_sas.get(&doubted) else { return };
+        let name = state.connection().name.clone();
+        let served = state.children().iter().filter(|pair| pair.is_current()).map(|pair| pair.child.clone());
+        let Some(runtime) = self.connections.get(&name) else { return };
+        let negotiating = |spi: &IkeSpi| matches!(self.ike_sas.get(spi), Some(IkeSa::InitSent(_) | IkeSa::AuthSent(_)));
+        let initiates = runtime.wanted || runtime.connection.start == Start::OnTraffic;
+        if !initiates || self.shutdown.is_some() || runtime.ike_sas.iter().any(negotiating) {
+            return;
+        }
+        let configured = runtime.connection.children.iter().map(|child| child.name.clone());
+        let children: Vec<Arc<str>> = if runtime.wanted { configured.collect() } else { served.collect() };
+        let wanted = children.into_iter().map(|child| WantedChild { child, packet: None }).collect();
+        self.initiate(&name, wanted, now);
+    }
+
     fn initiate(&mut self, name: &Arc<str>, wanted: Vec<WantedChild>, now: Instant) {
         let Some(runtime) = self.connections.get(name) else { return };
         let initial_contact = self.is_only_one(&runtime.connection);
@@ -175,7 +193,8 @@ impl Endpoint {
     ///
     /// 1. An own attempt that has sent no more than IKE_SA_INIT is given up for the peer's.
     /// 2. With another authenticated identity the older one stays: it is another peer's (peer `any`).
-    /// 3. INITIAL_CONTACT, or a second one from the same initiator: the older one is a left-over, and goes.
+    /// 3. INITIAL_CONTACT, a second one from the same initiator, or silence on the older one that let us negotiate
+    ///    another: the older one is a left-over, and goes.
     /// 4. Both ends have initiated one: that with the lower initiator SPI goes, closed by its initiator.
     fn settle_duplicates(&mut self, new: IkeSpi, other: IkeSpi, initial_contact: bool, now: Instant) {
         let Some(IkeSa::Established(state)) = self.ike_sas.get(&new) else { return };
@@ -190,7 +209,7 @@ impl Endpoint {
         let initiated = |state: &Established| state.channel().is_initiator();
         let initiator_spi = |state: &Established| state.channel().spis().initiator;
         let goes = match (initiated(state), initiated(old)) {
-            _ if initial_contact => Some(other),
+            _ if initial_contact || old.doubt().is_replacing() => Some(other),
             (true, true) | (false, false) => Some(other),
             (true, false) => (initiator_spi(state) < initiator_spi(old)).then_some(new),
             (false, true) => (initiator_spi(old) < initiator_spi(state)).then_some(other),
@@ -231,6 +250,13 @@ impl Endpoint {
             runtime.last_error.clone_from(&ended.error);
         }
         if !runtime.ike_sas.is_empty() {
+            let serves = |spi: &IkeSpi| self.ike_sas.get(spi).and_then(established_state).is_some();
+            if established && runtime.up && !runtime.ike_sas.iter().any(serves) {
+                // What is being negotiated beside it may still take its place.
+                runtime.up = false;
+                let (connection, error) = (name.clone(), ended.error.clone());
+                self.outbox.push(Output::Event(Event::ConnectionDown { connection, error, next_attempt: None }));
+            }
             return;
         }
         runtime.up = false;

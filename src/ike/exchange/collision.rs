@@ -11,7 +11,12 @@
 //! ```
 
 use super::Exchange;
-use crate::ike::state::established::Established;
+use crate::ike::channel::Opened;
+use crate::ike::context::Context;
+use crate::ike::event::Path;
+use crate::ike::state::established::input::deletes_ike_sa;
+use crate::ike::state::established::{Established, Phase};
+use crate::wire::ike::{IkeSpi, ParsedMessage};
 
 /// A pair that the peer made in place of the one that we are replacing too.
 pub(in crate::ike) struct ChildRival {
@@ -20,7 +25,7 @@ pub(in crate::ike) struct ChildRival {
 }
 
 /// An IKE SA that the peer made in place of the one that we are replacing too. It serves from when it is known which
-/// of the two stays; until then the peer's messages on it find nobody and are repeated.
+/// of the two stays: by the answer to our own request, or because the peer goes on with its own.
 pub(in crate::ike) struct IkeRival {
     pub(in crate::ike) established: Box<Established>,
     pub(in crate::ike) lowest_nonce: Vec<u8>,
@@ -38,6 +43,45 @@ impl Established {
             && exchange.replaces == Some(replaced)
         {
             exchange.rival = Some(rival);
+        }
+    }
+
+    /// The peer's IKE SA with this SPI of ours, while it waits for a rekey of ours to end.
+    pub(in crate::ike) fn rival_ike_sa(&self, local_spi: IkeSpi) -> Option<&Established> {
+        match self.exchange() {
+            Some(Exchange::RekeyIke(exchange)) => {
+                exchange.rival().filter(|rival| rival.channel().local_spi() == local_spi)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether this is an authentic request on an IKE SA that the peer goes on with. One that loses the comparison of
+    /// nonces is only ever deleted by it.
+    pub(in crate::ike) fn is_taken_up(&self, message: &ParsedMessage<'_>, path: Path) -> bool {
+        match self.open(message, path) {
+            Ok(Opened::Message(request)) => request.payloads().is_ok_and(|payloads| deletes_ike_sa(payloads).is_none()),
+            Ok(Opened::Repeated(_)) | Err(_) => false,
+        }
+    }
+
+    /// The peer goes on with its IKE SA, so ours would be the redundant one. Its answer to our request, which may never
+    /// come, is not waited for.
+    pub(in crate::ike) fn yield_to_rival(&mut self, cx: &mut Context<'_>) {
+        self.settle_for_rival(cx);
+        if matches!(self.phase(), Phase::Passive(_)) {
+            self.channel_mut().answered();
+        }
+    }
+
+    /// This IKE SA goes before a rekey of ours is answered: a rekey of the peer's takes over, if there is one.
+    pub(in crate::ike) fn settle_for_rival(&mut self, cx: &mut Context<'_>) {
+        match self.take_exchange() {
+            Some(Exchange::RekeyIke(exchange)) => {
+                self.adopt_rival(*exchange, cx);
+            }
+            Some(other) => self.put_back(other),
+            None => {}
         }
     }
 }

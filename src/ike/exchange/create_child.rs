@@ -245,7 +245,11 @@ impl Established {
         cx.inbound_spis.release(exchange.inbound_spi);
         let old = exchange.replaces.filter(|spi| self.child(*spi).is_some_and(ChildPair::is_current));
         if exchange.replaces.is_some() && old.is_none() {
-            // What was to be replaced is gone or has been replaced by the peer: nothing is missing.
+            // The peer has replaced what was to be replaced, or it has ended meanwhile.
+            let name = &exchange.child.name;
+            if !self.children().iter().any(|pair| pair.child == *name && pair.is_current()) {
+                self.child_lost(cx);
+            }
             return;
         }
         match error.kind {

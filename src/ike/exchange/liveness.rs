@@ -1,16 +1,105 @@
-//! Liveness: whether the peer is still there (RFC 7296 2.4).
+//! Liveness: whether the peer is still there, and still knows the IKE SA (RFC 7296 2.4).
+//!
+//! A peer that has restarted answers with INVALID_IKE_SPI, which anybody could send. Such a hint leads to one probe, and
+//! when the probe stays without an authenticated answer, to an IKE SA beside this one: only a peer that authenticates
+//! takes the place of the old one. The patience with the old one is always the same.
+//!
+//! ```text
+//!  request ─────────────► peer that has restarted
+//!          ◄───────────── INVALID_IKE_SPI, unprotected
+//!  DOUBT later, nothing authentic was heard:
+//!  IKE_SA_INIT ─────────► … IKE_AUTH: the new IKE SA replaces the old one
+//! ```
 
-use super::Exchange;
+use std::time::{Duration, Instant};
+
+use super::{Exchange, Task};
 use crate::ike::context::Context;
 use crate::ike::state::established::Established;
 use crate::wire::ike::ExchangeType;
 
+/// Between probes that hints cause.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a peer that is said not to know the IKE SA has time to give a sign of life.
+const DOUBT: Duration = Duration::from_secs(2);
+
+/// What unprotected hints that the peer does not know the IKE SA have led to.
+#[derive(Debug, Default)]
+pub(in crate::ike) struct Doubt {
+    /// No hint causes a probe before.
+    next_probe: Option<Instant>,
+    /// When another IKE SA is to be negotiated.
+    replace_at: Option<Instant>,
+    /// Another IKE SA is being negotiated, and nothing was heard on this one meanwhile.
+    replacing: bool,
+}
+
+impl Doubt {
+    /// The peer gave an authenticated sign of life.
+    pub(in crate::ike) fn dispel(&mut self) {
+        self.replace_at = None;
+        self.replacing = false;
+    }
+
+    pub(in crate::ike) fn deadline(&self) -> Option<Instant> {
+        self.replace_at
+    }
+
+    /// Whether to negotiate another IKE SA now; it is asked for once.
+    pub(in crate::ike) fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.replace_at.is_some_and(|at| at <= now);
+        if due {
+            self.replace_at = None;
+            self.replacing = true;
+        }
+        due
+    }
+
+    /// Whether an IKE SA that is set up now takes this one's place.
+    pub(in crate::ike) fn is_replacing(&self) -> bool {
+        self.replacing
+    }
+
+    fn allows_probe(&mut self, now: Instant) -> bool {
+        let allowed = self.next_probe.is_none_or(|at| at <= now);
+        if allowed {
+            self.next_probe = Some(now + PROBE_INTERVAL);
+        }
+        allowed
+    }
+}
+
 impl Established {
-    /// Asks for an empty answer. Its retransmissions decide on the peer's life; a packet of a Child SA that comes
-    /// meanwhile postpones the next question, not this one.
+    /// Asks for an empty answer. Its retransmissions decide on the peer's life; what is heard from the peer meanwhile
+    /// lets them start over.
     pub(in crate::ike) fn start_liveness(&mut self, cx: &mut Context<'_>) {
         if self.is_active() {
             self.send(ExchangeType::INFORMATIONAL, &[], Exchange::Liveness, cx);
+        }
+    }
+
+    /// The peer is silent though it is sent packets: asks for a sign of life at once, with the usual patience.
+    pub(in crate::ike) fn suspect(&mut self, cx: &mut Context<'_>) {
+        if self.liveness_at().is_some() {
+            self.queue(Task::Liveness);
+            self.advance(cx);
+        }
+    }
+
+    /// Somebody says that the peer does not know this IKE SA.
+    pub(in crate::ike) fn hinted(&mut self, cx: &mut Context<'_>) {
+        // That a peer does not know yet what it will learn from our answer is no sign of a restart.
+        if self.is_unconfirmed() || !self.is_active() {
+            return;
+        }
+        if self.exchange().is_none() && self.doubt_mut().allows_probe(cx.now) {
+            self.queue(Task::Liveness);
+            self.advance(cx);
+        }
+        if self.exchange().is_some() {
+            let doubt = self.doubt_mut();
+            doubt.replace_at = doubt.replace_at.or(Some(cx.now + DOUBT));
         }
     }
 }

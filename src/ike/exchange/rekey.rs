@@ -15,7 +15,7 @@ use crate::ike::exchange::window::Window;
 use crate::ike::keys::{Nonces, Skeyseed, Spis};
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, IkeAlgorithms};
-use crate::ike::state::established::Established;
+use crate::ike::state::established::{Established, Phase};
 use crate::ike::state::{Cause, WantedChild};
 use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, Payload, Proposal};
 
@@ -39,6 +39,13 @@ pub(in crate::ike) struct RekeyIke {
     groups_tried: u32,
     /// An IKE SA that the peer has made meanwhile.
     rival: Option<IkeRival>,
+}
+
+impl RekeyIke {
+    /// The peer's IKE SA that waits for our exchange to end.
+    pub(in crate::ike) fn rival(&self) -> Option<&Established> {
+        self.rival.as_ref().map(|rival| &*rival.established)
+    }
 }
 
 impl Established {
@@ -182,6 +189,12 @@ impl Established {
     /// Gives up an own rekey for the peer's, if it made one. False: it made none.
     pub(in crate::ike) fn adopt_rival(&mut self, exchange: RekeyIke, cx: &mut Context<'_>) -> bool {
         match exchange.rival {
+            // Nobody wants a successor of what is being deleted; the peer is to know.
+            Some(mut rival) if matches!(self.phase(), Phase::Closing(_)) => {
+                rival.established.close(Cause::Closed, Removal::Closed, cx);
+                cx.outbox.spawned.push(*rival.established);
+                true
+            }
             Some(rival) => {
                 self.succeeded_by(*rival.established, cx);
                 true

@@ -108,6 +108,15 @@ impl Window {
         }
     }
 
+    /// The peer has shown that it lives, or where it is: what went unanswered so far says nothing any more, and the
+    /// outstanding request gets the full back-off from now on.
+    pub(in crate::ike) fn heard(&mut self, now: Instant) {
+        if let Some(outstanding) = self.outstanding.as_mut().filter(|outstanding| outstanding.sent > 1) {
+            outstanding.sent = 1;
+            outstanding.next = outstanding.next.min(now + outstanding.policy.wait(0).min(outstanding.limit));
+        }
+    }
+
     /// Waits no longer than this between transmissions of the outstanding request from now on.
     pub(in crate::ike) fn hasten(&mut self, limit: Duration, now: Instant) {
         if let Some(outstanding) = &mut self.outstanding {
@@ -163,6 +172,23 @@ mod tests {
         assert_eq!(window.due(start + 3 * second), Due::Retransmit(b"request"));
         assert_eq!(window.deadline(), Some(start + 7 * second));
         assert_eq!(window.due(start + 7 * second), Due::Dead);
+    }
+
+    #[test]
+    fn a_sign_of_life_restarts_the_back_off() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut window = Window::new(0, 0);
+        window.sent(b"request".to_vec(), policy(), LIMIT, start);
+        window.heard(start + second / 2);
+        assert_eq!(window.deadline(), Some(start + second), "nothing went unanswered yet");
+        assert_eq!(window.due(start + second), Due::Retransmit(b"request"));
+        assert_eq!(window.due(start + 3 * second), Due::Retransmit(b"request"));
+        window.heard(start + 6 * second);
+        assert_eq!(window.deadline(), Some(start + 7 * second));
+        assert_eq!(window.due(start + 7 * second), Due::Retransmit(b"request"));
+        assert_eq!(window.due(start + 9 * second), Due::Retransmit(b"request"));
+        assert_eq!(window.due(start + 13 * second), Due::Dead);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! An established IKE SA: its Child SAs, its one exchange under way, and what is to come.
 
-mod input;
+pub(in crate::ike) mod input;
 mod timers;
 
 use std::collections::VecDeque;
@@ -13,6 +13,7 @@ use crate::ike::child::{Agreed, ChildPair, PairKeys, Stage, Transport};
 use crate::ike::config::{Connection, Retransmission};
 use crate::ike::context::Context;
 use crate::ike::event::Removal;
+use crate::ike::exchange::liveness::Doubt;
 use crate::ike::exchange::{Exchange, Task};
 use crate::ike::ext::natd::NatStatus;
 use crate::ike::keys::ChildKeySource;
@@ -48,6 +49,7 @@ pub(in crate::ike) struct Established {
     heard: Instant,
     /// The peer asked for this IKE SA in a rekey and has not used it: our answer may not have arrived.
     unconfirmed: bool,
+    doubt: Doubt,
     keepalive_at: Option<Instant>,
     /// Every configured child is to be kept up.
     keep_children: bool,
@@ -99,6 +101,7 @@ impl Established {
             phase: Phase::Active,
             heard: cx.now,
             unconfirmed: false,
+            doubt: Doubt::default(),
             keep_children: false,
             ensure_at: None,
             child_failures: 0,
@@ -247,6 +250,19 @@ impl Established {
         self.exchange.as_mut()
     }
 
+    /// Whether the peer may not know this IKE SA yet: our answer to its rekey may not have arrived.
+    pub(in crate::ike) fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed
+    }
+
+    pub(in crate::ike) fn doubt(&self) -> &Doubt {
+        &self.doubt
+    }
+
+    pub(in crate::ike) fn doubt_mut(&mut self) -> &mut Doubt {
+        &mut self.doubt
+    }
+
     pub(in crate::ike) fn exchange(&self) -> Option<&Exchange> {
         self.exchange.as_ref()
     }
@@ -290,14 +306,16 @@ impl Established {
         self.channel.request_with(kind, payloads, policy, Duration::MAX, cx);
     }
 
-    /// This IKE SA goes before a rekey of ours is answered: a rekey of the peer's takes over, if there is one.
-    pub(in crate::ike) fn settle_for_rival(&mut self, cx: &mut Context<'_>) {
-        match self.exchange.take() {
-            Some(Exchange::RekeyIke(exchange)) => {
-                self.adopt_rival(*exchange, cx);
-            }
-            other => self.exchange = other,
-        }
+    pub(in crate::ike) fn take_exchange(&mut self) -> Option<Exchange> {
+        self.exchange.take()
+    }
+
+    pub(in crate::ike) fn put_back(&mut self, exchange: Exchange) {
+        self.exchange = Some(exchange);
+    }
+
+    pub(in crate::ike) fn channel_mut(&mut self) -> &mut Channel {
+        &mut self.channel
     }
 
     pub(in crate::ike) fn into_channel(self) -> Channel {

@@ -1,5 +1,7 @@
 //! What an established IKE SA does with messages, and with what the data path saw.
 
+use std::time::Instant;
+
 use super::{Established, Phase};
 use crate::ike::channel::{Opened, OpenedMessage, malformed_notify};
 use crate::ike::child::Transport;
@@ -22,8 +24,8 @@ impl Established {
         datagram: &[u8],
         cx: &mut Context<'_>,
     ) -> Result<Self, Ended> {
-        self.heard = cx.now;
         self.unconfirmed = false;
+        self.heard_at(cx.now, cx.now);
         self.follow_peer(message.path(), cx);
         if message.is_response() {
             self.handle_response(&message, cx)?;
@@ -32,6 +34,18 @@ impl Established {
         }
         self.advance(cx);
         Ok(self)
+    }
+
+    /// The peer gave an authenticated sign of life at `at`.
+    fn heard_at(&mut self, at: Instant, now: Instant) {
+        if at > self.heard {
+            self.heard = at;
+            self.doubt.dispel();
+            // Whoever deletes an IKE SA does not wait for a peer that talks of other things.
+            if !matches!(self.phase, Phase::Closing(_)) {
+                self.channel.heard(now);
+            }
+        }
     }
 
     fn handle_request(mut self, message: &OpenedMessage, datagram: &[u8], cx: &mut Context<'_>) -> Result<Self, Ended> {
@@ -85,12 +99,13 @@ impl Established {
     /// What the data path saw.
     pub(in crate::ike) fn activity(&mut self, activity: SaActivity, cx: &mut Context<'_>) {
         let Some(pair) = self.children.iter_mut().find(|pair| pair.inbound_spi == activity.inbound_spi) else { return };
-        self.heard = self.heard.max(activity.last_inbound);
+        let encapsulated = pair.is_encapsulated();
         if activity.first_seen && pair.is_current() {
             pair.activate(&self.connection.name, cx);
         }
+        self.heard_at(activity.last_inbound, cx.now);
         if let Some(source) = activity.source
-            && pair.is_encapsulated()
+            && encapsulated
             && self.channel.path().non_esp_marker
         {
             let path = Path { peer: source, ..self.channel.path() };
@@ -106,6 +121,7 @@ impl Established {
             return;
         }
         self.channel.set_path(path);
+        self.channel.heard(cx.now);
         let encapsulated = self.children.iter().filter(|pair| pair.is_encapsulated());
         let outbound_spis: Vec<u32> = encapsulated.map(|pair| pair.outbound_spi).collect();
         if !outbound_spis.is_empty() {
@@ -117,7 +133,7 @@ impl Established {
 
 /// Whether a request deletes the IKE SA that carries it, or says that the peer does not believe in it
 /// (RFC 7296 2.21.2).
-fn deletes_ike_sa(payloads: &Payloads) -> Option<Cause> {
+pub(in crate::ike) fn deletes_ike_sa(payloads: &Payloads) -> Option<Cause> {
     if payloads.deletes().any(|delete| delete.protocol == ProtocolId::IKE) {
         return Some(Cause::DeletedByPeer);
     }

@@ -1,6 +1,6 @@
 //! What an established IKE SA does as time passes.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Established, Phase};
 use crate::ike::child::{ChildPair, Stage};
@@ -9,12 +9,6 @@ use crate::ike::event::{Deadline, Removal, Why};
 use crate::ike::exchange::Task;
 use crate::ike::ext::natd;
 use crate::ike::state::{Cause, Ended};
-
-/// Between transmissions once somebody hinted that the peer does not know the IKE SA.
-const HINTED_WAIT: Duration = Duration::from_millis(500);
-
-/// A peer that was heard so lately did not lose its IKE SAs.
-const RECENTLY: Duration = Duration::from_secs(4);
 
 impl Established {
     pub(in crate::ike) fn handle_timeout(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {
@@ -49,6 +43,9 @@ impl Established {
         if self.liveness_at().is_some_and(|at| at <= cx.now) {
             self.queue(Task::Liveness);
         }
+        if self.doubt.is_due(cx.now) {
+            cx.outbox.doubted = true;
+        }
         if self.keepalive_at.is_some_and(|at| at <= cx.now) {
             self.keepalive_at = Some(cx.now + self.connection.nat_keepalive);
             natd::keep_alive(self.channel.path(), cx);
@@ -71,29 +68,9 @@ impl Established {
     }
 
     /// When to ask for a sign of life. An exchange under way asks for one by itself.
-    fn liveness_at(&self) -> Option<Instant> {
+    pub(in crate::ike) fn liveness_at(&self) -> Option<Instant> {
         let interval = self.connection.liveness_interval?;
         (self.exchange.is_none() && self.is_active()).then(|| self.heard + interval)
-    }
-
-    /// The peer is silent though it is sent packets: asks for a sign of life at once, with the usual patience.
-    pub(in crate::ike) fn suspect(&mut self, cx: &mut Context<'_>) {
-        if self.liveness_at().is_some() {
-            self.queue(Task::Liveness);
-            self.advance(cx);
-        }
-    }
-
-    /// The peer may not know this IKE SA any more: finds out soon.
-    pub(in crate::ike) fn hasten_liveness(&mut self, cx: &mut Context<'_>) {
-        // That a peer does not know yet what it will learn from our answer is no sign of a restart.
-        // Nor is the complaint of a peer that has just spoken: after crossing rekeys it may be late to adopt this IKE SA.
-        if self.unconfirmed || cx.now < self.heard + RECENTLY {
-            return;
-        }
-        self.queue(Task::Liveness);
-        self.advance(cx);
-        self.channel.hasten(HINTED_WAIT, cx.now);
     }
 
     fn peer_is_dead(mut self, cx: &mut Context<'_>) -> Ended {
@@ -117,6 +94,7 @@ impl Established {
                 deadlines.push(at(self.rekey_at, Why::RekeyIke));
                 deadlines.push(at(self.expires_at, Why::ExpireIke));
                 deadlines.push(self.liveness_at().and_then(|due| at(due, Why::Liveness)));
+                deadlines.push(self.doubt.deadline().and_then(|due| at(due, Why::Liveness)));
                 deadlines.push(self.keepalive_at.and_then(|due| at(due, Why::NatKeepalive)));
                 deadlines.push(self.ensure_at.and_then(|due| at(due, Why::Retry)));
                 deadlines.extend(self.retries.iter().map(|(due, _)| at(*due, Why::Retry)));
