@@ -172,3 +172,18 @@ case_no_common_proposal() {
     check "strongSwan is told NO_PROPOSAL_CHOSEN" grep -qE 'NO_PROP' "$lab_directory/initiate"
     check "gatewayd's log shows both sides' proposals" log_has '(AES_GCM_16.128|aes128gcm16).*(AES_GCM_16.256|aes256gcm16)|(AES_GCM_16.256|aes256gcm16).*(AES_GCM_16.128|aes128gcm16)'
 }
+
+case_several_children() {
+    fresh "two Child SAs with subnets and algorithms of their own"
+    on ours ip address add 10.1.7.1/24 dev lo
+    on theirs ip address add 10.2.7.1/24 dev lo
+    destinations="10.2.0.0/24 10.2.7.0/24"
+    check "strongSwan starts" start_strongswan "children { second {" "local_ts = 10.2.7.0/24" "remote_ts = 10.1.7.0/24" \
+        "esp_proposals = aes256gcm16-ecp384" "} }"
+    check "gatewayd starts" start_gatewayd '[[connection.child]]' 'name = "first"' \
+        'local_subnets = ["10.1.0.0/24"]' 'peer_subnets = ["10.2.0.0/24"]' \
+        '[[connection.child]]' 'name = "second"' 'esp = ["aes256gcm16-ecp384"]' \
+        'local_subnets = ["10.1.7.0/24"]' 'peer_subnets = ["10.2.7.0/24"]'
+    check_within 10 "packets flow through the first" ping_from_ours
+    check_within 5 "packets flow through the second" ping_from_ours 10.1.7.1 10.2.7.1
+}
