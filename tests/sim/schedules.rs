@@ -194,7 +194,12 @@ fn ten_thousand_schedules() {
 #[test]
 fn a_schedule_is_the_same_every_time() {
     for seed in 0..50 {
-        let [first, second] = [(), ()].map(|()| run(seed, Box::new(Sound), true).trace());
-        assert!(!first.is_empty() && first == second, "seed {seed}");
+        let [first, second] = [(), ()].map(|()| {
+            let mut world = run(seed, Box::new(Sound), false);
+            // The trace tells points in time, which are others each time.
+            let ike_sas = world.rekeyed_ike_sas();
+            (world.events, world.network.fates, world.delivered_esp, ike_sas, world.random.next_u64())
+        });
+        assert_eq!(first, second, "seed {seed}");
     }
 }
