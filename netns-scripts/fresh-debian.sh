@@ -30,7 +30,7 @@ debootstrap --variant=minbase --include=ca-certificates,git,gcc,libc6-dev,python
 rm -f "$root.log"
 cp -a /etc/apt/. "$root/etc/apt/"
 cp -L /etc/resolv.conf "$root/etc/resolv.conf" 2> /dev/null || true
-cp -aL /etc/ssl/certs/. "$root/etc/ssl/certs/"
+cp -L --remove-destination /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
 for file in /etc/pip.conf /etc/hosts; do [ -e "$file" ] && cp "$file" "$root$file"; done
 
 mount -t proc proc "$root/proc"
