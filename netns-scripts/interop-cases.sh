@@ -108,6 +108,15 @@ case_strongswan_restarts() {
     check_within 10 "back within 10 s" ping_from_ours
 }
 
+case_strongswan_restarts_and_waits() {
+    fresh "strongSwan killed with -9, and waiting for us when it starts again"
+    check "strongSwan starts" start_strongswan
+    check "gatewayd starts" start_gatewayd
+    check_within 10 "packets flow" ping_from_ours
+    check "strongSwan starts again" restart_strongswan
+    check_within 10 "back within 10 s" ping_from_ours
+}
+
 restart_strongswan() {
     stop strongswan KILL
     rm -f "$lab_directory/strongswan/vici"

@@ -1,13 +1,14 @@
 //! Liveness: whether the peer is still there, and still knows the IKE SA (RFC 7296 2.4).
 //!
-//! A peer that has restarted answers with INVALID_IKE_SPI, which anybody could send. Such a hint leads to one probe, and
-//! when the probe stays without an authenticated answer, to an IKE SA beside this one: only a peer that authenticates
-//! takes the place of the old one. The patience with the old one is always the same.
+//! A peer that has restarted answers with INVALID_IKE_SPI, which anybody could send, or leaves what it is sent without
+//! any answer. Either leads to one probe, and when the probe stays without an authenticated answer, to an IKE SA beside
+//! this one: only a peer that authenticates takes the place of the old one. The patience with the old one is always the
+//! same.
 //!
 //! ```text
 //!  request ─────────────► peer that has restarted
-//!          ◄───────────── INVALID_IKE_SPI, unprotected
-//!  DOUBT later, nothing authentic was heard:
+//!          ◄───────────── INVALID_IKE_SPI, unprotected, or nothing at all for packets
+//!  DOUBT or SILENCE later, nothing authentic was heard:
 //!  IKE_SA_INIT ─────────► … IKE_AUTH: the new IKE SA replaces the old one
 //! ```
 
@@ -24,7 +25,10 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a peer that is said not to know the IKE SA has time to give a sign of life.
 const DOUBT: Duration = Duration::from_secs(2);
 
-/// What unprotected hints that the peer does not know the IKE SA have led to.
+/// How long a peer that takes packets without an answer has time to give a sign of life.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// What hints that the peer does not know the IKE SA, and its silence, have led to.
 #[derive(Debug, Default)]
 pub(in crate::ike) struct Doubt {
     /// No hint causes a probe before.
@@ -79,12 +83,18 @@ impl Established {
         }
     }
 
-    /// The peer is silent though it is sent packets: asks for a sign of life at once, with the usual patience.
+    /// The peer is silent though it is sent packets: asks for a sign of life at once.
     pub(in crate::ike) fn suspect(&mut self, cx: &mut Context<'_>) {
         if self.liveness_at().is_some() {
             self.queue(Task::Liveness);
             self.advance(cx);
+            self.doubt_from(cx.now + SILENCE);
         }
+    }
+
+    fn doubt_from(&mut self, due: Instant) {
+        let doubt = self.doubt_mut();
+        doubt.replace_at = Some(doubt.replace_at.map_or(due, |at| at.min(due)));
     }
 
     /// Somebody says that the peer does not know this IKE SA.
@@ -98,8 +108,7 @@ impl Established {
             self.advance(cx);
         }
         if self.exchange().is_some() {
-            let doubt = self.doubt_mut();
-            doubt.replace_at = doubt.replace_at.or(Some(cx.now + DOUBT));
+            self.doubt_from(cx.now + DOUBT);
         }
     }
 }
