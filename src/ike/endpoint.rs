@@ -140,8 +140,20 @@ impl Endpoint {
     /// Yields the next consequence. Call until it is [`Output::Timeout`], before any other call.
     pub fn poll_output(&mut self) -> Output {
         match self.outbox.pop() {
-            Some(output) => output,
+            Some(output) => {
+                self.remember_failure(&output);
+                output
+            }
             None => Output::Timeout(self.deadlines.first().map(|(at, why, _)| Deadline { at: *at, why: *why })),
+        }
+    }
+
+    /// The status of a connection that is down says what failed last, also when the peer had asked.
+    fn remember_failure(&mut self, output: &Output) {
+        if let Output::Event(Event::Failure { connection: Some(name), reason, .. }) = output
+            && let Some(runtime) = self.connections.get_mut(name)
+        {
+            runtime.last_error = Some(reason.clone());
         }
     }
 

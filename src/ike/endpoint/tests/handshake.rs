@@ -113,7 +113,12 @@ fn a_wrong_key_and_an_unknown_identity_look_alike_to_the_peer() {
         let status = lab.ends[0].status().remove(0);
         assert_eq!(status.state, ConnectionState::Down);
         assert!(status.last_error.is_some() && status.next_attempt.is_some());
-        assert_eq!(lab.state(1), ConnectionState::Down);
+        let status = lab.ends[1].status().remove(0);
+        assert_eq!(status.state, ConnectionState::Down);
+        // An identity that no connection expects is no connection's error.
+        let named = lab.events[1].iter().any(|event| matches!(event, Event::Failure { connection: Some(_), .. }));
+        assert_eq!(status.last_error.is_some_and(|error| error.contains(hint)), named);
+        assert_eq!(named, hint == "pre-shared key");
     }
     assert_eq!(sizes[0], sizes[1]);
 }
