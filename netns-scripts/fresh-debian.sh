@@ -33,6 +33,8 @@ cp -L /etc/resolv.conf "$root/etc/resolv.conf" 2> /dev/null || true
 cp -L --remove-destination /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
 for file in /etc/pip.conf /etc/hosts; do [ -e "$file" ] && cp "$file" "$root$file"; done
 
+# `ip netns exec` wants the root to be a mount
+mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
