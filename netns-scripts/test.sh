@@ -20,11 +20,11 @@ require_root
 install_packages $strongswan_packages iproute2 iputils-ping procps nftables tcpdump tshark iperf3 jq curl python3 \
     python3-venv python3-scapy systemd kmod gcc libc6-dev git || exit 2
 
-# run_quietly LOG COMMAND...: its output goes to the log; the end of it is shown when it fails.
+# run_quietly LOG COMMAND...: its output goes to the log; what failed, or else the end of it, is shown when it fails.
 run_quietly() {
     local log=$1
     shift
-    "$@" > "$log" 2>&1 || { tail -n 40 "$log"; return 1; }
+    "$@" > "$log" 2>&1 || { grep -A 3 FAIL "$log" || tail -n 12 "$log"; return 1; }
 }
 
 # must_fail_checks STEP: the tutorial without that step ends by itself, with failed checks.
