@@ -24,7 +24,7 @@ install_packages $strongswan_packages iproute2 iputils-ping procps nftables tcpd
 run_quietly() {
     local log=$1
     shift
-    "$@" > "$log" 2>&1 || { grep -A 3 FAIL "$log" || tail -n 12 "$log"; return 1; }
+    "$@" > "$log" 2>&1 || { grep -A 3 '  FAIL  ' "$log" || tail -n 12 "$log"; return 1; }
 }
 
 # must_fail_checks STEP: the tutorial without that step ends by itself, with failed checks.
