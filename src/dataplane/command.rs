@@ -6,8 +6,9 @@ use super::outer_header::{Encapsulation, OuterPath};
 use super::parameters::{InboundSaParameters, OutboundSaParameters, OwnAddresses};
 use std::sync::Arc;
 
-/// Commands that fit a ring. The sender waits for room when there is none; the loops make room at least once a second.
-pub const COMMAND_RING: usize = 1024;
+/// Commands that fit a ring. The sender waits for room when there is none; the loops make room at least once a second, so
+/// this also bounds how many SAs are installed in a second without traffic.
+pub const COMMAND_RING: usize = 8192;
 
 /// For the outbound loop. SAs are named by the SPI of their inbound twin.
 pub enum OutboundCommand {

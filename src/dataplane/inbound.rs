@@ -84,10 +84,12 @@ impl<S: DatagramSource, D: PacketSink> InboundLoop<S, D> {
         Ok(progress)
     }
 
-    /// Drains the command ring.
+    /// Obeys what waits in the command ring now: all that was queued before the batch at hand came, and no more, so that
+    /// whoever queues commands all the time does not hold up packets.
     fn obey(&mut self) -> Progress {
         let mut progress = Progress::Continue;
-        while let Ok(command) = self.ports.commands.pop() {
+        for _ in 0..self.ports.commands.slots() {
+            let Ok(command) = self.ports.commands.pop() else { break };
             let sadb = &mut self.path.sadb;
             match command {
                 InboundCommand::Install(parameters) => {

@@ -25,7 +25,8 @@ pub mod outbound;
 pub mod outer_header;
 pub mod parameters;
 pub mod policy;
-mod sadb;
+pub mod sadb;
+mod slab;
 mod too_big;
 
 pub use inbound::{InboundLoop, InboundPorts};

@@ -153,10 +153,12 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
         self.ports.source.receive(&mut room, wait)
     }
 
-    /// Drains the command ring.
+    /// Obeys what waits in the command ring now: all that was queued before the frame at hand came, and no more, so that
+    /// whoever queues commands all the time does not hold up packets.
     fn obey(&mut self) -> Progress {
         let mut progress = Progress::Continue;
-        while let Ok(command) = self.ports.commands.pop() {
+        for _ in 0..self.ports.commands.slots() {
+            let Ok(command) = self.ports.commands.pop() else { break };
             self.flow = None;
             let sadb = &mut self.path.sadb;
             match command {

@@ -5,10 +5,13 @@ use super::fib::ConnectionId;
 use super::outer_header::{DfPolicy, Encapsulation, OuterPath};
 use super::parameters::{InboundSaParameters, OutboundSaParameters, Tunnel};
 use super::policy::SelectorPair;
+use super::slab::Slab;
 use crate::crypto::WrongKeyLength;
 use crate::esp::{InboundSa, OutboundSa, Standing};
 use crate::wire::ip::Flow;
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,6 +29,8 @@ pub struct OutboundEntry {
     inbound_spi: u32,
     connection: ConnectionId,
     child: u32,
+    /// Counts the installations.
+    serial: u64,
     active: bool,
     /// The SA that it takes over from.
     replaces: Option<u32>,
@@ -33,13 +38,16 @@ pub struct OutboundEntry {
     report: Report,
 }
 
-/// The outbound SAs.
+/// The outbound SAs. Every change costs the same however many there are, and an SA that carries nothing costs no time.
 #[derive(Default)]
 pub struct OutboundSadb {
-    entries: Vec<OutboundEntry>,
-    /// For each connection the places of its active SAs: lower child first, then the newest.
-    active: HashMap<ConnectionId, Vec<usize>>,
-    /// Places of the SAs whose facts are due.
+    entries: Slab<OutboundEntry>,
+    /// By inbound SPI.
+    places: SpiMap,
+    /// By the number of the connection, the places of its active SAs: lower child first, then the newest.
+    active: Vec<Vec<usize>>,
+    installed: u64,
+    /// Places of the SAs whose facts are due; room for all, so that a packet never makes it grow.
     touched: Vec<usize>,
 }
 
@@ -69,12 +77,11 @@ impl OutboundSadb {
         let (encryption, integrity) = (keys.encryption.as_bytes(), keys.integrity.as_bytes());
         let sa = OutboundSa::new(spi, suite, encryption, integrity, iv_source, extended_sequence, limits)?;
         self.remove(inbound_spi);
-        if active && let Some(old) = replaces {
-            self.deactivate(old);
-        }
         let inner_mtu = tunnel.inner_mtu(sa.overhead());
         let report = Report { facts, due: false, alarmed: false };
-        self.entries.push(OutboundEntry {
+        let serial = self.installed;
+        self.installed += 1;
+        let place = self.entries.insert(OutboundEntry {
             sa,
             df,
             tunnel,
@@ -82,74 +89,108 @@ impl OutboundSadb {
             inbound_spi,
             connection,
             child,
-            active,
+            serial,
+            active: false,
             replaces,
             selectors,
             report,
         });
-        self.index();
+        self.places.insert(inbound_spi, place);
+        reserve_all(&mut self.touched, self.entries.len());
+        if active {
+            self.activate(inbound_spi);
+        }
         Ok(())
     }
 
     /// Starts to send on an SA and stops on the one that it replaces.
     pub fn activate(&mut self, inbound_spi: u32) {
-        let Some(chosen) = self.entries.iter_mut().find(|entry| entry.inbound_spi == inbound_spi) else { return };
-        chosen.active = true;
-        if let Some(old) = chosen.replaces {
+        let Some((place, chosen)) = self.by_spi(inbound_spi) else { return };
+        let (connection, replaces) = (chosen.connection, chosen.replaces);
+        if !std::mem::replace(&mut chosen.active, true) {
+            self.list(connection, place);
+        }
+        if let Some(old) = replaces {
             self.deactivate(old);
         }
-        self.index();
     }
 
     fn deactivate(&mut self, inbound_spi: u32) {
-        self.entries.iter_mut().filter(|entry| entry.inbound_spi == inbound_spi).for_each(|entry| entry.active = false);
+        let Some((place, entry)) = self.by_spi(inbound_spi) else { return };
+        let connection = entry.connection;
+        if std::mem::take(&mut entry.active) {
+            self.unlist(connection, place);
+        }
     }
 
     /// Removes an SA and its keys.
     pub fn remove(&mut self, inbound_spi: u32) {
-        self.entries.retain(|entry| entry.inbound_spi != inbound_spi);
-        self.index();
+        self.deactivate(inbound_spi);
+        if let Some(place) = self.places.remove(&inbound_spi) {
+            self.entries.remove(place);
+            self.touched.retain(|touched| *touched != place);
+        }
     }
 
     /// Sends an SA's packets elsewhere or in another form.
     pub fn set_path(&mut self, inbound_spi: u32, path: OuterPath, encapsulation: Encapsulation) {
-        for entry in self.entries.iter_mut().filter(|entry| entry.inbound_spi == inbound_spi) {
+        if let Some((_, entry)) = self.by_spi(inbound_spi) {
             entry.tunnel = Tunnel { path, encapsulation, ..entry.tunnel };
             entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
         }
     }
 
-    fn index(&mut self) {
-        self.active.values_mut().for_each(Vec::clear);
-        for (place, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.active) {
-            self.active.entry(entry.connection).or_default().push(place);
+    fn by_spi(&mut self, inbound_spi: u32) -> Option<(usize, &mut OutboundEntry)> {
+        let place = *self.places.get(&inbound_spi)?;
+        Some((place, self.entries.get_mut(place)?))
+    }
+
+    fn list(&mut self, connection: ConnectionId, place: usize) {
+        let number = connection.0 as usize;
+        if self.active.len() <= number {
+            self.active.resize_with(number + 1, Vec::new);
         }
-        self.active.retain(|_, places| !places.is_empty());
-        for places in self.active.values_mut() {
-            places.sort_by_key(|place| (self.entries[*place].child, std::cmp::Reverse(*place)));
+        let entries = &self.entries;
+        let order = |place: usize| entries.get(place).map(|entry| (entry.child, Reverse(entry.serial)));
+        let places = &mut self.active[number];
+        let before = places.partition_point(|other| order(*other) < order(place));
+        places.insert(before, place);
+    }
+
+    fn unlist(&mut self, connection: ConnectionId, place: usize) {
+        if let Some(places) = self.active.get_mut(connection.0 as usize) {
+            places.retain(|listed| *listed != place);
         }
-        collect_touched(&mut self.touched, self.entries.iter().map(|entry| &entry.report));
+    }
+
+    fn active(&self, connection: ConnectionId) -> &[usize] {
+        self.active.get(connection.0 as usize).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a connection has an SA to send on.
     pub fn is_up(&self, connection: ConnectionId) -> bool {
-        self.active.contains_key(&connection)
+        !self.active(connection).is_empty()
     }
 
-    /// The place of the SA of a connection whose selectors cover a flow.
+    /// The place of the SA of a connection whose selectors cover a flow. It holds until the SA is removed.
     pub fn select(&self, connection: ConnectionId, flow: &Flow) -> Option<usize> {
-        let places = self.active.get(&connection)?;
-        places.iter().copied().find(|place| self.entries[*place].selectors.covers_outbound(flow))
+        let covers = |place: &usize| self.entries.get(*place).is_some_and(|e| e.selectors.covers_outbound(flow));
+        self.active(connection).iter().copied().find(covers)
     }
 
     /// The SA at a place that [`select`](Self::select) found since the last change.
+    ///
+    /// # Panics
+    /// When there is none, a mistake of the caller.
     pub fn entry(&mut self, place: usize) -> &mut OutboundEntry {
-        &mut self.entries[place]
+        self.entries.get_mut(place).expect("the SA was found since the last change")
     }
 
     /// Notes that an SA was used, or refused to be.
     pub fn touch(&mut self, place: usize) {
-        if !std::mem::replace(&mut self.entries[place].report.due, true) {
+        if let Some(entry) = self.entries.get_mut(place)
+            && !std::mem::replace(&mut entry.report.due, true)
+        {
             self.touched.push(place);
         }
     }
@@ -158,7 +199,7 @@ impl OutboundSadb {
     pub fn publish(&mut self, now: Instant) -> bool {
         let mut wake = false;
         for place in self.touched.drain(..) {
-            let entry = &mut self.entries[place];
+            let Some(entry) = self.entries.get_mut(place) else { continue };
             let sa = &entry.sa;
             wake |= entry.report.publish(sa.packets(), sa.bytes(), sa.sequence(), sa.standing(), now);
         }
@@ -174,21 +215,20 @@ pub struct InboundEntry {
     pub selectors: Arc<SelectorPair>,
     /// The largest inner packet of the other direction.
     pub inner_mtu: usize,
-    spi: u32,
     tunnel: Tunnel,
     source: Option<SocketAddr>,
     new_source: Option<SocketAddr>,
     report: Report,
 }
 
-/// The inbound SAs.
+/// The inbound SAs. Every change costs the same however many there are, and an SA that receives nothing costs no time.
 #[derive(Default)]
 pub struct InboundSadb {
-    entries: Vec<InboundEntry>,
-    places: HashMap<u32, usize>,
+    entries: Slab<InboundEntry>,
+    places: SpiMap,
     /// The SPI looked up last, and its place: packets come in bursts.
     last: Option<(u32, usize)>,
-    /// Places of the SAs whose facts are due.
+    /// Places of the SAs whose facts are due; room for all, so that a packet never makes it grow.
     touched: Vec<usize>,
 }
 
@@ -215,41 +255,31 @@ impl InboundSadb {
         self.remove(spi);
         let inner_mtu = tunnel.inner_mtu(sa.overhead());
         let report = Report { facts, due: false, alarmed: false };
-        self.entries.push(InboundEntry {
-            sa,
-            selectors,
-            inner_mtu,
-            spi,
-            tunnel,
-            source: None,
-            new_source: None,
-            report,
-        });
-        self.index();
+        let entry = InboundEntry { sa, selectors, inner_mtu, tunnel, source: None, new_source: None, report };
+        let place = self.entries.insert(entry);
+        self.places.insert(spi, place);
+        reserve_all(&mut self.touched, self.entries.len());
         Ok(())
     }
 
     /// Removes an SA and its keys.
     pub fn remove(&mut self, spi: u32) {
-        self.entries.retain(|entry| entry.spi != spi);
-        self.index();
+        if let Some(place) = self.places.remove(&spi) {
+            self.entries.remove(place);
+            self.touched.retain(|touched| *touched != place);
+            self.last = None;
+        }
     }
 
     /// The other direction goes elsewhere or in another form.
     pub fn set_path(&mut self, spi: u32, path: OuterPath, encapsulation: Encapsulation) {
-        for entry in self.entries.iter_mut().filter(|entry| entry.spi == spi) {
+        if let Some(entry) = self.places.get(&spi).and_then(|place| self.entries.get_mut(*place)) {
             entry.tunnel = Tunnel { path, encapsulation, ..entry.tunnel };
             entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
         }
     }
 
-    fn index(&mut self) {
-        self.places = self.entries.iter().enumerate().map(|(place, entry)| (entry.spi, place)).collect();
-        self.last = None;
-        collect_touched(&mut self.touched, self.entries.iter().map(|entry| &entry.report));
-    }
-
-    /// The place of the SA of an SPI, which holds until the next change.
+    /// The place of the SA of an SPI. It holds until the SA is removed.
     pub fn find(&mut self, spi: u32) -> Option<usize> {
         let place = match self.last {
             Some((last, place)) if last == spi => place,
@@ -260,14 +290,17 @@ impl InboundSadb {
     }
 
     /// The SA at a place that [`find`](Self::find) found since the last change.
+    ///
+    /// # Panics
+    /// When there is none, a mistake of the caller.
     pub fn entry(&mut self, place: usize) -> &mut InboundEntry {
-        &mut self.entries[place]
+        self.entries.get_mut(place).expect("the SA was found since the last change")
     }
 
     /// Notes an authentic packet. `newest` says that its sequence number was the highest yet: only then does its source
     /// count, so that a replayed or delayed packet cannot move the peer (RFC 7296 section 2.23).
     pub fn touch(&mut self, place: usize, newest: bool, source: SocketAddr) {
-        let entry = &mut self.entries[place];
+        let Some(entry) = self.entries.get_mut(place) else { return };
         if newest {
             entry.new_source = Some(source);
         }
@@ -280,7 +313,7 @@ impl InboundSadb {
     pub fn publish(&mut self, now: Instant) -> bool {
         let mut wake = false;
         for place in self.touched.drain(..) {
-            let entry = &mut self.entries[place];
+            let Some(entry) = self.entries.get_mut(place) else { continue };
             if let Some(source) = entry.new_source.take().filter(|source| entry.source != Some(*source)) {
                 wake |= entry.source.is_some();
                 entry.source = Some(source);
@@ -293,11 +326,35 @@ impl InboundSadb {
     }
 }
 
-/// Rebuilds a list of places after the places changed, with room for all, so that a packet never makes it grow.
-fn collect_touched<'a>(touched: &mut Vec<usize>, reports: impl ExactSizeIterator<Item = &'a Report>) {
-    touched.clear();
-    touched.reserve(reports.len());
-    touched.extend(reports.enumerate().filter(|(_, report)| report.due).map(|(place, _)| place));
+/// Places by the SPI of an inbound SA.
+type SpiMap = HashMap<u32, usize, BuildHasherDefault<SpiHasher>>;
+
+/// One multiplication. The SPIs in the map are random numbers that we drew ourselves, so nobody can choose them to
+/// collide, and whoever sends packets with chosen SPIs finds chains that are as short as everywhere. (The number itself
+/// would not do: the map takes the place from the lowest bits of the hash and a tag from the highest.)
+#[derive(Default)]
+struct SpiHasher(u64);
+
+impl Hasher for SpiHasher {
+    fn write_u32(&mut self, spi: u32) {
+        // 2^64 divided by the golden ratio: Fibonacci hashing.
+        self.0 = u64::from(spi).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 << 8 | u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Gives a list of places room for all.
+fn reserve_all(touched: &mut Vec<usize>, entries: usize) {
+    touched.reserve(entries - touched.len());
 }
 
 /// When to write an SA's facts.
@@ -324,5 +381,145 @@ impl Report {
             self.facts.record_exhausted();
         }
         wake
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::fake::SeededEntropy;
+    use crate::crypto::{IvSource, Secret, Suite, encryption};
+    use crate::dataplane::parameters::EspKeys;
+    use crate::dataplane::policy::Selector;
+    use crate::esp::Limits;
+    use crate::wire::ip::Ports;
+
+    fn suite() -> Suite {
+        Suite::new(&encryption::AES128_GCM_16, None).unwrap()
+    }
+
+    fn tunnel() -> Tunnel {
+        let path = OuterPath { local: "192.0.2.1:4500".parse().unwrap(), peer: "192.0.2.2:4500".parse().unwrap() };
+        Tunnel { encapsulation: Encapsulation::Udp, path, outer_mtu: 1500 }
+    }
+
+    fn keys() -> EspKeys {
+        EspKeys { encryption: Secret::new(vec![7; 20]), integrity: Secret::new(Vec::new()) }
+    }
+
+    fn selectors(peer: &str) -> Arc<SelectorPair> {
+        let any = Selector::prefix("0.0.0.0/0".parse().unwrap());
+        Arc::new(SelectorPair { local: vec![any], peer: vec![Selector::prefix(peer.parse().unwrap())] })
+    }
+
+    fn outbound(inbound_spi: u32, connection: u32, child: u32, replaces: Option<u32>) -> OutboundSaParameters {
+        OutboundSaParameters {
+            inbound_spi,
+            spi: inbound_spi ^ 0xffff,
+            connection: ConnectionId(connection),
+            child,
+            suite: suite(),
+            keys: keys(),
+            iv_source: IvSource::new(suite(), &mut SeededEntropy::new(1)),
+            extended_sequence: true,
+            selectors: selectors("10.0.0.0/8"),
+            tunnel: tunnel(),
+            df: DfPolicy::Copy,
+            limits: Limits::UNLIMITED,
+            active: replaces.is_none(),
+            replaces,
+            facts: Arc::new(SaFacts::new(Instant::now())),
+        }
+    }
+
+    fn inbound(spi: u32) -> InboundSaParameters {
+        InboundSaParameters {
+            spi,
+            connection: ConnectionId(0),
+            suite: suite(),
+            keys: keys(),
+            extended_sequence: true,
+            replay_window: 1024,
+            selectors: selectors("10.0.0.0/8"),
+            tunnel: tunnel(),
+            limits: Limits::UNLIMITED,
+            facts: Arc::new(SaFacts::new(Instant::now())),
+        }
+    }
+
+    /// The inbound SPI of the SA that a connection sends on.
+    fn chosen(sadb: &mut OutboundSadb, connection: u32) -> Option<u32> {
+        let (source, destination) = ("192.168.0.1".parse().unwrap(), "10.1.1.1".parse().unwrap());
+        let flow = Flow { source, destination, protocol: 17, ports: Ports::Opaque };
+        let place = sadb.select(ConnectionId(connection), &flow)?;
+        Some(sadb.entry(place).inbound_spi)
+    }
+
+    #[test]
+    fn the_lower_child_carries_a_packet_and_of_one_child_the_newest_sa() {
+        let mut sadb = OutboundSadb::default();
+        assert_eq!((chosen(&mut sadb, 3), sadb.is_up(ConnectionId(3))), (None, false));
+        sadb.install(outbound(300, 3, 1, None)).unwrap();
+        sadb.install(outbound(301, 3, 0, None)).unwrap();
+        sadb.install(outbound(302, 3, 0, None)).unwrap();
+        sadb.install(outbound(303, 3, 1, None)).unwrap();
+        assert_eq!(chosen(&mut sadb, 3), Some(302));
+        sadb.remove(302);
+        assert_eq!(chosen(&mut sadb, 3), Some(301));
+        sadb.remove(301);
+        assert_eq!(chosen(&mut sadb, 3), Some(303));
+        // A place that is used again belongs to the newest all the same.
+        sadb.install(outbound(304, 3, 1, None)).unwrap();
+        assert_eq!(chosen(&mut sadb, 3), Some(304));
+        assert_eq!(chosen(&mut sadb, 2), None);
+    }
+
+    #[test]
+    fn a_replacement_is_used_from_its_activation_on_and_the_old_one_no_more() {
+        let mut sadb = OutboundSadb::default();
+        sadb.install(outbound(1000, 0, 0, None)).unwrap();
+        sadb.install(outbound(1001, 0, 0, Some(1000))).unwrap();
+        assert_eq!(chosen(&mut sadb, 0), Some(1000));
+        sadb.activate(1001);
+        sadb.activate(1001);
+        assert_eq!(chosen(&mut sadb, 0), Some(1001));
+        sadb.remove(1001);
+        assert_eq!((chosen(&mut sadb, 0), sadb.is_up(ConnectionId(0))), (None, false), "the old one stays unused");
+    }
+
+    #[test]
+    fn thousands_of_sas_are_found_and_their_facts_stay_with_them() {
+        let (now, source) = (Instant::now(), "192.0.2.2:4500".parse().unwrap());
+        let mut sadb = InboundSadb::default();
+        let spi = |n: u32| 256 + n.wrapping_mul(0x0101_0101) % 0xffff_f000;
+        let facts: Vec<Arc<SaFacts>> = (0..5000)
+            .map(|n| {
+                let parameters = inbound(spi(n));
+                let facts = Arc::clone(&parameters.facts);
+                sadb.install(parameters).unwrap();
+                facts
+            })
+            .collect();
+        (0..5000).filter(|n| n % 3 == 0).for_each(|n| sadb.remove(spi(n)));
+        for n in 0..5000 {
+            let found = sadb.find(spi(n));
+            assert_eq!((found.is_some(), sadb.find(spi(n))), (n % 3 != 0, found), "{n}");
+            if let Some(place) = found.filter(|_| n % 2 == 0) {
+                sadb.touch(place, true, source);
+            }
+        }
+        // One that is removed between a packet and the report takes its facts along.
+        sadb.remove(spi(4));
+        sadb.publish(now);
+        for (n, facts) in facts.iter().enumerate() {
+            assert_eq!(facts.read().last_used.is_some(), n % 2 == 0 && n % 3 != 0 && n != 4, "{n}");
+        }
+        assert!(!sadb.publish(now), "nothing is reported twice");
+    }
+
+    #[test]
+    fn an_idle_pair_of_sas_takes_less_than_four_kibibytes() {
+        let pair = size_of::<OutboundEntry>() + size_of::<InboundEntry>() + 2 * size_of::<SaFacts>();
+        assert!(pair < 4096, "{pair} bytes");
     }
 }
