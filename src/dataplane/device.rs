@@ -148,6 +148,18 @@ pub struct Received {
     pub traffic_class: u8,
 }
 
+impl Received {
+    /// Whether another datagram may be appended: the last of a buffer may be shorter than those before, none longer.
+    fn takes(&self, other: &Self) -> bool {
+        let (len, other_len) = (self.end - self.start, other.end - other.start);
+        let alike = (self.peer, self.local, self.form, self.traffic_class)
+            == (other.peer, other.local, other.form, other.traffic_class);
+        let single = other.segment == other_len;
+        let full = len > 0 && len.is_multiple_of(self.segment.max(1));
+        alike && single && full && (1..=self.segment).contains(&other_len) && self.end + other_len <= RECEIVE_BUFFER
+    }
+}
+
 /// Buffers to receive into, all in one slab, and what came into them.
 #[derive(Debug)]
 pub struct ReceiveSlab {
@@ -171,19 +183,49 @@ impl ReceiveSlab {
         self.bytes[self.received.len() * RECEIVE_BUFFER..].chunks_exact_mut(RECEIVE_BUFFER)
     }
 
+    /// The bytes of a buffer, free or not.
+    ///
+    /// # Panics
+    /// When there are fewer buffers.
+    pub fn buffer(&self, index: usize) -> &[u8] {
+        &self.bytes[index * RECEIVE_BUFFER..][..RECEIVE_BUFFER]
+    }
+
     /// The index of the first free buffer.
     pub fn next_buffer(&self) -> usize {
         self.received.len()
     }
 
     /// Keeps what came into the next free buffer. Ranges beyond the buffer are cut.
-    pub fn commit(&mut self, mut received: Received) {
-        if self.free() == 0 {
+    pub fn commit(&mut self, received: Received) {
+        self.commit_from(self.received.len(), received);
+    }
+
+    /// Keeps what came into the buffer with this index, which is the next free one or lies behind it.
+    ///
+    /// A datagram as long as the last one, or shorter, from and to the same place is joined to it, as the kernel does
+    /// (UDP_GRO): the neighbours in a stream then lie back to back, whoever received them. Anything else is moved to the
+    /// next free buffer. Ranges beyond the buffer are cut.
+    pub fn commit_from(&mut self, index: usize, mut received: Received) {
+        let next = self.received.len();
+        if index < next || index >= self.bytes.len() / RECEIVE_BUFFER {
             return;
         }
-        received.buffer = self.received.len();
         received.end = received.end.min(RECEIVE_BUFFER);
         received.start = received.start.min(received.end);
+        received.segment = received.segment.min(received.end - received.start);
+        let bytes = index * RECEIVE_BUFFER + received.start..index * RECEIVE_BUFFER + received.end;
+        if let Some(last) = self.received.last_mut()
+            && last.takes(&received)
+        {
+            self.bytes.copy_within(bytes, last.buffer * RECEIVE_BUFFER + last.end);
+            last.end += received.end - received.start;
+            return;
+        }
+        if index != next {
+            self.bytes.copy_within(bytes, next * RECEIVE_BUFFER + received.start);
+        }
+        received.buffer = next;
         self.received.push(received);
     }
 
@@ -223,4 +265,62 @@ pub trait Wake: Send {
 /// For who polls.
 impl Wake for () {
     fn wake(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(start: usize, len: usize, traffic_class: u8) -> Received {
+        let address = "192.0.2.1:4500".parse().unwrap();
+        let (peer, local, form, end) = (address, address, Encapsulation::Raw, start + len);
+        Received { buffer: 0, start, end, segment: len, peer, local, form, traffic_class }
+    }
+
+    /// Commits datagrams that came into a buffer each, and returns what lies in each kept buffer: segment and bytes.
+    fn kept(datagrams: &[Received]) -> Vec<(usize, Vec<u8>)> {
+        let mut slab = ReceiveSlab::new(datagrams.len());
+        for (n, (buffer, datagram)) in slab.free_buffers().zip(datagrams).enumerate() {
+            buffer[datagram.start..datagram.end].fill(n as u8 + 1);
+        }
+        for (n, datagram) in datagrams.iter().enumerate() {
+            slab.commit_from(n, *datagram);
+        }
+        (0..slab.received().len())
+            .map(|n| {
+                let (buffer, received) = slab.datagram(n).unwrap();
+                (received.segment, buffer[received.start..received.end].to_vec())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn equal_datagrams_and_a_shorter_last_one_are_joined() {
+        let lengths = [100, 100, 60, 100].map(|len| received(20, len, 0));
+        let joined = [vec![1; 100], vec![2; 100], vec![3; 60]].concat();
+        assert_eq!(kept(&lengths), [(100, joined), (100, vec![4; 100])]);
+    }
+
+    #[test]
+    fn a_longer_datagram_and_another_class_stay_apart() {
+        let (short, long, other) = (received(20, 100, 0), received(0, 101, 0), received(20, 100, 1));
+        assert_eq!(kept(&[short, long]), [(100, vec![1; 100]), (101, vec![2; 101])]);
+        assert_eq!(kept(&[short, other]), [(100, vec![1; 100]), (100, vec![2; 100])]);
+    }
+
+    #[test]
+    fn what_the_kernel_joined_is_kept_as_it_is() {
+        let joined = Received { segment: 50, ..received(0, 120, 0) };
+        let single = received(0, 50, 0);
+        assert_eq!(kept(&[single, joined]), [(50, vec![1; 50]), (50, vec![2; 120])]);
+        assert_eq!(kept(&[joined, single]), [(50, vec![1; 120]), (50, vec![2; 50])], "the last is short");
+    }
+
+    #[test]
+    fn a_buffer_is_never_overfull() {
+        let large = received(20, 30_000, 0);
+        let kept = kept(&[large, large, large]);
+        assert_eq!(kept.iter().map(|(_, bytes)| bytes.len()).collect::<Vec<_>>(), [60_000, 30_000]);
+        assert_eq!(kept[1].1, [3; 30_000]);
+    }
 }

@@ -1,11 +1,14 @@
 //! Raw sockets for ESP as IP protocol 50. The kernel writes the outer header; IPv4 hands it over on receive, IPv6 does not.
 
-use super::socket_message::{Message, Received, receive_message, send_message};
-use super::udp::{family_of, is_too_big, prepare, set_dont_fragment};
+use super::message_batch::SendBatch;
+use super::socket_message::{Message, Received};
+use super::udp::{family_of, prepare, set_dont_fragment};
+use crate::dataplane::device::Sent;
 use nix::sys::socket::{self, SockFlag, SockType};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::slice::Chunks;
 use std::sync::atomic::AtomicI32;
 
 /// The smallest IPv4 header.
@@ -17,15 +20,6 @@ pub struct RawSocket {
     fd: OwnedFd,
     local: SocketAddr,
     discover: AtomicI32,
-}
-
-/// An ESP packet in a receive buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RawReceived {
-    /// Where the ESP packet starts.
-    pub start: usize,
-    /// Addresses, traffic class, and the length from the start of the buffer.
-    pub received: Received,
 }
 
 impl RawSocket {
@@ -52,47 +46,27 @@ impl RawSocket {
         self.local.ip()
     }
 
-    /// Receives one ESP packet, if one is there.
-    ///
-    /// # Errors
-    /// What the kernel says, but for errors that only tell of an earlier send.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<RawReceived>> {
-        let Some(mut received) = receive_message(self.fd.as_fd(), buffer, self.local)? else { return Ok(None) };
+    /// Where the ESP packet starts that was received into this buffer, and its traffic class: IPv4 tells both in the IP
+    /// header, which it hands over too.
+    pub fn start(&self, buffer: &[u8], received: &mut Received) -> usize {
         received.peer.set_port(0);
-        let start = match (self.local.ip(), buffer.first_chunk::<IPV4_HEADER_LEN>()) {
+        match (self.local.ip(), buffer.first_chunk::<IPV4_HEADER_LEN>()) {
             (IpAddr::V6(_), _) => 0,
             (IpAddr::V4(_), Some(header)) => {
                 received.traffic_class = header[1];
                 (usize::from(header[0] & 0x0f) * 4).min(received.len)
             }
             (IpAddr::V4(_), None) => received.len,
-        };
-        Ok(Some(RawReceived { start, received }))
+        }
     }
 
-    /// Sends ESP packets. Returns how many the kernel refused as too big, and how many for another reason.
-    pub fn send<'a>(
-        &self,
-        packets: impl Iterator<Item = &'a [u8]>,
-        message: &Message,
-        dont_fragment: bool,
-    ) -> (u64, u64) {
-        let prepared = set_dont_fragment(self.fd.as_fd(), self.local.ip(), &self.discover, dont_fragment);
-        let peer = SocketAddr::new(message.peer.ip(), 0);
-        let message = Message { peer, segment: None, ..*message };
-        let (mut too_big, mut failed) = (0, 0);
-        for packet in packets {
-            let sent = match &prepared {
-                Ok(()) => send_message(self.fd.as_fd(), &[packet], &message),
-                Err(_) => Err(io::ErrorKind::Other.into()),
-            };
-            match sent {
-                Ok(()) => {}
-                Err(error) if is_too_big(&error) => too_big += 1,
-                Err(_) => failed += 1,
-            }
+    /// Sends ESP packets, a run in one `sendmmsg`. Tells how many were refused.
+    pub fn send(&self, packets: Chunks<'_, u8>, message: &Message, dont_fragment: bool, batch: &mut SendBatch) -> Sent {
+        if set_dont_fragment(self.fd.as_fd(), self.local.ip(), &self.discover, dont_fragment).is_err() {
+            return Sent { too_big: 0, failed: packets.len() as u64 };
         }
-        (too_big, failed)
+        let peer = SocketAddr::new(message.peer.ip(), 0);
+        batch.send_each(self.fd.as_fd(), packets, &Message { peer, segment: None, ..*message })
     }
 }
 
@@ -105,32 +79,81 @@ impl AsFd for RawSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::message_batch::ReceiveBatch;
+
+    /// Two sockets that can reach each other, or `None` where there are none.
+    fn pair(address: &str, other: &str) -> Option<(RawSocket, RawSocket)> {
+        let (address, other): (IpAddr, IpAddr) = (address.parse().unwrap(), other.parse().unwrap());
+        match RawSocket::bind(address, None).and_then(|one| Ok((one, RawSocket::bind(other, None)?))) {
+            Ok(sockets) => Some(sockets),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EADDRNOTAVAIL)) => {
+                eprintln!("SKIPPED: no raw sockets for {address}: {error}");
+                None
+            }
+            Err(error) => panic!("{address}: {error}"),
+        }
+    }
+
+    fn message(sender: &RawSocket, receiver: &RawSocket) -> Message {
+        let peer = SocketAddr::new(receiver.address(), 4500);
+        Message { source: sender.address(), peer, traffic_class: 0xb8, segment: None }
+    }
+
+    /// What one call receives.
+    fn receive(socket: &RawSocket) -> Vec<(Received, Vec<u8>)> {
+        let mut buffers = vec![0; 8 * 65_536];
+        let mut batch = ReceiveBatch::default();
+        let count = batch.receive(socket.as_fd(), buffers.chunks_mut(65_536)).unwrap();
+        let receive = |(n, buffer): (usize, &[u8])| {
+            let mut received = batch.received(n, SocketAddr::new(socket.address(), 0)).unwrap();
+            let start = socket.start(buffer, &mut received);
+            (received, buffer[start..received.len].to_vec())
+        };
+        buffers.chunks(65_536).enumerate().take(count).map(receive).collect()
+    }
 
     #[test]
-    fn esp_arrives_without_its_ip_header() {
+    fn a_run_arrives_without_ip_headers_in_one_call_each_way() {
         for (address, other) in [("127.0.0.21", "127.0.0.22"), ("::1", "::1")] {
-            let (address, other): (IpAddr, IpAddr) = (address.parse().unwrap(), other.parse().unwrap());
-            let bound = RawSocket::bind(address, None).and_then(|one| Ok((one, RawSocket::bind(other, None)?)));
-            let (sender, receiver) = match bound {
-                Ok(sockets) => sockets,
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EADDRNOTAVAIL)) => {
-                    eprintln!("SKIPPED: no raw sockets for {address}: {error}");
-                    continue;
-                }
-                Err(error) => panic!("{address}: {error}"),
-            };
-            let packets: [&[u8]; 2] = [&[1; 50], &[2; 60]];
-            let peer = SocketAddr::new(other, 4500);
-            let message = Message { source: address, peer, traffic_class: 0xb8, segment: None };
-            assert_eq!(sender.send(packets.into_iter(), &message, true), (0, 0));
-            let mut buffer = [0; 2048];
-            for packet in packets {
-                let raw = receiver.receive(&mut buffer).unwrap().expect("loopback delivers at once");
-                assert_eq!(&buffer[raw.start..raw.received.len], packet);
-                assert_eq!(raw.received.traffic_class, 0xb8);
-                assert_eq!(raw.received.peer, SocketAddr::new(address, 0));
-                assert_eq!(raw.received.local.ip(), other);
+            let Some((sender, receiver)) = pair(address, other) else { continue };
+            let run: Vec<u8> = (0..=255).cycle().take(1000).collect();
+            let mut batch = SendBatch::default();
+            let sent = sender.send(run.chunks(300), &message(&sender, &receiver), true, &mut batch);
+            assert_eq!(sent, Sent::default());
+            let received = receive(&receiver);
+            assert_eq!(
+                received.iter().map(|(_, bytes)| &bytes[..]).collect::<Vec<_>>(),
+                run.chunks(300).collect::<Vec<_>>()
+            );
+            for (received, _) in received {
+                assert_eq!(received.traffic_class, 0xb8);
+                assert_eq!(received.peer, SocketAddr::new(sender.address(), 0));
+                assert_eq!(received.local.ip(), receiver.address());
             }
         }
+    }
+
+    #[test]
+    fn a_run_may_be_longer_than_a_call() {
+        let Some((sender, receiver)) = pair("127.0.0.23", "127.0.0.24") else { return };
+        let run: Vec<u8> = (0..=255).cycle().take(150 * 10).collect();
+        let sent = sender.send(run.chunks(10), &message(&sender, &receiver), true, &mut SendBatch::default());
+        assert_eq!(sent, Sent::default());
+        let received: Vec<_> =
+            std::iter::repeat_with(|| receive(&receiver)).take_while(|some| !some.is_empty()).collect();
+        let bytes: Vec<u8> = received.into_iter().flatten().flat_map(|(_, bytes)| bytes).collect();
+        assert_eq!(bytes, run);
+    }
+
+    #[test]
+    fn a_packet_that_is_too_big_does_not_stop_those_behind_it() {
+        let Some((sender, receiver)) = pair("127.0.0.25", "127.0.0.26") else { return };
+        // No IP packet is this long.
+        let (small, huge) = ([7; 100], vec![0; 65_536]);
+        let packets: [&[u8]; 5] = [&huge, &small, &huge, &small, &huge];
+        let message = Message { peer: SocketAddr::new(receiver.address(), 0), ..message(&sender, &receiver) };
+        let sent = SendBatch::default().send_each(sender.as_fd(), packets.into_iter(), &message);
+        assert_eq!(sent, Sent { too_big: 3, failed: 0 });
+        assert_eq!(receive(&receiver).len(), 2);
     }
 }

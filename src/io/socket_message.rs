@@ -1,15 +1,13 @@
 //! One `sendmsg` or `recvmsg` with the control messages that the packet path needs, without allocation.
 
 use nix::errno::Errno;
-use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use std::io;
-use std::mem::{self, MaybeUninit};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 /// What a datagram is sent with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message {
     /// Source address; unspecified lets the kernel choose.
     pub source: IpAddr,
@@ -43,14 +41,106 @@ const CONTROL_LEN: usize = 128;
 
 /// Memory aligned for control messages.
 #[repr(C)]
-union Control {
+#[derive(Clone, Copy)]
+pub(super) union Control {
     bytes: [u8; CONTROL_LEN],
     _align: libc::cmsghdr,
 }
 
 impl Control {
-    fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { bytes: [0; CONTROL_LEN] }
+    }
+
+    /// A header whose control messages are the first `len` bytes here. Only `CMSG_FIRSTHDR` and `CMSG_NXTHDR` may use it.
+    fn header(control: *mut Self, len: usize) -> libc::msghdr {
+        libc::msghdr {
+            msg_name: ptr::null_mut(),
+            msg_namelen: 0,
+            msg_iov: ptr::null_mut(),
+            msg_iovlen: 0,
+            msg_control: control.cast(),
+            msg_controllen: len.min(CONTROL_LEN) as _,
+            msg_flags: 0,
+        }
+    }
+}
+
+/// A socket address of either family.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) union SocketName {
+    family: libc::sa_family_t,
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+impl Default for SocketName {
+    fn default() -> Self {
+        let (address, scope) = (libc::in6_addr { s6_addr: [0; 16] }, 0);
+        let family = libc::AF_UNSPEC as _;
+        let v6 = libc::sockaddr_in6 {
+            sin6_family: family,
+            sin6_port: 0,
+            sin6_flowinfo: 0,
+            sin6_addr: address,
+            sin6_scope_id: scope,
+        };
+        Self { v6 }
+    }
+}
+
+impl From<SocketAddr> for SocketName {
+    fn from(address: SocketAddr) -> Self {
+        let mut name = Self::default();
+        match address {
+            SocketAddr::V4(address) => {
+                let ip = libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) };
+                name.v4 = libc::sockaddr_in {
+                    sin_family: libc::AF_INET as _,
+                    sin_port: address.port().to_be(),
+                    sin_addr: ip,
+                    sin_zero: [0; 8],
+                };
+            }
+            SocketAddr::V6(address) => {
+                name.v6 = libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as _,
+                    sin6_port: address.port().to_be(),
+                    sin6_flowinfo: address.flowinfo(),
+                    sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
+                    sin6_scope_id: address.scope_id(),
+                };
+            }
+        }
+        name
+    }
+}
+
+impl SocketName {
+    /// Bytes of the address.
+    pub(super) fn len(&self) -> libc::socklen_t {
+        // SAFETY: every variant begins with the family, and the whole is always initialised.
+        let ipv4 = i32::from(unsafe { self.family }) == libc::AF_INET;
+        (if ipv4 { size_of::<libc::sockaddr_in>() } else { size_of::<libc::sockaddr_in6>() }) as _
+    }
+
+    /// The address, if it is one of IP.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        // SAFETY: the whole is always initialised, any bytes are a valid address, and the family says which one it is.
+        unsafe {
+            match i32::from(self.family) {
+                libc::AF_INET => {
+                    let ip = Ipv4Addr::from(self.v4.sin_addr.s_addr.to_ne_bytes());
+                    Some(SocketAddr::from((ip, u16::from_be(self.v4.sin_port))))
+                }
+                libc::AF_INET6 => {
+                    let ip = Ipv6Addr::from(self.v6.sin6_addr.s6_addr);
+                    Some(SocketAddr::from((ip, u16::from_be(self.v6.sin6_port))))
+                }
+                _ => None,
+            }
+        }
     }
 }
 
@@ -65,21 +155,18 @@ pub fn send_message(fd: BorrowedFd<'_>, parts: &[&[u8]], message: &Message) -> i
         // sendmsg only reads; the type is shared with recvmsg.
         *vector = libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
     }
-    let peer = SockaddrStorage::from(message.peer);
+    let mut name = SocketName::from(message.peer);
     let mut control = Control::new();
-    // SAFETY: all zeros is a valid msghdr: null pointers and zero lengths.
-    let mut header: libc::msghdr = unsafe { mem::zeroed() };
-    header.msg_name = peer.as_ptr().cast_mut().cast();
-    header.msg_namelen = peer.len();
-    header.msg_iov = vectors.as_mut_ptr();
-    header.msg_iovlen = parts.len() as _;
-    header.msg_control = (&raw mut control).cast();
-    header.msg_controllen = CONTROL_LEN as _;
-    let used = write_control(&header, message);
-    header.msg_controllen = used as _;
-    if used == 0 {
-        header.msg_control = ptr::null_mut();
-    }
+    let used = write_control(&mut control, message);
+    let header = libc::msghdr {
+        msg_name: (&raw mut name).cast(),
+        msg_namelen: name.len(),
+        msg_iov: vectors.as_mut_ptr(),
+        msg_iovlen: parts.len() as _,
+        msg_control: if used == 0 { ptr::null_mut() } else { (&raw mut control).cast() },
+        msg_controllen: used as _,
+        msg_flags: 0,
+    };
     loop {
         // SAFETY: every pointer in the header is to memory that lives until the end of this function, of the length given.
         let result = unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) };
@@ -118,8 +205,12 @@ impl ControlWriter<'_> {
     }
 }
 
-fn write_control(header: &libc::msghdr, message: &Message) -> usize {
-    // SAFETY: the header's control buffer was set to a zeroed buffer of `msg_controllen` bytes.
+/// Writes the control messages of a send, and returns how many bytes they take.
+pub(super) fn write_control(control: &mut Control, message: &Message) -> usize {
+    // `CMSG_NXTHDR` looks at the length of the message that will be written there.
+    *control = Control::new();
+    let header = &Control::header(control, CONTROL_LEN);
+    // SAFETY: the header's control buffer is a zeroed buffer of `msg_controllen` bytes.
     let at = unsafe { libc::CMSG_FIRSTHDR(header) };
     let mut writer = ControlWriter { header, at, used: 0 };
     match message.source {
@@ -158,17 +249,18 @@ fn write_control(header: &libc::msghdr, message: &Message) -> usize {
 /// # Errors
 /// What the kernel says, but for errors that only tell of an earlier send (an ICMP message came).
 pub fn receive_message(fd: BorrowedFd<'_>, buffer: &mut [u8], local: SocketAddr) -> io::Result<Option<Received>> {
-    let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut name = SocketName::default();
     let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut control = Control::new();
-    // SAFETY: all zeros is a valid msghdr: null pointers and zero lengths.
-    let mut header: libc::msghdr = unsafe { mem::zeroed() };
-    header.msg_name = name.as_mut_ptr().cast();
-    header.msg_namelen = size_of::<libc::sockaddr_storage>() as _;
-    header.msg_iov = &raw mut vector;
-    header.msg_iovlen = 1;
-    header.msg_control = (&raw mut control).cast();
-    header.msg_controllen = CONTROL_LEN as _;
+    let mut header = libc::msghdr {
+        msg_name: (&raw mut name).cast(),
+        msg_namelen: size_of::<SocketName>() as _,
+        msg_iov: &raw mut vector,
+        msg_iovlen: 1,
+        msg_control: (&raw mut control).cast(),
+        msg_controllen: CONTROL_LEN as _,
+        msg_flags: 0,
+    };
     let len = loop {
         // SAFETY: every pointer in the header is to memory that lives until the end of this function, of the length given.
         let result = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, libc::MSG_DONTWAIT) };
@@ -179,18 +271,16 @@ pub fn receive_message(fd: BorrowedFd<'_>, buffer: &mut [u8], local: SocketAddr)
             Err(error) => return Err(error.into()),
         }
     };
-    // SAFETY: the kernel wrote `msg_namelen` bytes of a socket address over the zeros.
-    let name = unsafe { name.assume_init() };
-    // SAFETY: the pointer is to a whole sockaddr_storage, and the length is what the kernel reported.
-    let peer = unsafe { SockaddrStorage::from_raw((&raw const name).cast(), Some(header.msg_namelen)) };
-    let Some(peer) = peer.as_ref().and_then(address_of) else { return Ok(None) };
+    let Some(peer) = name.address() else { return Ok(None) };
     let mut received = Received { len, segment: len, peer, local, traffic_class: 0 };
-    read_control(&header, &mut received);
+    read_control(&control, header.msg_controllen as _, &mut received);
     Ok(Some(received))
 }
 
-fn read_control(header: &libc::msghdr, received: &mut Received) {
-    // SAFETY: the kernel filled the control buffer of `header`, and set `msg_controllen` to what it wrote.
+/// Reads the control messages of a received datagram, which the kernel wrote into the first `len` bytes.
+pub(super) fn read_control(control: &Control, len: usize, received: &mut Received) {
+    let header = &Control::header(ptr::from_ref(control).cast_mut(), len);
+    // SAFETY: the kernel filled the control buffer of `header` and told the length; nothing is written through the header.
     let mut at = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !at.is_null() {
         // SAFETY: `at` is not null, so it points to a whole control message in the buffer; each kind is read as the type
@@ -220,10 +310,4 @@ fn read_control(header: &libc::msghdr, received: &mut Received) {
             at = libc::CMSG_NXTHDR(header, at);
         }
     }
-}
-
-/// The IP address and port in a socket address of either family.
-pub(super) fn address_of(storage: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = storage.as_sockaddr_in().map(|address| SocketAddr::from((address.ip(), address.port())));
-    v4.or_else(|| storage.as_sockaddr_in6().map(|address| SocketAddr::from((address.ip(), address.port()))))
 }

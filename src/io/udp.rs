@@ -1,5 +1,5 @@
 //! UDP sockets for IKE and for ESP in UDP, by `sendmsg` and `recvmsg` of our own: runs of datagrams in one call
-//! (UDP_SEGMENT, UDP_GRO), DSCP and ECN per send (IP_TOS, IPV6_TCLASS), source addresses (IP_PKTINFO), DF.
+//! (UDP_SEGMENT, UDP_GRO; `sendmmsg` where that is refused), DSCP and ECN per send (IP_TOS, IPV6_TCLASS), source addresses (IP_PKTINFO), DF.
 //!
 //! UDP_ENCAP is never set: the kernel would take the ESP packets for itself.
 //!
@@ -7,7 +7,9 @@
 //! set and changes it when a datagram wants otherwise. Two threads that send with different wishes at the same instant
 //! may each see the other's; all that can come of it is one datagram with the wrong DF bit.
 
+use super::message_batch::SendBatch;
 use super::socket_message::{Message, Received, receive_message, send_message};
+use crate::dataplane::device::Sent;
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockProtocol, SockType, sockopt};
 use std::io;
@@ -59,7 +61,9 @@ impl UdpSocket {
         let storage = socket::SockaddrStorage::from(address);
         socket::bind(fd.as_raw_fd(), &storage)?;
         let bound: socket::SockaddrStorage = socket::getsockname(fd.as_raw_fd())?;
-        let local = super::socket_message::address_of(&bound).unwrap_or(address);
+        let ipv4 = bound.as_sockaddr_in().map(|bound| SocketAddr::from((bound.ip(), bound.port())));
+        let ipv6 = || bound.as_sockaddr_in6().map(|bound| SocketAddr::from((bound.ip(), bound.port())));
+        let local = ipv4.or_else(ipv6).unwrap_or(address);
         let discover = AtomicI32::new(-1);
         Ok(Self { fd, local, discover, segmentation: AtomicBool::new(true) })
     }
@@ -79,7 +83,7 @@ impl UdpSocket {
     }
 
     /// Receives one datagram, if one is there. Returns its length and what else is known of it. The socket must not have
-    /// been bound with `gro`.
+    /// been bound with `gro`: [`ReceiveBatch`](super::message_batch::ReceiveBatch) is for such.
     ///
     /// # Errors
     /// What the kernel says, but for errors that only tell of an earlier send.
@@ -87,45 +91,44 @@ impl UdpSocket {
         receive_message(self.fd.as_fd(), buffer, self.local)
     }
 
-    /// Sends packets that lie back to back, each `segment` bytes long but for the last, as datagrams of their own.
-    /// Returns how many the kernel refused as too big, and how many for another reason.
-    pub fn send_segments(&self, bytes: &[u8], segment: usize, message: Message, dont_fragment: bool) -> (u64, u64) {
+    /// Sends packets that lie back to back, each `segment` bytes long but for the last, as datagrams of their own: in one
+    /// UDP_SEGMENT send where the kernel and the driver can, otherwise in one `sendmmsg`. Tells how many were refused.
+    pub fn send_segments(
+        &self,
+        bytes: &[u8],
+        segment: usize,
+        message: Message,
+        dont_fragment: bool,
+        batch: &mut SendBatch,
+    ) -> Sent {
         if bytes.is_empty() {
-            return (0, 0);
+            return Sent::default();
         }
         let segment = segment.clamp(1, bytes.len());
         let count = bytes.len().div_ceil(segment) as u64;
         if self.set_dont_fragment(dont_fragment).is_err() {
-            return (0, count);
+            return Sent { too_big: 0, failed: count };
         }
-        let mut gso_refused = false;
-        if count > 1 && self.segmentation.load(Ordering::Relaxed) {
+        let mut refusal = None;
+        if count > 1 && self.uses_segmentation() {
             let one_call = Message { segment: u16::try_from(segment).ok(), ..message };
-            match send_message(self.fd.as_fd(), &[bytes], &one_call) {
-                Ok(()) => return (0, 0),
-                // A driver or kernel without it says EIO or EINVAL: one by one, and if that works, from now on.
-                Err(error) if is_gso_refusal(&error) => gso_refused = true,
+            match batch.send_run(self.fd.as_fd(), bytes, &one_call) {
+                Ok(()) => return Sent::default(),
+                Err(error) if is_gso_refusal(&error) => refusal = error.raw_os_error(),
                 Err(error) if is_too_big(&error) => {}
-                Err(_) => return (0, count),
+                Err(_) => return Sent { too_big: 0, failed: count },
             }
         }
-        let (too_big, failed) = self.send_one_by_one(bytes.chunks(segment), &message);
-        if gso_refused && too_big + failed == 0 {
+        let sent = batch.send_each(self.fd.as_fd(), bytes.chunks(segment), &message);
+        // What goes out singly could have gone as a run: UDP_SEGMENT does not work here. Kernels that say EINVAL say it also
+        // to segments that the kernel would have to fragment, which with DF it would not have done singly either.
+        if let Some(error) = refusal
+            && sent == Sent::default()
+            && (dont_fragment || error != libc::EINVAL)
+        {
             self.segmentation.store(false, Ordering::Relaxed);
         }
-        (too_big, failed)
-    }
-
-    fn send_one_by_one<'a>(&self, packets: impl Iterator<Item = &'a [u8]>, message: &Message) -> (u64, u64) {
-        let (mut too_big, mut failed) = (0, 0);
-        for packet in packets {
-            match send_message(self.fd.as_fd(), &[packet], message) {
-                Ok(()) => {}
-                Err(error) if is_too_big(&error) => too_big += 1,
-                Err(_) => failed += 1,
-            }
-        }
-        (too_big, failed)
+        sent
     }
 
     /// Whether runs still go out in one call.
@@ -210,6 +213,7 @@ fn set_int(fd: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::message_batch::ReceiveBatch;
 
     fn pair(gro: bool) -> (UdpSocket, UdpSocket) {
         let any = "127.0.0.1:0".parse().unwrap();
@@ -249,15 +253,20 @@ mod tests {
         }
     }
 
+    fn message(receiver: &UdpSocket, traffic_class: u8) -> Message {
+        let peer = receiver.local_address();
+        let source = if peer.is_ipv4() { "127.0.0.1" } else { "::1" }.parse().unwrap();
+        Message { source, peer, traffic_class, segment: None }
+    }
+
     #[test]
     fn a_run_arrives_as_its_datagrams_with_its_traffic_class() {
         for gso in [true, false] {
             let (sender, receiver) = pair(false);
             sender.segmentation.store(gso, Ordering::Relaxed);
             let run: Vec<u8> = (0..250).map(|n| n as u8).collect();
-            let source = IpAddr::from([127, 0, 0, 1]);
-            let message = Message { source, peer: receiver.local_address(), traffic_class: 0xb9, segment: None };
-            assert_eq!(sender.send_segments(&run, 100, message, true), (0, 0));
+            let mut batch = SendBatch::default();
+            assert_eq!(sender.send_segments(&run, 100, message(&receiver, 0xb9), true, &mut batch), Sent::default());
             let received: Vec<_> = std::iter::from_fn(|| receive(&receiver)).collect();
             assert!(received.iter().all(|(received, _)| received.traffic_class == 0xb9), "{received:?}");
             let datagrams: Vec<_> = received.into_iter().map(|(_, bytes)| bytes).collect();
@@ -266,12 +275,72 @@ mod tests {
     }
 
     #[test]
+    fn one_batch_serves_runs_of_every_kind_in_turn() {
+        let (sender, receiver) = pair(false);
+        let mut batch = SendBatch::default();
+        for (bytes, segment, traffic_class) in [(250, 100, 4), (250, 250, 0), (90, 30, 8), (90, 90, 8), (70, 40, 0)] {
+            let run = vec![segment as u8; bytes];
+            let message = message(&receiver, traffic_class);
+            assert_eq!(sender.send_segments(&run, segment, message, true, &mut batch), Sent::default());
+            let received: Vec<_> = std::iter::from_fn(|| receive(&receiver)).collect();
+            assert!(received.iter().all(|(received, _)| received.traffic_class == traffic_class));
+            assert_eq!(received.len(), bytes.div_ceil(segment));
+            assert_eq!(received.into_iter().flat_map(|(_, bytes)| bytes).collect::<Vec<_>>(), run);
+        }
+    }
+
+    #[test]
+    fn datagrams_of_several_lengths_come_in_one_call() {
+        let (sender, receiver) = pair(false);
+        let lengths = [700, 1, 0, 1400, 33];
+        for (n, len) in lengths.into_iter().enumerate() {
+            let bytes = vec![n as u8; len];
+            sender.send(&[&bytes], "127.0.0.1".parse().unwrap(), receiver.local_address(), true).unwrap();
+        }
+        let (mut batch, mut buffers) = (ReceiveBatch::default(), vec![0xff; 8 * 2048]);
+        // Used before, with other lengths, and fewer buffers than datagrams.
+        assert_eq!(batch.receive(receiver.as_fd(), buffers.chunks_mut(2048).take(2)).unwrap(), 2);
+        assert_eq!(batch.receive(receiver.as_fd(), buffers.chunks_mut(2048)).unwrap(), 3);
+        for (n, len) in lengths.into_iter().enumerate().skip(2) {
+            let received = batch.received(n - 2, receiver.local_address()).unwrap();
+            assert_eq!((received.len, received.segment), (len, len));
+            assert_eq!((received.peer, received.local), (sender.local_address(), receiver.local_address()));
+            assert!(buffers[(n - 2) * 2048..][..len].iter().all(|byte| *byte == n as u8));
+        }
+        assert_eq!(batch.receive(receiver.as_fd(), buffers.chunks_mut(2048)).unwrap(), 0);
+    }
+
+    #[test]
+    fn runs_go_out_singly_where_the_kernel_refuses_to_segment() {
+        let (sender, receiver) = pair(false);
+        let mut batch = SendBatch::default();
+        // Segmentation needs checksums, so that the kernel refuses it on a socket without.
+        set_int(sender.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+        for _ in 0..2 {
+            assert_eq!(sender.send_segments(&[9; 250], 100, message(&receiver, 0), true, &mut batch), Sent::default());
+            let lengths: Vec<_> = std::iter::from_fn(|| receive(&receiver)).map(|(received, _)| received.len).collect();
+            assert_eq!(lengths, [100, 100, 50]);
+            assert!(!sender.uses_segmentation(), "it was not tried in vain twice");
+        }
+    }
+
+    #[test]
+    fn a_run_of_too_long_datagrams_is_told_and_does_not_end_segmentation() {
+        let (sender, receiver) = pair(false);
+        let mut batch = SendBatch::default();
+        // More than the loopback's MTU takes with DF; a shorter last one passes.
+        let run = vec![1; 2 * 65_520 + 10];
+        let sent = sender.send_segments(&run, 65_520, message(&receiver, 0), true, &mut batch);
+        assert_eq!(sent, Sent { too_big: 2, failed: 0 });
+        assert_eq!(receive(&receiver).unwrap().0.len, 10);
+        assert!(sender.uses_segmentation());
+    }
+
+    #[test]
     fn joined_datagrams_tell_their_segment() {
         let (sender, receiver) = pair(true);
-        let run = [7; 3000];
-        let source = IpAddr::from([127, 0, 0, 1]);
-        let message = Message { source, peer: receiver.local_address(), traffic_class: 0, segment: None };
-        assert_eq!(sender.send_segments(&run, 1000, message, true), (0, 0));
+        let sent = sender.send_segments(&[7; 3000], 1000, message(&receiver, 0), true, &mut SendBatch::default());
+        assert_eq!(sent, Sent::default());
         let received: Vec<_> = std::iter::from_fn(|| receive(&receiver)).collect();
         assert_eq!(received.iter().map(|(received, _)| received.len).sum::<usize>(), 3000);
         assert!(received.iter().all(|(received, _)| received.segment == 1000), "{received:?}");
@@ -285,9 +354,8 @@ mod tests {
             return;
         };
         let receiver = UdpSocket::bind(any, SocketOptions::default()).unwrap();
-        let source: IpAddr = "::1".parse().unwrap();
-        let message = Message { source, peer: receiver.local_address(), traffic_class: 0x2e << 2, segment: None };
-        assert_eq!(sender.send_segments(&[5; 150], 100, message, true), (0, 0));
+        let sent = sender.send_segments(&[5; 150], 100, message(&receiver, 0x2e << 2), true, &mut SendBatch::default());
+        assert_eq!(sent, Sent::default());
         let (first, _) = receive(&receiver).unwrap();
         assert_eq!((first.len, first.traffic_class, first.local), (100, 0x2e << 2, receiver.local_address()));
         assert_eq!(receive(&receiver).unwrap().0.len, 50);
