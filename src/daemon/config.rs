@@ -8,6 +8,7 @@ pub mod secret;
 pub mod section;
 mod value;
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub use section::ConfigError;
 use section::{Section, Source};
 
 /// The largest configuration file that is read, in bytes.
-const FILE_LIMIT: u64 = 4 << 20;
+const FILE_LIMIT: u64 = 64 << 20;
 
 /// A whole gatewayd.toml.
 #[derive(Clone, Debug)]
@@ -217,15 +218,17 @@ fn absolute_path(value: &toml::de::DeValue<'_>) -> Result<PathBuf, String> {
 
 fn read_routes(section: &mut Section<'_>, connections: &[connection::Read]) -> Vec<VpnRoute> {
     let created = clock::unix_seconds();
+    let by_name: HashMap<&str, &Arc<str>> =
+        connections.iter().map(|read| (&**read.tunnel.name(), read.tunnel.name())).collect();
+    let mut seen: HashSet<(IpNet, &Arc<str>)> = HashSet::new();
     let mut routes: Vec<VpnRoute> = Vec::new();
     for mut table in section.tables("route") {
         let destination = table.required("destination", connection::network);
         let name = table.required("connection", value::text);
         let weight = table.optional("weight", weight).unwrap_or(Weight::Active);
         if let (Some(destination), Some(name)) = (destination, name) {
-            let known = connections.iter().map(|read| read.tunnel.name()).find(|known| ***known == *name);
-            match known {
-                Some(_) if routes.iter().any(|r| r.destination == destination && *r.connection == *name) => {
+            match by_name.get(&*name).copied() {
+                Some(connection) if !seen.insert((destination, connection)) => {
                     table.problem("destination", format!("{destination} through \"{name}\" is there twice"));
                 }
                 Some(connection) => routes.push(VpnRoute {

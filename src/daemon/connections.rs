@@ -1,6 +1,6 @@
 //! What the threads agree on about connections: their numbers in the data path, and what is configured.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::config::Carriage;
@@ -41,5 +41,27 @@ impl ConnectionIds {
 #[derive(Clone, Debug)]
 pub struct Configured {
     pub ike: Arc<ike::Config>,
-    pub carriage: BTreeMap<Arc<str>, Carriage>,
+    by_name: HashMap<Arc<str>, (Option<Arc<ike::Connection>>, Carriage)>,
+}
+
+impl Configured {
+    /// Those of `ike`, and the carriage of each one by its name.
+    pub fn new(ike: ike::Config, carriage: impl IntoIterator<Item = (Arc<str>, Carriage)>) -> Self {
+        let mut by_name: HashMap<_, _> =
+            carriage.into_iter().map(|(name, carriage)| (name, (None, carriage))).collect();
+        for connection in &ike.connections {
+            by_name.entry(Arc::clone(&connection.name)).or_default().0 = Some(Arc::clone(connection));
+        }
+        Self { ike: Arc::new(ike), by_name }
+    }
+
+    /// The connection of a name.
+    pub fn connection(&self, name: &str) -> Option<&Arc<ike::Connection>> {
+        self.by_name.get(name)?.0.as_ref()
+    }
+
+    /// How its packets are carried.
+    pub fn carriage(&self, name: &str) -> Carriage {
+        self.by_name.get(name).map(|(_, carriage)| *carriage).unwrap_or_default()
+    }
 }

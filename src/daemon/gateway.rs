@@ -1,6 +1,6 @@
 //! The control task's state: what is configured, by whom, and what follows from it for IKE, routes and kernel.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -84,8 +84,16 @@ pub struct Gateway {
     pub unresolved: BTreeMap<String, String>,
     /// Outer addresses that peers were seen at.
     pub seen: BTreeMap<Arc<str>, IpAddr>,
+    /// Peers' addresses that the kernel's side takes into account.
+    pub outer_peers: BTreeSet<IpAddr>,
     /// The forwarding table is behind the route table.
     pub fib_stale: bool,
+    /// The kernel's side does not know a peer's address yet.
+    pub kernel_stale: bool,
+    /// The view is behind.
+    pub view_stale: bool,
+    /// Connections whose routes changed their state; to be told when the view shows it.
+    pub turned: Vec<Arc<str>>,
     /// What is wrong with the kernel's side at the moment.
     pub kernel_trouble: Option<String>,
 }
@@ -148,8 +156,8 @@ impl Gateway {
         let resolved = |tunnel: &Tunnel| tunnel.ike(self.resolved_peer(tunnel)).map(Arc::new);
         let connections: Vec<Arc<ike::Connection>> =
             self.tunnels().filter_map(|(_, tunnel)| resolved(tunnel)).collect();
-        let carriage = self.tunnels().map(|(_, tunnel)| (Arc::clone(tunnel.name()), tunnel.carriage)).collect();
-        let configured = Configured { ike: Arc::new(ike::Config::new(connections)), carriage };
+        let carriage = self.tunnels().map(|(_, tunnel)| (Arc::clone(tunnel.name()), tunnel.carriage));
+        let configured = Configured::new(ike::Config::new(connections), carriage);
         self.ike.send(Request::Configure(configured));
     }
 
@@ -173,7 +181,9 @@ impl Gateway {
     async fn apply_kernel(&mut self) {
         let destinations: BTreeSet<_> = self.table.destinations().map(|(destination, _)| destination).collect();
         let configured = self.tunnels().filter_map(|(_, tunnel)| self.resolved_peer(tunnel));
-        let outer_peers = configured.chain(self.seen.values().copied()).collect();
+        let outer_peers: BTreeSet<IpAddr> = configured.chain(self.seen.values().copied()).collect();
+        self.outer_peers.clone_from(&outer_peers);
+        self.kernel_stale = false;
         self.kernel_trouble = match self.forwarding.apply(ForwardingTarget { destinations, outer_peers }).await {
             Ok(()) => None,
             Err(error) => {
@@ -191,7 +201,8 @@ impl Gateway {
         self.fib_stale = false;
     }
 
-    pub fn publish_view(&self) {
+    pub fn publish_view(&mut self) {
+        self.view_stale = false;
         self.view.store(Arc::new(View::of(self)));
     }
 
@@ -289,8 +300,25 @@ impl Gateway {
         self.tunnels().filter_map(|(_, tunnel)| name(&tunnel.peer)).collect()
     }
 
-    /// Takes what the wiring tells: the log, the events and the route states follow. Says whether IKE has shut down.
-    pub async fn notice(&mut self, notice: Notice) -> bool {
+    /// Takes what the wiring tells: the log, the events and the route states follow. The view and the kernel's side
+    /// follow once for all of them, however many connections come up together. Says whether IKE has shut down.
+    pub async fn take_notices(&mut self, notices: &mut Vec<Notice>) -> bool {
+        let mut complete = false;
+        for notice in notices.drain(..) {
+            complete |= self.notice(notice);
+        }
+        if self.kernel_stale {
+            self.apply_kernel().await;
+        } else if self.view_stale {
+            self.publish_view();
+        }
+        for connection in std::mem::take(&mut self.turned) {
+            self.events.happened(EventKind::RoutesChanged, Some(&connection), None, None);
+        }
+        complete
+    }
+
+    fn notice(&mut self, notice: Notice) -> bool {
         match notice {
             Notice::ConnectionUp { connection } => {
                 info!(%connection, "connection up");
@@ -313,18 +341,17 @@ impl Gateway {
             }
             Notice::Carries { connection, up } => {
                 if self.table.set_up(&connection, up) {
-                    self.fib_stale = true;
-                    self.publish_view();
-                    self.events.happened(EventKind::RoutesChanged, Some(&connection), None, None);
+                    (self.fib_stale, self.view_stale) = (true, true);
+                    self.turned.push(connection);
                 }
             }
             Notice::Failure { connection, peer, reason } => {
                 warn!(connection = connection.as_deref(), %peer, reason, "negotiation failed");
             }
             Notice::PeerAt { connection, peer } => {
-                if self.seen.insert(connection, peer) != Some(peer) {
-                    self.apply_kernel().await;
-                }
+                let before = self.seen.insert(connection, peer);
+                let moved = before.is_some_and(|before| before != peer);
+                self.kernel_stale |= moved || !self.outer_peers.contains(&peer);
             }
             Notice::ShutdownComplete => return true,
         }
@@ -334,16 +361,19 @@ impl Gateway {
 
 /// Which connections a new file adds, changes and removes.
 fn difference(before: &[Tunnel], after: &[Tunnel]) -> Reloaded {
-    let old = |name: &str| before.iter().find(|tunnel| **tunnel.name() == *name);
+    let by_name = |tunnels: &'_ [Tunnel]| -> HashMap<Arc<str>, usize> {
+        tunnels.iter().enumerate().map(|(place, tunnel)| (Arc::clone(tunnel.name()), place)).collect()
+    };
+    let (old, new) = (by_name(before), by_name(after));
     let mut reloaded = Reloaded::default();
     for tunnel in after {
-        match old(tunnel.name()) {
+        match old.get(tunnel.name()).map(|place| &before[*place]) {
             None => reloaded.added.push(tunnel.name().to_string()),
             Some(before) if before != tunnel => reloaded.changed.push(tunnel.name().to_string()),
             Some(_) => {}
         }
     }
-    let stays = |tunnel: &&Tunnel| after.iter().any(|after| after.name() == tunnel.name());
+    let stays = |tunnel: &&Tunnel| new.contains_key(tunnel.name());
     reloaded.removed = before.iter().filter(|tunnel| !stays(tunnel)).map(|tunnel| tunnel.name().to_string()).collect();
     reloaded
 }

@@ -35,6 +35,8 @@ const WAITING_INITIAL: usize = 1024;
 const RENEW: Duration = Duration::from_millis(50);
 /// Sooner when something happened: events are told after the status shows them.
 const RENEW_NEWS: Duration = Duration::from_millis(10);
+/// With thousands of connections it takes a while, so it is given one part in this many of the time.
+const RENEWAL_SHARE: u32 = 20;
 /// And at least this often, for what changes without an event.
 const RENEW_IDLE: Duration = Duration::from_secs(1);
 
@@ -101,6 +103,8 @@ struct Pace {
     deadline: Option<Instant>,
     looked: Instant,
     renewed: Instant,
+    /// How long the last renewal of the status took.
+    cost: Duration,
     changed: bool,
     /// Requests that found `WAITING_INITIAL` others before them.
     overflowed: u64,
@@ -113,7 +117,14 @@ impl IkeThread {
     /// A socket is broken.
     pub fn run(mut self) -> io::Result<()> {
         let start = Instant::now();
-        let mut pace = Pace { deadline: Some(start), looked: start, renewed: start, changed: true, overflowed: 0 };
+        let mut pace = Pace {
+            deadline: Some(start),
+            looked: start,
+            renewed: start,
+            cost: Duration::ZERO,
+            changed: true,
+            overflowed: 0,
+        };
         let mut buffer = vec![0; MAX_DATAGRAM];
         let mut initial = VecDeque::new();
         loop {
@@ -143,16 +154,11 @@ impl IkeThread {
 
     fn wait(&self, pace: &Pace) -> io::Result<()> {
         let now = Instant::now();
-        let mut until = pace.deadline.unwrap_or(now + RENEW_IDLE).min(pace.renewed + RENEW_IDLE);
+        let mut until = pace.deadline.unwrap_or(now + RENEW_IDLE);
         if !self.wiring.pairs.is_empty() {
             until = until.min(pace.looked + LOOK);
         }
-        if pace.changed {
-            until = until.min(pace.renewed + RENEW);
-        }
-        if self.wiring.has_news() {
-            until = until.min(pace.renewed + RENEW_NEWS);
-        }
+        until = until.min(pace.renewed + self.renewal_due(pace));
         let mut descriptors = vec![self.waker.as_fd()];
         descriptors.extend(self.sockets.ike.iter().map(AsFd::as_fd));
         wait_readable(&descriptors, until.saturating_duration_since(now))
@@ -271,16 +277,21 @@ impl IkeThread {
         }
     }
 
-    fn renew(&mut self, pace: &mut Pace, now: Instant) {
-        let age = now.saturating_duration_since(pace.renewed);
+    /// The age at which the status is renewed.
+    fn renewal_due(&self, pace: &Pace) -> Duration {
         let due = match (self.wiring.has_news(), pace.changed) {
             (true, _) => RENEW_NEWS,
             (false, true) => RENEW,
             (false, false) => RENEW_IDLE,
         };
-        if age < due {
+        due.max(pace.cost * RENEWAL_SHARE)
+    }
+
+    fn renew(&mut self, pace: &mut Pace, now: Instant) {
+        if now.saturating_duration_since(pace.renewed) < self.renewal_due(pace) {
             return;
         }
+        let began = Instant::now();
         (pace.renewed, pace.changed) = (now, false);
         let discards = self.endpoint.discards().iter().map(|(reason, count)| (reason.name().replace('_', "-"), count));
         let overflowed = (DropReason::IkeInitialQueueFull.name().to_owned(), pace.overflowed);
@@ -290,6 +301,7 @@ impl IkeThread {
             discards: discards.chain([overflowed]).collect(),
         }));
         self.wiring.tell_news();
+        pace.cost = began.elapsed();
     }
 }
 

@@ -33,6 +33,8 @@ use crate::routing::Table;
 
 /// The forwarding table is rebuilt at most this often.
 const FIB_PACE: Duration = Duration::from_millis(10);
+/// What happened to many connections at once is taken together, up to this number.
+const NOTICES_AT_ONCE: usize = 4096;
 /// How long the peers have to acknowledge that we go; two seconds after SIGTERM everything is over.
 const FAREWELL: Duration = Duration::from_millis(1200);
 /// How long the data threads have to end.
@@ -99,7 +101,11 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         resolved: Default::default(),
         unresolved: Default::default(),
         seen: Default::default(),
+        outer_peers: Default::default(),
         fib_stale: false,
+        kernel_stale: false,
+        view_stale: false,
+        turned: Vec::new(),
         kernel_trouble: None,
     };
     gateway.restore_owner();
@@ -175,6 +181,7 @@ async fn control(
     let resolver = tokio::spawn(names::resolve(names_to_resolve, resolution_sender));
     let mut blocked = gateway.forwarding.blocked();
     let mut fib_from = tokio::time::Instant::now();
+    let mut notices = Vec::new();
     let ended = loop {
         tokio::select! {
             asked = signals.next() => match asked {
@@ -187,8 +194,8 @@ async fn control(
                 error!("{reason}");
                 break Err(reason.into());
             }
-            Some(notice) = threads.notices.recv() => {
-                gateway.notice(notice).await;
+            1.. = threads.notices.recv_many(&mut notices, NOTICES_AT_ONCE) => {
+                gateway.take_notices(&mut notices).await;
             }
             () = sleep_until(fib_from), if gateway.fib_stale => {
                 gateway.publish_fib();
@@ -224,8 +231,9 @@ async fn stop(mut gateway: Gateway, mut threads: Threads) {
     info!("gatewayd stops");
     gateway.ike.send(Request::Command(Command::Shutdown));
     let farewell = async {
-        while let Some(notice) = threads.notices.recv().await {
-            if gateway.notice(notice).await {
+        let mut notices = Vec::new();
+        while threads.notices.recv_many(&mut notices, NOTICES_AT_ONCE).await > 0 {
+            if gateway.take_notices(&mut notices).await {
                 return;
             }
         }

@@ -1,5 +1,6 @@
 //! Status: put together from what the control task and the IKE thread published, without asking either.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -120,11 +121,17 @@ pub fn status(view: &View, ike: &IkeSnapshot, drops: &Drops, started: Instant, n
 
 /// Every configured connection, in the order of the configuration, the file's first.
 pub fn connections(view: &View, ike: &IkeSnapshot, now: Instant) -> Vec<Connection> {
-    view.tunnels.iter().map(|tunnel| connection(tunnel, ike, now)).collect()
+    let by_name: HashMap<&str, &ike::ConnectionStatus> =
+        ike.connections.iter().map(|status| (&*status.name, status)).collect();
+    view.tunnels.iter().map(|tunnel| connection(tunnel, by_name.get(&*tunnel.name).copied(), ike, now)).collect()
 }
 
-fn connection(tunnel: &TunnelView, snapshot: &IkeSnapshot, now: Instant) -> Connection {
-    let ike = snapshot.connections.iter().find(|status| *status.name == *tunnel.name);
+fn connection(
+    tunnel: &TunnelView,
+    ike: Option<&ike::ConnectionStatus>,
+    snapshot: &IkeSnapshot,
+    now: Instant,
+) -> Connection {
     let child_sas: Vec<ChildSa> = ike
         .into_iter()
         .flat_map(|status| &status.children)

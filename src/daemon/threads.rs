@@ -105,7 +105,7 @@ impl Threads {
         let snapshot = Arc::new(ArcSwap::from_pointee(IkeSnapshot::default()));
         let heartbeat = Arc::new(AtomicU64::new(0));
         let (requests, request_receiver) = mpsc::channel();
-        let nothing = Configured { ike: Arc::new(ike::Config::new(Vec::new())), carriage: Default::default() };
+        let nothing = Configured::new(ike::Config::new(Vec::new()), []);
         let entropy = || Box::new(SystemEntropy::new());
         let lines = Lines {
             outbound: Arc::clone(&outbound),

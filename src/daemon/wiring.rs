@@ -6,7 +6,7 @@
 //!  data threads ── SaFacts, Acquire ──► Wiring ── Command ──► ike
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,6 +32,13 @@ use crate::wire::ip::{Flow, Ports};
 const SILENCE: Duration = Duration::from_secs(3);
 /// and, if it goes on like that, again after this long.
 const SUSPECT_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long the first packet on a new pair is awaited with attention: until then the peer may not use it yet.
+const FRESH: Duration = Duration::from_secs(10);
+/// Pairs that are always looked at together;
+const FEW: usize = 256;
+/// of more, each look takes one part in this many.
+const LOOKS_AROUND: usize = 10;
 
 /// What the control task is told.
 #[derive(Debug)]
@@ -147,13 +154,29 @@ pub struct Wiring {
     pub configured: Configured,
     /// By inbound SPI.
     pub pairs: HashMap<u32, Pair>,
+    /// The inbound SPIs of each connection's pairs.
+    of_connection: HashMap<Arc<str>, Vec<u32>>,
+    /// Pairs whose peer has not used them yet, and that are young.
+    fresh: Vec<u32>,
+    /// Every pair, the one that was looked at longest ago first; may still hold some that are gone.
+    turns: VecDeque<u32>,
 }
 
 impl Wiring {
     /// Without SAs. `outer_mtu` in bytes; what no IP packet reaches is as good as the largest.
     pub fn new(lines: Lines, outer_mtu: u32, entropy: Box<dyn Entropy>, configured: Configured) -> Self {
         let outer_mtu = u16::try_from(outer_mtu).unwrap_or(u16::MAX);
-        Self { lines, held: Vec::new(), outer_mtu, entropy, configured, pairs: HashMap::new() }
+        Self {
+            lines,
+            held: Vec::new(),
+            outer_mtu,
+            entropy,
+            configured,
+            pairs: HashMap::new(),
+            of_connection: HashMap::new(),
+            fresh: Vec::new(),
+            turns: VecDeque::new(),
+        }
     }
 
     /// Carries out what IKE decided. Called before the datagrams that IKE queued after it are sent.
@@ -200,8 +223,8 @@ impl Wiring {
 
     fn install(&mut self, sa: ChildSa, now: Instant) {
         let id = self.lines.ids.id(&sa.connection);
-        let carriage = self.configured.carriage.get(&sa.connection).copied().unwrap_or_default();
-        let place = self.configured.ike.connection(&sa.connection);
+        let carriage = self.configured.carriage(&sa.connection);
+        let place = self.configured.connection(&sa.connection);
         let place = place.and_then(|c| c.children.iter().position(|child| child.name == sa.child)).unwrap_or(0);
         let Some(selectors) = selector_pair(&sa.local_selectors, &sa.peer_selectors) else {
             return self.tell(Notice::Failure {
@@ -237,7 +260,11 @@ impl Wiring {
         let (receiving, sending) = parts.parameters(sa, inbound, outbound, self.entropy.as_mut());
         self.lines.inbound.send(InboundCommand::Install(Box::new(receiving)));
         self.lines.outbound.send(OutboundCommand::Install(Box::new(sending)));
-        self.pairs.insert(inbound_spi, pair);
+        self.of_connection.entry(Arc::clone(&pair.connection)).or_default().push(inbound_spi);
+        self.fresh.push(inbound_spi);
+        if self.pairs.insert(inbound_spi, pair).is_none() {
+            self.turns.push_back(inbound_spi);
+        }
         if active {
             self.sends_on(inbound_spi);
         }
@@ -254,8 +281,8 @@ impl Wiring {
         let (connection, child) = (Arc::clone(&pair.connection), Arc::clone(&pair.child));
         let news = !self.carries(&connection, Some(&child));
         // A rekey leaves one sender: the newest.
-        for (spi, pair) in &mut self.pairs {
-            if pair.connection == connection && pair.child == child {
+        for spi in self.of_connection.get(&connection).into_iter().flatten() {
+            if let Some(pair) = self.pairs.get_mut(spi).filter(|pair| pair.child == child) {
                 pair.active = *spi == inbound_spi;
             }
         }
@@ -267,9 +294,9 @@ impl Wiring {
 
     /// Whether the connection, or one child of it, has an SA to send on.
     fn carries(&self, connection: &str, child: Option<&str>) -> bool {
-        self.pairs.values().any(|pair| {
-            pair.active && *pair.connection == *connection && child.is_none_or(|child| *pair.child == *child)
-        })
+        let pairs = self.of_connection.get(connection).into_iter().flatten().filter_map(|spi| self.pairs.get(spi));
+        let mut active = pairs.filter(|pair| pair.active);
+        active.any(|pair| child.is_none_or(|child| *pair.child == *child))
     }
 
     fn retire(&mut self, inbound_spi: u32) {
@@ -284,6 +311,12 @@ impl Wiring {
         self.lines.inbound.send(InboundCommand::Remove { spi: inbound_spi });
         self.lines.outbound.send(OutboundCommand::Remove { inbound_spi });
         let Some(pair) = self.pairs.remove(&inbound_spi) else { return };
+        if let Some(spis) = self.of_connection.get_mut(&pair.connection) {
+            spis.retain(|spi| *spi != inbound_spi);
+            if spis.is_empty() {
+                self.of_connection.remove(&pair.connection);
+            }
+        }
         let up = self.carries(&pair.connection, None);
         let replaced = matches!(reason, Removal::Replaced | Removal::Redundant);
         if !replaced && !self.carries(&pair.connection, Some(&pair.child)) {
@@ -295,8 +328,10 @@ impl Wiring {
 
     fn path(&mut self, connection: &Arc<str>, outbound_spis: &[u32], path: Path) {
         let path = OuterPath { local: path.local, peer: path.peer };
-        let concerned = |pair: &Pair| pair.connection == *connection && outbound_spis.contains(&pair.outbound_spi);
-        for (spi, pair) in self.pairs.iter_mut().filter(|(_, pair)| concerned(pair)) {
+        for spi in self.of_connection.get(connection).into_iter().flatten() {
+            let Some(pair) = self.pairs.get_mut(spi).filter(|pair| outbound_spis.contains(&pair.outbound_spi)) else {
+                continue;
+            };
             pair.path = path;
             let encapsulation = pair.encapsulation;
             self.lines.outbound.send(OutboundCommand::SetPath { inbound_spi: *spi, path, encapsulation });
@@ -305,17 +340,35 @@ impl Wiring {
         self.tell(Notice::PeerAt { connection: Arc::clone(connection), peer: path.peer.ip() });
     }
 
+    /// The pairs to look at now: those whose first packet matters, and of thousands of others a tenth at a time.
+    fn due_pairs(&mut self, now: Instant) -> Vec<u32> {
+        let pairs = &self.pairs;
+        let waits = |pair: &Pair| pair.told.is_none() && now.saturating_duration_since(pair.installed) < FRESH;
+        self.fresh.retain(|spi| pairs.get(spi).is_some_and(waits));
+        let mut due = self.fresh.clone();
+        for _ in 0..self.turns.len().min((self.turns.len() / LOOKS_AROUND).max(FEW)) {
+            let Some(spi) = self.turns.pop_front() else { break };
+            let Some(pair) = self.pairs.get(&spi) else { continue };
+            self.turns.push_back(spi);
+            if !waits(pair) {
+                due.push(spi);
+            }
+        }
+        due
+    }
+
     /// What the data path saw since the last call, as commands for IKE.
     pub fn activity(&mut self, now: Instant) -> Vec<Command> {
         let mut seen = Vec::new();
         let mut commands = Vec::new();
-        for (inbound_spi, pair) in &mut self.pairs {
+        for inbound_spi in self.due_pairs(now) {
+            let Some(pair) = self.pairs.get_mut(&inbound_spi) else { continue };
             let inbound = pair.inbound.read();
             if let Some(last) = inbound.last_used.filter(|last| pair.told != Some(*last)) {
                 // Raw ESP tells no port, so it cannot tell where a NAT moved the peer.
                 let moved = inbound.source.filter(|source| source.port() != 0 && *source != pair.path.peer);
                 seen.push(SaActivity {
-                    inbound_spi: *inbound_spi,
+                    inbound_spi,
                     last_inbound: last,
                     first_seen: pair.told.is_none(),
                     source: moved.filter(|_| pair.encapsulation == Encapsulation::Udp),
@@ -325,7 +378,7 @@ impl Wiring {
             let outbound = pair.outbound.read();
             if pair.is_suspicious(inbound.last_used, outbound.last_used, now) {
                 pair.suspected = Some(now);
-                commands.push(Command::Suspect { inbound_spi: *inbound_spi });
+                commands.push(Command::Suspect { inbound_spi });
             }
             let due = inbound.soft_limit_reached || outbound.soft_limit_reached;
             if due && !pair.rekey_asked {
@@ -344,7 +397,7 @@ impl Wiring {
     /// or were taken down; those that wait are the peer's to start.
     pub fn acquire(&self, acquire: &Acquire) -> Option<Command> {
         let name = self.lines.ids.name(acquire.connection)?;
-        let connection = self.configured.ike.connection(&name)?;
+        let connection = self.configured.connection(&name)?;
         if connection.start != Start::OnTraffic {
             return None;
         }

@@ -26,7 +26,6 @@ pub struct OutboundEntry {
     pub tunnel: Tunnel,
     /// The largest inner packet that needs no outer fragmentation.
     pub inner_mtu: usize,
-    inbound_spi: u32,
     connection: ConnectionId,
     child: u32,
     /// Counts the installations.
@@ -86,7 +85,6 @@ impl OutboundSadb {
             df,
             tunnel,
             inner_mtu,
-            inbound_spi,
             connection,
             child,
             serial,
@@ -452,7 +450,7 @@ mod tests {
         let (source, destination) = ("192.168.0.1".parse().unwrap(), "10.1.1.1".parse().unwrap());
         let flow = Flow { source, destination, protocol: 17, ports: Ports::Opaque };
         let place = sadb.select(ConnectionId(connection), &flow)?;
-        Some(sadb.entry(place).inbound_spi)
+        Some(sadb.entry(place).sa.spi() ^ 0xffff)
     }
 
     #[test]

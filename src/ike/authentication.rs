@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::config::{Connection, Peer};
+use super::directory::Candidates;
 use super::keys::{AuthenticationKeys, Signer};
+use super::negotiate::IkeAlgorithms;
 use crate::crypto::Secret;
 use crate::crypto::digest::constant_time_eq;
 use crate::wire::ike::{AuthMethod, Authentication, Identification, Payload};
@@ -115,15 +117,16 @@ impl std::fmt::Display for AuthenticationError {
 /// `psk_of` a connection verifies; when none expects the identity, a key that nobody has is tried, so that an unknown
 /// identity costs the same time as a wrong key. Of several that fit, all are returned, the first ones first.
 pub(super) fn authenticate<'a>(
-    candidates: &'a [Arc<Connection>],
+    candidates: &'a Candidates,
+    algorithms: &'a IkeAlgorithms,
     octets: &SignedOctets<'_>,
     keys: &AuthenticationKeys,
-    claimed: &Identification,
+    claimed: &'a Identification,
     wanted: Option<&Identification>,
     auth: Option<&Authentication>,
 ) -> Result<Vec<&'a Arc<Connection>>, AuthenticationError> {
     let auth = auth.ok_or(AuthenticationError::NoAuth)?;
-    let fitting: Vec<_> = candidates.iter().filter(|connection| expects(connection, claimed)).collect();
+    let fitting: Vec<_> = candidates.fitting(claimed, algorithms).collect();
     let addressed: Vec<_> = fitting
         .iter()
         .copied()
@@ -133,8 +136,7 @@ pub(super) fn authenticate<'a>(
     let fitting = if addressed.is_empty() { fitting } else { addressed };
     let Some(first) = fitting.first() else {
         octets.verify(keys, &Secret::new(vec![0; 32]), auth);
-        let expected =
-            candidates.iter().filter_map(|connection| expected_id(connection)).map(|id| id.to_string()).collect();
+        let expected = candidates.expected(algorithms);
         return Err(AuthenticationError::UnknownIdentity { claimed: claimed.clone(), expected });
     };
     if auth.method != AuthMethod::SHARED_KEY {

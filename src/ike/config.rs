@@ -79,7 +79,7 @@ impl Retransmission {
 }
 
 /// Where the peer of a connection is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// At this address; connections can be initiated.
     Address(IpAddr),

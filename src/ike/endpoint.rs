@@ -2,18 +2,22 @@
 
 mod commands;
 mod connections;
+mod pace;
 mod responder;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use self::connections::Runtime;
+use self::pace::Pace;
 use super::config::{Config, Connection};
 use super::context::{Context, InboundSpis, Outbox};
 use super::cookie::CookieJar;
+use super::directory::Directory;
 use super::error::{Discard, DiscardCounters};
 use super::event::{Command, Deadline, Event, Output, Path, Transmit, Why};
 use super::half_open::HalfOpen;
@@ -32,12 +36,14 @@ use crate::wire::ike::{
 /// [`poll_output`](Self::poll_output) until it yields [`Output::Timeout`], and carry out what it yields in that order.
 pub struct Endpoint {
     config: Arc<Config>,
+    directory: Directory,
     entropy: Box<dyn Entropy>,
     outbox: Outbox,
     inbound_spis: InboundSpis,
     /// By the SPI that we chose.
     ike_sas: HashMap<IkeSpi, IkeSa>,
     connections: BTreeMap<Arc<str>, Runtime>,
+    pace: Pace,
     half_open: HalfOpen,
     cookies: CookieJar,
     discards: DiscardCounters,
@@ -49,11 +55,16 @@ pub struct Endpoint {
     shutdown: Option<bool>,
 }
 
+/// Deadlines that one call sees to; each may cost a key exchange.
+const TIMEOUTS_AT_ONCE: usize = 256;
+
 /// Who owns a deadline.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Timer {
     IkeSa(IkeSpi),
     Connection(Arc<str>),
+    /// Connections to this peer that wait for their start.
+    Line(IpAddr),
     Shutdown,
 }
 
@@ -82,12 +93,14 @@ impl Endpoint {
     pub fn new(config: Arc<Config>, mut entropy: Box<dyn Entropy>, now: Instant) -> Self {
         let cookies = CookieJar::new(&mut *entropy, now);
         let mut endpoint = Self {
+            directory: Directory::new(&config.connections),
             config,
             entropy,
             outbox: Outbox::default(),
             inbound_spis: InboundSpis::default(),
             ike_sas: HashMap::new(),
             connections: BTreeMap::new(),
+            pace: Pace::default(),
             half_open: HalfOpen::default(),
             cookies,
             discards: DiscardCounters::default(),
@@ -121,10 +134,12 @@ impl Endpoint {
         self.command(command, now);
     }
 
-    /// Lets time pass. An early call does nothing.
+    /// Lets time pass. An early call does nothing. When much is due, a call does a part of it, and `poll_output` asks for
+    /// the next one at once: what the network brings meanwhile need not wait for everything.
     pub fn handle_timeout(&mut self, now: Instant) {
         debug_assert!(self.outbox.is_empty(), "poll_output was not drained");
-        while let Some((at, _, timer)) = self.deadlines.first().cloned() {
+        for _ in 0..TIMEOUTS_AT_ONCE {
+            let Some((at, _, timer)) = self.deadlines.first().cloned() else { return };
             if at > now {
                 return;
             }
@@ -132,6 +147,7 @@ impl Endpoint {
             match timer {
                 Timer::IkeSa(spi) => self.with_ike_sa(spi, now, |sa, cx| sa.handle_timeout(cx)),
                 Timer::Connection(name) => self.attempt(&name, now),
+                Timer::Line(peer) => self.serve_line(peer, now),
                 Timer::Shutdown => self.abandon_everything(now),
             }
         }
@@ -303,6 +319,7 @@ impl Endpoint {
                 if established {
                     self.leave_half_open(&before);
                     self.established(spi, now);
+                    before.negotiating.into_iter().for_each(|peer| self.negotiation_over(peer, now));
                 }
                 if doubted {
                     self.negotiate_beside(spi, now);
@@ -312,6 +329,7 @@ impl Endpoint {
                 if ended.channel.is_none() {
                     self.leave_half_open(&before);
                 }
+                before.negotiating.into_iter().for_each(|peer| self.negotiation_over(peer, now));
                 self.ended(spi, before, ended, now);
             }
         }
@@ -402,6 +420,8 @@ struct Before {
     connection: Option<Arc<Connection>>,
     established: bool,
     half_open: Option<(IkeSpi, std::net::SocketAddr)>,
+    /// With whom we negotiate it as its initiator.
+    negotiating: Option<IpAddr>,
 }
 
 impl Before {
@@ -412,6 +432,11 @@ impl Before {
             half_open: match sa {
                 IkeSa::AwaitingAuth(state) => Some((state.initiator_spi(), state.source())),
                 IkeSa::Lingering(state) => state.half_open,
+                _ => None,
+            },
+            negotiating: match sa {
+                IkeSa::InitSent(state) => Some(state.path().peer.ip()),
+                IkeSa::AuthSent(state) => Some(state.path().peer.ip()),
                 _ => None,
             },
         }

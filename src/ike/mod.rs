@@ -9,6 +9,7 @@ mod child;
 pub mod config;
 mod context;
 mod cookie;
+mod directory;
 mod endpoint;
 pub mod error;
 pub mod event;

@@ -52,10 +52,12 @@ pub fn kernel_state(
     device: &Arc<str>,
     mark: u32,
 ) -> KernelState {
+    let mut outer_peers = outer_peers.to_vec();
+    outer_peers.sort_unstable();
     let mut state = KernelState::default();
     let mut behind_mark: BTreeSet<(Family, u8)> = BTreeSet::new();
     for destination in destinations {
-        let table = if may_hold_outer_packets(&destination, outer_peers) {
+        let table = if may_hold_outer_packets(&destination, &outer_peers) {
             behind_mark.insert((Family::of(&destination), destination.prefix_len()));
             TABLE_BEHIND_MARK + u32::from(destination.prefix_len())
         } else {
@@ -71,8 +73,10 @@ pub fn kernel_state(
 }
 
 /// A default route holds every outer packet, also to a peer that is only known once it calls.
+/// `outer_peers` ascend.
 fn may_hold_outer_packets(destination: &IpNet, outer_peers: &[IpAddr]) -> bool {
-    destination.prefix_len() == 0 || outer_peers.iter().any(|peer| destination.contains(peer))
+    let from = outer_peers.partition_point(|peer| *peer < destination.network());
+    destination.prefix_len() == 0 || outer_peers.get(from).is_some_and(|peer| destination.contains(peer))
 }
 
 fn tunnel_route(table: u32, destination: IpNet, device: &Arc<str>) -> KernelRoute {

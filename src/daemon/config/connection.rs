@@ -1,5 +1,6 @@
 //! `[[connection]]` and `[[connection.child]]`.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,18 +26,19 @@ pub struct Read {
 /// Reads every connection. One with a problem, which the source has noted, is left out.
 pub fn read_all(section: &mut Section<'_>, gateway: &Gateway, secrets: &Secrets) -> Vec<Read> {
     let mut connections: Vec<Read> = Vec::new();
+    let mut names = HashSet::new();
     for table in section.tables("connection") {
-        if let Some(read) = read(table, gateway, secrets, &connections) {
+        if let Some(read) = read(table, gateway, secrets, &mut names) {
             connections.push(read);
         }
     }
     connections
 }
 
-fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, before: &[Read]) -> Option<Read> {
+fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mut HashSet<String>) -> Option<Read> {
     let name = table.required("name", connection_name);
     if let Some(name) = &name {
-        if before.iter().any(|other| **other.tunnel.name() == **name) {
+        if !names.insert(name.clone()) {
             table.problem("name", format!("\"{name}\" names two connections"));
         }
         let prefix = table.path(&format!("{name}."));

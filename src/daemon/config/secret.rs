@@ -12,6 +12,9 @@ use crate::io::private_file;
 /// The largest file with a key that is read, in bytes.
 const KEY_FILE_LIMIT: u64 = 64 << 10;
 
+/// The largest file with keys of many connections that is read, in bytes.
+const KEYS_FILE_LIMIT: u64 = 16 << 20;
+
 /// The whole of a file is one key, without the newline at its end.
 pub fn key_file(path: &Path) -> Result<Secret, String> {
     let text = private_file::read(path, KEY_FILE_LIMIT).map_err(|error| error.to_string())?;
@@ -46,7 +49,7 @@ impl Secrets {
     }
 
     fn load(path: &Path) -> Result<Self, String> {
-        let text = private_file::read(path, KEY_FILE_LIMIT).map_err(|error| error.to_string())?;
+        let text = private_file::read(path, KEYS_FILE_LIMIT).map_err(|error| error.to_string())?;
         let source = Source::new(path, &text);
         let root = source.parse().map_err(|error| error.to_string())?;
         let mut section = Section::new(&source, &root);

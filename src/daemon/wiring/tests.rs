@@ -21,7 +21,7 @@ fn bench(start: &str) -> Bench {
     );
     let config = Config::parse(&text, FilePath::new("gatewayd.toml")).unwrap();
     let ike = config.connections.iter().map(|tunnel| Arc::new(tunnel.ike(None).unwrap())).collect();
-    let configured = Configured { ike: Arc::new(ike::Config::new(ike)), carriage: Default::default() };
+    let configured = Configured::new(ike::Config::new(ike), []);
     let (outbound_ring, outbound) = rtrb::RingBuffer::new(64);
     let (inbound_ring, inbound) = rtrb::RingBuffer::new(64);
     let (sender, notices) = mpsc::unbounded_channel();

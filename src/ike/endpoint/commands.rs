@@ -1,11 +1,12 @@
 //! What the endpoint is asked to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Endpoint, IkeSa, Timer};
 use crate::ike::config::{Config, Connection, Peer};
+use crate::ike::directory::Directory;
 use crate::ike::event::{Command, Deadline, Event, Output, Removal, SaActivity, Why};
 use crate::ike::state::{Cause, WantedChild};
 use crate::wire::ike::IkeSpi;
@@ -114,8 +115,11 @@ impl Endpoint {
             }
         }
         self.config = Arc::new(config);
+        self.directory = Directory::new(&self.config.connections);
+        let same: HashMap<&str, &Arc<Connection>> =
+            self.config.connections.iter().map(|connection| (&*connection.name, connection)).collect();
         let kept = |connection: &Arc<Connection>| {
-            self.config.connection(&connection.name).is_some_and(|same| Arc::ptr_eq(same, connection))
+            same.get(&*connection.name).is_some_and(|same| Arc::ptr_eq(same, connection))
         };
         let gone: Vec<Arc<str>> = known.values().filter(|known| !kept(known)).map(|gone| gone.name.clone()).collect();
         for name in gone {

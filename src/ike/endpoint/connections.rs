@@ -32,6 +32,8 @@ pub(super) struct Runtime {
     /// Not tried before.
     pub(super) next_attempt: Option<Instant>,
     pub(super) last_error: Option<String>,
+    /// Waits for its start behind others of the same peer.
+    pub(super) in_line: bool,
     up: bool,
 }
 
@@ -46,6 +48,7 @@ impl Endpoint {
             attempts: 0,
             next_attempt: None,
             last_error: None,
+            in_line: false,
             up: false,
         };
         self.connections.insert(connection.name.clone(), runtime);
@@ -72,7 +75,8 @@ impl Endpoint {
     pub(super) fn attempt(&mut self, name: &Arc<str>, now: Instant) {
         let Some(runtime) = self.connections.get_mut(name) else { return };
         runtime.next_attempt = None;
-        if runtime.wanted {
+        if runtime.wanted && !self.stand_in_line(name, now) {
+            let Some(runtime) = self.connections.get(name) else { return };
             let children = runtime.connection.children.iter();
             let all = children.map(|child| WantedChild { child: child.name.clone(), packet: None }).collect();
             self.negotiate(name, all, now);
@@ -112,13 +116,15 @@ impl Endpoint {
     /// Whether no other IKE SA stands between the identities of a connection: only then may INITIAL_CONTACT be sent,
     /// for the peer drops all others (RFC 7296 2.4).
     fn is_only_one(&self, connection: &Connection) -> bool {
-        let expected = expected_id(connection);
-        let rivals = |state: &Established| {
-            state.is_active()
-                && same_identity(&state.connection().local_id, &connection.local_id)
-                && expected.as_ref().is_none_or(|expected| same_identity(expected, state.peer_id()))
-        };
-        !self.ike_sas.values().filter_map(established_state).any(rivals)
+        // A connection that takes any identity waits for its peer.
+        let Some(expected) = expected_id(connection) else { return false };
+        let rivals = |state: &Established| state.is_active() && same_identity(&expected, state.peer_id());
+        let runtimes = self
+            .directory
+            .between(&connection.local_id, &expected)
+            .filter_map(|connection| self.connections.get(&connection.name));
+        let mut states = runtimes.flat_map(|runtime| &runtime.ike_sas).filter_map(|spi| self.ike_sas.get(spi));
+        !states.any(|sa| established_state(sa).is_some_and(rivals))
     }
 
     /// Negotiates another IKE SA beside one whose peer may have restarted; if it is set up, it takes over. One at a
@@ -158,6 +164,7 @@ impl Endpoint {
         runtime.ike_sas.push(spi);
         self.ike_sas.insert(spi, IkeSa::InitSent(Box::new(state)));
         self.retime(spi);
+        self.note_start(peer, spi, now);
     }
 
     /// An IKE SA was authenticated.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::{Endpoint, IkeSa};
 use crate::ike::config::{Connection, Peer};
 use crate::ike::cookie::Initiator;
+use crate::ike::directory::Candidates;
 use crate::ike::error::Discard;
 use crate::ike::event::{Event, Output, Path, Transmit};
 use crate::ike::ext::natd::{self, NatStatus};
@@ -14,7 +15,7 @@ use crate::ike::keys::Spis;
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, Chosen, IkeAlgorithms};
 use crate::ike::state::auth_sent::Exchanged;
-use crate::ike::state::awaiting_auth::{AwaitingAuth, Initiated, candidates};
+use crate::ike::state::awaiting_auth::{AwaitingAuth, Initiated};
 use crate::wire::ike::grammar::{self, Direction};
 use crate::wire::ike::{
     ExchangeType, Flags, Header, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, Proposal, encode_message,
@@ -45,7 +46,7 @@ impl Endpoint {
         }
         let payloads = Payloads::new(message.payloads.clone());
         let nonce = payloads.nonce().ok_or(Discard::Grammar)?;
-        let candidates = candidates(&self.config.connections, &path);
+        let candidates = self.directory.candidates(&path);
         let proven = self.check_cookie(&header, &payloads, nonce, path, now)?;
         if candidates.is_empty() {
             let refusal = Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new());
@@ -116,7 +117,7 @@ impl Endpoint {
     fn refuse_proposals(
         &mut self,
         header: &Header,
-        candidates: &[Arc<Connection>],
+        candidates: &Candidates,
         offer: &[Proposal],
         path: Path,
         now: Instant,
@@ -139,11 +140,11 @@ impl Endpoint {
 
     /// At the limit only a configured peer that has returned a cookie is served, in place of the one that has waited
     /// longest: a flood can't keep it out.
-    fn make_room(&mut self, candidates: &[Arc<Connection>], proven: bool, now: Instant) -> Result<(), Discard> {
+    fn make_room(&mut self, candidates: &Candidates, proven: bool, now: Instant) -> Result<(), Discard> {
         if self.half_open.len() < self.config.half_open_limit {
             return Ok(());
         }
-        let configured = candidates.iter().any(|connection| matches!(connection.peer, Peer::Address(_)));
+        let configured = candidates.first().is_some_and(|connection| matches!(connection.peer, Peer::Address(_)));
         let oldest = self.half_open.oldest().filter(|_| configured && proven).ok_or(Discard::HalfOpenLimit)?;
         self.with_ike_sa(oldest, now, |_, _| {
             Err(crate::ike::state::Ended::new(crate::ike::state::Cause::NoAnswer, None))
@@ -155,7 +156,7 @@ impl Endpoint {
     fn open_half(
         &mut self,
         message: &ParsedMessage<'_>,
-        candidates: Vec<Arc<Connection>>,
+        candidates: Arc<Candidates>,
         chosen: Chosen<IkeAlgorithms>,
         payloads: &Payloads,
         path: Path,
@@ -165,7 +166,6 @@ impl Endpoint {
             return Err(Discard::Grammar);
         };
         let Chosen { algorithms, answer, .. } = chosen;
-        let candidates: Vec<_> = candidates.into_iter().filter(|connection| allows(connection, &algorithms)).collect();
         let mut spi = IkeSpi::ZERO;
         while spi.is_zero() || self.ike_sas.contains_key(&spi) {
             self.entropy.fill(&mut spi.0);
@@ -179,12 +179,12 @@ impl Endpoint {
             message::key_exchange(algorithms.group, key_exchange.public()),
             Payload::Nonce(responder_nonce.clone()),
         ];
-        let traversal = candidates.iter().any(|connection| connection.nat_traversal);
+        let traversal = candidates.nat_traversal(&algorithms);
         // The request's hashes cover its own header, where our SPI is still zero.
         let request_spis = Spis { responder: IkeSpi::ZERO, ..spis };
         let nat = if traversal { natd::detect(request_spis, &path, payloads) } else { NatStatus::default() };
         if nat.supported {
-            let force = candidates.first().is_some_and(|connection| connection.force_encapsulation);
+            let force = candidates.first_with(&algorithms).is_some_and(|first| first.force_encapsulation);
             answer.extend(natd::announce(spis, &path, force, &mut *self.entropy));
         }
         let flags = Flags { response: true, ..Flags::default() };
@@ -208,16 +208,7 @@ impl Endpoint {
 }
 
 /// The first candidate's choice that there is.
-fn choose(candidates: &[Arc<Connection>], offer: &[Proposal], guess: u16) -> Option<Chosen<IkeAlgorithms>> {
-    candidates.iter().find_map(|connection| negotiate::choose_ike(&connection.ike_proposals, offer, Some(guess)))
-}
-
-/// Whether a connection accepts these algorithms.
-fn allows(connection: &Connection, algorithms: &IkeAlgorithms) -> bool {
-    connection.ike_proposals.iter().any(|proposal| {
-        proposal.encryption.contains(&algorithms.suite.encryption)
-            && algorithms.suite.integrity.is_none_or(|integrity| proposal.integrity.contains(&integrity))
-            && proposal.prf.contains(&algorithms.prf)
-            && proposal.groups.contains(&algorithms.group)
-    })
+fn choose(candidates: &Candidates, offer: &[Proposal], guess: u16) -> Option<Chosen<IkeAlgorithms>> {
+    let choice = |connection: &Arc<Connection>| negotiate::choose_ike(&connection.ike_proposals, offer, Some(guess));
+    candidates.distinct_proposals().find_map(choice)
 }

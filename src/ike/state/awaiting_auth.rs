@@ -11,8 +11,9 @@ use crate::crypto::KeyExchange;
 use crate::ike::authentication::{self, AuthenticationError};
 use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
-use crate::ike::config::{Connection, Peer};
+use crate::ike::config::Connection;
 use crate::ike::context::Context;
+use crate::ike::directory::Candidates;
 use crate::ike::error::{Discard, Refusal};
 use crate::ike::event::{Event, Path};
 use crate::ike::exchange::create_child;
@@ -25,7 +26,7 @@ use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, ParsedMessage, 
 
 /// Waits for the IKE_AUTH request.
 pub(in crate::ike) struct AwaitingAuth {
-    candidates: Vec<Arc<Connection>>,
+    candidates: Arc<Candidates>,
     source: SocketAddr,
     initiator_spi: IkeSpi,
     exchanged: Exchanged,
@@ -45,7 +46,7 @@ enum Keys {
 
 /// What the endpoint negotiated in IKE_SA_INIT.
 pub(in crate::ike) struct Initiated {
-    pub(in crate::ike) candidates: Vec<Arc<Connection>>,
+    pub(in crate::ike) candidates: Arc<Candidates>,
     pub(in crate::ike) spis: Spis,
     pub(in crate::ike) path: Path,
     pub(in crate::ike) exchanged: Exchanged,
@@ -136,7 +137,7 @@ impl AwaitingAuth {
                 return Err(Ended { cause: Cause::Refused, error: Some(error), channel: Some(Box::new(channel)) });
             }
         };
-        let proven = prove(&self.candidates, &self.exchanged, payloads, &message, &authentication);
+        let proven = prove(&self.candidates, &self.algorithms, &self.exchanged, payloads, &message, &authentication);
         let (connection, id) = match proven {
             Ok(proven) => proven,
             Err(error) => {
@@ -185,7 +186,8 @@ impl AwaitingAuth {
 /// Checks the peer's proof, and picks the connection: of several that it proves, the first whose traffic selectors
 /// have something in common with what it asks for.
 fn prove(
-    candidates: &[Arc<Connection>],
+    candidates: &Candidates,
+    algorithms: &IkeAlgorithms,
     exchanged: &Exchanged,
     payloads: &Payloads,
     message: &OpenedMessage,
@@ -196,7 +198,8 @@ fn prove(
     };
     let octets = exchanged.signed_by(Signer::Initiator, id_body);
     let auth = payloads.authentication();
-    let proven = authentication::authenticate(candidates, &octets, keys, id, payloads.id_responder(), auth)?;
+    let proven =
+        authentication::authenticate(candidates, algorithms, &octets, keys, id, payloads.id_responder(), auth)?;
     let fits = |connection: &&&Arc<Connection>| {
         let (Some(theirs), Some(ours)) = (payloads.ts_initiator(), payloads.ts_responder()) else { return true };
         crate::ike::negotiate::choose_child(&connection.children, ours, theirs).is_some()
@@ -228,14 +231,4 @@ fn answer_child(
     let transport = Transport::new(secured.channel.path(), secured.encapsulate, cx.config.nat_port);
     let pair = ChildPair::install(agreed, PairKeys::of(keys, false), connection, transport, true, None, cx);
     Ok((pair, answer))
-}
-
-/// The connections that a request on this path may belong to: those with the peer's address first, then those that
-/// take any peer, in the order of the configuration.
-pub(in crate::ike) fn candidates(connections: &[Arc<Connection>], path: &Path) -> Vec<Arc<Connection>> {
-    let local = |connection: &&Arc<Connection>| {
-        connection.local_address.is_none_or(|address| address == path.local.ip() || path.local.ip().is_unspecified())
-    };
-    let of = |peer: Peer| connections.iter().filter(local).filter(move |connection| connection.peer == peer).cloned();
-    of(Peer::Address(path.peer.ip())).chain(of(Peer::Any)).collect()
 }
