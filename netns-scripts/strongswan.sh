@@ -49,6 +49,7 @@ CONF
 
 # charon_configuration FOLDER ESP-PLUGINS: prints the strongswan.conf of a charon whose vici socket and log stand in the
 # folder. With kernel-libipsec among the plugins the packets of IKE and ESP carry a mark that keeps them out of the tunnel.
+# $charon_options are more lines for charon's section, $charon_log is the level of its log (1).
 charon_configuration() {
     local marks=
     [[ $2 != *kernel-libipsec* ]] || marks='
@@ -68,6 +69,7 @@ charon-systemd {
   install_virtual_ip = no
   retransmit_tries = 4
   retransmit_timeout = 1
+  ${charon_options:-}
   plugins {
     vici {
       socket = unix://$1/vici
@@ -76,7 +78,7 @@ charon-systemd {
   filelog {
     charon {
       path = $1/charon.log
-      default = 1
+      default = ${charon_log:-1}
       flush_line = yes
     }
   }

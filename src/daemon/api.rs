@@ -1,5 +1,5 @@
-//! The control API's server. What only reads is answered from what the threads published; what changes something goes to
-//! the control task, which answers when it is done.
+//! The control API's server. What only reads is answered from what the control task published and from what IKE says when
+//! asked; what changes something goes to the control task, which answers when it is done.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::events::EventLog;
-use super::gateway::Refused;
+use super::gateway::{IkeHandle, Refused};
 use super::ike_thread::IkeSnapshot;
 use super::metrics::Drops;
 use super::status::{self, View};
@@ -55,7 +55,7 @@ pub enum Ask {
 pub struct Api {
     pub asks: mpsc::Sender<Ask>,
     pub view: Arc<ArcSwap<View>>,
-    pub ike: Arc<ArcSwap<IkeSnapshot>>,
+    pub ike: IkeHandle,
     pub drops: Drops,
     pub filter: PlaintextFilter,
     pub events: EventLog,
@@ -104,6 +104,11 @@ impl Api {
             .with_state(self)
     }
 
+    async fn snapshot(&self) -> Result<Arc<IkeSnapshot>, Failure> {
+        let busy = || Failure(StatusCode::SERVICE_UNAVAILABLE, "IKE is too busy to answer, or stopping".to_owned());
+        self.ike.snapshot().await.ok_or_else(busy)
+    }
+
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<Result<T, Refused>>) -> Ask) -> Answer<T> {
         let stopping = || Failure(StatusCode::SERVICE_UNAVAILABLE, "gatewayd is stopping".to_owned());
         let (answer, answered) = oneshot::channel();
@@ -112,18 +117,20 @@ impl Api {
     }
 }
 
-async fn read_status(State(api): State<Api>) -> Json<Status> {
+async fn read_status(State(api): State<Api>) -> Answer<Status> {
     // Read before the rest, which must not be older than the question. Without a filter there is nothing to tell.
     let plaintext = timeout(FILTER_PATIENCE, api.filter.dropped()).await.ok().and_then(Result::ok);
-    let (view, ike) = (api.view.load(), api.ike.load());
+    let ike = api.snapshot().await?;
+    let view = api.view.load();
     let mut status = status::status(&view, &ike, &api.drops, api.started, Instant::now());
     let counted = plaintext.filter(|packets| *packets > 0).map(|packets| ("plaintext".to_owned(), packets));
     status.drops.extend(counted);
-    Json(status)
+    Ok(Json(status))
 }
 
-async fn read_connections(State(api): State<Api>) -> Json<Vec<Connection>> {
-    Json(status::connections(&api.view.load(), &api.ike.load(), Instant::now()))
+async fn read_connections(State(api): State<Api>) -> Answer<Vec<Connection>> {
+    let ike = api.snapshot().await?;
+    Ok(Json(status::connections(&api.view.load(), &ike, Instant::now())))
 }
 
 async fn read_routes(State(api): State<Api>) -> Json<Vec<Route>> {
@@ -197,10 +204,12 @@ mod tests {
 
     use super::*;
     use crate::control::event::EventKind;
-    use crate::control::request::Request;
+    use crate::control::request::Request as Call;
+    use crate::daemon::ike_thread::Request;
     use crate::io::netns::Namespace;
     use crate::io::nftables::OuterPorts;
     use crate::io::unix::{ControlClient, ControlSocket};
+    use crate::io::wake::Waker;
 
     /// An API on a socket of its own, and the end where the control task would listen.
     struct Served {
@@ -208,6 +217,19 @@ mod tests {
         asked: mpsc::Receiver<Ask>,
         events: EventLog,
         _folder: tempfile::TempDir,
+    }
+
+    /// An IKE thread without connections.
+    fn idle_ike() -> IkeHandle {
+        let (requests, asked) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            while let Ok(request) = asked.recv() {
+                if let Request::Snapshot(asker) = request {
+                    let _ = asker.send(Arc::default());
+                }
+            }
+        });
+        IkeHandle { requests, waker: Waker::new().unwrap() }
     }
 
     fn serve() -> Served {
@@ -219,7 +241,7 @@ mod tests {
         let api = Api {
             asks,
             view: Arc::new(ArcSwap::from_pointee(view)),
-            ike: Arc::default(),
+            ike: idle_ike(),
             drops: Drops::default(),
             filter: PlaintextFilter::new(Namespace::Own, "ig-none".into(), 0, OuterPorts { ike: 500, nat: 4500 }),
             events: events.clone(),
@@ -241,11 +263,11 @@ mod tests {
             let served = serve();
             let reload = tokio::spawn({
                 let client = served.client.clone();
-                async move { client.call::<Reloaded>(&Request::Reload).await }
+                async move { client.call::<Reloaded>(&Call::Reload).await }
             });
-            let status: Status = served.client.call(&Request::Status).await.unwrap();
+            let status: Status = served.client.call(&Call::Status).await.unwrap();
             assert_eq!((status.device.as_str(), status.mtu), ("gwd7", 1400));
-            let owner: OwnerReply = served.client.call(&Request::Owner).await.unwrap();
+            let owner: OwnerReply = served.client.call(&Call::Owner).await.unwrap();
             assert_eq!(owner.revision, 0);
             assert!(!reload.is_finished(), "nobody has answered the reload");
         });
@@ -255,7 +277,7 @@ mod tests {
     fn a_refusal_is_told_in_its_own_words() {
         run(async {
             let mut served = serve();
-            let up = Request::Connection { name: "idc".into(), action: Action::Up };
+            let up = Call::Connection { name: "idc".into(), action: Action::Up };
             let control = async {
                 let Some(Ask::Act { name, answer, .. }) = served.asked.recv().await else { panic!("no ask") };
                 let _ = answer.send(Err(Refused::UnknownConnection { name, known: "branch".into() }));

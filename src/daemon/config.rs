@@ -98,7 +98,7 @@ impl Default for Carriage {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tunnel {
     /// `peer` in it is only right for addresses and `any`; [`Tunnel::ike`] fills in what a name resolved to.
-    ike: ike::Connection,
+    ike: Arc<ike::Connection>,
     pub peer: PeerName,
     pub carriage: Carriage,
     /// Protected networks, for export, child by child as in `ike`.
@@ -113,7 +113,7 @@ pub struct ChildSubnets {
 
 impl Tunnel {
     pub fn new(ike: ike::Connection, peer: PeerName, carriage: Carriage, subnets: Vec<ChildSubnets>) -> Self {
-        Self { ike, peer, carriage, subnets }
+        Self { ike: Arc::new(ike), peer, carriage, subnets }
     }
 
     pub fn name(&self) -> &Arc<str> {
@@ -126,14 +126,17 @@ impl Tunnel {
     }
 
     /// The connection for IKE, with what the peer's name resolved to. None while a name has not been resolved.
-    pub fn ike(&self, resolved: Option<IpAddr>) -> Option<ike::Connection> {
+    pub fn ike(&self, resolved: Option<IpAddr>) -> Option<Arc<ike::Connection>> {
         let peer = match (&self.peer, resolved) {
             (PeerName::Address(address), _) => ike::Peer::Address(*address),
             (PeerName::Any, _) => ike::Peer::Any,
             (PeerName::Name(_), Some(address)) => ike::Peer::Address(address),
             (PeerName::Name(_), None) => return None,
         };
-        Some(ike::Connection { peer, ..self.ike.clone() })
+        if peer == self.ike.peer {
+            return Some(Arc::clone(&self.ike));
+        }
+        Some(Arc::new(ike::Connection { peer, ..ike::Connection::clone(&self.ike) }))
     }
 }
 

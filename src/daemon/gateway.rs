@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::config::{Config, PeerName, Tunnel};
 use super::connections::{Configured, ConnectionIds};
 use super::events::EventLog;
 use super::export;
-use super::ike_thread::Request;
+use super::ike_thread::{IkeSnapshot, Request};
 use super::owner_set::{self, Translation};
 use super::status::View;
 use super::wiring::{CommandRing, Notice};
@@ -31,6 +34,8 @@ use crate::io::wake::Waker;
 use crate::io::{clock, private_file};
 use crate::routing::{self, Table, build_fib};
 
+/// How long a status waits for IKE.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
 /// The file of cend's last set in the state directory.
 const OWNER_FILE: &str = "cend.json";
 /// The largest set that is read back, in bytes.
@@ -48,6 +53,13 @@ impl IkeHandle {
         // An IKE thread that has ended takes the process with it; see `threads`.
         let _ = self.requests.send(request);
         self.waker.wake();
+    }
+
+    /// What IKE and the data path look like. None when IKE does not answer in time, or is about to end.
+    pub async fn snapshot(&self) -> Option<Arc<IkeSnapshot>> {
+        let (asker, answer) = oneshot::channel();
+        self.send(Request::Snapshot(asker));
+        timeout(SNAPSHOT_PATIENCE, answer).await.ok()?.ok()
     }
 }
 
@@ -153,7 +165,7 @@ impl Gateway {
     }
 
     fn apply_connections(&mut self) {
-        let resolved = |tunnel: &Tunnel| tunnel.ike(self.resolved_peer(tunnel)).map(Arc::new);
+        let resolved = |tunnel: &Tunnel| tunnel.ike(self.resolved_peer(tunnel));
         let connections: Vec<Arc<ike::Connection>> =
             self.tunnels().filter_map(|(_, tunnel)| resolved(tunnel)).collect();
         let carriage = self.tunnels().map(|(_, tunnel)| (Arc::clone(tunnel.name()), tunnel.carriage));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
 use tracing::{debug, trace};
 
 use super::connections::Configured;
@@ -18,6 +18,7 @@ use crate::dataplane::drop::DropReason;
 use crate::dataplane::ike_queue::IkeQueueReader;
 use crate::ike::{Command, ConnectionStatus, Endpoint, Output, Path, Transmit};
 use crate::io::esp_sockets::NatTraversalSender;
+use crate::io::memory;
 use crate::io::udp::UdpSocket;
 use crate::io::wake::{Waker, wait_readable};
 
@@ -31,14 +32,17 @@ const ROUND: usize = 256;
 const ROUND_INITIAL: usize = 32;
 /// Requests for new IKE SAs from port 500 that wait at most; more are dropped, and repeated by honest peers.
 const WAITING_INITIAL: usize = 1024;
-/// The status is renewed at most this often.
-const RENEW: Duration = Duration::from_millis(50);
-/// Sooner when something happened: events are told after the status shows them.
-const RENEW_NEWS: Duration = Duration::from_millis(10);
-/// With thousands of connections it takes a while, so it is given one part in this many of the time.
-const RENEWAL_SHARE: u32 = 20;
-/// And at least this often, for what changes without an event.
-const RENEW_IDLE: Duration = Duration::from_secs(1);
+/// A snapshot of thousands of connections takes a while, so snapshots get one part in this many of the time.
+const SNAPSHOT_SHARE: u32 = 20;
+/// How long a snapshot that still holds is given to further askers; then it is forgotten, as it takes as much memory as
+/// the SAs do.
+const SNAPSHOT_KEPT: Duration = Duration::from_secs(1);
+/// The longest that a round waits: the watchdog looks at the heartbeat.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// After so many changes of SAs memory is given back to the system,
+const CHANGES_TO_TIDY: usize = 256;
+/// once nothing has changed for this long.
+const QUIET_TO_TIDY: Duration = Duration::from_secs(3);
 
 /// What the control task asks of the IKE thread.
 #[derive(Debug)]
@@ -46,11 +50,13 @@ pub enum Request {
     /// Connections that did not change keep their SAs.
     Configure(Configured),
     Command(Command),
+    /// What IKE and the data path look like, not older than the request.
+    Snapshot(oneshot::Sender<Arc<IkeSnapshot>>),
     /// Ends this thread and the data threads.
     Stop,
 }
 
-/// What IKE and the data path look like, for status: replaced as a whole, so that nobody waits for IKE.
+/// What IKE and the data path look like, for status.
 #[derive(Debug, Default)]
 pub struct IkeSnapshot {
     pub connections: Vec<ConnectionStatus>,
@@ -93,7 +99,6 @@ pub struct IkeThread {
     pub acquires: rtrb::Consumer<Acquire>,
     pub requests: mpsc::Receiver<Request>,
     pub waker: Waker,
-    pub snapshot: Arc<ArcSwap<IkeSnapshot>>,
     /// Grows with every round; the watchdog looks whether it does.
     pub heartbeat: Arc<AtomicU64>,
 }
@@ -102,10 +107,17 @@ pub struct IkeThread {
 struct Pace {
     deadline: Option<Instant>,
     looked: Instant,
-    renewed: Instant,
-    /// How long the last renewal of the status took.
+    /// Who waits for a snapshot.
+    askers: Vec<oneshot::Sender<Arc<IkeSnapshot>>>,
+    snapshot: Option<Arc<IkeSnapshot>>,
+    /// When the last snapshot was made, and how long that took.
+    made: Instant,
     cost: Duration,
+    /// Something happened since.
     changed: bool,
+    /// Changes of SAs since memory was given back, and the last one.
+    untidy: usize,
+    last_change: Instant,
     /// Requests that found `WAITING_INITIAL` others before them.
     overflowed: u64,
 }
@@ -120,9 +132,13 @@ impl IkeThread {
         let mut pace = Pace {
             deadline: Some(start),
             looked: start,
-            renewed: start,
+            askers: Vec::new(),
+            snapshot: None,
+            made: start,
             cost: Duration::ZERO,
             changed: true,
+            untidy: 0,
+            last_change: start,
             overflowed: 0,
         };
         let mut buffer = vec![0; MAX_DATAGRAM];
@@ -148,17 +164,21 @@ impl IkeThread {
                 self.endpoint.handle_timeout(now);
                 self.drain(&mut pace, now);
             }
-            self.renew(&mut pace, now);
+            self.wiring.tell_news();
+            self.answer(&mut pace, now);
+            tidy(&mut pace, now);
         }
     }
 
     fn wait(&self, pace: &Pace) -> io::Result<()> {
         let now = Instant::now();
-        let mut until = pace.deadline.unwrap_or(now + RENEW_IDLE);
+        let mut until = pace.deadline.unwrap_or(now + LONGEST_WAIT).min(now + LONGEST_WAIT);
         if !self.wiring.pairs.is_empty() {
             until = until.min(pace.looked + LOOK);
         }
-        until = until.min(pace.renewed + self.renewal_due(pace));
+        if !pace.askers.is_empty() {
+            until = until.min(pace.made + pace.cost * SNAPSHOT_SHARE);
+        }
         let mut descriptors = vec![self.waker.as_fd()];
         descriptors.extend(self.sockets.ike.iter().map(AsFd::as_fd));
         wait_readable(&descriptors, until.saturating_duration_since(now))
@@ -170,6 +190,7 @@ impl IkeThread {
             match request {
                 Request::Stop => return false,
                 Request::Command(command) => self.command(command, pace, now),
+                Request::Snapshot(asker) => pace.askers.push(asker),
                 Request::Configure(configured) => {
                     let ike = Arc::clone(&configured.ike);
                     self.wiring.configured = configured;
@@ -257,17 +278,17 @@ impl IkeThread {
     /// Carries out what the endpoint decided, in its order: an SA is installed before the message that makes the peer
     /// use it.
     fn drain(&mut self, pace: &mut Pace, now: Instant) {
+        pace.changed = true;
         loop {
             match self.endpoint.poll_output() {
                 Output::Event(event) => {
                     self.wiring.event(event, now);
-                    pace.changed = true;
+                    (pace.untidy, pace.last_change) = (pace.untidy + 1, now);
                 }
                 Output::Transmit(transmit) => {
                     if let Err(error) = self.sockets.send(&transmit) {
                         debug!(%error, peer = %transmit.path.peer, "an IKE message was not sent");
                     }
-                    pace.changed = true;
                 }
                 Output::Timeout(deadline) => {
                     pace.deadline = deadline.map(|deadline| deadline.at);
@@ -277,31 +298,49 @@ impl IkeThread {
         }
     }
 
-    /// The age at which the status is renewed.
-    fn renewal_due(&self, pace: &Pace) -> Duration {
-        let due = match (self.wiring.has_news(), pace.changed) {
-            (true, _) => RENEW_NEWS,
-            (false, true) => RENEW,
-            (false, false) => RENEW_IDLE,
-        };
-        due.max(pace.cost * RENEWAL_SHARE)
-    }
-
-    fn renew(&mut self, pace: &mut Pace, now: Instant) {
-        if now.saturating_duration_since(pace.renewed) < self.renewal_due(pace) {
+    /// Answers who wants to know what everything looks like. Whoever hears of an event and then asks must not be shown an
+    /// older state, so a snapshot serves several only while nothing happens.
+    fn answer(&mut self, pace: &mut Pace, now: Instant) {
+        let age = now.saturating_duration_since(pace.made);
+        let holds = !pace.changed && age < SNAPSHOT_KEPT;
+        if pace.askers.is_empty() {
+            if age >= SNAPSHOT_KEPT && pace.snapshot.take().is_some_and(|old| old.connections.len() > CHANGES_TO_TIDY) {
+                (pace.untidy, pace.last_change) = (CHANGES_TO_TIDY, now);
+            }
             return;
         }
+        let snapshot = match pace.snapshot.take().filter(|_| holds) {
+            Some(snapshot) => snapshot,
+            None if age < pace.cost * SNAPSHOT_SHARE => return,
+            None => self.snapshot(pace),
+        };
+        for asker in pace.askers.drain(..) {
+            // One that has gone does not mind.
+            let _ = asker.send(Arc::clone(&snapshot));
+        }
+        pace.snapshot = Some(snapshot);
+    }
+
+    fn snapshot(&self, pace: &mut Pace) -> Arc<IkeSnapshot> {
         let began = Instant::now();
-        (pace.renewed, pace.changed) = (now, false);
         let discards = self.endpoint.discards().iter().map(|(reason, count)| (reason.name().replace('_', "-"), count));
         let overflowed = (DropReason::IkeInitialQueueFull.name().to_owned(), pace.overflowed);
-        self.snapshot.store(Arc::new(IkeSnapshot {
+        let snapshot = Arc::new(IkeSnapshot {
             connections: self.endpoint.status(),
             pairs: self.wiring.pairs.clone(),
             discards: discards.chain([overflowed]).collect(),
-        }));
-        self.wiring.tell_news();
-        pace.cost = began.elapsed();
+        });
+        (pace.made, pace.cost, pace.changed) = (began, began.elapsed(), false);
+        snapshot
+    }
+}
+
+/// Gives memory back after thousands of negotiations, or a look at thousands of connections: the allocator keeps what was
+/// freed between values that stay.
+fn tidy(pace: &mut Pace, now: Instant) {
+    if pace.untidy >= CHANGES_TO_TIDY && now.saturating_duration_since(pace.last_change) >= QUIET_TO_TIDY {
+        pace.untidy = 0;
+        memory::give_back();
     }
 }
 

@@ -132,7 +132,7 @@ fn api(asks: mpsc::Sender<Ask>, gateway: &Gateway, threads: &Threads) -> Api {
     Api {
         asks,
         view: Arc::clone(&gateway.view),
-        ike: Arc::clone(&threads.snapshot),
+        ike: threads.ike.clone(),
         drops: threads.drops.clone(),
         filter: gateway.forwarding.filter().clone(),
         events: gateway.events.clone(),

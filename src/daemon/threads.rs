@@ -9,7 +9,7 @@
 //!                                  │                   inbound ◄── port 4500, protocol 50   │
 //!                                  │                      └────────────────────────────────┘
 //!                                  └── FIB ── control (tokio, this thread) ◄── Notice (mpsc) ── ike
-//!                                              └── Ask (mpsc) ◄── control socket      IkeSnapshot, View (arc-swap) ─► status
+//!                                              └── Ask (mpsc) ◄── control socket      View (arc-swap), IkeSnapshot (asked of ike) ─► status
 //! ```
 
 use std::io;
@@ -19,13 +19,12 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use tokio::sync::mpsc as tokio_mpsc;
 
 use super::config::Gateway as Settings;
 use super::connections::{Configured, ConnectionIds};
 use super::gateway::IkeHandle;
-use super::ike_thread::{IkeSnapshot, IkeThread, Sockets};
+use super::ike_thread::{IkeThread, Sockets};
 use super::metrics::Drops;
 use super::wiring::{CommandRing, Lines, Notice, Wiring};
 use crate::crypto::SystemEntropy;
@@ -53,7 +52,6 @@ pub struct Threads {
     pub ike: IkeHandle,
     pub outbound: Arc<CommandRing<OutboundCommand>>,
     pub ids: Arc<ConnectionIds>,
-    pub snapshot: Arc<ArcSwap<IkeSnapshot>>,
     pub drops: Drops,
     pub heartbeat: Arc<AtomicU64>,
     pub notices: tokio_mpsc::UnboundedReceiver<Notice>,
@@ -102,7 +100,6 @@ impl Threads {
 
         let outbound = Arc::new(CommandRing::new(outbound_ring));
         let ids = Arc::new(ConnectionIds::default());
-        let snapshot = Arc::new(ArcSwap::from_pointee(IkeSnapshot::default()));
         let heartbeat = Arc::new(AtomicU64::new(0));
         let (requests, request_receiver) = mpsc::channel();
         let nothing = Configured::new(ike::Config::new(Vec::new()), []);
@@ -121,7 +118,6 @@ impl Threads {
             acquires: acquire_reader,
             requests: request_receiver,
             waker: waker.clone(),
-            snapshot: Arc::clone(&snapshot),
             heartbeat: Arc::clone(&heartbeat),
         };
         let handles = vec![
@@ -130,7 +126,7 @@ impl Threads {
             spawn("ike", &failure_sender, move || ike_thread.run())?,
         ];
         let ike = IkeHandle { requests, waker };
-        Ok(Self { ike, outbound, ids, snapshot, drops, heartbeat, notices, failures, handles })
+        Ok(Self { ike, outbound, ids, drops, heartbeat, notices, failures, handles })
     }
 
     /// Whether every thread has ended.

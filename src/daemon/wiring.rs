@@ -207,13 +207,7 @@ impl Wiring {
         self.held.push(notice);
     }
 
-    /// Whether something is to be told.
-    pub fn has_news(&self) -> bool {
-        !self.held.is_empty()
-    }
-
-    /// Tells the control task what happened. To be called when the status shows it: whoever hears of an event and
-    /// then asks for the status must not be shown an older one.
+    /// Tells the control task what happened. To be called when the snapshots of IKE show it.
     pub fn tell_news(&mut self) {
         for notice in self.held.drain(..) {
             // Without a control task the process is about to end.

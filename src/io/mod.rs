@@ -5,6 +5,7 @@ pub mod esp_sockets;
 pub mod forwarding;
 pub mod host;
 pub mod http;
+pub mod memory;
 pub mod message_batch;
 pub mod netlink;
 pub mod netns;

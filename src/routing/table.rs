@@ -30,7 +30,8 @@ pub enum RouteRefused {
 /// VPN routes by destination and connection, and which connections are up.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
-    routes: BTreeMap<IpNet, BTreeMap<Arc<str>, VpnRoute>>,
+    /// By destination; few connections lead to one.
+    routes: BTreeMap<IpNet, Vec<VpnRoute>>,
     up: BTreeSet<Arc<str>>,
 }
 
@@ -63,12 +64,12 @@ impl Table {
             return Err(RouteRefused::HostBits(route.destination));
         }
         // Nothing can be refused from here on when the destination is new, so none is left empty.
-        let at_destination = self.routes.entry(route.destination).or_default();
-        match at_destination.get(&route.connection) {
+        let at_destination = self.routes.entry(route.destination).or_insert_with(|| Vec::with_capacity(1));
+        match at_destination.iter().find(|present| present.connection == route.connection) {
             Some(present) if present.owner == route.owner => Err(RouteRefused::Duplicate(route.key())),
             Some(present) => Err(RouteRefused::OwnedByOther { key: route.key(), owner: present.owner }),
             None => {
-                at_destination.insert(Arc::clone(&route.connection), route);
+                at_destination.push(route);
                 Ok(())
             }
         }
@@ -77,7 +78,7 @@ impl Table {
     fn take_owned(&mut self, owner: Owner) -> BTreeMap<RouteKey, VpnRoute> {
         let mut taken = BTreeMap::new();
         self.routes.retain(|_, at_destination| {
-            at_destination.retain(|_, route| {
+            at_destination.retain(|route| {
                 let keep = route.owner != owner;
                 if !keep {
                     taken.insert(route.key(), route.clone());
@@ -93,7 +94,7 @@ impl Table {
     /// name is normal. Answers the keys that name no route of the file.
     pub fn set_file_publications(&mut self, publications: &BTreeMap<RouteKey, Publication>) -> Vec<RouteKey> {
         let mut unknown: BTreeSet<&RouteKey> = publications.keys().collect();
-        for route in self.routes.values_mut().flat_map(BTreeMap::values_mut) {
+        for route in self.routes.values_mut().flatten() {
             if route.owner != Owner::File {
                 continue;
             }
@@ -116,12 +117,12 @@ impl Table {
 
     /// Every route with its state: by destination, then in order of preference.
     pub fn routes(&self) -> impl Iterator<Item = (&VpnRoute, RouteState)> {
-        self.routes.values().flat_map(|at_destination| rank(at_destination.values(), |name| self.is_up(name)))
+        self.routes.values().flat_map(|at_destination| rank(at_destination, |name| self.is_up(name)))
     }
 
     /// Every destination with its routes in order of preference.
     pub fn destinations(&self) -> impl Iterator<Item = (IpNet, Vec<(&VpnRoute, RouteState)>)> {
-        self.routes.iter().map(|(destination, routes)| (*destination, rank(routes.values(), |name| self.is_up(name))))
+        self.routes.iter().map(|(destination, routes)| (*destination, rank(routes, |name| self.is_up(name))))
     }
 
     /// The routes that a packet to `address` may take, the preferred one first: those of its longest prefix.
@@ -130,13 +131,13 @@ impl Table {
             .iter()
             .filter(|(destination, _)| destination.contains(&address))
             .max_by_key(|(destination, _)| destination.prefix_len())
-            .map(|(_, routes)| rank(routes.values(), |name| self.is_up(name)))
+            .map(|(_, routes)| rank(routes, |name| self.is_up(name)))
             .unwrap_or_default()
     }
 
     /// Number of routes.
     pub fn len(&self) -> usize {
-        self.routes.values().map(BTreeMap::len).sum()
+        self.routes.values().map(Vec::len).sum()
     }
 
     /// Whether there is no route.

@@ -20,7 +20,7 @@ fn bench(start: &str) -> Bench {
          [[connection.child]]\nname = \"two\"\nlocal_subnets = \"10.1.0.0/24\"\npeer_subnets = \"10.3.0.0/24\"\n"
     );
     let config = Config::parse(&text, FilePath::new("gatewayd.toml")).unwrap();
-    let ike = config.connections.iter().map(|tunnel| Arc::new(tunnel.ike(None).unwrap())).collect();
+    let ike = config.connections.iter().map(|tunnel| tunnel.ike(None).unwrap()).collect();
     let configured = Configured::new(ike::Config::new(ike), []);
     let (outbound_ring, outbound) = rtrb::RingBuffer::new(64);
     let (inbound_ring, inbound) = rtrb::RingBuffer::new(64);
