@@ -2,22 +2,24 @@
 //!
 //! `cargo bench --bench esp`, two minutes. What `sa` takes beyond `key` is sequence number, replay window, trailer and
 //! limits; what `key` takes beyond `bare` is the choice of the algorithm at run time.
+//!
+//! At the end come the ratios of `sa` to `bare`, measured in turns. `cargo bench --bench esp -- ratio` prints them alone.
+
+mod turns;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group};
 use ipsec_gateway::crypto::fake::SeededEntropy;
 use ipsec_gateway::crypto::{IvSource, OpeningKey, SealingKey, Suite, encryption, integ};
 use ipsec_gateway::esp::{InboundSa, Limits, OutboundSa, Overhead};
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use turns::{BATCH, TURNS, median, time};
 
 /// Bytes of the inner packet.
 const SIZES: &[usize] = &[64, 512, 1400, 9000];
-
-/// Packets opened between two looks at the clock, so that sealing them anew is not measured.
-const BATCH: usize = 32;
 
 const SPI: u32 = 0x1234_5678;
 const HEADER_LEN: usize = 8;
@@ -149,7 +151,7 @@ fn open(criterion: &mut Criterion) {
     }
 }
 
-/// Measures `open` alone, over batches of fresh packets of `len` bytes.
+/// Measures `open` alone, over batches of fresh packets of `len` bytes: sealing them anew is not measured.
 fn bench_open(
     group: &mut BenchmarkGroup<'_, WallTime>,
     layer: &str,
@@ -189,4 +191,38 @@ criterion_group! {
         .sample_size(10);
     targets = seal, open
 }
-criterion_main!(benches);
+
+fn main() {
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    print_ratios();
+}
+
+fn print_ratios() {
+    println!("time of an SA's seal and open relative to the bare AEAD call, median of {TURNS} turns");
+    println!("{:<20}{:>8}{:>8}{:>8}", "suite", "bytes", "seal", "open");
+    for keys in suites().into_iter().map(Keys::new) {
+        let Some(bare) = keys.bare() else { continue };
+        for &size in SIZES {
+            let overhead = Overhead::of(keys.suite);
+            let len = overhead.sealed_len(size);
+            let mut slab = vec![0; len * BATCH];
+            let (mut outbound, mut inbound) = (keys.outbound(), keys.inbound());
+            let mut ratios = [Vec::new(), Vec::new()];
+            for _ in 0..TURNS {
+                let sealing_bare = time(&mut slab, len, |packet| seal_bare(&bare, packet, overhead));
+                let opening_bare = time(&mut slab, len, |packet| open_bare(&bare, packet, overhead));
+                let sealing = time(&mut slab, len, |packet| {
+                    outbound.seal(packet, size, 4).expect("sequence numbers left");
+                });
+                let opening = time(&mut slab, len, |packet| {
+                    inbound.open(packet).expect("what was sealed");
+                });
+                ratios[0].push(sealing / sealing_bare);
+                ratios[1].push(opening / opening_bare);
+            }
+            let [seal, open] = ratios.map(median);
+            println!("{:<20}{size:>8}{seal:>8.3}{open:>8.3}", keys.suite.name());
+        }
+    }
+}
