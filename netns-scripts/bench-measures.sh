@@ -88,7 +88,7 @@ percentile() { # PERCENT SENT FILE
 }
 
 # The highest rate of datagrams received with less than 1 % lost, for three payload sizes. The probes' datagrams are single
-# ones, as an ordinary application's; of the largest, 1428 bytes as a packet, none needs fragments in any tunnel.
+# ones, as an ordinary application's; the largest, 1428 bytes as a packet, needs fragments in strongSwan's tunnel only.
 measure_udp() {
     local size
     for size in 64 512 1400; do
