@@ -121,12 +121,13 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
         let mut progress = self.obey();
         let drain = self.draining || now.saturating_duration_since(self.last_batch) < BUSY;
         self.draining = false;
-        for _ in 0..MAX_FRAMES {
+        for frame in 1..=MAX_FRAMES {
             if !received {
                 break;
             }
             self.handle_frame(now);
-            if !drain || !self.has_room() {
+            // What is read has to be handled: the last frame of a full batch is not followed by a read.
+            if !drain || frame == MAX_FRAMES || !self.has_room() {
                 break;
             }
             received = self.receive(Wait::No)?;

@@ -44,6 +44,16 @@ fn every_suite_form_and_family_carries_packets_both_ways() {
 }
 
 #[test]
+fn more_packets_than_a_batch_takes_all_pass() {
+    let mut pair = Pair::new(&Agreement::default());
+    for size in [10, 1300] {
+        let packets: Vec<_> = (0..400).map(|n| udp("10.1.0.1", "10.2.0.1", size, n)).collect();
+        assert_eq!(pair.carry(0, &packets), packets);
+    }
+    assert_eq!(pair.gateways.iter().map(Gateway::all_drops).sum::<u64>(), 0);
+}
+
+#[test]
 fn facts_tell_packets_bytes_and_source() {
     let mut pair = Pair::new(&Agreement::default());
     let packets: Vec<_> = (0..10).map(|n| udp("10.1.0.1", "10.2.0.1", 100, n)).collect();
