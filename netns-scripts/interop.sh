@@ -66,37 +66,9 @@ gatewayctl() { "$programs/gatewayctl" --socket "$lab_directory/gatewayd.sock" "$
 
 # start_strongswan [LINE...]: extra lines stand in the connection; ids and selectors can be given by variables.
 start_strongswan() {
-    cat > "$lab_directory/swanctl.conf" <<CONF
-connections {
-  interop {
-    version = 2
-    local_addrs = $theirs
-    remote_addrs = $ours
-    proposals = $ike
-    $(printf '%s\n    ' "$@")
-    local {
-      auth = psk
-      ${their_id:+id = $their_id}
-    }
-    remote {
-      auth = psk
-      ${our_id:+id = $our_id}
-    }
-    children {
-      net {
-        local_ts = ${their_selectors:-10.2.0.0/24}
-        remote_ts = ${our_selectors:-10.1.0.0/24}
-        esp_proposals = $their_esp
-      }
-    }
-  }
-}
-secrets {
-  ike-interop {
-    secret = "$secret"
-  }
-}
-CONF
+    swanctl_configuration interop "local_addrs=$theirs" "remote_addrs=$ours" "local_id=${their_id:-}" "remote_id=${our_id:-}" \
+        "local_ts=${their_selectors:-10.2.0.0/24}" "remote_ts=${our_selectors:-10.1.0.0/24}" \
+        "proposals=$ike" "esp_proposals=$their_esp" "secret=$secret" "more=$(printf '%s\n    ' "$@")" > "$lab_directory/swanctl.conf"
     strongswan_start strongswan theirs "$lab_directory/swanctl.conf"
 }
 

@@ -30,55 +30,9 @@ write_guest() { # IKE ESP ENCAPSULATION
     mkdir -p "$home"
     cp /usr/sbin/charon-systemd "$home/charon-copy"
     cp /usr/sbin/swanctl "$home/swanctl-copy"
-    cat > "$home/strongswan.conf" <<CONF
-charon-systemd {
-  load = random nonce openssl pem pkcs1 hmac kdf sha1 sha2 aes gcm curve25519 chapoly vici kernel-netlink socket-default updown
-  plugins {
-    vici {
-      socket = unix:///mnt/vici
-    }
-  }
-  filelog {
-    charon {
-      path = /mnt/charon.log
-      default = 1
-      flush_line = yes
-    }
-  }
-}
-swanctl {
-  load = pem pkcs1 openssl random
-}
-CONF
-    cat > "$home/swanctl.conf" <<CONF
-connections {
-  kernel {
-    version = 2
-    local_addrs = $guest
-    remote_addrs = $ours
-    encap = $3
-    proposals = $1
-    local {
-      auth = psk
-    }
-    remote {
-      auth = psk
-    }
-    children {
-      net {
-        local_ts = 10.2.0.0/24
-        remote_ts = 10.1.0.0/24
-        esp_proposals = $2
-      }
-    }
-  }
-}
-secrets {
-  ike-kernel {
-    secret = "$secret"
-  }
-}
-CONF
+    charon_configuration /mnt kernel-netlink > "$home/strongswan.conf"
+    swanctl_configuration kernel "local_addrs=$guest" "remote_addrs=$ours" local_ts=10.2.0.0/24 remote_ts=10.1.0.0/24 \
+        "proposals=$1" "esp_proposals=$2" "secret=$secret" "more=encap = $3" > "$home/swanctl.conf"
     cat > "$home/scenario" <<'CONF'
 control --initiate --child net > /mnt/initiate || cat /mnt/initiate
 ping -q -i 0.02 -c 50 -W 1 -I 10.2.0.1 10.1.0.1 | sed 's/^/FIRST /'

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test: installs what they need (Debian packages; the SDK tests make a Python environment of their own under
 # the build directory), then the Rust tests, then the tutorial with both peers and with each of its steps left out, and
-# gatewayd against other implementations: strongSwan with every algorithm, and the kernel's ESP.
+# gatewayd against other implementations: strongSwan with every algorithm, and the kernel's ESP; and rekeys under load.
 #
 #   netns-scripts/test.sh            everything
 #   netns-scripts/test.sh --rust     the Rust tests only
@@ -53,7 +53,7 @@ fi
 
 if [ "$what" != --rust ]; then
     # the labs run what the Rust tests have just built: nothing here measures speed
-    cargo build --bins --quiet || exit 2
+    cargo build --bins --example udp_load --quiet || exit 2
     IPSEC_GATEWAY_PROGRAMS=${CARGO_TARGET_DIR:-target}/debug
     export IPSEC_GATEWAY_PROGRAMS
     section "The tutorial"
@@ -65,6 +65,10 @@ if [ "$what" != --rust ]; then
     tail -n 1 "$logs/interop" | sed 's/^/        /'
     check "kernel-esp.sh: the kernel's own ESP as the peer" run_quietly "$logs/kernel-esp" "$here/kernel-esp.sh"
     tail -n 1 "$logs/kernel-esp" | sed 's/^/        /'
+    for how in "" --raw; do
+        check "rekey-load.sh $how: rekeys under load, in short" run_quietly "$logs/rekey-load" "$here/rekey-load.sh" --seconds 10 --share 70 $how
+        tail -n 1 "$logs/rekey-load" | sed 's/^/        /'
+    done
     for step in no-entry no-publish wrong-psk no-cend no-gatewayd; do
         check "tutorial.sh --sabotage $step fails" must_fail_checks "$step"
     done
