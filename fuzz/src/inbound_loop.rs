@@ -78,7 +78,7 @@ impl DatagramSource for Records<'_> {
 struct Checked(Arc<SelectorPair>);
 
 impl PacketSink for Checked {
-    fn deliver(&mut self, buffer: &[u8], packets: &[Range<usize>]) -> io::Result<usize> {
+    fn deliver(&mut self, buffer: &mut [u8], packets: &[Range<usize>]) -> io::Result<usize> {
         for packet in packets {
             let header = IpHeader::parse(&buffer[packet.clone()]).expect("a whole inner packet");
             assert_eq!(header.total_len, packet.len());

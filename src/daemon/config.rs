@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use crate::ike;
+use crate::io::device::Backend;
 use crate::io::{clock, private_file};
 use crate::routing::{self, FIREWALL_MARK, VpnRoute, Weight};
 use secret::Secrets;
@@ -42,6 +43,8 @@ pub struct Gateway {
     /// Outer addresses of this gateway; empty: any.
     pub local_addresses: Vec<IpAddr>,
     pub tun: String,
+    /// Whether the TUN device hands over super-packets.
+    pub tun_backend: Backend,
     /// Addresses of the TUN device, with their prefix lengths.
     pub inner_addresses: Vec<IpNet>,
     /// Outer MTU, and the TUN's: what fits through the tunnel is worked out per SA.
@@ -182,6 +185,7 @@ fn read_gateway(section: &mut Section<'_>) -> Gateway {
     Gateway {
         local_addresses,
         tun: section.optional("tun", device_name).unwrap_or_else(|| "gwd0".to_owned()),
+        tun_backend: section.optional("tun_backend", value::one_of(TUN_BACKENDS)).unwrap_or_default(),
         inner_addresses: section.list("inner_addresses", value::parsed(inner)).unwrap_or_default(),
         // RFC 8200 5: no link below 1280 bytes can carry IPv6.
         mtu: section.optional("mtu", value::integer(1280..=65_535)).unwrap_or(1500) as u32,
@@ -193,6 +197,9 @@ fn read_gateway(section: &mut Section<'_>) -> Gateway {
         log: section.optional("log", log_level).unwrap_or("info").to_owned(),
     }
 }
+
+const TUN_BACKENDS: &[(&str, Backend)] =
+    &[("auto", Backend::Auto), ("offload", Backend::Offload), ("plain", Backend::Plain)];
 
 fn log_level(value: &toml::de::DeValue<'_>) -> Result<&'static str, String> {
     let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level));

@@ -23,7 +23,7 @@ use super::threads::{IKE_PORT, NAT_PORT, Threads};
 use super::{log, names};
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::Command;
-use crate::io::device::plain::PlainDevice;
+use crate::io::device::Device;
 use crate::io::forwarding::{Forwarding, ForwardingSettings};
 use crate::io::netlink::Netlink;
 use crate::io::netns::Namespace;
@@ -141,8 +141,8 @@ fn api(asks: mpsc::Sender<Ask>, gateway: &Gateway, threads: &Threads) -> Api {
 }
 
 /// The TUN device, up, with its addresses.
-async fn open_device(settings: &Settings) -> Result<PlainDevice, Failure> {
-    let device = patiently(|| PlainDevice::open(&settings.tun))
+async fn open_device(settings: &Settings) -> Result<Device, Failure> {
+    let device = patiently(|| Device::open(&settings.tun, settings.tun_backend))
         .await
         .map_err(|error| format!("TUN device {}: {error}", settings.tun))?;
     let netlink = Netlink::open(&Namespace::Own)?;

@@ -36,7 +36,7 @@ use crate::dataplane::inbound::{InboundLoop, InboundPorts};
 use crate::dataplane::outbound::{OutboundLoop, OutboundPorts, Progress};
 use crate::dataplane::parameters::{OutboundConfig, OwnAddresses};
 use crate::ike::{self, Endpoint};
-use crate::io::device::plain::PlainDevice;
+use crate::io::device::Device;
 use crate::io::esp_sockets::{EspSockets, EspSocketsConfig};
 use crate::io::udp::{SocketOptions, UdpSocket};
 use crate::io::wake::Waker;
@@ -65,7 +65,7 @@ impl Threads {
     ///
     /// # Errors
     /// A port is taken, or privileges are missing.
-    pub fn start(settings: &Settings, device: &PlainDevice) -> io::Result<Self> {
+    pub fn start(settings: &Settings, device: &Device) -> io::Result<Self> {
         let config = EspSocketsConfig { port: NAT_PORT, mark: Some(settings.mark), raw: true };
         let sockets = EspSockets::bind(config).map_err(|error| about(&format!("UDP port {NAT_PORT}"), &error))?;
         let ike_sockets = Sockets { ike: port_500(settings.mark)?, nat: sockets.ike_sender() };

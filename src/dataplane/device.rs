@@ -13,6 +13,9 @@ use std::time::Duration;
 /// The largest inner packet that a device may hand over.
 pub const MAX_PACKET: usize = 65_535;
 
+/// Packets that are delivered to a device together, at most: more than a receive buffer usually holds.
+pub const MAX_DELIVERY: usize = 256;
+
 /// How long a call may wait for its first packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
@@ -77,12 +80,12 @@ pub trait PacketSource: Send {
 
 /// Where opened packets go: the TUN.
 pub trait PacketSink: Send {
-    /// Delivers packets that lie in `buffer`, in order. A device that coalesces may join neighbours of one flow.
-    /// Returns how many packets the device did not take.
+    /// Delivers packets that lie in `buffer`, the packets of a flow in order. A device that coalesces joins packets of one
+    /// flow and may write over their headers. Returns how many packets the device did not take.
     ///
     /// # Errors
     /// When the device is gone.
-    fn deliver(&mut self, buffer: &[u8], packets: &[Range<usize>]) -> io::Result<usize>;
+    fn deliver(&mut self, buffer: &mut [u8], packets: &[Range<usize>]) -> io::Result<usize>;
 }
 
 /// Sealed packets of one path, back to back and of equal length but for the last, which may be shorter.

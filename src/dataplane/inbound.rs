@@ -1,7 +1,7 @@
 //! The inbound loop: from the network through SA and selectors to the TUN.
 
 use super::command::InboundCommand;
-use super::device::{DatagramSource, PacketSink, RECEIVE_BUFFER, ReceiveSlab, Received, Wait, Wake};
+use super::device::{DatagramSource, MAX_DELIVERY, PacketSink, RECEIVE_BUFFER, ReceiveSlab, Received, Wait, Wake};
 use super::drop::{DropCounters, DropReason};
 use super::ike_queue::{IkeQueueWriter, QueueFull};
 use super::mss;
@@ -20,8 +20,6 @@ use std::time::Instant;
 
 /// Buffers that one batch receives into.
 const BUFFERS: usize = 16;
-/// Opened packets that are delivered together; a receive buffer rarely holds more.
-const MAX_DELIVERY: usize = 128;
 
 /// What the inbound loop is connected to.
 pub struct InboundPorts<S, D> {
@@ -131,7 +129,7 @@ impl OpeningPath {
         self.deliver(buffer, ports)
     }
 
-    fn deliver<S, D: PacketSink>(&mut self, buffer: &[u8], ports: &mut InboundPorts<S, D>) -> io::Result<()> {
+    fn deliver<S, D: PacketSink>(&mut self, buffer: &mut [u8], ports: &mut InboundPorts<S, D>) -> io::Result<()> {
         if self.opened.is_empty() {
             return Ok(());
         }

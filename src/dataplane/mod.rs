@@ -12,6 +12,7 @@
 
 pub mod acquire;
 mod batch;
+pub mod coalesce;
 pub mod command;
 pub mod device;
 pub mod drop;
@@ -26,6 +27,7 @@ pub mod outer_header;
 pub mod parameters;
 pub mod policy;
 pub mod sadb;
+pub mod segment;
 mod slab;
 mod too_big;
 

@@ -185,8 +185,10 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
 
     /// One frame is one flow: one lookup, one SA.
     fn handle_frame(&mut self, now: Instant) {
-        let Some(first) = self.frame.first().cloned() else { return };
         let count = self.frame.len() as u64;
+        let Some(first) = self.frame.first().cloned() else {
+            return self.ports.drops.add(DropReason::MalformedInner, 1);
+        };
         let Ok(header) = IpHeader::parse(&self.slab[first]) else {
             self.ports.drops.add(DropReason::MalformedInner, count);
             return;

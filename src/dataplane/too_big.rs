@@ -42,7 +42,7 @@ impl TooBig {
         inner_mtu: usize,
         tunnel: &Tunnel,
         now: Instant,
-    ) -> Option<&[u8]> {
+    ) -> Option<&mut [u8]> {
         if !may_be_told(packet, header) || !self.take_token(now) {
             return None;
         }
@@ -66,7 +66,7 @@ impl TooBig {
                 icmp::packet_too_big(source, host, mtu, packet, &mut self.message)
             }
         };
-        self.message.get(..length)
+        self.message.get_mut(..length)
     }
 
     fn take_token(&mut self, now: Instant) -> bool {
@@ -113,7 +113,7 @@ mod tests {
 
     fn ask(too_big: &mut TooBig, packet: &[u8], now: Instant) -> Option<Vec<u8>> {
         let header = IpHeader::parse(packet).unwrap();
-        too_big.message(packet, &header, 1438, &tunnel(), now).map(<[u8]>::to_vec)
+        too_big.message(packet, &header, 1438, &tunnel(), now).map(|message| message.to_vec())
     }
 
     #[test]

@@ -47,22 +47,37 @@ pub const IPV6_HEADER_LEN: usize = 40;
 /// The extension headers that a packet may stack up; more is an attack, not a packet.
 const MAX_EXTENSION_HEADERS: usize = 16;
 
-mod ipv4_field {
+/// Where the fields of an IPv4 header stand.
+pub mod ipv4_field {
     use super::Range;
+    /// DSCP and ECN.
     pub const TRAFFIC_CLASS: usize = 1;
+    /// Header and payload.
     pub const TOTAL_LENGTH: Range<usize> = 2..4;
+    /// Identification, which the fragments of a packet share.
+    pub const IDENTIFICATION: Range<usize> = 4..6;
+    /// Flags and offset.
     pub const FRAGMENT: Range<usize> = 6..8;
+    /// The next protocol.
     pub const PROTOCOL: usize = 9;
+    /// Of the header.
     pub const CHECKSUM: Range<usize> = 10..12;
+    /// Source address.
     pub const SOURCE: Range<usize> = 12..16;
+    /// Destination address.
     pub const DESTINATION: Range<usize> = 16..20;
 }
 
-mod ipv6_field {
+/// Where the fields of an IPv6 header stand.
+pub mod ipv6_field {
     use super::Range;
+    /// What follows the fixed header.
     pub const PAYLOAD_LENGTH: Range<usize> = 4..6;
+    /// The next header.
     pub const NEXT_HEADER: usize = 6;
+    /// Source address.
     pub const SOURCE: Range<usize> = 8..24;
+    /// Destination address.
     pub const DESTINATION: Range<usize> = 24..40;
 }
 

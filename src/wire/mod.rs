@@ -6,3 +6,5 @@ pub mod ike;
 pub mod ip;
 pub mod natt;
 pub mod tcp;
+pub mod udp;
+pub mod virtio_net;

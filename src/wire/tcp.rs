@@ -1,12 +1,31 @@
 //! TCP segments (RFC 9293): the flags and the maximum segment size option.
 
 use super::checksum;
+use std::ops::Range;
 
-const HEADER_LEN: usize = 20;
+/// Bytes of a header without options.
+pub const HEADER_LEN: usize = 20;
+/// Where the sequence number stands.
+pub const SEQUENCE: Range<usize> = 4..8;
 const DATA_OFFSET: usize = 12;
-const FLAGS: usize = 13;
-const CHECKSUM: std::ops::Range<usize> = 16..18;
-const SYN: u8 = 0x02;
+/// Where the flags stand.
+pub const FLAGS: usize = 13;
+/// Where the checksum stands.
+pub const CHECKSUM: Range<usize> = 16..18;
+
+/// The flags that the packet path knows by name.
+pub mod flag {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Push.
+    pub const PSH: u8 = 0x08;
+    /// The acknowledgment number counts.
+    pub const ACK: u8 = 0x10;
+    /// Congestion window reduced (RFC 3168).
+    pub const CWR: u8 = 0x80;
+}
 
 const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
@@ -15,7 +34,13 @@ const OPTION_MSS_LEN: u8 = 4;
 
 /// Whether a segment is a SYN, with or without ACK.
 pub fn is_syn(segment: &[u8]) -> bool {
-    segment.get(FLAGS).is_some_and(|flags| flags & SYN != 0)
+    segment.get(FLAGS).is_some_and(|flags| flags & flag::SYN != 0)
+}
+
+/// Bytes of a segment's header with its options; `None` when the segment is shorter than that.
+pub fn header_len(segment: &[u8]) -> Option<usize> {
+    let length = usize::from(segment.get(DATA_OFFSET)? >> 4) * 4;
+    (HEADER_LEN..=segment.len()).contains(&length).then_some(length)
 }
 
 /// Where the value of the maximum segment size option stands, if the segment has one.
@@ -68,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn syn(options: &[u8]) -> Vec<u8> {
-        let mut segment = vec![0x13, 0x88, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0, SYN, 0xff, 0xff, 0, 0, 0, 0];
+        let mut segment = vec![0x13, 0x88, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0, flag::SYN, 0xff, 0xff, 0, 0, 0, 0];
         segment.extend_from_slice(options);
         segment.resize(segment.len().next_multiple_of(4), OPTION_END);
         segment[DATA_OFFSET] = (segment.len() as u8 / 4) << 4;

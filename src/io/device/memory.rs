@@ -125,7 +125,7 @@ impl PacketSource for MemoryDevice {
 }
 
 impl PacketSink for MemoryDevice {
-    fn deliver(&mut self, buffer: &[u8], packets: &[Range<usize>]) -> io::Result<usize> {
+    fn deliver(&mut self, buffer: &mut [u8], packets: &[Range<usize>]) -> io::Result<usize> {
         let mut ring = self.from_tunnel.ring();
         Ok(packets.iter().filter(|packet| !ring.push(&buffer[(*packet).clone()], ())).count())
     }
