@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs a test in a namespace with a loopback, or says that it cannot.
-fn in_namespace(test: impl FnOnce() + Send + 'static) {
+pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(move || {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
             eprintln!("SKIPPED: no network namespace of one's own: {error}");
@@ -40,7 +40,7 @@ fn in_namespace(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn ip(arguments: &str) {
+pub fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split(' ')).status().expect("iproute2");
     assert!(status.success(), "ip {arguments}");
 }
@@ -123,7 +123,7 @@ fn packets_cross_a_real_tun_and_real_sockets_in_both_forms() {
                     outbound.run_once(wait).unwrap();
                     inbound.run_once(wait).unwrap();
                 },
-                || tun_received() > 0,
+                || received_from("tun0") > 0,
             );
             assert_eq!(inbound_drops.iter().map(|(_, count)| count).sum::<u64>(), 0, "{encapsulation:?}");
             let lost = outbound_drops.count(DropReason::SendFailed) + outbound_drops.count(DropReason::OuterTooBig);
@@ -132,9 +132,9 @@ fn packets_cross_a_real_tun_and_real_sockets_in_both_forms() {
     }
 }
 
-/// Packets that the kernel got from the TUN.
-fn tun_received() -> u64 {
-    let output = Command::new("ip").args(["-s", "-j", "link", "show", "tun0"]).output().expect("iproute2");
+/// Packets that the kernel got from a TUN.
+pub fn received_from(device: &str) -> u64 {
+    let output = Command::new("ip").args(["-s", "-j", "link", "show", device]).output().expect("iproute2");
     let links: serde_json::Value = serde_json::from_slice(&output.stdout).expect("ip writes JSON");
     links[0]["stats64"]["rx"]["packets"].as_u64().expect("a counter")
 }
