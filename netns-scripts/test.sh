@@ -69,6 +69,8 @@ if [ "$what" != --rust ]; then
         check "rekey-load.sh $how: rekeys under load, in short" run_quietly "$logs/rekey-load" "$here/rekey-load.sh" --seconds 10 --share 70 $how
         tail -n 1 "$logs/rekey-load" | sed 's/^/        /'
     done
+    check "scale.sh: hundreds of tunnels between two gatewayds" run_quietly "$logs/scale" "$here/scale.sh" --tunnels 500 --rounds 1 --seconds 1
+    tail -n 1 "$logs/scale" | sed 's/^/        /'
     for step in no-entry no-publish wrong-psk no-cend no-gatewayd; do
         check "tutorial.sh --sabotage $step fails" must_fail_checks "$step"
     done
