@@ -2,6 +2,7 @@
 
 mod handshake;
 mod lifecycle;
+mod many;
 mod rekey;
 mod responder;
 
