@@ -35,6 +35,8 @@ make_topology() {
     host client
     host server
     cable client wan 203.0.113.100/24 server wan 203.0.113.2/24
+    # kernel-libipsec wants an address of its own in the traffic selectors
+    ip -n "$lab-server" address add 10.2.0.1/24 dev lo
     for number in {1..16}; do ip -n "$lab-client" address add "203.0.113.$((100 + number))/24" dev wan; done
 }
 
@@ -69,7 +71,9 @@ start_strongswan() { # COOKIES
     local protection='dos_protection = no'
     [ "$1" = on ] && protection='cookie_threshold = 1
   block_threshold = 0'
+    # a short secret exponent for MODP groups, as ours is
     charon_log=0 charon_options="$protection
+  dh_exponent_ansi_x9_42 = no
   install_routes = no
   ikesa_table_size = 4096
   ikesa_table_segments = 16" strongswan_start server server "$lab_directory/server.conf"

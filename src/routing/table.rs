@@ -135,6 +135,11 @@ impl Table {
             .unwrap_or_default()
     }
 
+    /// Whether an address lies in the destination of a route.
+    pub fn covers(&self, address: IpAddr) -> bool {
+        self.routes.keys().any(|destination| destination.contains(&address))
+    }
+
     /// Number of routes.
     pub fn len(&self) -> usize {
         self.routes.values().map(Vec::len).sum()
@@ -225,5 +230,7 @@ mod tests {
         assert_eq!(found("10.1.2.3"), [("one".to_owned(), RouteState::Down)]);
         assert_eq!(found("10.2.2.3"), [("all".to_owned(), RouteState::Active)]);
         assert_eq!(found("fd00::1"), []);
+        assert!(table.covers("10.2.2.3".parse().expect("an address")));
+        assert!(!table.covers("fd00::1".parse().expect("an address")));
     }
 }
