@@ -45,7 +45,6 @@ impl<T> Slab<T> {
     }
 
     /// The number of values.
-    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there is none")]
     pub fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
