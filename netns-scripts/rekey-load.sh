@@ -39,21 +39,27 @@ udp_load() { on left-host timeout $((seconds + 120)) "$programs/examples/udp_loa
 # the inbound SPI of the Child SA that sends
 spi() { gatewayctl_on left --json status | jq -r '.connections[0].child_sas | map(select(.sending))[0].inbound_spi'; }
 
-# rekey_every SECONDS: left and right by turns, until it is killed; the log gets the SPI after each.
-rekey_every() {
-    local side=left
-    while sleep "$1"; do
+# rekey_every_2_seconds: left and right by turns, until it is killed; prints the SPI half a second after each.
+rekey_every_2_seconds() {
+    local side=left due=$((${EPOCHREALTIME/./} + 2000000))
+    while sleep_until $due; do
         gatewayctl_on $side rekey tunnel > /dev/null || echo "refused by $side"
-        [ $side = left ] && side=right || side=left
-        sleep 0.5
+        sleep_until $((due + 500000))
         spi
+        [ $side = left ] && side=right || side=left
+        due=$((due + 2000000))
     done
+}
+
+sleep_until() { # MICROSECONDS since 1970
+    local left=$(($1 - ${EPOCHREALTIME/./}))
+    [ $left -le 0 ] || sleep "$(printf '%d.%06d' $((left / 1000000)) $((left % 1000000)))"
 }
 
 # with_rekeys COMMAND...: the command's output, while every 2 seconds a rekey begins; $lab_directory/rekeys gets the SPIs.
 with_rekeys() {
     local rekeys status
-    rekey_every 1.5 >> "$lab_directory/rekeys" &
+    rekey_every_2_seconds >> "$lab_directory/rekeys" &
     rekeys=$!
     "$@"
     status=$?
