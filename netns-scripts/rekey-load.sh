@@ -68,7 +68,7 @@ with_rekeys() {
     return $status
 }
 
-different_spis() { sort -u "$lab_directory/rekeys" | grep -c '^[0-9]'; }
+different_spis() { sort -u "$lab_directory/rekeys" | grep -cE '^[0-9a-f]{8}$'; }
 field_is_zero() { [ "$(jq ".$1" "$lab_directory/counts")" = 0 ] || { jq -c . "$lab_directory/counts"; where_packets_went; return 1; }; }
 
 # loss_counters: what the gateways dropped, and what the queues before and behind them did not take, so far.
