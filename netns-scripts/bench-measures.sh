@@ -66,7 +66,7 @@ measure_idle_round_trip() {
     record rtt_idle_us "$(percentile 50 "$pings" "$lab_directory/idle")"
 }
 
-# The 99th percentile while one TCP stream fills the tunnel. What is lost counts as the slowest.
+# The 99th percentile while one TCP stream fills the tunnel.
 measure_loaded_round_trip() {
     local count=$((seconds * 200)) load
     iperf $((seconds + 3)) > "$lab_directory/load.json" &
@@ -81,10 +81,12 @@ ping_times() { # COUNT INTERVAL: microseconds, one a line
     on left-host ping -n -c "$1" -i "$2" -W 1 10.2.0.10 | sed -n 's/.*time=\([0-9.]*\) ms$/\1/p' | awk '{ print $1 * 1000 }'
 }
 
-percentile() { # PERCENT SENT FILE
+# percentile PERCENT SENT FILE: of the round trips in the file; one without an answer counts as the second that it was
+# waited for.
+percentile() {
     sort -n "$3" | awk -v percent="$1" -v sent="$2" '
         { value[NR] = $1 }
-        END { rank = int((sent * percent + 99) / 100); print rank <= NR ? value[rank] : "null" }'
+        END { rank = int((sent * percent + 99) / 100); print NR == 0 ? "null" : rank <= NR ? value[rank] : 1000000 }'
 }
 
 # The highest rate of datagrams received with less than 1 % lost, for three payload sizes. The probes' datagrams are single

@@ -66,7 +66,7 @@ if [ "$what" != --rust ]; then
     check "kernel-esp.sh: the kernel's own ESP as the peer" run_quietly "$logs/kernel-esp" "$here/kernel-esp.sh"
     tail -n 1 "$logs/kernel-esp" | sed 's/^/        /'
     for how in "" --raw; do
-        check "rekey-load.sh $how: rekeys under load, in short" run_quietly "$logs/rekey-load" "$here/rekey-load.sh" --seconds 10 --share 70 $how
+        check "rekey-load.sh $how: rekeys under load, in short" run_quietly "$logs/rekey-load" "$here/rekey-load.sh" --seconds 10 --share 60 $how
         tail -n 1 "$logs/rekey-load" | sed 's/^/        /'
     done
     check "scale.sh: hundreds of tunnels between two gatewayds" run_quietly "$logs/scale" "$here/scale.sh" --tunnels 500 --rounds 1 --seconds 1
