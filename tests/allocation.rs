@@ -10,9 +10,13 @@ mod packets;
 
 use gateway::{Agreement, Gateway, Pair};
 use ipsec_gateway::crypto::{Suite, encryption, integ};
-use ipsec_gateway::dataplane::device::Wait;
+use ipsec_gateway::dataplane::device::{DatagramSink, DatagramSource, ReceiveSlab, Run, Sent, Wait};
+use ipsec_gateway::dataplane::outer_header::{Encapsulation, OuterPath};
+use ipsec_gateway::io::esp_sockets::{EspSockets, EspSocketsConfig};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 struct Counting;
 
@@ -99,4 +103,44 @@ fn a_million_packets_allocate_nothing() {
         assert_eq!(allocations, 0, "{suite:?}: {allocations} allocations for {arrived} packets");
         assert_eq!(pair.gateways.iter().map(Gateway::all_drops).sum::<u64>(), 0);
     }
+}
+
+/// The real sockets, over the loopback: runs of both forms, one datagram alone and many.
+#[test]
+fn sockets_allocate_nothing() {
+    let sockets = match EspSockets::bind(EspSocketsConfig { port: 0, mark: None, raw: true }) {
+        Ok(sockets) => sockets,
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            eprintln!("SKIPPED: no raw sockets: {error}");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let (mut sink, mut source) = (sockets.sink(), sockets.source().expect("an epoll instance"));
+    let mut slab = ReceiveSlab::new(16);
+    let address = |host| SocketAddr::from(([127, 0, 78, host], sockets.port()));
+    let path = OuterPath { local: address(1), peer: address(2) };
+    let bytes = [9; 40 * 1000 + 10];
+    let mut before = 0;
+    for round in 0..40 {
+        if round == 4 {
+            before = ALLOCATIONS.get();
+        }
+        for (encapsulation, len) in
+            [(Encapsulation::Udp, bytes.len()), (Encapsulation::Raw, bytes.len()), (Encapsulation::Udp, 700)]
+        {
+            let run =
+                Run { bytes: &bytes[..len], segment: 1000, path, encapsulation, traffic_class: 8, dont_fragment: true };
+            assert_eq!(sink.send(&run), Sent::default());
+        }
+        let mut left = 2 * bytes.len() + 700;
+        while left > 0 {
+            slab.clear();
+            source.receive(&mut slab, Wait::AtMost(Duration::from_secs(5))).expect("sockets that stay");
+            // Raw sockets see what other tests send.
+            let ours = slab.received().iter().filter(|received| received.peer.ip() == path.local.ip());
+            left -= ours.map(|received| received.end - received.start).sum::<usize>();
+        }
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
 }
