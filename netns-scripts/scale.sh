@@ -175,8 +175,17 @@ for side in left right; do
     idle+=("$(awk -v a="${before[${#idle[@]}]}" -v b="$(cpu_ticks "$(pid_of "$many" $side)")" -v hz="$(getconf CLK_TCK)" 'BEGIN { printf "%.1f", (b - a) / hz * 10 }')")
 done
 printf '  %s idle tunnels take %s %% (initiator) and %s %% (responder) of a processor\n' "$tunnels" "${idle[@]}"
-status_ms=$({ /usr/bin/time -f %e "$programs/gatewayctl" --socket "$lab_root/$many/left.sock" status > /dev/null; } 2>&1 || true)
-printf '  gatewayctl status takes %s s\n' "$status_ms"
+seconds_of() { # COMMAND...
+    local began
+    began=$(date +%s%N)
+    "$@" > /dev/null
+    awk -v ns="$(($(date +%s%N) - began))" 'BEGIN { printf "%.2f", ns / 1e9 }'
+}
+ask() { "$programs/gatewayctl" --socket "$lab_root/$many/left.sock" "$@"; }
+printf '  gatewayctl status takes %s s\n' "$(seconds_of ask status)"
+sed -i '$a # read again' "$lab_root/$many/left.toml"
+printf '  gatewayctl reload takes %s s\n' "$(seconds_of ask reload)"
+check "a reload leaves every tunnel alone" equal "tunnels that came up since the start" "$(enter "$many"; up left)" "$tunnels"
 
 if [ -n "$json" ]; then
     jq -n --argjson tunnels "$tunnels" --argjson bring_up_s "$bring_up" --argjson per_second "$rate" \
