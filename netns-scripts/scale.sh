@@ -14,7 +14,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/programs.sh"
 . "$here/lab.sh"
 . "$here/checks.sh"
-tunnels=10000 rounds=5 seconds=3 json=
+tunnels=10000 rounds=9 seconds=2 json=
 while [ $# -gt 0 ]; do
     case $1 in
         --tunnels) tunnels=$2; shift ;;
@@ -155,7 +155,9 @@ for ((round = 1; round <= rounds; round++)); do
     done
 done
 alone=$(median < "$lab_root/$one/throughput") among=$(median < "$lab_root/$many/throughput")
+values() { awk '{ printf " %.2f", $1 }' "$lab_root/$1/throughput"; }
 printf '  TCP, one stream, median of %d rounds: %.2f Gbit/s alone, %.2f among %d\n' "$rounds" "$alone" "$among" "$tunnels"
+printf '  round by round:%s alone,%s among %d\n' "$(values "$one")" "$(values "$many")" "$tunnels"
 kept=$(awk -v a="$alone" -v m="$among" 'BEGIN { printf "%.3f", m / a }')
 [ "$tunnels" -lt 5000 ] || check "a busy tunnel keeps 90 % of its throughput ($kept)" at_least "$kept" 0.9
 
