@@ -17,7 +17,9 @@ const END: u64 = u64::MAX;
 const BATCH: usize = 64;
 /// Sequence numbers that a receiver keeps track of, at one bit each.
 const SEQUENCE_LIMIT: u64 = 1 << 30;
-const SOCKET_BUFFER: usize = 4 << 20;
+const SEND_BUFFER: usize = 4 << 20;
+/// Room for what arrives while other work on the machine keeps the receiver from running: its losses are not the tunnel's.
+const RECEIVE_BUFFER: usize = 64 << 20;
 
 #[derive(Parser)]
 enum Command {
@@ -73,8 +75,8 @@ fn main() -> Result<()> {
 
 fn socket(bind: SocketAddr) -> Result<UdpSocket> {
     let socket = UdpSocket::bind(bind)?;
-    setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER)?;
-    setsockopt(&socket, sockopt::SndBufForce, &SOCKET_BUFFER)?;
+    setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
+    setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER)?;
     Ok(socket)
 }
 
