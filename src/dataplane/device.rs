@@ -13,7 +13,8 @@ use std::time::Duration;
 /// The largest inner packet that a device may hand over.
 pub const MAX_PACKET: usize = 65_535;
 
-/// Packets that are delivered to a device together, at most: more than a receive buffer usually holds.
+/// Packets that are delivered to a device together, at most: what several receive buffers hold, so that the segments of a
+/// super-packet that came in two are joined again.
 pub const MAX_DELIVERY: usize = 256;
 
 /// How long a call may wait for its first packet.
@@ -242,11 +243,17 @@ impl ReceiveSlab {
         &self.received
     }
 
-    /// The buffer of the `n`th datagram and how it arrived.
+    /// The bytes of all buffers, and how the `n`th datagram arrived: its start and end count from the first buffer's.
     pub fn datagram(&mut self, n: usize) -> Option<(&mut [u8], Received)> {
         let received = *self.received.get(n)?;
-        let start = received.buffer * RECEIVE_BUFFER;
-        Some((&mut self.bytes[start..start + RECEIVE_BUFFER], received))
+        let first = received.buffer * RECEIVE_BUFFER;
+        let placed = Received { start: first + received.start, end: first + received.end, ..received };
+        Some((&mut self.bytes, placed))
+    }
+
+    /// The bytes of all buffers.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes
     }
 }
 

@@ -48,7 +48,7 @@ pub struct InboundLoop<S, D> {
 /// The part of the loop that turns datagrams into inner packets.
 struct OpeningPath {
     sadb: InboundSadb,
-    /// Opened packets of the buffer at hand.
+    /// Opened packets of the batch that are not delivered yet.
     opened: Vec<Range<usize>>,
     ike_waits: bool,
 }
@@ -72,9 +72,10 @@ impl<S: DatagramSource, D: PacketSink> InboundLoop<S, D> {
         let now = (self.clock)();
         let progress = self.obey();
         for n in 0..self.slab.received().len() {
-            let Some((buffer, received)) = self.slab.datagram(n) else { break };
-            self.path.handle_buffer(buffer, &received, &mut self.ports)?;
+            let Some((bytes, received)) = self.slab.datagram(n) else { break };
+            self.path.handle_buffer(bytes, &received, &mut self.ports)?;
         }
+        self.path.deliver(self.slab.bytes(), &mut self.ports)?;
         let wake = self.path.sadb.publish(now);
         if std::mem::take(&mut self.path.ike_waits) || wake {
             self.ports.wake.wake();
@@ -108,9 +109,10 @@ impl<S: DatagramSource, D: PacketSink> InboundLoop<S, D> {
 
 impl OpeningPath {
     /// Walks a buffer by segment: the kernel joins datagrams of one sender whatever their SPI, and IKE among them.
+    /// `bytes` are those of all buffers.
     fn handle_buffer<S, D: PacketSink>(
         &mut self,
-        buffer: &mut [u8],
+        bytes: &mut [u8],
         received: &Received,
         ports: &mut InboundPorts<S, D>,
     ) -> io::Result<()> {
@@ -118,15 +120,15 @@ impl OpeningPath {
         let mut start = received.start;
         while start < received.end {
             let end = received.end.min(start + segment);
-            if let Err(reason) = self.handle_datagram(buffer, start..end, received, ports) {
+            if let Err(reason) = self.handle_datagram(bytes, start..end, received, ports) {
                 ports.drops.add(reason, 1);
             }
-            if self.opened.len() == self.opened.capacity() {
-                self.deliver(buffer, ports)?;
+            if self.opened.len() == MAX_DELIVERY {
+                self.deliver(bytes, ports)?;
             }
             start = end;
         }
-        self.deliver(buffer, ports)
+        Ok(())
     }
 
     fn deliver<S, D: PacketSink>(&mut self, buffer: &mut [u8], ports: &mut InboundPorts<S, D>) -> io::Result<()> {

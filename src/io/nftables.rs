@@ -174,8 +174,9 @@ impl PlaintextFilter {
     }
 
     fn drops(&self, counter: &str, Direction { device, address }: Direction) -> Vec<Value> {
-        let elsewhere = json!({"match": {"op": "!=", "left": {"meta": {"key": device}},
-            "right": {"set": ["lo", self.device.as_ref()]}}});
+        // What is forwarded never has to do with lo, and one name is compared faster than a set is searched.
+        let allowed = if counter == "forward" { json!(self.device) } else { json!({"set": ["lo", self.device]}) };
+        let elsewhere = json!({"match": {"op": "!=", "left": {"meta": {"key": device}}, "right": allowed}});
         [("ip", "@protected_ipv4"), ("ip6", "@protected_ipv6")]
             .into_iter()
             .map(|(protocol, set)| {

@@ -92,11 +92,11 @@ impl OffloadDevice {
         OffloadSource {
             tun: Arc::clone(&self.tun),
             readiness: Readiness::default(),
-            super_packet: SuperPacket {
+            super_packet: Box::new(SuperPacket {
                 buffer: vec![0; HEADER_LEN + MAX_PACKET].into(),
                 len: HEADER_LEN,
                 segmenter: None,
-            },
+            }),
         }
     }
 
@@ -114,7 +114,7 @@ impl OffloadDevice {
 pub struct OffloadSource {
     tun: Arc<SyncDevice>,
     readiness: Readiness,
-    super_packet: SuperPacket,
+    super_packet: Box<SuperPacket>,
 }
 
 impl std::fmt::Debug for OffloadSource {
