@@ -15,7 +15,7 @@ pub const MAX_PACKET: usize = 65_535;
 
 /// Packets that are delivered to a device together, at most: what several receive buffers hold, so that the segments of a
 /// super-packet that came in two are joined again.
-pub const MAX_DELIVERY: usize = 256;
+pub const MAX_DELIVERY: usize = 512;
 
 /// How long a call may wait for its first packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
