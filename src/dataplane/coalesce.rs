@@ -25,6 +25,12 @@ pub struct Offers {
     pub udp: bool,
 }
 
+impl Offers {
+    fn allow(self, candidate: &Candidate) -> bool {
+        if candidate.is_tcp { self.tcp } else { self.udp }
+    }
+}
+
 /// Joins the packets of one delivery. Keeps its memory from one to the next.
 #[derive(Debug)]
 pub struct Coalescer {
@@ -73,7 +79,7 @@ impl Coalescer {
 
     fn add(&mut self, n: u16, packet: &[u8], buffer: &[u8], packets: &[Range<usize>], offers: Offers) {
         let candidate = match Candidate::of(packet) {
-            Kind::Joinable(candidate) if if candidate.is_tcp { offers.tcp } else { offers.udp } => candidate,
+            Kind::Joinable(candidate) if offers.allow(&candidate) => candidate,
             Kind::Joinable(candidate) | Kind::Alone(candidate) => {
                 self.close_flow(&candidate, packet, buffer, packets);
                 return self.push(n, None);
