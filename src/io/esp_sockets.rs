@@ -250,14 +250,20 @@ mod tests {
         }
     }
 
+    /// Raw sockets see what other tests send, so each test has loopback addresses of its own: its port tells which.
+    fn own_address(port: u16, host: u8) -> IpAddr {
+        let [high, low] = port.to_be_bytes();
+        IpAddr::from([127, high, low, host])
+    }
+
     fn run<'a>(sockets: &EspSockets, bytes: &'a [u8], segment: usize, encapsulation: Encapsulation) -> Run<'a> {
-        let address = |host| SocketAddr::from(([127, 0, 77, host], sockets.port()));
+        let address = |host| SocketAddr::from((own_address(sockets.port(), host), sockets.port()));
         let path = OuterPath { local: address(1), peer: address(2) };
         Run { bytes, segment, path, encapsulation, traffic_class: 0, dont_fragment: true }
     }
 
     /// The ESP packets of a form that came from our own address, receiving until there are so many.
-    fn receive(source: &mut EspSource, form: Encapsulation, count: usize) -> Vec<Vec<u8>> {
+    fn receive(port: u16, source: &mut EspSource, form: Encapsulation, count: usize) -> Vec<Vec<u8>> {
         let mut packets = Vec::new();
         let mut slab = ReceiveSlab::new(8);
         while packets.len() < count {
@@ -265,8 +271,7 @@ mod tests {
             source.receive(&mut slab, SOON).unwrap();
             for n in 0..slab.received().len() {
                 let (buffer, received) = slab.datagram(n).unwrap();
-                // Raw sockets see what other tests send.
-                if received.form == form && received.peer.ip() == IpAddr::from([127, 0, 77, 1]) {
+                if received.form == form && received.peer.ip() == own_address(port, 1) {
                     packets.extend(buffer[received.start..received.end].chunks(received.segment).map(<[u8]>::to_vec));
                 }
             }
@@ -282,7 +287,7 @@ mod tests {
         let packets: Vec<_> = bytes.chunks(100).map(<[u8]>::to_vec).collect();
         for form in [Encapsulation::Udp, Encapsulation::Raw] {
             assert_eq!(sink.send(&run(&sockets, &bytes, 100, form)), Sent::default());
-            assert_eq!(receive(&mut source, form, packets.len()), packets);
+            assert_eq!(receive(sockets.port(), &mut source, form, packets.len()), packets);
         }
     }
 

@@ -97,6 +97,8 @@ impl fmt::Display for Identification {
             Self::Ipv6(address) => write!(f, "{address}"),
             // Without the @ a name such as "10.1.1.1" or "keyid:00" would be read back as something else.
             Self::Fqdn(name) if Self::from_str(name).as_ref() == Ok(self) => f.write_str(name),
+            // @# begins a key ID.
+            Self::Fqdn(name) if name.starts_with('#') => write!(f, "fqdn:{name}"),
             Self::Fqdn(name) => write!(f, "@{name}"),
             Self::UserFqdn(name) if Self::from_str(name).as_ref() == Ok(self) => f.write_str(name),
             Self::UserFqdn(name) => write!(f, "email:{name}"),
