@@ -48,7 +48,13 @@ destination = "$peer_subnet"
 connection = "tunnel"
 CONF
     chmod 600 "$lab_directory/$1.toml"
-    start "$1" "$1" "$programs/gatewayd" --config "$lab_directory/$1.toml" --socket "$lab_directory/$1.sock" --state "$lab_directory/$1-state"
+    run_gatewayd "$1"
+}
+
+# run_gatewayd SIDE: gatewayd with the configuration that the lab's folder has for that side.
+run_gatewayd() {
+    start "$1" "$1" "$programs/gatewayd" --config "$lab_directory/$1.toml" \
+        --socket "$lab_directory/$1.sock" --state "$lab_directory/$1-state"
 }
 
 # gatewayctl_on SIDE ARGUMENTS...

@@ -13,6 +13,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/install.sh"
 . "$here/programs.sh"
 . "$here/lab.sh"
+. "$here/gateways.sh"
 . "$here/checks.sh"
 tunnels=10000 rounds=9 seconds=2 json=
 while [ $# -gt 0 ]; do
@@ -65,24 +66,8 @@ connection = "{name}"''')
 PY
 }
 
-make_topology() {
-    host left-host
-    host left forward
-    host right forward
-    host right-host
-    cable left-host eth0 10.1.0.10/24 left lan 10.1.0.1/24
-    cable left wan 203.0.113.1/24 right wan 203.0.113.2/24
-    cable right lan 10.2.0.1/24 right-host eth0 10.2.0.10/24
-    ip -n "$lab-left-host" route add default via 10.1.0.1
-    ip -n "$lab-right-host" route add default via 10.2.0.1
-}
-
 enter() { lab=$1 lab_directory=$lab_root/$1; }
 pid_of() { cat "$lab_root/$1/pids/$2"; }
-gateway() { # SIDE
-    start "$1" "$1" "$programs/gatewayd" --config "$lab_directory/$1.toml" \
-        --socket "$lab_directory/$1.sock" --state "$lab_directory/$1-state"
-}
 is_running() { grep -q 'gatewayd runs' "$lab_directory/$1.log"; }
 # up SIDE: how many tunnels have come up, from the log, which costs the gateway nothing
 up() { grep -c ' child up ' "$lab_directory/$1.log"; }
@@ -130,10 +115,10 @@ for each in $one $many; do
     configuration right wait "$count" > "$lab_directory/right.toml"
     chmod 600 "$lab_directory"/*.toml
     began=$(date +%s%N)
-    gateway right
+    run_gatewayd right
     check_within 60 "the responder of $count reads its configuration and runs" is_running right
     ready=$((($(date +%s%N) - began) / 1000000))
-    gateway left
+    run_gatewayd left
     check_within 60 "the initiator of $count runs" is_running left
     check_within 180 "all $count come up" all_up left "$count"
     start iperf right-host iperf3 -s
