@@ -51,8 +51,6 @@ struct Group {
     payload: usize,
     /// The first packet, unless it can have no second.
     candidate: Option<Candidate>,
-    /// The checksums of the first packet were found right.
-    verified: bool,
 }
 
 impl Coalescer {
@@ -110,7 +108,7 @@ impl Coalescer {
 
     fn push(&mut self, n: u16, candidate: Option<Candidate>) {
         let payload = candidate.map_or(0, |candidate| candidate.payload_len);
-        self.groups.push(Group { first: n, last: n, segments: 1, payload, candidate, verified: false });
+        self.groups.push(Group { first: n, last: n, segments: 1, payload, candidate });
         if candidate.is_some_and(|candidate| !candidate.ends) {
             if self.open.len() == MAX_OPEN {
                 self.open.remove(0);
@@ -188,17 +186,14 @@ impl Coalescer {
 
 impl Group {
     /// Whether `packet`, of the same flow, may follow what the group has.
-    fn takes(&mut self, candidate: &Candidate, packet: &[u8], first: &[u8]) -> bool {
+    fn takes(&self, candidate: &Candidate, packet: &[u8], first: &[u8]) -> bool {
         let Some(own) = self.candidate else { return false };
         let fits = usize::from(self.segments) < MAX_SEGMENTS
             && candidate.payload_len <= own.payload_len
             && own.header_len + self.payload + candidate.payload_len <= usize::from(u16::MAX)
             && candidate.continues(packet, &own, first, self.segments, self.payload);
-        if !fits || !candidate.checksums_hold(packet) {
-            return false;
-        }
-        self.verified = self.verified || own.checksums_hold(first);
-        self.verified
+        // The checksums of a first packet that has a second were found right then.
+        fits && candidate.checksums_hold(packet) && (self.segments > 1 || own.checksums_hold(first))
     }
 }
 

@@ -29,6 +29,7 @@ pub mod policy;
 pub mod sadb;
 pub mod segment;
 mod slab;
+mod spi_map;
 mod too_big;
 
 pub use inbound::{InboundLoop, InboundPorts};

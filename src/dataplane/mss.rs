@@ -3,8 +3,6 @@
 use crate::wire::ip::{FragmentPart, IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpHeader, protocol};
 use crate::wire::tcp;
 
-const TCP_HEADER_LEN: usize = 20;
-
 /// Lowers the size that a SYN announces, so that neither side sends segments which do not fit inner packets of `inner_mtu`
 /// bytes. Anything else stays as it is.
 pub fn clamp(packet: &mut [u8], header: &IpHeader, inner_mtu: usize) {
@@ -16,7 +14,7 @@ pub fn clamp(packet: &mut [u8], header: &IpHeader, inner_mtu: usize) {
         return;
     }
     let ip_header = if header.is_ipv4() { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN };
-    let limit = inner_mtu.saturating_sub(ip_header + TCP_HEADER_LEN);
+    let limit = inner_mtu.saturating_sub(ip_header + tcp::HEADER_LEN);
     if limit > 0 {
         tcp::clamp_mss(segment, u16::try_from(limit).unwrap_or(u16::MAX));
     }

@@ -4,6 +4,7 @@
 //! super-packet with its own length, identification, sequence number, flags and checksums.
 
 use crate::wire::checksum::Checksum;
+use crate::wire::field::{set_word, word};
 use crate::wire::ip::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, ipv4_field, ipv6_field};
 use crate::wire::virtio_net::{PartialChecksum, Segmentation, VirtioNetHeader};
 use crate::wire::{tcp, udp};
@@ -134,11 +135,11 @@ impl Segmenter {
         if self.is_ipv4 {
             let identification = self.identification.wrapping_add((self.done / self.segment) as u16);
             let total = ip.len() as u16 + length;
-            put(ip, ipv4_field::TOTAL_LENGTH, total);
-            put(ip, ipv4_field::IDENTIFICATION, identification);
-            put(ip, ipv4_field::CHECKSUM, self.ip_sum.add_word(total).add_word(identification).finish());
+            set_word(ip, ipv4_field::TOTAL_LENGTH, total);
+            set_word(ip, ipv4_field::IDENTIFICATION, identification);
+            set_word(ip, ipv4_field::CHECKSUM, self.ip_sum.add_word(total).add_word(identification).finish());
         } else {
-            put(ip, ipv6_field::PAYLOAD_LENGTH, (self.transport - IPV6_HEADER_LEN) as u16 + length);
+            set_word(ip, ipv6_field::PAYLOAD_LENGTH, (self.transport - IPV6_HEADER_LEN) as u16 + length);
         }
         let sum = self.transport_sum.add_word(length).add_bytes(payload);
         if self.is_tcp {
@@ -147,10 +148,10 @@ impl Segmenter {
             transport[tcp::SEQUENCE].copy_from_slice(&sequence.to_be_bytes());
             transport[tcp::FLAGS] = flags;
             let sum = sum.add_word((sequence >> 16) as u16).add_word(sequence as u16).add_word(u16::from(flags));
-            put(transport, tcp::CHECKSUM, sum.finish());
+            set_word(transport, tcp::CHECKSUM, sum.finish());
         } else {
-            put(transport, udp::LENGTH, length);
-            put(transport, udp::CHECKSUM, never_zero(sum.add_word(length).finish()));
+            set_word(transport, udp::LENGTH, length);
+            set_word(transport, udp::CHECKSUM, never_zero(sum.add_word(length).finish()));
         }
         self.done += payload.len();
     }
@@ -180,7 +181,7 @@ pub fn complete_checksum(packet: &mut [u8], partial: PartialChecksum) -> Result<
     }
     // The field holds the sum of the pseudo header, so it is part of what is summed.
     let checksum = Checksum::default().add_bytes(body).finish();
-    put(body, field.clone(), if field == udp::CHECKSUM { never_zero(checksum) } else { checksum });
+    set_word(body, field.clone(), if field == udp::CHECKSUM { never_zero(checksum) } else { checksum });
     Ok(())
 }
 
@@ -189,14 +190,10 @@ fn never_zero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
 }
 
-fn put(bytes: &mut [u8], field: Range<usize>, value: u16) {
-    bytes[field].copy_from_slice(&value.to_be_bytes());
-}
-
 /// Reads a word and leaves zeros.
 fn take(bytes: &mut [u8], field: Range<usize>) -> u16 {
-    let value = u16::from_be_bytes([bytes[field.start], bytes[field.start + 1]]);
-    put(bytes, field, 0);
+    let value = word(bytes, field.clone());
+    set_word(bytes, field, 0);
     value
 }
 

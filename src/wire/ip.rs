@@ -1,6 +1,7 @@
 //! IPv4 (RFC 791) and IPv6 (RFC 8200) packets as they travel inside a tunnel.
 
 use super::checksum::{self, Checksum};
+use super::field::word;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
@@ -173,13 +174,6 @@ impl IpHeader {
     /// Whether the packet is IPv4.
     pub fn is_ipv4(&self) -> bool {
         self.flow.source.is_ipv4()
-    }
-}
-
-fn word(bytes: &[u8], at: Range<usize>) -> u16 {
-    match bytes.get(at) {
-        Some(&[high, low]) => u16::from_be_bytes([high, low]),
-        _ => 0,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Bytes to values and back: no policy, no state, no I/O.
 pub mod checksum;
 pub mod esp;
+pub mod field;
 pub mod icmp;
 pub mod ike;
 pub mod ip;

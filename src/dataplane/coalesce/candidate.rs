@@ -1,6 +1,7 @@
 //! What a packet shows of itself to be joined with others.
 
 use crate::wire::checksum::Checksum;
+use crate::wire::field::{set_word, word};
 use crate::wire::ip::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, ipv4_field, ipv6_field, protocol};
 use crate::wire::virtio_net::{PartialChecksum, Segmentation, VirtioNetHeader};
 use crate::wire::{tcp, udp};
@@ -9,8 +10,7 @@ use std::ops::Range;
 /// The IPv4 flag that forbids fragmentation.
 const DONT_FRAGMENT: u16 = 0x4000;
 /// The only TCP flags that a joined segment may have.
-const PLAIN_FLAGS: u8 = tcp::flag::ACK | tcp::flag::PSH | tcp::flag::FIN | ECE;
-const ECE: u8 = 0x40;
+const PLAIN_FLAGS: u8 = tcp::flag::ACK | tcp::flag::PSH | tcp::flag::FIN | tcp::flag::ECE;
 
 /// What may become of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,31 +51,20 @@ struct Original {
     flags: u8,
 }
 
-fn word(bytes: &[u8], at: usize) -> u16 {
-    match bytes.get(at..at + 2) {
-        Some(&[high, low]) => u16::from_be_bytes([high, low]),
-        _ => 0,
-    }
-}
-
-fn put(bytes: &mut [u8], field: Range<usize>, value: u16) {
-    bytes[field].copy_from_slice(&value.to_be_bytes());
-}
-
 impl Candidate {
     /// Looks at a packet.
     pub fn of(packet: &[u8]) -> Kind {
         let (is_ipv4, transport, protocol) = match packet.first() {
             Some(0x45) if packet.len() >= IPV4_HEADER_LEN => {
-                let unfragmented = word(packet, ipv4_field::FRAGMENT.start) & !DONT_FRAGMENT == 0;
-                let whole = usize::from(word(packet, ipv4_field::TOTAL_LENGTH.start)) == packet.len();
+                let unfragmented = word(packet, ipv4_field::FRAGMENT) & !DONT_FRAGMENT == 0;
+                let whole = usize::from(word(packet, ipv4_field::TOTAL_LENGTH)) == packet.len();
                 if !unfragmented || !whole {
                     return Kind::Unknown;
                 }
                 (true, IPV4_HEADER_LEN, packet[ipv4_field::PROTOCOL])
             }
             Some(first) if first >> 4 == 6 && packet.len() >= IPV6_HEADER_LEN => {
-                let payload_len = usize::from(word(packet, ipv6_field::PAYLOAD_LENGTH.start));
+                let payload_len = usize::from(word(packet, ipv6_field::PAYLOAD_LENGTH));
                 if IPV6_HEADER_LEN + payload_len != packet.len() {
                     return Kind::Unknown;
                 }
@@ -94,7 +83,8 @@ impl Candidate {
     fn new(packet: &[u8], is_ipv4: bool, is_tcp: bool, transport: usize, header_len: usize) -> Self {
         let length = if is_ipv4 { ipv4_field::TOTAL_LENGTH } else { ipv6_field::PAYLOAD_LENGTH };
         let checksum = if is_tcp { tcp::CHECKSUM } else { udp::CHECKSUM };
-        let (high, low) = (word(packet, transport + tcp::SEQUENCE.start), word(packet, transport + 6));
+        let sequence = transport + tcp::SEQUENCE.start;
+        let (high, low) = (word(packet, sequence..sequence + 2), word(packet, sequence + 2..sequence + 4));
         Self {
             is_tcp,
             is_ipv4,
@@ -103,12 +93,12 @@ impl Candidate {
             payload_len: packet.len() - header_len,
             ends: false,
             sequence: if is_tcp { u32::from(high) << 16 | u32::from(low) } else { 0 },
-            identification: word(packet, ipv4_field::IDENTIFICATION.start),
-            dont_fragment: word(packet, ipv4_field::FRAGMENT.start) & DONT_FRAGMENT != 0,
+            identification: word(packet, ipv4_field::IDENTIFICATION),
+            dont_fragment: word(packet, ipv4_field::FRAGMENT) & DONT_FRAGMENT != 0,
             original: Original {
-                ip_length: word(packet, length.start),
-                ip_checksum: word(packet, ipv4_field::CHECKSUM.start),
-                transport_checksum: word(packet, transport + checksum.start),
+                ip_length: word(packet, length),
+                ip_checksum: word(packet, ipv4_field::CHECKSUM),
+                transport_checksum: word(&packet[transport..], checksum),
                 flags: if is_tcp { packet[transport + tcp::FLAGS] } else { 0 },
             },
         }
@@ -130,9 +120,9 @@ impl Candidate {
             return Kind::Unknown;
         }
         let candidate = Self::new(packet, is_ipv4, false, transport, transport + udp::HEADER_LEN);
-        let whole = usize::from(word(body, udp::LENGTH.start)) == body.len();
+        let whole = usize::from(word(body, udp::LENGTH)) == body.len();
         // Without a checksum it could not be joined without getting one.
-        if !whole || word(body, udp::CHECKSUM.start) == 0 || candidate.payload_len == 0 {
+        if !whole || word(body, udp::CHECKSUM) == 0 || candidate.payload_len == 0 {
             return Kind::Alone(candidate);
         }
         Kind::Joinable(candidate)
@@ -210,12 +200,12 @@ impl Candidate {
     pub fn join(&self, packet: &mut [u8], payload: usize, last_flags: u8) -> VirtioNetHeader {
         let transport_len = self.header_len - self.transport + payload;
         if self.is_ipv4 {
-            put(packet, ipv4_field::TOTAL_LENGTH, (self.transport + transport_len) as u16);
-            put(packet, ipv4_field::CHECKSUM, 0);
+            set_word(packet, ipv4_field::TOTAL_LENGTH, (self.transport + transport_len) as u16);
+            set_word(packet, ipv4_field::CHECKSUM, 0);
             let checksum = Checksum::default().add_bytes(&packet[..IPV4_HEADER_LEN]).finish();
-            put(packet, ipv4_field::CHECKSUM, checksum);
+            set_word(packet, ipv4_field::CHECKSUM, checksum);
         } else {
-            put(packet, ipv6_field::PAYLOAD_LENGTH, transport_len as u16);
+            set_word(packet, ipv6_field::PAYLOAD_LENGTH, transport_len as u16);
         }
         let pseudo_header = self.pseudo_header(packet, transport_len).folded();
         let body = &mut packet[self.transport..];
@@ -223,10 +213,10 @@ impl Candidate {
             body[tcp::FLAGS] |= last_flags;
             tcp::CHECKSUM
         } else {
-            put(body, udp::LENGTH, transport_len as u16);
+            set_word(body, udp::LENGTH, transport_len as u16);
             udp::CHECKSUM
         };
-        put(body, field.clone(), pseudo_header);
+        set_word(body, field.clone(), pseudo_header);
         VirtioNetHeader {
             segmentation: match (self.is_tcp, self.is_ipv4) {
                 (false, _) => Segmentation::Udp,
@@ -243,19 +233,19 @@ impl Candidate {
     pub fn restore(&self, packet: &mut [u8]) {
         let Original { ip_length, ip_checksum, transport_checksum, flags } = self.original;
         if self.is_ipv4 {
-            put(packet, ipv4_field::TOTAL_LENGTH, ip_length);
-            put(packet, ipv4_field::CHECKSUM, ip_checksum);
+            set_word(packet, ipv4_field::TOTAL_LENGTH, ip_length);
+            set_word(packet, ipv4_field::CHECKSUM, ip_checksum);
         } else {
-            put(packet, ipv6_field::PAYLOAD_LENGTH, ip_length);
+            set_word(packet, ipv6_field::PAYLOAD_LENGTH, ip_length);
         }
         let own_len = self.header_len - self.transport + self.payload_len;
         let body = &mut packet[self.transport..];
         if self.is_tcp {
             body[tcp::FLAGS] = flags;
-            put(body, tcp::CHECKSUM, transport_checksum);
+            set_word(body, tcp::CHECKSUM, transport_checksum);
         } else {
-            put(body, udp::LENGTH, own_len as u16);
-            put(body, udp::CHECKSUM, transport_checksum);
+            set_word(body, udp::LENGTH, own_len as u16);
+            set_word(body, udp::CHECKSUM, transport_checksum);
         }
     }
 }

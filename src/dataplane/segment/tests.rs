@@ -31,7 +31,7 @@ fn super_packet(
     let flow = IpHeader::parse(&packet).unwrap().flow;
     let sum = Checksum::default().add_pseudo_header(flow.source, flow.destination, number, transport_len as u32);
     let offset = if is_tcp { 16 } else { 6 };
-    put(&mut packet, transport + offset..transport + offset + 2, sum.folded());
+    set_word(&mut packet, transport + offset..transport + offset + 2, sum.folded());
     let segmentation = match (is_tcp, is_ipv4) {
         (false, _) => Segmentation::Udp,
         (true, true) => Segmentation::TcpIpv4,
