@@ -53,7 +53,18 @@ pub struct Gateway {
     pub state: PathBuf,
     /// Firewall mark of gatewayd's own packets.
     pub mark: u32,
+    pub priority: Priority,
     pub log: String,
+}
+
+/// Which place gatewayd takes among other programs when processors are short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Before them, as the kernel's own packet work is.
+    #[default]
+    High,
+    /// Like them, or as it was started.
+    Normal,
 }
 
 /// Where a connection's peer is, as configured.
@@ -194,12 +205,14 @@ fn read_gateway(section: &mut Section<'_>) -> Gateway {
         mark: section
             .optional("mark", value::integer(1..=u64::from(u32::MAX)))
             .map_or(FIREWALL_MARK, |mark| mark as u32),
+        priority: section.optional("priority", value::one_of(PRIORITIES)).unwrap_or_default(),
         log: section.optional("log", log_level).unwrap_or("info").to_owned(),
     }
 }
 
 const TUN_BACKENDS: &[(&str, Backend)] =
     &[("auto", Backend::Auto), ("offload", Backend::Offload), ("plain", Backend::Plain)];
+const PRIORITIES: &[(&str, Priority)] = &[("high", Priority::High), ("normal", Priority::Normal)];
 
 fn log_level(value: &toml::de::DeValue<'_>) -> Result<&'static str, String> {
     let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level));

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod config;
 pub mod connections;
+pub mod data_threads;
 pub mod events;
 pub mod export;
 pub mod gateway;

@@ -17,12 +17,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::mpsc as tokio_mpsc;
 
 use super::config::Gateway as Settings;
 use super::connections::{Configured, ConnectionIds};
+use super::data_threads::data_threads;
 use super::gateway::IkeHandle;
 use super::ike_thread::{IkeThread, Sockets};
 use super::metrics::Drops;
@@ -30,10 +31,9 @@ use super::wiring::{CommandRing, Lines, Notice, Wiring};
 use crate::crypto::SystemEntropy;
 use crate::dataplane::acquire::Acquires;
 use crate::dataplane::command::{COMMAND_RING, OutboundCommand};
-use crate::dataplane::device::Wait;
 use crate::dataplane::ike_queue::ike_queue;
 use crate::dataplane::inbound::{InboundLoop, InboundPorts};
-use crate::dataplane::outbound::{OutboundLoop, OutboundPorts, Progress};
+use crate::dataplane::outbound::{OutboundLoop, OutboundPorts};
 use crate::dataplane::parameters::{OutboundConfig, OwnAddresses};
 use crate::ike::{self, Endpoint};
 use crate::io::device::Device;
@@ -44,8 +44,6 @@ use crate::io::wake::Waker;
 /// IKE's port, and the port of NAT traversal (RFC 7296 section 2.23).
 pub const IKE_PORT: u16 = 500;
 pub const NAT_PORT: u16 = 4500;
-/// How long a data thread waits for a packet before it looks at its commands.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the control task holds of the other threads.
 pub struct Threads {
@@ -87,16 +85,19 @@ impl Threads {
             wake: Box::new(waker.clone()),
             drops: Arc::clone(&drops.outbound),
         };
-        let mut outbound_loop = OutboundLoop::new(outbound_ports, outbound_config(settings));
+        let outbound_loop = OutboundLoop::new(outbound_ports, outbound_config(settings));
+        let source = sockets.source()?;
+        let tun = source.companion(device.descriptor()?);
         let inbound_ports = InboundPorts {
-            source: sockets.source()?,
+            source,
             sink: device.sink(),
             commands: inbound_commands,
             ike: queue,
             wake: Box::new(waker.clone()),
             drops: Arc::clone(&drops.inbound),
         };
-        let mut inbound_loop = InboundLoop::new(inbound_ports, Instant::now);
+        let inbound_loop = InboundLoop::new(inbound_ports, Instant::now);
+        let (outbound_thread, inbound_thread) = data_threads(Box::new(outbound_loop), inbound_loop, tun);
 
         let outbound = Arc::new(CommandRing::new(outbound_ring));
         let ids = Arc::new(ConnectionIds::default());
@@ -121,8 +122,8 @@ impl Threads {
             heartbeat: Arc::clone(&heartbeat),
         };
         let handles = vec![
-            spawn("outbound", &failure_sender, move || run(|| outbound_loop.run_once(Wait::AtMost(PATIENCE))))?,
-            spawn("inbound", &failure_sender, move || run(|| inbound_loop.run_once(Wait::AtMost(PATIENCE))))?,
+            spawn("outbound", &failure_sender, move || outbound_thread.run())?,
+            spawn("inbound", &failure_sender, move || inbound_thread.run())?,
             spawn("ike", &failure_sender, move || ike_thread.run())?,
         ];
         let ike = IkeHandle { requests, waker };
@@ -164,11 +165,6 @@ fn outbound_config(settings: &Settings) -> OutboundConfig {
         }
     }
     OutboundConfig { own_addresses, ..OutboundConfig::default() }
-}
-
-fn run(mut once: impl FnMut() -> io::Result<Progress>) -> io::Result<()> {
-    while once()? == Progress::Continue {}
-    Ok(())
 }
 
 /// A thread that ends without having been told to is a failure of the whole.

@@ -43,6 +43,7 @@ pub struct InboundLoop<S, D> {
     path: OpeningPath,
     slab: ReceiveSlab,
     clock: fn() -> Instant,
+    woke: Instant,
 }
 
 /// The part of the loop that turns datagrams into inner packets.
@@ -58,7 +59,12 @@ impl<S: DatagramSource, D: PacketSink> InboundLoop<S, D> {
     pub fn new(ports: InboundPorts<S, D>, clock: fn() -> Instant) -> Self {
         let path =
             OpeningPath { sadb: InboundSadb::default(), opened: Vec::with_capacity(MAX_DELIVERY), ike_waits: false };
-        Self { ports, path, slab: ReceiveSlab::new(BUFFERS), clock }
+        Self { ports, path, slab: ReceiveSlab::new(BUFFERS), clock, woke: clock() }
+    }
+
+    /// When the last batch had done waiting.
+    pub fn woke_at(&self) -> Instant {
+        self.woke
     }
 
     /// Handles one batch: waits for a first datagram as said, obeys what commands came, and delivers everything that it
@@ -70,6 +76,7 @@ impl<S: DatagramSource, D: PacketSink> InboundLoop<S, D> {
         self.slab.clear();
         self.ports.source.receive(&mut self.slab, wait)?;
         let now = (self.clock)();
+        self.woke = now;
         let progress = self.obey();
         for n in 0..self.slab.received().len() {
             let Some((bytes, received)) = self.slab.datagram(n) else { break };

@@ -67,6 +67,7 @@ pub struct OutboundLoop<S, D, T> {
     /// The last drain found something.
     draining: bool,
     last_batch: Instant,
+    woke: Instant,
     flow: Option<(Flow, usize)>,
 }
 
@@ -106,6 +107,7 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
             clock: config.clock,
             draining: false,
             last_batch: now,
+            woke: now,
             flow: None,
         }
     }
@@ -118,9 +120,13 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
         self.path.cursor = 0;
         let mut received = self.receive(wait)?;
         let now = (self.clock)();
+        self.woke = now;
         let mut progress = self.obey();
         let drain = self.draining || now.saturating_duration_since(self.last_batch) < BUSY;
         self.draining = false;
+        if received {
+            self.last_batch = now;
+        }
         for frame in 1..=MAX_FRAMES {
             if !received {
                 break;
@@ -141,8 +147,12 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
         if self.path.sadb.publish(now) {
             self.ports.wake.wake();
         }
-        self.last_batch = now;
         Ok(progress)
+    }
+
+    /// When the last batch had done waiting.
+    pub fn woke_at(&self) -> Instant {
+        self.woke
     }
 
     fn has_room(&self) -> bool {

@@ -128,7 +128,6 @@ impl Segmenter {
         let (header, payload) = out.split_at_mut(self.header_len);
         let from = self.header_len + self.done;
         header.copy_from_slice(&self.header[..self.header_len]);
-        payload.copy_from_slice(&packet[from..from + payload.len()]);
 
         let (ip, transport) = header.split_at_mut(self.transport);
         let length = (transport.len() + payload.len()) as u16;
@@ -141,7 +140,7 @@ impl Segmenter {
         } else {
             set_word(ip, ipv6_field::PAYLOAD_LENGTH, (self.transport - IPV6_HEADER_LEN) as u16 + length);
         }
-        let sum = self.transport_sum.add_word(length).add_bytes(payload);
+        let sum = self.transport_sum.add_word(length).add_bytes_copied(&packet[from..from + payload.len()], payload);
         if self.is_tcp {
             let sequence = self.sequence.wrapping_add(self.done as u32);
             let flags = self.flags_here(self.done + payload.len() == self.payload_len);

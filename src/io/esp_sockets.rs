@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,13 +75,9 @@ impl EspSockets {
         let sockets = self.udp.iter().cloned().map(Socket::Udp).chain(self.raw.iter().cloned().map(Socket::Raw));
         let sockets: Vec<_> = sockets.collect();
         for (index, socket) in sockets.iter().enumerate() {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
-            match socket {
-                Socket::Udp(socket) => epoll.add(socket.as_fd(), event)?,
-                Socket::Raw(socket) => epoll.add(socket.as_fd(), event)?,
-            }
+            epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
         }
-        Ok(EspSource { epoll, sockets, batch: ReceiveBatch::default(), last: Instant::now() })
+        Ok(EspSource { epoll: Arc::new(epoll), sockets, batch: ReceiveBatch::default(), last: Instant::now() })
     }
 
     /// IKE's handle.
@@ -140,12 +136,47 @@ enum Socket {
 /// Receives from every socket.
 #[derive(Debug)]
 pub struct EspSource {
-    epoll: Epoll,
+    epoll: Arc<Epoll>,
     sockets: Vec<Socket>,
     batch: ReceiveBatch,
     /// When something was received last.
     last: Instant,
 }
+
+impl EspSource {
+    /// A way to have waits end for another descriptor too. It is off at first.
+    pub fn companion(&self, descriptor: OwnedFd) -> Companion {
+        Companion { epoll: Arc::clone(&self.epoll), descriptor }
+    }
+}
+
+/// A descriptor that waits for datagrams may end for, although [`EspSource`] does not read it.
+#[derive(Debug)]
+pub struct Companion {
+    epoll: Arc<Epoll>,
+    descriptor: OwnedFd,
+}
+
+impl Companion {
+    /// From now on, waits end when the descriptor is readable, the one that is under way too.
+    ///
+    /// # Errors
+    /// It is on already, or the kernel has no memory.
+    pub fn watch(&self) -> io::Result<()> {
+        Ok(self.epoll.add(&self.descriptor, EpollEvent::new(EpollFlags::EPOLLIN, COMPANION))?)
+    }
+
+    /// Waits no longer end for it.
+    ///
+    /// # Errors
+    /// It is off already.
+    pub fn ignore(&self) -> io::Result<()> {
+        Ok(self.epoll.delete(&self.descriptor)?)
+    }
+}
+
+/// What the companion's event says, which is the index of no socket.
+const COMPANION: u64 = u64::MAX;
 
 impl DatagramSource for EspSource {
     /// One `epoll_wait` and one receiving call for each socket that has something. What is left is there the next time:
@@ -155,23 +186,37 @@ impl DatagramSource for EspSource {
             Wait::No => EpollTimeout::ZERO,
             Wait::AtMost(time) => EpollTimeout::try_from(time).unwrap_or(EpollTimeout::MAX),
         };
-        let mut events = [EpollEvent::empty(); 4];
+        let mut events = [EpollEvent::empty(); 5];
         let ready = match self.epoll.wait(&mut events, timeout) {
             Ok(0) | Err(Errno::EINTR) => return Ok(()),
             Ok(ready) => ready,
             Err(error) => return Err(error.into()),
         };
+        let of_socket =
+            |event: &EpollEvent| usize::try_from(event.data()).ok().filter(|index| *index < self.sockets.len());
+        let mut left = events[..ready].iter().filter_map(of_socket).count();
+        if left == 0 {
+            return Ok(());
+        }
         let now = Instant::now();
         let at_most = if now.saturating_duration_since(self.last) < BUSY { RECEIVE_BATCH } else { 1 };
         self.last = now;
-        for (n, event) in events[..ready].iter().enumerate() {
-            if let Some(socket) = usize::try_from(event.data()).ok().and_then(|index| self.sockets.get(index)) {
-                // One buffer is left for each of the others: none starves.
-                let room = slab.free().saturating_sub(ready - 1 - n);
-                socket.receive_into(slab, room.min(at_most), &mut self.batch)?;
-            }
+        for index in events[..ready].iter().filter_map(of_socket) {
+            left -= 1;
+            // One buffer is left for each of the others: none starves.
+            let room = slab.free().saturating_sub(left);
+            self.sockets[index].receive_into(slab, room.min(at_most), &mut self.batch)?;
         }
         Ok(())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Udp(socket) => socket.as_fd(),
+            Self::Raw(socket) => socket.as_fd(),
+        }
     }
 }
 
@@ -181,8 +226,8 @@ impl Socket {
         let first = slab.next_buffer();
         let buffers = slab.free_buffers().take(at_most);
         let (count, local) = match self {
-            Self::Udp(socket) => (batch.receive(socket.as_fd(), buffers)?, socket.local_address()),
-            Self::Raw(socket) => (batch.receive(socket.as_fd(), buffers)?, SocketAddr::new(socket.address(), 0)),
+            Self::Udp(socket) => (batch.receive(self.as_fd(), buffers)?, socket.local_address()),
+            Self::Raw(socket) => (batch.receive(self.as_fd(), buffers)?, SocketAddr::new(socket.address(), 0)),
         };
         for n in 0..count {
             let Some(mut received) = batch.received(n, local) else { continue };

@@ -11,6 +11,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nftables;
 pub mod openapi_client;
+pub mod priority;
 pub mod private_file;
 pub mod raw;
 pub mod socket_message;

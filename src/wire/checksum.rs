@@ -15,6 +15,16 @@ impl Checksum {
         self.add_word(u16::from_be(machine_order_sum(bytes)))
     }
 
+    /// Adds bytes as [`add_bytes`](Self::add_bytes) does, and copies them on the way: memory is walked through once.
+    ///
+    /// # Panics
+    /// When `copy` is not as long as `bytes`, a mistake of the caller.
+    #[must_use]
+    pub fn add_bytes_copied(self, bytes: &[u8], copy: &mut [u8]) -> Self {
+        assert_eq!(bytes.len(), copy.len(), "a copy is as long as what is copied");
+        self.add_word(u16::from_be(machine_order_sum_copied(bytes, copy)))
+    }
+
     /// Takes back a word that is part of the sum.
     #[must_use]
     pub fn remove_word(self, word: u16) -> Self {
@@ -66,19 +76,44 @@ fn fold(mut sum: u64) -> u16 {
 
 /// Sums that grow side by side: two vectors of what every 64-bit processor has.
 const LANES: usize = 4;
+/// Bytes that all of them take at once.
+const BLOCK: usize = LANES * 8;
 
-/// The sum in the machine's byte order, written so that the compiler makes vectors of it: 32-bit halves of words are added
-/// in 64 bits, which no packet can make overflow.
+/// The sum in the machine's byte order.
 fn machine_order_sum(bytes: &[u8]) -> u16 {
-    let (blocks, rest) = bytes.as_chunks::<{ LANES * 8 }>();
-    let mut lanes = [0u64; LANES];
+    let (blocks, rest) = bytes.as_chunks();
+    let mut lanes = [0; LANES];
     for block in blocks {
-        let (words, _) = block.as_chunks::<8>();
-        for (lane, word) in lanes.iter_mut().zip(words) {
-            let word = u64::from_ne_bytes(*word);
-            *lane += (word & 0xffff_ffff) + (word >> 32);
-        }
+        add_block(&mut lanes, block);
     }
+    finish(lanes, rest)
+}
+
+/// The same, and a copy on the way.
+fn machine_order_sum_copied(bytes: &[u8], copy: &mut [u8]) -> u16 {
+    let (blocks, rest) = bytes.as_chunks();
+    let (block_copies, rest_copy) = copy.as_chunks_mut();
+    let mut lanes = [0; LANES];
+    for (block, copy) in blocks.iter().zip(block_copies) {
+        *copy = *block;
+        add_block(&mut lanes, block);
+    }
+    rest_copy.copy_from_slice(rest);
+    finish(lanes, rest)
+}
+
+/// Written so that the compiler makes vectors of it: 32-bit halves of words are added in 64 bits, which no packet can make
+/// overflow.
+fn add_block(lanes: &mut [u64; LANES], block: &[u8; BLOCK]) {
+    let (words, _) = block.as_chunks::<8>();
+    for (lane, word) in lanes.iter_mut().zip(words) {
+        let word = u64::from_ne_bytes(*word);
+        *lane += (word & 0xffff_ffff) + (word >> 32);
+    }
+}
+
+/// The sum of the lanes and of what is left when all whole blocks are in them.
+fn finish(lanes: [u64; LANES], rest: &[u8]) -> u16 {
     let (words, rest) = rest.as_chunks::<4>();
     let mut last = [0; 4];
     last[..rest.len()].copy_from_slice(rest);
@@ -121,6 +156,9 @@ mod tests {
             let words = bytes[..length].chunks(2).map(|pair| [pair[0], pair.get(1).copied().unwrap_or(0)]);
             let one_by_one = words.fold(Checksum::default(), |sum, pair| sum.add_word(u16::from_be_bytes(pair)));
             assert_eq!(Checksum::default().add_bytes(&bytes[..length]).finish(), one_by_one.finish(), "{length}");
+            let mut copy = vec![0; length];
+            let copied = Checksum::default().add_bytes_copied(&bytes[..length], &mut copy);
+            assert_eq!((copied.finish(), &copy[..]), (one_by_one.finish(), &bytes[..length]), "{length}");
         }
     }
 

@@ -11,6 +11,7 @@ use offload::{OffloadDevice, OffloadSink, OffloadSource};
 use plain::{PlainDevice, PlainSink, PlainSource};
 use std::io;
 use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Which backend a TUN device gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,6 +69,17 @@ impl Device {
         match self {
             Self::Offload(device) => device.name(),
             Self::Plain(device) => device.name(),
+        }
+    }
+
+    /// A descriptor of the device that can be waited for: it becomes readable when there is a packet.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Offload(device) => device.as_fd().try_clone_to_owned(),
+            Self::Plain(device) => device.as_fd().try_clone_to_owned(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::dataplane::segment::{NotSegmentable, Segmenter, complete_checksum};
 use crate::wire::virtio_net::{HEADER_LEN, Segmentation, VirtioNetHeader};
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tun_rs::{DeviceBuilder, SyncDevice};
@@ -107,6 +107,12 @@ impl OffloadDevice {
             coalescer: Coalescer::new(MAX_DELIVERY),
             offers: Arc::clone(&self.offers),
         }
+    }
+}
+
+impl AsFd for OffloadDevice {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tun.as_fd()
     }
 }
 

@@ -5,7 +5,7 @@ use super::readiness::{Readiness, is_transient};
 use crate::dataplane::device::{FrameRoom, PacketSink, PacketSource, Wait};
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use tun_tap::{Iface, Mode};
 
@@ -43,6 +43,17 @@ impl PlainDevice {
     }
 }
 
+impl AsFd for PlainDevice {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        descriptor(&self.tun)
+    }
+}
+
+fn descriptor(tun: &Iface) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor belongs to `tun`, which lives as long as this borrow.
+    unsafe { BorrowedFd::borrow_raw(tun.as_raw_fd()) }
+}
+
 /// Reads packets.
 #[derive(Debug)]
 pub struct PlainSource {
@@ -68,9 +79,7 @@ fn read(tun: &Iface, room: &mut FrameRoom<'_>) -> io::Result<bool> {
 
 impl PacketSource for PlainSource {
     fn receive(&mut self, room: &mut FrameRoom<'_>, wait: Wait) -> io::Result<bool> {
-        // SAFETY: the descriptor belongs to `self.tun`, which lives as long as this borrow.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.tun.as_raw_fd()) };
-        self.readiness.read_or_wait(fd, wait, || read(&self.tun, room))
+        self.readiness.read_or_wait(descriptor(&self.tun), wait, || read(&self.tun, room))
     }
 }
 
