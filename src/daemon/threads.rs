@@ -11,6 +11,8 @@
 //!                                  └── FIB ── control (tokio, this thread) ◄── Notice (mpsc) ── ike
 //!                                              └── Ask (mpsc) ◄── control socket      View (arc-swap), IkeSnapshot (asked of ike) ─► status
 //! ```
+//!
+//! What is drawn as outbound is a loop; [`data_threads`](super::data_threads) tells which thread drives it when.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

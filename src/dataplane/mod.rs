@@ -7,8 +7,8 @@
 //!  commands fall through rings that a loop drains after every read; facts rise as relaxed atomics, written once a batch
 //! ```
 //!
-//! A loop is the only owner of its SAs, so nothing on a packet locks. Each loop is driven by `run_once`, by a thread of
-//! the daemon and by a test alike.
+//! A loop is the only owner of its SAs, so nothing on a packet locks. Each loop is driven by `run_once`, by the
+//! daemon's threads (`daemon::data_threads`) and by a test alike.
 
 pub mod acquire;
 mod batch;
