@@ -60,11 +60,11 @@ pub struct Gateway {
 /// Which place gatewayd takes among other programs when processors are short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Priority {
-    /// Before them, as the kernel's own packet work is.
-    #[default]
-    High,
     /// Like them, or as it was started.
+    #[default]
     Normal,
+    /// Before them, as the kernel's own packet work is.
+    High,
 }
 
 /// Where a connection's peer is, as configured.
@@ -212,7 +212,7 @@ fn read_gateway(section: &mut Section<'_>) -> Gateway {
 
 const TUN_BACKENDS: &[(&str, Backend)] =
     &[("auto", Backend::Auto), ("offload", Backend::Offload), ("plain", Backend::Plain)];
-const PRIORITIES: &[(&str, Priority)] = &[("high", Priority::High), ("normal", Priority::Normal)];
+const PRIORITIES: &[(&str, Priority)] = &[("normal", Priority::Normal), ("high", Priority::High)];
 
 fn log_level(value: &toml::de::DeValue<'_>) -> Result<&'static str, String> {
     let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level));

@@ -77,7 +77,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     if config.gateway.priority == Priority::High
         && let Err(error) = priority::raise()
     {
-        info!("ordinary priority, for a higher one was refused: {error}");
+        warn!("ordinary priority, for a higher one was refused: {error}");
     }
 
     // The socket first: a second instance must find out before it touches the network.
