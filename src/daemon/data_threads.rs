@@ -32,9 +32,10 @@ pub fn data_threads(outbound: Outbound, inbound: Inbound, tun: Companion) -> (Ou
     let (lend, lent) = sync_channel(1);
     let (give_back, given_back) = sync_channel(1);
     let (tun, inbound_busy) = (Arc::new(tun), Arc::new(AtomicBool::new(false)));
-    let relief = OutboundThread { lent, give_back, tun: Arc::clone(&tun), inbound_busy: Arc::clone(&inbound_busy) };
-    let inbound = InboundThread { inbound, outbound: Some(outbound), lend, given_back, tun, busy: inbound_busy };
-    (relief, inbound)
+    let outbound_thread =
+        OutboundThread { lent, give_back, tun: Arc::clone(&tun), inbound_busy: Arc::clone(&inbound_busy) };
+    let inbound_thread = InboundThread { inbound, outbound: Some(outbound), lend, given_back, tun, busy: inbound_busy };
+    (outbound_thread, inbound_thread)
 }
 
 /// Drives the outbound loop while one thread for both is too few.
@@ -101,11 +102,10 @@ impl InboundThread {
                 self.tun.ignore()?;
             }
             load.count(self.inbound.woke_at(), Instant::now());
-            if load.is_busy() != self.busy.load(Ordering::Relaxed) {
-                self.busy.store(load.is_busy(), Ordering::Relaxed);
-            }
+            let busy = load.is_busy();
+            self.busy.store(busy, Ordering::Relaxed);
             let ends = progress == Progress::Stopped;
-            if (ends || load.is_busy())
+            if (ends || busy)
                 && let Some(outbound) = self.outbound.take()
             {
                 self.tun.ignore()?;
