@@ -2,7 +2,9 @@
 #
 #   left-host 10.1.0.10 – 10.1.0.1 left 203.0.113.1 – 203.0.113.2 right 10.2.0.1 – 10.2.0.10 right-host
 
-# make_topology: the namespaces and their cables, 1500 bytes each.
+# make_topology: the namespaces and their cables, 1500 bytes each. The hosts' TCP is CUBIC whatever the machine's own
+# congestion control is, and by their routes: a socket that begins with BBR and is told to be CUBIC afterwards, as iperf3's
+# -C does, goes on pacing what it sends by timers.
 make_topology() {
     host left-host
     host left forward
@@ -11,8 +13,8 @@ make_topology() {
     cable left-host eth0 10.1.0.10/24 left lan 10.1.0.1/24
     cable left wan 203.0.113.1/24 right wan 203.0.113.2/24
     cable right lan 10.2.0.1/24 right-host eth0 10.2.0.10/24
-    ip -n "$lab-left-host" route add default via 10.1.0.1
-    ip -n "$lab-right-host" route add default via 10.2.0.1
+    ip -n "$lab-left-host" route add default via 10.1.0.1 congctl cubic
+    ip -n "$lab-right-host" route add default via 10.2.0.1 congctl cubic
 }
 
 # side_addresses SIDE: sets address, peer, subnet and peer_subnet of that gateway.
@@ -71,12 +73,12 @@ wait_for_tunnel() { wait_for "$1" on left-host ping -c 1 -W 1 10.2.0.10; }
 busy_seconds() { awk -v ticks="$(getconf CLK_TCK)" '/^cpu / { print ($2 + $3 + $4 + $7 + $8) / ticks }' /proc/stat; }
 
 # iperf SECONDS ARGUMENTS...: a TCP run from the left host to the right one, where `iperf3 -s` runs; prints iperf3's JSON.
-# CUBIC whatever the machine's own congestion control is: fails unless both ends finished and the sender used it.
+# Fails unless both ends finished and the sender's congestion control was CUBIC.
 iperf() {
     local time=$1 attempt output
     shift
     for attempt in 1 2 3; do
-        output=$(on left-host timeout $((time + 15)) iperf3 -J -C cubic -c 10.2.0.10 -t "$time" "$@" 2> /dev/null)
+        output=$(on left-host timeout $((time + 15)) iperf3 -J -c 10.2.0.10 -t "$time" "$@" 2> /dev/null)
         jq -e '.end.sender_tcp_congestion == "cubic" and .end.sum_received.bytes > 0' <<< "$output" > /dev/null 2>&1 &&
             { echo "$output"; return; }
         sleep 0.5 # the server may still be busy with the run before
