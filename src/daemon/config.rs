@@ -53,18 +53,7 @@ pub struct Gateway {
     pub state: PathBuf,
     /// Firewall mark of gatewayd's own packets.
     pub mark: u32,
-    pub priority: Priority,
     pub log: String,
-}
-
-/// Which place gatewayd takes among other programs when processors are short.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Priority {
-    /// Like them, or as it was started.
-    #[default]
-    Normal,
-    /// Before them, as the kernel's own packet work is.
-    High,
 }
 
 /// Where a connection's peer is, as configured.
@@ -205,14 +194,12 @@ fn read_gateway(section: &mut Section<'_>) -> Gateway {
         mark: section
             .optional("mark", value::integer(1..=u64::from(u32::MAX)))
             .map_or(FIREWALL_MARK, |mark| mark as u32),
-        priority: section.optional("priority", value::one_of(PRIORITIES)).unwrap_or_default(),
         log: section.optional("log", log_level).unwrap_or("info").to_owned(),
     }
 }
 
 const TUN_BACKENDS: &[(&str, Backend)] =
     &[("auto", Backend::Auto), ("offload", Backend::Offload), ("plain", Backend::Plain)];
-const PRIORITIES: &[(&str, Priority)] = &[("normal", Priority::Normal), ("high", Priority::High)];
 
 fn log_level(value: &toml::de::DeValue<'_>) -> Result<&'static str, String> {
     let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level));

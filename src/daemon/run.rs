@@ -13,7 +13,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::api::{Api, Ask};
-use super::config::{Config, Gateway as Settings, Priority};
+use super::config::{Config, Gateway as Settings};
 use super::events::EventLog;
 use super::gateway::{Gateway, make_state_directory};
 use super::ike_thread::Request;
@@ -28,7 +28,6 @@ use crate::io::forwarding::{Forwarding, ForwardingSettings};
 use crate::io::netlink::Netlink;
 use crate::io::netns::Namespace;
 use crate::io::nftables::OuterPorts;
-use crate::io::priority;
 use crate::io::unix::ControlSocket;
 use crate::routing::Table;
 
@@ -73,12 +72,6 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let state = arguments.state.unwrap_or_else(|| config.gateway.state.clone());
     make_state_directory(&state).map_err(|error| format!("state directory {}: {error}", state.display()))?;
     let mut signals = Signals::new()?;
-    // Before any thread is started: they inherit it.
-    if config.gateway.priority == Priority::High
-        && let Err(error) = priority::raise()
-    {
-        warn!("ordinary priority, for a higher one was refused: {error}");
-    }
 
     // The socket first: a second instance must find out before it touches the network.
     let socket = ControlSocket::bind(&socket)?;

@@ -11,7 +11,6 @@ pub mod netlink;
 pub mod netns;
 pub mod nftables;
 pub mod openapi_client;
-pub mod priority;
 pub mod private_file;
 pub mod raw;
 pub mod socket_message;
