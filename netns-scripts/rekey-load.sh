@@ -39,11 +39,12 @@ udp_load() { on left-host timeout $((seconds + 120)) "$programs/examples/udp_loa
 # the inbound SPI of the Child SA that sends
 spi() { gatewayctl_on left --json status | jq -r '.connections[0].child_sas | map(select(.sending))[0].inbound_spi'; }
 
-# rekey_every_2_seconds: left and right by turns, until it is killed; prints the SPI half a second after each.
-rekey_every_2_seconds() {
-    local side=left due=$((${EPOCHREALTIME/./} + 2000000))
+# every_2_seconds COMMAND: a command of gatewayctl, for the left and the right by turns, until it is killed; prints the SPI half
+# a second after each.
+every_2_seconds() {
+    local side=left due=$((${EPOCHREALTIME/./} + 500000))
     while sleep_until $due; do
-        gatewayctl_on $side rekey tunnel > /dev/null || echo "refused by $side"
+        gatewayctl_on $side $1 > /dev/null || echo "refused by $side"
         sleep_until $((due + 500000))
         spi
         [ $side = left ] && side=right || side=left
@@ -57,14 +58,20 @@ sleep_until() { # MICROSECONDS since 1970
 }
 
 # with_rekeys COMMAND...: the command's output, while every 2 seconds a rekey begins; $lab_directory/rekeys gets the SPIs.
-with_rekeys() {
-    local rekeys status
-    rekey_every_2_seconds >> "$lab_directory/rekeys" &
-    rekeys=$!
-    "$@"
+with_rekeys() { beside "rekey tunnel" "$lab_directory/rekeys" "$@"; }
+
+# without_rekeys COMMAND...: the same with gatewayctl called as often, but only to look: what the calls themselves take from
+# the processors is not a rekey's cost.
+without_rekeys() { beside connections /dev/null "$@"; }
+
+beside() { # COMMAND-OF-GATEWAYCTL FILE-OF-SPIS COMMAND...
+    local calls status
+    every_2_seconds "$1" >> "$2" &
+    calls=$!
+    "${@:3}"
     status=$?
-    kill $rekeys
-    wait $rekeys 2> /dev/null
+    kill $calls
+    wait $calls 2> /dev/null
     return $status
 }
 
@@ -104,13 +111,13 @@ udp_part() {
 
 received_gbit() { jq '.end.sum_received.bits_per_second / 1e9'; }
 
-# Both kinds of run take turns, in slices, so that what else the machine does meets both.
+# Both kinds of run take turns, in short slices, so that what else the machine does meets both.
 tcp_part() {
-    local slice=$((seconds >= 60 ? 10 : seconds >= 10 ? 5 : seconds)) number without=0 with=0 one
+    local slice=$((seconds >= 10 ? 5 : seconds)) number without=0 with=0 one
     section "TCP, 1 stream, $seconds s with rekeys every 2 s and $seconds s without"
     : > "$lab_directory/rekeys"
     for ((number = 0; number < seconds / slice; number++)); do
-        one=$(iperf "$slice" | received_gbit) && without=$(jq -n "$without + ${one:-0}")
+        one=$(without_rekeys iperf "$slice" | received_gbit) && without=$(jq -n "$without + ${one:-0}")
         one=$(with_rekeys iperf "$slice" | received_gbit) && with=$(jq -n "$with + ${one:-0}")
     done
     printf '        mean of %d runs: %.3f Gbit/s without, %.3f with; %d Child SAs\n' "$number" \
