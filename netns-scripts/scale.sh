@@ -90,8 +90,9 @@ print(f"{(at(last) - at(first)).total_seconds():.2f}")
 PY
 }
 throughput() { # LAB: Gbit/s through the first tunnel
-    ip netns exec "$1-left-host" iperf3 -J -c 10.2.0.10 -t "$seconds" 2> /dev/null |
-        jq -r '.end.sum_received.bits_per_second / 1e9' 2> /dev/null || echo nan
+    local output
+    enter "$1"
+    output=$(iperf "$seconds") && jq '.end.sum_received.bits_per_second / 1e9' <<< "$output" || echo nan
 }
 at_most() { awk -v value="$1" -v bar="$2" 'BEGIN { exit !(value <= bar) }' || { echo "$1"; return 1; }; }
 at_least() { awk -v value="$1" -v bar="$2" 'BEGIN { exit !(value >= bar) }' || { echo "$1"; return 1; }; }
