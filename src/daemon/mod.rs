@@ -4,6 +4,7 @@
 //! data path; [`gateway`] is what the control task decides with.
 
 pub mod api;
+pub mod closed;
 pub mod config;
 pub mod connections;
 pub mod data_threads;
@@ -15,6 +16,7 @@ pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod owner_set;
+pub mod policy;
 pub mod process;
 pub mod run;
 pub mod status;

@@ -5,6 +5,8 @@ pub mod esp_sockets;
 pub mod forwarding;
 pub mod host;
 pub mod http;
+pub mod instance;
+pub mod kept_policy;
 pub mod memory;
 pub mod message_batch;
 pub mod netlink;

@@ -241,7 +241,7 @@ fn both_sides_agree_whoever_was_away() {
     lab.reaches_status(&connection, "ipsec_sa_established");
     lab.has_owners(&both);
     lab.has_route("10.1.1.0/24", active);
-    assert!(lab.gatewayd.namespace.ip("route show proto 201").contains("10.1.1.0/24 dev "));
+    assert!(lab.gatewayd.namespace.ip("route show table all proto 201").contains("10.1.1.0/24 dev "));
     let before = lab.spis(&connection);
     assert!(before.is_some());
 

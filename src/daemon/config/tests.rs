@@ -121,6 +121,40 @@ fn all_problems_are_told_at_once_and_in_order() {
 }
 
 #[test]
+fn what_is_exempt_is_a_list_of_longer_prefixes() {
+    let config = parse(&format!("bypass = [\"10.1.1.0/25\", \"fd00::/64\"]\non_stop = \"open\"\n{GOOD}")).unwrap();
+    assert_eq!((config.bypass.len(), config.on_stop), (2, OnStop::Open));
+    assert_eq!(config.warnings, [""; 0]);
+    let config = parse(&format!("bypass = \"10.1.1.0/24\"\n{GOOD}")).unwrap();
+    assert!(
+        config.warnings[0].contains("10.1.1.0/24 is the destination of a route, which wins"),
+        "{:?}",
+        config.warnings
+    );
+    assert_eq!(config.on_stop, OnStop::Closed);
+    for (line, allowed) in [
+        ("bypass = \"0.0.0.0/0\"", "allowed: longer prefixes"),
+        ("bypass = \"10.1.1.7/24\"", "allowed: \"10.1.1.0/24\""),
+        ("on_stop = \"leave\"", "allowed: \"closed\", \"open\""),
+    ] {
+        let error = parse(&format!("{line}\n{GOOD}")).unwrap_err().to_string();
+        assert!(error.contains(allowed), "{error}");
+    }
+}
+
+#[test]
+fn the_state_directory_is_found_in_a_broken_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gatewayd.toml");
+    assert_eq!(state_directory(&path), Path::new("/var/lib/gatewayd"));
+    for broken in ["state = \"/x/y\"\ntun = = 3\n", "nonsense = 1\nstate = \"/x/y\"\n", "[[route\nstate = 1"] {
+        std::fs::write(&path, broken).unwrap();
+        let expected = if broken.contains("/x/y") { "/x/y" } else { "/var/lib/gatewayd" };
+        assert_eq!(state_directory(&path), Path::new(expected), "{broken}");
+    }
+}
+
+#[test]
 fn what_is_no_toml_is_told_with_its_line() {
     let error = parse("mtu = 1500\ntun = = 3\n").unwrap_err().to_string();
     assert!(error.starts_with("gatewayd.toml:2: "), "{error}");
