@@ -6,6 +6,7 @@
 //!                                 └ default route ──────────────┘
 //! ```
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
@@ -284,6 +285,17 @@ fn only_what_the_operator_gave_up_opens() {
     sleep(Duration::from_millis(300));
     assert_eq!(tap.frames().len(), 0, "and nothing else");
 
+    // By a start: the kept prefixes do not count while the file can be read.
+    lab.gatewayd.configure(Variant::Two.configuration().as_str());
+    lab.gatewayd.ask(&["reload"]).expect("a good file is taken");
+    lab.ends(Signal::SIGKILL);
+    lab.gatewayd.configure(&one);
+    lab.gatewayd.start();
+    lab.answers();
+    let tap = Tap::start(&lab.peer.namespace, "wan", "net 10.3.0.0/24", lab.folder.path());
+    sleep(Duration::from_millis(300));
+    assert!(!tap.frames().is_empty(), "the start gave 10.3.0.0/24 up");
+
     // By on_stop, for SIGTERM only.
     lab.gatewayd.configure(&format!("on_stop = \"open\"\n{one}"));
     lab.gatewayd.ask(&["reload"]).expect("a good file is taken");
@@ -299,6 +311,30 @@ fn only_what_the_operator_gave_up_opens() {
     assert!(left[0].is_empty() && !left[1].contains("20199"), "{left:?}");
     assert_eq!(lab.gatewayd.namespace.exec(&["nft", "list", "ruleset"]), "");
     assert_eq!(lab.release(), (true, "nothing of gatewayd is left in this network namespace\n".to_owned()));
+}
+
+#[test]
+fn what_the_cloud_protected_stays_closed_while_its_set_is_lost() {
+    if !may_make_namespaces("what_the_cloud_protected_stays_closed_while_its_set_is_lost") {
+        return;
+    }
+    let mut lab = Lab::new(Variant::One);
+    lab.gatewayd.configure("local_addresses = [\"203.0.113.1\"]\n");
+    lab.load(|lab| &lab.host, &["10.1.0.10>10.2.0.10".to_owned()]);
+    assert!(lab.open_frames() > 0, "nothing is protected yet");
+    let state = lab.gatewayd.path("state");
+    let kept = r#"{"device": "gwd0", "mark": 1229389825, "cend": {"protect": ["10.2.0.0/24"], "local": []}}"#;
+    fs::create_dir(&state).expect("a state directory");
+    for (file, text) in [("policy.json", kept), ("cend.json", "{ a disk that was full")] {
+        let path = Path::new(&state).join(file);
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
+    }
+    lab.gatewayd.start();
+    lab.answers();
+    assert_eq!(lab.open_frames(), 0, "cend's set is lost, what it protected is not");
+    let warnings = lab.gatewayd.ask(&["status"]).expect("an answer")["warnings"].to_string();
+    assert!(warnings.contains("10.2.0.0/24"), "{warnings}");
 }
 
 #[test]
