@@ -275,9 +275,18 @@ impl IkeThread {
         }
     }
 
+    /// Carries out what the endpoint decided, and tells it what of that could not be.
+    fn drain(&mut self, pace: &mut Pace, now: Instant) {
+        self.carry_out(pace, now);
+        while let Some(answer) = self.wiring.next_answer() {
+            self.endpoint.handle_command(answer, now);
+            self.carry_out(pace, now);
+        }
+    }
+
     /// Carries out what the endpoint decided, in its order: an SA is installed before the message that makes the peer
     /// use it.
-    fn drain(&mut self, pace: &mut Pace, now: Instant) {
+    fn carry_out(&mut self, pace: &mut Pace, now: Instant) {
         pace.changed = true;
         loop {
             match self.endpoint.poll_output() {

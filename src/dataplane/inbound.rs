@@ -100,8 +100,8 @@ impl<S: DatagramSource, D: PacketSink> InboundLoop<S, D> {
             match command {
                 InboundCommand::Install(parameters) => {
                     let facts = Arc::clone(&parameters.facts);
-                    if sadb.install(*parameters).is_err() {
-                        facts.record_exhausted();
+                    if let Err(error) = sadb.install(*parameters) {
+                        facts.record_install_error(error);
                         self.ports.wake.wake();
                     }
                 }

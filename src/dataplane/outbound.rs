@@ -175,8 +175,8 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
             match command {
                 OutboundCommand::Install(parameters) => {
                     let facts = Arc::clone(&parameters.facts);
-                    if sadb.install(*parameters).is_err() {
-                        facts.record_exhausted();
+                    if let Err(error) = sadb.install(*parameters) {
+                        facts.record_install_error(error);
                         self.ports.wake.wake();
                     }
                 }
