@@ -17,6 +17,7 @@ pub mod names;
 pub mod owner_set;
 pub mod process;
 pub mod run;
+pub mod send_failures;
 pub mod status;
 pub mod threads;
 pub mod wiring;

@@ -2,7 +2,7 @@
 
 use crate::gateway::{Agreement, Pair, SPIS};
 use crate::packets::udp;
-use ipsec_gateway::crypto::{Secret, WrongKeyLength};
+use ipsec_gateway::crypto::{Secret, Suite, WrongKeyLength, encryption, integ};
 use ipsec_gateway::dataplane::Progress;
 use ipsec_gateway::dataplane::command::{InboundCommand, OutboundCommand};
 use ipsec_gateway::dataplane::device::Wait;
@@ -154,6 +154,19 @@ fn an_spi_that_is_in_use_stays_with_its_sa() {
     for facts in facts {
         assert_eq!(facts.read().install_error, Some(InstallError::SpiInUse));
     }
+}
+
+#[test]
+fn a_frame_that_fills_the_batch_moves_whole_to_a_larger_layout() {
+    let suite = Suite::new(&encryption::AES256_CBC, Some(&integ::HMAC_SHA2_512_256)).unwrap();
+    let mut pair = Pair::new(&Agreement { suite, outer_mtu: 9000, ..Agreement::default() });
+    // As long as a frame can be, and laid out for AES-GCM, as which nothing tells otherwise before the SA is found.
+    let packets: Vec<Vec<u8>> = (0..128).map(|n| udp("10.1.0.1", "10.2.0.1", 2010 - 28, n)).collect();
+    for packet in &packets {
+        assert!(pair.gateways[0].device.towards_tunnel.ring().push(packet, 1));
+    }
+    assert_eq!(pair.carry(0, &[]), packets);
+    assert_eq!(pair.gateways.iter().map(|gateway| gateway.all_drops()).sum::<u64>(), 0);
 }
 
 #[test]

@@ -5,4 +5,5 @@ mod gatewayd;
 mod gateways;
 mod kernel;
 mod lab;
+mod refused;
 mod sdk;
