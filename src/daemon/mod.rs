@@ -19,6 +19,7 @@ pub mod owner_set;
 pub mod policy;
 pub mod process;
 pub mod run;
+pub mod send_failures;
 pub mod status;
 pub mod threads;
 pub mod wiring;

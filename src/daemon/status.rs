@@ -179,6 +179,8 @@ fn connection(
     let any_carried = child_sas.iter().any(|sa| sa.sending);
     let ike_up = ike.is_some_and(|status| status.ike_sa.is_some());
     let path = ike.and_then(|status| addresses(status, snapshot));
+    let peer_ip = path.map(|(_, peer)| peer).or_else(|| ike.and_then(|status| status.peer)).map(|peer| peer.ip());
+    let refused = peer_ip.and_then(|peer| snapshot.refused.get(&peer)).cloned();
     let TunnelView { name, owner, peer, local_id, peer_id, start, children: _, unresolved } = tunnel.clone();
     Connection {
         name,
@@ -194,7 +196,7 @@ fn connection(
         start: start.to_owned(),
         ike_sa: ike.and_then(|status| status.ike_sa.as_ref()).map(|sa| ike_sa(sa, now)),
         child_sas,
-        last_error: unresolved.or_else(|| ike.and_then(|status| status.last_error.clone())),
+        last_error: unresolved.or(refused).or_else(|| ike.and_then(|status| status.last_error.clone())),
         next_attempt_seconds: ike.and_then(|status| status.next_attempt).map(|at| seconds_until(at, now)),
     }
 }

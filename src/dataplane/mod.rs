@@ -26,6 +26,7 @@ pub mod outbound;
 pub mod outer_header;
 pub mod parameters;
 pub mod policy;
+pub mod refusal;
 pub mod sadb;
 pub mod segment;
 mod slab;

@@ -15,6 +15,7 @@ pub mod nftables;
 pub mod openapi_client;
 pub mod private_file;
 pub mod raw;
+pub mod send_refusals;
 pub mod socket_message;
 pub mod store;
 pub mod udp;

@@ -6,4 +6,5 @@ mod gatewayd;
 mod gateways;
 mod kernel;
 mod lab;
+mod refused;
 mod sdk;

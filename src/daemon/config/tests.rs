@@ -50,6 +50,42 @@ fn defaults_fill_what_a_small_file_leaves_out() {
 }
 
 #[test]
+fn what_fits_no_message_is_refused() {
+    let proposal = "\"aes128gcm16-prfsha256-x25519\"";
+    let proposals = |count: usize| format!("ike = [{}]", vec![proposal; count].join(", "));
+    let same = |count: usize| format!("ike = \"aes128gcm16{}-x25519\"", "-prfsha256".repeat(count));
+    let children = |count: usize| {
+        let subnets: Vec<String> = (0..count).map(|n| format!("\"10.9.{n}.0/24\"")).collect();
+        format!(
+            "[[connection.child]]\nname = \"many\"\nlocal_subnets = \"10.8.0.0/16\"\npeer_subnets = [{}]",
+            subnets.join(", ")
+        )
+    };
+    let without_subnets = GOOD.replace("local_subnets = [\"192.168.0.0/16\"]\n", "");
+    let without_subnets = without_subnets.replace("peer_subnets = [\"10.1.1.0/24\", \"10.1.2.0/24\"]\n", "{}\n");
+    assert!(parse(&without_subnets.replace("{}", &children(255))).is_ok());
+    let error = parse(&without_subnets.replace("{}", &children(256))).unwrap_err().to_string();
+    assert!(error.contains("would have more than 255 traffic selectors on one side; shorten"), "{error}");
+    for (line, expected) in [
+        (proposals(256), "our IKE_SA_INIT request would have more than 255 proposals in one offer"),
+        (same(254), "our IKE_SA_INIT request would have more than 255 algorithms in one proposal"),
+        (
+            format!("local_id = \"keyid:{}\"", "00".repeat(65_530)),
+            "our IKE_AUTH request would have more than 65535 bytes",
+        ),
+        (format!("local_id = \"keyid:{}\"", "00".repeat(65_450)), "our IKE_AUTH request would have more than 65"),
+    ] {
+        let error = complaint(&line);
+        assert!(error.starts_with("gatewayd.toml:5: connection.idc.name: cannot be negotiated: "), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+    let fits = [proposals(255), same(253), format!("local_id = \"keyid:{}\"", "00".repeat(60_000))];
+    for line in fits {
+        assert!(parse(&GOOD.replace("psk =", &format!("{line}\npsk ="))).is_ok());
+    }
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_line_and_what_is_allowed() {
     let error = complaint("peer_subnet = [\"10.1.2.0/24\"]");
     assert!(
