@@ -3,6 +3,7 @@ pub mod clock;
 pub mod device;
 pub mod esp_sockets;
 pub mod forwarding;
+mod fragmenting;
 pub mod host;
 pub mod http;
 pub mod memory;

@@ -1,25 +1,27 @@
 //! Raw sockets for ESP as IP protocol 50. The kernel writes the outer header; IPv4 hands it over on receive, IPv6 does not.
 
+use super::fragmenting;
 use super::message_batch::SendBatch;
 use super::socket_message::{Message, Received};
-use super::udp::{family_of, prepare, set_dont_fragment};
+use super::udp::{family_of, prepare};
 use crate::dataplane::device::Sent;
 use nix::sys::socket::{self, SockFlag, SockType};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::slice::Chunks;
-use std::sync::atomic::AtomicI32;
 
 /// The smallest IPv4 header.
 const IPV4_HEADER_LEN: usize = 20;
 
-/// A raw socket for protocol 50, to be shared by threads.
+/// Raw sockets for protocol 50, to be shared by threads: no option changes.
 #[derive(Debug)]
 pub struct RawSocket {
+    /// Receives, and sends with DF.
     fd: OwnedFd,
+    /// Sends without.
+    fragmenting: OwnedFd,
     local: SocketAddr,
-    discover: AtomicI32,
 }
 
 impl RawSocket {
@@ -38,7 +40,7 @@ impl RawSocket {
         prepare(fd.as_fd(), address, mark)?;
         let local = SocketAddr::new(address, 0);
         socket::bind(fd.as_raw_fd(), &socket::SockaddrStorage::from(local))?;
-        Ok(Self { fd, local, discover: AtomicI32::new(-1) })
+        Ok(Self { fd, fragmenting: fragmenting::raw(address, mark)?, local })
     }
 
     /// The bound address.
@@ -60,13 +62,13 @@ impl RawSocket {
         }
     }
 
-    /// Sends ESP packets, a run in one `sendmmsg`. Tells how many were refused.
+    /// Sends ESP packets, a run in one `sendmmsg`. Tells how many were refused. Without a source they cannot be allowed to be
+    /// fragmented; but who does not know its own address cannot tell that there is no NAT, and encapsulates.
     pub fn send(&self, packets: Chunks<'_, u8>, message: &Message, dont_fragment: bool, batch: &mut SendBatch) -> Sent {
-        if set_dont_fragment(self.fd.as_fd(), self.local.ip(), &self.discover, dont_fragment).is_err() {
-            return Sent { too_big: 0, failed: packets.len() as u64 };
-        }
+        let whole = dont_fragment || message.source.is_unspecified();
+        let fd = if whole { self.fd.as_fd() } else { self.fragmenting.as_fd() };
         let peer = SocketAddr::new(message.peer.ip(), 0);
-        batch.send_each(self.fd.as_fd(), packets, &Message { peer, segment: None, ..*message })
+        batch.send_each(fd, packets, &Message { peer, segment: None, ..*message })
     }
 }
 

@@ -1,0 +1,168 @@
+//! Sockets that send what may be fragmented, from the port or protocol of another socket, and never receive.
+//!
+//! Whether a datagram may be fragmented is an option of the socket, not of a message. So everything that sends both kinds
+//! has two sockets whose options are set once: threads may share them without minding each other. The other one sets DF
+//! (PMTUDISC_PROBE): the SA knows the path better than the kernel, whom anybody's ICMP may have persuaded.
+//!
+//! Over IPv4 the packets of these leave with DF clear (PMTUDISC_OMIT), in fragments as the device asks, and routers may
+//! fragment them again. Over IPv6 only the sender fragments, so the fragments are of the size that every path takes.
+
+use super::udp::{family_of, set_int, widen_send_buffer};
+use nix::errno::Errno;
+use nix::sys::socket::{self, SockFlag, SockProtocol, SockType, SockaddrStorage, sockopt};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// The MTU that every IPv6 link has (RFC 8200 section 5).
+const IPV6_MIN_MTU: i32 = 1280;
+/// Where no packet is ever for: the dummy address (RFC 7600 section 4.8) and the discard-only prefix (RFC 6666).
+const NOWHERE_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+const NOWHERE_IPV6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 8);
+
+/// A UDP socket for an address and a port that nobody has. 0 lets the kernel choose one.
+///
+/// # Errors
+/// When the kernel refuses an option or the address.
+pub(super) fn udp(address: SocketAddr, mark: Option<u32>) -> io::Result<OwnedFd> {
+    let fd = socket::socket(family_of(address.ip()), SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::Udp)?;
+    if address.is_ipv6() {
+        socket::setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+    }
+    prepare(fd.as_fd(), address.ip(), mark)?;
+    socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(fd)
+}
+
+/// Binds `receiver` to the port of `fragmenting` too; from then on it receives everything.
+///
+/// The kernel lets two sockets have one port if both say so while the second is bound. It gives unicast datagrams to the
+/// one that was bound last, and both take their word back, so that nobody else can bind the port.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn share_port(fragmenting: BorrowedFd<'_>, receiver: BorrowedFd<'_>, local: SocketAddr) -> io::Result<()> {
+    for fd in [fragmenting, receiver] {
+        socket::setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    }
+    socket::bind(receiver.as_raw_fd(), &SockaddrStorage::from(local))?;
+    for fd in [fragmenting, receiver] {
+        socket::setsockopt(&fd, sockopt::ReuseAddr, &false)?;
+    }
+    Ok(())
+}
+
+/// A raw socket for ESP. It is bound to an address that no packet is for, so every send has to name its source.
+///
+/// # Errors
+/// When the kernel refuses; it takes CAP_NET_RAW.
+pub(super) fn raw(family: IpAddr, mark: Option<u32>) -> io::Result<OwnedFd> {
+    let domain = family_of(family) as i32;
+    // SAFETY: no pointers are involved.
+    let fd = unsafe { libc::socket(domain, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_ESP) };
+    let fd = Errno::result(fd)?;
+    // SAFETY: the descriptor was just opened and belongs to nobody else.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    prepare(fd.as_fd(), family, mark)?;
+    let nowhere = if family.is_ipv4() {
+        set_int(fd.as_fd(), libc::IPPROTO_IP, libc::IP_FREEBIND, 1)?;
+        IpAddr::V4(NOWHERE_IPV4)
+    } else {
+        set_int(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1)?;
+        IpAddr::V6(NOWHERE_IPV6)
+    };
+    socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(nowhere, 0)))?;
+    Ok(fd)
+}
+
+fn prepare(fd: BorrowedFd<'_>, family: IpAddr, mark: Option<u32>) -> io::Result<()> {
+    if family.is_ipv4() {
+        set_int(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)?;
+    } else {
+        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)?;
+        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU, IPV6_MIN_MTU)?;
+    }
+    if let Some(mark) = mark {
+        socket::setsockopt(&fd, sockopt::Mark, &mark)?;
+    }
+    widen_send_buffer(fd);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::device::Sent;
+    use crate::io::message_batch::SendBatch;
+    use crate::io::raw::RawSocket;
+    use crate::io::socket_message::Message;
+    use crate::io::udp::{SocketOptions, UdpSocket};
+    use std::time::Duration;
+
+    const LOOPBACKS: [&str; 2] = ["127.0.0.1", "::1"];
+
+    fn bind(address: &str) -> Option<UdpSocket> {
+        let address = SocketAddr::new(address.parse().unwrap(), 0);
+        match UdpSocket::bind(address, SocketOptions::default()) {
+            Ok(socket) => Some(socket),
+            Err(error) if address.is_ipv6() => {
+                eprintln!("SKIPPED: no IPv6 loopback: {error}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn one_socket_of_the_port_receives_everything_and_nobody_else_gets_the_port() {
+        for address in LOOPBACKS {
+            let Some(receiver) = bind(address) else { continue };
+            let peer = receiver.local_address();
+            let mut buffer = [0; 64];
+            // Where a kernel spreads datagrams over the sockets of a port, it does so by the sender's.
+            for n in 0..64_u8 {
+                let Some(sender) = bind(address) else { return };
+                sender.send(&[&[n]], peer.ip(), peer, n % 2 == 0).unwrap();
+                let received =
+                    receiver.receive(&mut buffer).unwrap().expect("loopback delivers before the send returns");
+                assert_eq!((received.len, buffer[0]), (1, n));
+            }
+            let flags = SockFlag::SOCK_CLOEXEC;
+            for reuse in [false, true] {
+                let intruder =
+                    socket::socket(family_of(peer.ip()), SockType::Datagram, flags, SockProtocol::Udp).unwrap();
+                socket::setsockopt(&intruder, sockopt::ReusePort, &reuse).unwrap();
+                socket::setsockopt(&intruder, sockopt::ReuseAddr, &reuse).unwrap();
+                let bound = socket::bind(intruder.as_raw_fd(), &SockaddrStorage::from(peer));
+                assert_eq!(bound, Err(Errno::EADDRINUSE), "{address}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_raw_socket_that_fragments_gets_no_copy() {
+        for (address, other) in [("127.0.0.31", "127.0.0.32"), ("::1", "::1")] {
+            let (address, other): (IpAddr, IpAddr) = (address.parse().unwrap(), other.parse().unwrap());
+            let Ok(sender) = RawSocket::bind(address, None) else {
+                eprintln!("SKIPPED: no raw sockets for {address}");
+                continue;
+            };
+            let receiver = RawSocket::bind(other, None).unwrap();
+            let silent = raw(address, None).unwrap();
+            let message = Message { source: address, peer: SocketAddr::new(other, 0), traffic_class: 0, segment: None };
+            let packets = vec![5; 2000];
+            let mut batch = SendBatch::default();
+            for dont_fragment in [true, false] {
+                let sent = sender.send(packets.chunks(1000), &message, dont_fragment, &mut batch);
+                assert_eq!(sent, Sent::default(), "{address} {dont_fragment}");
+            }
+            crate::io::wake::wait_readable(&[receiver.as_fd()], Duration::from_secs(5)).unwrap();
+            let mut byte = [0];
+            assert_eq!(
+                socket::recv(silent.as_raw_fd(), &mut byte, socket::MsgFlags::MSG_DONTWAIT),
+                Err(Errno::EAGAIN),
+                "{address}"
+            );
+        }
+    }
+}
