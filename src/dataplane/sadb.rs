@@ -11,7 +11,7 @@ use crate::crypto::WrongKeyLength;
 use crate::esp::{InboundSa, OutboundSa, Standing};
 use crate::wire::ip::Flow;
 use std::cmp::Reverse;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,6 +25,8 @@ pub struct OutboundEntry {
     pub tunnel: Tunnel,
     /// The largest inner packet that needs no outer fragmentation.
     pub inner_mtu: usize,
+    /// The largest inner packet that every path takes.
+    least_inner_mtu: usize,
     connection: ConnectionId,
     child: u32,
     /// Counts the installations.
@@ -32,7 +34,8 @@ pub struct OutboundEntry {
     active: bool,
     /// The SA that it takes over from.
     replaces: Option<u32>,
-    selectors: Arc<SelectorPair>,
+    /// What it carries.
+    pub selectors: Arc<SelectorPair>,
     report: Report,
 }
 
@@ -75,8 +78,8 @@ impl OutboundSadb {
         let (encryption, integrity) = (keys.encryption.as_bytes(), keys.integrity.as_bytes());
         let sa = OutboundSa::new(spi, suite, encryption, integrity, iv_source, extended_sequence, limits)?;
         self.remove(inbound_spi);
-        let inner_mtu = tunnel.inner_mtu(sa.overhead());
-        let report = Report { facts, due: false, alarmed: false };
+        let (inner_mtu, least_inner_mtu) = (tunnel.inner_mtu(sa.overhead()), tunnel.least_inner_mtu(sa.overhead()));
+        let report = Report { facts, due: false, alarmed: false, largest: 0 };
         let serial = self.installed;
         self.installed += 1;
         let place = self.entries.insert(OutboundEntry {
@@ -84,6 +87,7 @@ impl OutboundSadb {
             df,
             tunnel,
             inner_mtu,
+            least_inner_mtu,
             connection,
             child,
             serial,
@@ -134,6 +138,15 @@ impl OutboundSadb {
         if let Some((_, entry)) = self.by_spi(inbound_spi) {
             entry.tunnel = Tunnel { path, encapsulation, ..entry.tunnel };
             entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
+            entry.least_inner_mtu = entry.tunnel.least_inner_mtu(entry.sa.overhead());
+        }
+    }
+
+    /// The path to a peer takes outer packets of this size. Looks at every SA: that is rare.
+    pub fn set_path_mtu(&mut self, peer: IpAddr, mtu: u16) {
+        for entry in self.entries.values_mut().filter(|entry| entry.tunnel.path.peer.ip() == peer) {
+            entry.tunnel.outer_mtu = mtu;
+            entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
         }
     }
 
@@ -183,11 +196,11 @@ impl OutboundSadb {
         self.entries.get_mut(place).expect("the SA was found since the last change")
     }
 
-    /// Notes that an SA was used, or refused to be.
-    pub fn touch(&mut self, place: usize) {
-        if let Some(entry) = self.entries.get_mut(place)
-            && !std::mem::replace(&mut entry.report.due, true)
-        {
+    /// Notes that an SA was used, or refused to be, for packets of which none was larger than this.
+    pub fn touch(&mut self, place: usize, largest: usize) {
+        let Some(entry) = self.entries.get_mut(place) else { return };
+        entry.report.largest = entry.report.largest.max(largest);
+        if !std::mem::replace(&mut entry.report.due, true) {
             self.touched.push(place);
         }
     }
@@ -199,6 +212,9 @@ impl OutboundSadb {
             let Some(entry) = self.entries.get_mut(place) else { continue };
             let sa = &entry.sa;
             wake |= entry.report.publish(sa.packets(), sa.bytes(), sa.sequence(), sa.standing(), now);
+            if std::mem::take(&mut entry.report.largest) > entry.least_inner_mtu {
+                entry.report.facts.record_large();
+            }
         }
         wake
     }
@@ -251,7 +267,7 @@ impl InboundSadb {
         let sa = InboundSa::new(spi, suite, encryption, integrity, extended_sequence, replay_window, limits)?;
         self.remove(spi);
         let inner_mtu = tunnel.inner_mtu(sa.overhead());
-        let report = Report { facts, due: false, alarmed: false };
+        let report = Report { facts, due: false, alarmed: false, largest: 0 };
         let entry = InboundEntry { sa, selectors, inner_mtu, tunnel, source: None, new_source: None, report };
         let place = self.entries.insert(entry);
         self.places.insert(spi, place);
@@ -272,6 +288,14 @@ impl InboundSadb {
     pub fn set_path(&mut self, spi: u32, path: OuterPath, encapsulation: Encapsulation) {
         if let Some(entry) = self.places.get(&spi).and_then(|place| self.entries.get_mut(*place)) {
             entry.tunnel = Tunnel { path, encapsulation, ..entry.tunnel };
+            entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
+        }
+    }
+
+    /// The path to a peer takes outer packets of this size. Looks at every SA: that is rare.
+    pub fn set_path_mtu(&mut self, peer: IpAddr, mtu: u16) {
+        for entry in self.entries.values_mut().filter(|entry| entry.tunnel.path.peer.ip() == peer) {
+            entry.tunnel.outer_mtu = mtu;
             entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
         }
     }
@@ -334,6 +358,8 @@ struct Report {
     due: bool,
     /// A passed limit was told already.
     alarmed: bool,
+    /// Of the packets that are yet to be told of.
+    largest: usize,
 }
 
 impl Report {

@@ -1,35 +1,40 @@
-//! Sockets that send what may be fragmented, from the port or protocol of another socket, and never receive.
+//! How a port or protocol sends what may be fragmented.
 //!
-//! Whether a datagram may be fragmented is an option of the socket, not of a message. So everything that sends both kinds
-//! has two sockets whose options are set once: threads may share them without minding each other. The other one sets DF
-//! (PMTUDISC_PROBE): the SA knows the path better than the kernel, whom anybody's ICMP may have persuaded.
+//! Whether a packet has DF is an option of the socket, not of a message. So there is a second socket beside the one that
+//! receives and sends with DF (PMTUDISC_PROBE: the SA knows the path better than the kernel, whom anybody's ICMP may have
+//! persuaded). The options of both are set once: threads may share them without minding each other. The second one
+//! (PMTUDISC_OMIT) leaves DF clear and has the kernel make fragments as the device asks; routers make more.
 //!
-//! Over IPv4 the packets of these leave with DF clear (PMTUDISC_OMIT), in fragments as the device asks, and routers may
-//! fragment them again. Over IPv6 only the sender fragments, so the fragments are of the size that every path takes.
+//! Over IPv6 only the sender makes fragments, and they are made here.
 
+use super::ipv6_fragments::Ipv6Fragments;
+use super::raw::raw_socket;
 use super::udp::{family_of, set_int, widen_send_buffer};
-use nix::errno::Errno;
 use nix::sys::socket::{self, SockFlag, SockProtocol, SockType, SockaddrStorage, sockopt};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// The MTU that every IPv6 link has (RFC 8200 section 5).
-const IPV6_MIN_MTU: i32 = 1280;
-/// Where no packet is ever for: the dummy address (RFC 7600 section 4.8) and the discard-only prefix (RFC 6666).
-const NOWHERE_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
-const NOWHERE_IPV6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 8);
+/// Where no packet is ever for: the dummy address of RFC 7600 section 4.8.
+const NOWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
-/// A UDP socket for an address and a port that nobody has. 0 lets the kernel choose one.
+/// Who makes the fragments.
+#[derive(Debug)]
+pub(super) enum Fragmenting {
+    /// The kernel, by a socket that sends from the port or protocol and never receives.
+    Kernel(OwnedFd),
+    /// We, of what is larger than every path takes.
+    Ourselves(Ipv6Fragments),
+}
+
+/// A UDP socket for IPv4, for an address and a port that nobody has. 0 lets the kernel choose one.
 ///
 /// # Errors
 /// When the kernel refuses an option or the address.
-pub(super) fn udp(address: SocketAddr, mark: Option<u32>) -> io::Result<OwnedFd> {
+pub(super) fn udp(address: SocketAddrV4, mark: Option<u32>) -> io::Result<OwnedFd> {
+    let address = SocketAddr::V4(address);
     let fd = socket::socket(family_of(address.ip()), SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::Udp)?;
-    if address.is_ipv6() {
-        socket::setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
-    }
-    prepare(fd.as_fd(), address.ip(), mark)?;
+    prepare(fd.as_fd(), mark)?;
     socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(fd)
 }
@@ -52,36 +57,20 @@ pub(super) fn share_port(fragmenting: BorrowedFd<'_>, receiver: BorrowedFd<'_>, 
     Ok(())
 }
 
-/// A raw socket for ESP. It is bound to an address that no packet is for, so every send has to name its source.
+/// A raw socket for ESP over IPv4. It is bound to an address that no packet is for, so every send has to name its source.
 ///
 /// # Errors
 /// When the kernel refuses; it takes CAP_NET_RAW.
-pub(super) fn raw(family: IpAddr, mark: Option<u32>) -> io::Result<OwnedFd> {
-    let domain = family_of(family) as i32;
-    // SAFETY: no pointers are involved.
-    let fd = unsafe { libc::socket(domain, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_ESP) };
-    let fd = Errno::result(fd)?;
-    // SAFETY: the descriptor was just opened and belongs to nobody else.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    prepare(fd.as_fd(), family, mark)?;
-    let nowhere = if family.is_ipv4() {
-        set_int(fd.as_fd(), libc::IPPROTO_IP, libc::IP_FREEBIND, 1)?;
-        IpAddr::V4(NOWHERE_IPV4)
-    } else {
-        set_int(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1)?;
-        IpAddr::V6(NOWHERE_IPV6)
-    };
-    socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(nowhere, 0)))?;
+pub(super) fn raw(mark: Option<u32>) -> io::Result<OwnedFd> {
+    let fd = raw_socket(IpAddr::V4(NOWHERE), libc::IPPROTO_ESP)?;
+    prepare(fd.as_fd(), mark)?;
+    set_int(fd.as_fd(), libc::IPPROTO_IP, libc::IP_FREEBIND, 1)?;
+    socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(IpAddr::V4(NOWHERE), 0)))?;
     Ok(fd)
 }
 
-fn prepare(fd: BorrowedFd<'_>, family: IpAddr, mark: Option<u32>) -> io::Result<()> {
-    if family.is_ipv4() {
-        set_int(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)?;
-    } else {
-        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)?;
-        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU, IPV6_MIN_MTU)?;
-    }
+fn prepare(fd: BorrowedFd<'_>, mark: Option<u32>) -> io::Result<()> {
+    set_int(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)?;
     if let Some(mark) = mark {
         socket::setsockopt(&fd, sockopt::Mark, &mark)?;
     }
@@ -97,6 +86,7 @@ mod tests {
     use crate::io::raw::RawSocket;
     use crate::io::socket_message::Message;
     use crate::io::udp::{SocketOptions, UdpSocket};
+    use nix::errno::Errno;
     use std::time::Duration;
 
     const LOOPBACKS: [&str; 2] = ["127.0.0.1", "::1"];
@@ -141,28 +131,22 @@ mod tests {
 
     #[test]
     fn the_raw_socket_that_fragments_gets_no_copy() {
-        for (address, other) in [("127.0.0.31", "127.0.0.32"), ("::1", "::1")] {
-            let (address, other): (IpAddr, IpAddr) = (address.parse().unwrap(), other.parse().unwrap());
-            let Ok(sender) = RawSocket::bind(address, None) else {
-                eprintln!("SKIPPED: no raw sockets for {address}");
-                continue;
-            };
-            let receiver = RawSocket::bind(other, None).unwrap();
-            let silent = raw(address, None).unwrap();
-            let message = Message { source: address, peer: SocketAddr::new(other, 0), traffic_class: 0, segment: None };
-            let packets = vec![5; 2000];
-            let mut batch = SendBatch::default();
-            for dont_fragment in [true, false] {
-                let sent = sender.send(packets.chunks(1000), &message, dont_fragment, &mut batch);
-                assert_eq!(sent, Sent::default(), "{address} {dont_fragment}");
-            }
-            crate::io::wake::wait_readable(&[receiver.as_fd()], Duration::from_secs(5)).unwrap();
-            let mut byte = [0];
-            assert_eq!(
-                socket::recv(silent.as_raw_fd(), &mut byte, socket::MsgFlags::MSG_DONTWAIT),
-                Err(Errno::EAGAIN),
-                "{address}"
-            );
+        let (address, other) = ([127, 0, 0, 31].into(), [127, 0, 0, 32].into());
+        let Ok(sender) = RawSocket::bind(address, None) else {
+            eprintln!("SKIPPED: no raw sockets");
+            return;
+        };
+        let (receiver, silent) = (RawSocket::bind(other, None).unwrap(), raw(None).unwrap());
+        let message = Message { source: address, peer: SocketAddr::new(other, 0), traffic_class: 0, segment: None };
+        let packets = vec![5; 2000];
+        let mut batch = SendBatch::default();
+        for dont_fragment in [true, false] {
+            let sent = sender.send(packets.chunks(1000), &message, dont_fragment, &mut batch);
+            assert_eq!(sent, Sent::default(), "{dont_fragment}");
         }
+        crate::io::wake::wait_readable(&[receiver.as_fd()], Duration::from_secs(5)).unwrap();
+        let mut byte = [0];
+        let received = socket::recv(silent.as_raw_fd(), &mut byte, socket::MsgFlags::MSG_DONTWAIT);
+        assert_eq!(received, Err(Errno::EAGAIN));
     }
 }

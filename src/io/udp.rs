@@ -6,7 +6,8 @@
 //! DF is an option of the socket, not of a message: a [`UdpSocket`] is two of one port, one that sets DF and receives,
 //! and one whose datagrams may be fragmented.
 
-use super::fragmenting;
+use super::fragmenting::{self, Fragmenting};
+use super::ipv6_fragments::Ipv6Fragments;
 use super::message_batch::SendBatch;
 use super::socket_message::{Message, Received, receive_message, send_message};
 use crate::dataplane::device::Sent;
@@ -36,7 +37,7 @@ pub struct UdpSocket {
     /// Receives, and sends with DF.
     fd: OwnedFd,
     /// Sends without.
-    fragmenting: OwnedFd,
+    fragmenting: Fragmenting,
     local: SocketAddr,
     /// Whether UDP_SEGMENT works here. It is given up at the first sign that it does not.
     segmentation: AtomicBool,
@@ -59,12 +60,22 @@ impl UdpSocket {
             // Kernels before 5.0 lack it; datagrams then come one by one.
             let _ = set_int(fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
         }
-        let fragmenting = fragmenting::udp(address, options.mark)?;
-        let bound: socket::SockaddrStorage = socket::getsockname(fragmenting.as_raw_fd())?;
-        let ipv4 = bound.as_sockaddr_in().map(|bound| SocketAddr::from((bound.ip(), bound.port())));
-        let ipv6 = || bound.as_sockaddr_in6().map(|bound| SocketAddr::from((bound.ip(), bound.port())));
-        let local = ipv4.or_else(ipv6).unwrap_or(address);
-        fragmenting::share_port(fragmenting.as_fd(), fd.as_fd(), local)?;
+        let fragmenting = match address {
+            SocketAddr::V4(address) => {
+                let fragmenting = fragmenting::udp(address, options.mark)?;
+                fragmenting::share_port(
+                    fragmenting.as_fd(),
+                    fd.as_fd(),
+                    bound_to(fragmenting.as_fd(), address.into())?,
+                )?;
+                Fragmenting::Kernel(fragmenting)
+            }
+            SocketAddr::V6(_) => {
+                socket::bind(fd.as_raw_fd(), &socket::SockaddrStorage::from(address))?;
+                Fragmenting::Ourselves(Ipv6Fragments::open(options.mark)?)
+            }
+        };
+        let local = bound_to(fd.as_fd(), address)?;
         Ok(Self { fd, fragmenting, local, segmentation: AtomicBool::new(true) })
     }
 
@@ -79,7 +90,11 @@ impl UdpSocket {
     /// What the kernel says.
     pub fn send(&self, parts: &[&[u8]], source: IpAddr, peer: SocketAddr, dont_fragment: bool) -> io::Result<()> {
         let message = Message { source, peer, traffic_class: 0, segment: None };
-        send_message(self.sender(dont_fragment), parts, &message)
+        let len = parts.iter().map(|part| part.len()).sum();
+        match self.sender(len, dont_fragment) {
+            Ok(fd) => send_message(fd, parts, &message),
+            Err(fragments) => fragments.send_datagram(parts, self.local.port(), &message),
+        }
     }
 
     /// Receives one datagram, if one is there. Returns its length and what else is known of it. The socket must not have
@@ -106,7 +121,15 @@ impl UdpSocket {
         }
         let segment = segment.clamp(1, bytes.len());
         let count = bytes.len().div_ceil(segment) as u64;
-        let fd = self.sender(dont_fragment);
+        let fd = match self.sender(segment, dont_fragment) {
+            Ok(fd) => fd,
+            Err(fragments) => {
+                let port = self.local.port();
+                let failed =
+                    bytes.chunks(segment).filter(|chunk| fragments.send_datagram(&[chunk], port, &message).is_err());
+                return Sent { too_big: 0, failed: failed.count() as u64 };
+            }
+        };
         let mut refusal = None;
         if count > 1 && self.uses_segmentation() {
             let one_call = Message { segment: u16::try_from(segment).ok(), ..message };
@@ -134,8 +157,13 @@ impl UdpSocket {
         self.segmentation.load(Ordering::Relaxed)
     }
 
-    fn sender(&self, dont_fragment: bool) -> BorrowedFd<'_> {
-        if dont_fragment { self.fd.as_fd() } else { self.fragmenting.as_fd() }
+    /// The socket that sends datagrams of this length, or what sends their fragments.
+    fn sender(&self, len: usize, dont_fragment: bool) -> Result<BorrowedFd<'_>, &Ipv6Fragments> {
+        match &self.fragmenting {
+            Fragmenting::Kernel(fragmenting) if !dont_fragment => Ok(fragmenting.as_fd()),
+            Fragmenting::Ourselves(fragments) if !dont_fragment && Ipv6Fragments::needs_datagram(len) => Err(fragments),
+            _ => Ok(self.fd.as_fd()),
+        }
     }
 }
 
@@ -143,6 +171,14 @@ impl AsFd for UdpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// The address and port that a socket has.
+fn bound_to(fd: BorrowedFd<'_>, asked: SocketAddr) -> io::Result<SocketAddr> {
+    let bound: socket::SockaddrStorage = socket::getsockname(fd.as_raw_fd())?;
+    let ipv4 = bound.as_sockaddr_in().map(|bound| SocketAddr::from((bound.ip(), bound.port())));
+    let ipv6 = || bound.as_sockaddr_in6().map(|bound| SocketAddr::from((bound.ip(), bound.port())));
+    Ok(ipv4.or_else(ipv6).unwrap_or(asked))
 }
 
 fn is_gso_refusal(error: &io::Error) -> bool {
@@ -163,12 +199,11 @@ pub(super) fn prepare(fd: BorrowedFd<'_>, address: IpAddr, mark: Option<u32>) ->
     if address.is_ipv4() {
         set_int(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
         set_int(fd, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
-        set_int(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
     } else {
         set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
         set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
-        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
     }
+    set_dont_fragment(fd, address)?;
     if let Some(mark) = mark {
         socket::setsockopt(&fd, sockopt::Mark, &mark)?;
     }
@@ -180,6 +215,15 @@ pub(super) fn prepare(fd: BorrowedFd<'_>, address: IpAddr, mark: Option<u32>) ->
     Ok(())
 }
 
+/// Sets DF on all that a socket sends. Only what the device takes counts, not what the kernel believes of the path.
+pub(super) fn set_dont_fragment(fd: BorrowedFd<'_>, family: IpAddr) -> io::Result<()> {
+    if family.is_ipv4() {
+        set_int(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
+    } else {
+        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)
+    }
+}
+
 /// Gives a socket the room that a burst takes, beyond the system's limit where we may, else up to it.
 pub(super) fn widen_send_buffer(fd: BorrowedFd<'_>) {
     if socket::setsockopt(&fd, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
@@ -188,7 +232,12 @@ pub(super) fn widen_send_buffer(fd: BorrowedFd<'_>) {
 }
 
 pub(super) fn set_int(fd: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
-    let length = size_of::<i32>() as libc::socklen_t;
+    set_option(fd, level, option, value)
+}
+
+/// Sets an option whose value the kernel reads as these bytes.
+pub(super) fn set_option<T: Copy>(fd: BorrowedFd<'_>, level: i32, option: i32, value: T) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
     // SAFETY: the descriptor is open for the call, and the pointer and length describe `value`, which outlives it.
     let result =
         unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast::<libc::c_void>(), length) };

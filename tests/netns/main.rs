@@ -6,4 +6,5 @@ mod gatewayd;
 mod gateways;
 mod kernel;
 mod lab;
+mod path_mtu;
 mod sdk;

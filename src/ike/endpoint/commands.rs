@@ -43,6 +43,11 @@ impl Endpoint {
                     self.with_established(owner, now, |state, cx| state.suspect(cx));
                 }
             }
+            Command::ProbePath { inbound_spi, size } => {
+                if let Some(owner) = self.inbound_spis.owner(inbound_spi) {
+                    self.with_established(owner, now, |state, cx| state.probe_path(size, cx));
+                }
+            }
             Command::Shutdown => self.shut_down(now),
         }
     }

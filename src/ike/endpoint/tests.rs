@@ -3,6 +3,7 @@
 mod handshake;
 mod lifecycle;
 mod many;
+mod path_probe;
 mod rekey;
 mod responder;
 

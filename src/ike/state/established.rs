@@ -338,6 +338,7 @@ impl Established {
                 Task::DeleteChild { inbound_spi, reason } => self.start_delete_child(inbound_spi, reason, cx),
                 Task::DeleteIke => self.start_delete_ike(cx),
                 Task::Liveness => self.start_liveness(cx),
+                Task::PathProbe(size) => self.start_path_probe(size, cx),
             }
         }
     }
