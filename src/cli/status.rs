@@ -68,6 +68,9 @@ fn connection(entry: &Connection) -> String {
     };
     let _ = writeln!(text, "    peer     {} as {}", address(entry.peer_address, &entry.peer), entry.peer_id);
     let _ = writeln!(text, "    local    {} as {}", address(entry.local_address, "any"), entry.local_id);
+    if let Some(mtu) = entry.path_mtu {
+        let _ = writeln!(text, "    path MTU {mtu} bytes");
+    }
     if let Some(sa) = &entry.ike_sa {
         text.push_str(&ike_sa(sa));
     }
@@ -244,6 +247,7 @@ mod tests {
             peer: "203.0.113.9".into(),
             peer_address: None,
             local_address: None,
+            path_mtu: None,
             local_id: "gw.example.com".into(),
             peer_id: "203.0.113.9".into(),
             start: "now".into(),

@@ -99,6 +99,9 @@ pub struct Connection {
     pub peer_address: Option<SocketAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_address: Option<SocketAddr>,
+    /// What the path to the peer takes in one outer IP packet, in bytes, while there are addresses in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_mtu: Option<u16>,
     pub local_id: String,
     pub peer_id: String,
     /// `now`, `on-traffic` or `wait`.

@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use zeroize::Zeroizing;
@@ -60,8 +61,10 @@ pub struct Gateway {
     pub tun_backend: Backend,
     /// Addresses of the TUN device, with their prefix lengths.
     pub inner_addresses: Vec<IpNet>,
-    /// Outer MTU, and the TUN's: what fits through the tunnel is worked out per SA.
+    /// The most that any path is believed to take, and the TUN's MTU: what fits through the tunnel is worked out per SA.
     pub mtu: u32,
+    /// How long it takes at most until a path that takes larger packets than before is found.
+    pub pmtu_raise: Duration,
     pub socket: PathBuf,
     pub state: PathBuf,
     /// Firewall mark of gatewayd's own packets.
@@ -204,6 +207,10 @@ fn read_gateway(section: &mut Section<'_>) -> Gateway {
         inner_addresses: section.list("inner_addresses", value::parsed(inner)).unwrap_or_default(),
         // RFC 8200 5: no link below 1280 bytes can carry IPv6.
         mtu: section.optional("mtu", value::integer(1280..=65_535)).unwrap_or(1500) as u32,
+        // RFC 1191 6.3 and RFC 8201 4: ten minutes.
+        pmtu_raise: section
+            .optional("pmtu_raise", value::duration(1..=86_400))
+            .unwrap_or_else(|| Duration::from_secs(600)),
         socket: section.optional("socket", absolute_path).unwrap_or_else(|| "/run/gatewayd/control.sock".into()),
         state: section.optional("state", absolute_path).unwrap_or_else(|| DEFAULT_STATE.into()),
         mark: section

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tracing::trace;
+use tracing::{debug, trace};
 
 use super::connections::Configured;
 use super::send_failures::SendFailures;
@@ -20,6 +20,7 @@ use crate::dataplane::drop::DropReason;
 use crate::dataplane::ike_queue::IkeQueueReader;
 use crate::ike::{Command, ConnectionStatus, Endpoint, Output, Path, Transmit};
 use crate::io::esp_sockets::NatTraversalSender;
+use crate::io::icmp::IcmpSocket;
 use crate::io::memory;
 use crate::io::send_refusals::Refusal;
 use crate::io::udp::UdpSocket;
@@ -76,6 +77,8 @@ pub struct Sockets {
     pub ike: Vec<UdpSocket>,
     /// Port 4500.
     pub nat: NatTraversalSender,
+    /// What routers say, of each family.
+    pub icmp: Vec<IcmpSocket>,
 }
 
 impl Sockets {
@@ -85,12 +88,11 @@ impl Sockets {
             return self.nat.send_keepalive(local.ip(), peer);
         }
         if non_esp_marker {
-            return self.nat.send_ike(&transmit.payload, local.ip(), peer);
+            return self.nat.send_ike(&transmit.payload, local.ip(), peer, transmit.dont_fragment);
         }
         let socket = self.ike.iter().find(|socket| socket.local_address().is_ipv4() == peer.is_ipv4());
         let socket = socket.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
-        // DF is clear: IKE has to get through.
-        socket.send(&[&transmit.payload], local.ip(), peer, false)
+        socket.send(&[&transmit.payload], local.ip(), peer, transmit.dont_fragment)
     }
 }
 
@@ -167,11 +169,15 @@ impl IkeThread {
             for (datagram, path) in initial.drain(..initial.len().min(ROUND_INITIAL)).collect::<Vec<_>>() {
                 self.datagram(&datagram, path, &mut pace, now);
             }
+            self.take_icmp(now);
             self.take_facts(&mut pace, now);
             self.take_refusals(&mut pace, now);
             if pace.deadline.is_some_and(|at| at <= now) {
                 self.endpoint.handle_timeout(now);
                 self.drain(&mut pace, now);
+            }
+            for command in self.wiring.discover_paths(now) {
+                self.command(command, &mut pace, now);
             }
             self.wiring.tell_news();
             self.answer(&mut pace, now);
@@ -190,6 +196,7 @@ impl IkeThread {
         }
         let mut descriptors = vec![self.waker.as_fd()];
         descriptors.extend(self.sockets.ike.iter().map(AsFd::as_fd));
+        descriptors.extend(self.sockets.icmp.iter().map(AsFd::as_fd));
         wait_readable(&descriptors, until.saturating_duration_since(now))
     }
 
@@ -268,6 +275,22 @@ impl IkeThread {
         }
         datagram.resize(MAX_DATAGRAM, 0);
         *buffer = datagram;
+    }
+
+    /// Reads what routers say. It is a hint: a socket that fails has others learn it later, by probing.
+    fn take_icmp(&mut self, now: Instant) {
+        for socket in &self.sockets.icmp {
+            for _ in 0..ROUND {
+                match socket.receive() {
+                    Ok(None) => break,
+                    Ok(Some(told)) => told.iter().for_each(|told| self.wiring.told_too_big(told, now)),
+                    Err(error) => {
+                        debug!(%error, "an ICMP message was not read");
+                        break;
+                    }
+                }
+            }
+        }
     }
 
     fn take_facts(&mut self, pace: &mut Pace, now: Instant) {

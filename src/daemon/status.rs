@@ -1,7 +1,6 @@
 //! Status: put together from what the control task and the IKE thread published, without asking either.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::export::{peer_identity, start_word};
@@ -178,7 +177,8 @@ fn connection(
     let all_carried = tunnel.children.iter().all(carried);
     let any_carried = child_sas.iter().any(|sa| sa.sending);
     let ike_up = ike.is_some_and(|status| status.ike_sa.is_some());
-    let path = ike.and_then(|status| addresses(status, snapshot));
+    let pair = ike.and_then(|status| pair_in_use(status, snapshot));
+    let path = pair.map(Pair::outer);
     let peer_ip = path.map(|(_, peer)| peer).or_else(|| ike.and_then(|status| status.peer)).map(|peer| peer.ip());
     let refused = peer_ip.and_then(|peer| snapshot.refused.get(&peer)).cloned();
     let TunnelView { name, owner, peer, local_id, peer_id, start, children: _, unresolved } = tunnel.clone();
@@ -191,6 +191,7 @@ fn connection(
         peer,
         peer_address: path.map(|(_, peer)| peer).or_else(|| ike.filter(|_| ike_up).and_then(|status| status.peer)),
         local_address: path.map(|(local, _)| local),
+        path_mtu: pair.map(|pair| pair.path_mtu),
         local_id,
         peer_id: ike.filter(|_| ike_up).and_then(|s| s.peer_id.as_ref()).map_or(peer_id, ToString::to_string),
         start: start.to_owned(),
@@ -201,10 +202,10 @@ fn connection(
     }
 }
 
-/// The outer addresses of the pair in use.
-fn addresses(status: &ike::ConnectionStatus, snapshot: &IkeSnapshot) -> Option<(SocketAddr, SocketAddr)> {
+/// The pair that is sent on.
+fn pair_in_use<'a>(status: &ike::ConnectionStatus, snapshot: &'a IkeSnapshot) -> Option<&'a Pair> {
     let mut pairs = status.children.iter().filter_map(|child| snapshot.pairs.get(&child.inbound_spi));
-    pairs.find(|pair| pair.active).map(Pair::outer)
+    pairs.find(|pair| pair.active)
 }
 
 fn state(ike: Option<&ike::ConnectionStatus>, carries: bool, start: &str, unresolved: bool) -> ConnectionState {

@@ -30,6 +30,7 @@ use super::gateway::IkeHandle;
 use super::ike_thread::{IkeThread, Sockets};
 use super::metrics::Drops;
 use super::send_failures::SendFailures;
+use super::wiring::path_mtu::Paths;
 use super::wiring::{CommandRing, Lines, Notice, Wiring};
 use crate::crypto::SystemEntropy;
 use crate::dataplane::acquire::Acquires;
@@ -40,7 +41,9 @@ use crate::dataplane::outbound::{OutboundLoop, OutboundPorts};
 use crate::dataplane::parameters::{OutboundConfig, OwnAddresses};
 use crate::ike::{self, Endpoint};
 use crate::io::device::Device;
+use crate::io::device_mtu::device_mtu;
 use crate::io::esp_sockets::{EspSockets, EspSocketsConfig};
+use crate::io::icmp::IcmpSocket;
 use crate::io::send_refusals::refusals;
 use crate::io::udp::{SocketOptions, UdpSocket};
 use crate::io::wake::Waker;
@@ -70,7 +73,10 @@ impl Threads {
     pub fn start(settings: &Settings, device: &Device) -> io::Result<Self> {
         let config = EspSocketsConfig { port: NAT_PORT, mark: Some(settings.mark), raw: true };
         let sockets = EspSockets::bind(config).map_err(|error| about(&format!("UDP port {NAT_PORT}"), &error))?;
-        let ike_sockets = Sockets { ike: port_500(settings.mark)?, nat: sockets.ike_sender() };
+        let ike = port_500(settings.mark)?;
+        let families = ike.iter().map(|socket| socket.local_address().ip());
+        let icmp = families.map(IcmpSocket::open).collect::<io::Result<_>>().map_err(|error| about("ICMP", &error))?;
+        let ike_sockets = Sockets { ike, nat: sockets.ike_sender(), icmp };
         let waker = Waker::new()?;
         let drops = Drops::default();
         let (acquires, acquire_reader) = Acquires::new();
@@ -116,9 +122,12 @@ impl Threads {
             ids: Arc::clone(&ids),
             notices: notice_sender,
         };
+        let mark = settings.mark;
+        let device_mtu = Box::new(move |local, peer| device_mtu(local, peer, Some(mark)));
+        let paths = Paths::new(settings.mtu, settings.pmtu_raise, Arc::clone(&drops.outbound), device_mtu);
         let ike_thread = IkeThread {
             endpoint: Endpoint::new(Arc::clone(&nothing.ike), entropy(), Instant::now()),
-            wiring: Wiring::new(lines, settings.mtu, entropy(), nothing),
+            wiring: Wiring::new(lines, paths, entropy(), nothing),
             sockets: ike_sockets,
             nat_queue,
             acquires: acquire_reader,

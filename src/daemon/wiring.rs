@@ -6,6 +6,8 @@
 //!  data threads ── SaFacts, Acquire ──► Wiring ── Command ──► ike
 //! ```
 
+pub mod path_mtu;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use self::path_mtu::Paths;
 use super::config::{Carriage, Df};
 use super::connections::{Configured, ConnectionIds};
 use crate::crypto::{Entropy, IvSource};
@@ -142,6 +145,8 @@ pub struct Pair {
     pub outbound: Arc<SaFacts>,
     encapsulation: Encapsulation,
     path: OuterPath,
+    /// What the path takes in one outer packet, in bytes.
+    pub path_mtu: u16,
     /// What IKE was told last.
     told: Option<Instant>,
     /// The worst that IKE was told of it.
@@ -207,7 +212,7 @@ pub struct Wiring {
     held: Vec<Notice>,
     /// What IKE has to know of what it decided.
     answers: VecDeque<Command>,
-    outer_mtu: u16,
+    pub paths: Paths,
     entropy: Box<dyn Entropy>,
     pub configured: Configured,
     /// By inbound SPI.
@@ -221,14 +226,13 @@ pub struct Wiring {
 }
 
 impl Wiring {
-    /// Without SAs. `outer_mtu` in bytes; what no IP packet reaches is as good as the largest.
-    pub fn new(lines: Lines, outer_mtu: u32, entropy: Box<dyn Entropy>, configured: Configured) -> Self {
-        let outer_mtu = u16::try_from(outer_mtu).unwrap_or(u16::MAX);
+    /// Without SAs.
+    pub fn new(lines: Lines, paths: Paths, entropy: Box<dyn Entropy>, configured: Configured) -> Self {
         Self {
             lines,
             held: Vec::new(),
             answers: VecDeque::new(),
-            outer_mtu,
+            paths,
             entropy,
             configured,
             pairs: HashMap::new(),
@@ -248,7 +252,10 @@ impl Wiring {
                 self.retire(inbound_spi);
             }
             Event::ChildRemoved { inbound_spi, reason, .. } => self.remove(inbound_spi, reason),
-            Event::PathChanged { connection, outbound_spis, path } => self.path(&connection, &outbound_spis, path),
+            Event::PathChanged { connection, outbound_spis, path } => {
+                self.path(&connection, &outbound_spis, path, now);
+            }
+            Event::PathProbed { peer, asked, sent, in_time } => self.paths.probed(peer, asked, sent, in_time, now),
             Event::ConnectionUp { connection } => self.tell(Notice::ConnectionUp { connection }),
             Event::ConnectionDown { connection, error, .. } => self.tell(Notice::ConnectionDown { connection, error }),
             Event::Failure { connection, peer, reason } => self.tell(Notice::Failure { connection, peer, reason }),
@@ -298,11 +305,10 @@ impl Wiring {
         let carriage = self.configured.carriage(&sa.connection);
         let selectors = selector_pair(&sa.local_selectors, &sa.peer_selectors)
             .ok_or("the agreed traffic selectors are no ranges of one family")?;
-        let tunnel = Tunnel {
-            encapsulation: encapsulation(sa.encapsulation),
-            path: OuterPath { local: sa.path.local, peer: sa.path.peer },
-            outer_mtu: self.outer_mtu,
-        };
+        let path = OuterPath { local: sa.path.local, peer: sa.path.peer };
+        self.forget_path(sa.inbound_spi);
+        let outer_mtu = self.paths.join(path, sa.outbound_spi, sa.inbound_spi, now);
+        let tunnel = Tunnel { encapsulation: encapsulation(sa.encapsulation), path, outer_mtu };
         let (inbound, outbound) = (Arc::new(SaFacts::new(now)), Arc::new(SaFacts::new(now)));
         let pair = Pair {
             connection: Arc::clone(&sa.connection),
@@ -313,6 +319,7 @@ impl Wiring {
             outbound: Arc::clone(&outbound),
             encapsulation: tunnel.encapsulation,
             path: tunnel.path,
+            path_mtu: outer_mtu,
             told: None,
             trouble: Trouble::None,
             installed: now,
@@ -379,6 +386,7 @@ impl Wiring {
     fn remove(&mut self, inbound_spi: u32, reason: Removal) {
         self.lines.inbound.send(InboundCommand::Remove { spi: inbound_spi });
         self.lines.outbound.send(OutboundCommand::Remove { inbound_spi });
+        self.forget_path(inbound_spi);
         let Some(pair) = self.pairs.remove(&inbound_spi) else { return };
         if let Some(spis) = self.of_connection.get_mut(&pair.connection) {
             spis.retain(|spi| *spi != inbound_spi);
@@ -395,17 +403,27 @@ impl Wiring {
         self.tell(Notice::Carries { connection: pair.connection, up });
     }
 
-    fn path(&mut self, connection: &Arc<str>, outbound_spis: &[u32], path: Path) {
+    /// A pair does not use its path any more.
+    fn forget_path(&mut self, inbound_spi: u32) {
+        if let Some(pair) = self.pairs.get(&inbound_spi) {
+            self.paths.leave(pair.path.peer.ip(), pair.outbound_spi);
+        }
+    }
+
+    fn path(&mut self, connection: &Arc<str>, outbound_spis: &[u32], path: Path, now: Instant) {
         let path = OuterPath { local: path.local, peer: path.peer };
         for spi in self.of_connection.get(connection).into_iter().flatten() {
             let Some(pair) = self.pairs.get_mut(spi).filter(|pair| outbound_spis.contains(&pair.outbound_spi)) else {
                 continue;
             };
+            self.paths.leave(pair.path.peer.ip(), pair.outbound_spi);
+            self.paths.join(path, pair.outbound_spi, *spi, now);
             pair.path = path;
             let encapsulation = pair.encapsulation;
             self.lines.outbound.send(OutboundCommand::SetPath { inbound_spi: *spi, path, encapsulation });
             self.lines.inbound.send(InboundCommand::SetPath { spi: *spi, path, encapsulation });
         }
+        self.set_path_mtu(path.peer.ip(), self.paths.mtu(path.peer.ip()));
         self.tell(Notice::PeerAt { connection: Arc::clone(connection), peer: path.peer.ip() });
     }
 
@@ -445,12 +463,16 @@ impl Wiring {
                 pair.told = Some(last);
             }
             let outbound = pair.outbound.read();
+            if let Some(at) = outbound.last_large {
+                self.paths.large_sent(pair.path.peer.ip(), at);
+            }
             if pair.is_suspicious(inbound.last_used, outbound.last_used, now) {
                 pair.suspected = Some(now);
                 commands.push(Command::Suspect { inbound_spi });
             }
             commands.extend(pair.trouble(inbound_spi, &inbound, &outbound));
         }
+        self.paths.look(now);
         if !seen.is_empty() {
             commands.push(Command::SaActivity(seen));
         }

@@ -4,6 +4,7 @@
 use super::fib::Fib;
 use super::outer_header::{Encapsulation, OuterPath};
 use super::parameters::{InboundSaParameters, OutboundSaParameters, OwnAddresses};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Commands that fit a ring. The sender waits for room when there is none; the loops make room at least once a second, so
@@ -24,7 +25,7 @@ pub enum OutboundCommand {
         /// Which SA.
         inbound_spi: u32,
     },
-    /// The peer moved, or NAT appeared.
+    /// The peer moved, or NAT appeared. What the path to its new address takes follows with `SetPathMtu`.
     SetPath {
         /// Which SA.
         inbound_spi: u32,
@@ -32,6 +33,13 @@ pub enum OutboundCommand {
         path: OuterPath,
         /// The new form.
         encapsulation: Encapsulation,
+    },
+    /// The path to a peer takes outer packets of another size.
+    SetPathMtu {
+        /// The peer's outer address.
+        peer: IpAddr,
+        /// The largest outer IP packet, in bytes.
+        mtu: u16,
     },
     /// Replaces the forwarding table. Made by [`FibPublisher`](super::fib::FibPublisher).
     SetFib(Arc<Fib>),
@@ -51,7 +59,7 @@ pub enum InboundCommand {
         /// Which SA.
         spi: u32,
     },
-    /// The outer path of the pair changed, and with it what fits.
+    /// The outer path of the pair changed, and with it what fits. What it takes follows with `SetPathMtu`.
     SetPath {
         /// Which SA.
         spi: u32,
@@ -59,6 +67,13 @@ pub enum InboundCommand {
         path: OuterPath,
         /// The form in which the other direction is sent.
         encapsulation: Encapsulation,
+    },
+    /// The path to a peer takes outer packets of another size.
+    SetPathMtu {
+        /// The peer's outer address.
+        peer: IpAddr,
+        /// The largest outer IP packet, in bytes.
+        mtu: u16,
     },
     /// Ends the loop after what it read is handled.
     Stop,

@@ -38,7 +38,8 @@ drop_reasons! {
     MalformedInner => "malformed-inner",
     /// A DF packet does not fit the tunnel; the sender was told so by ICMP, if the rate limit allowed.
     TooBig => "too-big",
-    /// An IPv4 packet that needs fragments cannot be fragmented (its header leaves no room).
+    /// An IPv4 packet that needs fragments cannot be fragmented: its header leaves no room, or the SA's selectors name ports,
+    /// which later fragments do not show, and the outer packet would be longer than an IP packet can be.
     CannotFragment => "cannot-fragment",
     /// A packet from the TUN found no room in the batch.
     NoRoom => "no-room",

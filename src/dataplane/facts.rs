@@ -29,6 +29,7 @@ pub struct SaFacts {
     /// Milliseconds since `epoch`, plus one; zero means never.
     first_used: AtomicU64,
     last_used: AtomicU64,
+    last_large: AtomicU64,
     soft_limit_reached: AtomicBool,
     exhausted: AtomicBool,
     install_error: OnceLock<InstallError>,
@@ -48,6 +49,8 @@ pub struct SaReading {
     pub first_used: Option<Instant>,
     /// When the newest packet was sealed or authenticated.
     pub last_used: Option<Instant>,
+    /// Outbound: when a batch last held a packet that not every path takes.
+    pub last_large: Option<Instant>,
     /// A soft limit passed: time to rekey.
     pub soft_limit_reached: bool,
     /// A hard limit passed or the sequence numbers ran out: the SA passes nothing any more.
@@ -68,6 +71,7 @@ impl SaFacts {
             sequence: AtomicU64::new(0),
             first_used: AtomicU64::new(0),
             last_used: AtomicU64::new(0),
+            last_large: AtomicU64::new(0),
             soft_limit_reached: AtomicBool::new(false),
             exhausted: AtomicBool::new(false),
             install_error: OnceLock::new(),
@@ -83,6 +87,7 @@ impl SaFacts {
             sequence: self.sequence.load(Ordering::Relaxed),
             first_used: self.instant(&self.first_used),
             last_used: self.instant(&self.last_used),
+            last_large: self.instant(&self.last_large),
             soft_limit_reached: self.soft_limit_reached.load(Ordering::Relaxed),
             exhausted: self.exhausted.load(Ordering::Relaxed),
             install_error: self.install_error.get().copied(),
@@ -108,6 +113,11 @@ impl SaFacts {
             self.first_used.store(stamp, Ordering::Relaxed);
         }
         first
+    }
+
+    /// Notes that what was last recorded included a packet that not every path takes.
+    pub fn record_large(&self) {
+        self.last_large.store(self.last_used.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Notes that a soft limit passed.

@@ -111,6 +111,7 @@ impl<S: DatagramSource, D: PacketSink> InboundLoop<S, D> {
                 }
                 InboundCommand::Remove { spi } => sadb.remove(spi),
                 InboundCommand::SetPath { spi, path, encapsulation } => sadb.set_path(spi, path, encapsulation),
+                InboundCommand::SetPathMtu { peer, mtu } => sadb.set_path_mtu(peer, mtu),
                 InboundCommand::Stop => progress = Progress::Stopped,
             }
         }

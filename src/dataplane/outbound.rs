@@ -12,7 +12,7 @@ use super::parameters::OutboundConfig;
 use super::sadb::{OutboundEntry, OutboundSadb};
 use super::too_big::{IPV6_MIN_MTU, TooBig};
 use crate::esp::Overhead;
-use crate::wire::ip::{Flow, IpHeader, protocol};
+use crate::wire::ip::{Flow, IpHeader, Ports, protocol};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
             overhead: Overhead::new(8, 4, 16),
             fragments: vec![0; FRAGMENT_SLAB_LEN].into(),
             fragmented: Vec::with_capacity(MAX_PACKET),
-            too_big: TooBig::new(config.own_addresses, config.too_big_per_second, now),
+            too_big: TooBig::new(config.own_addresses, config.too_big_per_second),
         };
         Self {
             ports,
@@ -189,6 +189,7 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
                 OutboundCommand::SetPath { inbound_spi, path, encapsulation } => {
                     sadb.set_path(inbound_spi, path, encapsulation);
                 }
+                OutboundCommand::SetPathMtu { peer, mtu } => sadb.set_path_mtu(peer, mtu),
                 OutboundCommand::SetFib(fib) => self.fib = fib,
                 OutboundCommand::SetOwnAddresses(own) => self.path.too_big.set_own_addresses(own),
                 OutboundCommand::Stop => progress = Progress::Stopped,
@@ -209,6 +210,8 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
         };
         match self.select(&header.flow, now) {
             Ok(place) => {
+                // No packet of a frame is larger than its first.
+                let largest = header.total_len;
                 let left_out = self.path.relocate(&mut self.slab, &mut self.frame, place);
                 if left_out > 0 {
                     self.ports.drops.add(DropReason::NoRoom, left_out);
@@ -216,7 +219,7 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
                 for packet in self.frame.drain(..) {
                     self.path.seal(&mut self.slab, packet, place, now, &mut self.ports);
                 }
-                self.path.sadb.touch(place);
+                self.path.sadb.touch(place, largest);
             }
             Err(reason) => self.ports.drops.add(reason, count),
         }
@@ -261,19 +264,28 @@ enum Fit {
     Fragments,
     /// Its sender has to send smaller ones.
     TooBig,
+    /// It cannot be sent, and there is nothing to tell its sender.
+    Never,
 }
 
 impl OutboundEntry {
     fn fit(&self, header: &IpHeader) -> Fit {
         if header.total_len <= self.inner_mtu {
-            Fit::Whole { dont_fragment: self.df.outer(header.dont_fragment) }
+            // Over IPv6 nobody fragments what fits.
+            Fit::Whole { dont_fragment: self.df.outer(header.dont_fragment) || self.tunnel.path.peer.is_ipv6() }
         } else if !header.is_ipv4() && header.total_len <= IPV6_MIN_MTU {
             // A tunnel has to carry what every IPv6 link carries; it does so in outer fragments (RFC 2473 section 7.1).
             Fit::Whole { dont_fragment: false }
         } else if header.dont_fragment {
             Fit::TooBig
-        } else {
+        } else if self.selectors.covers_outbound(&Flow { ports: Ports::Opaque, ..header.flow }) {
             Fit::Fragments
+        } else if header.total_len <= self.tunnel.fragmented_inner_mtu(self.sa.overhead()) {
+            // Later fragments show no ports, so the peer would take none of them from this SA (RFC 4301 section 7). It gets
+            // the packet whole, and the outer packet in fragments.
+            Fit::Whole { dont_fragment: false }
+        } else {
+            Fit::Never
         }
     }
 
@@ -337,6 +349,7 @@ impl SealingPath {
         let dont_fragment = match entry.fit(&header) {
             Fit::Whole { dont_fragment } => dont_fragment,
             Fit::Fragments => return self.seal_fragments(slab, packet, header, place, ports),
+            Fit::Never => return ports.drops.add(DropReason::CannotFragment, 1),
             Fit::TooBig => {
                 ports.drops.add(DropReason::TooBig, 1);
                 let (inner, tunnel) = (&slab[packet], &entry.tunnel);

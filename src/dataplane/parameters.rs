@@ -3,6 +3,7 @@
 use super::facts::SaFacts;
 use super::fib::ConnectionId;
 use super::outer_header::{DfPolicy, Encapsulation, OuterPath};
+use super::path_mtu;
 use super::policy::SelectorPair;
 use crate::crypto::{IvSource, Secret, Suite};
 use crate::esp::{Limits, Overhead};
@@ -26,15 +27,29 @@ pub struct Tunnel {
     pub encapsulation: Encapsulation,
     /// The outer addresses.
     pub path: OuterPath,
-    /// The largest outer IP packet, headers included. Usually 1500.
+    /// The largest outer IP packet that reaches the peer whole, headers included. Usually 1500.
     pub outer_mtu: u16,
 }
 
 impl Tunnel {
     /// The largest inner packet of a suite that needs no outer fragmentation; 0 where nothing fits.
     pub fn inner_mtu(&self, overhead: Overhead) -> usize {
+        self.largest_inner(overhead, self.outer_mtu)
+    }
+
+    /// The largest inner packet that fits every path to the peer: only what is larger needs path MTU discovery.
+    pub fn least_inner_mtu(&self, overhead: Overhead) -> usize {
+        self.largest_inner(overhead, path_mtu::least(self.path.peer.ip()))
+    }
+
+    /// The largest inner packet that an outer packet can hold, in as many fragments as there may be.
+    pub fn fragmented_inner_mtu(&self, overhead: Overhead) -> usize {
+        self.largest_inner(overhead, u16::MAX)
+    }
+
+    fn largest_inner(&self, overhead: Overhead, outer: u16) -> usize {
         let header = self.encapsulation.header_len(self.path.peer.ip());
-        overhead.largest_inner(usize::from(self.outer_mtu).saturating_sub(header))
+        overhead.largest_inner(usize::from(outer).saturating_sub(header))
     }
 }
 
@@ -112,7 +127,7 @@ pub struct OwnAddresses {
 pub struct OutboundConfig {
     /// Sources of ICMP messages.
     pub own_addresses: OwnAddresses,
-    /// ICMP "too big" messages a second, at most; as many again may come at once after a quiet second.
+    /// ICMP "too big" messages a second to each inner host, at most; after a quiet second as many may come at once.
     pub too_big_per_second: u32,
     /// What the loop's clock is; tests may turn their own.
     pub clock: fn() -> Instant,

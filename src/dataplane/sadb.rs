@@ -10,7 +10,7 @@ use super::spi_map::SpiMap;
 use crate::esp::{InboundSa, OutboundSa, Standing};
 use crate::wire::ip::Flow;
 use std::cmp::Reverse;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,6 +24,8 @@ pub struct OutboundEntry {
     pub tunnel: Tunnel,
     /// The largest inner packet that needs no outer fragmentation.
     pub inner_mtu: usize,
+    /// The largest inner packet that every path takes.
+    least_inner_mtu: usize,
     connection: ConnectionId,
     child: u32,
     /// Counts the installations.
@@ -31,7 +33,8 @@ pub struct OutboundEntry {
     active: bool,
     /// The SA that it takes over from.
     replaces: Option<u32>,
-    selectors: Arc<SelectorPair>,
+    /// What it carries.
+    pub selectors: Arc<SelectorPair>,
     report: Report,
 }
 
@@ -76,8 +79,8 @@ impl OutboundSadb {
         }
         let (encryption, integrity) = (keys.encryption.as_bytes(), keys.integrity.as_bytes());
         let sa = OutboundSa::new(spi, suite, encryption, integrity, iv_source, extended_sequence, limits)?;
-        let inner_mtu = tunnel.inner_mtu(sa.overhead());
-        let report = Report { facts, due: false, told: Standing::Usable };
+        let (inner_mtu, least_inner_mtu) = (tunnel.inner_mtu(sa.overhead()), tunnel.least_inner_mtu(sa.overhead()));
+        let report = Report { facts, due: false, told: Standing::Usable, largest: 0 };
         let serial = self.installed;
         self.installed += 1;
         let place = self.entries.insert(OutboundEntry {
@@ -85,6 +88,7 @@ impl OutboundSadb {
             df,
             tunnel,
             inner_mtu,
+            least_inner_mtu,
             connection,
             child,
             serial,
@@ -135,6 +139,15 @@ impl OutboundSadb {
         if let Some((_, entry)) = self.by_spi(inbound_spi) {
             entry.tunnel = Tunnel { path, encapsulation, ..entry.tunnel };
             entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
+            entry.least_inner_mtu = entry.tunnel.least_inner_mtu(entry.sa.overhead());
+        }
+    }
+
+    /// The path to a peer takes outer packets of this size. Looks at every SA: that is rare.
+    pub fn set_path_mtu(&mut self, peer: IpAddr, mtu: u16) {
+        for entry in self.entries.values_mut().filter(|entry| entry.tunnel.path.peer.ip() == peer) {
+            entry.tunnel.outer_mtu = mtu;
+            entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
         }
     }
 
@@ -184,11 +197,11 @@ impl OutboundSadb {
         self.entries.get_mut(place).expect("the SA was found since the last change")
     }
 
-    /// Notes that an SA was used, or refused to be.
-    pub fn touch(&mut self, place: usize) {
-        if let Some(entry) = self.entries.get_mut(place)
-            && !std::mem::replace(&mut entry.report.due, true)
-        {
+    /// Notes that an SA was used, or refused to be, for packets of which none was larger than this.
+    pub fn touch(&mut self, place: usize, largest: usize) {
+        let Some(entry) = self.entries.get_mut(place) else { return };
+        entry.report.largest = entry.report.largest.max(largest);
+        if !std::mem::replace(&mut entry.report.due, true) {
             self.touched.push(place);
         }
     }
@@ -200,6 +213,9 @@ impl OutboundSadb {
             let Some(entry) = self.entries.get_mut(place) else { continue };
             let sa = &entry.sa;
             wake |= entry.report.publish(sa.packets(), sa.bytes(), sa.sequence(), sa.standing(), now);
+            if std::mem::take(&mut entry.report.largest) > entry.least_inner_mtu {
+                entry.report.facts.record_large();
+            }
         }
         wake
     }
@@ -254,7 +270,7 @@ impl InboundSadb {
         let (encryption, integrity) = (keys.encryption.as_bytes(), keys.integrity.as_bytes());
         let sa = InboundSa::new(spi, suite, encryption, integrity, extended_sequence, replay_window, limits)?;
         let inner_mtu = tunnel.inner_mtu(sa.overhead());
-        let report = Report { facts, due: false, told: Standing::Usable };
+        let report = Report { facts, due: false, told: Standing::Usable, largest: 0 };
         let entry = InboundEntry { sa, selectors, inner_mtu, tunnel, source: None, new_source: None, report };
         let place = self.entries.insert(entry);
         self.places.insert(spi, place);
@@ -275,6 +291,14 @@ impl InboundSadb {
     pub fn set_path(&mut self, spi: u32, path: OuterPath, encapsulation: Encapsulation) {
         if let Some(entry) = self.places.get(&spi).and_then(|place| self.entries.get_mut(*place)) {
             entry.tunnel = Tunnel { path, encapsulation, ..entry.tunnel };
+            entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
+        }
+    }
+
+    /// The path to a peer takes outer packets of this size. Looks at every SA: that is rare.
+    pub fn set_path_mtu(&mut self, peer: IpAddr, mtu: u16) {
+        for entry in self.entries.values_mut().filter(|entry| entry.tunnel.path.peer.ip() == peer) {
+            entry.tunnel.outer_mtu = mtu;
             entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
         }
     }
@@ -337,6 +361,8 @@ struct Report {
     due: bool,
     /// The worst standing that was told.
     told: Standing,
+    /// Of the packets that are yet to be told of.
+    largest: usize,
 }
 
 impl Report {

@@ -1,6 +1,7 @@
 //! ICMP "too big": what the sender of a DF packet that does not fit the tunnel is told (RFC 4301 section 8.2, RFC 1191,
-//! RFC 8201), at a limited rate.
+//! RFC 8201), at a limited rate to each of them.
 
+use super::host_limit::HostLimit;
 use super::parameters::{OwnAddresses, Tunnel};
 use crate::wire::icmp::{self, MAX_TOO_BIG};
 use crate::wire::ip::{FragmentPart, IpHeader};
@@ -16,17 +17,14 @@ pub const IPV6_MIN_MTU: usize = 1280;
 #[derive(Debug)]
 pub struct TooBig {
     own: OwnAddresses,
-    per_second: f64,
-    tokens: f64,
-    refilled: Instant,
+    limit: HostLimit,
     message: [u8; MAX_TOO_BIG],
 }
 
 impl TooBig {
-    /// At most this many messages a second, and as many at once.
-    pub fn new(own: OwnAddresses, per_second: u32, now: Instant) -> Self {
-        let per_second = f64::from(per_second);
-        Self { own, per_second, tokens: per_second, refilled: now, message: [0; MAX_TOO_BIG] }
+    /// At most this many messages a second to each host, and as many at once.
+    pub fn new(own: OwnAddresses, per_second: u32) -> Self {
+        Self { own, limit: HostLimit::new(per_second), message: [0; MAX_TOO_BIG] }
     }
 
     /// Replaces the sources of messages.
@@ -43,7 +41,7 @@ impl TooBig {
         tunnel: &Tunnel,
         now: Instant,
     ) -> Option<&mut [u8]> {
-        if !may_be_told(packet, header) || !self.take_token(now) {
+        if !may_be_told(packet, header) || !self.limit.take(header.flow.source, now) {
             return None;
         }
         let length = match (header.flow.source, tunnel.path.local.ip()) {
@@ -68,17 +66,6 @@ impl TooBig {
         };
         self.message.get_mut(..length)
     }
-
-    fn take_token(&mut self, now: Instant) -> bool {
-        let since = now.saturating_duration_since(self.refilled).as_secs_f64();
-        self.tokens = (self.tokens + since * self.per_second).min(self.per_second);
-        self.refilled = now;
-        let allowed = self.tokens >= 1.0;
-        if allowed {
-            self.tokens -= 1.0;
-        }
-        allowed
-    }
 }
 
 /// No message about errors, later fragments, or packets from or to anything but one host (RFC 1122 section 3.2.2).
@@ -100,7 +87,6 @@ mod tests {
     use super::*;
     use crate::dataplane::outer_header::{Encapsulation, OuterPath};
     use crate::wire::ip::{self, protocol};
-    use std::time::Duration;
 
     fn tunnel() -> Tunnel {
         let path = OuterPath { local: "192.0.2.1:4500".parse().unwrap(), peer: "192.0.2.2:4500".parse().unwrap() };
@@ -121,7 +107,7 @@ mod tests {
         let now = Instant::now();
         let own = OwnAddresses { ipv4: Some([172, 16, 0, 1].into()), ipv6: None };
         for (own, source) in [(own, [172, 16, 0, 1]), (OwnAddresses::default(), [192, 0, 2, 1])] {
-            let message = ask(&mut TooBig::new(own, 10, now), &ipv4([10, 0, 0, 5]), now).unwrap();
+            let message = ask(&mut TooBig::new(own, 10), &ipv4([10, 0, 0, 5]), now).unwrap();
             let header = IpHeader::parse(&message).unwrap();
             assert_eq!(header.flow.source, IpAddr::from(source));
             assert_eq!(header.flow.destination, IpAddr::from([10, 0, 0, 5]));
@@ -129,19 +115,17 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_limited_and_recovers() {
-        let start = Instant::now();
-        let mut too_big = TooBig::new(OwnAddresses::default(), 10, start);
-        let packet = ipv4([10, 0, 0, 5]);
-        assert_eq!((0..50).filter(|_| ask(&mut too_big, &packet, start).is_some()).count(), 10);
-        let later = start + Duration::from_millis(500);
-        assert_eq!((0..50).filter(|_| ask(&mut too_big, &packet, later).is_some()).count(), 5);
+    fn a_host_that_asks_a_lot_takes_nothing_from_the_others() {
+        let now = Instant::now();
+        let mut too_big = TooBig::new(OwnAddresses::default(), 10);
+        assert_eq!((0..50).filter(|_| ask(&mut too_big, &ipv4([10, 0, 0, 5]), now).is_some()).count(), 10);
+        assert_eq!((0..50).filter(|_| ask(&mut too_big, &ipv4([10, 0, 0, 6]), now).is_some()).count(), 10);
     }
 
     #[test]
     fn nobody_is_told_about_errors_and_nobody_else_than_one_host() {
         let now = Instant::now();
-        let mut too_big = TooBig::new(OwnAddresses::default(), 10, now);
+        let mut too_big = TooBig::new(OwnAddresses::default(), 10);
         assert_eq!(ask(&mut too_big, &ipv4([0, 0, 0, 0]), now), None);
         let mut error = ipv4([10, 0, 0, 5]);
         error[9] = protocol::ICMP;
@@ -154,10 +138,10 @@ mod tests {
         let now = Instant::now();
         let packet = [&ip::ipv6_header([1; 16].into(), [2; 16].into(), protocol::UDP, 1460)[..], &[0; 1460]].concat();
         let header = IpHeader::parse(&packet).unwrap();
-        let mut without = TooBig::new(OwnAddresses::default(), 10, now);
+        let mut without = TooBig::new(OwnAddresses::default(), 10);
         assert_eq!(without.message(&packet, &header, 1400, &tunnel(), now), None);
         let own = OwnAddresses { ipv4: None, ipv6: Some("2001:db8::1".parse().unwrap()) };
-        let mut with = TooBig::new(own, 10, now);
+        let mut with = TooBig::new(own, 10);
         let message = with.message(&packet, &header, 900, &tunnel(), now).unwrap();
         assert_eq!(message[44..48], 1280u32.to_be_bytes());
     }

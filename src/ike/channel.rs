@@ -143,7 +143,7 @@ impl Channel {
         if header.flags.response {
             self.window.check_response(header.message_id)?;
         } else if let Requested::Repeated(response) = self.window.check_request(header.message_id, message.bytes)? {
-            return Ok(Opened::Repeated(Transmit { path, payload: response.to_vec() }));
+            return Ok(Opened::Repeated(Transmit::new(path, response.to_vec())));
         }
         let encrypted = message.encrypted.filter(|encrypted| encrypted.fragment.is_none()).ok_or(Discard::Cleartext)?;
         let suite = self.opening.suite();
@@ -190,7 +190,7 @@ impl Channel {
     ) -> Result<(), Unsendable> {
         let datagram = self.seal(exchange, false, self.window.next_request(), payloads, cx.entropy)?;
         self.window.sent(datagram.clone(), policy, limit, cx.now);
-        cx.outbox.push(Output::Transmit(Transmit { path: self.path, payload: datagram }));
+        cx.outbox.push(Output::Transmit(Transmit::new(self.path, datagram)));
         Ok(())
     }
 
@@ -215,13 +215,33 @@ impl Channel {
     ) -> Result<(), Unsendable> {
         let response = self.seal(request.exchange(), true, request.header().message_id, payloads, cx.entropy)?;
         self.window.respond(datagram, response.clone());
-        cx.outbox.push(Output::Transmit(Transmit { path: request.path(), payload: response }));
+        cx.outbox.push(Output::Transmit(Transmit::new(request.path(), response)));
         Ok(())
     }
 
-    /// Our request was answered by the message that was just opened.
-    pub(super) fn answered(&mut self) {
-        self.window.answered();
+    /// Our request was answered by the message that was just opened. Says whether it had been repeated.
+    pub(super) fn answered(&mut self) -> bool {
+        self.window.answered()
+    }
+
+    /// Sends a request whose outer packet has at most this size, filled up with a notification that means nothing, and is not
+    /// to be fragmented when it is sent first. Returns the size that it has; `None`, and nothing is sent, when the headers
+    /// alone are as large.
+    pub(super) fn probe(&mut self, size: u16, policy: Retransmission, cx: &mut Context<'_>) -> Option<u16> {
+        let headers = self.path.header_len();
+        let padding = |length: usize| [Payload::Notify(Notify::new(NotifyType::PATH_PROBE, vec![0; length]))];
+        let empty =
+            encode_encrypted(&self.header(ExchangeType::INFORMATIONAL, false, 0), &[], &padding(0), self.shape());
+        let room = usize::from(size).checked_sub(headers + empty.ok()?.message.len())?;
+        // One byte more may take a whole block more, never two.
+        let room = room - room % self.shape().block_len.max(1);
+        let exchange = ExchangeType::INFORMATIONAL;
+        let datagram = self.seal(exchange, false, self.window.next_request(), &padding(room), cx.entropy).ok()?;
+        let sent = u16::try_from(headers + datagram.len()).ok()?;
+        self.window.sent(datagram.clone(), policy, Duration::MAX, cx.now);
+        let probe = Transmit { path: self.path, payload: datagram, dont_fragment: true };
+        cx.outbox.push(Output::Transmit(probe));
+        Some(sent)
     }
 
     /// The peer has given a sign of life: an outstanding request gets the full back-off again.
@@ -239,11 +259,21 @@ impl Channel {
         match self.window.due(cx.now) {
             Due::Nothing => true,
             Due::Retransmit(datagram) => {
-                cx.outbox.push(Output::Transmit(Transmit { path: self.path, payload: datagram.to_vec() }));
+                cx.outbox.push(Output::Transmit(Transmit::new(self.path, datagram.to_vec())));
                 true
             }
             Due::Dead => false,
         }
+    }
+
+    fn header(&self, exchange: ExchangeType, response: bool, message_id: u32) -> Header {
+        let flags = Flags { initiator: self.initiator, version: false, response };
+        Header::new(self.spis.initiator, self.spis.responder, exchange, flags, message_id)
+    }
+
+    fn shape(&self) -> EncryptedShape {
+        let suite = self.sealing.suite();
+        EncryptedShape { iv_len: suite.iv_len(), block_len: suite.block_len(), icv_len: suite.icv_len() }
     }
 
     fn seal(
@@ -254,10 +284,7 @@ impl Channel {
         payloads: &[Payload],
         entropy: &mut dyn Entropy,
     ) -> Result<Vec<u8>, Unsendable> {
-        let flags = Flags { initiator: self.initiator, version: false, response };
-        let header = Header::new(self.spis.initiator, self.spis.responder, exchange, flags, message_id);
-        let suite = self.sealing.suite();
-        let shape = EncryptedShape { iv_len: suite.iv_len(), block_len: suite.block_len(), icv_len: suite.icv_len() };
+        let (header, suite, shape) = (self.header(exchange, response, message_id), self.sealing.suite(), self.shape());
         let mut sealable = encode_encrypted(&header, &[], payloads, shape).map_err(|too_long| Unsendable {
             exchange,
             response,

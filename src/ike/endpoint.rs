@@ -275,7 +275,7 @@ impl Endpoint {
         let answer =
             Header::new(header.initiator_spi, header.responder_spi, header.exchange_type, flags, header.message_id);
         if let Ok(payload) = encode_message(&answer, &[Payload::Notify(notify)]) {
-            self.outbox.push(Output::Transmit(Transmit { path, payload }));
+            self.outbox.push(Output::Transmit(Transmit::new(path, payload)));
         }
     }
 

@@ -1,13 +1,14 @@
 //! What goes in and out of the endpoint besides datagrams: commands, events and deadlines.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::config::Config;
 use crate::crypto::{Secret, Suite};
 use crate::wire::ike::TrafficSelector;
+use crate::wire::natt::NON_ESP_MARKER;
 
 /// The way that a datagram came or goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +20,14 @@ pub struct Path {
     /// On the NAT traversal socket, where a non-ESP marker stands before IKE (RFC 3948 2.2). Whoever owns the sockets
     /// strips and adds the marker.
     pub non_esp_marker: bool,
+}
+
+impl Path {
+    /// Bytes of an IP packet on this path before the IKE message: the IP header, UDP's, and the non-ESP marker.
+    pub(super) fn header_len(&self) -> usize {
+        let ip = if self.peer.is_ipv4() { 20 } else { 40 };
+        ip + 8 + if self.non_esp_marker { NON_ESP_MARKER.len() } else { 0 }
+    }
 }
 
 /// What [`Endpoint::poll_output`](super::Endpoint::poll_output) yields.
@@ -40,9 +49,16 @@ pub struct Transmit {
     /// The IKE message without a non-ESP marker, or the single byte 0xff of a NAT keepalive (RFC 3948 2.3), which is
     /// sent without a marker whatever `path` says.
     pub payload: Vec<u8>,
+    /// A probe of the path MTU: to be lost rather than fragmented. Everything else has to get through.
+    pub dont_fragment: bool,
 }
 
 impl Transmit {
+    /// A datagram that may be fragmented.
+    pub fn new(path: Path, payload: Vec<u8>) -> Self {
+        Self { path, payload, dont_fragment: false }
+    }
+
     /// Whether this is a NAT keepalive, which carries no marker.
     pub fn is_nat_keepalive(&self) -> bool {
         self.payload == [0xff]
@@ -142,6 +158,14 @@ pub enum Command {
         /// Why, for a person.
         reason: String,
     },
+    /// Finds out whether outer packets of this size reach the peer of this pair: [`Event::PathProbed`] tells, unless the IKE
+    /// SA goes or has better things to do.
+    ProbePath {
+        /// SPI of the inbound SA of the pair.
+        inbound_spi: u32,
+        /// Bytes of a whole outer IP packet.
+        size: u16,
+    },
     /// Deletes every SA at its peer. [`Event::ShutdownComplete`] follows within two seconds, answered or not.
     Shutdown,
 }
@@ -225,6 +249,17 @@ pub enum Event {
         outbound_spis: Vec<u32>,
         /// The way from now on.
         path: Path,
+    },
+    /// What became of [`Command::ProbePath`].
+    PathProbed {
+        /// The peer's address.
+        peer: IpAddr,
+        /// The size that was asked for.
+        asked: u16,
+        /// The size that the packet had. A few bytes fewer where the IKE SA's cipher has blocks.
+        sent: u16,
+        /// It was answered before it was repeated: as a whole, it reached the peer.
+        in_time: bool,
     },
     /// An IKE SA of the connection was established, where there was none before.
     ConnectionUp {

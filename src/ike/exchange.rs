@@ -4,6 +4,7 @@ pub(super) mod collision;
 pub(super) mod create_child;
 pub(super) mod delete;
 pub(super) mod liveness;
+pub(super) mod path_probe;
 pub(super) mod rekey;
 pub(super) mod window;
 
@@ -30,6 +31,12 @@ pub(super) enum Exchange {
     DeleteIke,
     /// INFORMATIONAL without payloads.
     Liveness,
+    /// INFORMATIONAL of a certain size.
+    PathProbe {
+        /// The size that was asked for, and that of the outer packet.
+        asked: u16,
+        sent: u16,
+    },
 }
 
 /// An exchange of ours that is to come.
@@ -45,6 +52,8 @@ pub(super) enum Task {
     },
     DeleteIke,
     Liveness,
+    /// Of an outer packet of this size.
+    PathProbe(u16),
 }
 
 impl Task {

@@ -271,12 +271,12 @@ pub struct NatTraversalSender {
 }
 
 impl NatTraversalSender {
-    /// Sends an IKE message behind the non-ESP marker. DF is clear: IKE has to get through.
+    /// Sends an IKE message behind the non-ESP marker.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn send_ike(&self, message: &[u8], source: IpAddr, peer: SocketAddr) -> io::Result<()> {
-        self.send(&[&NON_ESP_MARKER, message], source, peer)
+    pub fn send_ike(&self, message: &[u8], source: IpAddr, peer: SocketAddr, dont_fragment: bool) -> io::Result<()> {
+        self.send(&[&NON_ESP_MARKER, message], source, peer, dont_fragment)
     }
 
     /// Sends a NAT keepalive (RFC 3948 section 2.3).
@@ -284,13 +284,13 @@ impl NatTraversalSender {
     /// # Errors
     /// What the kernel says.
     pub fn send_keepalive(&self, source: IpAddr, peer: SocketAddr) -> io::Result<()> {
-        self.send(&[&KEEPALIVE], source, peer)
+        self.send(&[&KEEPALIVE], source, peer, false)
     }
 
-    fn send(&self, parts: &[&[u8]], source: IpAddr, peer: SocketAddr) -> io::Result<()> {
+    fn send(&self, parts: &[&[u8]], source: IpAddr, peer: SocketAddr, dont_fragment: bool) -> io::Result<()> {
         let socket = of_family(&self.udp, |socket| socket.local_address().ip(), peer.ip());
         let socket = socket.ok_or_else(|| io::Error::from(Errno::EAFNOSUPPORT))?;
-        socket.send(parts, source, peer, false)
+        socket.send(parts, source, peer, dont_fragment)
     }
 }
 

@@ -88,6 +88,20 @@ impl SendBatch {
         Sent { too_big: 0, failed: datagrams, why: class_of(error) }
     }
 
+    /// What became of datagrams that were sent one by one by other means.
+    pub fn sent_singly(&mut self, results: impl Iterator<Item = io::Result<()>>) -> Sent {
+        let mut sent = Sent::default();
+        for error in results.filter_map(Result::err) {
+            if is_too_big(&error) {
+                sent.too_big += 1;
+            } else {
+                self.0.refusal = error.raw_os_error().unwrap_or(0);
+                (sent.failed, sent.why) = (sent.failed + 1, class_of(&error));
+            }
+        }
+        sent
+    }
+
     /// The errno of the last refusal that was not about a size; 0 before the first.
     pub fn refusal(&self) -> i32 {
         self.0.refusal

@@ -1,11 +1,15 @@
 //! The only sockets, file descriptors, netlink and files.
 pub mod clock;
 pub mod device;
+pub mod device_mtu;
 pub mod esp_sockets;
 pub mod forwarding;
+mod fragmenting;
 pub mod host;
 pub mod http;
+pub mod icmp;
 pub mod instance;
+mod ipv6_fragments;
 pub mod kept_policy;
 pub mod memory;
 pub mod message_batch;

@@ -1,25 +1,38 @@
 //! Raw sockets for ESP as IP protocol 50. The kernel writes the outer header; IPv4 hands it over on receive, IPv6 does not.
 
+use super::fragmenting::{self, Fragmenting};
+use super::ipv6_fragments::Ipv6Fragments;
 use super::message_batch::SendBatch;
 use super::socket_message::{Message, Received};
-use super::udp::{family_of, prepare, set_dont_fragment};
+use super::udp::{family_of, prepare};
 use crate::dataplane::device::Sent;
-use nix::sys::socket::{self, SockFlag, SockType};
+use crate::wire::ip::protocol;
+use nix::sys::socket;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::slice::Chunks;
-use std::sync::atomic::AtomicI32;
 
 /// The smallest IPv4 header.
 const IPV4_HEADER_LEN: usize = 20;
 
-/// A raw socket for protocol 50, to be shared by threads.
+/// Opens a raw socket for an IP protocol, of the family of an address.
+pub(super) fn raw_socket(family: IpAddr, protocol: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are involved.
+    let fd = unsafe { libc::socket(family_of(family) as i32, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
+    let fd = nix::errno::Errno::result(fd)?;
+    // SAFETY: the descriptor was just opened and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Raw sockets for protocol 50, to be shared by threads: no option changes.
 #[derive(Debug)]
 pub struct RawSocket {
+    /// Receives, and sends with DF.
     fd: OwnedFd,
+    /// Sends without.
+    fragmenting: Fragmenting,
     local: SocketAddr,
-    discover: AtomicI32,
 }
 
 impl RawSocket {
@@ -28,17 +41,15 @@ impl RawSocket {
     /// # Errors
     /// When the kernel refuses.
     pub fn bind(address: IpAddr, mark: Option<u32>) -> io::Result<Self> {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let domain = family_of(address) as i32;
-        // SAFETY: no pointers are involved.
-        let fd = unsafe { libc::socket(domain, SockType::Raw as i32 | flags.bits(), libc::IPPROTO_ESP) };
-        let fd = nix::errno::Errno::result(fd)?;
-        // SAFETY: the descriptor was just opened and belongs to nobody else.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = raw_socket(address, libc::IPPROTO_ESP)?;
         prepare(fd.as_fd(), address, mark)?;
         let local = SocketAddr::new(address, 0);
         socket::bind(fd.as_raw_fd(), &socket::SockaddrStorage::from(local))?;
-        Ok(Self { fd, local, discover: AtomicI32::new(-1) })
+        let fragmenting = match address {
+            IpAddr::V4(_) => Fragmenting::Kernel(fragmenting::raw(mark)?),
+            IpAddr::V6(_) => Fragmenting::Ourselves(Ipv6Fragments::open(mark)?),
+        };
+        Ok(Self { fd, fragmenting, local })
     }
 
     /// The bound address.
@@ -60,13 +71,22 @@ impl RawSocket {
         }
     }
 
-    /// Sends ESP packets, a run in one `sendmmsg`. Tells how many were refused.
+    /// Sends ESP packets, a run in one `sendmmsg`. Tells how many were refused. Without a source, those of IPv4 cannot be
+    /// allowed to be fragmented; but who does not know its own address cannot tell that there is no NAT, and encapsulates.
     pub fn send(&self, packets: Chunks<'_, u8>, message: &Message, dont_fragment: bool, batch: &mut SendBatch) -> Sent {
-        if let Err(error) = set_dont_fragment(self.fd.as_fd(), self.local.ip(), &self.discover, dont_fragment) {
-            return batch.refused(&error, packets.len() as u64);
-        }
         let peer = SocketAddr::new(message.peer.ip(), 0);
-        batch.send_each(self.fd.as_fd(), packets, &Message { peer, segment: None, ..*message })
+        let message = Message { peer, segment: None, ..*message };
+        let fd = match &self.fragmenting {
+            Fragmenting::Kernel(fd) if !dont_fragment && !message.source.is_unspecified() => fd.as_fd(),
+            Fragmenting::Ourselves(fragments)
+                if !dont_fragment && packets.clone().any(|packet| Ipv6Fragments::needs(packet.len())) =>
+            {
+                return batch
+                    .sent_singly(packets.map(|packet| fragments.send_payload(protocol::ESP, packet, &message)));
+            }
+            _ => self.fd.as_fd(),
+        };
+        batch.send_each(fd, packets, &message)
     }
 }
 

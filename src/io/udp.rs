@@ -3,10 +3,11 @@
 //!
 //! UDP_ENCAP is never set: the kernel would take the ESP packets for itself.
 //!
-//! DF is an option of the socket, not of a message, and all handles of a socket share it. [`UdpSocket`] remembers what is
-//! set and changes it when a datagram wants otherwise. Two threads that send with different wishes at the same instant
-//! may each see the other's; all that can come of it is one datagram with the wrong DF bit.
+//! DF is an option of the socket, not of a message: a [`UdpSocket`] is two of one port, one that sets DF and receives,
+//! and one whose datagrams may be fragmented.
 
+use super::fragmenting::{self, Fragmenting};
+use super::ipv6_fragments::Ipv6Fragments;
 use super::message_batch::SendBatch;
 use super::socket_message::{Message, Received, receive_message, send_message};
 use crate::dataplane::device::Sent;
@@ -15,7 +16,7 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockProtocol, SockType, so
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes of a kernel receive buffer: 10 Gbit/s for some 10 ms.
 const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
@@ -30,13 +31,14 @@ pub struct SocketOptions {
     pub gro: bool,
 }
 
-/// A bound UDP socket, to be shared by threads: each call is one system call on it.
+/// A bound UDP port, to be shared by threads: each call is one system call, and no option changes.
 #[derive(Debug)]
 pub struct UdpSocket {
+    /// Receives, and sends with DF.
     fd: OwnedFd,
+    /// Sends without.
+    fragmenting: Fragmenting,
     local: SocketAddr,
-    /// The IP_MTU_DISCOVER or IPV6_MTU_DISCOVER that is set.
-    discover: AtomicI32,
     /// Whether UDP_SEGMENT works here. It is given up at the first sign that it does not.
     segmentation: AtomicBool,
     /// See [`unreachable`](Self::unreachable).
@@ -60,14 +62,23 @@ impl UdpSocket {
             // Kernels before 5.0 lack it; datagrams then come one by one.
             let _ = set_int(fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
         }
-        let storage = socket::SockaddrStorage::from(address);
-        socket::bind(fd.as_raw_fd(), &storage)?;
-        let bound: socket::SockaddrStorage = socket::getsockname(fd.as_raw_fd())?;
-        let ipv4 = bound.as_sockaddr_in().map(|bound| SocketAddr::from((bound.ip(), bound.port())));
-        let ipv6 = || bound.as_sockaddr_in6().map(|bound| SocketAddr::from((bound.ip(), bound.port())));
-        let local = ipv4.or_else(ipv6).unwrap_or(address);
-        let discover = AtomicI32::new(-1);
-        Ok(Self { fd, local, discover, segmentation: AtomicBool::new(true), unreachable: AtomicU64::new(0) })
+        let fragmenting = match address {
+            SocketAddr::V4(address) => {
+                let fragmenting = fragmenting::udp(address, options.mark)?;
+                fragmenting::share_port(
+                    fragmenting.as_fd(),
+                    fd.as_fd(),
+                    bound_to(fragmenting.as_fd(), address.into())?,
+                )?;
+                Fragmenting::Kernel(fragmenting)
+            }
+            SocketAddr::V6(_) => {
+                socket::bind(fd.as_raw_fd(), &socket::SockaddrStorage::from(address))?;
+                Fragmenting::Ourselves(Ipv6Fragments::open(options.mark)?)
+            }
+        };
+        let local = bound_to(fd.as_fd(), address)?;
+        Ok(Self { fd, fragmenting, local, segmentation: AtomicBool::new(true), unreachable: AtomicU64::new(0) })
     }
 
     /// The bound address and port.
@@ -80,8 +91,12 @@ impl UdpSocket {
     /// # Errors
     /// What the kernel says.
     pub fn send(&self, parts: &[&[u8]], source: IpAddr, peer: SocketAddr, dont_fragment: bool) -> io::Result<()> {
-        self.set_dont_fragment(dont_fragment)?;
-        send_message(self.fd.as_fd(), parts, &Message { source, peer, traffic_class: 0, segment: None })
+        let message = Message { source, peer, traffic_class: 0, segment: None };
+        let len = parts.iter().map(|part| part.len()).sum();
+        match self.sender(len, dont_fragment) {
+            Ok(fd) => send_message(fd, parts, &message),
+            Err(fragments) => fragments.send_datagram(parts, self.local.port(), &message),
+        }
     }
 
     /// Receives one datagram, if one is there. Returns its length and what else is known of it. The socket must not have
@@ -113,20 +128,24 @@ impl UdpSocket {
         }
         let segment = segment.clamp(1, bytes.len());
         let count = bytes.len().div_ceil(segment) as u64;
-        if let Err(error) = self.set_dont_fragment(dont_fragment) {
-            return batch.refused(&error, count);
-        }
+        let fd = match self.sender(segment, dont_fragment) {
+            Ok(fd) => fd,
+            Err(fragments) => {
+                let send = |chunk| fragments.send_datagram(&[chunk], self.local.port(), &message);
+                return batch.sent_singly(bytes.chunks(segment).map(send));
+            }
+        };
         let mut refusal = None;
         if count > 1 && self.uses_segmentation() {
             let one_call = Message { segment: u16::try_from(segment).ok(), ..message };
-            match batch.send_run(self.fd.as_fd(), bytes, &one_call) {
+            match batch.send_run(fd, bytes, &one_call) {
                 Ok(()) => return Sent::default(),
                 Err(error) if is_gso_refusal(&error) => refusal = error.raw_os_error(),
                 Err(error) if is_too_big(&error) => {}
                 Err(error) => return batch.refused(&error, count),
             }
         }
-        let sent = batch.send_each(self.fd.as_fd(), bytes.chunks(segment), &message);
+        let sent = batch.send_each(fd, bytes.chunks(segment), &message);
         // What goes out singly could have gone as a run: UDP_SEGMENT does not work here. Kernels that say EINVAL say it also
         // to segments that the kernel would have to fragment, which with DF it would not have done singly either.
         if let Some(error) = refusal
@@ -143,8 +162,13 @@ impl UdpSocket {
         self.segmentation.load(Ordering::Relaxed)
     }
 
-    fn set_dont_fragment(&self, dont_fragment: bool) -> io::Result<()> {
-        set_dont_fragment(self.fd.as_fd(), self.local.ip(), &self.discover, dont_fragment)
+    /// The socket that sends datagrams of this length, or what sends their fragments.
+    fn sender(&self, len: usize, dont_fragment: bool) -> Result<BorrowedFd<'_>, &Ipv6Fragments> {
+        match &self.fragmenting {
+            Fragmenting::Kernel(fragmenting) if !dont_fragment => Ok(fragmenting.as_fd()),
+            Fragmenting::Ourselves(fragments) if !dont_fragment && Ipv6Fragments::needs_datagram(len) => Err(fragments),
+            _ => Ok(self.fd.as_fd()),
+        }
     }
 }
 
@@ -152,6 +176,14 @@ impl AsFd for UdpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// The address and port that a socket has.
+fn bound_to(fd: BorrowedFd<'_>, asked: SocketAddr) -> io::Result<SocketAddr> {
+    let bound: socket::SockaddrStorage = socket::getsockname(fd.as_raw_fd())?;
+    let ipv4 = bound.as_sockaddr_in().map(|bound| SocketAddr::from((bound.ip(), bound.port())));
+    let ipv6 = || bound.as_sockaddr_in6().map(|bound| SocketAddr::from((bound.ip(), bound.port())));
+    Ok(ipv4.or_else(ipv6).unwrap_or(asked))
 }
 
 fn is_gso_refusal(error: &io::Error) -> bool {
@@ -166,7 +198,8 @@ pub(super) fn family_of(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
-/// The options that UDP and raw sockets share: what is told of received packets, buffers, the mark.
+/// The options that receiving UDP and raw sockets share: what is told of received packets, buffers, the mark, and DF on all
+/// that they send (see [`fragmenting`] for the rest).
 pub(super) fn prepare(fd: BorrowedFd<'_>, address: IpAddr, mark: Option<u32>) -> io::Result<()> {
     if address.is_ipv4() {
         set_int(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
@@ -175,6 +208,7 @@ pub(super) fn prepare(fd: BorrowedFd<'_>, address: IpAddr, mark: Option<u32>) ->
         set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
         set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
     }
+    set_dont_fragment(fd, address)?;
     if let Some(mark) = mark {
         socket::setsockopt(&fd, sockopt::Mark, &mark)?;
     }
@@ -182,35 +216,33 @@ pub(super) fn prepare(fd: BorrowedFd<'_>, address: IpAddr, mark: Option<u32>) ->
     if socket::setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
         let _ = socket::setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
     }
+    widen_send_buffer(fd);
+    Ok(())
+}
+
+/// Sets DF on all that a socket sends. Only what the device takes counts, not what the kernel believes of the path.
+pub(super) fn set_dont_fragment(fd: BorrowedFd<'_>, family: IpAddr) -> io::Result<()> {
+    if family.is_ipv4() {
+        set_int(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
+    } else {
+        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)
+    }
+}
+
+/// Gives a socket the room that a burst takes, beyond the system's limit where we may, else up to it.
+pub(super) fn widen_send_buffer(fd: BorrowedFd<'_>) {
     if socket::setsockopt(&fd, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
         let _ = socket::setsockopt(&fd, sockopt::SndBuf, &SEND_BUFFER);
     }
-    Ok(())
 }
 
-/// Sets or clears DF on what follows. PROBE sets DF and ignores what the kernel believes of the path's MTU, which the SA
-/// knows better; DONT clears it. For IPv6, DONT lets the kernel fragment and PROBE does not.
-pub(super) fn set_dont_fragment(
-    fd: BorrowedFd<'_>,
-    local: IpAddr,
-    current: &AtomicI32,
-    dont_fragment: bool,
-) -> io::Result<()> {
-    let (level, option, value) = match (local.is_ipv4(), dont_fragment) {
-        (true, true) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
-        (true, false) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
-        (false, true) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE),
-        (false, false) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT),
-    };
-    if current.load(Ordering::Relaxed) != value {
-        set_int(fd, level, option, value)?;
-        current.store(value, Ordering::Relaxed);
-    }
-    Ok(())
+pub(super) fn set_int(fd: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
+    set_option(fd, level, option, value)
 }
 
-fn set_int(fd: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
-    let length = size_of::<i32>() as libc::socklen_t;
+/// Sets an option whose value the kernel reads as these bytes.
+pub(super) fn set_option<T: Copy>(fd: BorrowedFd<'_>, level: i32, option: i32, value: T) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
     // SAFETY: the descriptor is open for the call, and the pointer and length describe `value`, which outlives it.
     let result =
         unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast::<libc::c_void>(), length) };

@@ -6,6 +6,7 @@ pub mod icmp;
 pub mod ike;
 pub mod ip;
 pub mod natt;
+pub mod quoted;
 pub mod tcp;
 pub mod udp;
 pub mod virtio_net;

@@ -9,5 +9,6 @@ mod offload;
 mod offload_kernel;
 mod packets;
 mod passage;
+mod path_mtu;
 mod scapy;
 mod streams;

@@ -6,12 +6,18 @@ use crate::crypto::{Secret, Suite, encryption};
 use crate::daemon::config::Config;
 use crate::dataplane::facts::InstallError;
 use crate::wire::ip::protocol;
+use crate::wire::quoted::{QuotedPacket, QuotedTransport, TooBig};
 
 struct Bench {
     wiring: Wiring,
     outbound: rtrb::Consumer<OutboundCommand>,
     inbound: rtrb::Consumer<InboundCommand>,
     notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+/// Paths over a device of 1500 bytes.
+fn paths() -> Paths {
+    Paths::new(1500, Duration::from_secs(600), Arc::default(), Box::new(|_, _| Ok(1500)))
 }
 
 fn bench(start: &str) -> Bench {
@@ -37,7 +43,7 @@ fn bench_with(start: &str, room: usize) -> Bench {
         ids: Arc::default(),
         notices: sender,
     };
-    let wiring = Wiring::new(lines, 1500, Box::new(SeededEntropy::new(7)), configured);
+    let wiring = Wiring::new(lines, paths(), Box::new(SeededEntropy::new(7)), configured);
     Bench { wiring, outbound, inbound, notices }
 }
 
@@ -236,4 +242,110 @@ fn what_the_data_path_says_of_a_pair_is_told_to_ike_once_each() {
     facts.record_install_error(InstallError::SpiInUse);
     let refused = "the data path refuses its outbound SA: another SA has its SPI 1000".to_owned();
     assert_eq!((told(), told()), (vec![refused], Vec::new()));
+}
+
+/// What the data threads were told of path MTUs, outbound and inbound alike.
+fn told_mtus(bench: &mut Bench) -> Vec<(IpAddr, u16)> {
+    let mut told = Vec::new();
+    while let Ok(command) = bench.outbound.pop() {
+        if let OutboundCommand::SetPathMtu { peer, mtu } = command {
+            told.push((peer, mtu));
+        }
+    }
+    let mut inbound = Vec::new();
+    while let Ok(command) = bench.inbound.pop() {
+        if let InboundCommand::SetPathMtu { peer, mtu } = command {
+            inbound.push((peer, mtu));
+        }
+    }
+    assert_eq!(told, inbound);
+    told
+}
+
+/// An ICMP message about a packet of 1500 bytes from us to the peer, as far as it is told.
+fn about(source: &str, destination: &str, transport: QuotedTransport, mtu: u32) -> TooBig {
+    let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+    TooBig { mtu, packet: QuotedPacket { source, destination, total_len: 1500, transport } }
+}
+
+#[test]
+fn only_an_icmp_message_about_a_packet_of_ours_is_believed() {
+    let (us, peer) = ("198.51.100.2", "203.0.113.2");
+    let udp = |source, destination, first| QuotedTransport::Udp { source, destination, first };
+    let mut bench = bench("now");
+    bench.event(child_sa(1000, true, None));
+    told_mtus(&mut bench);
+    let forged = [
+        about(us, peer, udp(4500, 4500, Some(1000)), 1400),
+        about(us, peer, udp(4500, 4500, Some(7)), 1400),
+        about(us, peer, udp(4501, 4500, Some(1001)), 1400),
+        about(us, peer, udp(4500, 4501, None), 1400),
+        about(us, peer, udp(500, 500, None), 1400),
+        about(us, peer, QuotedTransport::Esp { spi: 1001 }, 1400),
+        about("198.51.100.3", peer, udp(4500, 4500, Some(1001)), 1400),
+        about(us, "203.0.113.3", udp(4500, 4500, Some(1001)), 1400),
+        about(us, peer, udp(4500, 4500, Some(1001)), 575),
+        about(us, peer, udp(4500, 4500, Some(1001)), 0),
+        about(us, peer, udp(4500, 4500, Some(1001)), 1500),
+        about(us, peer, udp(4500, 4500, Some(1001)), 70_000),
+    ];
+    for told in forged {
+        bench.wiring.told_too_big(&told, Instant::now());
+        bench.wiring.discover_paths(Instant::now());
+        assert_eq!((told_mtus(&mut bench), bench.wiring.pairs[&1000].path_mtu), (vec![], 1500), "{told:?}");
+    }
+    let ours = [
+        about(us, peer, udp(4500, 4500, Some(1001)), 1492),
+        about(us, peer, udp(4500, 4500, Some(0)), 1470),
+        about(us, peer, udp(4500, 4500, None), 1400),
+    ];
+    for told in ours {
+        bench.wiring.told_too_big(&told, Instant::now());
+        bench.wiring.discover_paths(Instant::now());
+        assert_eq!(told_mtus(&mut bench), [(peer.parse().unwrap(), told.mtu as u16)], "{told:?}");
+        assert_eq!(u32::from(bench.wiring.pairs[&1000].path_mtu), told.mtu);
+    }
+}
+
+#[test]
+fn a_new_pair_begins_with_what_is_known_of_its_path() {
+    let mut bench = bench("now");
+    bench.event(child_sa(1000, true, None));
+    let told = about(
+        "198.51.100.2",
+        "203.0.113.2",
+        QuotedTransport::Udp { source: 4500, destination: 4500, first: None },
+        1400,
+    );
+    bench.wiring.told_too_big(&told, Instant::now());
+    bench.wiring.discover_paths(Instant::now());
+    told_mtus(&mut bench);
+    bench.event(child_sa(2000, false, Some(1000)));
+    let Ok(InboundCommand::Install(inbound)) = bench.inbound.pop() else { panic!("no inbound SA") };
+    let Ok(OutboundCommand::Install(outbound)) = bench.outbound.pop() else { panic!("no outbound SA") };
+    assert_eq!((inbound.tunnel.outer_mtu, outbound.tunnel.outer_mtu), (1400, 1400));
+    // One that moves to another peer takes what that one's path takes.
+    let path = Path {
+        local: "198.51.100.2:4500".parse().unwrap(),
+        peer: "203.0.113.9:4500".parse().unwrap(),
+        non_esp_marker: true,
+    };
+    bench.event(Event::PathChanged { connection: "idc".into(), outbound_spis: vec![1001, 2001], path });
+    assert_eq!(told_mtus(&mut bench), [(path.peer.ip(), 1500)]);
+    assert_eq!(bench.wiring.pairs[&2000].path_mtu, 1500);
+}
+
+#[test]
+fn large_packets_have_the_path_probed_on_a_pair_that_sends() {
+    let mut bench = bench("now");
+    bench.event(child_sa(1000, true, None));
+    let now = Instant::now() + Duration::from_millis(1);
+    bench.wiring.activity(now);
+    assert!(bench.wiring.discover_paths(now).is_empty(), "an idle pair needs no probe");
+    let facts = Arc::clone(&bench.wiring.pairs[&1000].outbound);
+    facts.record(1, 1400, 1, now);
+    facts.record_large();
+    bench.wiring.activity(now);
+    let commands = bench.wiring.discover_paths(now);
+    assert!(matches!(commands[..], [Command::ProbePath { inbound_spi: 1000, size: 1500 }]), "{commands:?}");
 }

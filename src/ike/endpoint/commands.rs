@@ -47,6 +47,11 @@ impl Endpoint {
             Command::InstallFailed { inbound_spi, reason } => {
                 self.with_owner(inbound_spi, now, |state, cx| state.install_failed(inbound_spi, &reason, cx));
             }
+            Command::ProbePath { inbound_spi, size } => {
+                if let Some(owner) = self.inbound_spis.owner(inbound_spi) {
+                    self.with_established(owner, now, |state, cx| state.probe_path(size, cx));
+                }
+            }
             Command::Shutdown => self.shut_down(now),
         }
     }

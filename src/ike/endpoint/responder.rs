@@ -81,7 +81,7 @@ impl Endpoint {
         if request != datagram {
             return Err(Discard::NotIdentical);
         }
-        self.outbox.push(Output::Transmit(Transmit { path, payload: response.to_vec() }));
+        self.outbox.push(Output::Transmit(Transmit::new(path, response.to_vec())));
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl Endpoint {
         let answer = Header::new(header.initiator_spi, IkeSpi::ZERO, ExchangeType::IKE_SA_INIT, flags, 0);
         let notify = Payload::Notify(Notify::new(NotifyType::COOKIE, cookie));
         if let Ok(payload) = encode_message(&answer, &[notify]) {
-            self.outbox.push(Output::Transmit(Transmit { path, payload }));
+            self.outbox.push(Output::Transmit(Transmit::new(path, payload)));
         }
         Err(Discard::CookieRequired)
     }
@@ -190,7 +190,7 @@ impl Endpoint {
         let flags = Flags { response: true, ..Flags::default() };
         let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, 0);
         let response = encode_message(&header, &answer).map_err(|_| Discard::Unsendable)?;
-        self.outbox.push(Output::Transmit(Transmit { path, payload: response.clone() }));
+        self.outbox.push(Output::Transmit(Transmit::new(path, response.clone())));
         let exchanged = Exchanged {
             request: message.bytes.to_vec(),
             response,

@@ -4,6 +4,7 @@ mod data_path;
 mod handshake;
 mod lifecycle;
 mod many;
+mod path_probe;
 mod rekey;
 mod responder;
 mod size;

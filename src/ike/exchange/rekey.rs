@@ -241,7 +241,7 @@ impl Established {
             // RFC 7296 2.25.2.
             Some(Exchange::CreateChild(_) | Exchange::DeleteChild { .. } | Exchange::DeleteIke) => true,
             Some(Exchange::RekeyIke(exchange)) => exchange.rival.is_some(),
-            Some(Exchange::Liveness) | None => false,
+            Some(Exchange::Liveness | Exchange::PathProbe { .. }) | None => false,
         };
         if busy || !self.is_active() {
             return Err(Refusal::Temporary);

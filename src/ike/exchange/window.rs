@@ -21,6 +21,8 @@ struct Outstanding {
     policy: Retransmission,
     limit: Duration,
     sent: u32,
+    /// It was sent more than once, whatever `sent` counts.
+    repeated: bool,
     next: Instant,
 }
 
@@ -71,7 +73,8 @@ impl Window {
     /// transmissions is longer than `limit`.
     pub(in crate::ike) fn sent(&mut self, datagram: Vec<u8>, policy: Retransmission, limit: Duration, now: Instant) {
         let next = now + policy.wait(0).min(limit);
-        self.outstanding = Some(Outstanding { message_id: self.next_request, datagram, policy, limit, sent: 1, next });
+        let message_id = self.next_request;
+        self.outstanding = Some(Outstanding { message_id, datagram, policy, limit, sent: 1, repeated: false, next });
         self.next_request = self.next_request.wrapping_add(1);
     }
 
@@ -83,9 +86,9 @@ impl Window {
         }
     }
 
-    /// Our request was answered.
-    pub(in crate::ike) fn answered(&mut self) {
-        self.outstanding = None;
+    /// Our request was answered. Says whether it had been repeated.
+    pub(in crate::ike) fn answered(&mut self) -> bool {
+        self.outstanding.take().is_some_and(|outstanding| outstanding.repeated)
     }
 
     /// When the outstanding request is due.
@@ -102,6 +105,7 @@ impl Window {
                 }
                 outstanding.next = now + outstanding.policy.wait(outstanding.sent).min(outstanding.limit);
                 outstanding.sent += 1;
+                outstanding.repeated = true;
                 Due::Retransmit(&outstanding.datagram)
             }
             _ => Due::Nothing,
@@ -198,7 +202,7 @@ mod tests {
         window.sent(Vec::new(), policy(), LIMIT, Instant::now());
         assert_eq!(window.check_response(3), Err(Discard::UnexpectedResponse));
         assert_eq!(window.check_response(4), Ok(()));
-        window.answered();
+        assert!(!window.answered());
         assert_eq!(window.check_response(4), Err(Discard::UnexpectedResponse));
         assert_eq!(window.next_request(), 5);
     }

@@ -71,6 +71,6 @@ pub(in crate::ike) fn detect(spis: Spis, path: &Path, payloads: &Payloads) -> Na
 /// Sends a NAT keepalive (RFC 3948 2.3).
 pub(in crate::ike) fn keep_alive(path: Path, cx: &mut Context<'_>) {
     if path.non_esp_marker {
-        cx.outbox.push(Output::Transmit(Transmit { path, payload: vec![0xff] }));
+        cx.outbox.push(Output::Transmit(Transmit::new(path, vec![0xff])));
     }
 }

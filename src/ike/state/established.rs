@@ -329,6 +329,8 @@ impl Established {
         match exchange {
             Exchange::CreateChild(exchange) => self.create_child_not_sent(&exchange, unsendable, cx),
             Exchange::RekeyIke(exchange) => self.rekey_ike_not_sent(*exchange, unsendable, cx),
+            // Nothing depends on a probe.
+            Exchange::PathProbe { .. } => {}
             Exchange::DeleteChild { .. } | Exchange::DeleteIke | Exchange::Liveness => self.broken = Some(unsendable),
         }
     }
@@ -385,6 +387,7 @@ impl Established {
                 Task::DeleteChild { inbound_spi, reason } => self.start_delete_child(inbound_spi, reason, cx),
                 Task::DeleteIke => self.start_delete_ike(cx),
                 Task::Liveness => self.start_liveness(cx),
+                Task::PathProbe(size) => self.start_path_probe(size, cx),
             }
         }
     }

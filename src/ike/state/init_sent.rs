@@ -273,7 +273,7 @@ impl InitSent {
         })?;
         self.window = Window::new(0, 0);
         self.window.sent(self.request.clone(), cx.config.retransmission, LONGEST_WAIT, cx.now);
-        cx.outbox.push(Output::Transmit(Transmit { path: self.path, payload: self.request.clone() }));
+        cx.outbox.push(Output::Transmit(Transmit::new(self.path, self.request.clone())));
         Ok(())
     }
 
@@ -282,7 +282,7 @@ impl InitSent {
             Due::Nothing => Ok(self),
             Due::Retransmit(datagram) => {
                 let payload = datagram.to_vec();
-                cx.outbox.push(Output::Transmit(Transmit { path: self.path, payload }));
+                cx.outbox.push(Output::Transmit(Transmit::new(self.path, payload)));
                 Ok(self)
             }
             Due::Dead => {

@@ -366,6 +366,8 @@ code_points! {
         USE_AGGFRAG = 16442, "USE_AGGFRAG";
         SUPPORTED_AUTH_METHODS = 16443, "SUPPORTED_AUTH_METHODS";
         SA_RESOURCE_INFO = 16444, "SA_RESOURCE_INFO";
+        // Of the types for private use: fills up a probe of the path MTU, and means nothing.
+        PATH_PROBE = 61_453, "PATH_PROBE";
     }
 }
 

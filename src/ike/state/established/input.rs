@@ -76,7 +76,7 @@ impl Established {
     }
 
     fn handle_response(&mut self, message: &OpenedMessage, cx: &mut Context<'_>) -> Result<(), Ended> {
-        self.channel.answered();
+        let repeated = self.channel.answered();
         let unreadable = Payloads::unreadable();
         let payloads = message.payloads().unwrap_or(&unreadable);
         match self.exchange.take() {
@@ -92,6 +92,7 @@ impl Established {
                 };
                 return Err(Ended::new(cause, None));
             }
+            Some(Exchange::PathProbe { asked, sent }) => self.path_probed(asked, sent, !repeated, cx),
             Some(Exchange::Liveness) | None => {}
         }
         Ok(())
