@@ -24,6 +24,7 @@ pub mod inbound;
 mod mss;
 pub mod outbound;
 pub mod outer_header;
+mod own_link;
 pub mod parameters;
 pub mod policy;
 pub mod sadb;
