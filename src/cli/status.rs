@@ -152,7 +152,7 @@ fn note(entry: &Connection) -> String {
 
 /// The route table.
 pub fn routes(routes: &[Route]) -> String {
-    let mut table = plain(&["destination", "connection", "weight", "state", "published", "owner"]);
+    let mut table = plain(&["destination", "connection", "weight", "state", "published", "owner", "note"]);
     for route in routes {
         table.add_row([
             route.destination.to_string(),
@@ -161,6 +161,7 @@ pub fn routes(routes: &[Route]) -> String {
             route.state.name().to_owned(),
             if route.publication == Publication::Published { "yes" } else { "no" }.to_owned(),
             route.owner.name().to_owned(),
+            route.reason.clone().unwrap_or_default(),
         ]);
     }
     align_right(&mut table, &[2]);

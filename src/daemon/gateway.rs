@@ -7,10 +7,11 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use super::conditions::{Conditions, Source};
 use super::config::{Config, PeerName, Tunnel};
 use super::connections::{Configured, ConnectionIds};
 use super::events::EventLog;
@@ -30,9 +31,10 @@ use crate::dataplane::device::Wake;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::{self, Command, RekeyWhat};
 use crate::io::forwarding::{Forwarding, ForwardingTarget};
+use crate::io::ip_forwarding::Families;
 use crate::io::wake::Waker;
 use crate::io::{clock, private_file};
-use crate::routing::{self, Table, build_fib};
+use crate::routing::{self, Family, Table, build_fib};
 
 /// How long a status waits for IKE.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
@@ -106,8 +108,10 @@ pub struct Gateway {
     pub view_stale: bool,
     /// Connections whose routes changed their state; to be told when the view shows it.
     pub turned: Vec<Arc<str>>,
-    /// What is wrong with the kernel's side at the moment.
-    pub kernel_trouble: Option<String>,
+    /// What is wrong at the moment, whoever finds out.
+    pub conditions: Conditions,
+    /// The address families of the routes.
+    pub families: watch::Sender<Families>,
 }
 
 impl Gateway {
@@ -196,13 +200,17 @@ impl Gateway {
         let outer_peers: BTreeSet<IpAddr> = configured.chain(self.seen.values().copied()).collect();
         self.outer_peers.clone_from(&outer_peers);
         self.kernel_stale = false;
-        self.kernel_trouble = match self.forwarding.apply(ForwardingTarget { destinations, outer_peers }).await {
-            Ok(()) => None,
-            Err(error) => {
-                error!(%error, "the kernel is not as the VPN routes ask");
-                Some(format!("the kernel is not as the VPN routes ask: {error}"))
-            }
-        };
+        let of_family = |family| destinations.iter().any(|destination| Family::of(destination) == family);
+        self.families.send_replace(Families { ipv4: of_family(Family::Ipv4), ipv6: of_family(Family::Ipv6) });
+        // What did not succeed stands in the report.
+        let _ = self.forwarding.apply(ForwardingTarget { destinations, outer_peers }).await;
+        self.take_kernel_report();
+    }
+
+    /// Takes how the kernel's side stands: conditions and route states follow.
+    pub fn take_kernel_report(&mut self) {
+        let report = self.forwarding.report().borrow().clone();
+        self.conditions.set(Source::Kernel, report.troubles.iter().cloned().chain(report.dropped()).collect());
         self.publish_view();
     }
 

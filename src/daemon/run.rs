@@ -13,6 +13,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::api::{Api, Ask};
+use super::conditions::Source;
 use super::config::{Config, Gateway as Settings};
 use super::events::EventLog;
 use super::gateway::{Gateway, make_state_directory};
@@ -21,15 +22,17 @@ use super::process::{Asked, Signals, feed_watchdog, forbid_core_dumps, tell_syst
 use super::status::View;
 use super::threads::{IKE_PORT, NAT_PORT, Threads};
 use super::{log, names};
+use crate::control::event::EventKind;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::Command;
 use crate::io::device::Device;
 use crate::io::forwarding::{Forwarding, ForwardingSettings};
-use crate::io::netlink::Netlink;
+use crate::io::ip_forwarding::WatchedForwarding;
 use crate::io::netns::Namespace;
 use crate::io::nftables::OuterPorts;
+use crate::io::tunnel_device::TunnelDevice;
 use crate::io::unix::ControlSocket;
-use crate::routing::Table;
+use crate::routing::{Table, WantedDevice};
 
 /// The forwarding table is rebuilt at most this often.
 const FIB_PACE: Duration = Duration::from_millis(10);
@@ -76,11 +79,12 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     // The socket first: a second instance must find out before it touches the network.
     let socket = ControlSocket::bind(&socket)?;
     let settings = config.gateway.clone();
-    let device = open_device(&settings).await?;
+    let (device, kept) = open_device(&settings).await?;
     let mut threads = patiently(|| Threads::start(&settings, &device)).await?;
     let forwarding = Forwarding::start(ForwardingSettings {
         namespace: Namespace::Own,
         device: Arc::from(settings.tun.as_str()),
+        index: Some(kept.pinned().index),
         mark: settings.mark,
         ports: OuterPorts { ike: IKE_PORT, nat: NAT_PORT },
     });
@@ -106,8 +110,13 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         kernel_stale: false,
         view_stale: false,
         turned: Vec::new(),
-        kernel_trouble: None,
+        conditions: Default::default(),
+        families: Default::default(),
     };
+    let kept = kept.keep();
+    gateway.conditions.follow(Source::Device, kept.troubles());
+    let forwards = WatchedForwarding::start(Arc::from(settings.tun.as_str()), gateway.families.subscribe());
+    gateway.conditions.follow(Source::IpForwarding, forwards.troubles());
     gateway.restore_owner();
     gateway.apply().await;
 
@@ -140,17 +149,24 @@ fn api(asks: mpsc::Sender<Ask>, gateway: &Gateway, threads: &Threads) -> Api {
     }
 }
 
-/// The TUN device, up, with its addresses.
-async fn open_device(settings: &Settings) -> Result<Device, Failure> {
-    let device = patiently(|| Device::open(&settings.tun, settings.tun_backend))
-        .await
-        .map_err(|error| format!("TUN device {}: {error}", settings.tun))?;
-    let netlink = Netlink::open(&Namespace::Own)?;
-    netlink.bring_up(&settings.tun, settings.mtu).await?;
+/// The TUN device, up, with its addresses, and what keeps it so.
+async fn open_device(settings: &Settings) -> Result<(Device, TunnelDevice), Failure> {
+    let about = |error: &dyn std::fmt::Display| format!("TUN device {}: {error}", settings.tun);
+    let device =
+        patiently(|| Device::open(&settings.tun, settings.tun_backend)).await.map_err(|error| about(&error))?;
+    let mut addresses = Vec::new();
     for address in &settings.inner_addresses {
-        netlink.add_address(&settings.tun, *address).await?;
+        if !addresses.contains(address) {
+            addresses.push(*address);
+        }
     }
-    Ok(device)
+    let wanted = WantedDevice { name: Arc::from(settings.tun.as_str()), mtu: settings.mtu, addresses };
+    let found = TunnelDevice::find(Namespace::Own, device.descriptor()?, wanted).await;
+    let mut kept = found.map_err(|error| about(&error))?;
+    match kept.round().await.troubles.first() {
+        None => Ok((device, kept)),
+        Some(trouble) => Err(trouble.clone().into()),
+    }
 }
 
 /// Tries for a second to open what an instance that was just killed may still hold for a moment.
@@ -179,7 +195,8 @@ async fn control(
     let (wanted_names, names_to_resolve) = watch::channel(gateway.names());
     let (resolution_sender, mut resolutions) = mpsc::channel(16);
     let resolver = tokio::spawn(names::resolve(names_to_resolve, resolution_sender));
-    let mut blocked = gateway.forwarding.blocked();
+    let mut kernel = gateway.forwarding.report();
+    let mut conditions = gateway.conditions.changes();
     let mut fib_from = tokio::time::Instant::now();
     let mut notices = Vec::new();
     let ended = loop {
@@ -203,7 +220,11 @@ async fn control(
             }
             Some(ask) = asks.recv() => answer(gateway, ask).await,
             Some((name, result)) = resolutions.recv() => gateway.take_resolution(name, result).await,
-            Ok(()) = blocked.changed() => gateway.publish_view(),
+            Ok(()) = kernel.changed() => {
+                gateway.take_kernel_report();
+                gateway.events.happened(EventKind::RoutesChanged, None, None, None);
+            }
+            Ok(()) = conditions.changed() => gateway.publish_view(),
         }
         wanted_names.send_if_modified(|current| {
             let wanted = gateway.names();

@@ -17,6 +17,7 @@ use crate::control::status::{
 };
 use crate::dataplane::facts::SaReading;
 use crate::ike;
+use crate::io::forwarding::Absence;
 use crate::routing;
 
 /// What the control task publishes after every change.
@@ -64,34 +65,35 @@ impl View {
         });
         let mut warnings = gateway.file.warnings.clone();
         warnings.extend(gateway.cend.warnings.iter().cloned());
-        warnings.extend(gateway.kernel_trouble.clone());
-        let blocked = gateway.forwarding.blocked();
-        let taken = |net: &ipnet::IpNet| {
-            format!("packets of route {net} are dropped: another route holds its place in the kernel")
-        };
-        warnings.extend(blocked.borrow().iter().map(taken));
+        warnings.extend(gateway.conditions.lines());
+        let report = gateway.forwarding.report();
+        let absent = &report.borrow().absent;
+        let route = |(entry, state): (&routing::VpnRoute, _)| route(entry, state, absent.get(&entry.destination));
         Self {
             device: gateway.file.gateway.tun.clone(),
             mtu: gateway.file.gateway.mtu,
             tunnels: tunnels.collect(),
-            routes: gateway.table.routes().map(|(entry, state)| route(entry, state)).collect(),
+            routes: gateway.table.routes().map(route).collect(),
             warnings,
             cend: gateway.owner.as_ref().map(|_| gateway.owner_reply()),
         }
     }
 }
 
-fn route(entry: &routing::VpnRoute, state: routing::RouteState) -> Route {
+/// A route that the kernel lacks carries nothing, whatever its connection does.
+fn route(entry: &routing::VpnRoute, state: routing::RouteState, absence: Option<&Absence>) -> Route {
     let routing::VpnRoute { destination, connection, weight, owner, publication, created } = entry;
     Route {
         destination: *destination,
         connection: connection.to_string(),
         weight: weight.value(),
         state: match state {
+            _ if absence.is_some() => RouteState::Down,
             routing::RouteState::Active => RouteState::Active,
             routing::RouteState::Standby => RouteState::Standby,
             routing::RouteState::Down => RouteState::Down,
         },
+        reason: absence.map(ToString::to_string),
         publication: match publication {
             routing::Publication::Normal => Publication::Normal,
             routing::Publication::Published => Publication::Published,

@@ -2,20 +2,28 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tracing::warn;
+use tokio::time::sleep;
+
+mod report;
+
+pub use report::{Absence, KernelReport};
 
 use crate::io::netlink::reconciler::{Occasions, Reason, Reconciler};
-use crate::io::netlink::{Change, NetlinkError};
+use crate::io::netlink::{Change, NetlinkError, Outcome, PinnedDevice};
 use crate::io::netns::Namespace;
 use crate::io::nftables::{FilterError, OuterPorts, PlaintextFilter};
 use crate::routing::kernel_routes::TABLE_MAIN;
 use crate::routing::{
     AddressRange, Family, KernelState, PROTOCOL_GATEWAYD, RouteKind, kernel_state, protected_sources,
 };
+
+/// How long to wait for another try at what the kernel refused.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// What stays the same for the life of the tunnel device.
 #[derive(Clone, Debug)]
@@ -24,6 +32,8 @@ pub struct ForwardingSettings {
     pub namespace: Namespace,
     /// Name of the tunnel device.
     pub device: Arc<str>,
+    /// Its interface index, by which it is found whatever it is called at the moment; `None`: whichever has the name.
+    pub index: Option<u32>,
     /// Firewall mark of gatewayd's sockets.
     pub mark: u32,
     /// Its UDP ports.
@@ -56,14 +66,11 @@ pub enum ForwardingError {
     Stopped,
 }
 
-/// Destinations whose packets are dropped, because somebody else's route holds the place of the tunnel's in the kernel.
-pub type Blocked = BTreeSet<IpNet>;
-
 /// A handle on the task. Dropped without [`Forwarding::stop`], as in a crash, it leaves blackholes, rules and filter
 /// in the kernel.
 pub struct Forwarding {
     requests: mpsc::UnboundedSender<(ForwardingTarget, oneshot::Sender<Result<(), ForwardingError>>)>,
-    blocked: watch::Receiver<Blocked>,
+    report: watch::Receiver<KernelReport>,
     filter: PlaintextFilter,
     settings: ForwardingSettings,
     task: JoinHandle<()>,
@@ -78,19 +85,20 @@ impl Drop for Forwarding {
 impl Forwarding {
     /// Starts the task; the kernel is first touched by [`Forwarding::apply`]. The tunnel device must exist by then.
     pub fn start(settings: ForwardingSettings) -> Self {
-        let ForwardingSettings { namespace, device, mark, ports } = settings.clone();
+        let ForwardingSettings { namespace, device, index, mark, ports } = settings.clone();
+        let pinned = index.map(|index| PinnedDevice { index, name: Arc::clone(&device) });
         let filter = PlaintextFilter::new(namespace, device, mark, ports);
         let (requests, inbox) = mpsc::unbounded_channel();
-        let (blocked_sender, blocked) = watch::channel(Blocked::new());
+        let (told, report) = watch::channel(KernelReport::default());
         let work = Work {
-            reconciler: Reconciler::new(settings.namespace.clone(), PROTOCOL_GATEWAYD),
+            reconciler: Reconciler::new(settings.namespace.clone(), PROTOCOL_GATEWAYD).with_pinned(pinned),
             settings: settings.clone(),
             filter: filter.clone(),
             filtered: None,
-            blocked: blocked_sender,
+            told,
         };
         let task = tokio::spawn(work.run(inbox));
-        Forwarding { requests, blocked, filter, settings, task }
+        Forwarding { requests, report, filter, settings, task }
     }
 
     /// Makes the kernel as `target` asks, now and from now on: it is compared again when somebody touches a route, and
@@ -104,9 +112,9 @@ impl Forwarding {
         answer.await.map_err(|_| ForwardingError::Stopped)?
     }
 
-    /// Destinations that are blocked at the moment, and changes of that.
-    pub fn blocked(&self) -> watch::Receiver<Blocked> {
-        self.blocked.clone()
+    /// How the kernel's side stands, and changes of that.
+    pub fn report(&self) -> watch::Receiver<KernelReport> {
+        self.report.clone()
     }
 
     /// The filter against plaintext, which counts what it drops.
@@ -123,7 +131,7 @@ impl Forwarding {
         let mut reconciler = Reconciler::new(self.settings.namespace.clone(), PROTOCOL_GATEWAYD);
         let outcome = reconciler.round(&KernelState::default()).await?;
         self.filter.remove().await?;
-        refused(outcome.failed)
+        refused(outcome.refusals())
     }
 }
 
@@ -131,9 +139,9 @@ struct Work {
     reconciler: Reconciler,
     settings: ForwardingSettings,
     filter: PlaintextFilter,
-    /// What the filter holds, once it has been set.
-    filtered: Option<Vec<AddressRange>>,
-    blocked: watch::Sender<Blocked>,
+    /// The device that the filter takes for the tunnel, and what it protects, once it has been set.
+    filtered: Option<(Option<Arc<str>>, Vec<AddressRange>)>,
+    told: watch::Sender<KernelReport>,
 }
 
 impl Work {
@@ -144,47 +152,91 @@ impl Work {
         let Some((mut target, answer)) = inbox.recv().await else { return };
         let mut occasions = Occasions::new(self.settings.namespace.clone(), concerns);
         occasions.begin();
-        let _ = answer.send(self.round(&target).await);
+        let first = self.round(&target).await;
+        let mut troubled = first.is_err();
+        let _ = answer.send(first);
         loop {
             tokio::select! {
                 request = inbox.recv() => {
                     let Some((newer, answer)) = request else { return };
                     target = newer;
                     occasions.begin();
-                    let _ = answer.send(self.round(&target).await);
+                    let round = self.round(&target).await;
+                    troubled = round.is_err();
+                    let _ = answer.send(round);
                 }
                 reason = occasions.next() => {
                     if reason == Reason::Resync {
                         self.filtered = None;
                     }
                     occasions.begin();
-                    if let Err(error) = self.round(&target).await {
-                        warn!(%error, "the kernel is not as the VPN routes ask");
-                    }
+                    troubled = self.round(&target).await.is_err();
+                }
+                // The kernel does not always say when it would take what it refused.
+                () = sleep(RETRY), if troubled => {
+                    occasions.begin();
+                    troubled = self.round(&target).await.is_err();
                 }
             }
         }
     }
 
-    /// The filter first: a route that leads traffic out must not be there before what watches the way back.
     async fn round(&mut self, target: &ForwardingTarget) -> Result<(), ForwardingError> {
-        let actual = self.reconciler.actual().await?;
-        let protected = self.protected(target, &actual);
-        if self.filtered.as_ref() != Some(&protected) {
-            self.filter.apply(protected.clone()).await?;
-            self.filtered = Some(protected);
-        }
         let peers: Vec<IpAddr> = target.outer_peers.iter().copied().collect();
         let destinations = target.destinations.iter().copied();
-        let desired = kernel_state(destinations, &peers, &self.settings.device, self.settings.mark);
-        let outcome = self.reconciler.bring(&desired, &actual).await?;
-        let blocked: Blocked = outcome.blocked.iter().map(|(wanted, _)| wanted.destination).collect();
-        self.blocked.send_if_modified(|current| {
-            let news = *current != blocked;
-            *current = blocked;
+        let wanted = kernel_state(destinations, &peers, &self.settings.device, self.settings.mark);
+        let actual = match self.reconciler.actual().await {
+            Ok(actual) => actual,
+            Err(error) => {
+                self.tell(KernelReport::unchanged(&wanted, &KernelState::default(), &error.to_string()));
+                return Err(error.into());
+            }
+        };
+        let usable = self.device_is_usable();
+        let wanted = if usable { wanted } else { report::without_tunnel_routes(wanted) };
+        let changed = self.change(target, &wanted, &actual).await;
+        self.tell(match &changed {
+            Ok(outcome) => KernelReport::of(&target.destinations, usable, outcome),
+            Err(error) => KernelReport::unchanged(&wanted, &actual, &error.to_string()),
+        });
+        refused(changed?.refusals())
+    }
+
+    /// The filter first: a route that leads traffic out must not be there before what watches the way back.
+    async fn change(
+        &mut self,
+        target: &ForwardingTarget,
+        wanted: &KernelState,
+        actual: &KernelState,
+    ) -> Result<Outcome, ForwardingError> {
+        let filtered = (self.tunnel(), self.protected(target, actual));
+        if self.filtered.as_ref() != Some(&filtered) {
+            let (tunnel, protected) = filtered.clone();
+            self.filter.trusting(tunnel).apply(protected).await?;
+            self.filtered = Some(filtered);
+        }
+        Ok(self.reconciler.bring(wanted, actual).await?)
+    }
+
+    fn tell(&self, report: KernelReport) {
+        self.told.send_if_modified(|current| {
+            let news = *current != report;
+            *current = report;
             news
         });
-        refused(outcome.failed)
+    }
+
+    /// What the tunnel device is called at the moment.
+    fn tunnel(&self) -> Option<Arc<str>> {
+        match self.settings.index {
+            Some(_) => self.reconciler.pinned_link().map(|link| Arc::clone(&link.name)),
+            None => Some(Arc::clone(&self.settings.device)),
+        }
+    }
+
+    /// Whether routes can lead into the tunnel device: the kernel refuses them while it is down.
+    fn device_is_usable(&self) -> bool {
+        self.settings.index.is_none() || self.reconciler.pinned_link().is_some_and(|link| link.up)
     }
 
     fn protected(&self, target: &ForwardingTarget, actual: &KernelState) -> Vec<AddressRange> {
@@ -207,13 +259,10 @@ impl Work {
 fn concerns(change: Change) -> bool {
     match change {
         Change::Route { protocol, table } => protocol == PROTOCOL_GATEWAYD || table == TABLE_MAIN,
-        Change::Rule | Change::Link => true,
+        Change::Rule | Change::Link | Change::Address { .. } => true,
     }
 }
 
-fn refused(failed: Vec<NetlinkError>) -> Result<(), ForwardingError> {
-    if failed.is_empty() {
-        return Ok(());
-    }
-    Err(ForwardingError::Refused(failed.iter().map(ToString::to_string).collect()))
+fn refused(refusals: Vec<String>) -> Result<(), ForwardingError> {
+    if refusals.is_empty() { Ok(()) } else { Err(ForwardingError::Refused(refusals)) }
 }

@@ -48,6 +48,8 @@ pub struct OuterPorts {
 pub struct PlaintextFilter {
     namespace: Namespace,
     device: Arc<str>,
+    /// What the device is called at the moment; `None` while it is not there, and nothing comes out of the tunnel.
+    tunnel: Option<Arc<str>>,
     mark: u32,
     ports: OuterPorts,
 }
@@ -55,7 +57,14 @@ pub struct PlaintextFilter {
 impl PlaintextFilter {
     /// The filter for the tunnel device `device`; `mark` is the firewall mark of gatewayd's sockets. Nothing is set yet.
     pub fn new(namespace: Namespace, device: Arc<str>, mark: u32, ports: OuterPorts) -> Self {
-        PlaintextFilter { namespace, device, mark, ports }
+        PlaintextFilter { namespace, tunnel: Some(Arc::clone(&device)), device, mark, ports }
+    }
+
+    /// The same table, for which the tunnel is the device that is called `tunnel` at the moment: somebody may have renamed
+    /// it, and given its name to another one.
+    #[must_use]
+    pub fn trusting(&self, tunnel: Option<Arc<str>>) -> Self {
+        PlaintextFilter { tunnel, ..self.clone() }
     }
 
     /// Name of the table: one for each tunnel device, so that several gatewayds never share one.
@@ -175,7 +184,11 @@ impl PlaintextFilter {
 
     fn drops(&self, counter: &str, Direction { device, address }: Direction) -> Vec<Value> {
         // What is forwarded never has to do with lo, and one name is compared faster than a set is searched.
-        let allowed = if counter == "forward" { json!(self.device) } else { json!({"set": ["lo", self.device]}) };
+        let allowed = match &self.tunnel {
+            Some(tunnel) if counter == "forward" => json!(tunnel),
+            Some(tunnel) => json!({"set": ["lo", tunnel]}),
+            None => json!("lo"),
+        };
         let elsewhere = json!({"match": {"op": "!=", "left": {"meta": {"key": device}}, "right": allowed}});
         [("ip", "@protected_ipv4"), ("ip6", "@protected_ipv6")]
             .into_iter()

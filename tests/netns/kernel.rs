@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use ipsec_gateway::io::forwarding::{Forwarding, ForwardingSettings, ForwardingTarget};
+use ipsec_gateway::io::forwarding::{Absence, Forwarding, ForwardingSettings, ForwardingTarget};
 use ipsec_gateway::io::netlink::Netlink;
 use ipsec_gateway::io::netlink::reconciler::Reconciler;
 use ipsec_gateway::io::netns::Namespace;
@@ -29,6 +29,7 @@ fn forwarding(gateway: &TestNamespace) -> Forwarding {
     Forwarding::start(ForwardingSettings {
         namespace: Namespace::Named(gateway.name.as_str().into()),
         device: "ipsec0".into(),
+        index: None,
         mark: FIREWALL_MARK,
         ports: OuterPorts { ike: 500, nat: 4500 },
     })
@@ -155,8 +156,9 @@ async fn traffic_of_a_vpn_route_is_dropped_when_a_foreign_route_takes_its_place(
 
     let running = forwarding(&gateway);
     running.apply(target(&["10.1.1.0/24"])).await.expect("a blocked route is no failure");
-    let blocked = running.blocked().borrow().iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(blocked, ["10.1.1.0/24"]);
+    let absent = running.report().borrow().absent.clone();
+    let absent: Vec<_> = absent.into_iter().map(|(net, absence)| (net.to_string(), absence)).collect();
+    assert_eq!(absent, [("10.1.1.0/24".to_owned(), Absence::Blocked { protocol: 3 })]);
     assert!(gateway.ip("route show").contains(foreign), "the foreign route stays");
     ping(&host, &["10.1.1.7"]);
     ping(&gateway, &["10.1.1.7"]);
@@ -176,7 +178,7 @@ async fn set_once(namespace: &TestNamespace, wanted: &KernelState, protocol: u8)
     let place = Namespace::Named(namespace.name.as_str().into());
     let mut reconciler = Reconciler::new(place.clone(), protocol);
     let outcome = reconciler.round(wanted).await.expect("the kernel answers");
-    assert!(outcome.failed.is_empty() && outcome.blocked.is_empty(), "{outcome:?}");
+    assert!(outcome.refusals().is_empty() && outcome.blocked.is_empty(), "{outcome:?}");
     assert_eq!(outcome.set, wanted.routes.len() + wanted.rules.len());
     let actual = Netlink::open(&place).expect("a socket").state().await.expect("the kernel answers");
     let left = reconcile(wanted, &actual, protocol);
