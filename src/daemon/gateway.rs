@@ -30,7 +30,7 @@ use crate::dataplane::command::OutboundCommand;
 use crate::dataplane::device::Wake;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::{self, Command, RekeyWhat};
-use crate::io::forwarding::{Forwarding, ForwardingTarget};
+use crate::io::forwarding::{Forwarding, ForwardingError, ForwardingTarget};
 use crate::io::ip_forwarding::Families;
 use crate::io::wake::Waker;
 use crate::io::{clock, private_file};
@@ -202,9 +202,14 @@ impl Gateway {
         self.kernel_stale = false;
         let of_family = |family| destinations.iter().any(|destination| Family::of(destination) == family);
         self.families.send_replace(Families { ipv4: of_family(Family::Ipv4), ipv6: of_family(Family::Ipv6) });
-        // What did not succeed stands in the report.
-        let _ = self.forwarding.apply(ForwardingTarget { destinations, outer_peers }).await;
-        self.take_kernel_report();
+        match self.forwarding.apply(ForwardingTarget { destinations, outer_peers }).await {
+            Err(error @ ForwardingError::Stopped) => {
+                self.conditions.set(Source::Kernel, vec![format!("the kernel's routes are no longer kept: {error}")]);
+                self.publish_view();
+            }
+            // What else did not succeed stands in the report.
+            Ok(()) | Err(_) => self.take_kernel_report(),
+        }
     }
 
     /// Takes how the kernel's side stands: conditions and route states follow.

@@ -160,7 +160,8 @@ async fn open_device(settings: &Settings) -> Result<(Device, TunnelDevice), Fail
             addresses.push(*address);
         }
     }
-    let wanted = WantedDevice { name: Arc::from(settings.tun.as_str()), mtu: settings.mtu, addresses };
+    let name = Arc::from(settings.tun.as_str());
+    let wanted = WantedDevice { name, mtu: settings.mtu, queue_length: None, addresses };
     let found = TunnelDevice::find(Namespace::Own, device.descriptor()?, wanted).await;
     let mut kept = found.map_err(|error| about(&error))?;
     match kept.round().await.troubles.first() {

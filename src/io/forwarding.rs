@@ -188,7 +188,8 @@ impl Work {
         let actual = match self.reconciler.actual().await {
             Ok(actual) => actual,
             Err(error) => {
-                self.tell(KernelReport::unchanged(&wanted, &KernelState::default(), &error.to_string()));
+                let absent = self.told.borrow().absent.clone();
+                self.tell(KernelReport { absent, troubles: vec![report::trouble(&error)] });
                 return Err(error.into());
             }
         };
@@ -197,7 +198,7 @@ impl Work {
         let changed = self.change(target, &wanted, &actual).await;
         self.tell(match &changed {
             Ok(outcome) => KernelReport::of(&target.destinations, usable, outcome),
-            Err(error) => KernelReport::unchanged(&wanted, &actual, &error.to_string()),
+            Err(error) => KernelReport::unchanged(&wanted, &actual, error),
         });
         refused(changed?.refusals())
     }
@@ -259,7 +260,7 @@ impl Work {
 fn concerns(change: Change) -> bool {
     match change {
         Change::Route { protocol, table } => protocol == PROTOCOL_GATEWAYD || table == TABLE_MAIN,
-        Change::Rule | Change::Link | Change::Address { .. } => true,
+        Change::Rule | Change::Link | Change::Address => true,
     }
 }
 

@@ -65,15 +65,23 @@ pub struct TunnelDevice {
 }
 
 impl TunnelDevice {
-    /// Finds the interface of a TUN descriptor in `namespace`, with the offloads that it has now. Nothing is changed yet.
+    /// Finds the interface of a TUN descriptor in `namespace`, with the offloads and the queue that it has now. Nothing is
+    /// changed yet.
     ///
     /// # Errors
     /// It is not there, or the kernel cannot be asked.
-    pub async fn find(namespace: Namespace, descriptor: OwnedFd, wanted: WantedDevice) -> Result<Self, DeviceError> {
+    pub async fn find(
+        namespace: Namespace,
+        descriptor: OwnedFd,
+        mut wanted: WantedDevice,
+    ) -> Result<Self, DeviceError> {
         let name = interface::name_of(&descriptor).map_err(DeviceError::Deleted)?;
         let netlink = Netlink::open(&namespace)?;
         let index = netlink.index(&name).await?;
         let offloads = interface::offloads(&namespace, &name).ok();
+        if wanted.queue_length.is_none() {
+            wanted.queue_length = netlink.device(index).await?.map(|device| device.queue_length);
+        }
         Ok(Self { namespace, descriptor, index, wanted, offloads, netlink: Some(netlink) })
     }
 
@@ -200,7 +208,7 @@ impl TunnelDevice {
 
 /// Also of other devices: one of them may give up our name.
 fn concerns(change: Change) -> bool {
-    matches!(change, Change::Link | Change::Address { .. })
+    matches!(change, Change::Link | Change::Address)
 }
 
 /// The task that keeps the device. It ends when this is dropped, and leaves the device as it is.

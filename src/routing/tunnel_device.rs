@@ -13,6 +13,8 @@ pub struct WantedDevice {
     pub name: Arc<str>,
     /// Largest packet, in bytes.
     pub mtu: u32,
+    /// Packets that may wait in the kernel for gatewayd (txqueuelen); `None`: as many as there may now.
+    pub queue_length: Option<u32>,
     /// Inner addresses; the first of each family is the one that the kernel prefers as a source.
     pub addresses: Vec<IpNet>,
 }
@@ -28,6 +30,8 @@ pub struct ActualDevice {
     pub carrier: bool,
     /// Largest packet, in bytes.
     pub mtu: u32,
+    /// Packets that may wait in the kernel for gatewayd (txqueuelen); with none, every packet is dropped.
+    pub queue_length: u32,
     /// Whether the kernel gives it IPv6 addresses by itself (IFLA_INET6_ADDR_GEN_MODE is not `none`).
     pub generates_addresses: bool,
     /// Its addresses of both families, those that were added first before the others.
@@ -53,6 +57,13 @@ pub enum DeviceChange {
         /// What it should be, in bytes.
         to: u32,
     },
+    /// Set the length of its queue.
+    SetQueueLength {
+        /// What it is now, in packets.
+        from: u32,
+        /// What it should be, in packets.
+        to: u32,
+    },
     /// Give it its carrier back.
     SetCarrier,
     /// Bring it up.
@@ -69,6 +80,7 @@ impl fmt::Display for DeviceChange {
             Self::Rename { from, to } => write!(f, "renaming it from {from} to {to}"),
             Self::StopGeneratingAddresses => f.write_str("keeping the kernel's own IPv6 addresses off it"),
             Self::SetMtu { from, to } => write!(f, "setting its MTU from {from} to {to}"),
+            Self::SetQueueLength { from, to } => write!(f, "setting its queue length from {from} to {to}"),
             Self::SetCarrier => f.write_str("giving it its carrier back"),
             Self::SetUp => f.write_str("bringing it up"),
             Self::RemoveAddress(address) => write!(f, "moving its address {address}"),
@@ -91,6 +103,9 @@ pub fn device_changes(wanted: &WantedDevice, actual: &ActualDevice) -> Vec<Devic
     }
     if actual.mtu != wanted.mtu {
         changes.push(DeviceChange::SetMtu { from: actual.mtu, to: wanted.mtu });
+    }
+    if let Some(to) = wanted.queue_length.filter(|length| actual.queue_length != *length) {
+        changes.push(DeviceChange::SetQueueLength { from: actual.queue_length, to });
     }
     if !actual.carrier {
         changes.push(DeviceChange::SetCarrier);
@@ -140,7 +155,7 @@ mod tests {
     }
 
     fn wanted(addresses: &[&str]) -> WantedDevice {
-        WantedDevice { name: "gwd0".into(), mtu: 1400, addresses: nets(addresses) }
+        WantedDevice { name: "gwd0".into(), mtu: 1400, queue_length: Some(1000), addresses: nets(addresses) }
     }
 
     fn actual(addresses: &[&str]) -> ActualDevice {
@@ -149,6 +164,7 @@ mod tests {
             up: true,
             carrier: true,
             mtu: 1400,
+            queue_length: 1000,
             generates_addresses: false,
             addresses: nets(addresses),
         }
@@ -178,6 +194,7 @@ mod tests {
             up: false,
             carrier: false,
             mtu: 1000,
+            queue_length: 0,
             generates_addresses: true,
             addresses: Vec::new(),
         };
@@ -188,6 +205,7 @@ mod tests {
                 DeviceChange::Rename { from: "foo".into(), to: "gwd0".into() },
                 DeviceChange::StopGeneratingAddresses,
                 DeviceChange::SetMtu { from: 1000, to: 1400 },
+                DeviceChange::SetQueueLength { from: 0, to: 1000 },
                 DeviceChange::SetCarrier,
                 DeviceChange::SetUp,
                 DeviceChange::AddAddress(wanted.addresses[0]),

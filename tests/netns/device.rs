@@ -94,6 +94,13 @@ fn a_device_that_was_set_down_is_brought_up_with_all_that_it_lost() {
     lab.a.gatewayd.namespace.ip("link set gwd0 carrier off");
     eventually(MENDED_WITHIN, "the device has its carrier back", || is_whole(&lab));
     assert_eq!(warnings(&lab.a.gatewayd), [""; 0], "what was mended is no condition");
+
+    // Not a person any more, but a program.
+    for _ in 0..10 {
+        lab.a.gatewayd.namespace.ip("link set gwd0 down");
+        eventually(MENDED_WITHIN, "the device is up", || lab.a.gatewayd.namespace.ip("link show gwd0").contains(",UP"));
+    }
+    eventually(TOLD_WITHIN, "the status warns", || warns_of(&lab.a.gatewayd, "again and again"));
 }
 
 #[test]
@@ -132,8 +139,8 @@ fn flushed_addresses_come_back_in_order_and_foreign_ones_stay() {
 }
 
 #[test]
-fn mtu_and_offloads_are_restored() {
-    if !may_make_namespaces("mtu_and_offloads_are_restored") {
+fn mtu_queue_and_offloads_are_restored() {
+    if !may_make_namespaces("mtu_queue_and_offloads_are_restored") {
         return;
     }
     let lab = lab();
@@ -144,6 +151,10 @@ fn mtu_and_offloads_are_restored() {
         namespace.ip(&format!("link set gwd0 mtu {other}"));
         eventually(MENDED_WITHIN, "the MTU is back", || mtu() && is_whole(&lab));
     }
+    let queue = || namespace.ip("link show gwd0").contains("qlen 1000");
+    assert!(queue());
+    namespace.ip("link set gwd0 txqueuelen 0");
+    eventually(MENDED_WITHIN, "the queue is back", || queue() && is_whole(&lab));
     let details = namespace.ip("-d link show gwd0");
     assert!(details.contains("addrgenmode none"), "below 1280 there was no IPv6, and now it is as before: {details}");
     if !namespace.succeeds(&["ethtool", "--version"]) {
@@ -182,6 +193,24 @@ fn routes_never_lead_into_a_device_that_took_the_name() {
     eventually(TOLD_WITHIN, "the name is free and taken back", || {
         namespace.ip("link show").contains(" gwd0: ") && warnings(gatewayd).is_empty() && is_whole(&lab)
     });
+    lab.reachable();
+}
+
+#[test]
+fn a_device_that_was_moved_away_is_told_and_taken_back() {
+    if !may_make_namespaces("a_device_that_was_moved_away_is_told_and_taken_back") {
+        return;
+    }
+    let lab = lab();
+    let (gatewayd, elsewhere) = (&lab.a.gatewayd, TestNamespace::new("elsewhere"));
+    gatewayd.namespace.ip(&format!("link set gwd0 netns {}", elsewhere.name));
+    eventually(TOLD_WITHIN, "the status warns, and no route is active", || {
+        let (state, reason) = route_state(gatewayd, "10.2.0.0/24");
+        warns_of(gatewayd, "no longer in this network namespace") && state == "down" && reason.is_some()
+    });
+    assert!(!reaches(&gatewayd.namespace, "10.2.0.3"), "the drops behind the routes hold");
+    elsewhere.ip(&format!("link set gwd0 netns {}", gatewayd.namespace.name));
+    eventually(TOLD_WITHIN, "it is as it was", || is_whole(&lab) && warnings(gatewayd).is_empty());
     lab.reachable();
 }
 

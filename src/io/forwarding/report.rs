@@ -61,10 +61,10 @@ impl KernelReport {
     }
 
     /// What stands when nothing could be changed: those of the `wanted` routes that `actual` lacks are absent.
-    pub fn unchanged(wanted: &KernelState, actual: &KernelState, error: &str) -> Self {
+    pub fn unchanged(wanted: &KernelState, actual: &KernelState, error: &dyn fmt::Display) -> Self {
         let missing = wanted.routes.difference(&actual.routes).filter(|route| leads(route));
-        let absent = missing.map(|route| (route.destination, Absence::Refused(error.to_owned())));
-        Self { absent: absent.collect(), troubles: vec![format!("the kernel is not as the VPN routes ask: {error}")] }
+        let absent = missing.map(|route| (route.destination, Absence::Refused(error.to_string())));
+        Self { absent: absent.collect(), troubles: vec![trouble(error)] }
     }
 
     /// Lines for a person about the absent destinations, those with the same reason together. A device that is down is
@@ -93,6 +93,11 @@ fn routes(destinations: &[&IpNet]) -> String {
 
 fn leads(route: &KernelRoute) -> bool {
     route.kind == RouteKind::Unicast
+}
+
+/// A line for a person about a round that came to nothing.
+pub fn trouble(error: &dyn fmt::Display) -> String {
+    format!("the kernel is not as the VPN routes ask: {error}")
 }
 
 /// What is wanted while no route can lead into the tunnel: only what drops.
@@ -163,7 +168,7 @@ mod tests {
     fn what_was_there_before_nothing_could_be_changed_is_not_absent() {
         let both = kernel_state(destinations(&["10.1.0.0/16", "10.2.0.0/16"]), &[], &"gwd0".into(), FIREWALL_MARK);
         let one = kernel_state(destinations(&["10.1.0.0/16"]), &[], &"gwd0".into(), FIREWALL_MARK);
-        let report = KernelReport::unchanged(&both, &one, "nft: not found");
+        let report = KernelReport::unchanged(&both, &one, &"nft: not found");
         assert_eq!(report.absent.into_keys().collect::<BTreeSet<_>>(), destinations(&["10.2.0.0/16"]));
         assert_eq!(report.troubles.len(), 1);
     }

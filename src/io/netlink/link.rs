@@ -75,6 +75,7 @@ impl Netlink {
             DeviceChange::Rename { to, .. } => self.rename(index, to).await,
             DeviceChange::StopGeneratingAddresses => self.set_link(link().append_extra_attribute(no_addresses())).await,
             DeviceChange::SetMtu { to, .. } => self.set_link(link().mtu(*to)).await,
+            DeviceChange::SetQueueLength { to, .. } => self.set_link(link().txqueuelen(*to)).await,
             DeviceChange::SetCarrier => self.set_link(link().carrier(true)).await,
             DeviceChange::SetUp => self.set_link(link().up()).await,
             DeviceChange::RemoveAddress(address) => self.remove_address(index, *address).await,
@@ -137,10 +138,12 @@ fn none_if_missing(
 
 fn device(message: &LinkMessage, addresses: Vec<IpNet>) -> Option<ActualDevice> {
     let Link { name, up } = Link::of(message)?;
-    let mut device = ActualDevice { name, up, carrier: true, mtu: 0, generates_addresses: false, addresses };
+    let mut device =
+        ActualDevice { name, up, carrier: true, mtu: 0, queue_length: 0, generates_addresses: false, addresses };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
+            LinkAttribute::TxQueueLen(length) => device.queue_length = *length,
             LinkAttribute::Carrier(carrier) => device.carrier = *carrier != 0,
             LinkAttribute::AfSpecUnspec(families) => device.generates_addresses = generates_addresses(families),
             _ => {}

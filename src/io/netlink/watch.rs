@@ -39,10 +39,7 @@ pub enum Change {
     Link,
     /// An address of a device came, went, or changed. With the last IPv4 address of a device the kernel takes its routes
     /// away, and says nothing about them.
-    Address {
-        /// Index of the device.
-        device: u32,
-    },
+    Address,
 }
 
 /// The changes in one namespace, in order.
@@ -104,9 +101,7 @@ fn change(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Change> {
         }
         RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => Some(Change::Rule),
         RouteNetlinkMessage::NewLink(_) | RouteNetlinkMessage::DelLink(_) => Some(Change::Link),
-        RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
-            Some(Change::Address { device: address.header.index })
-        }
+        RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => Some(Change::Address),
         _ => None,
     }
 }
