@@ -240,6 +240,21 @@ mod tests {
     }
 
     #[test]
+    fn a_route_that_the_kernel_lacks_tells_why() {
+        let text = routes(&[Route {
+            destination: "10.1.1.0/24".parse().unwrap(),
+            connection: "branch".into(),
+            weight: 100,
+            state: crate::control::route::RouteState::Down,
+            reason: Some("the TUN device is down or not there".into()),
+            publication: Publication::Normal,
+            owner: Owner::File,
+            created: 1,
+        }]);
+        assert!(text.lines().any(|line| line.contains("down") && line.contains("the TUN device is down")), "{text}");
+    }
+
+    #[test]
     fn one_packet_is_no_packets() {
         let text = traffic(&Traffic { packets: 1, bytes: 84, idle_seconds: Some(2) });
         assert_eq!(text, "1 packet, 84 B, last 2s ago");

@@ -17,6 +17,8 @@ pub enum Source {
     IpForwarding,
     /// Whoever keeps routes, rules and filter in the kernel.
     Kernel,
+    /// Whoever looks up the peers' names.
+    Names,
 }
 
 /// The conditions that hold, by who found out. Anybody may have a handle; only a source sets its own lines.

@@ -143,6 +143,7 @@ impl Gateway {
         for refusal in &self.cend.refused {
             warn!(kind = ?refusal.kind, name = refusal.name, reason = refusal.reason, "refused a part of cend's set");
         }
+        self.tell_unresolved();
         self.apply_connections();
         self.apply_routes().await;
     }
@@ -310,13 +311,21 @@ impl Gateway {
                 }
             }
             Err(reason) => {
-                if self.unresolved.get(&name) != Some(&reason) {
-                    warn!(name, reason, "a peer's name has no address; its last one, if any, stays");
-                    self.unresolved.insert(name, reason);
-                    self.publish_view();
-                }
+                self.unresolved.insert(name, reason);
             }
         }
+        self.tell_unresolved();
+    }
+
+    /// Names that no connection has any more are nobody's trouble.
+    fn tell_unresolved(&self) {
+        let configured = self.names();
+        let unresolved = self.unresolved.iter().filter(|(name, _)| configured.contains(*name));
+        let line = |(name, reason): (&String, &String)| match self.resolved.get(name) {
+            Some(address) => format!("the name {name} cannot be looked up, its last address {address} stays: {reason}"),
+            None => format!("the name {name} has no address, its connections wait for one: {reason}"),
+        };
+        self.conditions.set(Source::Names, unresolved.map(line).collect());
     }
 
     /// The peers' names that have to be resolved.

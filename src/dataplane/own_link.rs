@@ -23,11 +23,13 @@ pub fn is_link_control(flow: &Flow) -> bool {
 }
 
 /// Whether a packet comes from or goes to an address that means something on one link only: 224.0.0.0/24 (RFC 5771
-/// section 4), 169.254.0.0/16 (RFC 3927), fe80::/10 (RFC 4291 section 2.5.6), and IPv6 multicast, which is not routed by
+/// section 4), 255.255.255.255, 169.254.0.0/16 (RFC 3927), fe80::/10 (RFC 4291 section 2.5.6), and IPv6 multicast, which is not routed by
 /// destination.
 pub fn has_link_address(flow: &Flow) -> bool {
     [flow.source, flow.destination].into_iter().any(|address| match address {
-        IpAddr::V4(address) => address.octets().starts_with(&[224, 0, 0]) || address.is_link_local(),
+        IpAddr::V4(address) => {
+            address.octets().starts_with(&[224, 0, 0]) || address.is_link_local() || address.is_broadcast()
+        }
         IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
     })
 }
@@ -64,9 +66,13 @@ mod tests {
     fn either_end_can_bind_a_packet_to_its_link() {
         let udp =
             |source, destination| flow(source, destination, protocol::UDP, Ports::Known { source: 1, destination: 2 });
-        for (source, destination) in
-            [("10.1.0.1", "224.0.0.251"), ("169.254.1.1", "10.2.0.1"), ("fe80::1", "fd00::1"), ("fd00::1", "ff02::fb")]
-        {
+        for (source, destination) in [
+            ("10.1.0.1", "224.0.0.251"),
+            ("0.0.0.0", "255.255.255.255"),
+            ("169.254.1.1", "10.2.0.1"),
+            ("fe80::1", "fd00::1"),
+            ("fd00::1", "ff02::fb"),
+        ] {
             assert!(has_link_address(&udp(source, destination)), "{source} {destination}");
         }
         for (source, destination) in [("10.1.0.1", "224.0.1.1"), ("10.1.0.1", "239.1.1.1"), ("fd00::1", "fec0::1")] {

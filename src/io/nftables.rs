@@ -248,6 +248,16 @@ mod tests {
     }
 
     #[test]
+    fn a_renamed_device_is_trusted_under_its_new_name_alone() {
+        let rules = |tunnel: Option<&str>| filter("ipsec0").trusting(tunnel.map(Into::into)).ruleset(&[]).to_string();
+        let renamed = rules(Some("foo"));
+        assert!(renamed.contains(r#""right":"foo""#) && renamed.contains(r#""right":{"set":["lo","foo"]}"#));
+        for text in [renamed, rules(None)] {
+            assert!(text.contains("gatewayd_ipsec0") && !text.contains(r#""ipsec0""#), "{text}");
+        }
+    }
+
+    #[test]
     fn each_device_has_a_table_of_its_own_with_a_name_that_nft_takes() {
         assert_eq!(filter("ipsec0").table(), "gatewayd_ipsec0");
         assert_eq!(filter("vpn.a-1").table(), "gatewayd_vpn_a_1");

@@ -295,3 +295,22 @@ fn the_kernel_s_own_chatter_is_no_drop() {
     eventually(TOLD_WITHIN, "a packet without a route is a drop", || drops() != serde_json::json!({}));
     assert_eq!(drops(), serde_json::json!({"no-route": 1}), "and the kernel's chatter is not");
 }
+
+#[test]
+fn a_name_that_cannot_be_looked_up_is_told_while_it_is_configured() {
+    if !may_make_namespaces("a_name_that_cannot_be_looked_up_is_told_while_it_is_configured") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut gatewayd = Gatewayd::new(TestNamespace::new("gateway"), &folder.path().join("gateway"));
+    gatewayd.configure(
+        "[[connection]]\nname = \"other\"\npeer = \"nobody.invalid\"\npsk = \"a key for this test only\"\n\
+         local_id = \"gateway\"\nlocal_subnets = \"10.1.0.0/24\"\npeer_subnets = \"10.2.0.0/24\"\n",
+    );
+    gatewayd.start();
+    eventually(Duration::from_secs(5), "gatewayd answers", || gatewayd.ask(&["status"]).is_some());
+    eventually(Duration::from_secs(15), "the status warns", || warns_of(&gatewayd, "nobody.invalid"));
+    gatewayd.configure("");
+    gatewayd.ask(&["reload"]).expect("the reload is taken on");
+    eventually(TOLD_WITHIN, "the warning goes with the connection", || warnings(&gatewayd).is_empty());
+}
