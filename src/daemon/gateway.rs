@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::conditions::{Conditions, Source};
 use super::config::{Config, PeerName, Tunnel};
@@ -18,7 +18,8 @@ use super::events::EventLog;
 use super::export;
 use super::ike_thread::{IkeSnapshot, Request};
 use super::owner_set::{self, Translation};
-use super::status::View;
+use super::policy;
+use super::status::{self, View};
 use super::wiring::{CommandRing, Notice};
 use crate::control::Owner;
 use crate::control::action::{Accepted, Action};
@@ -30,8 +31,9 @@ use crate::dataplane::command::OutboundCommand;
 use crate::dataplane::device::Wake;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::{self, Command, RekeyWhat};
-use crate::io::forwarding::{Forwarding, ForwardingError, ForwardingTarget};
+use crate::io::forwarding::Forwarding;
 use crate::io::ip_forwarding::Families;
+use crate::io::kept_policy::{KeptPolicy, Share};
 use crate::io::wake::Waker;
 use crate::io::{clock, private_file};
 use crate::routing::{self, Family, Table, build_fib};
@@ -88,6 +90,8 @@ pub struct Gateway {
     pub events: EventLog,
     pub view: Arc<ArcSwap<View>>,
     pub owner: Option<OwnerSet>,
+    /// What the cloud protected last, while its set is not known.
+    pub cend_before: Share,
     pub table: Table,
     pub fibs: FibPublisher,
     /// What of cend's set is done, and what is not.
@@ -114,23 +118,22 @@ pub struct Gateway {
     pub families: watch::Sender<Families>,
 }
 
-impl Gateway {
-    /// Reads back cend's set of the last run, if there is one that can be read.
-    pub fn restore_owner(&mut self) {
-        let path = self.state.join(OWNER_FILE);
-        if !path.exists() {
-            return;
-        }
-        let read = private_file::read(&path, OWNER_FILE_LIMIT).map_err(|error| error.to_string());
-        match read.and_then(|text| serde_json::from_str::<OwnerSet>(&text).map_err(|error| error.to_string())) {
-            Ok(set) => {
-                info!(revision = set.revision, connections = set.connections.len(), "restored cend's set");
-                self.owner = Some(set);
-            }
-            Err(error) => error!(%error, "cend's last set cannot be read; cend will send it again"),
-        }
+/// Reads back cend's set of the last run, if there is one.
+///
+/// # Errors
+/// It cannot be read. What it protected is still known from the policy that was kept.
+pub fn restore_owner(state: &Path) -> Result<Option<OwnerSet>, String> {
+    let path = state.join(OWNER_FILE);
+    if !path.exists() {
+        return Ok(None);
     }
+    let text = private_file::read(&path, OWNER_FILE_LIMIT).map_err(|error| error.to_string())?;
+    let set: OwnerSet = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    info!(revision = set.revision, connections = set.connections.len(), "restored cend's set");
+    Ok(Some(set))
+}
 
+impl Gateway {
     /// Brings IKE, routes, kernel and status to what is configured.
     pub async fn apply(&mut self) {
         self.cend = match &self.owner {
@@ -196,28 +199,22 @@ impl Gateway {
     }
 
     async fn apply_kernel(&mut self) {
-        let destinations: BTreeSet<_> = self.table.destinations().map(|(destination, _)| destination).collect();
-        let configured = self.tunnels().filter_map(|(_, tunnel)| self.resolved_peer(tunnel));
-        let outer_peers: BTreeSet<IpAddr> = configured.chain(self.seen.values().copied()).collect();
-        self.outer_peers.clone_from(&outer_peers);
+        let policy = self.policy();
+        self.outer_peers.clone_from(&policy.outer_peers);
         self.kernel_stale = false;
-        let of_family = |family| destinations.iter().any(|destination| Family::of(destination) == family);
+        let of_family = |family| self.table.destinations().any(|(destination, _)| Family::of(&destination) == family);
         self.families.send_replace(Families { ipv4: of_family(Family::Ipv4), ipv6: of_family(Family::Ipv6) });
-        match self.forwarding.apply(ForwardingTarget { destinations, outer_peers }).await {
-            Err(error @ ForwardingError::Stopped) => {
-                self.conditions.set(Source::Kernel, vec![format!("the kernel's routes are no longer kept: {error}")]);
-                self.publish_view();
-            }
-            // What else did not succeed stands in the report.
-            Ok(()) | Err(_) => self.take_kernel_report(),
-        }
+        // What did not succeed is a condition as long as it lasts.
+        let _ = self.forwarding.apply(policy).await;
+        self.publish_view();
     }
 
-    /// Takes how the kernel's side stands: conditions and route states follow.
-    pub fn take_kernel_report(&mut self) {
-        let report = self.forwarding.report().borrow().clone();
-        self.conditions.set(Source::Kernel, report.troubles.iter().cloned().chain(report.dropped()).collect());
-        self.publish_view();
+    /// What is protected, by whom.
+    pub fn policy(&self) -> KeptPolicy {
+        let configured = self.tunnels().filter_map(|(_, tunnel)| self.resolved_peer(tunnel));
+        let outer_peers = configured.chain(self.seen.values().copied()).collect();
+        let cend = self.owner.as_ref().map_or_else(|| self.cend_before.clone(), policy::cend_share);
+        policy::policy(&self.file, cend, outer_peers)
     }
 
     /// Gives the outbound thread a forwarding table of the routes as they are.
@@ -229,6 +226,7 @@ impl Gateway {
 
     pub fn publish_view(&mut self) {
         self.view_stale = false;
+        self.conditions.set(Source::Kernel, status::kernel_conditions(self));
         self.view.store(Arc::new(View::of(self)));
     }
 

@@ -4,6 +4,7 @@
 //! data path; [`gateway`] is what the control task decides with.
 
 pub mod api;
+pub mod closed;
 pub mod conditions;
 pub mod config;
 pub mod connections;
@@ -16,8 +17,10 @@ pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod owner_set;
+pub mod policy;
 pub mod process;
 pub mod run;
+pub mod send_failures;
 pub mod status;
 pub mod threads;
 pub mod wiring;

@@ -27,6 +27,7 @@ pub mod outer_header;
 mod own_link;
 pub mod parameters;
 pub mod policy;
+pub mod refusal;
 pub mod sadb;
 pub mod segment;
 mod slab;

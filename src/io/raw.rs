@@ -62,8 +62,8 @@ impl RawSocket {
 
     /// Sends ESP packets, a run in one `sendmmsg`. Tells how many were refused.
     pub fn send(&self, packets: Chunks<'_, u8>, message: &Message, dont_fragment: bool, batch: &mut SendBatch) -> Sent {
-        if set_dont_fragment(self.fd.as_fd(), self.local.ip(), &self.discover, dont_fragment).is_err() {
-            return Sent { too_big: 0, failed: packets.len() as u64 };
+        if let Err(error) = set_dont_fragment(self.fd.as_fd(), self.local.ip(), &self.discover, dont_fragment) {
+            return batch.refused(&error, packets.len() as u64);
         }
         let peer = SocketAddr::new(message.peer.ip(), 0);
         batch.send_each(self.fd.as_fd(), packets, &Message { peer, segment: None, ..*message })
@@ -157,7 +157,7 @@ mod tests {
         let packets: [&[u8]; 5] = [&huge, &small, &huge, &small, &huge];
         let message = Message { peer: SocketAddr::new(receiver.address(), 0), ..message(&sender, &receiver) };
         let sent = SendBatch::default().send_each(sender.as_fd(), packets.into_iter(), &message);
-        assert_eq!(sent, Sent { too_big: 3, failed: 0 });
+        assert_eq!(sent, Sent { too_big: 3, ..Sent::default() });
         assert_eq!(receive(&receiver, 2).len(), 2);
     }
 }

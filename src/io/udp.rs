@@ -15,7 +15,7 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockProtocol, SockType, so
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 /// Bytes of a kernel receive buffer: 10 Gbit/s for some 10 ms.
 const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
@@ -39,6 +39,8 @@ pub struct UdpSocket {
     discover: AtomicI32,
     /// Whether UDP_SEGMENT works here. It is given up at the first sign that it does not.
     segmentation: AtomicBool,
+    /// See [`unreachable`](Self::unreachable).
+    unreachable: AtomicU64,
 }
 
 impl UdpSocket {
@@ -65,7 +67,7 @@ impl UdpSocket {
         let ipv6 = || bound.as_sockaddr_in6().map(|bound| SocketAddr::from((bound.ip(), bound.port())));
         let local = ipv4.or_else(ipv6).unwrap_or(address);
         let discover = AtomicI32::new(-1);
-        Ok(Self { fd, local, discover, segmentation: AtomicBool::new(true) })
+        Ok(Self { fd, local, discover, segmentation: AtomicBool::new(true), unreachable: AtomicU64::new(0) })
     }
 
     /// The bound address and port.
@@ -88,7 +90,12 @@ impl UdpSocket {
     /// # Errors
     /// What the kernel says, but for errors that only tell of an earlier send.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
-        receive_message(self.fd.as_fd(), buffer, self.local)
+        receive_message(self.fd.as_fd(), buffer, self.local, &self.unreachable)
+    }
+
+    /// How often [`receive`](Self::receive) found out by ICMP that an earlier datagram did not arrive.
+    pub fn unreachable(&self) -> u64 {
+        self.unreachable.load(Ordering::Relaxed)
     }
 
     /// Sends packets that lie back to back, each `segment` bytes long but for the last, as datagrams of their own: in one
@@ -106,8 +113,8 @@ impl UdpSocket {
         }
         let segment = segment.clamp(1, bytes.len());
         let count = bytes.len().div_ceil(segment) as u64;
-        if self.set_dont_fragment(dont_fragment).is_err() {
-            return Sent { too_big: 0, failed: count };
+        if let Err(error) = self.set_dont_fragment(dont_fragment) {
+            return batch.refused(&error, count);
         }
         let mut refusal = None;
         if count > 1 && self.uses_segmentation() {
@@ -116,7 +123,7 @@ impl UdpSocket {
                 Ok(()) => return Sent::default(),
                 Err(error) if is_gso_refusal(&error) => refusal = error.raw_os_error(),
                 Err(error) if is_too_big(&error) => {}
-                Err(_) => return Sent { too_big: 0, failed: count },
+                Err(error) => return batch.refused(&error, count),
             }
         }
         let sent = batch.send_each(self.fd.as_fd(), bytes.chunks(segment), &message);
@@ -331,7 +338,7 @@ mod tests {
         // More than the loopback's MTU takes with DF; a shorter last one passes.
         let run = vec![1; 2 * 65_520 + 10];
         let sent = sender.send_segments(&run, 65_520, message(&receiver, 0), true, &mut batch);
-        assert_eq!(sent, Sent { too_big: 2, failed: 0 });
+        assert_eq!(sent, Sent { too_big: 2, ..Sent::default() });
         assert_eq!(receive(&receiver).unwrap().0.len, 10);
         assert!(sender.uses_segmentation());
     }

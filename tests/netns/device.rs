@@ -72,8 +72,8 @@ const INNER: [&str; 4] = ["10.1.0.1/32", "10.1.0.3/32", "fd00:1::3/128", "fd00:1
 fn is_whole(lab: &Lab) -> bool {
     let namespace = &lab.a.gatewayd.namespace;
     addresses(namespace) == INNER
-        && namespace.ip("route show proto 201").contains("10.2.0.0/24 dev gwd0")
-        && namespace.ip("-6 route show proto 201").contains("fd00:2::/64 dev gwd0")
+        && namespace.ip("route show table all proto 201").contains("10.2.0.0/24 dev gwd0")
+        && namespace.ip("-6 route show table all proto 201").contains("fd00:2::/64 dev gwd0")
         && ["10.2.0.3", "fd00:2::3"].iter().all(|address| reaches(namespace, address))
 }
 
@@ -247,13 +247,16 @@ fn a_route_that_the_kernel_lacks_is_not_active() {
     eventually(TOLD_WITHIN, "both routes are active", || is_active(gatewayd, ipv4) && is_active(gatewayd, ipv6));
 
     // Somebody else's route takes the place of ours.
-    namespace.ip("route replace 10.2.0.0/24 via 10.1.0.10 dev lan");
+    let ours = namespace.ip("route show table all proto 201 10.2.0.0/24 dev gwd0");
+    let table = ours.split_whitespace().skip_while(|word| *word != "table").nth(1).expect("its table");
+    let foreign = format!("10.2.0.0/24 via 10.1.0.10 dev lan table {table}");
+    namespace.ip(&format!("route replace {foreign}"));
     eventually(TOLD_WITHIN, "the route is down, with its reason", || {
         let (state, reason) = route_state(gatewayd, ipv4);
         state == "down" && reason.is_some_and(|reason| reason.contains("another route")) && warns_of(gatewayd, ipv4)
     });
     assert!(is_active(gatewayd, ipv6), "the other one is");
-    namespace.ip("route delete 10.2.0.0/24 via 10.1.0.10 dev lan");
+    namespace.ip(&format!("route delete {foreign}"));
     eventually(TOLD_WITHIN, "all is well", || is_active(gatewayd, ipv4) && warnings(gatewayd).is_empty());
     lab.reachable();
 

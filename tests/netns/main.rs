@@ -1,9 +1,11 @@
 //! Tests in real network namespaces. They need root; without it each says loudly that it was skipped.
 mod contract;
 mod device;
+mod fail_closed;
 mod flood;
 mod gatewayd;
 mod gateways;
 mod kernel;
 mod lab;
+mod refused;
 mod sdk;

@@ -33,12 +33,12 @@ impl Reconciler {
         Reconciler { namespace, protocol, netlink: None, pinned: None, pinned_link: None, complaints: BTreeSet::new() }
     }
 
-    /// The same, for which a device is pinned: its name in a route means it, whatever it is called at the moment, and
-    /// never another one.
-    #[must_use]
-    pub fn with_pinned(mut self, device: Option<PinnedDevice>) -> Self {
-        self.pinned = device;
-        self
+    /// Pins a device: its name in a route means it, whatever it is called at the moment, and never another one.
+    pub fn pin(&mut self, device: Option<PinnedDevice>) {
+        if self.pinned != device {
+            self.pinned = device;
+            self.netlink = None;
+        }
     }
 
     /// The pinned device as [`Reconciler::actual`] last found it; `None` if it was not in the namespace.
