@@ -171,7 +171,7 @@ fn note(entry: &Connection) -> String {
 
 /// The route table.
 pub fn routes(routes: &[Route]) -> String {
-    let mut table = plain(&["destination", "connection", "weight", "state", "published", "owner"]);
+    let mut table = plain(&["destination", "connection", "weight", "state", "published", "owner", "note"]);
     for route in routes {
         table.add_row([
             route.destination.to_string(),
@@ -180,6 +180,7 @@ pub fn routes(routes: &[Route]) -> String {
             route.state.name().to_owned(),
             if route.publication == Publication::Published { "yes" } else { "no" }.to_owned(),
             route.owner.name().to_owned(),
+            route.reason.clone().unwrap_or_default(),
         ]);
     }
     align_right(&mut table, &[2]);
@@ -269,6 +270,21 @@ mod tests {
     fn the_short_list_tells_why_too() {
         let text = connections(&[down()]);
         assert!(text.contains("AUTHENTICATION_FAILED") && text.contains("next try in 1m 15s"), "{text}");
+    }
+
+    #[test]
+    fn a_route_that_the_kernel_lacks_tells_why() {
+        let text = routes(&[Route {
+            destination: "10.1.1.0/24".parse().unwrap(),
+            connection: "branch".into(),
+            weight: 100,
+            state: crate::control::route::RouteState::Down,
+            reason: Some("the TUN device is down or not there".into()),
+            publication: Publication::Normal,
+            owner: Owner::File,
+            created: 1,
+        }]);
+        assert!(text.lines().any(|line| line.contains("down") && line.contains("the TUN device is down")), "{text}");
     }
 
     #[test]

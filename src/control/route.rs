@@ -12,7 +12,7 @@ pub enum RouteState {
     Active,
     /// Its connection is up, but another route of the same destination is preferred.
     Standby,
-    /// Its connection has no Child SA.
+    /// Its connection has no Child SA, or the kernel does not lead packets to it; then `reason` says why not.
     Down,
 }
 
@@ -53,6 +53,9 @@ pub struct Route {
     /// 0 or 100, as in the cloud's API; of two routes of one destination the heavier is preferred.
     pub weight: u8,
     pub state: RouteState,
+    /// Why the kernel does not lead the destination's packets into the tunnel; absent while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     pub publication: Publication,
     pub owner: Owner,
     /// When the route was added, in seconds since 1970.

@@ -21,10 +21,12 @@ pub struct Status {
     pub cend_revision: Option<u64>,
     pub connections: Vec<Connection>,
     pub routes: Vec<Route>,
-    /// Packets dropped since the start, by reason. Reasons that never occurred are absent. `plaintext` are packets that
+    /// Packets dropped since the start, by reason. Reasons that never occurred are absent, and so is what exists only to
+    /// be discarded: keepalives, dummies, and what the kernel says to the link of the TUN. `plaintext` are packets that
     /// came from or would have left for a protected address outside the tunnel; it counts on after a crash.
     pub drops: BTreeMap<String, u64>,
-    /// What an operator should change, such as a weak algorithm that a connection names.
+    /// What an operator should change, such as a weak algorithm that a connection names, and what is wrong at the moment,
+    /// such as a device that cannot be kept as it should be; that goes when it is mended.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// What is not protected although the destination of a route holds it.

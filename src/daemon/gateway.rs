@@ -7,10 +7,11 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::conditions::{Conditions, Source};
 use super::config::{Config, PeerName, Tunnel};
 use super::connections::{Configured, ConnectionIds};
 use super::events::EventLog;
@@ -18,7 +19,7 @@ use super::export;
 use super::ike_thread::{IkeSnapshot, Request};
 use super::owner_set::{self, Translation};
 use super::policy;
-use super::status::View;
+use super::status::{self, View};
 use super::wiring::{CommandRing, Notice};
 use crate::control::Owner;
 use crate::control::action::{Accepted, Action};
@@ -31,10 +32,11 @@ use crate::dataplane::device::Wake;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::{self, Command, RekeyWhat};
 use crate::io::forwarding::Forwarding;
+use crate::io::ip_forwarding::Families;
 use crate::io::kept_policy::{KeptPolicy, Share};
 use crate::io::wake::Waker;
 use crate::io::{clock, private_file};
-use crate::routing::{self, Table, build_fib};
+use crate::routing::{self, Family, Table, build_fib};
 
 /// How long a status waits for IKE.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
@@ -110,6 +112,10 @@ pub struct Gateway {
     pub view_stale: bool,
     /// Connections whose routes changed their state; to be told when the view shows it.
     pub turned: Vec<Arc<str>>,
+    /// What is wrong at the moment, whoever finds out.
+    pub conditions: Conditions,
+    /// The address families of the routes.
+    pub families: watch::Sender<Families>,
 }
 
 /// Reads back cend's set of the last run, if there is one.
@@ -140,6 +146,7 @@ impl Gateway {
         for refusal in &self.cend.refused {
             warn!(kind = ?refusal.kind, name = refusal.name, reason = refusal.reason, "refused a part of cend's set");
         }
+        self.tell_unresolved();
         self.apply_connections();
         self.apply_routes().await;
     }
@@ -195,7 +202,9 @@ impl Gateway {
         let policy = self.policy();
         self.outer_peers.clone_from(&policy.outer_peers);
         self.kernel_stale = false;
-        // What did not succeed is logged where it is tried again, and stands in the view as long as it lasts.
+        let of_family = |family| self.table.destinations().any(|(destination, _)| Family::of(&destination) == family);
+        self.families.send_replace(Families { ipv4: of_family(Family::Ipv4), ipv6: of_family(Family::Ipv6) });
+        // What did not succeed is a condition as long as it lasts.
         let _ = self.forwarding.apply(policy).await;
         self.publish_view();
     }
@@ -217,6 +226,7 @@ impl Gateway {
 
     pub fn publish_view(&mut self) {
         self.view_stale = false;
+        self.conditions.set(Source::Kernel, status::kernel_conditions(self));
         self.view.store(Arc::new(View::of(self)));
     }
 
@@ -299,13 +309,21 @@ impl Gateway {
                 }
             }
             Err(reason) => {
-                if self.unresolved.get(&name) != Some(&reason) {
-                    warn!(name, reason, "a peer's name has no address; its last one, if any, stays");
-                    self.unresolved.insert(name, reason);
-                    self.publish_view();
-                }
+                self.unresolved.insert(name, reason);
             }
         }
+        self.tell_unresolved();
+    }
+
+    /// Names that no connection has any more are nobody's trouble.
+    fn tell_unresolved(&self) {
+        let configured = self.names();
+        let unresolved = self.unresolved.iter().filter(|(name, _)| configured.contains(*name));
+        let line = |(name, reason): (&String, &String)| match self.resolved.get(name) {
+            Some(address) => format!("the name {name} cannot be looked up, its last address {address} stays: {reason}"),
+            None => format!("the name {name} has no address, its connections wait for one: {reason}"),
+        };
+        self.conditions.set(Source::Names, unresolved.map(line).collect());
     }
 
     /// The peers' names that have to be resolved.

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod closed;
+pub mod conditions;
 pub mod config;
 pub mod connections;
 pub mod data_threads;

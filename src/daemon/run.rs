@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::api::{Api, Ask};
 use super::closed::{End, close, close_what_was_kept, forward};
+use super::conditions::Source;
 use super::config::{self, Config, Gateway as Settings, OnStop};
 use super::events::EventLog;
 use super::gateway::{Gateway, make_state_directory, restore_owner};
@@ -23,17 +24,19 @@ use super::process::{Asked, Signals, feed_watchdog, forbid_core_dumps, tell_syst
 use super::status::View;
 use super::threads::Threads;
 use super::{log, names, policy};
+use crate::control::event::EventKind;
 use crate::control::owner::OwnerSet;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::Command;
 use crate::io::device::Device;
 use crate::io::forwarding::{Forwarding, release};
 use crate::io::instance::Instance;
+use crate::io::ip_forwarding::WatchedForwarding;
 use crate::io::kept_policy::{KeptPolicy, Share};
-use crate::io::netlink::Netlink;
 use crate::io::netns::Namespace;
+use crate::io::tunnel_device::TunnelDevice;
 use crate::io::unix::ControlSocket;
-use crate::routing::Table;
+use crate::routing::{Table, WantedDevice};
 
 /// The forwarding table is rebuilt at most this often.
 const FIB_PACE: Duration = Duration::from_millis(10);
@@ -137,6 +140,7 @@ struct Prepared {
     signals: Signals,
     socket: ControlSocket,
     device: Device,
+    kept: TunnelDevice,
     threads: Threads,
 }
 
@@ -145,9 +149,9 @@ async fn prepare(settings: &Settings) -> Result<Prepared, Failure> {
     make_state_directory(state).map_err(|error| format!("state directory {}: {error}", state.display()))?;
     let signals = Signals::new()?;
     let socket = ControlSocket::bind(&settings.socket)?;
-    let device = open_device(settings).await?;
+    let (device, kept) = open_device(settings).await?;
     let threads = patiently(|| Threads::start(settings, &device)).await?;
-    Ok(Prepared { signals, socket, device, threads })
+    Ok(Prepared { signals, socket, device, kept, threads })
 }
 
 /// What is known before the threads are there.
@@ -160,9 +164,10 @@ struct Standing {
 }
 
 async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End) {
-    let Prepared { mut signals, socket, device: _device, mut threads } = prepared;
+    let Prepared { mut signals, socket, device: _device, kept, mut threads } = prepared;
     let Standing { path, file, owner, cend_before, forwarding } = standing;
     let device = file.gateway.tun.clone();
+    forwarding.pin(kept.pinned());
     let mut gateway = Gateway {
         path,
         state: file.gateway.state.clone(),
@@ -186,7 +191,13 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
         kernel_stale: false,
         view_stale: false,
         turned: Vec::new(),
+        conditions: Default::default(),
+        families: Default::default(),
     };
+    let kept = kept.keep();
+    gateway.conditions.follow(Source::Device, kept.troubles());
+    let forwards = WatchedForwarding::start(Arc::from(device.as_str()), gateway.families.subscribe());
+    gateway.conditions.follow(Source::IpForwarding, forwards.troubles());
     gateway.apply().await;
 
     let (asks, asked) = mpsc::channel(64);
@@ -221,17 +232,25 @@ fn api(asks: mpsc::Sender<Ask>, gateway: &Gateway, threads: &Threads) -> Api {
     }
 }
 
-/// The TUN device, up, with its addresses.
-async fn open_device(settings: &Settings) -> Result<Device, Failure> {
-    let device = patiently(|| Device::open(&settings.tun, settings.tun_backend))
-        .await
-        .map_err(|error| format!("TUN device {}: {error}", settings.tun))?;
-    let netlink = Netlink::open(&Namespace::Own)?;
-    netlink.bring_up(&settings.tun, settings.mtu).await?;
+/// The TUN device, up, with its addresses, and what keeps it so.
+async fn open_device(settings: &Settings) -> Result<(Device, TunnelDevice), Failure> {
+    let about = |error: &dyn std::fmt::Display| format!("TUN device {}: {error}", settings.tun);
+    let device =
+        patiently(|| Device::open(&settings.tun, settings.tun_backend)).await.map_err(|error| about(&error))?;
+    let mut addresses = Vec::new();
     for address in &settings.inner_addresses {
-        netlink.add_address(&settings.tun, *address).await?;
+        if !addresses.contains(address) {
+            addresses.push(*address);
+        }
     }
-    Ok(device)
+    let name = Arc::from(settings.tun.as_str());
+    let wanted = WantedDevice { name, mtu: settings.mtu, queue_length: None, addresses };
+    let found = TunnelDevice::find(Namespace::Own, device.descriptor()?, wanted).await;
+    let mut kept = found.map_err(|error| about(&error))?;
+    match kept.round().await.troubles.first() {
+        None => Ok((device, kept)),
+        Some(trouble) => Err(trouble.clone().into()),
+    }
 }
 
 /// Tries for a second to open what an instance that was just killed may still hold for a moment.
@@ -261,6 +280,7 @@ async fn control(
     let (resolution_sender, mut resolutions) = mpsc::channel(16);
     let resolver = tokio::spawn(names::resolve(names_to_resolve, resolution_sender));
     let mut standing = gateway.forwarding.standing();
+    let mut conditions = gateway.conditions.changes();
     let mut fib_from = tokio::time::Instant::now();
     let mut notices = Vec::new();
     let ended = loop {
@@ -284,7 +304,11 @@ async fn control(
             }
             Some(ask) = asks.recv() => answer(gateway, ask).await,
             Some((name, result)) = resolutions.recv() => gateway.take_resolution(name, result).await,
-            Ok(()) = standing.changed() => gateway.publish_view(),
+            Ok(()) = standing.changed() => {
+                gateway.publish_view();
+                gateway.events.happened(EventKind::RoutesChanged, None, None, None);
+            }
+            Ok(()) = conditions.changed() => gateway.publish_view(),
         }
         wanted_names.send_if_modified(|current| {
             let wanted = gateway.names();

@@ -16,7 +16,7 @@ use crate::control::status::{
 };
 use crate::dataplane::facts::SaReading;
 use crate::ike;
-use crate::io::forwarding::Standing;
+use crate::io::forwarding::{Absence, Standing};
 use crate::routing;
 
 /// What the control task publishes after every change.
@@ -66,27 +66,30 @@ impl View {
         });
         let mut warnings = gateway.file.warnings.clone();
         warnings.extend(gateway.cend.warnings.iter().cloned());
-        warnings.extend(kernel_warnings(gateway));
+        warnings.extend(gateway.conditions.lines());
+        let standing = gateway.forwarding.standing();
+        let standing = standing.borrow();
+        let Standing { uncarried, exemptions, trouble, .. } = &*standing;
+        // Whoever keeps the kernel's side logs it.
+        warnings.extend(trouble.iter().map(|trouble| format!("the kernel is not as the VPN routes ask: {trouble}")));
+        let route = |(entry, state): (&routing::VpnRoute, _)| route(entry, state, uncarried.get(&entry.destination));
         Self {
             device: gateway.file.gateway.tun.clone(),
             mtu: gateway.file.gateway.mtu,
             tunnels: tunnels.collect(),
-            routes: gateway.table.routes().map(|(entry, state)| route(entry, state)).collect(),
+            routes: gateway.table.routes().map(route).collect(),
             warnings,
-            exemptions: gateway.forwarding.standing().borrow().exemptions.iter().map(exemption).collect(),
+            exemptions: exemptions.iter().map(exemption).collect(),
             cend: gateway.owner.as_ref().map(|_| gateway.owner_reply()),
         }
     }
 }
 
 /// What an operator should know of the kernel's side.
-fn kernel_warnings(gateway: &Gateway) -> Vec<String> {
+pub fn kernel_conditions(gateway: &Gateway) -> Vec<String> {
     let standing = gateway.forwarding.standing();
-    let Standing { uncarried, one_armed, taken, trouble, exemptions: _ } = &*standing.borrow();
-    let trouble = trouble.iter().map(|trouble| format!("the kernel is not as the VPN routes ask: {trouble}"));
-    let uncarried = uncarried
-        .iter()
-        .map(|net| format!("packets of route {net} are dropped: the kernel has no route for them into the tunnel"));
+    let standing = standing.borrow();
+    let Standing { one_armed, taken, .. } = &*standing;
     let one_armed = one_armed.iter().map(|net| {
         format!(
             "local subnet {net} lies behind the default route only: decrypted packets leave by it, as on a one-armed gateway"
@@ -103,7 +106,7 @@ fn kernel_warnings(gateway: &Gateway) -> Vec<String> {
         let before: Vec<String> = before.iter().map(ToString::to_string).collect();
         format!("closed until cend tells its set, which cannot be read: {}", before.join(", "))
     });
-    trouble.chain(uncarried).chain(one_armed).chain(taken).chain(before).collect()
+    standing.dropped().into_iter().chain(one_armed).chain(taken).chain(before).collect()
 }
 
 fn exemption(exemption: &routing::Exemption) -> Exemption {
@@ -116,17 +119,20 @@ fn exemption(exemption: &routing::Exemption) -> Exemption {
     }
 }
 
-fn route(entry: &routing::VpnRoute, state: routing::RouteState) -> Route {
+/// A route that the kernel lacks carries nothing, whatever its connection does.
+fn route(entry: &routing::VpnRoute, state: routing::RouteState, absence: Option<&Absence>) -> Route {
     let routing::VpnRoute { destination, connection, weight, owner, publication, created } = entry;
     Route {
         destination: *destination,
         connection: connection.to_string(),
         weight: weight.value(),
         state: match state {
+            _ if absence.is_some() => RouteState::Down,
             routing::RouteState::Active => RouteState::Active,
             routing::RouteState::Standby => RouteState::Standby,
             routing::RouteState::Down => RouteState::Down,
         },
+        reason: absence.map(ToString::to_string),
         publication: match publication {
             routing::Publication::Normal => Publication::Normal,
             routing::Publication::Published => Publication::Published,

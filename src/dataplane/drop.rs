@@ -23,6 +23,12 @@ macro_rules! drop_reasons {
             pub const fn description(self) -> &'static str {
                 match self { $(Self::$variant => concat!($($doc),+),)+ }
             }
+
+            /// Whether somebody misses what was dropped. What exists only to be discarded is counted, but is no drop in a
+            /// status.
+            pub const fn is_loss(self) -> bool {
+                !matches!(self, Self::OwnLink | Self::Dummy | Self::Keepalive)
+            }
         }
     };
 }
@@ -30,6 +36,9 @@ macro_rules! drop_reasons {
 drop_reasons! {
     /// No VPN route covers the destination of a packet from the TUN.
     NoRoute => "no-route",
+    /// A packet from the TUN that belongs to its own link, mostly the kernel's own: IGMP, MLD, neighbour discovery, or a
+    /// link-local or multicast address without a route. No router passes it on, so nothing is lost.
+    OwnLink => "own-link",
     /// A VPN route covers it, but its connection has no Child SA: the packet asks for one and is dropped.
     NoSa => "no-sa",
     /// The connection has Child SAs, none of whose selectors covers the packet.

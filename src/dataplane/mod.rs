@@ -25,6 +25,7 @@ pub mod inbound;
 mod mss;
 pub mod outbound;
 pub mod outer_header;
+mod own_link;
 pub mod parameters;
 pub mod path_mtu;
 pub mod policy;

@@ -8,6 +8,7 @@ use super::drop::{DropCounters, DropReason};
 use super::fib::Fib;
 use super::fragment::Fragmenter;
 use super::mss;
+use super::own_link::{has_link_address, is_link_control};
 use super::parameters::OutboundConfig;
 use super::sadb::{OutboundEntry, OutboundSadb};
 use super::too_big::{IPV6_MIN_MTU, TooBig};
@@ -233,9 +234,14 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
         {
             return Ok(place);
         }
+        if is_link_control(flow) {
+            return Err(DropReason::OwnLink);
+        }
         let sadb = &self.path.sadb;
         let connections = self.fib.connections(flow.destination);
-        let preferred = *connections.first().ok_or(DropReason::NoRoute)?;
+        let Some(&preferred) = connections.first() else {
+            return Err(if has_link_address(flow) { DropReason::OwnLink } else { DropReason::NoRoute });
+        };
         let up = connections.iter().copied().find(|connection| sadb.is_up(*connection));
         let connection = up.unwrap_or(preferred);
         if let Some(place) = sadb.select(connection, flow) {

@@ -1,6 +1,6 @@
 //! gatewayd's side of its namespace's kernel: routes into the tunnel, blackholes, and the filter against plaintext, kept
 //! in step.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+mod absence;
+
+pub use absence::Absence;
+
 use crate::io::kept_policy::KeptPolicy;
 use crate::io::netlink::reconciler::{Occasions, Reason, Reconciler};
-use crate::io::netlink::{Change, NetlinkError};
+use crate::io::netlink::{Change, NetlinkError, PinnedDevice};
 use crate::io::netns::Namespace;
 use crate::io::nftables::{self, FilterError, Listing, OuterPorts, PlaintextFilter, TableChanges};
 use crate::routing::kernel_routes::TABLE_MAIN;
@@ -69,8 +73,8 @@ pub enum ForwardingError {
 /// How things stand in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Protected destinations that no route leads into the tunnel; their packets are dropped.
-    pub uncarried: BTreeSet<IpNet>,
+    /// Protected destinations that no route leads into the tunnel, and why; their packets are dropped.
+    pub uncarried: BTreeMap<IpNet, Absence>,
     /// What is exempt inside protected prefixes.
     pub exemptions: BTreeSet<Exemption>,
     /// Local subnets that only the default route leads to.
@@ -79,6 +83,13 @@ pub struct Standing {
     pub taken: BTreeSet<(IpNet, IpNet)>,
     /// What could not be done.
     pub trouble: Option<String>,
+}
+
+impl Standing {
+    /// Lines for a person about what is dropped for want of a route.
+    pub fn dropped(&self) -> Vec<String> {
+        absence::lines(&self.uncarried)
+    }
 }
 
 /// A request: the policy, and whether the tunnel carries yet.
@@ -92,6 +103,7 @@ struct Request {
 pub struct Forwarding {
     requests: mpsc::UnboundedSender<Request>,
     standing: watch::Receiver<Standing>,
+    pinned: watch::Sender<Option<PinnedDevice>>,
     filter: PlaintextFilter,
     task: JoinHandle<()>,
 }
@@ -110,9 +122,11 @@ impl Forwarding {
         let filter = PlaintextFilter::new(settings.namespace.clone(), Arc::clone(&device), kept.mark, settings.ports);
         let (requests, inbox) = mpsc::unbounded_channel();
         let (standing_sender, standing) = watch::channel(Standing::default());
+        let (pinned, pin) = watch::channel(None);
         let work = Work {
             reconciler: Reconciler::new(settings.namespace.clone(), PROTOCOL_GATEWAYD),
             device,
+            pinned: pin,
             filter: filter.clone(),
             filtered: None,
             watched: BTreeSet::new(),
@@ -122,7 +136,13 @@ impl Forwarding {
             standing: standing_sender,
         };
         let task = tokio::spawn(work.run(inbox));
-        Forwarding { requests, standing, filter, task }
+        Forwarding { requests, standing, pinned, filter, task }
+    }
+
+    /// From the next [`Forwarding::apply`] on, the tunnel is this device, whatever it is called at the moment, and no other
+    /// one. Before, it is whichever has the name.
+    pub fn pin(&self, device: PinnedDevice) {
+        self.pinned.send_replace(Some(device));
     }
 
     /// Closes what `policy` protects: blackholes and filter, and no route into the tunnel. It needs no device.
@@ -189,20 +209,24 @@ pub async fn release(namespace: Namespace) -> Result<Released, ForwardingError> 
     let mut reconciler = Reconciler::new(namespace.clone(), PROTOCOL_GATEWAYD);
     let actual = reconciler.actual().await?;
     let outcome = reconciler.bring(&KernelState::default(), &actual).await?;
-    refused(&outcome.failed)?;
+    refused(outcome.refusals())?;
     let tables = nftables::release(namespace).await?;
     let routes = actual.routes.iter().filter(|route| route.protocol == PROTOCOL_GATEWAYD).count();
     let rules = actual.rules.iter().filter(|rule| rule.protocol == PROTOCOL_GATEWAYD).count();
     Ok(Released { routes, rules, tables })
 }
 
+/// What the tunnel device is called at the moment, and what is protected.
+type Filtered = (Option<Arc<str>>, Vec<AddressRange>);
+
 struct Work {
     reconciler: Reconciler,
     settings: ForwardingSettings,
     device: Arc<str>,
+    pinned: watch::Receiver<Option<PinnedDevice>>,
     filter: PlaintextFilter,
-    /// What the filter protects and what its table then held, once it has been set.
-    filtered: Option<(Vec<AddressRange>, Listing)>,
+    /// What the filter takes for the tunnel and protects, and what its table then held, once it has been set.
+    filtered: Option<(Filtered, Listing)>,
     /// Destinations that the filter watches.
     watched: BTreeSet<IpNet>,
     kept: KeptPolicy,
@@ -286,7 +310,9 @@ impl Work {
     /// The filter first: a route that leads traffic into the tunnel must not be there before what watches the way back.
     async fn round(&mut self, carry: bool) -> Result<(), ForwardingError> {
         let policy = self.kept.policy();
+        self.reconciler.pin(self.pinned.borrow().clone());
         let actual = self.reconciler.actual().await?;
+        let usable = carry && self.device_is_usable();
         let exemptions = policy.exemptions(&actual.routes, &self.device);
         let filtered = self.set_filter(&policy, &exemptions).await;
         let subnets =
@@ -294,7 +320,7 @@ impl Work {
         self.kept.closed = subnets.closed;
         let desired = kernel_state(
             &KernelPolicy {
-                carried: if carry {
+                carried: if usable {
                     policy.protect.intersection(&self.watched).copied().collect()
                 } else {
                     BTreeSet::new()
@@ -309,12 +335,14 @@ impl Work {
             self.kept.mark,
         );
         let outcome = self.reconciler.bring(&desired, &actual).await?;
-        let changed = outcome.set + outcome.removed + outcome.failed.len() > 0;
+        let changed = outcome.set + outcome.removed + outcome.refusals().len() > 0;
         let now = if changed { self.reconciler.actual().await? } else { actual };
         let carried = carried(&now);
+        let uncarried = policy.protect.difference(&carried).copied();
+        let uncarried = absence::absences(uncarried, &self.watched, usable, &outcome);
         self.standing.send_if_modified(|standing| {
             let news = Standing {
-                uncarried: policy.protect.difference(&carried).copied().collect(),
+                uncarried: uncarried.clone(),
                 taken: taken(&policy, &now, &exemptions, &self.device),
                 exemptions,
                 one_armed: subnets.one_armed,
@@ -325,7 +353,20 @@ impl Work {
             changed
         });
         filtered?;
-        refused(&outcome.failed)
+        refused(outcome.refusals())
+    }
+
+    /// What the tunnel device is called at the moment.
+    fn tunnel(&self) -> Option<Arc<str>> {
+        if self.pinned.borrow().is_none() {
+            return Some(Arc::clone(&self.device));
+        }
+        self.reconciler.pinned_link().map(|link| Arc::clone(&link.name))
+    }
+
+    /// Whether routes can lead into the tunnel device: the kernel refuses them while it is down.
+    fn device_is_usable(&self) -> bool {
+        self.pinned.borrow().is_none() || self.reconciler.pinned_link().is_some_and(|link| link.up)
     }
 
     /// Sets the filter unless it stands as it should. Where that fails, only what it watched before is carried; and
@@ -333,14 +374,15 @@ impl Work {
     async fn set_filter(&mut self, policy: &Policy, exemptions: &BTreeSet<Exemption>) -> Result<(), FilterError> {
         let exempt = || exemptions.iter().map(|exemption| exemption.prefix);
         let of_family = |family| protected_sources(policy.protect.iter().copied(), exempt(), family);
-        let protected = [of_family(Family::Ipv4), of_family(Family::Ipv6)].concat();
-        if self.filtered.as_ref().is_some_and(|(ranges, _)| *ranges == protected) {
+        let wanted = (self.tunnel(), [of_family(Family::Ipv4), of_family(Family::Ipv6)].concat());
+        if self.filtered.as_ref().is_some_and(|(filtered, _)| *filtered == wanted) {
             self.watched.clone_from(&policy.protect);
             return Ok(());
         }
-        match self.filter.apply(protected.clone()).await {
+        let (tunnel, protected) = wanted.clone();
+        match self.filter.trusting(tunnel).apply(protected).await {
             Ok(listing) => {
-                self.filtered = Some((protected, listing));
+                self.filtered = Some((wanted, listing));
                 self.watched.clone_from(&policy.protect);
                 Ok(())
             }
@@ -434,13 +476,10 @@ async fn next_change(changes: &mut Option<TableChanges>) -> Told {
 fn concerns(change: Change) -> bool {
     match change {
         Change::Route { protocol, table } => protocol == PROTOCOL_GATEWAYD || table == TABLE_MAIN,
-        Change::Rule | Change::Link => true,
+        Change::Rule | Change::Link | Change::Address => true,
     }
 }
 
-fn refused(failed: &[NetlinkError]) -> Result<(), ForwardingError> {
-    if failed.is_empty() {
-        return Ok(());
-    }
-    Err(ForwardingError::Refused(failed.iter().map(ToString::to_string).collect()))
+fn refused(refusals: Vec<String>) -> Result<(), ForwardingError> {
+    if refusals.is_empty() { Ok(()) } else { Err(ForwardingError::Refused(refusals)) }
 }

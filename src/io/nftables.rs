@@ -52,7 +52,8 @@ pub struct OuterPorts {
 #[derive(Clone, Debug)]
 pub struct PlaintextFilter {
     namespace: Namespace,
-    device: Arc<str>,
+    /// What the tunnel device is called at the moment; `None` while it is not there, and nothing comes out of the tunnel.
+    tunnel: Option<Arc<str>>,
     mark: u32,
     ports: OuterPorts,
     dropped: Arc<Mutex<Dropped>>,
@@ -120,7 +121,14 @@ const FORMER_TABLES: &str = "gatewayd_";
 impl PlaintextFilter {
     /// The filter for the tunnel device `device`; `mark` is the firewall mark of gatewayd's sockets. Nothing is set yet.
     pub fn new(namespace: Namespace, device: Arc<str>, mark: u32, ports: OuterPorts) -> Self {
-        PlaintextFilter { namespace, device, mark, ports, dropped: Arc::default() }
+        PlaintextFilter { namespace, tunnel: Some(device), mark, ports, dropped: Arc::default() }
+    }
+
+    /// The same table, for which the tunnel is the device that is called `tunnel` at the moment: somebody may have renamed
+    /// it, and given its name to another one.
+    #[must_use]
+    pub fn trusting(&self, tunnel: Option<Arc<str>>) -> Self {
+        PlaintextFilter { tunnel, ..self.clone() }
     }
 
     /// Makes `protected` (of either family) the protected addresses, and the table whole: where somebody did more to it
@@ -240,7 +248,11 @@ impl PlaintextFilter {
 
     fn drops(&self, counter: &str, Direction { device, address }: Direction) -> Vec<Value> {
         // What is forwarded never has to do with lo, and one name is compared faster than a set is searched.
-        let allowed = if counter == "forward" { json!(self.device) } else { json!({"set": ["lo", self.device]}) };
+        let allowed = match &self.tunnel {
+            Some(tunnel) if counter == "forward" => json!(tunnel),
+            Some(tunnel) => json!({"set": ["lo", tunnel]}),
+            None => json!("lo"),
+        };
         let elsewhere = json!({"match": {"op": "!=", "left": {"meta": {"key": device}}, "right": allowed}});
         [("ip", "@protected_ipv4"), ("ip6", "@protected_ipv6")]
             .into_iter()

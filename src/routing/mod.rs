@@ -2,7 +2,8 @@
 //!
 //! [`Table`] holds the routes with their owners; [`best_path`] decides which of them forwards; [`policy`] says what is
 //! protected and what is exempt, [`local_subnets`] what is closed behind the tunnel; [`kernel_routes`] says which kernel
-//! routes and rules keep the packets on that path and fail closed; [`reconcile`] compares that with what a kernel has. Everything here is pure: the sockets are in `io::netlink`.
+//! routes and rules keep the packets on that path and fail closed; [`reconcile`] compares that with what a kernel has, and
+//! [`tunnel_device`] does the same for the tunnel device. Everything here is pure: the sockets are in `io::netlink`.
 pub mod best_path;
 pub mod entry;
 pub mod forwarding_table;
@@ -12,6 +13,7 @@ pub mod policy;
 pub mod protected_sources;
 pub mod reconcile;
 pub mod table;
+pub mod tunnel_device;
 
 pub use entry::{Owner, Publication, RouteKey, RouteState, VpnRoute, Weight};
 pub use forwarding_table::build_fib;
@@ -21,3 +23,4 @@ pub use policy::{Exemption, Policy};
 pub use protected_sources::{AddressRange, protected_sources};
 pub use reconcile::{Diff, Family, KernelRoute, KernelRule, KernelState, RouteKind, reconcile};
 pub use table::{RouteRefused, Table};
+pub use tunnel_device::{ActualDevice, DeviceChange, WantedDevice, device_changes};

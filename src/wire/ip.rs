@@ -11,6 +11,8 @@ pub mod protocol {
     pub const HOP_BY_HOP: u8 = 0;
     /// ICMP.
     pub const ICMP: u8 = 1;
+    /// IGMP.
+    pub const IGMP: u8 = 2;
     /// IPv4 in a tunnel.
     pub const IPV4: u8 = 4;
     /// TCP.

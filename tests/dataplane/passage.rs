@@ -8,7 +8,7 @@ use ipsec_gateway::dataplane::drop::DropReason;
 use ipsec_gateway::dataplane::fib::{ConnectionId, Fib};
 use ipsec_gateway::dataplane::outer_header::{Encapsulation, OuterPath};
 use ipsec_gateway::io::device::memory::{InFlight, MemoryLink};
-use ipsec_gateway::wire::ip::protocol;
+use ipsec_gateway::wire::ip::{ipv4_field, protocol};
 use std::sync::Arc;
 
 fn suites() -> Vec<Suite> {
@@ -109,6 +109,24 @@ fn sas_of_different_layouts_share_a_batch() {
     pair.gateways[0].run_outbound();
     pair.gateways[1].run_inbound(&pair.links[0]);
     assert_eq!(pair.gateways[1].delivered(), packets);
+}
+
+#[test]
+fn what_belongs_to_the_link_neither_leaves_nor_asks_for_an_sa() {
+    let mut gateway = Gateway::new(MemoryLink::new(RING), MemoryLink::new(RING));
+    gateway.offer(&udp("10.1.0.1", "224.0.0.251", 50, 1));
+    gateway.run_outbound();
+    gateway.route(&["0.0.0.0/0"]);
+    let mut report = udp("10.1.0.1", "224.0.0.22", 50, 1);
+    report[ipv4_field::PROTOCOL] = protocol::IGMP;
+    gateway.offer(&report);
+    gateway.run_outbound();
+    assert_eq!((gateway.dropped(DropReason::OwnLink), gateway.dropped(DropReason::NoRoute)), (2, 0));
+    assert!(gateway.acquires.pop().is_err(), "the kernel's own chatter brings no tunnel up");
+
+    gateway.offer(&udp("10.1.0.1", "224.0.0.251", 50, 1));
+    gateway.run_outbound();
+    assert_eq!(gateway.dropped(DropReason::NoSa), 1, "what an operator has a route for is a loss");
 }
 
 #[test]

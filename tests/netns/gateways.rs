@@ -18,10 +18,10 @@ use crate::lab::{Process, TestNamespace, cable, eventually, may_make_namespaces}
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 
 /// One side: a gateway and the host behind it.
-struct Side {
+pub struct Side {
     name: &'static str,
-    gatewayd: Gatewayd,
-    host: TestNamespace,
+    pub gatewayd: Gatewayd,
+    pub host: TestNamespace,
     configuration: String,
 }
 
@@ -45,7 +45,7 @@ impl Side {
         Self { name, gatewayd, host, configuration }
     }
 
-    fn state(&self) -> String {
+    pub fn state(&self) -> String {
         let connections = self.gatewayd.ask(&["connections"]);
         connections.and_then(|list| Some(list[0]["state"].as_str()?.to_owned())).unwrap_or_default()
     }
@@ -56,7 +56,7 @@ impl Side {
         connections[0]["child_sas"][0]["inbound_spi"].as_str().unwrap_or_default().to_owned()
     }
 
-    fn pings(&self, address: &str) -> bool {
+    pub fn pings(&self, address: &str) -> bool {
         self.host.succeeds(&["ping", "-c", "1", "-W", "1", address])
     }
 
@@ -66,21 +66,21 @@ impl Side {
 }
 
 /// Both sides, the wire between them, and a capture of it.
-struct Lab {
-    a: Side,
-    b: Side,
+pub struct Lab {
+    pub a: Side,
+    pub b: Side,
     capture: Process,
     folder: TempDir,
 }
 
 impl Lab {
     /// `a` calls, `b` waits.
-    fn up() -> Self {
+    pub fn up() -> Self {
         Self::up_with(|a, b| (a.to_owned(), b.to_owned()))
     }
 
     /// The same with other configurations than the usual two.
-    fn up_with(configurations: impl FnOnce(&str, &str) -> (String, String)) -> Self {
+    pub fn up_with(configurations: impl FnOnce(&str, &str) -> (String, String)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut a = Side::new("a", 1, "now", folder.path());
         let mut b = Side::new("b", 2, "wait", folder.path());
@@ -101,13 +101,13 @@ impl Lab {
         lab
     }
 
-    fn established(&self) {
+    pub fn established(&self) {
         eventually(BACK_WITHIN, "both sides are established", || {
             [&self.a, &self.b].iter().all(|side| side.state() == "established")
         });
     }
 
-    fn reachable(&self) {
+    pub fn reachable(&self) {
         assert!(self.a.pings("10.2.0.10"), "{} reaches the other host", self.a.name);
         assert!(self.b.pings("10.1.0.10"), "{} reaches the other host", self.b.name);
     }

@@ -294,7 +294,7 @@ async fn set_once(namespace: &TestNamespace, wanted: &KernelState, protocol: u8)
     let place = Namespace::Named(namespace.name.as_str().into());
     let mut reconciler = Reconciler::new(place.clone(), protocol);
     let outcome = reconciler.round(wanted).await.expect("the kernel answers");
-    assert!(outcome.failed.is_empty() && outcome.blocked.is_empty(), "{outcome:?}");
+    assert!(outcome.refusals().is_empty() && outcome.blocked.is_empty(), "{outcome:?}");
     assert_eq!(outcome.set, wanted.routes.len() + wanted.rules.len());
     let actual = Netlink::open(&place).expect("a socket").state().await.expect("the kernel answers");
     let left = reconcile(wanted, &actual, protocol);

@@ -1,6 +1,7 @@
 //! Devices that inner packets come from and go to. Each backend is a [`PacketSource`] and a [`PacketSink`].
 
 pub mod faulty;
+pub mod interface;
 pub mod memory;
 pub mod offload;
 pub mod plain;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::route::RouteMessage;
 use rtnetlink::{Handle, IpVersion};
 use tokio::task::JoinHandle;
@@ -70,8 +69,19 @@ pub struct Outcome {
     pub removed: usize,
     /// Wanted routes that stay out because somebody else's route holds their place.
     pub blocked: Vec<(KernelRoute, KernelRoute)>,
-    /// What the kernel refused.
+    /// Wanted routes that stay out because the kernel refused them, and its answers.
+    pub refused: Vec<(KernelRoute, String)>,
+    /// What else the kernel refused.
     pub failed: Vec<NetlinkError>,
+}
+
+/// A device that is meant by its name whatever it is called at the moment, and not another one that took the name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinnedDevice {
+    /// Its interface index, which it keeps for life.
+    pub index: u32,
+    /// The name by which it is meant.
+    pub name: Arc<str>,
 }
 
 /// A netlink socket in one namespace. It stays there, however long it lives.
@@ -79,6 +89,7 @@ pub struct Netlink {
     handle: Handle,
     connection: JoinHandle<()>,
     identity: u64,
+    pinned: Option<PinnedDevice>,
 }
 
 impl Drop for Netlink {
@@ -99,7 +110,14 @@ impl Netlink {
             let _inside = runtime.enter();
             rtnetlink::new_connection()
         })??;
-        Ok(Netlink { handle, connection: runtime.spawn(connection), identity })
+        Ok(Netlink { handle, connection: runtime.spawn(connection), identity, pinned: None })
+    }
+
+    /// The same socket, for which a device is pinned: in every route that is read or set, its name means that device.
+    #[must_use]
+    pub fn with_pinned(mut self, device: Option<PinnedDevice>) -> Self {
+        self.pinned = device;
+        self
     }
 
     /// Whether `namespace` still is the one that the socket was opened in.
@@ -112,7 +130,12 @@ impl Netlink {
     /// # Errors
     /// The kernel refused to answer.
     pub async fn state(&self) -> Result<KernelState, NetlinkError> {
-        let names = self.device_names().await?;
+        let links = self.links().await?;
+        self.state_among(&links).await
+    }
+
+    async fn state_among(&self, links: &HashMap<u32, Link>) -> Result<KernelState, NetlinkError> {
+        let names = device_names(links, self.pinned.as_ref());
         let mut state = KernelState::default();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut request = RouteMessage::default();
@@ -129,17 +152,14 @@ impl Netlink {
         Ok(state)
     }
 
-    async fn device_names(&self) -> Result<HashMap<u32, Arc<str>>, NetlinkError> {
-        let mut links = self.handle.link().get().execute();
-        let mut names = HashMap::new();
-        while let Some(link) = links.try_next().await.map_err(|e| NetlinkError::refused("listing devices", e))? {
-            let name = link.attributes.iter().find_map(|attribute| match attribute {
-                LinkAttribute::IfName(name) => Some(Arc::from(name.as_str())),
-                _ => None,
-            });
-            names.extend(name.map(|name| (link.header.index, name)));
+    /// Every device in the namespace by its index.
+    async fn links(&self) -> Result<HashMap<u32, Link>, NetlinkError> {
+        let mut messages = self.handle.link().get().execute();
+        let mut links = HashMap::new();
+        while let Some(message) = messages.try_next().await.map_err(|e| NetlinkError::refused("listing devices", e))? {
+            links.extend(Link::of(&message).map(|link| (message.header.index, link)));
         }
-        Ok(names)
+        Ok(links)
     }
 
     /// Does what `diff` says, in its order. One refusal does not stop the rest.
@@ -147,18 +167,20 @@ impl Netlink {
     /// # Errors
     /// The devices could not be listed; nothing was changed.
     pub async fn apply(&self, diff: Diff) -> Result<Outcome, NetlinkError> {
-        let indices: HashMap<Arc<str>, u32> =
-            self.device_names().await?.into_iter().map(|(index, name)| (name, index)).collect();
+        let names = device_names(&self.links().await?, self.pinned.as_ref());
+        let indices: HashMap<Arc<str>, u32> = names.into_iter().map(|(index, name)| (name, index)).collect();
         let Diff { add, replace, add_rules, remove_rules, remove, blocked } = diff;
         let mut outcome = Outcome { blocked, ..Outcome::default() };
         for route in &add {
-            outcome.count_set(self.set_route(route, false, &indices).await);
+            let set = self.set_route(route, false, &indices).await;
+            outcome.count_route(route, set);
         }
         for (_, route) in &replace {
-            outcome.count_set(self.set_route(route, true, &indices).await);
+            let set = self.set_route(route, true, &indices).await;
+            outcome.count_route(route, set);
         }
         for rule in &add_rules {
-            outcome.count_set(self.add_rule(rule).await);
+            outcome.count_rule(self.add_rule(rule).await);
         }
         for rule in &remove_rules {
             outcome.count_removed(self.remove_rule(rule).await);
@@ -199,10 +221,25 @@ impl Netlink {
 }
 
 impl Outcome {
-    fn count_set(&mut self, result: Result<(), NetlinkError>) {
+    fn count_route(&mut self, route: &KernelRoute, result: Result<(), NetlinkError>) {
         match result {
             Ok(()) => self.set += 1,
             // Somebody, perhaps ourselves a moment ago, was faster.
+            Err(error) if error.errno() == Some(libc::EEXIST) => {}
+            Err(NetlinkError::Refused { error, .. }) => self.refused.push((route.clone(), error.to_string())),
+            Err(error) => self.refused.push((route.clone(), error.to_string())),
+        }
+    }
+
+    /// Every refusal, in a line each.
+    pub fn refusals(&self) -> Vec<String> {
+        let routes = self.refused.iter().map(|(route, answer)| format!("setting {}: {answer}", convert::shown(route)));
+        routes.chain(self.failed.iter().map(ToString::to_string)).collect()
+    }
+
+    fn count_rule(&mut self, result: Result<(), NetlinkError>) {
+        match result {
+            Ok(()) => self.set += 1,
             Err(error) if error.errno() == Some(libc::EEXIST) => {}
             Err(error) => self.failed.push(error),
         }
@@ -219,6 +256,16 @@ impl Outcome {
     }
 }
 
+/// The name of each device. A pinned one has its own, and another that took it has none that any route names.
+fn device_names(links: &HashMap<u32, Link>, pinned: Option<&PinnedDevice>) -> HashMap<u32, Arc<str>> {
+    let name = |index: u32, link: &Link| match pinned {
+        Some(pinned) if pinned.index == index => Arc::clone(&pinned.name),
+        Some(pinned) if pinned.name == link.name => format!("{} with index {index}", link.name).into(),
+        _ => Arc::clone(&link.name),
+    };
+    links.iter().map(|(index, link)| (*index, name(*index, link))).collect()
+}
+
 /// A kernel without IPv6 has none of its routes and rules.
 fn absent_family_is_empty<T>(answer: Result<Vec<T>, rtnetlink::Error>) -> Result<Vec<T>, rtnetlink::Error> {
     match answer {
@@ -228,5 +275,27 @@ fn absent_family_is_empty<T>(answer: Result<Vec<T>, rtnetlink::Error>) -> Result
             Ok(Vec::new())
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pinned_name_means_its_device_and_no_other() {
+        let link = |name: &str| Link { name: name.into(), up: true };
+        let pinned = PinnedDevice { index: 2, name: "gwd0".into() };
+        let named = |links: &[(u32, Link)]| {
+            let names = device_names(&links.iter().cloned().collect(), Some(&pinned));
+            let mut names: Vec<(u32, String)> =
+                names.into_iter().map(|(index, name)| (index, name.to_string())).collect();
+            names.sort_unstable();
+            names
+        };
+        let expected = |third: &str| vec![(1, "lo".to_owned()), (2, "gwd0".to_owned()), (3, third.to_owned())];
+        assert_eq!(named(&[(1, link("lo")), (2, link("gwd0")), (3, link("wan"))]), expected("wan"));
+        assert_eq!(named(&[(1, link("lo")), (2, link("foo")), (3, link("gwd0"))]), expected("gwd0 with index 3"));
+        assert_eq!(named(&[(3, link("gwd0"))]), vec![(3, "gwd0 with index 3".to_owned())]);
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::{Change, Changes, Netlink, NetlinkError, Outcome};
+use super::{Change, Changes, Link, Netlink, NetlinkError, Outcome, PinnedDevice};
 use crate::io::netns::Namespace;
 use crate::routing::{KernelState, reconcile};
 
@@ -22,13 +22,28 @@ pub struct Reconciler {
     namespace: Namespace,
     protocol: u8,
     netlink: Option<Netlink>,
+    pinned: Option<PinnedDevice>,
+    pinned_link: Option<Link>,
     complaints: BTreeSet<String>,
 }
 
 impl Reconciler {
     /// A reconciler for what stands under `protocol` in `namespace`. Nothing is opened yet.
     pub fn new(namespace: Namespace, protocol: u8) -> Self {
-        Reconciler { namespace, protocol, netlink: None, complaints: BTreeSet::new() }
+        Reconciler { namespace, protocol, netlink: None, pinned: None, pinned_link: None, complaints: BTreeSet::new() }
+    }
+
+    /// Pins a device: its name in a route means it, whatever it is called at the moment, and never another one.
+    pub fn pin(&mut self, device: Option<PinnedDevice>) {
+        if self.pinned != device {
+            self.pinned = device;
+            self.netlink = None;
+        }
+    }
+
+    /// The pinned device as [`Reconciler::actual`] last found it; `None` if it was not in the namespace.
+    pub fn pinned_link(&self) -> Option<&Link> {
+        self.pinned_link.as_ref()
     }
 
     /// The socket, opened anew if the namespace was deleted and made again.
@@ -36,7 +51,7 @@ impl Reconciler {
         let current = self.netlink.take().filter(|netlink| netlink.is_in(&self.namespace));
         let netlink = match current {
             Some(netlink) => netlink,
-            None => Netlink::open(&self.namespace)?,
+            None => Netlink::open(&self.namespace)?.with_pinned(self.pinned.clone()),
         };
         Ok(self.netlink.insert(netlink))
     }
@@ -46,10 +61,14 @@ impl Reconciler {
     /// # Errors
     /// The namespace cannot be entered, or the kernel refused to answer.
     pub async fn actual(&mut self) -> Result<KernelState, NetlinkError> {
-        self.netlink()?.state().await
+        let netlink = self.netlink()?;
+        let mut links = netlink.links().await?;
+        let state = netlink.state_among(&links).await?;
+        self.pinned_link = self.pinned.as_ref().and_then(|device| links.remove(&device.index));
+        Ok(state)
     }
 
-    /// Brings the namespace from `actual` to `desired`. What is blocked or refused is logged when it is new.
+    /// Brings the namespace from `actual` to `desired`.
     ///
     /// # Errors
     /// The namespace cannot be entered, or the kernel refused to answer at all.
@@ -63,17 +82,18 @@ impl Reconciler {
         if outcome.set + outcome.removed > 0 {
             info!(namespace = %self.namespace, set = outcome.set, removed = outcome.removed, "kernel routes changed");
         }
-        self.complain(&outcome);
         Ok(outcome)
     }
 
-    /// Reads, compares, changes.
+    /// Reads, compares, changes. What is blocked or refused is logged when it is new.
     ///
     /// # Errors
     /// As [`Reconciler::actual`] and [`Reconciler::bring`].
     pub async fn round(&mut self, desired: &KernelState) -> Result<Outcome, NetlinkError> {
         let actual = self.actual().await?;
-        self.bring(desired, &actual).await
+        let outcome = self.bring(desired, &actual).await?;
+        self.complain(&outcome);
+        Ok(outcome)
     }
 
     fn complain(&mut self, outcome: &Outcome) {
@@ -83,7 +103,7 @@ impl Reconciler {
                 wanted.destination, wanted.table, present.protocol
             )
         });
-        let complaints: BTreeSet<String> = blocked.chain(outcome.failed.iter().map(ToString::to_string)).collect();
+        let complaints: BTreeSet<String> = blocked.chain(outcome.refusals()).collect();
         for complaint in complaints.difference(&self.complaints) {
             warn!(namespace = %self.namespace, "{complaint}");
         }

@@ -10,8 +10,10 @@ use tokio::task::JoinHandle;
 use super::NetlinkError;
 use crate::io::netns::Namespace;
 
-const GROUPS: [MulticastGroup; 5] = [
+const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv4Rule,
     MulticastGroup::Ipv6Route,
@@ -35,6 +37,9 @@ pub enum Change {
     Rule,
     /// A device came, went, or changed.
     Link,
+    /// An address of a device came, went, or changed. With the last IPv4 address of a device the kernel takes its routes
+    /// away, and says nothing about them.
+    Address,
 }
 
 /// The changes in one namespace, in order.
@@ -96,6 +101,7 @@ fn change(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Change> {
         }
         RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => Some(Change::Rule),
         RouteNetlinkMessage::NewLink(_) | RouteNetlinkMessage::DelLink(_) => Some(Change::Link),
+        RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => Some(Change::Address),
         _ => None,
     }
 }
