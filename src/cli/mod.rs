@@ -59,7 +59,11 @@ enum Command {
     ///
     /// It needs neither a running gatewayd nor its configuration, and refuses while one runs here. Afterwards nothing is
     /// protected: packets to the VPN routes' destinations go wherever the other routes lead, in clear.
-    Release,
+    Release {
+        /// Also while a process that may not run a gatewayd holds its name here
+        #[arg(long)]
+        force: bool,
+    },
     /// Follow what happens, one event a line
     Events,
     /// Check a configuration file, or with --host what this machine offers
@@ -123,7 +127,11 @@ async fn execute(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::E
             let reloaded: Reloaded = client.call(&Request::Reload).await?;
             print(json, &reloaded, status::reloaded)?;
         }
-        Command::Release => print(json, &release::release().await?, release::shown)?,
+        Command::Release { force } => {
+            let released = release::release(force).await?;
+            print(json, &released, release::shown)?;
+            return Ok(release::exit_code(&released));
+        }
         Command::Events => follow(&client).await?,
         Command::Check { file, host } => return Ok(check::run(file.as_deref(), host, json)?),
         Command::Export { connection, product, psk_file } => {

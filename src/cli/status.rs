@@ -26,6 +26,7 @@ pub fn status(status: &Status) -> String {
         drops,
         warnings,
         exemptions: exempt,
+        closed_local_subnets: closed,
     } = status;
     let mut text = format!("gatewayd {version} · up {} · {device}, MTU {mtu}", duration(*uptime_seconds));
     if let Some(revision) = cend_revision {
@@ -42,6 +43,10 @@ pub fn status(status: &Status) -> String {
         text.push_str("\nNo connections.\n");
     }
     let _ = write!(text, "\nRoutes\n{}\n", if table.is_empty() { "  none".to_owned() } else { routes(table) });
+    if !closed.is_empty() {
+        let closed: Vec<String> = closed.iter().take(EXEMPTIONS_SHOWN).map(ToString::to_string).collect();
+        let _ = writeln!(text, "\nClosed while their own link is down: local subnets {}", closed.join(", "));
+    }
     if !exempt.is_empty() {
         let _ = write!(text, "\nNot protected, although a route holds it\n{}\n", exemptions(exempt));
     }

@@ -32,6 +32,10 @@ pub struct Status {
     /// What is not protected although the destination of a route holds it.
     #[serde(default)]
     pub exemptions: Vec<Exemption>,
+    /// Local subnets whose packets are dropped while no route but the default route leads to them, because an inner device
+    /// has led there before.
+    #[serde(default)]
+    pub closed_local_subnets: Vec<IpNet>,
 }
 
 /// A prefix whose packets go their own way, past the tunnel, although a route's destination holds it.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use tracing::{error, info, warn};
 
 use super::threads::{IKE_PORT, NAT_PORT};
-use crate::io::forwarding::{self, Forwarding, ForwardingSettings, Released};
+use crate::io::forwarding::{self, Forwarding, ForwardingSettings, Released, Standing};
 use crate::io::kept_policy::KeptPolicy;
 use crate::io::netns::Namespace;
 use crate::io::nftables::OuterPorts;
@@ -19,37 +19,63 @@ const NAMED: usize = 12;
 /// What an end of gatewayd leaves in the kernel.
 #[derive(Debug)]
 pub enum End {
-    /// It changed nothing: another gatewayd runs here, or nothing was ever protected.
+    /// It changed nothing.
     Untouched,
-    /// Blackholes and filter stay for what the policy protects.
-    Closed(Box<KeptPolicy>),
-    /// Not even that could be set; why.
-    NotClosed(String),
+    /// There was nothing that could have been closed; why.
+    NothingKnown(String),
+    /// Blackholes stay as they were found to stand, and the filter unless something is said to be the matter.
+    Closed { protect: BTreeSet<IpNet>, standing: Box<Standing> },
     /// `on_stop = "open"` took everything away.
     Open(Released),
+    /// `on_stop = "open"` failed; why.
+    HalfOpen(String),
 }
 
 impl End {
     /// The last line of the log: what stays closed, and how to open it.
     pub fn tell(&self) {
         match self {
-            End::Untouched => info!("gatewayd has ended; it changed nothing in the kernel"),
-            End::Closed(policy) => {
-                let protect = policy.policy().protect;
-                if protect.is_empty() {
-                    info!("gatewayd has ended; nothing was protected, so nothing stays closed");
-                } else {
-                    info!("gatewayd has ended; closed stays: {}. `gatewayctl release` opens it", named(&protect));
-                }
-            }
-            End::NotClosed(reason) => error!("gatewayd has ended, and what it protects may be OPEN: {reason}"),
-            End::Open(Released { routes, rules, tables }) => warn!(
+            End::Untouched => info!(
+                "gatewayd has ended and changed nothing in the kernel: what was closed stays closed. `gatewayctl release` opens it"
+            ),
+            End::NothingKnown(reason) => error!(
+                "gatewayd has ended, and what it should protect is not known, so nothing new was closed: {reason}. \
+                 `gatewayctl release` opens what stays closed from before"
+            ),
+            End::Closed { protect, standing } => tell_closed(protect, standing),
+            End::Open(Released { routes, rules, tables, trouble: None }) => warn!(
                 routes,
                 rules,
                 tables = tables.len(),
                 "gatewayd has ended; on_stop = \"open\" took blackholes and filter away: nothing is protected"
             ),
+            End::Open(Released { trouble: Some(trouble), .. }) | End::HalfOpen(trouble) => error!(
+                "gatewayd has ended; on_stop = \"open\" could not take everything away: {trouble}. `gatewayctl release` tries again"
+            ),
         }
+    }
+}
+
+fn tell_closed(protect: &BTreeSet<IpNet>, standing: &Standing) {
+    let Standing { closed, open, trouble, .. } = standing;
+    let mut stays: Vec<String> = Vec::new();
+    let shut: BTreeSet<IpNet> = protect.difference(open).copied().collect();
+    if !shut.is_empty() {
+        stays.push(named(&shut));
+    }
+    if !closed.is_empty() {
+        let subnets = closed.keys().copied().collect();
+        stays.push(format!("the local subnets {} behind their own links", named(&subnets)));
+    }
+    let trouble = trouble.as_ref().map(|trouble| format!(" ({trouble})")).unwrap_or_default();
+    let stays = stays.join(", and ");
+    if !open.is_empty() {
+        let stays = if stays.is_empty() { String::new() } else { format!("; closed stays: {stays}") };
+        error!("gatewayd has ended, and OPEN is: {}{trouble}{stays}. `gatewayctl release` opens the rest", named(open));
+    } else if stays.is_empty() {
+        info!("gatewayd has ended; nothing was protected, so nothing stays closed");
+    } else {
+        info!("gatewayd has ended; closed stays: {stays}{trouble}. `gatewayctl release` opens it");
     }
 }
 
@@ -68,13 +94,17 @@ pub fn forward(state: Option<PathBuf>, kept: &KeptPolicy) -> Forwarding {
     Forwarding::start(ForwardingSettings { namespace: Namespace::Own, ports, state }, kept)
 }
 
-/// Closes what `policy` protects, before there is a device or a socket.
-pub async fn close(forwarding: &Forwarding, policy: KeptPolicy) -> End {
-    match forwarding.close(policy.clone()).await {
-        Ok(()) => End::Closed(Box::new(policy)),
-        // Without the filter the blackholes hold what goes out; the log says so.
-        Err(forwarding::ForwardingError::Filter(_)) => End::Closed(Box::new(policy)),
-        Err(error) => End::NotClosed(error.to_string()),
+/// Ends the task; what it last saw in the kernel stays.
+pub async fn end(forwarding: Forwarding, protect: BTreeSet<IpNet>) -> End {
+    End::Closed { protect, standing: Box::new(forwarding.end().await) }
+}
+
+/// Ends the task and takes everything away.
+pub async fn open(forwarding: Forwarding) -> End {
+    forwarding.end().await;
+    match forwarding::release(Namespace::Own).await {
+        Ok(released) => End::Open(released),
+        Err(error) => End::HalfOpen(error.to_string()),
     }
 }
 
@@ -83,12 +113,13 @@ pub async fn close_what_was_kept(state: &Path) -> End {
     match KeptPolicy::read(state) {
         Ok(Some(kept)) => {
             let forwarding = forward(None, &kept);
-            let end = close(&forwarding, kept).await;
-            forwarding.end().await;
-            end
+            let protect = kept.policy().protect;
+            // What is the matter stands in the last line.
+            let _ = forwarding.close(kept).await;
+            end(forwarding, protect).await
         }
-        Ok(None) => End::Untouched,
-        Err(error) => End::NotClosed(format!("what was protected last cannot be read: {error}")),
+        Ok(None) => End::NothingKnown(format!("{} has no policy of a former run", state.display())),
+        Err(error) => End::NothingKnown(error),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::api::{Api, Ask};
-use super::closed::{End, close, close_what_was_kept, forward};
+use super::closed::{self, End, close_what_was_kept, forward};
 use super::conditions::Source;
 use super::config::{self, Config, Gateway as Settings, OnStop};
 use super::events::EventLog;
@@ -29,7 +29,7 @@ use crate::control::owner::OwnerSet;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::Command;
 use crate::io::device::Device;
-use crate::io::forwarding::{Forwarding, release};
+use crate::io::forwarding::Forwarding;
 use crate::io::instance::Instance;
 use crate::io::ip_forwarding::WatchedForwarding;
 use crate::io::kept_policy::{KeptPolicy, Share};
@@ -109,11 +109,10 @@ async fn run_configured(arguments: Arguments, mut file: Config) -> (Option<Failu
         Err(error) => return (Some(error.into()), End::Untouched),
     };
     let state = file.gateway.state.clone();
-    let kept = KeptPolicy::read(&state).unwrap_or_else(|error| {
-        error!("what was protected last cannot be read: {error}");
-        None
-    });
-    let kept = kept.unwrap_or_default();
+    // What does not work out is told when it is needed, after what protects is closed.
+    let signals = Signals::new();
+    let made = make_state_directory(&state);
+    let kept = read_kept(&state, &mut file.warnings);
     let owner = restore_owner(&state).unwrap_or_else(|error| {
         error!(%error, "cend's last set cannot be read; what it protected stays closed until cend sends it again");
         None
@@ -121,18 +120,35 @@ async fn run_configured(arguments: Arguments, mut file: Config) -> (Option<Failu
     let cend = owner.as_ref().map_or_else(|| kept.cend.clone(), policy::cend_share);
     let peers = policy::configured_peers(&file, owner.as_ref()).union(&kept.outer_peers).copied().collect();
     let policy = KeptPolicy { closed: kept.closed, ..policy::policy(&file, cend, peers) };
+    let protect = policy.policy().protect;
     let forwarding = forward(Some(state), &policy);
-    let closed = close(&forwarding, policy).await;
-    match prepare(&file.gateway).await {
+    // What is the matter stands in the log by now, and in the last line if it stays so.
+    let _ = forwarding.close(policy).await;
+    let prepared = match (made, signals) {
+        (Err(error), _) => Err(format!("state directory {}: {error}", file.gateway.state.display()).into()),
+        (_, Err(error)) => Err(error.into()),
+        (Ok(()), Ok(signals)) => prepare(&file.gateway, signals).await,
+    };
+    match prepared {
         Ok(prepared) => {
             let standing = Standing { path: arguments.config, file, owner, cend_before: kept.cend, forwarding };
             serve(prepared, standing).await
         }
-        Err(failure) => {
-            forwarding.end().await;
-            (Some(failure), closed)
-        }
+        Err(failure) => (Some(failure), closed::end(forwarding, protect).await),
     }
+}
+
+/// What was protected last. A file that cannot be read is put aside and warned of: what only the cloud protected is known
+/// again when cend sends its set.
+fn read_kept(state: &Path, warnings: &mut Vec<String>) -> KeptPolicy {
+    KeptPolicy::read(state).map(Option::unwrap_or_default).unwrap_or_else(|error| {
+        let aside = KeptPolicy::put_aside(state).unwrap_or_else(|error| format!("nowhere ({error})"));
+        let warning =
+            format!("what was protected last cannot be read, and is not closed: {error}; the file is now {aside}");
+        error!("{warning}");
+        warnings.push(warning);
+        KeptPolicy::default()
+    })
 }
 
 /// What gatewayd needs of the system.
@@ -144,10 +160,7 @@ struct Prepared {
     threads: Threads,
 }
 
-async fn prepare(settings: &Settings) -> Result<Prepared, Failure> {
-    let state = &settings.state;
-    make_state_directory(state).map_err(|error| format!("state directory {}: {error}", state.display()))?;
-    let signals = Signals::new()?;
+async fn prepare(settings: &Settings, signals: Signals) -> Result<Prepared, Failure> {
     let socket = ControlSocket::bind(&settings.socket)?;
     let (device, kept) = open_device(settings).await?;
     let threads = patiently(|| Threads::start(settings, &device)).await?;
@@ -304,7 +317,10 @@ async fn control(
             }
             Some(ask) = asks.recv() => answer(gateway, ask).await,
             Some((name, result)) = resolutions.recv() => gateway.take_resolution(name, result).await,
-            Ok(()) = standing.changed() => {
+            changed = standing.changed() => {
+                if changed.is_err() {
+                    break Err("nobody keeps the kernel's side of the VPN routes any more".into());
+                }
                 gateway.publish_view();
                 gateway.events.happened(EventKind::RoutesChanged, None, None, None);
             }
@@ -347,18 +363,9 @@ async fn stop(mut gateway: Gateway, mut threads: Threads, opens: bool) -> End {
         warn!("some peers did not acknowledge that their SAs are deleted");
     }
     gateway.ike.send(Request::Stop);
-    let policy = Box::new(gateway.policy());
-    gateway.forwarding.end().await;
-    let end = match opens {
-        false => End::Closed(policy),
-        true => release(Namespace::Own).await.map_or_else(
-            |error| {
-                error!(%error, "something of ours stays in the kernel, although on_stop = \"open\"");
-                End::Closed(policy)
-            },
-            End::Open,
-        ),
-    };
+    let protect = gateway.policy().policy().protect;
+    let end =
+        if opens { closed::open(gateway.forwarding).await } else { closed::end(gateway.forwarding, protect).await };
     let ended = async {
         while !threads.ended() {
             sleep(Duration::from_millis(5)).await;

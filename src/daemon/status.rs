@@ -29,6 +29,8 @@ pub struct View {
     pub warnings: Vec<String>,
     /// What is exempt inside the routes' destinations.
     pub exemptions: Vec<Exemption>,
+    /// Local subnets that are closed behind their routes.
+    pub closed: Vec<ipnet::IpNet>,
     /// Whether cend ever sent a set, and what became of it.
     pub cend: Option<OwnerReply>,
 }
@@ -69,7 +71,7 @@ impl View {
         warnings.extend(gateway.conditions.lines());
         let standing = gateway.forwarding.standing();
         let standing = standing.borrow();
-        let Standing { uncarried, exemptions, trouble, .. } = &*standing;
+        let Standing { uncarried, exemptions, closed, trouble, .. } = &*standing;
         // Whoever keeps the kernel's side logs it.
         warnings.extend(trouble.iter().map(|trouble| format!("the kernel is not as the VPN routes ask: {trouble}")));
         let route = |(entry, state): (&routing::VpnRoute, _)| route(entry, state, uncarried.get(&entry.destination));
@@ -80,6 +82,7 @@ impl View {
             routes: gateway.table.routes().map(route).collect(),
             warnings,
             exemptions: exemptions.iter().map(exemption).collect(),
+            closed: closed.keys().copied().collect(),
             cend: gateway.owner.as_ref().map(|_| gateway.owner_reply()),
         }
     }
@@ -89,7 +92,7 @@ impl View {
 pub fn kernel_conditions(gateway: &Gateway) -> Vec<String> {
     let standing = gateway.forwarding.standing();
     let standing = standing.borrow();
-    let Standing { one_armed, taken, .. } = &*standing;
+    let Standing { one_armed, taken, unkept, .. } = &*standing;
     let one_armed = one_armed.iter().map(|net| {
         format!(
             "local subnet {net} lies behind the default route only: decrypted packets leave by it, as on a one-armed gateway"
@@ -104,9 +107,15 @@ pub fn kernel_conditions(gateway: &Gateway) -> Vec<String> {
     let before = Some(&gateway.cend_before.protect).filter(|before| gateway.owner.is_none() && !before.is_empty());
     let before = before.map(|before| {
         let before: Vec<String> = before.iter().map(ToString::to_string).collect();
-        format!("closed until cend tells its set, which cannot be read: {}", before.join(", "))
+        format!(
+            "closed until cend tells its set, which is lost: {}; without a cloud, an empty set (PUT) gives it up",
+            before.join(", ")
+        )
     });
-    standing.dropped().into_iter().chain(one_armed).chain(taken).chain(before).collect()
+    let unkept = unkept.iter().map(|error| {
+        format!("what is protected cannot be kept in the state directory, for a start with a broken file: {error}")
+    });
+    standing.dropped().into_iter().chain(one_armed).chain(taken).chain(before).chain(unkept).collect()
 }
 
 fn exemption(exemption: &routing::Exemption) -> Exemption {
@@ -158,6 +167,7 @@ pub fn status(view: &View, ike: &IkeSnapshot, drops: &Drops, started: Instant, n
         drops: drops.by_reason(&ike.discards),
         warnings: view.warnings.clone(),
         exemptions: view.exemptions.clone(),
+        closed_local_subnets: view.closed.clone(),
     }
 }
 

@@ -17,20 +17,20 @@ pub use absence::Absence;
 
 use crate::io::kept_policy::KeptPolicy;
 use crate::io::netlink::reconciler::{Occasions, Reason, Reconciler};
-use crate::io::netlink::{Change, NetlinkError, PinnedDevice};
+use crate::io::netlink::{Change, NetlinkError, Outcome, PinnedDevice};
 use crate::io::netns::Namespace;
 use crate::io::nftables::{self, FilterError, Listing, OuterPorts, PlaintextFilter, TableChanges};
-use crate::routing::kernel_routes::TABLE_MAIN;
+use crate::routing::kernel_routes::{TABLE_MAIN, is_tunnel_table};
 use crate::routing::policy::Exemption;
 use crate::routing::{
-    AddressRange, Family, KernelPolicy, KernelRoute, KernelState, PROTOCOL_GATEWAYD, Policy, RouteKind, kernel_state,
-    local_subnets, protected_sources,
+    AddressRange, Closed, Family, KernelPolicy, KernelRoute, KernelState, OuterDevices, PROTOCOL_GATEWAYD, Policy,
+    RouteKind, kernel_state, local_subnets, protected_sources,
 };
 
-/// How long to wait before what failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+/// How long to wait before what failed is tried again, whatever happens in between.
+const RETRY: Duration = Duration::from_millis(500);
 /// How long the task has to finish what it is doing.
-const END: Duration = Duration::from_secs(5);
+const END: Duration = Duration::from_secs(1);
 /// How long to collect further changes of the filter before looking.
 const SETTLE: Duration = Duration::from_millis(20);
 
@@ -81,8 +81,14 @@ pub struct Standing {
     pub one_armed: BTreeSet<IpNet>,
     /// Connected networks that a protected prefix takes, with it.
     pub taken: BTreeSet<(IpNet, IpNet)>,
+    /// Local subnets that are closed behind their routes, each with the prefix that is.
+    pub closed: Closed,
+    /// Protected destinations that are not even closed: the kernel took no blackhole.
+    pub open: BTreeSet<IpNet>,
     /// What could not be done.
     pub trouble: Option<String>,
+    /// Why the policy cannot be kept in the state directory.
+    pub unkept: Option<String>,
 }
 
 impl Standing {
@@ -157,7 +163,7 @@ impl Forwarding {
     /// or the filter, and every minute. The tunnel device must exist.
     ///
     /// # Errors
-    /// What did not succeed; it is tried again every second.
+    /// What did not succeed; it is tried again twice a second.
     pub async fn apply(&self, policy: KeptPolicy) -> Result<(), ForwardingError> {
         self.request(policy, true).await
     }
@@ -168,13 +174,14 @@ impl Forwarding {
         answered.await.map_err(|_| ForwardingError::Stopped)?
     }
 
-    /// Ends the task, after what it is doing at the moment. The kernel stays as it is.
-    pub async fn end(mut self) {
+    /// Ends the task, after what it is doing at the moment, and tells how things stand. The kernel stays as it is.
+    pub async fn end(mut self) -> Standing {
         let (none, _) = mpsc::unbounded_channel();
         self.requests = none;
         if timeout(END, &mut self.task).await.is_err() {
             warn!("the kernel's side of the VPN routes is still being changed");
         }
+        self.standing.borrow().clone()
     }
 
     /// How things stand at the moment, and changes of that.
@@ -197,23 +204,29 @@ pub struct Released {
     pub rules: usize,
     /// nftables tables, by name.
     pub tables: Vec<String>,
+    /// Why it is not known whether a table stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// Takes everything that any gatewayd left in `namespace` out of its kernel, whatever its device was called. From then on
-/// the other routes of the namespace decide, and nothing is protected.
+/// the other routes of the namespace decide, and nothing is protected. Without `nft` the routes and rules go all the same.
 ///
 /// # Errors
-/// Something stayed.
+/// Some routes or rules stayed.
 pub async fn release(namespace: Namespace) -> Result<Released, ForwardingError> {
     // The filter last: as long as a route is there, something watches.
     let mut reconciler = Reconciler::new(namespace.clone(), PROTOCOL_GATEWAYD);
     let actual = reconciler.actual().await?;
     let outcome = reconciler.bring(&KernelState::default(), &actual).await?;
     refused(outcome.refusals())?;
-    let tables = nftables::release(namespace).await?;
+    let (tables, trouble) = match nftables::release(&namespace).await {
+        Ok(tables) => (tables, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
     let routes = actual.routes.iter().filter(|route| route.protocol == PROTOCOL_GATEWAYD).count();
     let rules = actual.rules.iter().filter(|rule| rule.protocol == PROTOCOL_GATEWAYD).count();
-    Ok(Released { routes, rules, tables })
+    Ok(Released { routes, rules, tables, trouble })
 }
 
 /// What the tunnel device is called at the moment, and what is protected.
@@ -240,13 +253,16 @@ impl Work {
         let Some(mut request) = inbox.recv().await else { return };
         let mut occasions = Occasions::new(self.settings.namespace.clone(), concerns);
         let mut table_changes = None;
+        let mut told = None;
         loop {
             let closed = std::mem::take(&mut self.kept.closed);
             self.kept = KeptPolicy { closed, ..request.policy };
             let mut answer = Some(request.answer);
             request = loop {
                 occasions.begin();
-                self.begin(&mut table_changes);
+                self.listen(&mut table_changes);
+                told = told.or(heard(&mut table_changes));
+                self.verify(&mut told).await;
                 let round = self.round(request.carry).await;
                 let failed = round.is_err();
                 self.tell_trouble(round.as_ref().err());
@@ -260,37 +276,31 @@ impl Work {
                         Some(request) => break request,
                         None => return,
                     },
-                    reason = occasions.next() => if reason == Reason::Resync {
-                        self.verify(&table_changes, Told::ByTheClock).await;
-                    },
-                    told = next_change(&mut table_changes) => self.verify(&table_changes, told).await,
+                    // What failed may have been told of by the kernel as well, and would be at once again.
                     () = sleep(RETRY), if failed => {}
+                    reason = occasions.next(), if !failed => if reason == Reason::Resync {
+                        told = told.or(Some(Told::ByTheClock));
+                    },
+                    heard = next_change(&mut table_changes), if !failed => told = Some(heard),
                 }
             };
         }
     }
 
-    /// Forgets what was heard of the table so far, or starts to listen.
-    fn begin(&self, changes: &mut Option<TableChanges>) {
-        match changes {
-            Some(changes) => changes.forget(),
-            None => match TableChanges::listen(&self.settings.namespace) {
+    /// Starts to listen for changes of the table, if that is not so yet.
+    fn listen(&self, changes: &mut Option<TableChanges>) {
+        if changes.is_none() {
+            match TableChanges::listen(&self.settings.namespace) {
                 Ok(listening) => *changes = Some(listening),
                 Err(error) => debug!(%error, "cannot listen for changes of the filter; it is compared every second"),
-            },
+            }
         }
     }
 
-    /// Compares the whole table with what it held when it was set, and forgets that if it differs, so that the next round
-    /// sets it again.
-    async fn verify(&mut self, changes: &Option<TableChanges>, told: Told) {
-        let Some((_, held)) = &self.filtered else { return };
-        if told == Told::ByTheKernel {
-            sleep(SETTLE).await;
-        }
-        if let Some(changes) = changes {
-            changes.forget();
-        }
+    /// Compares the whole table with what it held when it was set, if somebody `told` of a change, and forgets that if it
+    /// differs, so that the next round sets it again. Only this ends the suspicion.
+    async fn verify(&mut self, told: &mut Option<Told>) {
+        let (Some(told), Some((_, held))) = (told.take(), &self.filtered) else { return };
         match self.filter.listing().await {
             Ok(Some(listing)) if listing == *held => {}
             Ok(_) => {
@@ -307,53 +317,66 @@ impl Work {
         }
     }
 
-    /// The filter first: a route that leads traffic into the tunnel must not be there before what watches the way back.
+    /// What drops comes first, and waits for nobody; then the filter; then what leads traffic into the tunnel, which must
+    /// not be there before what watches the way back.
     async fn round(&mut self, carry: bool) -> Result<(), ForwardingError> {
         let policy = self.kept.policy();
         self.reconciler.pin(self.pinned.borrow().clone());
-        let actual = self.reconciler.actual().await?;
+        let mut actual = self.reconciler.actual().await?;
         let usable = carry && self.device_is_usable();
-        let exemptions = policy.exemptions(&actual.routes, &self.device);
+        let outer = OuterDevices::find(&actual.routes, &self.kept.outer_addresses, &policy.local);
+        let subnets = local_subnets(&policy, &self.kept.closed, &actual.routes, &self.device, &outer);
+        let exemptions = policy.exemptions(&actual.routes, &self.device, &outer.all(), &subnets.closed);
+        self.kept.closed = subnets.remembered;
+        let mut desired = KernelPolicy {
+            carried: self.carried(&policy, usable),
+            exempt: exemptions.iter().filter(|one| one.reason.is_ours()).map(|one| one.prefix).collect(),
+            closed: subnets.closed.values().copied().collect(),
+            bypass: self.kept.bypass.clone(),
+            outer_peers: self.kept.outer_peers.clone(),
+            protect: policy.protect.clone(),
+        };
+        let mut outcome = self.bring(&desired, &mut actual).await?;
         let filtered = self.set_filter(&policy, &exemptions).await;
-        let subnets =
-            local_subnets(&policy.local, &self.kept.closed, &actual.routes, &self.device, &self.kept.outer_addresses);
-        self.kept.closed = subnets.closed;
-        let desired = kernel_state(
-            &KernelPolicy {
-                carried: if usable {
-                    policy.protect.intersection(&self.watched).copied().collect()
-                } else {
-                    BTreeSet::new()
-                },
-                exempt: exemptions.iter().filter(|one| one.reason.is_ours()).map(|one| one.prefix).collect(),
-                closed: self.kept.closed.values().copied().collect(),
-                bypass: self.kept.bypass.clone(),
-                outer_peers: self.kept.outer_peers.clone(),
-                protect: policy.protect.clone(),
-            },
-            &self.device,
-            self.kept.mark,
-        );
-        let outcome = self.reconciler.bring(&desired, &actual).await?;
-        let changed = outcome.set + outcome.removed + outcome.refusals().len() > 0;
-        let now = if changed { self.reconciler.actual().await? } else { actual };
-        let carried = carried(&now);
-        let uncarried = policy.protect.difference(&carried).copied();
+        let carried = self.carried(&policy, usable);
+        if carried != desired.carried {
+            desired.carried = carried;
+            outcome = self.bring(&desired, &mut actual).await?;
+        }
+        let led = leading(&actual, RouteKind::Unicast);
+        let uncarried = policy.protect.difference(&led).copied();
         let uncarried = absence::absences(uncarried, &self.watched, usable, &outcome);
         self.standing.send_if_modified(|standing| {
             let news = Standing {
-                uncarried: uncarried.clone(),
-                taken: taken(&policy, &now, &exemptions, &self.device),
+                uncarried,
+                taken: taken(&policy, &actual, &exemptions, &self.device),
                 exemptions,
                 one_armed: subnets.one_armed,
+                closed: subnets.closed,
+                open: policy.protect.difference(&leading(&actual, RouteKind::Blackhole)).copied().collect(),
                 trouble: standing.trouble.clone(),
+                unkept: standing.unkept.clone(),
             };
             let changed = *standing != news;
             *standing = news;
             changed
         });
-        filtered?;
-        refused(outcome.refusals())
+        refused(outcome.refusals())?;
+        Ok(filtered?)
+    }
+
+    /// Destinations that the tunnel may carry: those that the filter watches.
+    fn carried(&self, policy: &Policy, usable: bool) -> BTreeSet<IpNet> {
+        if usable { policy.protect.intersection(&self.watched).copied().collect() } else { BTreeSet::new() }
+    }
+
+    /// Brings the kernel to a policy, and reads it again if that changed something.
+    async fn bring(&mut self, policy: &KernelPolicy, actual: &mut KernelState) -> Result<Outcome, ForwardingError> {
+        let outcome = self.reconciler.bring(&kernel_state(policy, &self.device, self.kept.mark), actual).await?;
+        if outcome.set + outcome.removed + outcome.refusals().len() > 0 {
+            *actual = self.reconciler.actual().await?;
+        }
+        Ok(outcome)
     }
 
     /// What the tunnel device is called at the moment.
@@ -404,10 +427,21 @@ impl Work {
         }
         let kept = self.kept.clone();
         let wrote = tokio::task::spawn_blocking(move || kept.write(&folder).map(|()| kept)).await;
-        match wrote.map_err(std::io::Error::other).and_then(|written| written) {
-            Ok(written) => self.written = Some(written),
-            Err(error) => warn!(%error, "what is protected cannot be kept in the state directory"),
-        }
+        let unkept = match wrote.map_err(std::io::Error::other).and_then(|written| written) {
+            Ok(written) => {
+                self.written = Some(written);
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        self.standing.send_if_modified(|standing| {
+            let news = standing.unkept != unkept;
+            if let (true, Some(error)) = (news, &unkept) {
+                warn!(error, "what is protected cannot be kept in the state directory");
+            }
+            standing.unkept = unkept;
+            news
+        });
     }
 
     fn tell_trouble(&self, error: Option<&ForwardingError>) {
@@ -425,11 +459,10 @@ impl Work {
     }
 }
 
-/// Destinations that a route leads into the tunnel before any other is asked.
-fn carried(actual: &KernelState) -> BTreeSet<IpNet> {
-    let leads = |route: &&KernelRoute| {
-        route.protocol == PROTOCOL_GATEWAYD && route.table != TABLE_MAIN && route.kind == RouteKind::Unicast
-    };
+/// Destinations of our routes of a kind that are asked before `main`.
+fn leading(actual: &KernelState, kind: RouteKind) -> BTreeSet<IpNet> {
+    let leads =
+        |route: &&KernelRoute| route.protocol == PROTOCOL_GATEWAYD && route.table != TABLE_MAIN && route.kind == kind;
     actual.routes.iter().filter(leads).map(|route| route.destination).collect()
 }
 
@@ -458,7 +491,19 @@ fn is_connected(route: &KernelRoute, device: &str) -> bool {
         && route.device.as_deref() != Some(device)
 }
 
-/// Waits for a change of the filter's table; without a socket it ends after a second, so that the table is compared by the
+/// Takes what the kernel told of the filter's table since it was last listened to.
+fn heard(changes: &mut Option<TableChanges>) -> Option<Told> {
+    match changes.as_ref()?.take(nftables::TABLE) {
+        Ok(about) => about.then_some(Told::ByTheKernel),
+        Err(error) => {
+            debug!(%error, "listening for changes of the filter ended");
+            *changes = None;
+            Some(Told::ByTheKernel)
+        }
+    }
+}
+
+/// Waits for a change of the filter's table, and a moment for what comes with it; without a socket it ends after a second, so that the table is compared by the
 /// clock.
 async fn next_change(changes: &mut Option<TableChanges>) -> Told {
     let Some(listening) = changes else {
@@ -469,13 +514,17 @@ async fn next_change(changes: &mut Option<TableChanges>) -> Told {
         debug!(%error, "listening for changes of the filter ended");
         *changes = None;
     }
+    sleep(SETTLE).await;
     Told::ByTheKernel
 }
 
-/// Our own routes, and everybody's in the main table: those decide what is exempt.
+/// Our own routes, everybody's in our tables, which may take the place of ours, and in the main table, which decide what is
+/// exempt.
 fn concerns(change: Change) -> bool {
     match change {
-        Change::Route { protocol, table } => protocol == PROTOCOL_GATEWAYD || table == TABLE_MAIN,
+        Change::Route { protocol, table } => {
+            protocol == PROTOCOL_GATEWAYD || table == TABLE_MAIN || is_tunnel_table(table)
+        }
         Change::Rule | Change::Link | Change::Address => true,
     }
 }

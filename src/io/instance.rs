@@ -2,24 +2,44 @@
 //!
 //! A gatewayd holds an abstract Unix socket (unix(7)), whose name belongs to the network namespace: whoever asks needs
 //! neither its configuration nor its control socket, and the name is free again the moment that the process is gone.
+use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
 /// The socket's name.
 const NAME: &[u8] = b"ipsec-gateway/gatewayd";
 
-/// The gatewayd that runs in this network namespace.
+/// Bit of `CapEff` in /proc/PID/status of who may change a network namespace (CAP_NET_ADMIN, capabilities(7)).
+const NET_ADMIN: u32 = 12;
+
+/// Who holds the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Running {
-    /// Its process.
+pub struct Holder {
+    /// Its process; 0 if that is hidden.
     pub process: i32,
+    /// Its user; none if it does not say.
+    pub user: Option<u32>,
+    /// Whether it may run a gatewayd: it is root's, ours, or may change the network.
+    pub trusted: bool,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.user {
+            Some(user) => write!(f, "process {} of user {user}", self.process),
+            None => f.write_str("a process that does not say which"),
+        }
+    }
 }
 
 /// That this process is the gatewayd of its network namespace, for as long as the value lives.
@@ -33,27 +53,30 @@ impl Drop for Instance {
 }
 
 impl Instance {
-    /// Claims the network namespace; who asks is answered on the runtime of the caller. A process of another user that holds the name is no gatewayd: it is told in the log,
-    /// and does not keep this one from running.
+    /// Claims the network namespace; who asks is answered on the runtime of the caller. A process that may not run a
+    /// gatewayd and holds the name all the same is told in the log, and does not keep this one from running.
     ///
     /// # Errors
     /// `AddrInUse` if another gatewayd runs here; what the system refused otherwise.
     pub fn claim() -> io::Result<Self> {
-        match UnixListener::bind_addr(&address()?) {
+        let name = std::os::unix::net::SocketAddr::from_abstract_name(NAME)?;
+        match UnixListener::bind_addr(&name) {
             Ok(listener) => {
                 listener.set_nonblocking(true)?;
                 let listener = tokio::net::UnixListener::from_std(listener)?;
                 Ok(Instance(Some(tokio::spawn(answer(listener)))))
             }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => match running()? {
-                Some(Running { process }) => {
-                    let told = format!("a gatewayd runs in this network namespace already, as process {process}");
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder()? {
+                Some(holder) if holder.trusted => {
+                    let told = format!("a gatewayd runs in this network namespace already: {holder}");
                     Err(io::Error::new(io::ErrorKind::AddrInUse, told))
                 }
-                None => {
-                    warn!("somebody who may not run a gatewayd holds its name in this network namespace");
+                Some(holder) => {
+                    warn!("gatewayd's name in this network namespace is held by {holder}, who may not run a gatewayd");
                     Ok(Instance(None))
                 }
+                // It has gone this moment.
+                None => Err(error),
             },
             Err(error) => Err(error),
         }
@@ -70,21 +93,33 @@ async fn answer(listener: tokio::net::UnixListener) {
     }
 }
 
-/// The gatewayd of this network namespace, if one runs.
+/// Who holds the name in this network namespace, if anybody does. It does not wait for them.
 ///
 /// # Errors
 /// The system refuses to tell.
-pub fn running() -> io::Result<Option<Running>> {
-    let stream = match UnixStream::connect_addr(&address()?) {
-        Ok(stream) => stream,
+pub fn holder() -> io::Result<Option<Holder>> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    // An abstract name begins with a zero byte.
+    let name = [&[0], NAME].concat();
+    match socket.connect(&SockAddr::unix(OsStr::from_bytes(&name))?) {
+        Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
+        // Its queue is full: a gatewayd empties it.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            return Ok(Some(Holder { process: 0, user: None, trusted: false }));
+        }
         Err(error) => return Err(error),
-    };
-    let credentials = getsockopt(&stream, PeerCredentials)?;
-    let trusted = credentials.uid() == 0 || credentials.uid() == nix::unistd::geteuid().as_raw();
-    Ok(trusted.then(|| Running { process: credentials.pid() }))
+    }
+    let credentials = getsockopt(&socket, PeerCredentials)?;
+    let (process, user) = (credentials.pid(), credentials.uid());
+    let trusted = user == 0 || user == nix::unistd::geteuid().as_raw() || may_change_networks(process);
+    Ok(Some(Holder { process, user: Some(user), trusted }))
 }
 
-fn address() -> io::Result<SocketAddr> {
-    SocketAddr::from_abstract_name(NAME)
+fn may_change_networks(process: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective
+        .and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok())
+        .is_some_and(|set| set & 1 << NET_ADMIN != 0)
 }

@@ -58,11 +58,21 @@ impl KeptPolicy {
     /// The file cannot be read, others may read it, or it is damaged.
     pub fn read(folder: &Path) -> Result<Option<Self>, String> {
         let path = folder.join(FILE);
-        if !path.exists() {
+        if !path.try_exists().map_err(|error| format!("{}: {error}", path.display()))? {
             return Ok(None);
         }
         let text = private_file::read(&path, LIMIT).map_err(|error| error.to_string())?;
         serde_json::from_str(&text).map(Some).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Puts a file that cannot be read aside, so that the next one does not take its place. Answers its new name.
+    ///
+    /// # Errors
+    /// The folder is not writable.
+    pub fn put_aside(folder: &Path) -> io::Result<String> {
+        let aside = folder.join(format!("{FILE}.unreadable"));
+        std::fs::rename(folder.join(FILE), &aside)?;
+        Ok(aside.display().to_string())
     }
 
     /// Keeps it: after a crash there is the old file or the new one.

@@ -2,12 +2,19 @@
 //! into it only.
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::process::Command;
+use std::net::IpAddr;
+use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use ipnet::IpNet;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 pub use watch::TableChanges;
 
@@ -17,13 +24,16 @@ use crate::routing::AddressRange;
 /// Why the table could not be set, read or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
-    /// The program `nft` failed, or is not there.
+    /// The program `nft` failed.
     #[error("nft: {0}")]
     Nft(String),
-    /// The namespace cannot be entered, or the program not be started.
-    #[error(transparent)]
-    Io(#[from] io::Error),
+    /// The program is not there, or cannot be started; or the namespace cannot be entered.
+    #[error("nft cannot be run: {0}")]
+    NotRun(#[from] io::Error),
 }
+
+/// How long `nft` may take. It takes milliseconds; one that hangs must not keep the rest waiting.
+const TIME: Duration = Duration::from_secs(5);
 
 /// What the table accepts although the source is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +54,7 @@ pub struct OuterPorts {
 /// Outwards: a packet whose destination is protected and that would leave by another way than the tunnel is dropped
 /// (RFC 4301 section 5.1), forwarded ones and our own alike. Routes alone cannot promise that: somebody else's route may
 /// hold the place of the tunnel's. Of our own packets, those with the mark of our sockets pass, as they are sealed, and
-/// so do multicast and limited broadcast, which belong to the link that they are sent on (IPv6 neighbour discovery and
-/// DHCP depend on it).
+/// so do multicast, limited broadcast and neighbour discovery (RFC 4861), which belong to the link that they are sent on.
 ///
 /// The table is changed in one transaction, is independent of the device's existence, and stays until it is released,
 /// so it outlives every end of gatewayd.
@@ -138,24 +147,26 @@ impl PlaintextFilter {
     /// `nft` is missing or refused; the table is then as it was.
     pub async fn apply(&self, protected: Vec<AddressRange>) -> Result<Listing, FilterError> {
         let commands = self.ruleset(&protected);
-        self.in_namespace(move || {
-            let former: Vec<String> = tables()?.into_iter().filter(|name| name.starts_with(FORMER_TABLES)).collect();
-            let add = json!({"add": table(TABLE)});
-            let anew = [add.clone(), json!({"delete": table(TABLE)}), add.clone()];
-            for begin in [&[add][..], &anew] {
-                // Added first, so that one that has gone already is no error.
-                let former = former.iter().flat_map(|name| ["add", "delete"].map(|what| json!({what: table(name)})));
-                let all: Vec<Value> = begin.iter().cloned().chain(former).chain(commands.iter().cloned()).collect();
-                let loaded = load(&json!({"nftables": all}));
-                match listing()? {
-                    Some(listing) if loaded.is_ok() && is_whole(&listing, &commands)? => return Ok(listing),
-                    _ if begin.len() > 1 => loaded?,
-                    _ => {}
+        let former = tables(&self.namespace).await?.into_iter().filter(|name| name.starts_with(FORMER_TABLES));
+        let former: Vec<String> = former.collect();
+        let add = json!({"add": table(TABLE)});
+        let anew = [add.clone(), json!({"delete": table(TABLE)}), add.clone()];
+        for begin in [&[add][..], &anew] {
+            // Added first, so that one that has gone already is no error.
+            let former = former.iter().flat_map(|name| ["add", "delete"].map(|what| json!({what: table(name)})));
+            let all: Vec<Value> = begin.iter().cloned().chain(former).chain(commands.iter().cloned()).collect();
+            let loaded = load(&self.namespace, &all).await;
+            match listing(&self.namespace).await? {
+                Some(listing)
+                    if loaded.is_ok() && is_whole(&self.namespace, &listing, &commands, &protected).await? =>
+                {
+                    return Ok(listing);
                 }
+                _ if begin.len() > 1 => loaded?,
+                _ => {}
             }
-            Err(FilterError::Nft("somebody else changes the table at the same moment".to_owned()))
-        })
-        .await
+        }
+        Err(FilterError::Nft("the table does not hold what was loaded: somebody else changes it as well".to_owned()))
     }
 
     /// What the table holds; none if there is no table.
@@ -163,7 +174,7 @@ impl PlaintextFilter {
     /// # Errors
     /// `nft` is missing or refused.
     pub async fn listing(&self) -> Result<Option<Listing>, FilterError> {
-        self.in_namespace(listing).await
+        listing(&self.namespace).await
     }
 
     /// Packets dropped since the table was made, and in tables before it that this filter has seen. It never falls.
@@ -171,16 +182,9 @@ impl PlaintextFilter {
     /// # Errors
     /// `nft` is missing, or there is no table.
     pub async fn dropped(&self) -> Result<u64, FilterError> {
-        let objects = self.in_namespace(|| list(&["counters", "table", "inet", TABLE])).await?;
+        let objects = list(&self.namespace, &["counters", "table", "inet", TABLE]).await?;
         let counted = objects.iter().filter_map(|object| object["counter"]["packets"].as_u64()).sum();
         Ok(self.dropped.lock().unwrap_or_else(PoisonError::into_inner).read(counted))
-    }
-
-    async fn in_namespace<T: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> Result<T, FilterError> + Send + 'static,
-    ) -> Result<T, FilterError> {
-        in_namespace(self.namespace.clone(), job).await
     }
 
     /// The commands that fill the table.
@@ -234,6 +238,7 @@ impl PlaintextFilter {
 
     /// What passes although its destination is protected, if it comes from us.
     fn accepted_output(&self) -> Vec<Value> {
+        let neighbours = json!({"set": ["nd-neighbor-solicit", "nd-neighbor-advert"]});
         let link_bound = |protocol: &str, address: &str, length: u8| {
             let group = json!({"prefix": {"addr": address, "len": length}});
             json!([equal(json!({"payload": {"protocol": protocol, "field": "daddr"}}), &group), {"accept": null}])
@@ -243,6 +248,7 @@ impl PlaintextFilter {
             link_bound("ip", "224.0.0.0", 4),
             link_bound("ip", "255.255.255.255", 32),
             link_bound("ip6", "ff00::", 8),
+            json!([equal(json!({"payload": {"protocol": "icmpv6", "field": "type"}}), &neighbours), {"accept": null}]),
         ]
     }
 
@@ -274,6 +280,27 @@ struct Direction {
 const INWARDS: Direction = Direction { device: "iifname", address: "saddr" };
 const OUTWARDS: Direction = Direction { device: "oifname", address: "daddr" };
 
+/// The elements of the listed sets.
+fn elements(objects: &[Value]) -> BTreeSet<AddressRange> {
+    let of_set = |object: &Value| object["set"]["elem"].as_array().cloned().unwrap_or_default();
+    objects.iter().flat_map(of_set).filter_map(|element| listed_range(&element)).collect()
+}
+
+/// An element as `nft` lists it: an address, a prefix or a range.
+fn listed_range(element: &Value) -> Option<AddressRange> {
+    let address = |value: &Value| value.as_str()?.parse::<IpAddr>().ok();
+    if let Some(prefix) = element.get("prefix") {
+        let length = u8::try_from(prefix["len"].as_u64()?).ok()?;
+        let prefix = IpNet::new(address(&prefix["addr"])?, length).ok()?;
+        return Some(AddressRange { first: prefix.network(), last: prefix.broadcast() });
+    }
+    let (first, last) = match element.get("range") {
+        Some(range) => (address(&range[0])?, address(&range[1])?),
+        None => (address(element)?, address(element)?),
+    };
+    Some(AddressRange { first, last })
+}
+
 fn equal(left: Value, right: &Value) -> Value {
     json!({"match": {"op": "==", "left": left, "right": right}})
 }
@@ -286,50 +313,48 @@ fn element(range: &AddressRange) -> Value {
 ///
 /// # Errors
 /// `nft` is missing or refused.
-pub async fn release(namespace: Namespace) -> Result<Vec<String>, FilterError> {
-    in_namespace(namespace, || {
-        let ours: Vec<String> =
-            tables()?.into_iter().filter(|name| name == TABLE || name.starts_with(FORMER_TABLES)).collect();
-        if !ours.is_empty() {
-            let delete = ours.iter().map(|name| json!({"delete": table(name)}));
-            load(&json!({"nftables": delete.collect::<Vec<_>>()}))?;
-        }
-        Ok(ours)
-    })
-    .await
-}
-
-async fn in_namespace<T: Send + 'static>(
-    namespace: Namespace,
-    job: impl FnOnce() -> Result<T, FilterError> + Send + 'static,
-) -> Result<T, FilterError> {
-    let ran = tokio::task::spawn_blocking(move || namespace.run(job)).await;
-    ran.map_err(|error| FilterError::Io(io::Error::other(error)))??
+pub async fn release(namespace: &Namespace) -> Result<Vec<String>, FilterError> {
+    let mut ours = tables(namespace).await?;
+    ours.retain(|name| name == TABLE || name.starts_with(FORMER_TABLES));
+    if !ours.is_empty() {
+        let delete: Vec<Value> = ours.iter().map(|name| json!({"delete": table(name)})).collect();
+        load(namespace, &delete).await?;
+    }
+    Ok(ours)
 }
 
 /// The names of all tables of the family inet. As text: nft 1.0.6 breaks off its JSON at a table with flags, which may be
 /// somebody else's.
-fn tables() -> Result<Vec<String>, FilterError> {
-    let text = print(&["list", "tables", "inet"])?;
+async fn tables(namespace: &Namespace) -> Result<Vec<String>, FilterError> {
+    let text = nft(namespace, &["list", "tables", "inet"], &[]).await?;
     let name = |line: &str| Some(line.strip_prefix("table inet ")?.trim().to_owned());
     Ok(String::from_utf8_lossy(&text).lines().filter_map(name).collect())
 }
 
-fn listing() -> Result<Option<Listing>, FilterError> {
-    match print(&["-s", "list", "table", "inet", TABLE]) {
+async fn listing(namespace: &Namespace) -> Result<Option<Listing>, FilterError> {
+    match nft(namespace, &["-s", "list", "table", "inet", TABLE], &[]).await {
         Ok(text) => Ok(Some(Listing(String::from_utf8_lossy(&text).into_owned()))),
-        Err(error) if tables()?.iter().any(|name| name == TABLE) => Err(error),
+        Err(error) if tables(namespace).await?.iter().any(|name| name == TABLE) => Err(error),
         Err(_) => Ok(None),
     }
 }
 
-fn is_whole(listing: &Listing, commands: &[Value]) -> Result<bool, FilterError> {
-    Ok(!listing.has_flags() && are_made_by(list(&["table", "inet", TABLE])?, commands))
+async fn is_whole(
+    namespace: &Namespace,
+    listing: &Listing,
+    commands: &[Value],
+    protected: &[AddressRange],
+) -> Result<bool, FilterError> {
+    if listing.has_flags() {
+        return Ok(false);
+    }
+    let objects = list(namespace, &["table", "inet", TABLE]).await?;
+    Ok(elements(&objects) == protected.iter().copied().collect() && are_made_by(objects, commands))
 }
 
 /// The objects that `nft list` prints.
-fn list(what: &[&str]) -> Result<Vec<Value>, FilterError> {
-    let text = print(&[&["-j", "list"], what].concat())?;
+async fn list(namespace: &Namespace, what: &[&str]) -> Result<Vec<Value>, FilterError> {
+    let text = nft(namespace, &[&["-j", "list"], what].concat(), &[]).await?;
     let mut listing: Value = serde_json::from_slice(&text).map_err(|error| FilterError::Nft(error.to_string()))?;
     match listing["nftables"].take() {
         Value::Array(objects) => Ok(objects),
@@ -337,25 +362,55 @@ fn list(what: &[&str]) -> Result<Vec<Value>, FilterError> {
     }
 }
 
-/// What `nft` prints.
-fn print(arguments: &[&str]) -> Result<Vec<u8>, FilterError> {
-    let output = Command::new("nft").args(arguments).output()?;
-    if !output.status.success() {
-        return Err(FilterError::Nft(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
-    }
-    Ok(output.stdout)
-}
-
 fn table(name: &str) -> Value {
     json!({"table": {"family": "inet", "name": name}})
 }
 
-/// Hands a rule set to `nft`, which applies all of it or nothing.
-fn load(ruleset: &Value) -> Result<(), FilterError> {
-    let no_arguments: [&str; 0] = [];
-    nftables::helper::apply_ruleset_raw(&ruleset.to_string(), nftables::helper::DEFAULT_NFT, no_arguments)
-        .map(drop)
-        .map_err(|error| FilterError::Nft(error.to_string()))
+/// Hands commands to `nft`, which applies all of them or nothing.
+async fn load(namespace: &Namespace, commands: &[Value]) -> Result<(), FilterError> {
+    let ruleset = json!({"nftables": commands}).to_string();
+    nft(namespace, &["-j", "-f", "-"], ruleset.as_bytes()).await.map(drop)
+}
+
+/// Runs `nft` in a namespace; answers what it prints. One that takes too long is ended.
+async fn nft(namespace: &Namespace, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, FilterError> {
+    let runtime = Handle::current();
+    let mut child = namespace.run(|| {
+        let _inside = runtime.enter();
+        let mut command = Command::new("nft");
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.kill_on_drop(true).spawn()
+    })??;
+    let output = timeout(TIME, talk(&mut child, input)).await;
+    let output = output.map_err(|_| FilterError::Nft(format!("did not end within {} s", TIME.as_secs())))??;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    Err(FilterError::Nft(complaint.lines().next().unwrap_or("failed without a word").trim().to_owned()))
+}
+
+async fn talk(child: &mut Child, input: &[u8]) -> io::Result<Output> {
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that ends without reading says why.
+        let _ = stdin.write_all(input).await;
+    }
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
+    let (read, complained, status) = tokio::join!(
+        async { read_all(out.as_mut(), &mut stdout).await },
+        async { read_all(err.as_mut(), &mut stderr).await },
+        child.wait()
+    );
+    (read?, complained?);
+    Ok(Output { status: status?, stdout, stderr })
+}
+
+async fn read_all(from: Option<&mut (impl tokio::io::AsyncRead + Unpin)>, into: &mut Vec<u8>) -> io::Result<()> {
+    if let Some(from) = from {
+        tokio::io::AsyncReadExt::read_to_end(from, into).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -376,6 +431,16 @@ mod tests {
         let typed: nftables::schema::Nftables = serde_json::from_value(ruleset.clone()).expect("nft's own schema");
         assert_eq!(typed.objects.len(), count);
         assert!(ruleset.to_string().contains(r#""elem":[{"range":["10.1.1.0","10.1.1.255"]},"192.0.2.1"]"#));
+    }
+
+    #[test]
+    fn elements_are_read_however_they_are_listed() {
+        let elem = json!(["192.0.2.1", {"prefix": {"addr": "10.1.1.0", "len": 24}}, {"range": ["fd00::", "fd00::5"]}]);
+        let shown: Vec<String> = elements(&[json!({"set": {"elem": elem}}), json!({"set": {"name": "empty"}})])
+            .iter()
+            .map(|range| format!("{}-{}", range.first, range.last))
+            .collect();
+        assert_eq!(shown, ["10.1.1.0-10.1.1.255", "192.0.2.1-192.0.2.1", "fd00::-fd00::5"]);
     }
 
     #[test]

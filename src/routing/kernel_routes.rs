@@ -28,6 +28,11 @@ const PRIORITY_BEHIND_MARK: u32 = 20_000;
 /// Metric of the drop that stands behind every tunnel route: the highest there is.
 pub const METRIC_BLACKHOLE: u32 = u32::MAX;
 
+/// Whether a table is one that gatewayd fills.
+pub fn is_tunnel_table(table: u32) -> bool {
+    (TABLE_POLICY..=TABLE_BEHIND_MARK + 128).contains(&table)
+}
+
 /// Metric of a tunnel route: the best that the family has, so that no other route to the same prefix wins. IPv6 reads
 /// 0 as "no metric given".
 pub fn tunnel_metric(destination: &IpNet) -> u32 {

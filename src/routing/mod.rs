@@ -18,7 +18,7 @@ pub mod tunnel_device;
 pub use entry::{Owner, Publication, RouteKey, RouteState, VpnRoute, Weight};
 pub use forwarding_table::build_fib;
 pub use kernel_routes::{FIREWALL_MARK, KernelPolicy, PROTOCOL_CEND, PROTOCOL_GATEWAYD, kernel_state};
-pub use local_subnets::{Closed, LocalSubnets, local_subnets};
+pub use local_subnets::{Closed, LocalSubnets, OuterDevices, local_subnets};
 pub use policy::{Exemption, Policy};
 pub use protected_sources::{AddressRange, protected_sources};
 pub use reconcile::{Diff, Family, KernelRoute, KernelRule, KernelState, RouteKind, reconcile};

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::kernel_routes::TABLE_MAIN;
-use super::reconcile::{Family, KernelRoute, RouteKind};
+use super::kernel_routes::{PROTOCOL_GATEWAYD, TABLE_MAIN};
+use super::local_subnets::Closed;
+use super::reconcile::{KernelRoute, RouteKind};
 
 /// `rtm_protocol` of what the kernel makes itself, such as the route of a network that an address is in.
 pub const PROTOCOL_KERNEL: u8 = 2;
@@ -72,49 +73,73 @@ impl Policy {
         self.protect.iter().copied().filter(|prefix| prefix.prefix_len() > 0)
     }
 
-    /// What is exempt, given everybody's routes; `device` is the tunnel's. The rules, in order:
+    /// What is exempt, given everybody's routes; `device` is the tunnel's, `outer` are the outer devices, and `closed` the
+    /// local subnets that an inner device has led to. The rules, in order:
     /// 1. the longest of the protected, local and bypass prefixes that hold an address decides, and of equal ones the
-    ///    protected one;
-    /// 2. a connected network that lies in a local subnet is exempt from shorter protected prefixes;
+    ///    protected one; but a local subnet only where a route or an inner device leads to it: what lies behind another
+    ///    tunnel is not exempt because it is local to one of them;
+    /// 2. a connected network that lies in a local subnet is exempt from shorter protected prefixes, unless it is one of an
+    ///    outer device, whose addresses somebody outside may have given;
     /// 3. any other route of the main table is exempt from 0.0.0.0/0 and ::/0 only, so no foreign route takes traffic
     ///    of an explicit prefix out of the tunnel, however it came there (DHCP option 121, a routing daemon).
     ///
     /// IPv6 link-local prefixes are left out: they belong to every link and are never protected.
-    pub fn exemptions(&self, routes: &BTreeSet<KernelRoute>, device: &str) -> BTreeSet<Exemption> {
+    pub fn exemptions(
+        &self,
+        routes: &BTreeSet<KernelRoute>,
+        device: &str,
+        outer: &BTreeSet<Arc<str>>,
+        closed: &Closed,
+    ) -> BTreeSet<Exemption> {
         let lengths = self.lengths();
-        let named = |prefixes: &BTreeSet<IpNet>, reason| {
-            let exempt = |prefix: &IpNet| {
-                Some(Exemption { prefix: *prefix, within: self.within(prefix, &lengths)?, reason, device: None })
-            };
-            prefixes.iter().filter_map(exempt).collect::<Vec<_>>()
+        let named = |prefix: &IpNet, reason| {
+            Some(Exemption { prefix: *prefix, within: self.within(prefix, &lengths)?, reason, device: None })
         };
-        let mut exemptions: BTreeMap<IpNet, Exemption> = BTreeMap::new();
         let foreign = routes.iter().filter(|route| {
-            route.table == TABLE_MAIN && route.kind == RouteKind::Unicast && route.device.as_deref() != Some(device)
+            route.table == TABLE_MAIN
+                && route.kind == RouteKind::Unicast
+                && route.protocol != PROTOCOL_GATEWAYD
+                && route.destination.prefix_len() > 0
+                && route.device.as_deref() != Some(device)
         });
-        let by_route = foreign.filter_map(|route| self.by_route(route, &lengths));
-        let in_order =
-            by_route.chain(named(&self.local, Reason::LocalSubnet)).chain(named(&self.bypass, Reason::Bypass));
+        let foreign: BTreeMap<IpNet, &KernelRoute> = foreign.map(|route| (route.destination, route)).collect();
+        let is_led_to = |local: &IpNet| {
+            let within = self.within(local, &lengths).map_or(0, |within| within.prefix_len());
+            let mut holders = (within + 1..=local.prefix_len()).filter_map(|length| shortened(local, length));
+            closed.contains_key(local) || holders.any(|holder| foreign.contains_key(&holder))
+        };
+        let by_route = foreign.values().filter_map(|route| self.by_route(route, outer, &lengths));
+        let local = self.local.iter().filter(|local| is_led_to(local));
+        let local = local.filter_map(|local| named(local, Reason::LocalSubnet));
+        let bypass = self.bypass.iter().filter_map(|prefix| named(prefix, Reason::Bypass));
         // What the configuration says is the better reason.
-        exemptions.extend(in_order.map(|exemption| (exemption.prefix, exemption)));
+        let mut exemptions: BTreeMap<IpNet, Exemption> = BTreeMap::new();
+        exemptions.extend(by_route.chain(local).chain(bypass).map(|exemption| (exemption.prefix, exemption)));
         exemptions.into_values().collect()
     }
 
-    fn by_route(&self, route: &KernelRoute, lengths: &[u8]) -> Option<Exemption> {
+    fn by_route(&self, route: &KernelRoute, outer: &BTreeSet<Arc<str>>, lengths: &[u8]) -> Option<Exemption> {
         let prefix = route.destination;
-        if prefix.prefix_len() == 0 || is_link_local(&prefix) {
+        if is_link_local(&prefix) {
             return None;
         }
         let within = self.within(&prefix, lengths)?;
         let connected = route.protocol == PROTOCOL_KERNEL && route.gateway.is_none();
-        let reason = if connected && self.local.iter().any(|local| local.contains(&prefix)) {
-            Reason::Connected
-        } else if within.prefix_len() == 0 && !self.protect.contains(&prefix) {
-            Reason::MoreSpecificRoute
-        } else {
-            return None;
+        let inner = route.device.as_ref().is_some_and(|device| !outer.contains(device));
+        let local = self.local_holder(&prefix);
+        let reason = match local {
+            Some(local) if local.prefix_len() > within.prefix_len() => Reason::LocalSubnet,
+            Some(_) if connected && inner => Reason::Connected,
+            _ if within.prefix_len() == 0 => Reason::MoreSpecificRoute,
+            _ => return None,
         };
         Some(Exemption { prefix, within, reason, device: route.device.clone() })
+    }
+
+    /// The longest local subnet that holds a prefix.
+    fn local_holder(&self, prefix: &IpNet) -> Option<IpNet> {
+        let mut holders = (0..=prefix.prefix_len()).rev().filter_map(|length| shortened(prefix, length));
+        holders.find(|holder| self.local.contains(holder))
     }
 
     /// The longest protected prefix that is shorter than `prefix` and holds it; none if `prefix` is protected itself.
@@ -123,7 +148,7 @@ impl Policy {
             return None;
         }
         let shorter = lengths.iter().filter(|length| **length < prefix.prefix_len());
-        let mut holders = shorter.filter_map(|length| Some(IpNet::new(prefix.network(), *length).ok()?.trunc()));
+        let mut holders = shorter.filter_map(|length| shortened(prefix, *length));
         holders.find(|holder| self.protect.contains(holder))
     }
 
@@ -132,11 +157,11 @@ impl Policy {
         let lengths: BTreeSet<u8> = self.protect.iter().map(IpNet::prefix_len).collect();
         lengths.into_iter().rev().collect()
     }
+}
 
-    /// The protected prefix of all addresses of a family, if there is one.
-    pub fn default_route(&self, family: Family) -> Option<IpNet> {
-        self.protect.iter().copied().find(|prefix| prefix.prefix_len() == 0 && Family::of(prefix) == family)
-    }
+/// The prefix of this length that holds `prefix`.
+fn shortened(prefix: &IpNet, length: u8) -> Option<IpNet> {
+    Some(IpNet::new(prefix.network(), length).ok()?.trunc())
 }
 
 fn is_link_local(prefix: &IpNet) -> bool {
@@ -166,7 +191,9 @@ mod tests {
     fn exempt(protect: &[&str], local: &[&str], bypass: &[&str], routes: &[KernelRoute]) -> Vec<String> {
         let policy = Policy { protect: nets(protect), local: nets(local), bypass: nets(bypass) };
         let shown = |one: Exemption| format!("{} in {}: {}", one.prefix, one.within, one.reason);
-        policy.exemptions(&routes.iter().cloned().collect(), "gwd0").into_iter().map(shown).collect()
+        let outer = ["wan".into()].into();
+        let found = policy.exemptions(&routes.iter().cloned().collect(), "gwd0", &outer, &Closed::new());
+        found.into_iter().map(shown).collect()
     }
 
     #[test]
@@ -192,6 +219,33 @@ mod tests {
         assert_eq!(
             exempt(&["10.0.0.0/8"], &["10.0.0.0/8"], &["10.3.0.0/16"], &routes),
             [connected, "10.3.0.0/16 in 10.0.0.0/8: bypass"]
+        );
+    }
+
+    #[test]
+    fn a_subnet_that_is_local_to_one_connection_and_behind_another_is_not_exempt() {
+        // A transit hub: one peer may see a part of what lies behind the other.
+        let default_route = route("0.0.0.0/0", "wan", 4, Some("203.0.113.9"));
+        let local = ["10.1.0.0/24", "10.3.1.0/24"];
+        assert!(exempt(&["10.2.0.0/16", "10.3.0.0/16"], &local, &[], &[default_route]).is_empty());
+        // Once an inner device has led there, it is: without its link it is closed, and not led into the tunnel.
+        let policy = Policy { protect: nets(&["10.0.0.0/8"]), local: nets(&["10.1.0.0/24"]), bypass: nets(&[]) };
+        let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
+        let closed = Closed::from([(net("10.1.0.0/24"), net("10.1.0.0/24"))]);
+        assert_eq!(policy.exemptions(&BTreeSet::new(), "gwd0", &BTreeSet::new(), &closed).len(), 1);
+    }
+
+    #[test]
+    fn a_connected_network_of_an_outer_device_is_exempt_only_where_a_local_subnet_says_so() {
+        let (inner, outer) = (route("10.1.0.0/24", "lan", 2, None), route("10.2.0.0/28", "wan", 2, None));
+        let routes = [inner, outer];
+        for local in ["0.0.0.0/0", "10.0.0.0/8"] {
+            let connected = "10.1.0.0/24 in 10.0.0.0/8: connected network of a local subnet";
+            assert_eq!(exempt(&["10.0.0.0/8"], &[local], &[], &routes), [connected], "{local}");
+        }
+        assert_eq!(
+            exempt(&["10.0.0.0/8"], &["10.2.0.0/24"], &[], &routes),
+            ["10.2.0.0/28 in 10.0.0.0/8: local subnet"]
         );
     }
 

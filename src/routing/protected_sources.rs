@@ -21,7 +21,8 @@ pub struct AddressRange {
 /// answer to it would have gone through the tunnel. The rules, in order:
 /// 1. of two prefixes that hold the address, the longer one counts;
 /// 2. of two equal prefixes, the tunnel's counts, as its metric wins in the kernel;
-/// 3. IPv6 link-local and unspecified addresses are never protected: neighbour discovery uses them on every link.
+/// 3. IPv6 link-local and the unspecified addresses are never protected: neighbour discovery and DHCP use them on every
+///    link.
 ///
 /// `elsewhere` are the prefixes that lead elsewhere: connected networks, the VPC's side, static routes. So a VPN route
 /// 0.0.0.0/0 protects everything but what the namespace itself has a more specific way to. Ranges are disjoint, not
@@ -46,8 +47,9 @@ pub fn protected_sources(
     protected_blocks(blocks).into_iter().map(|(first, last)| range(first, last, family)).collect()
 }
 
-/// Link-local and unspecified addresses of IPv6 (RFC 4861 sections 4.1 and 4.3).
-const NEVER_PROTECTED: [&str; 2] = ["fe80::/10", "::/128"];
+/// Link-local and unspecified addresses of IPv6 (RFC 4861 sections 4.1 and 4.3), and the one of IPv4 that a host without an
+/// address asks from (RFC 2131 section 4.1).
+const NEVER_PROTECTED: [&str; 3] = ["fe80::/10", "::/128", "0.0.0.0/32"];
 
 #[derive(Clone, Copy)]
 struct Block {
@@ -143,7 +145,7 @@ mod tests {
         assert_eq!(
             ranges(&["0.0.0.0/0"], &["0.0.0.0/0", "192.168.4.0/24", "203.0.113.0/30"], Family::Ipv4),
             pairs(&[
-                ("0.0.0.0", "192.168.3.255"),
+                ("0.0.0.1", "192.168.3.255"),
                 ("192.168.5.0", "203.0.112.255"),
                 ("203.0.113.4", "255.255.255.255")
             ])
@@ -190,7 +192,9 @@ mod tests {
                 let longest = |list: &[IpNet]| {
                     list.iter().filter(|p| p.contains(&address)).map(|p| i16::from(p.prefix_len())).max().unwrap_or(-1)
                 };
-                let expected = longest(&tunnel) >= 0 && longest(&tunnel) >= longest(&elsewhere);
+                let unspecified = address == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+                let expected =
+                    longest(&tunnel) >= 0 && longest(&tunnel) >= longest(&elsewhere) && (!unspecified || longest(&tunnel) == 32);
                 let inside = found.iter().any(|range| range.first <= address && address <= range.last);
                 prop_assert_eq!(inside, expected, "{}", address);
             }

@@ -25,7 +25,7 @@ import socket, sys, time
 sockets = []
 for pair in sys.argv[1:]:
     source, destination = pair.split('>')
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s = socket.socket(socket.AF_INET6 if ':' in source else socket.AF_INET, socket.SOCK_DGRAM)
     s.setsockopt(socket.SOL_IP, 15, 1)
     s.bind((source, 0))
     sockets.append((s, destination))
@@ -37,7 +37,11 @@ while True:
     time.sleep(0.002)
 ";
 
+/// What never is on the outer wire.
+const PLAINTEXT: &str = "net 10.0.0.0/8 or net 172.16.0.0/12 or net fd00::/16";
+
 struct Lab {
+    variant: Variant,
     gatewayd: Gatewayd,
     peer: Gatewayd,
     host: TestNamespace,
@@ -47,15 +51,16 @@ struct Lab {
     load: Vec<Process>,
 }
 
-/// What is protected: one connection, two of which one never comes up, or everything.
+/// What is protected: one connection, two of which one never comes up, everything, or one connection with IPv6 inside.
 #[derive(Clone, Copy, Debug)]
 enum Variant {
     One,
     Two,
     Everything,
+    Ipv6,
 }
 
-const VARIANTS: [Variant; 3] = [Variant::One, Variant::Two, Variant::Everything];
+const VARIANTS: [Variant; 4] = [Variant::One, Variant::Two, Variant::Everything, Variant::Ipv6];
 
 fn connection(name: &str, peer: &str, local: &str, remote: &str, start: &str) -> String {
     format!(
@@ -66,9 +71,26 @@ fn connection(name: &str, peer: &str, local: &str, remote: &str, start: &str) ->
 }
 
 impl Variant {
+    /// The subnets of this side and of the other.
+    fn subnets(self) -> [&'static str; 2] {
+        match self {
+            Variant::One | Variant::Two => ["10.1.0.0/24", "10.2.0.0/24"],
+            Variant::Everything => ["10.1.0.0/24", "0.0.0.0/0"],
+            Variant::Ipv6 => ["fd00:1::/64", "fd00:2::/64"],
+        }
+    }
+
+    /// Addresses of the host, of the gateway towards it, and of the far host.
+    fn addresses(self) -> [&'static str; 3] {
+        match self {
+            Variant::Ipv6 => ["fd00:1::10", "fd00:1::1", "fd00:2::10"],
+            _ => ["10.1.0.10", "10.1.0.1", "10.2.0.10"],
+        }
+    }
+
     fn configuration(self) -> String {
-        let remote = if matches!(self, Variant::Everything) { "0.0.0.0/0" } else { "10.2.0.0/24" };
-        let mut text = connection("far", "203.0.113.2", "10.1.0.0/24", remote, "now");
+        let [local, remote] = self.subnets();
+        let mut text = connection("far", "203.0.113.2", local, remote, "now");
         if matches!(self, Variant::Two) {
             text += &connection("dead", "203.0.113.77", "10.1.0.0/24", "10.3.0.0/24", "now");
         }
@@ -80,6 +102,7 @@ impl Variant {
             Variant::One => &["10.2.0.10"],
             Variant::Two => &["10.2.0.10", "10.3.0.10"],
             Variant::Everything => &["10.2.0.10", "172.16.9.9"],
+            Variant::Ipv6 => &["fd00:2::10", "fd00:2::77"],
         }
     }
 }
@@ -96,16 +119,31 @@ impl Lab {
         host.ip("route add default via 10.1.0.1");
         far.ip("route add default via 10.2.0.1");
         for router in [&gateway, &peer] {
-            router.exec(&["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0"]);
+            let forwards = ["net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv6.conf.all.forwarding=1"];
+            router.exec(&[&["sysctl", "-qw"], &forwards[..]].concat());
         }
+        let ipv6 = [
+            (&gateway, "wan", "2001:db8::1/64"),
+            (&peer, "wan", "2001:db8::2/64"),
+            (&gateway, "lan", "fd00:1::1/64"),
+            (&host, "eth0", "fd00:1::10/64"),
+            (&peer, "lan", "fd00:2::1/64"),
+            (&far, "eth0", "fd00:2::10/64"),
+        ];
+        for (namespace, device, address) in ipv6 {
+            namespace.ip(&format!("address add {address} dev {device} nodad"));
+        }
+        gateway.ip("-6 route add default via 2001:db8::2");
+        host.ip("-6 route add default via fd00:1::1");
+        far.ip("-6 route add default via fd00:2::1");
         let gatewayd = Gatewayd::new(gateway, &folder.path().join("gateway"));
         let peer = Gatewayd::new(peer, &folder.path().join("peer"));
-        let answer = if matches!(variant, Variant::Everything) { "0.0.0.0/0" } else { "10.2.0.0/24" };
-        let other = connection("near", "203.0.113.1", answer, "10.1.0.0/24", "wait");
+        let [near, answer] = variant.subnets();
+        let other = connection("near", "203.0.113.1", answer, near, "wait");
         peer.configure(&format!("local_addresses = [\"203.0.113.2\"]\n{other}"));
         let configuration = variant.configuration();
         gatewayd.configure(&configuration);
-        Self { gatewayd, peer, host, far, folder, configuration, load: Vec::new() }
+        Self { variant, gatewayd, peer, host, far, folder, configuration, load: Vec::new() }
     }
 
     /// The same, with both daemons up, the tunnel carrying, and load to everything that is protected: forwarded, and the
@@ -116,8 +154,9 @@ impl Lab {
         lab.gatewayd.start();
         lab.carries();
         let pairs = |source: &str| variant.protected().iter().map(|to| format!("{source}>{to}")).collect::<Vec<_>>();
-        lab.load(|lab| &lab.host, &pairs("10.1.0.10"));
-        lab.load(|lab| &lab.gatewayd.namespace, &pairs("10.1.0.1"));
+        let [host, gateway, _] = variant.addresses();
+        lab.load(|lab| &lab.host, &pairs(host));
+        lab.load(|lab| &lab.gatewayd.namespace, &pairs(gateway));
         lab
     }
 
@@ -129,7 +168,8 @@ impl Lab {
     }
 
     fn carries(&self) {
-        eventually(PATIENCE, "the tunnel carries", || self.host.succeeds(&["ping", "-c", "1", "-W", "1", "10.2.0.10"]));
+        let far = self.variant.addresses()[2];
+        eventually(PATIENCE, "the tunnel carries", || self.host.succeeds(&["ping", "-c", "1", "-W", "1", far]));
     }
 
     /// Waits until the daemon is there and answers; it does not have to have a tunnel.
@@ -148,7 +188,7 @@ impl Lab {
     /// Counts plaintext on the outer wire from now on.
     fn tap(&self) -> Tap {
         let folder = self.folder.path();
-        Tap::start(&self.peer.namespace, "wan", "net 10.0.0.0/8 or net 172.16.0.0/12", folder)
+        Tap::start(&self.peer.namespace, "wan", PLAINTEXT, folder)
     }
 
     /// Plaintext that crosses the outer wire in a while: enough for what goes out by itself to be seen for certain.
@@ -227,7 +267,7 @@ fn no_end_and_no_start_opens_and_a_release_does() {
             assert_eq!(lab.frames_after(tap), 0, "{variant:?}: a start, and an end by {end}");
         }
         let said = lab.last_line();
-        assert!(said.contains("10.2.0.0/24") || said.contains("0.0.0.0/0"), "the last line names what stays: {said}");
+        assert!(said.contains(variant.subnets()[1]), "the last line names what stays: {said}");
         assert!(said.contains("gatewayctl release"), "and how to open it: {said}");
 
         let tap = lab.tap();
@@ -379,7 +419,8 @@ fn without_the_inner_link_decrypted_packets_stay_inside() {
     for variant in VARIANTS {
         let mut lab = Lab::loaded(variant);
         lab.load.clear();
-        lab.load(|lab| &lab.far, &["10.2.0.10>10.1.0.10".to_owned(), "10.2.0.10>10.1.0.77".to_owned()]);
+        let [host, _, far] = variant.addresses();
+        lab.load(|lab| &lab.far, &[format!("{far}>{host}"), format!("{far}>{host}7")]);
         let tap = lab.tap();
         lab.gatewayd.namespace.ip("link set lan down");
         assert_eq!(lab.frames_after(tap), 0, "{variant:?}: the inner link is down");
@@ -393,8 +434,12 @@ fn without_the_inner_link_decrypted_packets_stay_inside() {
         });
         assert_eq!(lab.frames_after(tap), 0, "{variant:?}: a start without the inner link");
         lab.gatewayd.namespace.ip("link set lan up");
+        if matches!(variant, Variant::Ipv6) {
+            // The kernel takes IPv6 addresses away with the link.
+            lab.gatewayd.namespace.ip("address add fd00:1::1/64 dev lan nodad");
+        }
         eventually(PATIENCE, "decrypted packets arrive again", || {
-            lab.far.succeeds(&["ping", "-c", "1", "-W", "1", "10.1.0.10"])
+            lab.far.succeeds(&["ping", "-c", "1", "-W", "1", host])
         });
     }
 }
@@ -430,7 +475,7 @@ fn a_flush_of_the_filter_is_mended_within_a_second() {
     if !may_make_namespaces("a_flush_of_the_filter_is_mended_within_a_second") {
         return;
     }
-    for variant in VARIANTS {
+    for variant in [Variant::One, Variant::Two, Variant::Everything] {
         let mut lab = Lab::loaded(variant);
         // A spoofed protected source, from the wire: it must not reach the host.
         lab.peer.namespace.ip("address add 10.2.0.66/32 dev lo");
@@ -454,4 +499,61 @@ fn a_flush_of_the_filter_is_mended_within_a_second() {
         lab.gatewayd.namespace.exec(&["nft", "flush", "ruleset"]);
         assert_eq!(lab.frames_after(tap), 0, "{variant:?}: outwards");
     }
+}
+
+#[test]
+fn a_flush_among_other_changes_is_mended_as_fast() {
+    if !may_make_namespaces("a_flush_among_other_changes_is_mended_as_fast") {
+        return;
+    }
+    let mut lab = Lab::new(Variant::One);
+    lab.gatewayd.start();
+    lab.answers();
+    let namespace = lab.gatewayd.namespace.name.clone();
+    // A routing daemon at work, and an operator.
+    let script = "while true; do ip route add 192.0.2.0/24 via 203.0.113.2; ip route delete 192.0.2.0/24; done";
+    let _churn = Process::start(&lab.gatewayd.namespace, &lab.folder.path().join("churn.log"), &["sh", "-c", script]);
+    for round in 0..12 {
+        lab.gatewayd.namespace.exec(&["nft", "flush", "ruleset"]);
+        if round % 3 == 0 {
+            lab.gatewayd.ask(&["reload"]).expect("a good file is taken");
+        }
+        let stands = || {
+            let list = ["netns", "exec", &namespace, "nft", "list", "table", "inet", "gatewayd"];
+            Command::new("ip").args(list).output().is_ok_and(|output| output.status.success())
+        };
+        eventually(Duration::from_secs(1), "the filter is back", stands);
+    }
+}
+
+#[test]
+fn what_is_local_to_one_connection_and_behind_another_stays_in_the_tunnel() {
+    if !may_make_namespaces("what_is_local_to_one_connection_and_behind_another_stays_in_the_tunnel") {
+        return;
+    }
+    let mut lab = Lab::new(Variant::One);
+    // A transit hub: the first peer may see a part of what lies behind the second.
+    let first = connection("first", "203.0.113.2", "10.1.0.0/24\", \"10.3.1.0/24", "10.2.0.0/16", "now");
+    let second = connection("second", "203.0.113.77", "10.1.0.0/24", "10.3.0.0/16", "now");
+    lab.gatewayd.configure(&format!("local_addresses = [\"203.0.113.1\"]\n{first}{second}"));
+    lab.gatewayd.start();
+    lab.answers();
+    let tap = lab.tap();
+    lab.load(|lab| &lab.host, &["10.1.0.10>10.3.1.7".to_owned()]);
+    assert_eq!(lab.frames_after(tap), 0, "it went out in clear");
+    assert!(lab.gatewayd.namespace.ip("route get 10.3.1.7").contains("dev gwd0"));
+    let status = lab.gatewayd.ask(&["status"]).expect("an answer");
+    assert!(!status["warnings"].to_string().contains("10.3.1.0/24"), "{status}");
+}
+
+#[test]
+fn the_last_line_says_what_is_open_when_nothing_could_be_closed() {
+    if !may_make_namespaces("the_last_line_says_what_is_open_when_nothing_could_be_closed") {
+        return;
+    }
+    let mut lab = Lab::new(Variant::One);
+    lab.gatewayd.start_with(&["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]);
+    lab.gatewayd.process().ends_within(Duration::from_secs(4));
+    let said = lab.last_line();
+    assert!(said.contains("OPEN is: 10.2.0.0/24"), "{said}");
 }

@@ -1,7 +1,7 @@
 //! Tests in real network namespaces. They need root; without it each says loudly that it was skipped.
 mod contract;
-mod df;
 mod device;
+mod df;
 mod fail_closed;
 mod flood;
 mod gatewayd;

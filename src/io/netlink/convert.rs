@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteProtocol, RouteScope, RouteType, RouteVia,
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 
@@ -19,8 +19,24 @@ pub fn shown(route: &KernelRoute) -> String {
     format!("{} in table {} ({device}, metric {})", route.destination, route.table, route.metric)
 }
 
-/// The route of a message; `None` for what is no IP route.
-pub fn route(message: &RouteMessage, names: &HashMap<u32, Arc<str>>) -> Option<KernelRoute> {
+/// The routes of a message, one for each next hop; none for what is no IP route.
+pub fn routes(message: &RouteMessage, names: &HashMap<u32, Arc<str>>) -> Vec<KernelRoute> {
+    let Some(route) = route(message, names) else { return Vec::new() };
+    let hops = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(hops) => Some(hops),
+        _ => None,
+    });
+    let by_hop = |hop: &RouteNextHop| {
+        let gateway = hop.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Gateway(address) => ip_address(address),
+            _ => None,
+        });
+        KernelRoute { gateway, device: names.get(&hop.interface_index).cloned(), ..route.clone() }
+    };
+    hops.map_or_else(|| vec![route.clone()], |hops| hops.iter().map(by_hop).collect())
+}
+
+fn route(message: &RouteMessage, names: &HashMap<u32, Arc<str>>) -> Option<KernelRoute> {
     let header = &message.header;
     let mut destination = match header.address_family {
         AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),

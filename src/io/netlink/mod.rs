@@ -142,7 +142,7 @@ impl Netlink {
             request.header.address_family = family;
             let answer: Result<Vec<_>, _> = self.handle.route().get(request).execute().try_collect().await;
             let routes = absent_family_is_empty(answer).map_err(|e| NetlinkError::refused("listing routes", e))?;
-            state.routes.extend(routes.iter().filter_map(|message| convert::route(message, &names)));
+            state.routes.extend(routes.iter().flat_map(|message| convert::routes(message, &names)));
         }
         for version in [IpVersion::V4, IpVersion::V6] {
             let answer: Result<Vec<_>, _> = self.handle.rule().get(version).execute().try_collect().await;

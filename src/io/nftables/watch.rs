@@ -59,9 +59,20 @@ impl TableChanges {
         }
     }
 
-    /// Forgets the changes that the kernel has told already.
-    pub fn forget(&self) {
-        while let Some(Ok(_)) = self.socket.recv_from_full().now_or_never() {}
+    /// Takes what the kernel has told already. Says whether some of it was, or may have been, about the table `name`.
+    ///
+    /// # Errors
+    /// The socket is of no use any more.
+    pub fn take(&self, name: &str) -> io::Result<bool> {
+        let mut about = false;
+        while let Some(told) = self.socket.recv_from_full().now_or_never() {
+            match told {
+                Ok((messages, _)) => about |= concerns(&messages, name),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => about = true,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(about)
     }
 }
 
