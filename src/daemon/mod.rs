@@ -4,6 +4,7 @@
 //! data path; [`gateway`] is what the control task decides with.
 
 pub mod api;
+pub mod command_ring;
 pub mod config;
 pub mod connections;
 pub mod data_threads;
