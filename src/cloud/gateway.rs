@@ -123,18 +123,19 @@ fn tunnel_status(connection: &Connection) -> TunnelStatus {
 async fn follow(socket: PathBuf, mut wanted: watch::Receiver<OwnerSet>, snapshot: watch::Sender<Snapshot>) {
     let shown = socket.display().to_string();
     let mut pause = BACK_OFF.0;
-    let mut complained = false;
+    // What was complained of last: the same is told once.
+    let mut complaint = String::new();
     loop {
         let mut session = Session { wanted: &mut wanted, snapshot: &snapshot, refused: Vec::new(), gateway: &shown };
         let ended = session.run(&socket).await;
         if snapshot.send_replace(None).is_some() {
-            (pause, complained) = (BACK_OFF.0, false);
+            (pause, complaint) = (BACK_OFF.0, String::new());
         }
         match ended {
             Ok(()) => return,
-            Err(error) if !complained => {
+            Err(error) if error.to_string() != complaint => {
                 warn!(gateway = shown, %error, "gatewayd cannot be kept in step");
-                complained = true;
+                complaint = error.to_string();
             }
             Err(_) => {}
         }

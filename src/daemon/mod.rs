@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod closed;
+pub mod command_ring;
 pub mod conditions;
 pub mod config;
 pub mod connections;

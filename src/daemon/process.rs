@@ -9,7 +9,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{debug, error};
+use tracing::{error, warn};
 
 /// Keys must not end up in a core file, nor in a debugger of another process.
 ///
@@ -63,7 +63,7 @@ impl Signals {
 /// Tells systemd; without systemd nothing happens.
 pub fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        debug!(%error, "systemd was not told");
+        warn!(%error, "systemd was not told, and may take gatewayd for stuck");
     }
 }
 

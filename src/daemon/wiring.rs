@@ -10,12 +10,13 @@ pub mod path_mtu;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use self::path_mtu::Paths;
+pub use super::command_ring::CommandRing;
 use super::config::{Carriage, Df};
 use super::connections::{Configured, ConnectionIds};
 use crate::crypto::{Entropy, IvSource};
@@ -38,8 +39,6 @@ const SUSPECT_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long the first packet on a new pair is awaited with attention: until then the peer may not use it yet.
 const FRESH: Duration = Duration::from_secs(10);
-/// A data thread that makes no room in its ring for this long has more to do than to install SAs.
-const ROOM_WITHIN: Duration = Duration::from_secs(3);
 /// Pairs that are always looked at together;
 const FEW: usize = 256;
 /// of more, each look takes one part in this many.
@@ -82,55 +81,6 @@ pub enum Notice {
         peer: IpAddr,
     },
     ShutdownComplete,
-}
-
-/// The sender's end of a command ring; a data thread drains the other after every read.
-#[derive(Debug)]
-pub struct CommandRing<T> {
-    ring: Mutex<rtrb::Producer<T>>,
-    /// How long [`offer`](Self::offer) waits for room.
-    patience: Duration,
-}
-
-/// A command ring had no room for longer than a data thread takes between two looks at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the data thread does not take commands")]
-pub struct RingFull;
-
-impl<T> CommandRing<T> {
-    pub fn new(ring: rtrb::Producer<T>) -> Self {
-        Self { ring: Mutex::new(ring), patience: ROOM_WITHIN }
-    }
-
-    /// Queues a command, waiting for room if there is none; a data thread makes room at least once a second. Without a
-    /// data thread there is nobody left to command.
-    pub fn send(&self, mut command: T) {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Err(rtrb::PushError::Full(back)) = ring.push(command) {
-            if ring.is_abandoned() {
-                return;
-            }
-            command = back;
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Queues a command that may also be refused.
-    ///
-    /// # Errors
-    /// When no room came; the command is gone.
-    pub fn offer(&self, mut command: T) -> Result<(), RingFull> {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let begin = Instant::now();
-        while let Err(rtrb::PushError::Full(back)) = ring.push(command) {
-            if ring.is_abandoned() || begin.elapsed() >= self.patience {
-                return Err(RingFull);
-            }
-            command = back;
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
-    }
 }
 
 /// A pair of ESP SAs in the data path, as status shows it.

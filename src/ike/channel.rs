@@ -129,6 +129,17 @@ impl Channel {
         self.window.is_free()
     }
 
+    /// Whether its message IDs are so far used up that it is to be replaced.
+    pub(super) fn runs_out(&self) -> bool {
+        self.window.runs_out()
+    }
+
+    /// As if so many messages had been exchanged.
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, message_id: u32) {
+        self.window = Window::new(message_id, message_id);
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.window.deadline()
     }

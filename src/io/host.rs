@@ -55,12 +55,14 @@ const CAPABILITIES: [(u32, &str); 3] = [(10, "CAP_NET_BIND_SERVICE"), (12, "CAP_
 
 fn privileges() -> Finding {
     const SUBJECT: &str = "privileges";
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok())
-        .unwrap_or(0);
+    let status = match fs::read_to_string("/proc/self/status") {
+        Ok(status) => status,
+        Err(error) => return missing(SUBJECT, format!("not known, for /proc/self/status cannot be read: {error}")),
+    };
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let Some(effective) = capabilities.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()) else {
+        return missing(SUBJECT, "not known, for /proc/self/status tells no CapEff".to_owned());
+    };
     let lacking: Vec<&str> =
         CAPABILITIES.iter().filter(|(bit, _)| effective & (1 << bit) == 0).map(|(_, name)| *name).collect();
     if lacking.is_empty() {

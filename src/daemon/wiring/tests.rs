@@ -38,8 +38,8 @@ fn bench_with(start: &str, room: usize) -> Bench {
     let (inbound_ring, inbound) = rtrb::RingBuffer::new(room);
     let (sender, notices) = mpsc::unbounded_channel();
     let lines = Lines {
-        outbound: Arc::new(CommandRing { patience: Duration::ZERO, ..CommandRing::new(outbound_ring) }),
-        inbound: CommandRing { patience: Duration::ZERO, ..CommandRing::new(inbound_ring) },
+        outbound: Arc::new(CommandRing::with_patience(outbound_ring, Duration::ZERO)),
+        inbound: CommandRing::with_patience(inbound_ring, Duration::ZERO),
         ids: Arc::default(),
         notices: sender,
     };

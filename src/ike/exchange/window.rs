@@ -6,11 +6,15 @@ use crate::crypto::digest::sha256;
 use crate::ike::config::Retransmission;
 use crate::ike::error::Discard;
 
+/// An IKE SA whose message IDs have come this far is to be rekeyed: they must not wrap (RFC 7296 2.2).
+const REKEY_AT: u64 = u32::MAX as u64 / 4 * 3;
+
 /// Both directions of an IKE SA: at most one request of ours, and the last request of the peer.
 pub(in crate::ike) struct Window {
-    next_request: u32,
+    /// Counts on beyond 32 bits, where no message has an ID any more.
+    next_request: u64,
     outstanding: Option<Outstanding>,
-    expected_request: u32,
+    expected_request: u64,
     answered: Option<Answered>,
 }
 
@@ -56,26 +60,32 @@ pub(in crate::ike) enum Due<'a> {
 impl Window {
     /// With our next request and the one expected from the peer.
     pub(in crate::ike) fn new(next_request: u32, expected_request: u32) -> Self {
+        let (next_request, expected_request) = (next_request.into(), expected_request.into());
         Self { next_request, outstanding: None, expected_request, answered: None }
     }
 
     /// Whether a request of ours can be sent now.
     pub(in crate::ike) fn is_free(&self) -> bool {
-        self.outstanding.is_none()
+        self.outstanding.is_none() && self.next_request <= u32::MAX.into()
     }
 
-    /// The ID of our next request.
+    /// Whether so many message IDs are used, of either end, that it is time for another IKE SA.
+    pub(in crate::ike) fn runs_out(&self) -> bool {
+        self.next_request.max(self.expected_request) >= REKEY_AT
+    }
+
+    /// The ID of our next request, if one can be sent.
     pub(in crate::ike) fn next_request(&self) -> u32 {
-        self.next_request
+        u32::try_from(self.next_request).unwrap_or(u32::MAX)
     }
 
     /// Records a request of ours that is being sent under [`next_request`](Self::next_request). No wait between two
     /// transmissions is longer than `limit`.
     pub(in crate::ike) fn sent(&mut self, datagram: Vec<u8>, policy: Retransmission, limit: Duration, now: Instant) {
         let next = now + policy.wait(0).min(limit);
-        let message_id = self.next_request;
+        let message_id = self.next_request();
         self.outstanding = Some(Outstanding { message_id, datagram, policy, limit, sent: 1, repeated: false, next });
-        self.next_request = self.next_request.wrapping_add(1);
+        self.next_request += 1;
     }
 
     /// Whether this ID is that of our outstanding request.
@@ -132,7 +142,7 @@ impl Window {
     /// Judges a request by its ID and, for one that was answered before, by its bytes: only an identical copy gets
     /// the response again, and no request is handled twice.
     pub(in crate::ike) fn check_request(&self, message_id: u32, datagram: &[u8]) -> Result<Requested<'_>, Discard> {
-        if message_id == self.expected_request {
+        if u64::from(message_id) == self.expected_request {
             return Ok(Requested::New);
         }
         match &self.answered {
@@ -149,8 +159,9 @@ impl Window {
 
     /// Remembers the response to the request that was expected.
     pub(in crate::ike) fn respond(&mut self, request: &[u8], response: Vec<u8>) {
-        self.answered = Some(Answered { message_id: self.expected_request, request: sha256(request), response });
-        self.expected_request = self.expected_request.wrapping_add(1);
+        let message_id = u32::try_from(self.expected_request).unwrap_or(u32::MAX);
+        self.answered = Some(Answered { message_id, request: sha256(request), response });
+        self.expected_request += 1;
     }
 }
 
@@ -205,6 +216,23 @@ mod tests {
         assert!(!window.answered());
         assert_eq!(window.check_response(4), Err(Discard::UnexpectedResponse));
         assert_eq!(window.next_request(), 5);
+    }
+
+    #[test]
+    fn message_ids_never_begin_again() {
+        let mut window = Window::new(u32::MAX - 1, u32::MAX);
+        assert!(window.runs_out() && !Window::new(1 << 31, 1 << 31).runs_out());
+        assert_eq!(window.check_request(u32::MAX, b"last"), Ok(Requested::New));
+        window.respond(b"last", b"answer".to_vec());
+        assert_eq!(window.check_request(u32::MAX, b"last"), Ok(Requested::Repeated(b"answer")));
+        assert_eq!(window.check_request(0, b"first"), Err(Discard::MessageId), "what was captured long ago");
+        for id in [u32::MAX - 1, u32::MAX] {
+            assert!(window.is_free() && window.next_request() == id);
+            window.sent(Vec::new(), policy(), LIMIT, Instant::now());
+            assert_eq!(window.check_response(id), Ok(()));
+            window.answered();
+        }
+        assert!(!window.is_free(), "there is no further one");
     }
 
     #[test]

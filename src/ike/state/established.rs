@@ -59,6 +59,8 @@ pub(in crate::ike) struct Established {
     child_failures: u32,
     /// How often in a row the data path did not install what was negotiated.
     install_failures: u32,
+    /// Its message IDs run out, which has made its rekey due.
+    runs_out: bool,
     /// A message that it cannot do without does not fit the wire.
     broken: Option<Unsendable>,
     /// The peer said that it knows no other IKE SA with us (RFC 7296 2.4); for the endpoint to act on once.
@@ -112,6 +114,7 @@ impl Established {
             ensure_at: None,
             child_failures: 0,
             install_failures: 0,
+            runs_out: false,
             broken: None,
             initial_contact: false,
         }

@@ -99,6 +99,27 @@ fn the_ike_sa_is_rekeyed_by_either_end_and_the_children_move() {
 }
 
 #[test]
+fn an_ike_sa_that_runs_out_of_message_ids_is_rekeyed() {
+    let mut lab = Lab::up();
+    let old = lab.ike_spis(0);
+    for end in &mut lab.ends {
+        for sa in end.ike_sas.values_mut() {
+            let crate::ike::state::IkeSa::Established(state) = sa else { panic!("not established") };
+            state.channel_mut().skip_to(u32::MAX - 3);
+        }
+    }
+    rekey(&mut lab, 0, RekeyWhat::Child);
+    lab.settle();
+    lab.pass(10 * SECOND);
+    assert_ne!(lab.ike_spis(0), old);
+    assert_eq!(lab.ike_spis(0), lab.ike_spis(1));
+    lab.assert_paired(1);
+    rekey(&mut lab, 0, RekeyWhat::Child);
+    lab.settle();
+    lab.assert_paired(1);
+}
+
+#[test]
 fn simultaneous_child_rekeys_leave_one_pair() {
     for seed in 0..16 {
         // Every interleaving of the two requests, the two responses and what follows.

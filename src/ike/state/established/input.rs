@@ -32,6 +32,9 @@ impl Established {
         } else {
             self = self.handle_request(&message, datagram, cx)?;
         }
+        if self.channel.runs_out() && !std::mem::replace(&mut self.runs_out, true) {
+            self.rekey_at = self.rekey_at.min(cx.now);
+        }
         self.advance(cx);
         Ok(self)
     }
