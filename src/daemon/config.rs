@@ -20,6 +20,7 @@ use crate::ike;
 use crate::io::device::Backend;
 use crate::io::{clock, private_file};
 use crate::routing::{self, FIREWALL_MARK, VpnRoute, Weight};
+pub use connection::check_name;
 use secret::Secrets;
 pub use section::ConfigError;
 use section::{Section, Source};
