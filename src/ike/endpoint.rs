@@ -373,7 +373,7 @@ impl Endpoint {
     fn ended(&mut self, spi: IkeSpi, before: Before, mut ended: Ended, now: Instant) {
         self.set_deadline(Timer::IkeSa(spi), None);
         if let Some(channel) = ended.channel.take() {
-            self.ike_sas.insert(spi, IkeSa::Lingering(Box::new(Lingering::new(channel, before.half_open, now))));
+            self.ike_sas.insert(spi, IkeSa::Lingering(Box::new(Lingering::new(*channel, before.half_open, now))));
             self.retime(spi);
         }
         if let Some(connection) = before.connection {
