@@ -55,6 +55,10 @@ pub struct Gateway {
     /// Firewall mark of gatewayd's own packets.
     pub mark: u32,
     pub log: String,
+    /// Core files, which hold keys, are permitted.
+    pub core_dumps: bool,
+    /// Folder for the keys of every SA, so that a capture can be read.
+    pub key_log: Option<PathBuf>,
 }
 
 /// Where a connection's peer is, as configured.
@@ -196,7 +200,15 @@ fn read_gateway(section: &mut Section<'_>) -> Gateway {
             .optional("mark", value::integer(1..=u64::from(u32::MAX)))
             .map_or(FIREWALL_MARK, |mark| mark as u32),
         log: section.optional("log", log_level).unwrap_or("info").to_owned(),
+        core_dumps: section.optional("core_dumps", value::boolean).unwrap_or(false),
+        key_log: read_key_log(section),
     }
+}
+
+fn read_key_log(section: &mut Section<'_>) -> Option<PathBuf> {
+    let folder = section.optional("key_log", absolute_path)?;
+    section.warn("key_log", "the keys of every SA are written there, so whoever reads the folder reads the tunnels");
+    Some(folder)
 }
 
 const TUN_BACKENDS: &[(&str, Backend)] =

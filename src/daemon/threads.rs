@@ -28,6 +28,7 @@ use super::connections::{Configured, ConnectionIds};
 use super::data_threads::data_threads;
 use super::gateway::IkeHandle;
 use super::ike_thread::{IkeThread, Sockets};
+use super::key_log::KeyLogFiles;
 use super::metrics::Drops;
 use super::wiring::{CommandRing, Lines, Notice, Wiring};
 use crate::crypto::SystemEntropy;
@@ -37,7 +38,7 @@ use crate::dataplane::ike_queue::ike_queue;
 use crate::dataplane::inbound::{InboundLoop, InboundPorts};
 use crate::dataplane::outbound::{OutboundLoop, OutboundPorts};
 use crate::dataplane::parameters::{OutboundConfig, OwnAddresses};
-use crate::ike::{self, Endpoint};
+use crate::ike::{self, Endpoint, KeyLog};
 use crate::io::device::Device;
 use crate::io::esp_sockets::{EspSockets, EspSocketsConfig};
 use crate::io::udp::{SocketOptions, UdpSocket};
@@ -69,6 +70,8 @@ impl Threads {
         let config = EspSocketsConfig { port: NAT_PORT, mark: Some(settings.mark), raw: true };
         let sockets = EspSockets::bind(config).map_err(|error| about(&format!("UDP port {NAT_PORT}"), &error))?;
         let ike_sockets = Sockets { ike: port_500(settings.mark)?, nat: sockets.ike_sender() };
+        let key_log = settings.key_log.as_deref().map(KeyLogFiles::open).transpose()?;
+        let key_log = key_log.map(|files| Box::new(files) as Box<dyn KeyLog>);
         let waker = Waker::new()?;
         let drops = Drops::default();
         let (acquires, acquire_reader) = Acquires::new();
@@ -114,7 +117,7 @@ impl Threads {
             notices: notice_sender,
         };
         let ike_thread = IkeThread {
-            endpoint: Endpoint::new(Arc::clone(&nothing.ike), entropy(), Instant::now()),
+            endpoint: Endpoint::new(Arc::clone(&nothing.ike), entropy(), Instant::now()).with_key_log(key_log),
             wiring: Wiring::new(lines, settings.mtu, entropy(), nothing),
             sockets: ike_sockets,
             nat_queue,
