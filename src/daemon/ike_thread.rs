@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tracing::{debug, trace};
+use tracing::{debug, trace, warn};
 
 use super::connections::Configured;
 use super::wiring::{Pair, Wiring};
@@ -115,6 +115,8 @@ struct Pace {
     cost: Duration,
     /// Something happened since.
     changed: bool,
+    /// The endpoint did something in this round, with whatever keys that took.
+    worked: bool,
     /// Changes of SAs since memory was given back, and the last one.
     untidy: usize,
     last_change: Instant,
@@ -137,6 +139,7 @@ impl IkeThread {
             made: start,
             cost: Duration::ZERO,
             changed: true,
+            worked: false,
             untidy: 0,
             last_change: start,
             overflowed: 0,
@@ -149,25 +152,44 @@ impl IkeThread {
                 self.wait(&pace)?;
             }
             self.waker.clear();
-            let now = Instant::now();
-            if !self.take_requests(&mut pace, now) {
-                self.wiring.stop();
+            let goes_on = self.round(&mut buffer, &mut initial, &mut pace)?;
+            if std::mem::take(&mut pace.worked) {
+                memory::forget();
+            }
+            if !goes_on {
                 return Ok(());
             }
-            self.take_port_500(&mut buffer, &mut initial, &mut pace, now)?;
-            self.take_port_4500(&mut buffer, &mut initial, &mut pace, now);
-            for (datagram, path) in initial.drain(..initial.len().min(ROUND_INITIAL)).collect::<Vec<_>>() {
-                self.datagram(&datagram, path, &mut pace, now);
-            }
-            self.take_facts(&mut pace, now);
-            if pace.deadline.is_some_and(|at| at <= now) {
-                self.endpoint.handle_timeout(now);
-                self.drain(&mut pace, now);
-            }
-            self.wiring.tell_news();
-            self.answer(&mut pace, now);
-            tidy(&mut pace, now);
         }
+    }
+
+    /// Handles what has come since the last round. False: stop. A call of its own, so that what keys leave on the stack is
+    /// below its caller.
+    #[inline(never)]
+    fn round(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        initial: &mut VecDeque<(Vec<u8>, Path)>,
+        pace: &mut Pace,
+    ) -> io::Result<bool> {
+        let now = Instant::now();
+        if !self.take_requests(pace, now) {
+            self.wiring.stop();
+            return Ok(false);
+        }
+        self.take_port_500(buffer, initial, pace, now)?;
+        self.take_port_4500(buffer, initial, pace, now);
+        for (datagram, path) in initial.drain(..initial.len().min(ROUND_INITIAL)).collect::<Vec<_>>() {
+            self.datagram(&datagram, path, pace, now);
+        }
+        self.take_facts(pace, now);
+        if pace.deadline.is_some_and(|at| at <= now) {
+            self.endpoint.handle_timeout(now);
+            self.drain(pace, now);
+        }
+        self.wiring.tell_news();
+        self.answer(pace, now);
+        tidy(pace, now);
+        Ok(true)
     }
 
     fn wait(&self, pace: &Pace) -> io::Result<()> {
@@ -278,7 +300,7 @@ impl IkeThread {
     /// Carries out what the endpoint decided, in its order: an SA is installed before the message that makes the peer
     /// use it.
     fn drain(&mut self, pace: &mut Pace, now: Instant) {
-        pace.changed = true;
+        (pace.changed, pace.worked) = (true, true);
         loop {
             match self.endpoint.poll_output() {
                 Output::Event(event) => {
@@ -340,7 +362,9 @@ impl IkeThread {
 fn tidy(pace: &mut Pace, now: Instant) {
     if pace.untidy >= CHANGES_TO_TIDY && now.saturating_duration_since(pace.last_change) >= QUIET_TO_TIDY {
         pace.untidy = 0;
-        memory::give_back();
+        if let Err(error) = memory::give_back() {
+            warn!(%error, "memory is not locked any more, so keys can get into the swap");
+        }
     }
 }
 

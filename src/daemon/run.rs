@@ -17,7 +17,7 @@ use super::config::{Config, Gateway as Settings};
 use super::events::EventLog;
 use super::gateway::{Gateway, make_state_directory};
 use super::ike_thread::Request;
-use super::process::{Asked, Signals, feed_watchdog, forbid_core_dumps, tell_systemd};
+use super::process::{Asked, Signals, feed_watchdog, tell_systemd};
 use super::status::View;
 use super::threads::{IKE_PORT, NAT_PORT, Threads};
 use super::{log, names};
@@ -25,6 +25,7 @@ use crate::dataplane::fib::FibPublisher;
 use crate::ike::Command;
 use crate::io::device::Device;
 use crate::io::forwarding::{Forwarding, ForwardingSettings};
+use crate::io::memory;
 use crate::io::netlink::Netlink;
 use crate::io::netns::Namespace;
 use crate::io::nftables::OuterPorts;
@@ -62,12 +63,13 @@ type Failure = Box<dyn std::error::Error>;
 /// # Errors
 /// What kept gatewayd from starting, or ended it.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
-    forbid_core_dumps()?;
+    memory::forbid_dumps()?;
     let config = Config::load(&arguments.config)?;
     log::start(&config.gateway.log);
     for warning in &config.warnings {
         warn!("{warning}");
     }
+    memory::protect(config.gateway.core_dumps)?;
     let socket = arguments.socket.unwrap_or_else(|| config.gateway.socket.clone());
     let state = arguments.state.unwrap_or_else(|| config.gateway.state.clone());
     make_state_directory(&state).map_err(|error| format!("state directory {}: {error}", state.display()))?;

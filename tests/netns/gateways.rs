@@ -18,11 +18,11 @@ use crate::lab::{Process, TestNamespace, cable, eventually, may_make_namespaces}
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 
 /// One side: a gateway and the host behind it.
-struct Side {
-    name: &'static str,
-    gatewayd: Gatewayd,
+pub struct Side {
+    pub name: &'static str,
+    pub gatewayd: Gatewayd,
     host: TestNamespace,
-    configuration: String,
+    pub configuration: String,
 }
 
 impl Side {
@@ -45,13 +45,13 @@ impl Side {
         Self { name, gatewayd, host, configuration }
     }
 
-    fn state(&self) -> String {
+    pub fn state(&self) -> String {
         let connections = self.gatewayd.ask(&["connections"]);
         connections.and_then(|list| Some(list[0]["state"].as_str()?.to_owned())).unwrap_or_default()
     }
 
     /// The first pair's inbound SPI.
-    fn spi(&self) -> String {
+    pub fn spi(&self) -> String {
         let connections = self.gatewayd.ask(&["connections"]).unwrap_or_default();
         connections[0]["child_sas"][0]["inbound_spi"].as_str().unwrap_or_default().to_owned()
     }
@@ -66,11 +66,11 @@ impl Side {
 }
 
 /// Both sides, the wire between them, and a capture of it.
-struct Lab {
-    a: Side,
-    b: Side,
+pub struct Lab {
+    pub a: Side,
+    pub b: Side,
     capture: Process,
-    folder: TempDir,
+    pub folder: TempDir,
 }
 
 impl Lab {
@@ -80,7 +80,7 @@ impl Lab {
     }
 
     /// The same with other configurations than the usual two.
-    fn up_with(configurations: impl FnOnce(&str, &str) -> (String, String)) -> Self {
+    pub fn up_with(configurations: impl FnOnce(&str, &str) -> (String, String)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut a = Side::new("a", 1, "now", folder.path());
         let mut b = Side::new("b", 2, "wait", folder.path());
@@ -101,13 +101,13 @@ impl Lab {
         lab
     }
 
-    fn established(&self) {
+    pub fn established(&self) {
         eventually(BACK_WITHIN, "both sides are established", || {
             [&self.a, &self.b].iter().all(|side| side.state() == "established")
         });
     }
 
-    fn reachable(&self) {
+    pub fn reachable(&self) {
         assert!(self.a.pings("10.2.0.10"), "{} reaches the other host", self.a.name);
         assert!(self.b.pings("10.1.0.10"), "{} reaches the other host", self.b.name);
     }

@@ -6,3 +6,4 @@ mod gateways;
 mod kernel;
 mod lab;
 mod sdk;
+mod secrets;
