@@ -48,11 +48,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    memory::forbid_dumps()?;
+    let locked = memory::protect()?;
     let config = configuration(arguments)?;
     let filter = EnvFilter::try_new(&config.log).map_err(|error| format!("log: {error}"))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    memory::protect(config.core_dumps)?;
+    memory::settle(&locked, config.core_dumps)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(wiring::run(config, |address| {
         println!("cend listens on http://{address}");

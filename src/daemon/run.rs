@@ -63,13 +63,13 @@ type Failure = Box<dyn std::error::Error>;
 /// # Errors
 /// What kept gatewayd from starting, or ended it.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
-    memory::forbid_dumps()?;
+    let locked = memory::protect()?;
     let config = Config::load(&arguments.config)?;
     log::start(&config.gateway.log);
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    memory::protect(config.gateway.core_dumps)?;
+    memory::settle(&locked, config.gateway.core_dumps)?;
     let socket = arguments.socket.unwrap_or_else(|| config.gateway.socket.clone());
     let state = arguments.state.unwrap_or_else(|| config.gateway.state.clone());
     make_state_directory(&state).map_err(|error| format!("state directory {}: {error}", state.display()))?;

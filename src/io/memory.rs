@@ -3,62 +3,109 @@
 //!
 //! Freed memory is zeroed by the allocator of the programs (`zeroizing-alloc`), so that a key is gone with its owner.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use nix::sys::mman::{MlockAllFlags, mlockall, munlockall};
+use nix::sys::mman::{MlockAllFlags, mlock, mlockall, munlockall};
 use nix::sys::prctl;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use tracing::{info, warn};
 
+use crate::crypto::secret;
+
 /// What [`forget`] overwrites of the stack, in bytes: more than a handshake or the making of an SA's keys takes.
 const FORGOTTEN_STACK: usize = 64 << 10;
+
+/// Pages with keys that are locked one by one at most: each may cost the kernel two more mappings, and their number in a
+/// process is bounded, whereas a gateway with more keys than this has more to fear of an allocation that fails.
+const KEY_PAGES: usize = 256;
 
 /// All memory of the process is locked.
 static LOCKED: AtomicBool = AtomicBool::new(false);
 
-/// Keys must not end up in a core file, nor in a debugger of another user's. Called before any key is read.
+/// The numbers of the pages that are locked because keys stand in them; `None` once no more can be.
+static KEY_PAGES_LOCKED: Mutex<Option<BTreeSet<usize>>> = Mutex::new(Some(BTreeSet::new()));
+
+/// What is locked, so that it does not get into the swap.
+#[derive(Debug)]
+pub enum Locked {
+    /// All memory, now and in future.
+    Everything,
+    /// Pages with keys, as far as the limit on locked memory (in bytes) and [`KEY_PAGES`] go.
+    PagesWithKeys { limit: u64 },
+    /// Nothing.
+    Nothing(io::Error),
+}
+
+/// Keys must not end up in a core file, nor in a debugger of another user's, nor in the swap. Called before any key is
+/// read; [`settle`] follows once the configuration is known.
 ///
 /// # Errors
-/// The system refuses.
-pub fn forbid_dumps() -> io::Result<()> {
+/// The system refuses to forbid core files.
+pub fn protect() -> io::Result<Locked> {
     let (_, hard) = getrlimit(Resource::RLIMIT_CORE)?;
     setrlimit(Resource::RLIMIT_CORE, 0, hard)?;
     prctl::set_dumpable(false)?;
-    Ok(())
+    Ok(lock().unwrap_or_else(Locked::Nothing))
 }
 
-/// Once the configuration is known: permits core files where it asks for them, and locks the memory where the limit on
-/// locked memory is none. Whatever is locked, no allocation fails for it.
+/// Permits core files where the configuration asks for them, and tells what of this is less than it could be.
 ///
 /// # Errors
 /// The system refuses to permit core files.
-pub fn protect(core_dumps: bool) -> io::Result<()> {
+pub fn settle(locked: &Locked, core_dumps: bool) -> io::Result<()> {
     if core_dumps {
         let (_, hard) = getrlimit(Resource::RLIMIT_CORE)?;
         setrlimit(Resource::RLIMIT_CORE, hard, hard)?;
         prctl::set_dumpable(true)?;
-        warn!(
-            "core_dumps: a core file of this process holds every key in use; take the key out when you have what you need"
-        );
+        warn!("core_dumps: a core file of this process holds every key in use");
     }
-    match lock() {
-        Ok(true) => {}
-        Ok(false) => info!("memory is not locked, so keys can get into the swap; allowed with LimitMEMLOCK=infinity"),
-        Err(error) => warn!(%error, "memory is not locked, so keys can get into the swap"),
+    match locked {
+        Locked::Everything => {}
+        Locked::PagesWithKeys { limit } => {
+            info!(
+                limit,
+                "of the memory only pages with keys are locked; without a limit (LimitMEMLOCK=infinity) all is"
+            );
+        }
+        Locked::Nothing(error) => warn!(%error, "memory is not locked, so keys can get into the swap"),
     }
     Ok(())
 }
 
-/// Locks everything, now and in future. With a limit on locked memory nothing is locked, because beyond the limit every
-/// allocation would fail.
-fn lock() -> io::Result<bool> {
+/// Locks everything if there is no limit. With one, every allocation beyond it would fail, so then it is only the pages
+/// that keys stand in, as they are made.
+fn lock() -> io::Result<Locked> {
     let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
-    if limit != RLIM_INFINITY {
-        return Ok(false);
+    if limit == RLIM_INFINITY {
+        lock_everything()?;
+        return Ok(Locked::Everything);
     }
-    lock_everything()?;
-    Ok(true)
+    secret::tell_places(lock_pages_of);
+    Ok(Locked::PagesWithKeys { limit })
+}
+
+/// Locks the pages of a key. They stay locked when the key has gone: another one is likely to take its place. A refusal
+/// (the limit is reached) ends it for good; the key is where it is all the same.
+fn lock_pages_of(address: usize, length: usize) {
+    const PAGE: usize = 4096;
+    let mut locked = KEY_PAGES_LOCKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(pages) = locked.as_mut() else { return };
+    for page in address / PAGE..(address + length).div_ceil(PAGE) {
+        if !pages.insert(page) {
+            continue;
+        }
+        let start = NonNull::new(std::ptr::with_exposed_provenance_mut(page * PAGE));
+        // SAFETY: mlock neither reads nor writes memory; the page is mapped, because a live value stands in it.
+        let refused = start.is_none_or(|start| unsafe { mlock(start, PAGE) }.is_err());
+        if refused || pages.len() >= KEY_PAGES {
+            *locked = None;
+            return;
+        }
+    }
 }
 
 fn lock_everything() -> io::Result<()> {
@@ -171,12 +218,12 @@ mod tests {
     #[test]
     fn dumps_are_forbidden_until_the_configuration_asks_for_them() {
         let before = getrlimit(Resource::RLIMIT_CORE).unwrap();
-        forbid_dumps().unwrap();
+        let locked = protect().unwrap();
         assert!(!prctl::get_dumpable().unwrap());
         assert_eq!(getrlimit(Resource::RLIMIT_CORE).unwrap(), (0, before.1));
-        protect(false).unwrap();
+        settle(&locked, false).unwrap();
         assert!(!prctl::get_dumpable().unwrap());
-        protect(true).unwrap();
+        settle(&locked, true).unwrap();
         assert!(prctl::get_dumpable().unwrap());
         assert_eq!(getrlimit(Resource::RLIMIT_CORE).unwrap(), (before.1, before.1));
         setrlimit(Resource::RLIMIT_CORE, before.0, before.1).unwrap();
