@@ -1,7 +1,7 @@
 //! What a core file of a running daemon holds: the keys in use, and no key of an SA or of a configuration that has gone.
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -143,17 +143,26 @@ const PSKS: [&str; 3] = [
     "4f1c0aMixture-of_signs~and!digits?9e77d2",
 ];
 
+/// A folder that becomes Wireshark's own where it looks for configurations in the folder above.
+struct KeyLog(TempDir);
+
+impl KeyLog {
+    fn path(&self) -> PathBuf {
+        self.0.path().join("wireshark")
+    }
+}
+
 /// Two gateways whose keys the first one logs.
 struct Run {
     lab: Lab,
-    log: TempDir,
+    log: KeyLog,
     configurations: [String; 2],
 }
 
 impl Run {
     fn up(ike: &str, esp: &str) -> Self {
         let mut configurations = [String::new(), String::new()];
-        let log = tempfile::tempdir().expect("a folder");
+        let log = KeyLog(tempfile::tempdir().expect("a folder"));
         let lab = Lab::up_with(|a, b| {
             configurations = [format!("key_log = \"{}\"\n{a}", log.path().display()), b.to_owned()];
             let [a, b] = [0, 1].map(|side| configured(&configurations[side], PSKS[0], ike, esp));
@@ -224,7 +233,7 @@ fn a_core_holds_the_keys_in_use_and_none_that_have_gone() {
     }
     let mut run = Run::up("aes128gcm16-prfsha256-x25519", "aes128gcm16-x25519");
     run.settled();
-    let mut old = logged(run.log.path());
+    let mut old = logged(&run.log.path());
     // SK_p served in IKE_AUTH only.
     let (authentication, mut new): (Keys, Keys) =
         old.clone().into_iter().partition(|(name, _)| name.starts_with("SK_p"));
@@ -240,7 +249,7 @@ fn a_core_holds_the_keys_in_use_and_none_that_have_gone() {
     .enumerate()
     {
         run.rekey();
-        let all = logged(run.log.path());
+        let all = logged(&run.log.path());
         run.check(&old, &newer(&all, &old).into_iter().filter(|(name, _)| !name.starts_with("SK_p")).collect());
 
         old = all;
@@ -248,7 +257,7 @@ fn a_core_holds_the_keys_in_use_and_none_that_have_gone() {
         let next = PSKS[(n + 1) % 3];
         old.remove(&format!("PSK {next}"));
         run.reload(next, ike, esp);
-        let all = logged(run.log.path());
+        let all = logged(&run.log.path());
         let mut new = newer(&all, &old);
         new.retain(|name, _| !name.starts_with("SK_p"));
         new.extend(psk(next));
@@ -258,7 +267,35 @@ fn a_core_holds_the_keys_in_use_and_none_that_have_gone() {
 
     run.lab.a.gatewayd.ask(&["down", "other"]).expect("down is taken on");
     eventually(Duration::from_secs(5), "it is down", || run.lab.a.state() == "down");
-    run.check(&logged(run.log.path()), &psk(PSKS[0]));
+    run.check(&logged(&run.log.path()), &psk(PSKS[0]));
+}
+
+/// The values of a field in the packets of a filter, as tshark reads the wire so far with the key log.
+fn tshark(run: &Run, filter: &str, field: &str) -> Vec<String> {
+    let mut command = Command::new("tshark");
+    command.env("XDG_CONFIG_HOME", run.log.0.path()).arg("-r").arg(run.lab.folder.path().join("wan.pcap"));
+    command.args(["-o", "esp.enable_encryption_decode:TRUE", "-Y", filter, "-T", "fields", "-e", field]);
+    let output = command.output().expect("tshark runs (is it installed?)");
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn tshark_reads_a_tunnel_with_the_key_log() {
+    if !may_make_namespaces("tshark_reads_a_tunnel_with_the_key_log") {
+        return;
+    }
+    for (ike, esp) in
+        [("aes256gcm16-prfsha256-x25519", "aes128gcm16"), ("aes128-sha256-prfsha256-modp2048", "aes256-sha512")]
+    {
+        let mut run = Run::up(ike, esp);
+        run.settled();
+        eventually(Duration::from_secs(10), &format!("the pings are read in {esp}"), || {
+            tshark(&run, "icmp.type == 8", "ip.dst").iter().any(|addresses| addresses.contains("10.2.0.10"))
+        });
+        // Shared Key Message Integrity Code (RFC 7296 3.8), of both ends.
+        let methods = tshark(&run, "isakmp.auth.method", "isakmp.auth.method");
+        assert_eq!(methods, ["2", "2"], "IKE_AUTH is read in {ike}");
+    }
 }
 
 #[test]
