@@ -18,7 +18,7 @@ what=${1:-all}
 case $what in all | --rust | --tutorial) ;; *) sed -n '2,9p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;; esac
 require_root
 install_packages $strongswan_packages iproute2 iputils-ping procps nftables ethtool tcpdump tshark iperf3 jq curl python3 \
-    python3-venv python3-scapy systemd kmod gcc libc6-dev git || exit 2
+    python3-venv python3-scapy systemd kmod gcc libc6-dev git gdb || exit 2
 
 # run_quietly LOG COMMAND...: its output goes to the log; what failed, or else the end of it, is shown when it fails.
 run_quietly() {

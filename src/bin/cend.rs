@@ -1,5 +1,6 @@
 //! The simulated cloud: its OpenAPI, its route tables and CEN, and the real networks that it is bound to.
 
+use std::alloc::System;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +9,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use ipsec_gateway::cloud::config::{AccessKey, Config};
 use ipsec_gateway::cloud::wiring;
+use ipsec_gateway::io::memory;
 use tracing_subscriber::EnvFilter;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Freed memory is zeroed: a key is gone with its owner.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// Simulates the cloud: VPCs, VPN gateways and CEN behind the cloud's own API.
 #[derive(Parser)]
@@ -41,9 +48,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let locked = memory::protect()?;
     let config = configuration(arguments)?;
     let filter = EnvFilter::try_new(&config.log).map_err(|error| format!("log: {error}"))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    memory::settle(&locked, config.core_dumps)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(wiring::run(config, |address| {
         println!("cend listens on http://{address}");

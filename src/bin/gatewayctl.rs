@@ -1,9 +1,15 @@
 //! gatewayctl: asks gatewayd and the simulated cloud.
 
+use std::alloc::System;
 use std::process::ExitCode;
 
 use clap::Parser;
 use ipsec_gateway::cli;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Freed memory is zeroed: a key is gone with its owner.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();

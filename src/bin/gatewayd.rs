@@ -1,9 +1,15 @@
 //! gatewayd: an IPsec VPN gateway in userspace.
 
+use std::alloc::System;
 use std::process::ExitCode;
 
 use clap::Parser;
 use ipsec_gateway::daemon::run::{Arguments, run};
+use zeroizing_alloc::ZeroAlloc;
+
+/// Freed memory is zeroed: a key is gone with its owner.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -8,10 +8,8 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use crate::control::export::{ChildExport, ConnectionExport};
-use crate::io::private_file::{self, PrivateFileError};
-
-/// The largest file with a key that is read, in bytes.
-const KEY_FILE_LIMIT: u64 = 64 << 10;
+use crate::crypto::{Secret, psk};
+use crate::daemon::config::secret::{KeyFileError, key_file};
 
 /// What runs at the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -27,12 +25,11 @@ pub fn configuration(
     exported: &ConnectionExport,
     product: Product,
     psk_file: Option<&Path>,
-) -> Result<Zeroizing<String>, PrivateFileError> {
-    let text = psk_file.map(|path| private_file::read(path, KEY_FILE_LIMIT)).transpose()?;
-    let key = text.as_ref().map(|text| text.trim_end_matches(['\r', '\n']));
+) -> Result<Zeroizing<String>, KeyFileError> {
+    let key = psk_file.map(key_file).transpose()?;
     Ok(Zeroizing::new(match product {
-        Product::Strongswan => swanctl(exported, key),
-        Product::Gatewayd => gatewayd(exported, key),
+        Product::Strongswan => swanctl(exported, key.as_ref()),
+        Product::Gatewayd => gatewayd(exported, key.as_ref()),
     }))
 }
 
@@ -44,7 +41,7 @@ fn networks(list: &[IpNet]) -> String {
     list.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn swanctl(exported: &ConnectionExport, key: Option<&str>) -> String {
+fn swanctl(exported: &ConnectionExport, key: Option<&Secret>) -> String {
     let ConnectionExport { name, local_address, peer, local_id, peer_id, ike_proposals, .. } = exported;
     let local_addrs = if is_address(peer) { peer } else { "%any" };
     let remote_addrs = local_address.as_deref().unwrap_or("%any");
@@ -120,23 +117,25 @@ fn swanctl_identity(identity: &str) -> String {
 }
 
 /// Quoted where strongSwan takes the text as it is, in hexadecimal where it would read something into it.
-fn swanctl_secret(key: &str) -> String {
-    let plain = key.chars().all(|c| (c.is_ascii_graphic() || c == ' ') && !"\"\\".contains(c));
-    if plain && !key.starts_with("0x") && !key.starts_with("0s") {
-        format!("\"{key}\"")
+fn swanctl_secret(key: &Secret) -> String {
+    let text = std::str::from_utf8(key.as_bytes()).unwrap_or_default();
+    let plain = text.chars().all(|c| (c.is_ascii_graphic() || c == ' ') && !"\"\\".contains(c));
+    let announced = text.as_bytes().first_chunk().is_some_and(|[zero, x]| *zero == b'0' && b"xXsS".contains(x));
+    if plain && !announced && !text.is_empty() {
+        format!("\"{text}\"")
     } else {
-        format!("0x{}", hex::encode(key))
+        format!("0x{}", hex::encode(key.as_bytes()))
     }
 }
 
-fn gatewayd(exported: &ConnectionExport, key: Option<&str>) -> String {
+fn gatewayd(exported: &ConnectionExport, key: Option<&Secret>) -> String {
     let ConnectionExport { name, local_address, peer, local_id, peer_id, ike_proposals, .. } = exported;
     let remote = local_address.as_deref().unwrap_or("any");
     let own = if is_address(peer) { format!("local_address = {}\n", quoted(peer)) } else { String::new() };
     let start = if exported.start == "now" || remote == "any" { "wait" } else { "now" };
     let secret = key.map_or_else(
         || "# gatewayd gives no key away: put it here, or let gatewayctl export read it with --psk-file\n# psk = \"...\"".to_owned(),
-        |key| format!("psk = {}", quoted(key)),
+        |key| format!("psk = {}", quoted(&psk::write(key))),
     );
     let liveness = exported.liveness_seconds.map_or_else(|| "off".to_owned(), |seconds| format!("{seconds}s"));
     let mut text = format!(
@@ -200,8 +199,15 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::daemon::config::Config;
+
+    fn key(text: &str) -> Secret {
+        Secret::from(text.as_bytes())
+    }
 
     fn exported() -> ConnectionExport {
         ConnectionExport {
@@ -227,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_is_local_here_is_remote_there() {
-        let text = swanctl(&exported(), Some("swordfish"));
+        let text = swanctl(&exported(), Some(&key("swordfish")));
         for expected in [
             "local_addrs = 203.0.113.2\n",
             "remote_addrs = 198.51.100.2\n",
@@ -252,14 +258,16 @@ mod tests {
 
     #[test]
     fn keys_survive_strongswan_s_quoting() {
-        assert_eq!(swanctl_secret("a b#c"), "\"a b#c\"");
-        assert_eq!(swanctl_secret("say \"x\""), format!("0x{}", hex::encode("say \"x\"")));
-        assert_eq!(swanctl_secret("0xabc"), format!("0x{}", hex::encode("0xabc")));
+        assert_eq!(swanctl_secret(&key("a b#c")), "\"a b#c\"");
+        for text in ["say \"x\"", "0xabc", "0Sabc", "é", "a\nb"] {
+            assert_eq!(swanctl_secret(&key(text)), format!("0x{}", hex::encode(text)));
+        }
+        assert_eq!(swanctl_secret(&Secret::from(&[0, 255][..])), "0x00ff");
     }
 
     #[test]
     fn our_own_daemon_reads_its_side() {
-        let text = gatewayd(&exported(), Some("sword\"fish"));
+        let text = gatewayd(&exported(), Some(&key("sword\"fish")));
         let config = Config::parse(&text, Path::new("peer.toml")).unwrap();
         let tunnel = &config.connections[0];
         assert_eq!(tunnel.template().pre_shared_key.as_bytes(), b"sword\"fish");
@@ -267,5 +275,35 @@ mod tests {
         assert_eq!(tunnel.template().local_address, Some("203.0.113.2".parse().unwrap()));
         let destinations: Vec<String> = config.routes.iter().map(|route| route.destination.to_string()).collect();
         assert_eq!(destinations, ["192.168.1.0/24", "192.168.2.0/24"]);
+    }
+
+    /// The key of a file as it is for gatewayd itself, and for a gatewayd that got it from `export`.
+    fn here_and_there(content: &[u8]) -> [Vec<u8>; 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("idc.psk");
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let bytes = |text: &str, path: &Path| {
+            Config::parse(text, path).unwrap().connections[0].template().pre_shared_key.as_bytes().to_vec()
+        };
+        let exported = configuration(&exported(), Product::Gatewayd, Some(&path)).unwrap();
+        let ours = gatewayd(&self::exported(), None).replace("peer = ", "psk_file = \"idc.psk\"\npeer = ");
+        [bytes(&ours, &folder.path().join("gatewayd.toml")), bytes(&exported, Path::new("peer.toml"))]
+    }
+
+    #[test]
+    fn a_file_is_one_key_for_gatewayd_and_for_export() {
+        for (content, expected) in [
+            (&b"swordfish"[..], &b"swordfish"[..]),
+            (b"swordfish\n\n", b"swordfish"),
+            (b"swordfish\r\n\r\n", b"swordfish"),
+            (b" sword\nfish \n", b" sword\nfish "),
+            (b"0x00ff\n", &[0, 255]),
+            (b"hex:3078\n", b"0x"),
+            (b"0sMHhhYg==\n", b"0xab"),
+            (b"base64:AP8\r\n", &[0, 255]),
+        ] {
+            assert_eq!(here_and_there(content), [expected, expected], "{}", content.escape_ascii());
+        }
     }
 }

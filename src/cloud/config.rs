@@ -26,6 +26,8 @@ pub struct Config {
     pub state: PathBuf,
     /// A filter for the log, for example `info`.
     pub log: String,
+    /// Core files, which hold keys, are permitted.
+    pub core_dumps: bool,
     /// Who may call, as id and secret.
     pub access_keys: Vec<AccessKey>,
     /// What exists beside what the API makes.
@@ -98,6 +100,7 @@ impl Config {
             listen,
             state,
             log: file::default_log(),
+            core_dumps: false,
             access_keys: Vec::new(),
             declarations: Declarations::default(),
             bindings: Bindings::default(),

@@ -142,12 +142,9 @@ impl PresharedKey {
         Self(Zeroizing::new(key.into()))
     }
 
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// As the cloud's API has it: always text, whatever it begins with.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

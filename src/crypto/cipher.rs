@@ -13,6 +13,7 @@ use super::encryption::{Construction, EncryptionAlgorithm};
 use super::fake::FakeKey;
 use super::integ::IntegrityAlgorithm;
 use super::mac::HmacKey;
+use super::secret::placed;
 
 /// An encryption algorithm with the integrity algorithm that it needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,6 +119,7 @@ impl SealingKey {
             (Construction::Fake, _) => Some(Sealing::Fake(FakeKey::new(encryption_key))),
         };
         let sealing = Box::new(sealing.expect("a suite whose key lengths were checked"));
+        placed(&*sealing);
         Ok(Self { suite, sealing })
     }
 
@@ -182,6 +184,7 @@ impl OpeningKey {
             (Construction::Fake, _) => Some(Opening::Fake(FakeKey::new(encryption_key))),
         };
         let opening = Box::new(opening.expect("a suite whose key lengths were checked"));
+        placed(&*opening);
         Ok(Self { suite, opening })
     }
 

@@ -21,6 +21,7 @@ mod iv;
 pub mod ke;
 mod mac;
 pub mod prf;
+pub mod psk;
 pub mod random;
 pub mod secret;
 

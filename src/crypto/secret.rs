@@ -1,9 +1,26 @@
 //! Key material in memory.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
+
+/// Who is told where keys stand in memory, by address and length in bytes.
+static KEEPER: OnceLock<fn(usize, usize)> = OnceLock::new();
+
+/// Tells `keeper` where each key stands that is made from now on, so that it can be kept out of the swap. The first one is
+/// told, for the life of the process.
+pub fn tell_places(keeper: fn(usize, usize)) {
+    let _ = KEEPER.set(keeper);
+}
+
+/// A value made of keys has come to the place where it stays.
+pub(super) fn placed<T: ?Sized>(value: &T) {
+    if let Some(keeper) = KEEPER.get() {
+        keeper(std::ptr::from_ref(value).addr(), size_of_val(value));
+    }
+}
 
 /// Secret bytes: erased when dropped, never shown, compared in constant time.
 ///
@@ -12,6 +29,7 @@ pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
     pub fn new(bytes: Vec<u8>) -> Self {
+        placed(&*bytes);
         Self(Zeroizing::new(bytes))
     }
 

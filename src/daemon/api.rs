@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -168,10 +168,15 @@ async fn put_owner(
     State(api): State<Api>,
     ConnectInfo(caller): ConnectInfo<PeerCredentials>,
     set: Result<Json<OwnerSet>, JsonRejection>,
-) -> Answer<OwnerReply> {
-    let Json(set) = set.map_err(|rejection| Failure(rejection.status(), rejection.body_text()))?;
-    tracing::debug!(%caller, revision = set.revision, "cend's set came");
-    api.ask(|answer| Ask::Owner { set, answer }).await
+) -> impl IntoResponse {
+    let answer: Answer<OwnerReply> = async {
+        let Json(set) = set.map_err(|rejection| Failure(rejection.status(), rejection.body_text()))?;
+        tracing::debug!(%caller, revision = set.revision, "cend's set came");
+        api.ask(|answer| Ask::Owner { set, answer }).await
+    }
+    .await;
+    // The connection's buffers hold keys: they go with it.
+    ([(header::CONNECTION, "close")], answer)
 }
 
 async fn events(State(api): State<Api>) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {

@@ -21,6 +21,7 @@ use crate::ike;
 use crate::io::device::Backend;
 use crate::io::{clock, private_file};
 use crate::routing::{self, FIREWALL_MARK, VpnRoute, Weight};
+pub use connection::check_name;
 use secret::Secrets;
 pub use section::ConfigError;
 use section::{Section, Source};
@@ -70,6 +71,10 @@ pub struct Gateway {
     /// Firewall mark of gatewayd's own packets.
     pub mark: u32,
     pub log: String,
+    /// Core files, which hold keys, are permitted.
+    pub core_dumps: bool,
+    /// Folder for the keys of every SA, so that a capture can be read.
+    pub key_log: Option<PathBuf>,
 }
 
 /// Where a connection's peer is, as configured.
@@ -217,6 +222,8 @@ fn read_gateway(section: &mut Section<'_>) -> Gateway {
             .optional("mark", value::integer(1..=u64::from(u32::MAX)))
             .map_or(FIREWALL_MARK, |mark| mark as u32),
         log: section.optional("log", log_level).unwrap_or(super::log::DEFAULT).to_owned(),
+        core_dumps: section.optional("core_dumps", value::boolean).unwrap_or(false),
+        key_log: read_key_log(section),
     }
 }
 
@@ -250,6 +257,12 @@ fn read_bypass(section: &mut Section<'_>, routes: &[VpnRoute]) -> BTreeSet<IpNet
         section.warn("bypass", &format!("{} is the destination of a route, which wins", route.destination));
     }
     bypass
+}
+
+fn read_key_log(section: &mut Section<'_>) -> Option<PathBuf> {
+    let folder = section.optional("key_log", absolute_path)?;
+    section.warn("key_log", "the keys of every SA are written there, so whoever reads the folder reads the tunnels");
+    Some(folder)
 }
 
 const TUN_BACKENDS: &[(&str, Backend)] =

@@ -16,6 +16,7 @@ use crate::dataplane::inbound::InboundLoop;
 use crate::dataplane::outbound::{OutboundLoop, Progress};
 use crate::io::device::{Sink, Source};
 use crate::io::esp_sockets::{Companion, EspSink, EspSource};
+use crate::io::memory;
 
 /// How long a thread waits for a packet before it looks at its commands.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -56,12 +57,19 @@ impl OutboundThread {
                 if outbound.run_once(Wait::AtMost(PATIENCE))? == Progress::Stopped {
                     return Ok(());
                 }
+                if outbound.took_keys() {
+                    memory::forget();
+                }
                 load.count(outbound.woke_at(), Instant::now());
                 if !load.is_busy() && !self.inbound_busy.load(Ordering::Relaxed) {
                     // In this order: whoever has the loop may rely on it that the device is watched.
                     self.tun.watch()?;
                     match self.give_back.send(outbound) {
-                        Ok(()) => break,
+                        Ok(()) => {
+                            // An SA may go while another thread has the loop.
+                            memory::forget();
+                            break;
+                        }
                         // The inbound thread has ended.
                         Err(kept) => outbound = kept.0,
                     }
@@ -101,6 +109,9 @@ impl InboundThread {
                 self.outbound = None;
                 self.tun.ignore()?;
             }
+            if self.inbound.took_keys() || self.outbound.as_mut().is_some_and(|outbound| outbound.took_keys()) {
+                memory::forget();
+            }
             load.count(self.inbound.woke_at(), Instant::now());
             let busy = load.is_busy();
             self.busy.store(busy, Ordering::Relaxed);
@@ -111,6 +122,7 @@ impl InboundThread {
                 self.tun.ignore()?;
                 // Nobody takes it when the other thread has failed, and then everything ends.
                 let _ = self.lend.send(outbound);
+                memory::forget();
             }
             if ends {
                 return Ok(());

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tracing::{debug, trace};
+use tracing::{debug, trace, warn};
 
 use super::connections::Configured;
 use super::send_failures::SendFailures;
@@ -125,6 +125,8 @@ struct Pace {
     cost: Duration,
     /// Something happened since.
     changed: bool,
+    /// The endpoint did something in this round, with whatever keys that took.
+    worked: bool,
     /// Changes of SAs since memory was given back, and the last one.
     untidy: usize,
     last_change: Instant,
@@ -147,6 +149,7 @@ impl IkeThread {
             made: start,
             cost: Duration::ZERO,
             changed: true,
+            worked: false,
             untidy: 0,
             last_change: start,
             overflowed: 0,
@@ -159,30 +162,49 @@ impl IkeThread {
                 self.wait(&pace)?;
             }
             self.waker.clear();
-            let now = Instant::now();
-            if !self.take_requests(&mut pace, now) {
-                self.wiring.stop();
+            let goes_on = self.round(&mut buffer, &mut initial, &mut pace)?;
+            if std::mem::take(&mut pace.worked) {
+                memory::forget();
+            }
+            if !goes_on {
                 return Ok(());
             }
-            self.take_port_500(&mut buffer, &mut initial, &mut pace, now)?;
-            self.take_port_4500(&mut buffer, &mut initial, &mut pace, now);
-            for (datagram, path) in initial.drain(..initial.len().min(ROUND_INITIAL)).collect::<Vec<_>>() {
-                self.datagram(&datagram, path, &mut pace, now);
-            }
-            self.take_icmp(now);
-            self.take_facts(&mut pace, now);
-            self.take_refusals(&mut pace, now);
-            if pace.deadline.is_some_and(|at| at <= now) {
-                self.endpoint.handle_timeout(now);
-                self.drain(&mut pace, now);
-            }
-            for command in self.wiring.discover_paths(now) {
-                self.command(command, &mut pace, now);
-            }
-            self.wiring.tell_news();
-            self.answer(&mut pace, now);
-            tidy(&mut pace, now);
         }
+    }
+
+    /// Handles what has come since the last round. False: stop. A call of its own, so that what keys leave on the stack is
+    /// below its caller.
+    #[inline(never)]
+    fn round(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        initial: &mut VecDeque<(Vec<u8>, Path)>,
+        pace: &mut Pace,
+    ) -> io::Result<bool> {
+        let now = Instant::now();
+        if !self.take_requests(pace, now) {
+            self.wiring.stop();
+            return Ok(false);
+        }
+        self.take_port_500(buffer, initial, pace, now)?;
+        self.take_port_4500(buffer, initial, pace, now);
+        for (datagram, path) in initial.drain(..initial.len().min(ROUND_INITIAL)).collect::<Vec<_>>() {
+            self.datagram(&datagram, path, pace, now);
+        }
+        self.take_icmp(now);
+        self.take_facts(pace, now);
+        self.take_refusals(pace, now);
+        if pace.deadline.is_some_and(|at| at <= now) {
+            self.endpoint.handle_timeout(now);
+            self.drain(pace, now);
+        }
+        for command in self.wiring.discover_paths(now) {
+            self.command(command, pace, now);
+        }
+        self.wiring.tell_news();
+        self.answer(pace, now);
+        tidy(pace, now);
+        Ok(true)
     }
 
     fn wait(&self, pace: &Pace) -> io::Result<()> {
@@ -327,7 +349,7 @@ impl IkeThread {
     /// Carries out what the endpoint decided, in its order: an SA is installed before the message that makes the peer
     /// use it.
     fn carry_out(&mut self, pace: &mut Pace, now: Instant) {
-        pace.changed = true;
+        (pace.changed, pace.worked) = (true, true);
         loop {
             match self.endpoint.poll_output() {
                 Output::Event(event) => {
@@ -392,7 +414,9 @@ impl IkeThread {
 fn tidy(pace: &mut Pace, now: Instant) {
     if pace.untidy >= CHANGES_TO_TIDY && now.saturating_duration_since(pace.last_change) >= QUIET_TO_TIDY {
         pace.untidy = 0;
-        memory::give_back();
+        if let Err(error) = memory::give_back() {
+            warn!(%error, "memory is not locked any more, so keys can get into the swap");
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod events;
 pub mod export;
 pub mod gateway;
 pub mod ike_thread;
+pub mod key_log;
 pub mod log;
 pub mod metrics;
 pub mod names;

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::config::{Carriage, ChildSubnets, Config, PeerName, Tunnel, proposal};
+use super::config::{Carriage, ChildSubnets, Config, PeerName, Tunnel, check_name, proposal};
 use crate::control::owner::{
     OwnerConnection, OwnerEsp, OwnerIke, OwnerRoute, OwnerSet, OwnerStart, Refusal, RefusedKind,
 };
 use crate::control::route;
-use crate::crypto::Secret;
+use crate::crypto::psk::{self, Notation};
 use crate::ike::{Child, Connection, EspProposal, IkeProposal, Peer, Start};
 use crate::routing::{Owner, Publication, RouteKey, VpnRoute, Weight};
 use crate::wire::ike::{Identification, TrafficSelector};
@@ -134,9 +134,8 @@ fn tunnel(wanted: &OwnerConnection, file: &Config) -> Result<(Tunnel, Weak), Str
     let address: IpAddr = peer.parse().map_err(|_| format!("the peer \"{peer}\" is no address"))?;
     let local_address = file.gateway.local_addresses.iter().copied().find(|local| local.is_ipv4() == address.is_ipv4());
     let identity = |text: &str| text.parse::<Identification>().map_err(|_| format!("\"{text}\" is no identity"));
-    if psk.is_empty() {
-        return Err("it has no pre-shared key".to_owned());
-    }
+    check_name(name)?;
+    let pre_shared_key = psk::read(psk.as_str(), Notation::Text).map_err(|_| "it has no pre-shared key".to_owned())?;
     let (ike_proposal, mut weak) = ike_proposal(ike)?;
     let (esp_proposal, weak_esp) = esp_proposal(esp)?;
     weak.extend(weak_esp);
@@ -153,7 +152,7 @@ fn tunnel(wanted: &OwnerConnection, file: &Config) -> Result<(Tunnel, Weak), Str
         peer: Peer::Address(address),
         local_id: identity(local_id)?,
         peer_id: if peer_id.is_empty() { None } else { Some(identity(peer_id)?) },
-        pre_shared_key: Arc::new(Secret::new(psk.as_bytes().to_vec())),
+        pre_shared_key: Arc::new(pre_shared_key),
         ike_proposals: vec![ike_proposal],
         children: vec![child],
         start: match start {
@@ -322,7 +321,7 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_refused_with_a_reason() {
         type Change = fn(&mut OwnerConnection);
-        let changes: [(Change, &str); 13] = [
+        let changes: [(Change, &str); 14] = [
             (|c| c.ike.version = "ikev1".into(), "ikev1 is not supported"),
             (|c| c.ike.encryption = "3des".into(), "3des"),
             (|c| c.esp.encryption = "des".into(), "des"),
@@ -335,6 +334,7 @@ mod tests {
             (|c| c.local_subnets.clear(), "no subnets"),
             (|c| c.local_subnets = vec![c.local_subnets[0]; 256], "more than 255 traffic selectors"),
             (|c| c.esp.lifetime = 0, "0 seconds"),
+            (|c| c.name = "..".into(), "\"..\" is no name"),
             (|c| c.name = "branch".into(), "gatewayd.toml has a connection of this name"),
         ];
         for (change, reason) in changes {
@@ -349,6 +349,17 @@ mod tests {
             let refusal = &translation.refused[0];
             assert_eq!((refusal.kind, &*refusal.name), (RefusedKind::Connection, &*name));
             assert!(refusal.reason.contains(reason), "{}", refusal.reason);
+        }
+    }
+
+    #[test]
+    fn the_cloud_s_keys_are_text_without_a_line_end() {
+        for (psk, expected) in [("0x00ff", "0x00ff"), ("hex:", "hex:"), ("swordfish\n\n", "swordfish")] {
+            let wanted = OwnerConnection { psk: PresharedKey::new(psk), ..connection("vco-1") };
+            let set = OwnerSet { revision: 1, connections: vec![wanted], ..OwnerSet::default() };
+            let translation = translate(&set, &file(), 0);
+            let key = translation.tunnels[0].template().pre_shared_key.as_bytes().to_vec();
+            assert_eq!(key, expected.as_bytes());
         }
     }
 

@@ -1,25 +1,13 @@
-//! What the process owes to the system: no core dumps, signals, and systemd's notifications.
+//! What the process owes to the system: signals, and systemd's notifications.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, warn};
-
-/// Keys must not end up in a core file, nor in a debugger of another process.
-///
-/// # Errors
-/// The system refuses.
-pub fn forbid_core_dumps() -> io::Result<()> {
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    prctl::set_dumpable(false)?;
-    Ok(())
-}
 
 /// The signals that gatewayd obeys.
 pub struct Signals {

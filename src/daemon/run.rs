@@ -20,7 +20,7 @@ use super::config::{self, Config, Gateway as Settings, OnStop};
 use super::events::EventLog;
 use super::gateway::{Gateway, make_state_directory, restore_owner};
 use super::ike_thread::Request;
-use super::process::{Asked, Signals, feed_watchdog, forbid_core_dumps, tell_systemd};
+use super::process::{Asked, Signals, feed_watchdog, tell_systemd};
 use super::status::View;
 use super::threads::Threads;
 use super::{log, names, policy};
@@ -33,6 +33,7 @@ use crate::io::forwarding::Forwarding;
 use crate::io::instance::Instance;
 use crate::io::ip_forwarding::WatchedForwarding;
 use crate::io::kept_policy::{KeptPolicy, Share};
+use crate::io::memory;
 use crate::io::netns::Namespace;
 use crate::io::tunnel_device::TunnelDevice;
 use crate::io::unix::ControlSocket;
@@ -66,19 +67,20 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Runs until a signal or a failure ends it, tells why, and what stays closed.
 pub async fn run(arguments: Arguments) -> ExitCode {
-    let (failure, end) = match Config::load(&arguments.config) {
-        Ok(file) => {
+    let loaded = memory::protect().map_err(Failure::from);
+    let loaded = loaded.and_then(|locked| Ok((locked, Config::load(&arguments.config)?)));
+    let (failure, end) = match loaded {
+        Ok((locked, file)) => {
             log::start(&file.gateway.log);
-            run_configured(arguments, file).await
+            run_configured(arguments, file, &locked).await
         }
-        Err(error) => {
+        Err(failure) => {
             log::start(log::DEFAULT);
             let state = arguments.state.unwrap_or_else(|| config::state_directory(&arguments.config));
-            (Some(error.into()), run_closed(&state).await)
+            (Some(failure), run_closed(&state).await)
         }
     };
     if let Some(failure) = &failure {
-        // The journal has it by its level, a person before a terminal by its name.
         error!("{failure}");
     }
     end.tell();
@@ -95,10 +97,7 @@ async fn run_closed(state: &Path) -> End {
 }
 
 /// Closes what the configuration protects before anything else, then runs. Answers why it ended, if not by a signal.
-async fn run_configured(arguments: Arguments, mut file: Config) -> (Option<Failure>, End) {
-    if let Err(error) = forbid_core_dumps() {
-        return (Some(error.into()), End::Untouched);
-    }
+async fn run_configured(arguments: Arguments, mut file: Config, locked: &memory::Locked) -> (Option<Failure>, End) {
     file.gateway.socket = arguments.socket.unwrap_or(file.gateway.socket);
     file.gateway.state = arguments.state.unwrap_or(file.gateway.state);
     for warning in &file.warnings {
@@ -110,7 +109,7 @@ async fn run_configured(arguments: Arguments, mut file: Config) -> (Option<Failu
     };
     let state = file.gateway.state.clone();
     // What does not work out is told when it is needed, after what protects is closed.
-    let signals = Signals::new();
+    let signals = memory::settle(locked, file.gateway.core_dumps).and_then(|()| Signals::new());
     let made = make_state_directory(&state);
     let kept = read_kept(&state, &mut file.warnings);
     let owner = restore_owner(&state).unwrap_or_else(|error| {

@@ -28,6 +28,7 @@ use super::connections::{Configured, ConnectionIds};
 use super::data_threads::data_threads;
 use super::gateway::IkeHandle;
 use super::ike_thread::{IkeThread, Sockets};
+use super::key_log::KeyLogFiles;
 use super::metrics::Drops;
 use super::send_failures::SendFailures;
 use super::wiring::path_mtu::Paths;
@@ -39,7 +40,7 @@ use crate::dataplane::ike_queue::ike_queue;
 use crate::dataplane::inbound::{InboundLoop, InboundPorts};
 use crate::dataplane::outbound::{OutboundLoop, OutboundPorts};
 use crate::dataplane::parameters::{OutboundConfig, OwnAddresses};
-use crate::ike::{self, Endpoint};
+use crate::ike::{self, Endpoint, KeyLog};
 use crate::io::device::Device;
 use crate::io::device_mtu::device_mtu;
 use crate::io::esp_sockets::{EspSockets, EspSocketsConfig};
@@ -77,6 +78,8 @@ impl Threads {
         let families = ike.iter().map(|socket| socket.local_address().ip());
         let icmp = families.map(IcmpSocket::open).collect::<io::Result<_>>().map_err(|error| about("ICMP", &error))?;
         let ike_sockets = Sockets { ike, nat: sockets.ike_sender(), icmp };
+        let key_log = settings.key_log.as_deref().map(KeyLogFiles::open).transpose()?;
+        let key_log = key_log.map(|files| Box::new(files) as Box<dyn KeyLog>);
         let waker = Waker::new()?;
         let drops = Drops::default();
         let (acquires, acquire_reader) = Acquires::new();
@@ -126,7 +129,7 @@ impl Threads {
         let device_mtu = Box::new(move |local, peer| device_mtu(local, peer, Some(mark)));
         let paths = Paths::new(settings.mtu, settings.pmtu_raise, Arc::clone(&drops.outbound), device_mtu);
         let ike_thread = IkeThread {
-            endpoint: Endpoint::new(Arc::clone(&nothing.ike), entropy(), Instant::now()),
+            endpoint: Endpoint::new(Arc::clone(&nothing.ike), entropy(), Instant::now()).with_key_log(key_log),
             wiring: Wiring::new(lines, paths, entropy(), nothing),
             sockets: ike_sockets,
             nat_queue,

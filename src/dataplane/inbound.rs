@@ -62,6 +62,11 @@ impl<S: DatagramSource, D: PacketSink> InboundLoop<S, D> {
         Self { ports, path, slab: ReceiveSlab::new(BUFFERS), clock, woke: clock() }
     }
 
+    /// Whether an SA came or went since the last call: then the thread's stack and registers may hold keys.
+    pub fn took_keys(&mut self) -> bool {
+        self.path.sadb.took_keys()
+    }
+
     /// When the last batch had done waiting.
     pub fn woke_at(&self) -> Instant {
         self.woke

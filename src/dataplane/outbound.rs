@@ -154,6 +154,11 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
         Ok(progress)
     }
 
+    /// Whether an SA came or went since the last call: then the thread's stack and registers may hold keys.
+    pub fn took_keys(&mut self) -> bool {
+        self.path.sadb.took_keys()
+    }
+
     /// When the last batch had done waiting.
     pub fn woke_at(&self) -> Instant {
         self.woke

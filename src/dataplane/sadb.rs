@@ -49,6 +49,8 @@ pub struct OutboundSadb {
     installed: u64,
     /// Places of the SAs whose facts are due; room for all, so that a packet never makes it grow.
     touched: Vec<usize>,
+    /// An SA came or went since [`took_keys`](Self::took_keys) was asked.
+    took_keys: bool,
 }
 
 impl OutboundSadb {
@@ -125,8 +127,14 @@ impl OutboundSadb {
         }
     }
 
+    /// Whether an SA came or went since the last call: then keys have passed over the stack of the thread.
+    pub fn took_keys(&mut self) -> bool {
+        std::mem::take(&mut self.took_keys)
+    }
+
     /// Removes an SA and its keys.
     pub fn remove(&mut self, inbound_spi: u32) {
+        self.took_keys = true;
         self.deactivate(inbound_spi);
         if let Some(place) = self.places.remove(&inbound_spi) {
             self.entries.remove(place);
@@ -244,6 +252,8 @@ pub struct InboundSadb {
     last: Option<(u32, usize)>,
     /// Places of the SAs whose facts are due; room for all, so that a packet never makes it grow.
     touched: Vec<usize>,
+    /// An SA came or went since [`took_keys`](Self::took_keys) was asked.
+    took_keys: bool,
 }
 
 impl InboundSadb {
@@ -278,8 +288,14 @@ impl InboundSadb {
         Ok(())
     }
 
+    /// Whether an SA came or went since the last call: then keys have passed over the stack of the thread.
+    pub fn took_keys(&mut self) -> bool {
+        std::mem::take(&mut self.took_keys)
+    }
+
     /// Removes an SA and its keys.
     pub fn remove(&mut self, spi: u32) {
+        self.took_keys = true;
         if let Some(place) = self.places.remove(&spi) {
             self.entries.remove(place);
             self.touched.retain(|touched| *touched != place);

@@ -102,6 +102,12 @@ impl Channel {
         Self { spis, initiator, sealing, opening, messages_sealed: 0, window, path }
     }
 
+    /// Closes the channel: the keys go, the last answer stays.
+    pub(super) fn into_echo(self) -> Echo {
+        let Self { spis, initiator, window, .. } = self;
+        Echo { spis, initiator, window }
+    }
+
     pub(super) fn spis(&self) -> Spis {
         self.spis
     }
@@ -310,6 +316,31 @@ impl Channel {
         }
         self.sealing.seal(parts.before, parts.iv, parts.body, &[], parts.icv);
         Ok(sealable.message)
+    }
+}
+
+/// What is left of a channel that is closed: the answer to the peer's last request, for repetitions of it.
+pub(super) struct Echo {
+    spis: Spis,
+    initiator: bool,
+    window: Window,
+}
+
+impl Echo {
+    /// The answer once more, if the message is the last request once more.
+    pub(super) fn answer(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Transmit, Discard> {
+        let header = message.header;
+        let spis = Spis { initiator: header.initiator_spi, responder: header.responder_spi };
+        if spis != self.spis || header.flags.initiator == self.initiator {
+            return Err(Discard::WrongDirection);
+        }
+        if header.flags.response {
+            return Err(Discard::UnexpectedResponse);
+        }
+        match self.window.check_request(header.message_id, message.bytes)? {
+            Requested::Repeated(response) => Ok(Transmit::new(path, response.to_vec())),
+            Requested::New => Err(Discard::UnexpectedExchange),
+        }
     }
 }
 

@@ -115,7 +115,7 @@ impl ChildPair {
     ) -> Self {
         let Agreed { child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors } = agreed;
         let EspAlgorithms { suite, group: _, esn } = algorithms;
-        cx.event(Event::ChildInstalled(Box::new(ChildSa {
+        let pair = ChildSa {
             connection: connection.name.clone(),
             child: child.clone(),
             inbound_spi,
@@ -130,7 +130,11 @@ impl ChildPair {
             path: transport.path,
             outbound_active,
             replaces,
-        })));
+        };
+        if let Some(log) = cx.key_log {
+            log.child_sa(&pair);
+        }
+        cx.event(Event::ChildInstalled(Box::new(pair)));
         let rekey_at = cx.now + cx.jitter(connection.child_lifetime, 80, 90);
         Self {
             child,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::event::{Event, Output};
+use super::key_log::KeyLog;
 use super::state::established::Established;
 use crate::crypto::Entropy;
 use crate::wire::ike::IkeSpi;
@@ -17,6 +18,7 @@ pub(super) struct Context<'a> {
     pub(super) entropy: &'a mut dyn Entropy,
     pub(super) outbox: &'a mut Outbox,
     pub(super) inbound_spis: &'a mut InboundSpis,
+    pub(super) key_log: Option<&'a dyn KeyLog>,
 }
 
 impl Context<'_> {

@@ -21,6 +21,7 @@ use super::directory::Directory;
 use super::error::{Discard, DiscardCounters};
 use super::event::{Command, Deadline, Event, Output, Path, Transmit, Why};
 use super::half_open::HalfOpen;
+use super::key_log::KeyLog;
 use super::state::established::Established;
 use super::state::{Ended, IkeSa, Input, Lingering};
 use super::status::ConnectionStatus;
@@ -51,6 +52,7 @@ pub struct Endpoint {
     deadlines: BTreeSet<(Instant, Why, Timer)>,
     deadline_of: HashMap<Timer, (Instant, Why)>,
     unprotected: Allowance,
+    key_log: Option<Box<dyn KeyLog>>,
     /// Set from `Shutdown` on: whether `ShutdownComplete` was said.
     shutdown: Option<bool>,
 }
@@ -107,12 +109,20 @@ impl Endpoint {
             deadlines: BTreeSet::new(),
             deadline_of: HashMap::new(),
             unprotected: Allowance { second: now, left: Allowance::PER_SECOND },
+            key_log: None,
             shutdown: None,
         };
         for connection in endpoint.config.clone().connections.iter() {
             endpoint.add_connection(connection, now);
         }
         endpoint
+    }
+
+    /// Shows every key to `log` from now on.
+    #[must_use]
+    pub fn with_key_log(mut self, log: Option<Box<dyn KeyLog>>) -> Self {
+        self.key_log = log;
+        self
     }
 
     /// Takes a datagram that arrived on `path`, its non-ESP marker stripped.
@@ -205,7 +215,7 @@ impl Endpoint {
         if let IkeSa::AwaitingAuth(state) = sa
             && header.exchange_type == ExchangeType::IKE_AUTH
         {
-            state.derive();
+            state.derive(self.key_log.as_deref());
         }
         let input = match sa.open(&message, path) {
             Ok(input) => input,
@@ -304,6 +314,7 @@ impl Endpoint {
             entropy: &mut *self.entropy,
             outbox: &mut self.outbox,
             inbound_spis: &mut self.inbound_spis,
+            key_log: self.key_log.as_deref(),
         };
         let after = handler(sa, &mut cx).and_then(|sa| sa.unless_broken(&mut cx));
         let spawned = std::mem::take(&mut self.outbox.spawned);
@@ -373,7 +384,7 @@ impl Endpoint {
     fn ended(&mut self, spi: IkeSpi, before: Before, mut ended: Ended, now: Instant) {
         self.set_deadline(Timer::IkeSa(spi), None);
         if let Some(channel) = ended.channel.take() {
-            self.ike_sas.insert(spi, IkeSa::Lingering(Box::new(Lingering::new(channel, before.half_open, now))));
+            self.ike_sas.insert(spi, IkeSa::Lingering(Box::new(Lingering::new(*channel, before.half_open, now))));
             self.retime(spi);
         }
         if let Some(connection) = before.connection {

@@ -2,6 +2,7 @@
 //! these the keys of its Child SAs and of the IKE SA that replaces it.
 
 use super::event::SaKeys;
+use super::key_log::{IkeKeyMaterial, KeyLog};
 use crate::crypto::{OpeningKey, PrfAlgorithm, SealingKey, Secret, Suite, WrongKeyLength};
 use crate::wire::ike::IkeSpi;
 
@@ -41,6 +42,7 @@ impl Skeyseed {
         suite: Suite,
         nonces: Nonces<'_>,
         spis: Spis,
+        log: Option<&dyn KeyLog>,
     ) -> Result<IkeKeys, WrongKeyLength> {
         let (integrity, encryption) = (suite.integrity_key_len(), suite.encryption_key_len());
         let total = 3 * prf.output_len + 2 * integrity + 2 * encryption;
@@ -51,6 +53,21 @@ impl Skeyseed {
         let (sk_ai, sk_ar) = (cutter.cut(integrity), cutter.cut(integrity));
         let (sk_ei, sk_er) = (cutter.cut(encryption), cutter.cut(encryption));
         let (sk_pi, sk_pr) = (cutter.cut(prf.output_len), cutter.cut(prf.output_len));
+        if let Some(log) = log {
+            let (initiator_spi, responder_spi) = (spis.initiator, spis.responder);
+            log.ike_sa(&IkeKeyMaterial {
+                initiator_spi,
+                responder_spi,
+                suite,
+                sk_d,
+                sk_ai,
+                sk_ar,
+                sk_ei,
+                sk_er,
+                sk_pi,
+                sk_pr,
+            });
+        }
         Ok(IkeKeys {
             child_key_source: ChildKeySource { prf, sk_d: Secret::new(sk_d.to_vec()) },
             authentication: AuthenticationKeys {
@@ -185,7 +202,7 @@ mod tests {
             let shared = Secret::new(values(text, "shared_secret").remove(0));
             let skeyseed = Skeyseed::initial(prf, nonces, &shared);
             assert_eq!(skeyseed.0.as_bytes(), values(text, "skeyseed")[0]);
-            let keys = skeyseed.expand(prf, suite, nonces, spis).expect("keys that fit");
+            let keys = skeyseed.expand(prf, suite, nonces, spis, None).expect("keys that fit");
             assert_eq!(keys.child_key_source.sk_d.as_bytes(), values(text, "sk_d")[0]);
 
             let (from_initiator, from_responder) = keys.child_key_source.child_keys(suite, nonces, None);

@@ -16,6 +16,7 @@ pub mod event;
 mod exchange;
 mod ext;
 mod half_open;
+pub mod key_log;
 mod keys;
 mod message;
 mod negotiate;
@@ -30,4 +31,5 @@ pub use event::{
     ChildSa, Command, Deadline, Encapsulation, Event, Output, Path, RekeyWhat, Removal, SaActivity, SaKeys, SaLimit,
     Transmit, Why,
 };
+pub use key_log::KeyLog;
 pub use status::{ChildState, ChildStatus, ConnectionState, ConnectionStatus, IkeSaStatus};

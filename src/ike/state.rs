@@ -24,7 +24,7 @@ use self::auth_sent::AuthSent;
 use self::awaiting_auth::AwaitingAuth;
 use self::established::Established;
 use self::init_sent::{InitReply, InitSent};
-use super::channel::{Channel, Opened, OpenedMessage};
+use super::channel::{Channel, Echo, Opened, OpenedMessage};
 use super::config::{Child, Connection};
 use super::context::Context;
 use super::error::Discard;
@@ -63,9 +63,9 @@ pub(super) struct WantedChild {
     pub(super) packet: Option<(TrafficSelector, TrafficSelector)>,
 }
 
-/// An IKE SA that is closed and only repeats its last answer.
+/// An IKE SA that is closed and only repeats its last answer. It has no keys any more.
 pub(super) struct Lingering {
-    channel: Box<Channel>,
+    echo: Echo,
     until: Instant,
     /// Set for one that was refused: it counts among the half-open ones until it is gone, so that failing again and
     /// again costs an initiator its share, not us our memory.
@@ -110,8 +110,8 @@ impl Ended {
 }
 
 impl Lingering {
-    pub(super) fn new(channel: Box<Channel>, half_open: Option<(IkeSpi, SocketAddr)>, now: Instant) -> Self {
-        Self { channel, until: now + LINGER, half_open }
+    pub(super) fn new(channel: Channel, half_open: Option<(IkeSpi, SocketAddr)>, now: Instant) -> Self {
+        Self { echo: channel.into_echo(), until: now + LINGER, half_open }
     }
 }
 
@@ -123,10 +123,7 @@ impl IkeSa {
             Self::AuthSent(state) => state.open(message, path)?,
             Self::AwaitingAuth(state) => state.open(message, path)?,
             Self::Established(state) => state.open(message, path)?,
-            Self::Lingering(state) => match state.channel.open(message, path)? {
-                Opened::Message(_) => return Err(Discard::UnexpectedExchange),
-                repeated => repeated,
-            },
+            Self::Lingering(state) => return state.echo.answer(message, path).map(Input::Repeated),
         };
         Ok(match opened {
             Opened::Message(message) => Input::Message(message),

@@ -97,6 +97,7 @@ async fn answer<C: Cloud>(request: HttpRequest<Incoming>, service: &Service<C>) 
         Ok(Err(_)) => Err(ApiError::bad_request("InvalidRequestBody", "The request body is too large or incomplete.")),
         Err(_) => Err(ApiError::new(408, "RequestTimeout", "The request body did not arrive in time.")),
     };
+    let asks_with_key = request.as_ref().is_ok_and(|request| holds_key(&request.query) || holds_key(&request.body));
     let response = match request {
         Ok(request) => AssertUnwindSafe(service.call(request, now())).catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!("a call panicked");
@@ -104,7 +105,17 @@ async fn answer<C: Cloud>(request: HttpRequest<Incoming>, service: &Service<C>) 
         }),
         Err(error) => refusal(&error),
     };
-    http(&response)
+    let (mut http, answers_with_key) = http(&response);
+    if asks_with_key || answers_with_key {
+        // The connection's buffers hold a key: they go with it.
+        http.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    http
+}
+
+/// Whether a text has a field for a pre-shared key, which the API calls `Psk` at every place.
+fn holds_key(text: impl AsRef<[u8]>) -> bool {
+    text.as_ref().windows(3).any(|word| word.eq_ignore_ascii_case(b"psk"))
 }
 
 fn announces_too_much(parts: &Parts) -> bool {
@@ -134,11 +145,14 @@ fn plain(parts: &Parts, body: Vec<u8>) -> Result<Request, ApiError> {
     })
 }
 
-fn http(response: &Response) -> HttpResponse<Body> {
-    let mut http = HttpResponse::new(Body::from(response.body.to_string()));
+/// The response, and whether there is a key in it.
+fn http(response: &Response) -> (HttpResponse<Body>, bool) {
+    let text = response.body.to_string();
+    let holds_key = holds_key(&text);
+    let mut http = HttpResponse::new(Body::from(text));
     *http.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     http.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json;charset=utf-8"));
-    http
+    (http, holds_key)
 }
 
 fn now() -> UnixMillis {
@@ -148,6 +162,7 @@ fn now() -> UnixMillis {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
 
     use super::*;
@@ -188,6 +203,27 @@ mod tests {
         Action { version: VPC, name: "Echo", handler: echo },
         Action { version: VPC, name: "Panic", handler: panic },
     ]];
+
+    #[tokio::test]
+    async fn a_connection_that_carried_a_key_is_closed() {
+        let service = Arc::new(Service::new(Nothing, AccessKeys::default(), ACTIONS));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, service, std::future::pending()));
+        let psk = "Action=Echo&IkeConfig=%7B%22Psk%22%3A%22x%22%7D";
+        for (query, body, closed) in [("", psk, true), (psk, "", true), ("", "Action=Echo", false)] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let length = body.len();
+            let request = format!("POST /?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+                assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "an answer comes");
+            }
+            let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+            assert_eq!(answer.contains("connection: close"), closed, "{query} {body}: {answer}");
+        }
+    }
 
     #[tokio::test]
     async fn calls_are_answered_also_after_one_that_panicked_until_the_server_stops() {

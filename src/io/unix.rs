@@ -147,6 +147,8 @@ impl ControlClient {
         let http = reqwest::Client::builder()
             .unix_socket(path.to_owned())
             .connect_timeout(Duration::from_secs(5))
+            // A connection's buffers hold the keys that went through it, and go with it.
+            .pool_max_idle_per_host(0)
             .build()
             .map_err(|error| CallError::Unreachable { path: path.display().to_string(), reason: error.to_string() })?;
         Ok(Self { http, path: path.to_owned() })

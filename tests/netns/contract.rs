@@ -38,11 +38,11 @@ const FILE: &str = r#"
     connection = "branch"
 "#;
 
-struct Lab {
-    gatewayd: Gatewayd,
+pub struct Lab {
+    pub gatewayd: Gatewayd,
     data_center: Gatewayd,
     _router: TestNamespace,
-    cend: Option<Process>,
+    pub cend: Option<Process>,
     /// How often cend was started.
     starts: u32,
     vpn_gateway: String,
@@ -52,7 +52,7 @@ struct Lab {
 
 impl Lab {
     /// Everything runs, and the API has made a VPC and its VPN gateway.
-    fn up() -> Self {
+    pub fn up() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (cloud, data_center, router) =
             (TestNamespace::new("cloud"), TestNamespace::new("idc"), TestNamespace::new("router"));
@@ -127,7 +127,7 @@ impl Lab {
     }
 
     /// Calls the Vpc API in the region of the gateway.
-    fn call(&self, action: &str, parameters: &[(&str, &str)]) -> Value {
+    pub fn call(&self, action: &str, parameters: &[(&str, &str)]) -> Value {
         let endpoint = self.endpoint().expect("cend listens");
         let mut command = Command::new(GATEWAYCTL);
         command.args(["cloud", "--endpoint", &endpoint, "--access-key", "test:secret", "vpc", action]);
@@ -144,7 +144,7 @@ impl Lab {
     }
 
     /// Makes a connection to a customer gateway at `peer`.
-    fn connect(&self, peer: &str, ike: &Value, more: &[(&str, &str)]) -> String {
+    pub fn connect(&self, peer: &str, ike: &Value, more: &[(&str, &str)]) -> String {
         let customer_gateway = self.make("CreateCustomerGateway", "CustomerGatewayId", &[("IpAddress", peer)]);
         let ike = ike.to_string();
         let mut parameters = vec![
@@ -164,7 +164,7 @@ impl Lab {
         shown["Status"].as_str().expect("a status").to_owned()
     }
 
-    fn reaches_status(&self, connection: &str, status: &str) {
+    pub fn reaches_status(&self, connection: &str, status: &str) {
         eventually(AGREED_WITHIN, &format!("status {status}"), || self.status(connection) == status);
     }
 
@@ -178,7 +178,7 @@ impl Lab {
         owners
     }
 
-    fn has_owners(&self, expected: &[(&str, &str)]) {
+    pub fn has_owners(&self, expected: &[(&str, &str)]) {
         let mut expected: Vec<_> = expected.iter().map(|(n, o)| ((*n).to_owned(), (*o).to_owned())).collect();
         expected.sort();
         eventually(AGREED_WITHIN, &format!("gatewayd has the connections {expected:?}"), || self.owners() == expected);

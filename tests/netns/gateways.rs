@@ -19,10 +19,10 @@ const BACK_WITHIN: Duration = Duration::from_secs(10);
 
 /// One side: a gateway and the host behind it.
 pub struct Side {
-    name: &'static str,
+    pub name: &'static str,
     pub gatewayd: Gatewayd,
     pub host: TestNamespace,
-    configuration: String,
+    pub configuration: String,
 }
 
 impl Side {
@@ -51,7 +51,7 @@ impl Side {
     }
 
     /// The first pair's inbound SPI.
-    fn spi(&self) -> String {
+    pub fn spi(&self) -> String {
         let connections = self.gatewayd.ask(&["connections"]).unwrap_or_default();
         connections[0]["child_sas"][0]["inbound_spi"].as_str().unwrap_or_default().to_owned()
     }
@@ -70,7 +70,7 @@ pub struct Lab {
     pub a: Side,
     pub b: Side,
     capture: Process,
-    folder: TempDir,
+    pub folder: TempDir,
 }
 
 impl Lab {

@@ -11,3 +11,4 @@ mod lab;
 mod path_mtu;
 mod refused;
 mod sdk;
+mod secrets;

@@ -59,6 +59,7 @@ pub(super) fn check(source: &Source<'_>, file: File) -> Result<Config, ConfigErr
         listen: file.listen,
         state: file.state,
         log: file.log,
+        core_dumps: file.core_dumps,
         access_keys: access_keys(source, file.access_key, file.access_key_file)?,
         declarations,
         bindings,

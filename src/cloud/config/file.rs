@@ -33,6 +33,8 @@ pub(super) struct File {
     pub state: PathBuf,
     #[serde(default = "default_log")]
     pub log: String,
+    #[serde(default)]
+    pub core_dumps: bool,
     pub access_key_file: Option<Spanned<PathBuf>>,
     #[serde(default)]
     pub access_key: Vec<AccessKey>,

@@ -27,8 +27,8 @@ fn refused(text: &str) -> String {
 fn a_complaint_names_file_line_key_and_what_is_allowed() {
     assert_eq!(
         refused("listen = \"127.0.0.1:0\"\nstatus = \"/tmp\"\n"),
-        "cend.toml:2: status: unknown field `status`, expected one of `listen`, `state`, `log`, `access_key_file`, \
-         `access_key`, `public_addresses`, `fabric`, `vpc`, `vbr`, `vpn_gateway`, `instance`, `ha_vip`"
+        "cend.toml:2: status: unknown field `status`, expected one of `listen`, `state`, `log`, `core_dumps`, \
+         `access_key_file`, `access_key`, `public_addresses`, `fabric`, `vpc`, `vbr`, `vpn_gateway`, `instance`, `ha_vip`"
     );
     let wrong_type = refused(&VPC.replace("\"192.168.1.0/24\"", "7"));
     assert!(wrong_type.starts_with("cend.toml:8: cidr: "), "{wrong_type}");

@@ -91,10 +91,18 @@ fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mu
 
 fn connection_name(value: &DeValue<'_>) -> Result<String, String> {
     let name = value::text(value)?;
-    if name.len() > 64 || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-        return Err(format!("\"{name}\" is no name; allowed: up to 64 letters, digits, and - _ ."));
-    }
+    check_name(&name)?;
     Ok(name)
+}
+
+/// A connection's name is one segment of the control API's paths, where `.` and `..` would mean a folder
+/// (RFC 3986 5.2.4), escaped or not.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if !letters || !(1..=64).contains(&name.len()) || matches!(name, "." | "..") {
+        return Err(format!("\"{name}\" is no name; allowed: up to 64 letters, digits, and - _ ., but not . or .."));
+    }
+    Ok(())
 }
 
 fn peer_name(value: &DeValue<'_>) -> Result<PeerName, String> {
@@ -167,15 +175,11 @@ fn read_identities(table: &mut Section<'_>, local: Option<IpAddr>) -> Option<(Id
 }
 
 fn read_key(table: &mut Section<'_>, name: &str, secrets: &Secrets) -> Option<Arc<Secret>> {
-    // A message must never show the value.
-    let inline = table.optional("psk", |value| {
-        value::text(value)
-            .map(|key| Arc::new(Secret::new(key.into_bytes())))
-            .map_err(|_| "is no text in quotes, or empty".into())
-    });
+    let inline = table.optional("psk", |value| secret::key(value).map(Arc::new));
     let config = table.source.path().to_owned();
     let file = table.optional("psk_file", |value| {
-        value::text(value).and_then(|name| secret::key_file(&secret::beside(&config, &name)).map(Arc::new))
+        let path = secret::beside(&config, &value::text(value)?);
+        secret::key_file(&path).map(Arc::new).map_err(|error| error.to_string())
     });
     match (table.place("psk"), table.place("psk_file")) {
         (Some(_), Some(_)) => {

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use toml::de::DeValue;
+
 use super::section::{Section, Source};
 use super::value;
 use crate::crypto::Secret;
-use crate::io::private_file;
+use crate::crypto::psk::{self, Notation, PskError};
+use crate::io::private_file::{self, PrivateFileError};
 
 /// The largest file with a key that is read, in bytes.
 const KEY_FILE_LIMIT: u64 = 64 << 10;
@@ -15,15 +18,29 @@ const KEY_FILE_LIMIT: u64 = 64 << 10;
 /// The largest file with keys of many connections that is read, in bytes.
 const KEYS_FILE_LIMIT: u64 = 16 << 20;
 
-/// The whole of a file is one key, without the newline at its end.
-pub fn key_file(path: &Path) -> Result<Secret, String> {
-    let text = private_file::read(path, KEY_FILE_LIMIT).map_err(|error| error.to_string())?;
-    let key = text.strip_suffix('\n').unwrap_or(&text);
-    let key = key.strip_suffix('\r').unwrap_or(key);
-    if key.is_empty() {
-        return Err(format!("{} holds no key", path.display()));
-    }
-    Ok(Secret::new(key.as_bytes().to_vec()))
+/// Why a file yields no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
+    #[error("{path} {problem}")]
+    Key { path: String, problem: PskError },
+}
+
+/// The whole of a file is one key.
+///
+/// # Errors
+/// The file cannot be read, others may read it, or it holds no key.
+pub fn key_file(path: &Path) -> Result<Secret, KeyFileError> {
+    let text = private_file::read(path, KEY_FILE_LIMIT)?;
+    psk::read(&text, Notation::Prefixed)
+        .map_err(|problem| KeyFileError::Key { path: path.display().to_string(), problem })
+}
+
+/// A key in a configuration file. No message shows the value.
+pub fn key(value: &DeValue<'_>) -> Result<Secret, String> {
+    let text = value.as_str().filter(|text| !text.is_empty()).ok_or("is no text in quotes, or empty")?;
+    psk::read(text, Notation::Prefixed).map_err(|problem| problem.to_string())
 }
 
 /// A name in a configuration file: relative to the folder of that file.
@@ -55,12 +72,11 @@ impl Secrets {
         let mut section = Section::new(&source, &root);
         let mut keys = BTreeMap::new();
         for (connection, key) in section.entries("psk") {
-            match value::text(key.get_ref()) {
+            match self::key(key.get_ref()) {
                 Ok(key) => {
-                    keys.insert(connection.to_owned(), Arc::new(Secret::new(key.into_bytes())));
+                    keys.insert(connection.to_owned(), Arc::new(key));
                 }
-                // The message of `text` would show the value.
-                Err(_) => source.problem(key.span().start, format!("psk.{connection}"), "is no text in quotes".into()),
+                Err(problem) => source.problem(key.span().start, format!("psk.{connection}"), problem),
             }
         }
         section.finish();

@@ -136,6 +136,14 @@ fn networks_and_peers_are_checked() {
         ("psk = \"swordfish\"", "psk = 7", "is no text in quotes"),
         ("psk = \"swordfish\"", "", "psk: is missing; allowed: psk, psk_file"),
         ("name = \"idc\"", "name = \"i d c\"", "allowed: up to 64 letters"),
+        ("name = \"idc\"", "name = \".\"", "\".\" is no name"),
+        (
+            "name = \"idc\"",
+            "name = \"..\"",
+            "\"..\" is no name; allowed: up to 64 letters, digits, and - _ ., but not . or ..",
+        ),
+        ("psk = \"swordfish\"", "psk = \"hex:12345\"", "connection.idc.psk: begins with hex:, so pairs of hexadecimal"),
+        ("psk = \"swordfish\"", "psk = \"\\n\"", "psk: holds no key"),
         ("connection = \"idc\"", "connection = \"icd\"", "no connection is called \"icd\"; allowed: idc"),
         (
             "destination = \"10.1.1.0/24\"",
@@ -260,14 +268,25 @@ fn keys_come_from_private_files_only() {
     write("idc.key", "sword fish\n", 0o600);
     write("open.key", "swordfish", 0o644);
     write("secrets.toml", "[psk]\nidc = \"from secrets\"\n", 0o600);
+    write("binary.toml", "[psk]\nidc = \"0sAP8\"\n", 0o600);
+    write("broken.toml", "[psk]\nidc = \"0ssecret!\"\n", 0o600);
     let without = GOOD.replace("psk = \"swordfish\"\n", "");
     let with = |line: &str| without.replace("peer = ", &format!("{line}\npeer = "));
     let key = |text: &str| {
         let path = write("gatewayd.toml", text, 0o644);
         Config::load(&path).map(|config| config.connections[0].template().pre_shared_key.as_bytes().to_vec())
     };
+    write("hexadecimal.key", "0x00ff\r\n\n", 0o600);
+    write("no.key", "\n\n", 0o600);
     assert_eq!(key(&with("psk_file = \"idc.key\"")).unwrap(), b"sword fish");
+    assert_eq!(key(&with("psk_file = \"hexadecimal.key\"")).unwrap(), [0, 255]);
+    assert_eq!(key(&with("psk = \"base64:AP8=\"")).unwrap(), [0, 255]);
+    let error = key(&with("psk_file = \"no.key\"")).unwrap_err().to_string();
+    assert!(error.contains("no.key holds no key"), "{error}");
     assert_eq!(key(&format!("secrets = \"secrets.toml\"\n{without}")).unwrap(), b"from secrets");
+    assert_eq!(key(&format!("secrets = \"binary.toml\"\n{without}")).unwrap(), [0, 255]);
+    let error = key(&format!("secrets = \"broken.toml\"\n{without}")).unwrap_err().to_string();
+    assert!(error.contains("broken.toml:2: psk.idc: begins with 0s") && !error.contains("secret!"), "{error}");
     let error = key(&with("psk_file = \"open.key\"")).unwrap_err().to_string();
     assert!(error.contains("open.key has mode 0644") && error.contains("allowed: 0600"), "{error}");
     let error = key(&with("psk_file = \"idc.key\"\npsk = \"x\"")).unwrap_err().to_string();

@@ -158,6 +158,7 @@ impl Endpoint {
             entropy: &mut *self.entropy,
             outbox: &mut self.outbox,
             inbound_spis: &mut self.inbound_spis,
+            key_log: self.key_log.as_deref(),
         };
         let state = match InitSent::start(connection, peer, wanted, initial_contact, &mut cx) {
             Ok(state) => state,

@@ -150,7 +150,7 @@ impl Established {
         cx: &mut Context<'_>,
     ) -> Option<Established> {
         let keys = Skeyseed::rekeyed(self.child_key_source(), nonces, shared)
-            .expand(algorithms.prf, algorithms.suite, nonces, spis)
+            .expand(algorithms.prf, algorithms.suite, nonces, spis, cx.key_log)
             .ok()?;
         // The peer is authenticated by the old IKE SA; SK_pi and SK_pr have no use.
         let (channel_keys, child_key_source, _) = IkeSaKeys::of(keys, initiator);

@@ -19,6 +19,7 @@ use crate::ike::event::{Event, Path, Removal};
 use crate::ike::exchange::create_child;
 use crate::ike::exchange::window::Window;
 use crate::ike::ext::natd::NatStatus;
+use crate::ike::key_log::KeyLog;
 use crate::ike::keys::{AuthenticationKeys, ChildKeySource, Signer, Skeyseed, Spis};
 use crate::ike::message::Payloads;
 use crate::ike::negotiate::{ChildGroups, IkeAlgorithms};
@@ -91,20 +92,27 @@ impl AwaitingAuth {
     }
 
     /// Derives the keys, if that has not been done. Changes nothing that an initiator could notice.
-    pub(in crate::ike) fn derive(&mut self) {
+    pub(in crate::ike) fn derive(&mut self, log: Option<&dyn KeyLog>) {
         self.keys = match std::mem::replace(&mut self.keys, Keys::Impossible) {
             Keys::Pending { spis, key_exchange, public, path } => {
-                self.derived(spis, key_exchange, &public, path).unwrap_or(Keys::Impossible)
+                self.derived(spis, key_exchange, &public, path, log).unwrap_or(Keys::Impossible)
             }
             keys => keys,
         };
     }
 
-    fn derived(&self, spis: Spis, key_exchange: KeyExchange, public: &[u8], path: Path) -> Option<Keys> {
+    fn derived(
+        &self,
+        spis: Spis,
+        key_exchange: KeyExchange,
+        public: &[u8],
+        path: Path,
+        log: Option<&dyn KeyLog>,
+    ) -> Option<Keys> {
         let IkeAlgorithms { suite, prf, group: _ } = self.algorithms;
         let shared = key_exchange.agree(public).ok()?;
         let nonces = self.exchanged.nonces();
-        let keys = Skeyseed::initial(prf, nonces, &shared).expand(prf, suite, nonces, spis).ok()?;
+        let keys = Skeyseed::initial(prf, nonces, &shared).expand(prf, suite, nonces, spis, log).ok()?;
         let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, false);
         // IKE_AUTH is message 1 (RFC 7296 2.2).
         let channel = Channel::new(spis, false, channel_keys, Window::new(0, 1), path);

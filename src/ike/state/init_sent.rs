@@ -230,7 +230,7 @@ impl InitSent {
         let shared = self.key_exchange.agree(public).map_err(failed)?;
         let nonces = Nonces { initiator: &self.nonce, responder: &responder_nonce };
         let keys = Skeyseed::initial(algorithms.prf, nonces, &shared)
-            .expand(algorithms.prf, algorithms.suite, nonces, spis)
+            .expand(algorithms.prf, algorithms.suite, nonces, spis, cx.key_log)
             .map_err(|error| Ended::new(Cause::NoAnswer, error.to_string()))?;
         let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, true);
         let force = self.connection.force_encapsulation;

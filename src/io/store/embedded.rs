@@ -30,8 +30,9 @@ const STATE: TableDefinition<&str, &[u8]> = TableDefinition::new("state");
 /// Each revision's changes since, as JSON.
 const CHANGES: TableDefinition<u64, &[u8]> = TableDefinition::new("changes");
 
-/// Memory that redb may use as a cache.
-const CACHE: usize = 4 << 20;
+/// Memory that redb may use as a cache: none, because its pages hold keys that the log of changes has and the state has no
+/// more. A commit waits for the disk in any case.
+const CACHE: usize = 0;
 
 /// A [`Store`] in one file.
 pub struct EmbeddedStore {
