@@ -31,3 +31,6 @@ check_within() {
 
 # equal WHAT ACTUAL EXPECTED
 equal() { [ "$2" = "$3" ] || { echo "$1: got \"$2\", expected \"$3\""; return 1; }; }
+
+# not COMMAND...: it fails
+not() { ! "$@"; }

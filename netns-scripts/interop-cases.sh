@@ -133,10 +133,12 @@ case_clean_stop() {
     kill -TERM "$process"
     check_within 2 "gatewayd ends within 2 s" process_is_gone "$process"
     check_within 2 "strongSwan has no SA left" empty swanctl_on strongswan --list-sas
+    check "no TUN is left" empty ip -n "$lab-ours" link show type tun
+    check "nothing is reached in clear" not ping_from_ours
+    check "gatewayctl release takes the rest away" on ours "$programs/gatewayctl" release
     check "no route of gatewayd's is left" empty ip -n "$lab-ours" route show table all proto 201
     check "no rule of gatewayd's is left" empty rules_of_gatewayd
     check "no nftables table of gatewayd's is left" empty on ours nft list ruleset
-    check "no TUN is left" empty ip -n "$lab-ours" link show type tun
 }
 
 rules_of_gatewayd() { ip -n "$lab-ours" -details rule show | awk '/proto 201/'; }

@@ -14,11 +14,5 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("gatewayd: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    runtime.block_on(run(arguments))
 }

@@ -4,6 +4,7 @@ mod check;
 mod cloud;
 mod export;
 mod quantity;
+mod release;
 mod status;
 
 use std::path::PathBuf;
@@ -54,6 +55,11 @@ enum Command {
     Rekey { connection: String },
     /// Read gatewayd.toml again; tunnels that did not change go on
     Reload,
+    /// Open what gatewayd left closed in this network namespace: take its blackholes, rules and nftables table away.
+    ///
+    /// It needs neither a running gatewayd nor its configuration, and refuses while one runs here. Afterwards nothing is
+    /// protected: packets to the VPN routes' destinations go wherever the other routes lead, in clear.
+    Release,
     /// Follow what happens, one event a line
     Events,
     /// Check a configuration file, or with --host what this machine offers
@@ -117,6 +123,7 @@ async fn execute(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::E
             let reloaded: Reloaded = client.call(&Request::Reload).await?;
             print(json, &reloaded, status::reloaded)?;
         }
+        Command::Release => print(json, &release::release().await?, release::shown)?,
         Command::Events => follow(&client).await?,
         Command::Check { file, host } => return Ok(check::run(file.as_deref(), host, json)?),
         Command::Export { connection, product, psk_file } => {

@@ -8,12 +8,25 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use super::quantity::{bytes, count, duration};
 use crate::control::reload::Reloaded;
 use crate::control::route::{Publication, Route};
-use crate::control::status::{ChildSa, Connection, ConnectionState, IkeSa, Role, Status, Traffic};
+use crate::control::status::{ChildSa, Connection, ConnectionState, Exemption, IkeSa, Role, Status, Traffic};
+
+/// Under a route 0.0.0.0/0 every route of a routing daemon is an exemption: so many are for a person.
+const EXEMPTIONS_SHOWN: usize = 20;
 
 /// Everything. A connection that is down ends with its last error and its next attempt.
 pub fn status(status: &Status) -> String {
-    let Status { version, uptime_seconds, device, mtu, cend_revision, connections, routes: table, drops, warnings } =
-        status;
+    let Status {
+        version,
+        uptime_seconds,
+        device,
+        mtu,
+        cend_revision,
+        connections,
+        routes: table,
+        drops,
+        warnings,
+        exemptions: exempt,
+    } = status;
     let mut text = format!("gatewayd {version} · up {} · {device}, MTU {mtu}", duration(*uptime_seconds));
     if let Some(revision) = cend_revision {
         let _ = write!(text, " · cend's revision {revision}");
@@ -29,6 +42,9 @@ pub fn status(status: &Status) -> String {
         text.push_str("\nNo connections.\n");
     }
     let _ = write!(text, "\nRoutes\n{}\n", if table.is_empty() { "  none".to_owned() } else { routes(table) });
+    if !exempt.is_empty() {
+        let _ = write!(text, "\nNot protected, although a route holds it\n{}\n", exemptions(exempt));
+    }
     text.push_str("\nDropped packets\n");
     if drops.is_empty() {
         text.push_str("  none");
@@ -168,6 +184,19 @@ pub fn routes(routes: &[Route]) -> String {
     }
     align_right(&mut table, &[2]);
     table.to_string()
+}
+
+/// What goes past the tunnel.
+fn exemptions(exemptions: &[Exemption]) -> String {
+    let mut table = plain(&["prefix", "in", "because of", "leads to"]);
+    for Exemption { prefix, within, reason, device } in exemptions.iter().take(EXEMPTIONS_SHOWN) {
+        table.add_row([&prefix.to_string(), &within.to_string(), reason, device.as_deref().unwrap_or_default()]);
+    }
+    let mut text = table.to_string();
+    if let Some(more) = exemptions.len().checked_sub(EXEMPTIONS_SHOWN).filter(|more| *more > 0) {
+        let _ = write!(text, "\n  and {more} more; --json shows all");
+    }
+    text
 }
 
 /// What a reload did.

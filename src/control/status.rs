@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::Owner;
@@ -26,6 +27,22 @@ pub struct Status {
     /// What an operator should change, such as a weak algorithm that a connection names.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// What is not protected although the destination of a route holds it.
+    #[serde(default)]
+    pub exemptions: Vec<Exemption>,
+}
+
+/// A prefix whose packets go their own way, past the tunnel, although a route's destination holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exemption {
+    pub prefix: IpNet,
+    /// The destination that holds it.
+    pub within: IpNet,
+    /// `local subnet`, `connected network of a local subnet`, `bypass` or `more specific route`.
+    pub reason: String,
+    /// The device that it leads to, if a route of the main table is the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ pub mod secret;
 pub mod section;
 mod value;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,11 +34,24 @@ pub struct Config {
     pub gateway: Gateway,
     pub connections: Vec<Tunnel>,
     pub routes: Vec<VpnRoute>,
+    /// Prefixes that are not protected although a route's destination holds them.
+    pub bypass: BTreeSet<IpNet>,
+    pub on_stop: OnStop,
     /// What an operator should change though it works.
     pub warnings: Vec<String>,
 }
 
-/// The keys at the top of the file. A change of one of these takes effect at the next start only.
+/// What becomes of the protected prefixes when SIGTERM ends gatewayd. Every other end leaves them closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStop {
+    /// Blackholes and filter stay until `gatewayctl release`.
+    #[default]
+    Closed,
+    /// They are taken away.
+    Open,
+}
+
+/// Most keys at the top of the file. A change of one of these takes effect at the next start only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gateway {
     /// Outer addresses of this gateway; empty: any.
@@ -162,6 +175,8 @@ impl Config {
         let secrets = Secrets::read(&mut section);
         let connections = connection::read_all(&mut section, &gateway, &secrets);
         let routes = read_routes(&mut section, &connections);
+        let bypass = read_bypass(&mut section, &routes);
+        let on_stop = section.optional("on_stop", value::one_of(ON_STOP)).unwrap_or_default();
         section.finish();
         let mut warnings = source.finish()?;
         if connections.iter().any(|read| read.key_in_file) && private_file::others_may_read(path) {
@@ -169,7 +184,7 @@ impl Config {
                 .push(format!("{}: holds pre-shared keys and others may read it; run chmod 600 on it", path.display()));
         }
         let connections = connections.into_iter().map(|read| read.tunnel).collect();
-        Ok(Self { gateway, connections, routes, warnings })
+        Ok(Self { gateway, connections, routes, bypass, on_stop, warnings })
     }
 }
 
@@ -197,12 +212,44 @@ fn read_gateway(section: &mut Section<'_>) -> Gateway {
             .optional("pmtu_raise", value::duration(1..=86_400))
             .unwrap_or_else(|| Duration::from_secs(600)),
         socket: section.optional("socket", absolute_path).unwrap_or_else(|| "/run/gatewayd/control.sock".into()),
-        state: section.optional("state", absolute_path).unwrap_or_else(|| "/var/lib/gatewayd".into()),
+        state: section.optional("state", absolute_path).unwrap_or_else(|| DEFAULT_STATE.into()),
         mark: section
             .optional("mark", value::integer(1..=u64::from(u32::MAX)))
             .map_or(FIREWALL_MARK, |mark| mark as u32),
-        log: section.optional("log", log_level).unwrap_or("info").to_owned(),
+        log: section.optional("log", log_level).unwrap_or(super::log::DEFAULT).to_owned(),
     }
+}
+
+const ON_STOP: &[(&str, OnStop)] = &[("closed", OnStop::Closed), ("open", OnStop::Open)];
+
+/// The state directory that a file names, as far as the file can be read; for a start that finds the rest of it wrong.
+pub fn state_directory(path: &Path) -> PathBuf {
+    let named = read_text(path).ok().and_then(|text| {
+        let (table, _) = toml::de::DeTable::parse_recoverable(&text);
+        let state = table.get_ref().iter().find(|(name, _)| name.get_ref().as_ref() == "state")?.1;
+        absolute_path(state.get_ref()).ok()
+    });
+    named.unwrap_or_else(|| DEFAULT_STATE.into())
+}
+
+/// Where the state is kept unless the file says otherwise.
+const DEFAULT_STATE: &str = "/var/lib/gatewayd";
+
+fn read_bypass(section: &mut Section<'_>, routes: &[VpnRoute]) -> BTreeSet<IpNet> {
+    let prefix = |value: &toml::de::DeValue<'_>| {
+        let prefix = connection::network(value)?;
+        if prefix.prefix_len() == 0 {
+            return Err(format!(
+                "{prefix} would exempt everything; allowed: longer prefixes than a route's destination"
+            ));
+        }
+        Ok(prefix)
+    };
+    let bypass: BTreeSet<IpNet> = section.list("bypass", prefix).unwrap_or_default().into_iter().collect();
+    for route in routes.iter().filter(|route| bypass.contains(&route.destination)) {
+        section.warn("bypass", &format!("{} is the destination of a route, which wins", route.destination));
+    }
+    bypass
 }
 
 const TUN_BACKENDS: &[(&str, Backend)] =

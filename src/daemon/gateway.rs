@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::config::{Config, PeerName, Tunnel};
 use super::connections::{Configured, ConnectionIds};
@@ -17,6 +17,7 @@ use super::events::EventLog;
 use super::export;
 use super::ike_thread::{IkeSnapshot, Request};
 use super::owner_set::{self, Translation};
+use super::policy;
 use super::status::View;
 use super::wiring::{CommandRing, Notice};
 use crate::control::Owner;
@@ -29,7 +30,8 @@ use crate::dataplane::command::OutboundCommand;
 use crate::dataplane::device::Wake;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::{self, Command, RekeyWhat};
-use crate::io::forwarding::{Forwarding, ForwardingTarget};
+use crate::io::forwarding::Forwarding;
+use crate::io::kept_policy::{KeptPolicy, Share};
 use crate::io::wake::Waker;
 use crate::io::{clock, private_file};
 use crate::routing::{self, Table, build_fib};
@@ -86,6 +88,8 @@ pub struct Gateway {
     pub events: EventLog,
     pub view: Arc<ArcSwap<View>>,
     pub owner: Option<OwnerSet>,
+    /// What the cloud protected last, while its set is not known.
+    pub cend_before: Share,
     pub table: Table,
     pub fibs: FibPublisher,
     /// What of cend's set is done, and what is not.
@@ -106,27 +110,24 @@ pub struct Gateway {
     pub view_stale: bool,
     /// Connections whose routes changed their state; to be told when the view shows it.
     pub turned: Vec<Arc<str>>,
-    /// What is wrong with the kernel's side at the moment.
-    pub kernel_trouble: Option<String>,
+}
+
+/// Reads back cend's set of the last run, if there is one.
+///
+/// # Errors
+/// It cannot be read. What it protected is still known from the policy that was kept.
+pub fn restore_owner(state: &Path) -> Result<Option<OwnerSet>, String> {
+    let path = state.join(OWNER_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = private_file::read(&path, OWNER_FILE_LIMIT).map_err(|error| error.to_string())?;
+    let set: OwnerSet = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    info!(revision = set.revision, connections = set.connections.len(), "restored cend's set");
+    Ok(Some(set))
 }
 
 impl Gateway {
-    /// Reads back cend's set of the last run, if there is one that can be read.
-    pub fn restore_owner(&mut self) {
-        let path = self.state.join(OWNER_FILE);
-        if !path.exists() {
-            return;
-        }
-        let read = private_file::read(&path, OWNER_FILE_LIMIT).map_err(|error| error.to_string());
-        match read.and_then(|text| serde_json::from_str::<OwnerSet>(&text).map_err(|error| error.to_string())) {
-            Ok(set) => {
-                info!(revision = set.revision, connections = set.connections.len(), "restored cend's set");
-                self.owner = Some(set);
-            }
-            Err(error) => error!(%error, "cend's last set cannot be read; cend will send it again"),
-        }
-    }
-
     /// Brings IKE, routes, kernel and status to what is configured.
     pub async fn apply(&mut self) {
         self.cend = match &self.owner {
@@ -191,19 +192,20 @@ impl Gateway {
     }
 
     async fn apply_kernel(&mut self) {
-        let destinations: BTreeSet<_> = self.table.destinations().map(|(destination, _)| destination).collect();
-        let configured = self.tunnels().filter_map(|(_, tunnel)| self.resolved_peer(tunnel));
-        let outer_peers: BTreeSet<IpAddr> = configured.chain(self.seen.values().copied()).collect();
-        self.outer_peers.clone_from(&outer_peers);
+        let policy = self.policy();
+        self.outer_peers.clone_from(&policy.outer_peers);
         self.kernel_stale = false;
-        self.kernel_trouble = match self.forwarding.apply(ForwardingTarget { destinations, outer_peers }).await {
-            Ok(()) => None,
-            Err(error) => {
-                error!(%error, "the kernel is not as the VPN routes ask");
-                Some(format!("the kernel is not as the VPN routes ask: {error}"))
-            }
-        };
+        // What did not succeed is logged where it is tried again, and stands in the view as long as it lasts.
+        let _ = self.forwarding.apply(policy).await;
         self.publish_view();
+    }
+
+    /// What is protected, by whom.
+    pub fn policy(&self) -> KeptPolicy {
+        let configured = self.tunnels().filter_map(|(_, tunnel)| self.resolved_peer(tunnel));
+        let outer_peers = configured.chain(self.seen.values().copied()).collect();
+        let cend = self.owner.as_ref().map_or_else(|| self.cend_before.clone(), policy::cend_share);
+        policy::policy(&self.file, cend, outer_peers)
     }
 
     /// Gives the outbound thread a forwarding table of the routes as they are.

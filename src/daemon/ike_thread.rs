@@ -1,7 +1,8 @@
 //! The IKE thread: the endpoint, its timers, the port 500 sockets, and a handle of port 4500 to send on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, trace};
 
 use super::connections::Configured;
+use super::send_failures::SendFailures;
 use super::wiring::{Pair, Wiring};
 use crate::dataplane::acquire::Acquire;
 use crate::dataplane::drop::DropReason;
@@ -20,6 +22,7 @@ use crate::ike::{Command, ConnectionStatus, Endpoint, Output, Path, Transmit};
 use crate::io::esp_sockets::NatTraversalSender;
 use crate::io::icmp::IcmpSocket;
 use crate::io::memory;
+use crate::io::send_refusals::Refusal;
 use crate::io::udp::UdpSocket;
 use crate::io::wake::{Waker, wait_readable};
 
@@ -64,6 +67,8 @@ pub struct IkeSnapshot {
     /// By inbound SPI.
     pub pairs: HashMap<u32, Pair>,
     pub discards: Vec<(String, u64)>,
+    /// What the kernel refuses to send at the moment, by peer.
+    pub refused: BTreeMap<IpAddr, String>,
 }
 
 /// The sockets that IKE sends on; it receives on those of port 500 only.
@@ -99,6 +104,9 @@ pub struct IkeThread {
     /// What came in on port 4500, from the inbound thread.
     pub nat_queue: IkeQueueReader,
     pub acquires: rtrb::Consumer<Acquire>,
+    /// What the kernel refused the outbound thread.
+    pub refusals: rtrb::Consumer<Refusal>,
+    pub send_failures: SendFailures,
     pub requests: mpsc::Receiver<Request>,
     pub waker: Waker,
     /// Grows with every round; the watchdog looks whether it does.
@@ -163,6 +171,7 @@ impl IkeThread {
             }
             self.take_icmp(now);
             self.take_facts(&mut pace, now);
+            self.take_refusals(&mut pace, now);
             if pace.deadline.is_some_and(|at| at <= now) {
                 self.endpoint.handle_timeout(now);
                 self.drain(&mut pace, now);
@@ -298,9 +307,26 @@ impl IkeThread {
         }
     }
 
+    fn take_refusals(&mut self, pace: &mut Pace, now: Instant) {
+        while let Ok(refusal) = self.refusals.pop() {
+            self.send_failures.esp_refused(&refusal, now);
+            pace.changed = true;
+        }
+        self.send_failures.look(now);
+    }
+
+    /// Carries out what the endpoint decided, and tells it what of that could not be.
+    fn drain(&mut self, pace: &mut Pace, now: Instant) {
+        self.carry_out(pace, now);
+        while let Some(answer) = self.wiring.next_answer() {
+            self.endpoint.handle_command(answer, now);
+            self.carry_out(pace, now);
+        }
+    }
+
     /// Carries out what the endpoint decided, in its order: an SA is installed before the message that makes the peer
     /// use it.
-    fn drain(&mut self, pace: &mut Pace, now: Instant) {
+    fn carry_out(&mut self, pace: &mut Pace, now: Instant) {
         pace.changed = true;
         loop {
             match self.endpoint.poll_output() {
@@ -309,9 +335,9 @@ impl IkeThread {
                     (pace.untidy, pace.last_change) = (pace.untidy + 1, now);
                 }
                 Output::Transmit(transmit) => {
-                    if let Err(error) = self.sockets.send(&transmit) {
-                        debug!(%error, peer = %transmit.path.peer, "an IKE message was not sent");
-                    }
+                    let sent = self.sockets.send(&transmit);
+                    let Path { local, peer, .. } = transmit.path;
+                    self.send_failures.ike_sent(local.ip(), peer.ip(), &sent, now);
                 }
                 Output::Timeout(deadline) => {
                     pace.deadline = deadline.map(|deadline| deadline.at);
@@ -348,10 +374,13 @@ impl IkeThread {
         let began = Instant::now();
         let discards = self.endpoint.discards().iter().map(|(reason, count)| (reason.name().replace('_', "-"), count));
         let overflowed = (DropReason::IkeInitialQueueFull.name().to_owned(), pace.overflowed);
+        let unreachable = self.sockets.ike.iter().map(UdpSocket::unreachable).sum();
+        let unreachable = (DropReason::IcmpUnreachable.name().to_owned(), unreachable);
         let snapshot = Arc::new(IkeSnapshot {
             connections: self.endpoint.status(),
             pairs: self.wiring.pairs.clone(),
-            discards: discards.chain([overflowed]).collect(),
+            discards: discards.chain([overflowed, unreachable]).chain(self.send_failures.counts()).collect(),
+            refused: self.send_failures.lines(),
         });
         (pace.made, pace.cost, pace.changed) = (began, began.elapsed(), false);
         snapshot

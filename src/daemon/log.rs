@@ -4,6 +4,9 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+/// The level of a log without a configuration.
+pub const DEFAULT: &str = "info";
+
 /// Starts the log at the level of the configuration, or as the environment variable GATEWAYD_LOG says
 /// (`debug`, or `info,ipsec_gateway::ike=trace`).
 pub fn start(level: &str) {

@@ -4,6 +4,7 @@
 //! data path; [`gateway`] is what the control task decides with.
 
 pub mod api;
+pub mod closed;
 pub mod config;
 pub mod connections;
 pub mod data_threads;
@@ -15,8 +16,10 @@ pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod owner_set;
+pub mod policy;
 pub mod process;
 pub mod run;
+pub mod send_failures;
 pub mod status;
 pub mod threads;
 pub mod wiring;

@@ -168,6 +168,7 @@ fn tunnel(wanted: &OwnerConnection, file: &Config) -> Result<(Tunnel, Weak), Str
         force_encapsulation: false,
         nat_keepalive: Duration::from_secs(20),
     };
+    connection.check_size().map_err(|unsendable| format!("it cannot be negotiated: {unsendable}"))?;
     let subnets = ChildSubnets { local: local_subnets.clone(), peer: peer_subnets.clone() };
     Ok((Tunnel::new(connection, PeerName::Address(address), Carriage::default(), vec![subnets]), weak))
 }
@@ -321,7 +322,7 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_refused_with_a_reason() {
         type Change = fn(&mut OwnerConnection);
-        let changes: [(Change, &str); 12] = [
+        let changes: [(Change, &str); 13] = [
             (|c| c.ike.version = "ikev1".into(), "ikev1 is not supported"),
             (|c| c.ike.encryption = "3des".into(), "3des"),
             (|c| c.esp.encryption = "des".into(), "des"),
@@ -332,6 +333,7 @@ mod tests {
             (|c| c.peer = "vpn.example.com".into(), "is no address"),
             (|c| c.psk = PresharedKey::new(""), "no pre-shared key"),
             (|c| c.local_subnets.clear(), "no subnets"),
+            (|c| c.local_subnets = vec![c.local_subnets[0]; 256], "more than 255 traffic selectors"),
             (|c| c.esp.lifetime = 0, "0 seconds"),
             (|c| c.name = "branch".into(), "gatewayd.toml has a connection of this name"),
         ];

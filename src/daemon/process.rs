@@ -31,7 +31,11 @@ pub struct Signals {
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    Stop,
+    /// SIGTERM: an operator or systemd ends gatewayd.
+    Terminate,
+    /// SIGINT: somebody at a terminal does.
+    Interrupt,
+    /// SIGHUP.
     Reload,
 }
 
@@ -49,8 +53,8 @@ impl Signals {
     /// SIGTERM and SIGINT stop, SIGHUP reloads.
     pub async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.terminate.recv() => Asked::Terminate,
+            _ = self.interrupt.recv() => Asked::Interrupt,
             _ = self.hang_up.recv() => Asked::Reload,
         }
     }

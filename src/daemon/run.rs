@@ -1,7 +1,8 @@
 //! gatewayd from its start to its end.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,21 +14,24 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::api::{Api, Ask};
-use super::config::{Config, Gateway as Settings};
+use super::closed::{End, close, close_what_was_kept, forward};
+use super::config::{self, Config, Gateway as Settings, OnStop};
 use super::events::EventLog;
-use super::gateway::{Gateway, make_state_directory};
+use super::gateway::{Gateway, make_state_directory, restore_owner};
 use super::ike_thread::Request;
 use super::process::{Asked, Signals, feed_watchdog, forbid_core_dumps, tell_systemd};
 use super::status::View;
-use super::threads::{IKE_PORT, NAT_PORT, Threads};
-use super::{log, names};
+use super::threads::Threads;
+use super::{log, names, policy};
+use crate::control::owner::OwnerSet;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::Command;
 use crate::io::device::Device;
-use crate::io::forwarding::{Forwarding, ForwardingSettings};
+use crate::io::forwarding::{Forwarding, release};
+use crate::io::instance::Instance;
+use crate::io::kept_policy::{KeptPolicy, Share};
 use crate::io::netlink::Netlink;
 use crate::io::netns::Namespace;
-use crate::io::nftables::OuterPorts;
 use crate::io::unix::ControlSocket;
 use crate::routing::Table;
 
@@ -57,44 +61,120 @@ pub struct Arguments {
 
 type Failure = Box<dyn std::error::Error>;
 
-/// Runs until a signal or a failure ends it.
-///
-/// # Errors
-/// What kept gatewayd from starting, or ended it.
-pub async fn run(arguments: Arguments) -> Result<(), Failure> {
-    forbid_core_dumps()?;
-    let config = Config::load(&arguments.config)?;
-    log::start(&config.gateway.log);
-    for warning in &config.warnings {
+/// Runs until a signal or a failure ends it, tells why, and what stays closed.
+pub async fn run(arguments: Arguments) -> ExitCode {
+    let (failure, end) = match Config::load(&arguments.config) {
+        Ok(file) => {
+            log::start(&file.gateway.log);
+            run_configured(arguments, file).await
+        }
+        Err(error) => {
+            log::start(log::DEFAULT);
+            let state = arguments.state.unwrap_or_else(|| config::state_directory(&arguments.config));
+            (Some(error.into()), run_closed(&state).await)
+        }
+    };
+    if let Some(failure) = &failure {
+        // The journal has it by its level, a person before a terminal by its name.
+        error!("{failure}");
+    }
+    end.tell();
+    if failure.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// A start with a configuration that cannot be read.
+async fn run_closed(state: &Path) -> End {
+    match patiently(Instance::claim).await {
+        Ok(_instance) => close_what_was_kept(state).await,
+        // The one that runs takes care of its namespace.
+        Err(_) => End::Untouched,
+    }
+}
+
+/// Closes what the configuration protects before anything else, then runs. Answers why it ended, if not by a signal.
+async fn run_configured(arguments: Arguments, mut file: Config) -> (Option<Failure>, End) {
+    if let Err(error) = forbid_core_dumps() {
+        return (Some(error.into()), End::Untouched);
+    }
+    file.gateway.socket = arguments.socket.unwrap_or(file.gateway.socket);
+    file.gateway.state = arguments.state.unwrap_or(file.gateway.state);
+    for warning in &file.warnings {
         warn!("{warning}");
     }
-    let socket = arguments.socket.unwrap_or_else(|| config.gateway.socket.clone());
-    let state = arguments.state.unwrap_or_else(|| config.gateway.state.clone());
-    make_state_directory(&state).map_err(|error| format!("state directory {}: {error}", state.display()))?;
-    let mut signals = Signals::new()?;
-
-    // The socket first: a second instance must find out before it touches the network.
-    let socket = ControlSocket::bind(&socket)?;
-    let settings = config.gateway.clone();
-    let device = open_device(&settings).await?;
-    let mut threads = patiently(|| Threads::start(&settings, &device)).await?;
-    let forwarding = Forwarding::start(ForwardingSettings {
-        namespace: Namespace::Own,
-        device: Arc::from(settings.tun.as_str()),
-        mark: settings.mark,
-        ports: OuterPorts { ike: IKE_PORT, nat: NAT_PORT },
+    let _instance = match patiently(Instance::claim).await {
+        Ok(instance) => instance,
+        Err(error) => return (Some(error.into()), End::Untouched),
+    };
+    let state = file.gateway.state.clone();
+    let kept = KeptPolicy::read(&state).unwrap_or_else(|error| {
+        error!("what was protected last cannot be read: {error}");
+        None
     });
+    let kept = kept.unwrap_or_default();
+    let owner = restore_owner(&state).unwrap_or_else(|error| {
+        error!(%error, "cend's last set cannot be read; what it protected stays closed until cend sends it again");
+        None
+    });
+    let cend = owner.as_ref().map_or_else(|| kept.cend.clone(), policy::cend_share);
+    let peers = policy::configured_peers(&file, owner.as_ref()).union(&kept.outer_peers).copied().collect();
+    let policy = KeptPolicy { closed: kept.closed, ..policy::policy(&file, cend, peers) };
+    let forwarding = forward(Some(state), &policy);
+    let closed = close(&forwarding, policy).await;
+    match prepare(&file.gateway).await {
+        Ok(prepared) => {
+            let standing = Standing { path: arguments.config, file, owner, cend_before: kept.cend, forwarding };
+            serve(prepared, standing).await
+        }
+        Err(failure) => {
+            forwarding.end().await;
+            (Some(failure), closed)
+        }
+    }
+}
+
+/// What gatewayd needs of the system.
+struct Prepared {
+    signals: Signals,
+    socket: ControlSocket,
+    device: Device,
+    threads: Threads,
+}
+
+async fn prepare(settings: &Settings) -> Result<Prepared, Failure> {
+    let state = &settings.state;
+    make_state_directory(state).map_err(|error| format!("state directory {}: {error}", state.display()))?;
+    let signals = Signals::new()?;
+    let socket = ControlSocket::bind(&settings.socket)?;
+    let device = open_device(settings).await?;
+    let threads = patiently(|| Threads::start(settings, &device)).await?;
+    Ok(Prepared { signals, socket, device, threads })
+}
+
+/// What is known before the threads are there.
+struct Standing {
+    path: PathBuf,
+    file: Config,
+    owner: Option<OwnerSet>,
+    cend_before: Share,
+    forwarding: Forwarding,
+}
+
+async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End) {
+    let Prepared { mut signals, socket, device: _device, mut threads } = prepared;
+    let Standing { path, file, owner, cend_before, forwarding } = standing;
+    let device = file.gateway.tun.clone();
     let mut gateway = Gateway {
-        path: arguments.config,
-        state,
-        file: config,
+        path,
+        state: file.gateway.state.clone(),
+        file,
         ike: threads.ike.clone(),
         ids: Arc::clone(&threads.ids),
         outbound: Arc::clone(&threads.outbound),
         forwarding,
         events: EventLog::default(),
         view: Arc::new(ArcSwap::from_pointee(View::default())),
-        owner: None,
+        owner,
+        cend_before,
         table: Table::new(),
         fibs: FibPublisher::default(),
         cend: Default::default(),
@@ -106,9 +186,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         kernel_stale: false,
         view_stale: false,
         turned: Vec::new(),
-        kernel_trouble: None,
     };
-    gateway.restore_owner();
     gateway.apply().await;
 
     let (asks, asked) = mpsc::channel(64);
@@ -116,16 +194,19 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (stop_serving, serving_stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(socket.serve(api.router(), async { serving_stopped.await.unwrap_or_default() }));
     tokio::spawn(feed_watchdog(Arc::clone(&threads.heartbeat)));
-    info!(version = env!("CARGO_PKG_VERSION"), device = settings.tun, "gatewayd runs");
+    info!(version = env!("CARGO_PKG_VERSION"), device, "gatewayd runs");
     tell_systemd(&[NotifyState::Ready]);
 
-    let ended = control(&mut gateway, &mut threads, asked, &mut signals).await;
+    let (failure, opens) = match control(&mut gateway, &mut threads, asked, &mut signals).await {
+        Ok(signal) => (None, signal == Asked::Terminate && gateway.file.on_stop == OnStop::Open),
+        Err(failure) => (Some(failure), false),
+    };
     tell_systemd(&[NotifyState::Stopping]);
     drop(stop_serving);
-    stop(gateway, threads).await;
+    let end = stop(gateway, threads, opens).await;
     // The server removes its socket; a failure of it has been told already.
     let _ = timeout(LAST_ORDERS, server).await;
-    ended
+    (failure, end)
 }
 
 fn api(asks: mpsc::Sender<Ask>, gateway: &Gateway, threads: &Threads) -> Api {
@@ -175,17 +256,17 @@ async fn control(
     threads: &mut Threads,
     mut asks: mpsc::Receiver<Ask>,
     signals: &mut Signals,
-) -> Result<(), Failure> {
+) -> Result<Asked, Failure> {
     let (wanted_names, names_to_resolve) = watch::channel(gateway.names());
     let (resolution_sender, mut resolutions) = mpsc::channel(16);
     let resolver = tokio::spawn(names::resolve(names_to_resolve, resolution_sender));
-    let mut blocked = gateway.forwarding.blocked();
+    let mut standing = gateway.forwarding.standing();
     let mut fib_from = tokio::time::Instant::now();
     let mut notices = Vec::new();
     let ended = loop {
         tokio::select! {
             asked = signals.next() => match asked {
-                Asked::Stop => break Ok(()),
+                signal @ (Asked::Terminate | Asked::Interrupt) => break Ok(signal),
                 Asked::Reload => if let Err(error) = gateway.reload().await {
                     error!("{error}");
                 },
@@ -203,7 +284,7 @@ async fn control(
             }
             Some(ask) = asks.recv() => answer(gateway, ask).await,
             Some((name, result)) = resolutions.recv() => gateway.take_resolution(name, result).await,
-            Ok(()) = blocked.changed() => gateway.publish_view(),
+            Ok(()) = standing.changed() => gateway.publish_view(),
         }
         wanted_names.send_if_modified(|current| {
             let wanted = gateway.names();
@@ -226,8 +307,8 @@ async fn answer(gateway: &mut Gateway, ask: Ask) {
     }
 }
 
-/// Deletes the SAs at the peers, then takes everything of ours out of the kernel.
-async fn stop(mut gateway: Gateway, mut threads: Threads) {
+/// Deletes the SAs at the peers. Blackholes, rules and filter stay in the kernel, unless it `opens`.
+async fn stop(mut gateway: Gateway, mut threads: Threads, opens: bool) -> End {
     info!("gatewayd stops");
     gateway.ike.send(Request::Command(Command::Shutdown));
     let farewell = async {
@@ -242,9 +323,18 @@ async fn stop(mut gateway: Gateway, mut threads: Threads) {
         warn!("some peers did not acknowledge that their SAs are deleted");
     }
     gateway.ike.send(Request::Stop);
-    if let Err(error) = gateway.forwarding.stop().await {
-        error!(%error, "something of ours stays in the kernel");
-    }
+    let policy = Box::new(gateway.policy());
+    gateway.forwarding.end().await;
+    let end = match opens {
+        false => End::Closed(policy),
+        true => release(Namespace::Own).await.map_or_else(
+            |error| {
+                error!(%error, "something of ours stays in the kernel, although on_stop = \"open\"");
+                End::Closed(policy)
+            },
+            End::Open,
+        ),
+    };
     let ended = async {
         while !threads.ended() {
             sleep(Duration::from_millis(5)).await;
@@ -252,4 +342,5 @@ async fn stop(mut gateway: Gateway, mut threads: Threads) {
     };
     // The outbound thread may sleep for a second more; the process does not wait for it.
     let _ = timeout(LAST_ORDERS, ended).await;
+    end
 }

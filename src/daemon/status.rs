@@ -12,10 +12,11 @@ use crate::control::Owner;
 use crate::control::owner::OwnerReply;
 use crate::control::route::{Publication, Route, RouteState};
 use crate::control::status::{
-    ChildSa, ChildState, Connection, ConnectionState, IkeSa, IkeState, Role, Status, Traffic,
+    ChildSa, ChildState, Connection, ConnectionState, Exemption, IkeSa, IkeState, Role, Status, Traffic,
 };
 use crate::dataplane::facts::SaReading;
 use crate::ike;
+use crate::io::forwarding::Standing;
 use crate::routing;
 
 /// What the control task publishes after every change.
@@ -26,6 +27,8 @@ pub struct View {
     pub tunnels: Vec<TunnelView>,
     pub routes: Vec<Route>,
     pub warnings: Vec<String>,
+    /// What is exempt inside the routes' destinations.
+    pub exemptions: Vec<Exemption>,
     /// Whether cend ever sent a set, and what became of it.
     pub cend: Option<OwnerReply>,
 }
@@ -63,20 +66,53 @@ impl View {
         });
         let mut warnings = gateway.file.warnings.clone();
         warnings.extend(gateway.cend.warnings.iter().cloned());
-        warnings.extend(gateway.kernel_trouble.clone());
-        let blocked = gateway.forwarding.blocked();
-        let taken = |net: &ipnet::IpNet| {
-            format!("packets of route {net} are dropped: another route holds its place in the kernel")
-        };
-        warnings.extend(blocked.borrow().iter().map(taken));
+        warnings.extend(kernel_warnings(gateway));
         Self {
             device: gateway.file.gateway.tun.clone(),
             mtu: gateway.file.gateway.mtu,
             tunnels: tunnels.collect(),
             routes: gateway.table.routes().map(|(entry, state)| route(entry, state)).collect(),
             warnings,
+            exemptions: gateway.forwarding.standing().borrow().exemptions.iter().map(exemption).collect(),
             cend: gateway.owner.as_ref().map(|_| gateway.owner_reply()),
         }
+    }
+}
+
+/// What an operator should know of the kernel's side.
+fn kernel_warnings(gateway: &Gateway) -> Vec<String> {
+    let standing = gateway.forwarding.standing();
+    let Standing { uncarried, one_armed, taken, trouble, exemptions: _ } = &*standing.borrow();
+    let trouble = trouble.iter().map(|trouble| format!("the kernel is not as the VPN routes ask: {trouble}"));
+    let uncarried = uncarried
+        .iter()
+        .map(|net| format!("packets of route {net} are dropped: the kernel has no route for them into the tunnel"));
+    let one_armed = one_armed.iter().map(|net| {
+        format!(
+            "local subnet {net} lies behind the default route only: decrypted packets leave by it, as on a one-armed gateway"
+        )
+    });
+    let taken = taken.iter().map(|(net, within)| {
+        format!(
+            "the connected network {net} lies in the protected {within}, so its hosts are not reached directly; if that \
+             is not meant, name it under bypass or as a local subnet"
+        )
+    });
+    let before = Some(&gateway.cend_before.protect).filter(|before| gateway.owner.is_none() && !before.is_empty());
+    let before = before.map(|before| {
+        let before: Vec<String> = before.iter().map(ToString::to_string).collect();
+        format!("closed until cend tells its set, which cannot be read: {}", before.join(", "))
+    });
+    trouble.chain(uncarried).chain(one_armed).chain(taken).chain(before).collect()
+}
+
+fn exemption(exemption: &routing::Exemption) -> Exemption {
+    let routing::Exemption { prefix, within, reason, device } = exemption;
+    Exemption {
+        prefix: *prefix,
+        within: *within,
+        reason: reason.to_string(),
+        device: device.as_deref().map(str::to_owned),
     }
 }
 
@@ -115,6 +151,7 @@ pub fn status(view: &View, ike: &IkeSnapshot, drops: &Drops, started: Instant, n
         routes: view.routes.clone(),
         drops: drops.by_reason(&ike.discards),
         warnings: view.warnings.clone(),
+        exemptions: view.exemptions.clone(),
     }
 }
 
@@ -142,6 +179,8 @@ fn connection(
     let ike_up = ike.is_some_and(|status| status.ike_sa.is_some());
     let pair = ike.and_then(|status| pair_in_use(status, snapshot));
     let path = pair.map(Pair::outer);
+    let peer_ip = path.map(|(_, peer)| peer).or_else(|| ike.and_then(|status| status.peer)).map(|peer| peer.ip());
+    let refused = peer_ip.and_then(|peer| snapshot.refused.get(&peer)).cloned();
     let TunnelView { name, owner, peer, local_id, peer_id, start, children: _, unresolved } = tunnel.clone();
     Connection {
         name,
@@ -158,7 +197,7 @@ fn connection(
         start: start.to_owned(),
         ike_sa: ike.and_then(|status| status.ike_sa.as_ref()).map(|sa| ike_sa(sa, now)),
         child_sas,
-        last_error: unresolved.or_else(|| ike.and_then(|status| status.last_error.clone())),
+        last_error: unresolved.or(refused).or_else(|| ike.and_then(|status| status.last_error.clone())),
         next_attempt_seconds: ike.and_then(|status| status.next_attempt).map(|at| seconds_until(at, now)),
     }
 }

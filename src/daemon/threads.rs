@@ -29,6 +29,7 @@ use super::data_threads::data_threads;
 use super::gateway::IkeHandle;
 use super::ike_thread::{IkeThread, Sockets};
 use super::metrics::Drops;
+use super::send_failures::SendFailures;
 use super::wiring::path_mtu::Paths;
 use super::wiring::{CommandRing, Lines, Notice, Wiring};
 use crate::crypto::SystemEntropy;
@@ -43,6 +44,7 @@ use crate::io::device::Device;
 use crate::io::device_mtu::device_mtu;
 use crate::io::esp_sockets::{EspSockets, EspSocketsConfig};
 use crate::io::icmp::IcmpSocket;
+use crate::io::send_refusals::refusals;
 use crate::io::udp::{SocketOptions, UdpSocket};
 use crate::io::wake::Waker;
 
@@ -79,6 +81,7 @@ impl Threads {
         let drops = Drops::default();
         let (acquires, acquire_reader) = Acquires::new();
         let (queue, nat_queue) = ike_queue();
+        let (refusal_writer, refusals) = refusals();
         let (outbound_ring, outbound_commands) = rtrb::RingBuffer::new(COMMAND_RING);
         let (inbound_ring, inbound_commands) = rtrb::RingBuffer::new(COMMAND_RING);
         let (notice_sender, notices) = tokio_mpsc::unbounded_channel();
@@ -87,7 +90,7 @@ impl Threads {
         let outbound_ports = OutboundPorts {
             source: device.source(),
             replies: device.sink(),
-            sink: sockets.sink(),
+            sink: sockets.sink().telling(refusal_writer),
             commands: outbound_commands,
             acquires,
             wake: Box::new(waker.clone()),
@@ -128,6 +131,8 @@ impl Threads {
             sockets: ike_sockets,
             nat_queue,
             acquires: acquire_reader,
+            refusals,
+            send_failures: SendFailures::new(Instant::now()),
             requests: request_receiver,
             waker: waker.clone(),
             heartbeat: Arc::clone(&heartbeat),

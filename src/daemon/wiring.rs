@@ -21,13 +21,13 @@ use super::connections::{Configured, ConnectionIds};
 use crate::crypto::{Entropy, IvSource};
 use crate::dataplane::acquire::Acquire;
 use crate::dataplane::command::{InboundCommand, OutboundCommand};
-use crate::dataplane::facts::SaFacts;
+use crate::dataplane::facts::{SaFacts, SaReading};
 use crate::dataplane::fib::ConnectionId;
 use crate::dataplane::outer_header::{DfPolicy, Encapsulation, OuterPath};
 use crate::dataplane::parameters::{EspKeys, InboundSaParameters, OutboundSaParameters, Tunnel};
 use crate::dataplane::policy::{Selector, SelectorPair};
 use crate::esp::Limits;
-use crate::ike::{self, ChildSa, Command, Event, Path, RekeyWhat, Removal, SaActivity, SaKeys, Start};
+use crate::ike::{self, ChildSa, Command, Event, Path, Removal, SaActivity, SaKeys, SaLimit, Start};
 use crate::wire::ike::{ANY_PROTOCOL, TrafficSelector};
 use crate::wire::ip::{Flow, Ports};
 
@@ -38,6 +38,8 @@ const SUSPECT_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long the first packet on a new pair is awaited with attention: until then the peer may not use it yet.
 const FRESH: Duration = Duration::from_secs(10);
+/// A data thread that makes no room in its ring for this long has more to do than to install SAs.
+const ROOM_WITHIN: Duration = Duration::from_secs(3);
 /// Pairs that are always looked at together;
 const FEW: usize = 256;
 /// of more, each look takes one part in this many.
@@ -84,17 +86,26 @@ pub enum Notice {
 
 /// The sender's end of a command ring; a data thread drains the other after every read.
 #[derive(Debug)]
-pub struct CommandRing<T>(Mutex<rtrb::Producer<T>>);
+pub struct CommandRing<T> {
+    ring: Mutex<rtrb::Producer<T>>,
+    /// How long [`offer`](Self::offer) waits for room.
+    patience: Duration,
+}
+
+/// A command ring had no room for longer than a data thread takes between two looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the data thread does not take commands")]
+pub struct RingFull;
 
 impl<T> CommandRing<T> {
     pub fn new(ring: rtrb::Producer<T>) -> Self {
-        Self(Mutex::new(ring))
+        Self { ring: Mutex::new(ring), patience: ROOM_WITHIN }
     }
 
     /// Queues a command, waiting for room if there is none; a data thread makes room at least once a second. Without a
     /// data thread there is nobody left to command.
     pub fn send(&self, mut command: T) {
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         while let Err(rtrb::PushError::Full(back)) = ring.push(command) {
             if ring.is_abandoned() {
                 return;
@@ -102,6 +113,23 @@ impl<T> CommandRing<T> {
             command = back;
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Queues a command that may also be refused.
+    ///
+    /// # Errors
+    /// When no room came; the command is gone.
+    pub fn offer(&self, mut command: T) -> Result<(), RingFull> {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = Instant::now();
+        while let Err(rtrb::PushError::Full(back)) = ring.push(command) {
+            if ring.is_abandoned() || begin.elapsed() >= self.patience {
+                return Err(RingFull);
+            }
+            command = back;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 }
 
@@ -121,12 +149,40 @@ pub struct Pair {
     pub path_mtu: u16,
     /// What IKE was told last.
     told: Option<Instant>,
-    rekey_asked: bool,
+    /// The worst that IKE was told of it.
+    trouble: Trouble,
     installed: Instant,
     suspected: Option<Instant>,
 }
 
+/// What can be wrong with a pair, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    None,
+    SoftLimit,
+    HardLimit,
+    NotInstalled,
+}
+
 impl Pair {
+    /// What IKE is to be told of the pair's troubles, if there is a new one.
+    fn trouble(&mut self, inbound_spi: u32, inbound: &SaReading, outbound: &SaReading) -> Option<Command> {
+        let refused = |direction: &str, reading: &SaReading| {
+            reading.install_error.map(|error| format!("the data path refuses its {direction} SA: {error}"))
+        };
+        let refused = refused("inbound", inbound).or_else(|| refused("outbound", outbound));
+        let (trouble, command) = if let Some(reason) = refused {
+            (Trouble::NotInstalled, Command::InstallFailed { inbound_spi, reason })
+        } else if inbound.exhausted || outbound.exhausted {
+            (Trouble::HardLimit, Command::LimitReached { inbound_spi, limit: SaLimit::Hard })
+        } else if inbound.soft_limit_reached || outbound.soft_limit_reached {
+            (Trouble::SoftLimit, Command::LimitReached { inbound_spi, limit: SaLimit::Soft })
+        } else {
+            return None;
+        };
+        (std::mem::replace(&mut self.trouble, trouble) < trouble).then_some(command)
+    }
+
     /// Whether the peer should be asked for a sign of life: packets go out, and nothing has come back for a while. A
     /// peer that restarted knows nothing of the SA, and its traffic would vanish until the next regular check.
     fn is_suspicious(&self, inbound: Option<Instant>, outbound: Option<Instant>, now: Instant) -> bool {
@@ -155,6 +211,8 @@ pub struct Wiring {
     /// What happened since the last status.
     held: Vec<Notice>,
     pub paths: Paths,
+    /// What IKE has to know of what it decided.
+    answers: VecDeque<Command>,
     entropy: Box<dyn Entropy>,
     pub configured: Configured,
     /// By inbound SPI.
@@ -174,6 +232,7 @@ impl Wiring {
             lines,
             held: Vec::new(),
             paths,
+            answers: VecDeque::new(),
             entropy,
             configured,
             pairs: HashMap::new(),
@@ -222,27 +281,40 @@ impl Wiring {
         }
     }
 
+    /// What IKE has to be told of what it decided; to be asked for until there is no more.
+    pub fn next_answer(&mut self) -> Option<Command> {
+        self.answers.pop_front()
+    }
+
+    /// Installs a pair in both data threads. IKE hears when that cannot be.
     fn install(&mut self, sa: ChildSa, now: Instant) {
+        let inbound_spi = sa.inbound_spi;
+        if let Err(reason) = self.try_install(sa, now) {
+            self.answers.push_back(Command::InstallFailed { inbound_spi, reason });
+        }
+    }
+
+    fn try_install(&mut self, sa: ChildSa, now: Instant) -> Result<(), String> {
         let id = self.lines.ids.id(&sa.connection);
-        let carriage = self.configured.carriage(&sa.connection);
-        let place = self.configured.connection(&sa.connection);
-        let place = place.and_then(|c| c.children.iter().position(|child| child.name == sa.child)).unwrap_or(0);
-        let Some(selectors) = selector_pair(&sa.local_selectors, &sa.peer_selectors) else {
-            return self.tell(Notice::Failure {
-                connection: Some(sa.connection),
-                peer: sa.path.peer,
-                reason: "the agreed traffic selectors are no ranges of one family".to_owned(),
-            });
+        let Some(configured) = self.configured.connection(&sa.connection) else {
+            return Err(format!("connection {} is not configured any more", sa.connection));
         };
+        let Some(place) = configured.children.iter().position(|child| child.name == sa.child) else {
+            return Err(format!("connection {} has no child {}", sa.connection, sa.child));
+        };
+        let carriage = self.configured.carriage(&sa.connection);
+        let selectors = selector_pair(&sa.local_selectors, &sa.peer_selectors)
+            .ok_or("the agreed traffic selectors are no ranges of one family")?;
         let path = OuterPath { local: sa.path.local, peer: sa.path.peer };
-        self.forget_path(sa.inbound_spi);
-        let outer_mtu = self.paths.join(path, sa.outbound_spi, sa.inbound_spi, now);
+        let (inbound_spi, outbound_spi, active) = (sa.inbound_spi, sa.outbound_spi, sa.outbound_active);
+        self.forget_path(inbound_spi);
+        let outer_mtu = self.paths.join(path, outbound_spi, inbound_spi, now);
         let tunnel = Tunnel { encapsulation: encapsulation(sa.encapsulation), path, outer_mtu };
         let (inbound, outbound) = (Arc::new(SaFacts::new(now)), Arc::new(SaFacts::new(now)));
         let pair = Pair {
             connection: Arc::clone(&sa.connection),
             child: Arc::clone(&sa.child),
-            outbound_spi: sa.outbound_spi,
+            outbound_spi,
             active: false,
             inbound: Arc::clone(&inbound),
             outbound: Arc::clone(&outbound),
@@ -250,17 +322,22 @@ impl Wiring {
             path: tunnel.path,
             path_mtu: outer_mtu,
             told: None,
-            rekey_asked: false,
+            trouble: Trouble::None,
             installed: now,
             suspected: None,
         };
         self.tell(Notice::PeerAt { connection: Arc::clone(&sa.connection), peer: sa.path.peer.ip() });
-        let (inbound_spi, active) = (sa.inbound_spi, sa.outbound_active);
         let selectors = Arc::new(selectors);
         let parts = Installation { id, place, carriage, tunnel, selectors };
         let (receiving, sending) = parts.parameters(sa, inbound, outbound, self.entropy.as_mut());
-        self.lines.inbound.send(InboundCommand::Install(Box::new(receiving)));
-        self.lines.outbound.send(OutboundCommand::Install(Box::new(sending)));
+        let queued = self.lines.inbound.offer(InboundCommand::Install(Box::new(receiving))).and_then(|()| {
+            let queued = self.lines.outbound.offer(OutboundCommand::Install(Box::new(sending)));
+            queued.inspect_err(|_| self.lines.inbound.send(InboundCommand::Remove { spi: inbound_spi }))
+        });
+        if let Err(full) = queued {
+            self.paths.leave(path.peer.ip(), outbound_spi);
+            return Err(full.to_string());
+        }
         self.of_connection.entry(Arc::clone(&pair.connection)).or_default().push(inbound_spi);
         self.fresh.push(inbound_spi);
         if self.pairs.insert(inbound_spi, pair).is_none() {
@@ -269,6 +346,7 @@ impl Wiring {
         if active {
             self.sends_on(inbound_spi);
         }
+        Ok(())
     }
 
     fn activate(&mut self, inbound_spi: u32) {
@@ -395,12 +473,7 @@ impl Wiring {
                 pair.suspected = Some(now);
                 commands.push(Command::Suspect { inbound_spi });
             }
-            let due = inbound.soft_limit_reached || outbound.soft_limit_reached;
-            if due && !pair.rekey_asked {
-                pair.rekey_asked = true;
-                let connection = Arc::clone(&pair.connection);
-                commands.push(Command::Rekey { connection, what: RekeyWhat::Child });
-            }
+            commands.extend(pair.trouble(inbound_spi, &inbound, &outbound));
         }
         self.paths.look(now);
         if !seen.is_empty() {
@@ -461,7 +534,7 @@ impl Installation {
             inbound_spi: sa.inbound_spi,
             spi: sa.outbound_spi,
             connection: id,
-            child: place as u32,
+            child: u32::try_from(place).unwrap_or(u32::MAX),
             suite: sa.suite,
             keys: keys(sa.outbound_keys),
             iv_source: IvSource::new(sa.suite, entropy),

@@ -13,7 +13,7 @@ pub const COMMAND_RING: usize = 8192;
 
 /// For the outbound loop. SAs are named by the SPI of their inbound twin.
 pub enum OutboundCommand {
-    /// Adds an SA; one of the same `inbound_spi` is replaced.
+    /// Adds an SA. That it could not be added is told by its facts.
     Install(Box<OutboundSaParameters>),
     /// Starts to send on an SA, and stops on the one that it replaces.
     Activate {
@@ -52,7 +52,7 @@ pub enum OutboundCommand {
 /// For the inbound loop.
 #[derive(Debug)]
 pub enum InboundCommand {
-    /// Adds an SA; one of the same SPI is replaced.
+    /// Adds an SA. That it could not be added is told by its facts.
     Install(Box<InboundSaParameters>),
     /// Removes an SA and its keys.
     Remove {

@@ -4,6 +4,7 @@
 //! and `io::udp` for the kernel's, `io::device::memory` for tests.
 
 use super::outer_header::{Encapsulation, OuterPath};
+use super::refusal::SendRefusal;
 use crate::esp::Overhead;
 use std::io;
 use std::net::SocketAddr;
@@ -118,8 +119,10 @@ impl<'a> Run<'a> {
 pub struct Sent {
     /// Packets that the kernel refused as larger than the path takes.
     pub too_big: u64,
-    /// Packets that it refused for another reason.
+    /// Packets that it refused for another reason,
     pub failed: u64,
+    /// and for which, as far as the last of them tells.
+    pub why: SendRefusal,
 }
 
 /// Where sealed packets go: the NAT traversal port and the raw ESP sockets.
@@ -169,12 +172,24 @@ impl Received {
 pub struct ReceiveSlab {
     bytes: Box<[u8]>,
     received: Vec<Received>,
+    /// What ICMP told of earlier sends meanwhile.
+    unreachable: u64,
 }
 
 impl ReceiveSlab {
     /// A slab of this many buffers.
     pub fn new(buffers: usize) -> Self {
-        Self { bytes: vec![0; buffers * RECEIVE_BUFFER].into(), received: Vec::with_capacity(buffers) }
+        Self { bytes: vec![0; buffers * RECEIVE_BUFFER].into(), received: Vec::with_capacity(buffers), unreachable: 0 }
+    }
+
+    /// Notes that ICMP told of so many earlier datagrams that they did not arrive.
+    pub fn note_unreachable(&mut self, datagrams: u64) {
+        self.unreachable += datagrams;
+    }
+
+    /// How many were noted since the last call.
+    pub fn take_unreachable(&mut self) -> u64 {
+        std::mem::take(&mut self.unreachable)
     }
 
     /// How many buffers are still free.

@@ -41,10 +41,22 @@ drop_reasons! {
     /// An IPv4 packet that needs fragments cannot be fragmented: its header leaves no room, or the SA's selectors name ports,
     /// which later fragments do not show, and the outer packet would be longer than an IP packet can be.
     CannotFragment => "cannot-fragment",
+    /// A packet from the TUN found no room in the batch.
+    NoRoom => "no-room",
     /// The SA has no sequence number left, or reached its hard limit.
     SaExhausted => "sa-exhausted",
-    /// The kernel refused to send the datagram.
+    /// The kernel has no working route to the peer (ENETUNREACH, EHOSTUNREACH, ENETDOWN).
+    SendUnreachable => "send-unreachable",
+    /// A firewall or a policy of this host forbids the datagram (EPERM, EACCES).
+    SendForbidden => "send-forbidden",
+    /// The kernel or the device has no room for the datagram (ENOBUFS, ENOMEM).
+    SendNoBuffers => "send-no-buffers",
+    /// The outer address is none of this host's (EINVAL, EADDRNOTAVAIL).
+    SendBadSource => "send-bad-source",
+    /// The kernel refused to send the datagram for another reason.
     SendFailed => "send-failed",
+    /// An ICMP message told that a datagram did not reach its peer.
+    IcmpUnreachable => "icmp-unreachable",
     /// The datagram is larger than the path takes, the kernel says.
     OuterTooBig => "outer-too-big",
     /// No SA has the SPI of a received ESP packet.

@@ -1,8 +1,21 @@
 //! What an SA tells about itself: relaxed atomics with one writer, written once a batch and read at leisure.
 
+use crate::crypto::WrongKeyLength;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
+
+/// Why a loop did not install an SA. Whoever negotiated it has to delete it: the peer believes in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InstallError {
+    /// A key does not fit the suite.
+    #[error(transparent)]
+    WrongKeyLength(#[from] WrongKeyLength),
+    /// Another SA has its SPI, and keeps it: its peer sends to it.
+    #[error("another SA has its SPI")]
+    SpiInUse,
+}
 
 /// The facts of one SA, shared between the loop that owns the SA (the only writer) and whoever wants to know.
 ///
@@ -19,6 +32,7 @@ pub struct SaFacts {
     last_large: AtomicU64,
     soft_limit_reached: AtomicBool,
     exhausted: AtomicBool,
+    install_error: OnceLock<InstallError>,
     source: SourceCell,
 }
 
@@ -41,6 +55,8 @@ pub struct SaReading {
     pub soft_limit_reached: bool,
     /// A hard limit passed or the sequence numbers ran out: the SA passes nothing any more.
     pub exhausted: bool,
+    /// Set when the SA was not installed: it passes nothing, and never will.
+    pub install_error: Option<InstallError>,
     /// Inbound: where the packet with the highest authenticated sequence number came from. The port is 0 for raw ESP.
     pub source: Option<SocketAddr>,
 }
@@ -58,6 +74,7 @@ impl SaFacts {
             last_large: AtomicU64::new(0),
             soft_limit_reached: AtomicBool::new(false),
             exhausted: AtomicBool::new(false),
+            install_error: OnceLock::new(),
             source: SourceCell::default(),
         }
     }
@@ -73,6 +90,7 @@ impl SaFacts {
             last_large: self.instant(&self.last_large),
             soft_limit_reached: self.soft_limit_reached.load(Ordering::Relaxed),
             exhausted: self.exhausted.load(Ordering::Relaxed),
+            install_error: self.install_error.get().copied(),
             source: self.source.load(),
         }
     }
@@ -110,6 +128,12 @@ impl SaFacts {
     /// Notes that the SA passes nothing any more.
     pub fn record_exhausted(&self) {
         self.exhausted.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the SA was not installed.
+    pub fn record_install_error(&self, error: InstallError) {
+        // A second reason adds nothing to the first.
+        self.install_error.get_or_init(|| error);
     }
 
     /// Notes the newest authenticated source. One thread only.

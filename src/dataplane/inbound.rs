@@ -78,6 +78,10 @@ impl<S: DatagramSource, D: PacketSink> InboundLoop<S, D> {
         let now = (self.clock)();
         self.woke = now;
         let progress = self.obey();
+        let unreachable = self.slab.take_unreachable();
+        if unreachable > 0 {
+            self.ports.drops.add(DropReason::IcmpUnreachable, unreachable);
+        }
         for n in 0..self.slab.received().len() {
             let Some((bytes, received)) = self.slab.datagram(n) else { break };
             self.path.handle_buffer(bytes, &received, &mut self.ports)?;
@@ -100,8 +104,8 @@ impl<S: DatagramSource, D: PacketSink> InboundLoop<S, D> {
             match command {
                 InboundCommand::Install(parameters) => {
                     let facts = Arc::clone(&parameters.facts);
-                    if sadb.install(*parameters).is_err() {
-                        facts.record_exhausted();
+                    if let Err(error) = sadb.install(*parameters) {
+                        facts.record_install_error(error);
                         self.ports.wake.wake();
                     }
                 }

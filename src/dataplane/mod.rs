@@ -28,6 +28,7 @@ pub mod outer_header;
 pub mod parameters;
 pub mod path_mtu;
 pub mod policy;
+pub mod refusal;
 pub mod sadb;
 pub mod segment;
 mod slab;

@@ -24,6 +24,9 @@ const MAX_FRAMES: usize = 64;
 const MAX_FRAME_PACKETS: usize = 128;
 /// Room for a batch and for the largest packet at its end.
 const SLAB_LEN: usize = 256 * 1024;
+/// Room behind it that no frame is read into: what a frame's packets need more when they turn out to be for an SA whose
+/// layout takes more than the one that was guessed.
+const RELOCATION_ROOM: usize = MAX_FRAME_PACKETS * Overhead::MOST;
 /// Room for the fragments of one packet, sealed.
 const FRAGMENT_SLAB_LEN: usize = 128 * 1024;
 /// Batches that follow one another this fast mean load: then the device is drained before anything is sent.
@@ -102,7 +105,7 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
             ports,
             path,
             frame: Vec::with_capacity(MAX_FRAME_PACKETS),
-            slab: vec![0; SLAB_LEN].into(),
+            slab: vec![0; SLAB_LEN + RELOCATION_ROOM].into(),
             fib: Arc::new(Fib::default()),
             clock: config.clock,
             draining: false,
@@ -156,11 +159,12 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
     }
 
     fn has_room(&self) -> bool {
-        self.slab.len() - self.path.cursor > MAX_PACKET + self.path.overhead.sealed_len(0) + 512
+        SLAB_LEN.saturating_sub(self.path.cursor) > MAX_PACKET + self.path.overhead.sealed_len(0) + 512
     }
 
     fn receive(&mut self, wait: Wait) -> io::Result<bool> {
-        let mut room = FrameRoom::new(&mut self.slab, self.path.cursor, self.path.overhead, &mut self.frame);
+        let mut room =
+            FrameRoom::new(&mut self.slab[..SLAB_LEN], self.path.cursor, self.path.overhead, &mut self.frame);
         self.ports.source.receive(&mut room, wait)
     }
 
@@ -175,8 +179,8 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
             match command {
                 OutboundCommand::Install(parameters) => {
                     let facts = Arc::clone(&parameters.facts);
-                    if sadb.install(*parameters).is_err() {
-                        facts.record_exhausted();
+                    if let Err(error) = sadb.install(*parameters) {
+                        facts.record_install_error(error);
                         self.ports.wake.wake();
                     }
                 }
@@ -208,7 +212,10 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
             Ok(place) => {
                 // No packet of a frame is larger than its first.
                 let largest = header.total_len;
-                self.path.relocate(&mut self.slab, &mut self.frame, place);
+                let left_out = self.path.relocate(&mut self.slab, &mut self.frame, place);
+                if left_out > 0 {
+                    self.ports.drops.add(DropReason::NoRoom, left_out);
+                }
                 for packet in self.frame.drain(..) {
                     self.path.seal(&mut self.slab, packet, place, now, &mut self.ports);
                 }
@@ -245,7 +252,7 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
 fn count_sent(drops: &DropCounters, sent: Sent) {
     if sent != Sent::default() {
         drops.add(DropReason::OuterTooBig, sent.too_big);
-        drops.add(DropReason::SendFailed, sent.failed);
+        drops.add(sent.why.drop_reason(), sent.failed);
     }
 }
 
@@ -293,12 +300,21 @@ impl OutboundEntry {
 }
 
 impl SealingPath {
-    /// Moves a frame's packets to where the SA's layout wants them, if the guess was wrong.
-    fn relocate(&mut self, slab: &mut [u8], frame: &mut [Range<usize>], place: usize) {
+    /// Moves a frame's packets to where the SA's layout wants them, if the guess was wrong. Returns how many found no room,
+    /// which there is for all that a device may hand over.
+    fn relocate(&mut self, slab: &mut [u8], frame: &mut Vec<Range<usize>>, place: usize) -> u64 {
         let wanted = self.sadb.entry(place).sa.overhead();
         if wanted == self.overhead {
-            return;
+            return 0;
         }
+        let count = frame.len();
+        let mut end = self.cursor;
+        let mut fits = |packet: &&Range<usize>| {
+            let whole = end + wanted.header_len() + packet.len() + wanted.trailer_max() <= slab.len();
+            end += wanted.sealed_len(packet.len());
+            whole
+        };
+        frame.truncate(frame.iter().take_while(&mut fits).count());
         let place_of = |overhead: Overhead, n: usize, frame: &[Range<usize>]| {
             frame[..n].iter().map(|packet| overhead.sealed_len(packet.len())).sum::<usize>() + overhead.header_len()
         };
@@ -307,14 +323,11 @@ impl SealingPath {
         for step in 0..frame.len() {
             let n = if grows { frame.len() - 1 - step } else { step };
             let (start, len) = (self.cursor + place_of(wanted, n, frame), frame[n].len());
-            if start + len + wanted.trailer_max() <= slab.len() {
-                slab.copy_within(frame[n].clone(), start);
-                frame[n] = start..start + len;
-            } else {
-                frame[n] = 0..0;
-            }
+            slab.copy_within(frame[n].clone(), start);
+            frame[n] = start..start + len;
         }
         self.overhead = wanted;
+        (count - frame.len()) as u64
     }
 
     /// Seals one packet in place, or fragments it, or answers that it is too big.

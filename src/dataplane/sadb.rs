@@ -1,13 +1,12 @@
 //! The SAs of a loop, which is their only owner.
 
-use super::facts::SaFacts;
+use super::facts::{InstallError, SaFacts};
 use super::fib::ConnectionId;
 use super::outer_header::{DfPolicy, Encapsulation, OuterPath};
 use super::parameters::{InboundSaParameters, OutboundSaParameters, Tunnel};
 use super::policy::SelectorPair;
 use super::slab::Slab;
 use super::spi_map::SpiMap;
-use crate::crypto::WrongKeyLength;
 use crate::esp::{InboundSa, OutboundSa, Standing};
 use crate::wire::ip::Flow;
 use std::cmp::Reverse;
@@ -53,11 +52,11 @@ pub struct OutboundSadb {
 }
 
 impl OutboundSadb {
-    /// Adds an SA, in the place of one with the same inbound SPI if there is one.
+    /// Adds an SA.
     ///
     /// # Errors
-    /// When a key does not fit the suite; nothing changes.
-    pub fn install(&mut self, parameters: OutboundSaParameters) -> Result<(), WrongKeyLength> {
+    /// When a key does not fit the suite, or an SA with this inbound SPI is there; nothing changes.
+    pub fn install(&mut self, parameters: OutboundSaParameters) -> Result<(), InstallError> {
         let OutboundSaParameters {
             inbound_spi,
             spi,
@@ -75,11 +74,13 @@ impl OutboundSadb {
             replaces,
             facts,
         } = parameters;
+        if self.places.contains_key(&inbound_spi) {
+            return Err(InstallError::SpiInUse);
+        }
         let (encryption, integrity) = (keys.encryption.as_bytes(), keys.integrity.as_bytes());
         let sa = OutboundSa::new(spi, suite, encryption, integrity, iv_source, extended_sequence, limits)?;
-        self.remove(inbound_spi);
         let (inner_mtu, least_inner_mtu) = (tunnel.inner_mtu(sa.overhead()), tunnel.least_inner_mtu(sa.overhead()));
-        let report = Report { facts, due: false, alarmed: false, largest: 0 };
+        let report = Report { facts, due: false, told: Standing::Usable, largest: 0 };
         let serial = self.installed;
         self.installed += 1;
         let place = self.entries.insert(OutboundEntry {
@@ -246,11 +247,11 @@ pub struct InboundSadb {
 }
 
 impl InboundSadb {
-    /// Adds an SA, in the place of one with the same SPI if there is one.
+    /// Adds an SA.
     ///
     /// # Errors
-    /// When a key does not fit the suite; nothing changes.
-    pub fn install(&mut self, parameters: InboundSaParameters) -> Result<(), WrongKeyLength> {
+    /// When a key does not fit the suite, or an SA with this SPI is there; nothing changes.
+    pub fn install(&mut self, parameters: InboundSaParameters) -> Result<(), InstallError> {
         let InboundSaParameters {
             spi,
             connection: _,
@@ -263,11 +264,13 @@ impl InboundSadb {
             limits,
             facts,
         } = parameters;
+        if self.places.contains_key(&spi) {
+            return Err(InstallError::SpiInUse);
+        }
         let (encryption, integrity) = (keys.encryption.as_bytes(), keys.integrity.as_bytes());
         let sa = InboundSa::new(spi, suite, encryption, integrity, extended_sequence, replay_window, limits)?;
-        self.remove(spi);
         let inner_mtu = tunnel.inner_mtu(sa.overhead());
-        let report = Report { facts, due: false, alarmed: false, largest: 0 };
+        let report = Report { facts, due: false, told: Standing::Usable, largest: 0 };
         let entry = InboundEntry { sa, selectors, inner_mtu, tunnel, source: None, new_source: None, report };
         let place = self.entries.insert(entry);
         self.places.insert(spi, place);
@@ -356,8 +359,8 @@ fn reserve_all(touched: &mut Vec<usize>, entries: usize) {
 struct Report {
     facts: Arc<SaFacts>,
     due: bool,
-    /// A passed limit was told already.
-    alarmed: bool,
+    /// The worst standing that was told.
+    told: Standing,
     /// Of the packets that are yet to be told of.
     largest: usize,
 }
@@ -369,13 +372,13 @@ impl Report {
         }
         let first = self.facts.record(packets, bytes, sequence, now);
         let mut wake = first;
-        if standing >= Standing::RekeyDue && !self.alarmed {
-            self.alarmed = true;
+        if standing > self.told {
+            self.told = standing;
             self.facts.record_soft_limit();
+            if standing == Standing::Exhausted {
+                self.facts.record_exhausted();
+            }
             wake = true;
-        }
-        if standing == Standing::Exhausted {
-            self.facts.record_exhausted();
         }
         wake
     }

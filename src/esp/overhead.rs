@@ -13,6 +13,9 @@ pub struct Overhead {
 }
 
 impl Overhead {
+    /// The most bytes that a suite adds to a packet: an IV and blocks of 16 bytes, an ICV of 32 (HMAC_SHA2_512_256).
+    pub const MOST: usize = HEADER_LEN + 16 + 16 - 1 + TRAILER_LEN + 32;
+
     /// The layout for a cipher with an IV, blocks and an ICV of these many bytes.
     pub fn new(iv_len: usize, block_len: usize, icv_len: usize) -> Self {
         Self { iv_len, alignment: block_len.max(4), icv_len }
@@ -85,6 +88,18 @@ mod tests {
                 let inner = overhead.largest_inner(sealed);
                 assert!(overhead.sealed_len(inner) <= sealed, "{suite:?} {sealed}");
                 assert!(overhead.sealed_len(inner + 1) > sealed, "{suite:?} {sealed}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_suite_adds_more_than_the_most() {
+        for encryption in crate::crypto::encryption::TABLE {
+            let with = crate::crypto::integ::TABLE.iter().copied().map(Some).chain([None]);
+            for suite in with.filter_map(|integrity| Suite::new(encryption, integrity)) {
+                let overhead = Overhead::of(suite);
+                assert!((0..64).all(|inner| overhead.sealed_len(inner) - inner <= Overhead::MOST), "{suite:?}");
+                assert!(overhead.header_len() + overhead.trailer_max() <= Overhead::MOST, "{suite:?}");
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::config::Retransmission;
 use super::context::Context;
-use super::error::Discard;
+use super::error::{Discard, Unsendable};
 use super::event::{Output, Path, Transmit};
 use super::exchange::window::{Due, Requested, Window};
 use super::keys::{IkeKeys, Spis};
@@ -12,7 +12,7 @@ use super::message::{Payloads, id_body};
 use crate::crypto::{Entropy, OpeningKey, SealingKey};
 use crate::wire::ike::grammar::{self, Direction, GrammarError};
 use crate::wire::ike::{
-    EncryptedShape, ExchangeType, Flags, Header, IkeSpi, Malformed, Notify, NotifyType, ParsedMessage, Payload,
+    Delete, EncryptedShape, ExchangeType, Flags, Header, IkeSpi, Malformed, Notify, NotifyType, ParsedMessage, Payload,
     PayloadType, encode_encrypted, parse_payloads, strip_padding,
 };
 
@@ -164,11 +164,22 @@ impl Channel {
     }
 
     /// Sends a request of ours. The window must be free.
-    pub(super) fn request(&mut self, exchange: ExchangeType, payloads: &[Payload], cx: &mut Context<'_>) {
-        self.request_with(exchange, payloads, cx.config.retransmission, Duration::MAX, cx);
+    ///
+    /// # Errors
+    /// It does not fit a message. The window is as it was.
+    pub(super) fn request(
+        &mut self,
+        exchange: ExchangeType,
+        payloads: &[Payload],
+        cx: &mut Context<'_>,
+    ) -> Result<(), Unsendable> {
+        self.request_with(exchange, payloads, cx.config.retransmission, Duration::MAX, cx)
     }
 
     /// Sends a request with its own back-off.
+    ///
+    /// # Errors
+    /// It does not fit a message. The window is as it was.
     pub(super) fn request_with(
         &mut self,
         exchange: ExchangeType,
@@ -176,23 +187,36 @@ impl Channel {
         policy: Retransmission,
         limit: Duration,
         cx: &mut Context<'_>,
-    ) {
-        let datagram = self.seal(exchange, false, self.window.next_request(), payloads, cx.entropy);
+    ) -> Result<(), Unsendable> {
+        let datagram = self.seal(exchange, false, self.window.next_request(), payloads, cx.entropy)?;
         self.window.sent(datagram.clone(), policy, limit, cx.now);
         cx.outbox.push(Output::Transmit(Transmit::new(self.path, datagram)));
+        Ok(())
+    }
+
+    /// Tells the peer once that this IKE SA is deleted; no answer is waited for.
+    pub(super) fn delete_once(&mut self, cx: &mut Context<'_>) {
+        let once = Retransmission { tries: 0, ..cx.config.retransmission };
+        let payloads = [Payload::Delete(Delete::ike())];
+        let told = self.request_with(ExchangeType::INFORMATIONAL, &payloads, once, Duration::MAX, cx);
+        debug_assert!(told.is_ok(), "a deletion of eight bytes fits a message");
     }
 
     /// Answers the request that was just opened, to where it came from (RFC 7296 2.11), and remembers the answer.
+    ///
+    /// # Errors
+    /// It does not fit a message. The request counts as not answered.
     pub(super) fn respond(
         &mut self,
         request: &OpenedMessage,
         datagram: &[u8],
         payloads: &[Payload],
         cx: &mut Context<'_>,
-    ) {
-        let response = self.seal(request.exchange(), true, request.header().message_id, payloads, cx.entropy);
+    ) -> Result<(), Unsendable> {
+        let response = self.seal(request.exchange(), true, request.header().message_id, payloads, cx.entropy)?;
         self.window.respond(datagram, response.clone());
         cx.outbox.push(Output::Transmit(Transmit::new(request.path(), response)));
+        Ok(())
     }
 
     /// Our request was answered by the message that was just opened. Says whether it had been repeated.
@@ -212,7 +236,7 @@ impl Channel {
         // One byte more may take a whole block more, never two.
         let room = room - room % self.shape().block_len.max(1);
         let exchange = ExchangeType::INFORMATIONAL;
-        let datagram = self.seal(exchange, false, self.window.next_request(), &padding(room), cx.entropy);
+        let datagram = self.seal(exchange, false, self.window.next_request(), &padding(room), cx.entropy).ok()?;
         let sent = u16::try_from(headers + datagram.len()).ok()?;
         self.window.sent(datagram.clone(), policy, Duration::MAX, cx.now);
         let probe = Transmit { path: self.path, payload: datagram, dont_fragment: true };
@@ -259,12 +283,13 @@ impl Channel {
         message_id: u32,
         payloads: &[Payload],
         entropy: &mut dyn Entropy,
-    ) -> Vec<u8> {
+    ) -> Result<Vec<u8>, Unsendable> {
         let (header, suite, shape) = (self.header(exchange, response, message_id), self.sealing.suite(), self.shape());
-        // What doesn't fit a message was built from an oversized configuration; an empty message is the valid rest.
-        let sealable =
-            encode_encrypted(&header, &[], payloads, shape).or_else(|_| encode_encrypted(&header, &[], &[], shape));
-        let Ok(mut sealable) = sealable else { return Vec::new() };
+        let mut sealable = encode_encrypted(&header, &[], payloads, shape).map_err(|too_long| Unsendable {
+            exchange,
+            response,
+            too_long,
+        })?;
         let parts = sealable.parts();
         self.messages_sealed += 1;
         match parts.iv.last_chunk_mut::<8>() {
@@ -273,7 +298,7 @@ impl Channel {
             _ => entropy.fill(parts.iv),
         }
         self.sealing.seal(parts.before, parts.iv, parts.body, &[], parts.icv);
-        sealable.message
+        Ok(sealable.message)
     }
 }
 

@@ -76,6 +76,8 @@ pub(super) struct ChildPair {
     /// The inbound SPI of the pair that this one is to replace and that is still in use.
     pub(super) replaces: Option<u32>,
     pub(super) stage: Stage,
+    /// It has come to a hard limit and carries nothing any more.
+    pub(super) exhausted: bool,
     algorithms: EspAlgorithms,
     encapsulation: Encapsulation,
     local_selectors: Vec<TrafficSelector>,
@@ -138,6 +140,7 @@ impl ChildPair {
             outbound_active,
             replaces,
             stage: Stage::Installed,
+            exhausted: false,
             algorithms,
             encapsulation: transport.encapsulation,
             local_selectors,

@@ -305,7 +305,7 @@ impl Endpoint {
             outbox: &mut self.outbox,
             inbound_spis: &mut self.inbound_spis,
         };
-        let after = handler(sa, &mut cx);
+        let after = handler(sa, &mut cx).and_then(|sa| sa.unless_broken(&mut cx));
         let spawned = std::mem::take(&mut self.outbox.spawned);
         let doubted = std::mem::take(&mut self.outbox.doubted);
         for established in spawned {

@@ -1,8 +1,8 @@
-//! Why a datagram was dropped, why a request is refused and why an IKE SA ends.
+//! Why a datagram was dropped, why a request is refused and why a message of ours is not sent.
 
 use std::fmt;
 
-use crate::wire::ike::NotifyType;
+use crate::wire::ike::{ExchangeType, NotifyType, TooLong};
 
 macro_rules! discards {
     ($($(#[$doc:meta])* $reason:ident = $name:literal;)*) => {
@@ -57,6 +57,8 @@ discards! {
     NoProposal = "ike_no_proposal";
     /// Answered with INVALID_KE_PAYLOAD: the key exchange method isn't the one that was chosen.
     WrongGroup = "ike_wrong_group";
+    /// Our answer would not fit a message.
+    Unsendable = "ike_unsendable";
     /// A public key or a chosen proposal that cannot be right.
     BadKeyExchange = "ike_bad_key_exchange";
     /// An error that nobody has authenticated; noted, nothing more.
@@ -93,6 +95,21 @@ impl DiscardCounters {
     pub fn of(&self, reason: Discard) -> u64 {
         self.0.get(reason as usize).copied().unwrap_or(0)
     }
+}
+
+/// A message of ours does not fit the wire. Nothing of it is sent: a part of it would say something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "our {exchange} {} would have {too_long}; shorten the lists of proposals and subnets, or the identity",
+    if *.response { "response" } else { "request" }
+)]
+pub struct Unsendable {
+    /// The exchange that it belongs to.
+    pub exchange: ExchangeType,
+    /// Whether it answers the peer.
+    pub response: bool,
+    /// What there is too much of.
+    pub too_long: TooLong,
 }
 
 /// Why a request of the peer is refused. The IKE SA stays as it is.

@@ -151,6 +151,21 @@ pub enum Command {
         /// Bytes of a whole outer IP packet.
         size: u16,
     },
+    /// An SA of this pair has come to a limit of what it may carry. Past the soft one the pair is rekeyed; past the hard
+    /// one it carries nothing any more, and is replaced whether the peer rekeys it or not.
+    LimitReached {
+        /// SPI of the inbound SA of the pair.
+        inbound_spi: u32,
+        /// Which limit.
+        limit: SaLimit,
+    },
+    /// The data path could not install this pair. It is deleted at the peer, who believes in it.
+    InstallFailed {
+        /// SPI of the inbound SA of the pair.
+        inbound_spi: u32,
+        /// Why, for a person.
+        reason: String,
+    },
     /// Deletes every SA at its peer. [`Event::ShutdownComplete`] follows within two seconds, answered or not.
     Shutdown,
 }
@@ -162,6 +177,15 @@ pub enum RekeyWhat {
     Ike,
     /// Every Child SA of the connection.
     Child,
+}
+
+/// How far an SA has used up its sequence numbers, packets or bytes (RFC 4301 4.4.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaLimit {
+    /// It goes on, and is to be rekeyed.
+    Soft,
+    /// It passes nothing any more.
+    Hard,
 }
 
 /// What the data path saw on one inbound SA.
@@ -279,6 +303,10 @@ pub enum Removal {
     Expired,
     /// Both ends had made one; this was the redundant one (RFC 7296 2.8.1).
     Redundant,
+    /// The data path could not install it.
+    NotInstalled,
+    /// Its sequence numbers or another hard limit were used up before the peer rekeyed it.
+    Exhausted,
 }
 
 impl fmt::Display for Removal {
@@ -290,6 +318,8 @@ impl fmt::Display for Removal {
             Self::IkeSaLost => "its IKE SA is gone",
             Self::Expired => "expired",
             Self::Redundant => "redundant after both ends rekeyed",
+            Self::NotInstalled => "the data path could not install it",
+            Self::Exhausted => "used up before the peer rekeyed it",
         })
     }
 }

@@ -19,14 +19,15 @@ mod half_open;
 mod keys;
 mod message;
 mod negotiate;
+mod size;
 mod state;
 pub mod status;
 
 pub use config::{Child, Config, Connection, EspProposal, IkeProposal, Peer, Retransmission, Start};
 pub use endpoint::Endpoint;
-pub use error::{Discard, DiscardCounters};
+pub use error::{Discard, DiscardCounters, Unsendable};
 pub use event::{
-    ChildSa, Command, Deadline, Encapsulation, Event, Output, Path, RekeyWhat, Removal, SaActivity, SaKeys, Transmit,
-    Why,
+    ChildSa, Command, Deadline, Encapsulation, Event, Output, Path, RekeyWhat, Removal, SaActivity, SaKeys, SaLimit,
+    Transmit, Why,
 };
 pub use status::{ChildState, ChildStatus, ConnectionState, ConnectionStatus, IkeSaStatus};

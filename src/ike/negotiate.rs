@@ -245,8 +245,10 @@ pub(super) fn offer_esp(ours: &[EspProposal], spi: u32, with_groups: bool) -> Ve
     number(proposals, &spi.to_be_bytes())
 }
 
+/// Numbers the proposals of an offer from 1. More than there are numbers for are all kept: the encoder refuses them.
 fn number(proposals: impl Iterator<Item = (ProtocolId, Vec<Transform>)>, spi: &[u8]) -> Vec<Proposal> {
-    (1..=u8::MAX)
+    let numbers = (1..=u8::MAX).chain(std::iter::repeat(u8::MAX));
+    numbers
         .zip(proposals)
         .map(|(number, (protocol, transforms))| Proposal { number, protocol, spi: spi.to_vec(), transforms })
         .collect()

@@ -32,7 +32,7 @@ use super::event::{Deadline, Path, Transmit, Why};
 use super::ext::natd::NatStatus;
 use super::keys::ChildKeySource;
 use super::negotiate::{self, IkeAlgorithms};
-use crate::wire::ike::{IkeSpi, NotifyType, ParsedMessage, TrafficSelector};
+use crate::wire::ike::{IkeSpi, MAX_SELECTORS, NotifyType, ParsedMessage, TrafficSelector};
 
 /// How long the answer to a last request is kept for repetitions of it.
 const LINGER: Duration = Duration::from_secs(10);
@@ -163,6 +163,14 @@ impl IkeSa {
         }
     }
 
+    /// Goes on, unless a message that it cannot do without did not fit the wire.
+    pub(super) fn unless_broken(self, cx: &mut Context<'_>) -> Result<Self, Ended> {
+        match self {
+            Self::Established(state) => state.unless_broken(cx).map(|state| Self::Established(Box::new(state))),
+            sa => Ok(sa),
+        }
+    }
+
     /// When it wants to be called.
     pub(super) fn deadline(&self) -> Option<Deadline> {
         match self {
@@ -192,13 +200,14 @@ pub(super) fn want(list: &mut Vec<WantedChild>, wanted: WantedChild) {
     }
 }
 
-/// The selectors to offer for a child: the packet's own first (RFC 7296 2.9), then the configured ones.
+/// The selectors to offer for a child: the packet's own first (RFC 7296 2.9), if there is room, then the configured ones.
 pub(super) fn offered_selectors(
     child: &Child,
     packet: Option<(TrafficSelector, TrafficSelector)>,
 ) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
     let (local, peer) = packet.unzip();
     let with = |first: Option<TrafficSelector>, configured: &[TrafficSelector]| {
+        let first = first.filter(|_| configured.len() < MAX_SELECTORS);
         first.into_iter().chain(configured.iter().copied()).collect()
     };
     (with(local, &child.local_selectors), with(peer, &child.peer_selectors))

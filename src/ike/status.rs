@@ -27,7 +27,7 @@ pub struct ConnectionStatus {
     pub ike_sa: Option<IkeSaStatus>,
     /// The Child SAs, the ones in use first.
     pub children: Vec<ChildStatus>,
-    /// What went wrong last, if the connection isn't up.
+    /// What went wrong last, if the connection isn't up, or not every child of it has a pair of Child SAs.
     pub last_error: Option<String>,
     /// When it will be tried again.
     pub next_attempt: Option<Instant>,

@@ -4,6 +4,7 @@
 
 use super::message_batch::{RECEIVE_BATCH, ReceiveBatch, SendBatch};
 use super::raw::RawSocket;
+use super::send_refusals::RefusalWriter;
 use super::socket_message::{Message, Received as ReceivedMessage};
 use super::udp::{SocketOptions, UdpSocket};
 use crate::dataplane::device::{DatagramSink, DatagramSource, ReceiveSlab, Received, Run, Sent, Wait};
@@ -63,7 +64,7 @@ impl EspSockets {
 
     /// The outbound loop's handle.
     pub fn sink(&self) -> EspSink {
-        EspSink { udp: self.udp.clone(), raw: self.raw.clone(), batch: SendBatch::default() }
+        EspSink { udp: self.udp.clone(), raw: self.raw.clone(), batch: SendBatch::default(), refusals: None }
     }
 
     /// The inbound loop's handle.
@@ -105,6 +106,15 @@ pub struct EspSink {
     udp: Vec<Arc<UdpSocket>>,
     raw: Vec<Arc<RawSocket>>,
     batch: SendBatch,
+    refusals: Option<RefusalWriter>,
+}
+
+impl EspSink {
+    /// Tells what the kernel refuses from now on.
+    #[must_use]
+    pub fn telling(self, refusals: RefusalWriter) -> Self {
+        Self { refusals: Some(refusals), ..self }
+    }
 }
 
 impl DatagramSink for EspSink {
@@ -123,7 +133,14 @@ impl DatagramSink for EspSink {
             Encapsulation::Raw => of_family(&self.raw, RawSocket::address, peer)
                 .map(|socket| socket.send(run.packets(), &message, run.dont_fragment, &mut self.batch)),
         };
-        sent.unwrap_or_else(|| Sent { too_big: 0, failed: run.packets().len() as u64 })
+        let no_socket = || io::Error::from(Errno::EAFNOSUPPORT);
+        let sent = sent.unwrap_or_else(|| self.batch.refused(&no_socket(), run.packets().len() as u64));
+        if sent.failed > 0
+            && let Some(refusals) = &mut self.refusals
+        {
+            refusals.raise(&message, sent.why, self.batch.refusal(), sent.failed, Instant::now());
+        }
+        sent
     }
 }
 
@@ -229,6 +246,7 @@ impl Socket {
             Self::Udp(socket) => (batch.receive(self.as_fd(), buffers)?, socket.local_address()),
             Self::Raw(socket) => (batch.receive(self.as_fd(), buffers)?, SocketAddr::new(socket.address(), 0)),
         };
+        slab.note_unreachable(batch.take_unreachable());
         for n in 0..count {
             let Some(mut received) = batch.received(n, local) else { continue };
             let (start, form) = match self {

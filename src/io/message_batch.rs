@@ -1,6 +1,7 @@
 //! Many datagrams in one `sendmmsg` or `recvmmsg`. The headers are memory of a loop's own, laid out once: a call writes
 //! only what differs from the last one, and allocates nothing.
 
+use super::send_refusals::{class_of, tells_of_earlier_send};
 use super::socket_message::{Control, Message, Received, SocketName, read_control, write_control};
 use super::udp::is_too_big;
 use crate::dataplane::device::Sent;
@@ -41,6 +42,8 @@ struct SendSlots {
     control_len: usize,
     /// What name and control say.
     message: Option<Message>,
+    /// The errno of the last refusal that was not about a size.
+    refusal: i32,
 }
 
 // SAFETY: the pointers in the headers and vectors are written anew before each system call, and read by it alone.
@@ -55,6 +58,7 @@ impl Default for SendSlots {
             control: Control::new(),
             control_len: 0,
             message: None,
+            refusal: 0,
         }
     }
 }
@@ -76,6 +80,32 @@ impl SendBatch {
         slots.address(message);
         slots.lay_out(0, bytes);
         slots.send(fd, 0..1).map(drop)
+    }
+
+    /// What became of so many datagrams that were refused together.
+    pub fn refused(&mut self, error: &io::Error, datagrams: u64) -> Sent {
+        self.0.refusal = error.raw_os_error().unwrap_or(0);
+        Sent { too_big: 0, failed: datagrams, why: class_of(error) }
+    }
+
+    /// The errno of the last refusal that was not about a size; 0 before the first.
+    pub fn refusal(&self) -> i32 {
+        self.0.refusal
+    }
+
+    /// Sends each packet in another way than by this batch's calls. One that the kernel refuses is counted, and those behind it
+    /// are sent all the same.
+    pub(super) fn send_by<'a>(
+        &mut self,
+        packets: impl Iterator<Item = &'a [u8]>,
+        send: impl Fn(&[u8]) -> io::Result<()>,
+    ) -> Sent {
+        let mut refused = Sent::default();
+        for error in packets.filter_map(|packet| send(packet).err()) {
+            let Sent { too_big, failed, why } = self.refused(&error, 1);
+            refused = Sent { too_big: refused.too_big + too_big, failed: refused.failed + failed, why };
+        }
+        refused
     }
 
     /// Sends each packet as a datagram of its own. Waits for room in the socket's buffer. A packet that the kernel refuses
@@ -102,7 +132,12 @@ impl SendBatch {
                     // The error is the first one's: the kernel reports none behind a datagram that it sent.
                     Err(error) => {
                         next += 1;
-                        *if is_too_big(&error) { &mut refused.too_big } else { &mut refused.failed } += 1;
+                        if is_too_big(&error) {
+                            refused.too_big += 1;
+                        } else {
+                            slots.refusal = error.raw_os_error().unwrap_or(0);
+                            (refused.failed, refused.why) = (refused.failed + 1, class_of(&error));
+                        }
                     }
                 }
             }
@@ -154,7 +189,10 @@ impl SendSlots {
 
 /// Receives datagrams, one a buffer.
 #[derive(Debug, Default)]
-pub struct ReceiveBatch(Box<ReceiveSlots>);
+pub struct ReceiveBatch {
+    slots: Box<ReceiveSlots>,
+    unreachable: u64,
+}
 
 struct ReceiveSlots {
     headers: [libc::mmsghdr; RECEIVE_BATCH],
@@ -188,13 +226,14 @@ impl ReceiveBatch {
     /// waited for. Fewer than there are buffers, or than [`RECEIVE_BATCH`], means that no more are there.
     ///
     /// # Errors
-    /// What the kernel says, but for errors that only tell of an earlier send (an ICMP message came).
+    /// What the kernel says, but for errors that only tell of an earlier send (an ICMP message came); see
+    /// [`take_unreachable`](Self::take_unreachable).
     pub fn receive<'a>(
         &mut self,
         fd: BorrowedFd<'_>,
         buffers: impl Iterator<Item = &'a mut [u8]>,
     ) -> io::Result<usize> {
-        let slots = &mut *self.0;
+        let slots = &mut *self.slots;
         let mut count = 0;
         for buffer in buffers.take(RECEIVE_BATCH) {
             slots.vectors[count] = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -215,12 +254,16 @@ impl ReceiveBatch {
             match Errno::result(result) {
                 Ok(received) => return Ok(received as usize),
                 Err(Errno::EAGAIN) => return Ok(0),
-                Err(
-                    Errno::EINTR | Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EMSGSIZE,
-                ) => {}
+                Err(Errno::EINTR) => {}
+                Err(error) if tells_of_earlier_send(error) => self.unreachable += 1,
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// How often ICMP told of an earlier datagram that did not arrive, since the last call.
+    pub fn take_unreachable(&mut self) -> u64 {
+        std::mem::take(&mut self.unreachable)
     }
 
     /// What is known of the `n`th datagram of the last call. `local` is the address of the socket, for what the kernel does
@@ -229,11 +272,11 @@ impl ReceiveBatch {
     /// # Panics
     /// When `n` is not below [`RECEIVE_BATCH`].
     pub fn received(&self, n: usize, local: SocketAddr) -> Option<Received> {
-        let header = &self.0.headers[n];
+        let header = &self.slots.headers[n];
         let len = header.msg_len as usize;
-        let peer = self.0.names[n].address()?;
+        let peer = self.slots.names[n].address()?;
         let mut received = Received { len, segment: len, peer, local, traffic_class: 0 };
-        read_control(&self.0.controls[n], header.msg_hdr.msg_controllen as _, &mut received);
+        read_control(&self.slots.controls[n], header.msg_hdr.msg_controllen as _, &mut received);
         Some(received)
     }
 }

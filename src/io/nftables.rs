@@ -1,10 +1,15 @@
 //! gatewayd's own nftables table: packets from protected addresses come out of the tunnel only, and packets to them go
 //! into it only.
+mod watch;
+
+use std::collections::BTreeMap;
 use std::io;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
+
+pub use watch::TableChanges;
 
 use crate::io::netns::Namespace;
 use crate::routing::AddressRange;
@@ -42,79 +47,139 @@ pub struct OuterPorts {
 /// so do multicast and limited broadcast, which belong to the link that they are sent on (IPv6 neighbour discovery and
 /// DHCP depend on it).
 ///
-/// The table is replaced in one transaction, is independent of the device's existence, and stays until it is removed,
-/// so it also outlives a crash.
+/// The table is changed in one transaction, is independent of the device's existence, and stays until it is released,
+/// so it outlives every end of gatewayd.
 #[derive(Clone, Debug)]
 pub struct PlaintextFilter {
     namespace: Namespace,
     device: Arc<str>,
     mark: u32,
     ports: OuterPorts,
+    dropped: Arc<Mutex<Dropped>>,
 }
+
+/// Packets that the table's counters counted, also those of tables that somebody took away.
+#[derive(Debug, Default)]
+struct Dropped {
+    before: u64,
+    last: u64,
+}
+
+impl Dropped {
+    fn read(&mut self, counted: u64) -> u64 {
+        if counted < self.last {
+            self.before += self.last;
+        }
+        self.last = counted;
+        self.before + counted
+    }
+}
+
+/// What a table holds, as `nft` prints it without counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing(String);
+
+impl Listing {
+    /// Whether the table has a flag, as one that was put to sleep has. JSON does not tell.
+    fn has_flags(&self) -> bool {
+        self.0.lines().any(|line| line.starts_with("\tflags "))
+    }
+}
+
+/// Whether the listed chains are as `commands` make them, with as many rules.
+fn are_made_by(mut objects: Vec<Value>, commands: &[Value]) -> bool {
+    for object in objects.iter_mut().filter_map(|object| object.get_mut("chain")?.as_object_mut()) {
+        object.remove("handle");
+    }
+    let added = |kind: &'static str| commands.iter().filter_map(move |command| command["add"].get(kind));
+    let listed = |kind: &'static str| objects.iter().filter_map(move |object| object.get(kind));
+    let chain = |rule: &Value| rule["chain"].as_str().map(str::to_owned);
+    added("chain").all(|chain| listed("chain").any(|listed| listed == chain))
+        && listed("chain").count() == added("chain").count()
+        && added("rule").filter_map(chain).counts() == listed("rule").filter_map(chain).counts()
+}
+
+/// Counts equal items.
+trait Counts: Iterator<Item = String> + Sized {
+    fn counts(self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for item in self {
+            *counts.entry(item).or_default() += 1;
+        }
+        counts
+    }
+}
+
+impl<I: Iterator<Item = String>> Counts for I {}
+
+/// The name of the table. There is one gatewayd in a namespace, as there is one port 500.
+pub const TABLE: &str = "gatewayd";
+/// How the names of tables began that former versions made, one for each tunnel device.
+const FORMER_TABLES: &str = "gatewayd_";
 
 impl PlaintextFilter {
     /// The filter for the tunnel device `device`; `mark` is the firewall mark of gatewayd's sockets. Nothing is set yet.
     pub fn new(namespace: Namespace, device: Arc<str>, mark: u32, ports: OuterPorts) -> Self {
-        PlaintextFilter { namespace, device, mark, ports }
+        PlaintextFilter { namespace, device, mark, ports, dropped: Arc::default() }
     }
 
-    /// Name of the table: one for each tunnel device, so that several gatewayds never share one.
-    pub fn table(&self) -> String {
-        let device: String = self.device.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        format!("gatewayd_{device}")
-    }
-
-    /// Makes `protected` (of either family) the protected addresses. Counters go on counting.
+    /// Makes `protected` (of either family) the protected addresses, and the table whole: where somebody did more to it
+    /// than its own commands mend, it is made anew in one transaction. Answers what it then holds.
     ///
     /// # Errors
     /// `nft` is missing or refused; the table is then as it was.
-    pub async fn apply(&self, protected: Vec<AddressRange>) -> Result<(), FilterError> {
-        let ruleset = self.ruleset(&protected);
-        self.in_namespace(move || load(&ruleset)).await
+    pub async fn apply(&self, protected: Vec<AddressRange>) -> Result<Listing, FilterError> {
+        let commands = self.ruleset(&protected);
+        self.in_namespace(move || {
+            let former: Vec<String> = tables()?.into_iter().filter(|name| name.starts_with(FORMER_TABLES)).collect();
+            let add = json!({"add": table(TABLE)});
+            let anew = [add.clone(), json!({"delete": table(TABLE)}), add.clone()];
+            for begin in [&[add][..], &anew] {
+                // Added first, so that one that has gone already is no error.
+                let former = former.iter().flat_map(|name| ["add", "delete"].map(|what| json!({what: table(name)})));
+                let all: Vec<Value> = begin.iter().cloned().chain(former).chain(commands.iter().cloned()).collect();
+                let loaded = load(&json!({"nftables": all}));
+                match listing()? {
+                    Some(listing) if loaded.is_ok() && is_whole(&listing, &commands)? => return Ok(listing),
+                    _ if begin.len() > 1 => loaded?,
+                    _ => {}
+                }
+            }
+            Err(FilterError::Nft("somebody else changes the table at the same moment".to_owned()))
+        })
+        .await
     }
 
-    /// Removes the table; one that is not there is no error.
+    /// What the table holds; none if there is no table.
     ///
     /// # Errors
     /// `nft` is missing or refused.
-    pub async fn remove(&self) -> Result<(), FilterError> {
-        let table = json!({"table": {"family": "inet", "name": self.table()}});
-        let ruleset = json!({"nftables": [{"add": table}, {"delete": table}]});
-        self.in_namespace(move || load(&ruleset)).await
+    pub async fn listing(&self) -> Result<Option<Listing>, FilterError> {
+        self.in_namespace(listing).await
     }
 
-    /// Packets dropped since the table was made.
+    /// Packets dropped since the table was made, and in tables before it that this filter has seen. It never falls.
     ///
     /// # Errors
     /// `nft` is missing, or there is no table.
     pub async fn dropped(&self) -> Result<u64, FilterError> {
-        let table = self.table();
-        self.in_namespace(move || {
-            let output = Command::new("nft").args(["-j", "list", "counters", "table", "inet", &table]).output()?;
-            if !output.status.success() {
-                return Err(FilterError::Nft(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
-            }
-            let listing: Value =
-                serde_json::from_slice(&output.stdout).map_err(|error| FilterError::Nft(error.to_string()))?;
-            let objects = listing["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
-            Ok(objects.iter().filter_map(|object| object["counter"]["packets"].as_u64()).sum())
-        })
-        .await
+        let objects = self.in_namespace(|| list(&["counters", "table", "inet", TABLE])).await?;
+        let counted = objects.iter().filter_map(|object| object["counter"]["packets"].as_u64()).sum();
+        Ok(self.dropped.lock().unwrap_or_else(PoisonError::into_inner).read(counted))
     }
 
     async fn in_namespace<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> Result<T, FilterError> + Send + 'static,
     ) -> Result<T, FilterError> {
-        let namespace = self.namespace.clone();
-        let ran = tokio::task::spawn_blocking(move || namespace.run(job)).await;
-        ran.map_err(|error| FilterError::Io(io::Error::other(error)))??
+        in_namespace(self.namespace.clone(), job).await
     }
 
-    fn ruleset(&self, protected: &[AddressRange]) -> Value {
-        let table = self.table();
+    /// The commands that fill the table.
+    fn ruleset(&self, protected: &[AddressRange]) -> Vec<Value> {
+        let table = TABLE;
+        let mut commands = Vec::new();
         let (v4, v6): (Vec<_>, Vec<_>) = protected.iter().copied().partition(|range| range.first.is_ipv4());
-        let mut commands = vec![json!({"add": {"table": {"family": "inet", "name": table}}})];
         for (name, kind, ranges) in [("protected_ipv4", "ipv4_addr", v4), ("protected_ipv6", "ipv6_addr", v6)] {
             let set = json!({"set": {"family": "inet", "table": table, "name": name, "type": kind,
                 "flags": ["interval"]}});
@@ -142,7 +207,7 @@ impl PlaintextFilter {
                 json!({"add": {"rule": {"family": "inet", "table": table, "chain": hook, "expr": expression}}})
             }));
         }
-        json!({"nftables": commands})
+        commands
     }
 
     /// What passes although its source is protected, if it is addressed to us.
@@ -205,6 +270,74 @@ fn element(range: &AddressRange) -> Value {
     if range.first == range.last { json!(range.first) } else { json!({"range": [range.first, range.last]}) }
 }
 
+/// Takes away every table that a gatewayd left in `namespace`; answers their names.
+///
+/// # Errors
+/// `nft` is missing or refused.
+pub async fn release(namespace: Namespace) -> Result<Vec<String>, FilterError> {
+    in_namespace(namespace, || {
+        let ours: Vec<String> =
+            tables()?.into_iter().filter(|name| name == TABLE || name.starts_with(FORMER_TABLES)).collect();
+        if !ours.is_empty() {
+            let delete = ours.iter().map(|name| json!({"delete": table(name)}));
+            load(&json!({"nftables": delete.collect::<Vec<_>>()}))?;
+        }
+        Ok(ours)
+    })
+    .await
+}
+
+async fn in_namespace<T: Send + 'static>(
+    namespace: Namespace,
+    job: impl FnOnce() -> Result<T, FilterError> + Send + 'static,
+) -> Result<T, FilterError> {
+    let ran = tokio::task::spawn_blocking(move || namespace.run(job)).await;
+    ran.map_err(|error| FilterError::Io(io::Error::other(error)))??
+}
+
+/// The names of all tables of the family inet. As text: nft 1.0.6 breaks off its JSON at a table with flags, which may be
+/// somebody else's.
+fn tables() -> Result<Vec<String>, FilterError> {
+    let text = print(&["list", "tables", "inet"])?;
+    let name = |line: &str| Some(line.strip_prefix("table inet ")?.trim().to_owned());
+    Ok(String::from_utf8_lossy(&text).lines().filter_map(name).collect())
+}
+
+fn listing() -> Result<Option<Listing>, FilterError> {
+    match print(&["-s", "list", "table", "inet", TABLE]) {
+        Ok(text) => Ok(Some(Listing(String::from_utf8_lossy(&text).into_owned()))),
+        Err(error) if tables()?.iter().any(|name| name == TABLE) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+fn is_whole(listing: &Listing, commands: &[Value]) -> Result<bool, FilterError> {
+    Ok(!listing.has_flags() && are_made_by(list(&["table", "inet", TABLE])?, commands))
+}
+
+/// The objects that `nft list` prints.
+fn list(what: &[&str]) -> Result<Vec<Value>, FilterError> {
+    let text = print(&[&["-j", "list"], what].concat())?;
+    let mut listing: Value = serde_json::from_slice(&text).map_err(|error| FilterError::Nft(error.to_string()))?;
+    match listing["nftables"].take() {
+        Value::Array(objects) => Ok(objects),
+        _ => Err(FilterError::Nft("prints something else than a list of objects".to_owned())),
+    }
+}
+
+/// What `nft` prints.
+fn print(arguments: &[&str]) -> Result<Vec<u8>, FilterError> {
+    let output = Command::new("nft").args(arguments).output()?;
+    if !output.status.success() {
+        return Err(FilterError::Nft(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    Ok(output.stdout)
+}
+
+fn table(name: &str) -> Value {
+    json!({"table": {"family": "inet", "name": name}})
+}
+
 /// Hands a rule set to `nft`, which applies all of it or nothing.
 fn load(ruleset: &Value) -> Result<(), FilterError> {
     let no_arguments: [&str; 0] = [];
@@ -217,10 +350,6 @@ fn load(ruleset: &Value) -> Result<(), FilterError> {
 mod tests {
     use super::*;
 
-    fn filter(device: &str) -> PlaintextFilter {
-        PlaintextFilter::new(Namespace::Own, device.into(), 0x4947_0001, OuterPorts { ike: 500, nat: 4500 })
-    }
-
     #[test]
     fn the_rule_set_is_what_nft_knows() {
         let ranges = [("10.1.1.0", "10.1.1.255"), ("192.0.2.1", "192.0.2.1"), ("fd00::", "fd00::ffff")];
@@ -228,15 +357,30 @@ mod tests {
             first: first.parse().expect("an address"),
             last: last.parse().expect("an address"),
         });
-        let ruleset = filter("ipsec0").ruleset(&ranges);
+        let ports = OuterPorts { ike: 500, nat: 4500 };
+        let commands = PlaintextFilter::new(Namespace::Own, "ipsec0".into(), 0x4947_0001, ports).ruleset(&ranges);
+        let count = commands.len();
+        let ruleset = json!({"nftables": commands});
         let typed: nftables::schema::Nftables = serde_json::from_value(ruleset.clone()).expect("nft's own schema");
-        assert_eq!(typed.objects.len(), ruleset["nftables"].as_array().map_or(0, Vec::len));
+        assert_eq!(typed.objects.len(), count);
         assert!(ruleset.to_string().contains(r#""elem":[{"range":["10.1.1.0","10.1.1.255"]},"192.0.2.1"]"#));
     }
 
     #[test]
-    fn each_device_has_a_table_of_its_own_with_a_name_that_nft_takes() {
-        assert_eq!(filter("ipsec0").table(), "gatewayd_ipsec0");
-        assert_eq!(filter("vpn.a-1").table(), "gatewayd_vpn_a_1");
+    fn counts_of_a_table_that_was_taken_away_stay() {
+        let mut dropped = Dropped::default();
+        assert_eq!([5, 7, 0, 2].map(|counted| dropped.read(counted)), [5, 7, 7, 9]);
+    }
+
+    #[test]
+    fn chains_and_the_number_of_their_rules_are_compared() {
+        let chain = |handle: u64, policy: &str| json!({"name": "forward", "handle": handle, "policy": policy});
+        let rule = json!({"rule": {"chain": "forward", "expr": []}});
+        let commands = [json!({"add": {"chain": {"name": "forward", "policy": "accept"}}}), json!({"add": rule})];
+        let listed = |policy| vec![json!({"metainfo": {}}), json!({"chain": chain(3, policy)}), rule.clone()];
+        assert!(are_made_by(listed("accept"), &commands));
+        assert!(!are_made_by(listed("drop"), &commands));
+        assert!(!are_made_by([listed("accept"), vec![rule.clone()]].concat(), &commands));
+        assert!(!are_made_by([listed("accept"), vec![json!({"chain": chain(4, "accept")})]].concat(), &commands));
     }
 }

@@ -81,8 +81,7 @@ impl RawSocket {
             Fragmenting::Ourselves(fragments)
                 if !dont_fragment && packets.clone().any(|packet| Ipv6Fragments::needs(packet.len())) =>
             {
-                let failed = packets.filter(|packet| fragments.send_payload(protocol::ESP, packet, &message).is_err());
-                return Sent { too_big: 0, failed: failed.count() as u64 };
+                return batch.send_by(packets, |packet| fragments.send_payload(protocol::ESP, packet, &message));
             }
             _ => self.fd.as_fd(),
         };
@@ -177,7 +176,7 @@ mod tests {
         let packets: [&[u8]; 5] = [&huge, &small, &huge, &small, &huge];
         let message = Message { peer: SocketAddr::new(receiver.address(), 0), ..message(&sender, &receiver) };
         let sent = SendBatch::default().send_each(sender.as_fd(), packets.into_iter(), &message);
-        assert_eq!(sent, Sent { too_big: 3, failed: 0 });
+        assert_eq!(sent, Sent { too_big: 3, ..Sent::default() });
         assert_eq!(receive(&receiver, 2).len(), 2);
     }
 }

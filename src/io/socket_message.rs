@@ -1,10 +1,12 @@
 //! One `sendmsg` or `recvmsg` with the control messages that the packet path needs, without allocation.
 
+use super::send_refusals::tells_of_earlier_send;
 use nix::errno::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a datagram is sent with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,8 +249,14 @@ pub(super) fn write_control(control: &mut Control, message: &Message) -> usize {
 /// Receives one datagram if one is there. `local` is the address of the socket, for what the kernel does not tell.
 ///
 /// # Errors
-/// What the kernel says, but for errors that only tell of an earlier send (an ICMP message came).
-pub fn receive_message(fd: BorrowedFd<'_>, buffer: &mut [u8], local: SocketAddr) -> io::Result<Option<Received>> {
+/// What the kernel says, but for errors that only tell of an earlier send (an ICMP message came): those count as
+/// `unreachable`.
+pub fn receive_message(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    local: SocketAddr,
+    unreachable: &AtomicU64,
+) -> io::Result<Option<Received>> {
     let mut name = SocketName::default();
     let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut control = Control::new();
@@ -267,7 +275,8 @@ pub fn receive_message(fd: BorrowedFd<'_>, buffer: &mut [u8], local: SocketAddr)
         match Errno::result(result) {
             Ok(len) => break len as usize,
             Err(Errno::EAGAIN) => return Ok(None),
-            Err(Errno::EINTR | Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EMSGSIZE) => {}
+            Err(Errno::EINTR) => {}
+            Err(error) if tells_of_earlier_send(error) => drop(unreachable.fetch_add(1, Ordering::Relaxed)),
             Err(error) => return Err(error.into()),
         }
     };

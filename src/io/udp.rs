@@ -16,7 +16,7 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockProtocol, SockType, so
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes of a kernel receive buffer: 10 Gbit/s for some 10 ms.
 const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
@@ -41,6 +41,8 @@ pub struct UdpSocket {
     local: SocketAddr,
     /// Whether UDP_SEGMENT works here. It is given up at the first sign that it does not.
     segmentation: AtomicBool,
+    /// See [`unreachable`](Self::unreachable).
+    unreachable: AtomicU64,
 }
 
 impl UdpSocket {
@@ -76,7 +78,7 @@ impl UdpSocket {
             }
         };
         let local = bound_to(fd.as_fd(), address)?;
-        Ok(Self { fd, fragmenting, local, segmentation: AtomicBool::new(true) })
+        Ok(Self { fd, fragmenting, local, segmentation: AtomicBool::new(true), unreachable: AtomicU64::new(0) })
     }
 
     /// The bound address and port.
@@ -103,7 +105,12 @@ impl UdpSocket {
     /// # Errors
     /// What the kernel says, but for errors that only tell of an earlier send.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
-        receive_message(self.fd.as_fd(), buffer, self.local)
+        receive_message(self.fd.as_fd(), buffer, self.local, &self.unreachable)
+    }
+
+    /// How often [`receive`](Self::receive) found out by ICMP that an earlier datagram did not arrive.
+    pub fn unreachable(&self) -> u64 {
+        self.unreachable.load(Ordering::Relaxed)
     }
 
     /// Sends packets that lie back to back, each `segment` bytes long but for the last, as datagrams of their own: in one
@@ -125,9 +132,7 @@ impl UdpSocket {
             Ok(fd) => fd,
             Err(fragments) => {
                 let port = self.local.port();
-                let failed =
-                    bytes.chunks(segment).filter(|chunk| fragments.send_datagram(&[chunk], port, &message).is_err());
-                return Sent { too_big: 0, failed: failed.count() as u64 };
+                return batch.send_by(bytes.chunks(segment), |chunk| fragments.send_datagram(&[chunk], port, &message));
             }
         };
         let mut refusal = None;
@@ -137,7 +142,7 @@ impl UdpSocket {
                 Ok(()) => return Sent::default(),
                 Err(error) if is_gso_refusal(&error) => refusal = error.raw_os_error(),
                 Err(error) if is_too_big(&error) => {}
-                Err(_) => return Sent { too_big: 0, failed: count },
+                Err(error) => return batch.refused(&error, count),
             }
         }
         let sent = batch.send_each(fd, bytes.chunks(segment), &message);
@@ -365,7 +370,7 @@ mod tests {
         // More than the loopback's MTU takes with DF; a shorter last one passes.
         let run = vec![1; 2 * 65_520 + 10];
         let sent = sender.send_segments(&run, 65_520, message(&receiver, 0), true, &mut batch);
-        assert_eq!(sent, Sent { too_big: 2, failed: 0 });
+        assert_eq!(sent, Sent { too_big: 2, ..Sent::default() });
         assert_eq!(receive(&receiver).unwrap().0.len, 10);
         assert!(sender.uses_segmentation());
     }

@@ -1,19 +1,23 @@
 //! The VPN gateway's route table, and what it asks of the kernel.
 //!
-//! [`Table`] holds the routes with their owners; [`best_path`] decides which of them forwards; [`kernel_routes`] says
-//! which kernel routes and rules keep the packets on that path and fail closed; [`reconcile`] compares that with what
-//! a kernel has. Everything here is pure: the sockets are in `io::netlink`.
+//! [`Table`] holds the routes with their owners; [`best_path`] decides which of them forwards; [`policy`] says what is
+//! protected and what is exempt, [`local_subnets`] what is closed behind the tunnel; [`kernel_routes`] says which kernel
+//! routes and rules keep the packets on that path and fail closed; [`reconcile`] compares that with what a kernel has. Everything here is pure: the sockets are in `io::netlink`.
 pub mod best_path;
 pub mod entry;
 pub mod forwarding_table;
 pub mod kernel_routes;
+pub mod local_subnets;
+pub mod policy;
 pub mod protected_sources;
 pub mod reconcile;
 pub mod table;
 
 pub use entry::{Owner, Publication, RouteKey, RouteState, VpnRoute, Weight};
 pub use forwarding_table::build_fib;
-pub use kernel_routes::{FIREWALL_MARK, PROTOCOL_CEND, PROTOCOL_GATEWAYD, kernel_state};
+pub use kernel_routes::{FIREWALL_MARK, KernelPolicy, PROTOCOL_CEND, PROTOCOL_GATEWAYD, kernel_state};
+pub use local_subnets::{Closed, LocalSubnets, local_subnets};
+pub use policy::{Exemption, Policy};
 pub use protected_sources::{AddressRange, protected_sources};
 pub use reconcile::{Diff, Family, KernelRoute, KernelRule, KernelState, RouteKind, reconcile};
 pub use table::{RouteRefused, Table};

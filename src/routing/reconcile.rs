@@ -33,6 +33,8 @@ pub enum RouteKind {
     Blackhole,
     /// Drops and answers ICMP host unreachable.
     Unreachable,
+    /// Ends the search in its table; the next policy rule is asked.
+    Throw,
     /// Any other type; never one of ours.
     Other(u8),
 }

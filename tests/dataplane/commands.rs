@@ -2,10 +2,12 @@
 
 use crate::gateway::{Agreement, Pair, SPIS};
 use crate::packets::udp;
+use ipsec_gateway::crypto::{Secret, Suite, WrongKeyLength, encryption, integ};
 use ipsec_gateway::dataplane::Progress;
 use ipsec_gateway::dataplane::command::{InboundCommand, OutboundCommand};
 use ipsec_gateway::dataplane::device::Wait;
 use ipsec_gateway::dataplane::drop::DropReason;
+use ipsec_gateway::dataplane::facts::InstallError;
 use ipsec_gateway::dataplane::outer_header::{Encapsulation, OuterPath};
 use ipsec_gateway::esp::Limits;
 
@@ -117,6 +119,54 @@ fn limits_are_told_and_kept() {
     let reading = pair.facts[0].0.read();
     assert!(reading.soft_limit_reached && reading.exhausted);
     assert_eq!(pair.gateways[0].dropped(DropReason::SaExhausted), 2);
+}
+
+#[test]
+fn an_sa_with_a_key_of_another_length_is_refused_and_says_so() {
+    let agreement = Agreement::default();
+    let mut pair = Pair::new(&agreement);
+    let error = WrongKeyLength { expected: (20, 0), actual: (3, 0) };
+    let mut outbound = agreement.outbound(0, NEW, true, Some(SPIS[0]));
+    let mut inbound = agreement.inbound(1, NEW);
+    outbound.keys.encryption = Secret::new(vec![1; 3]);
+    inbound.keys.encryption = Secret::new(vec![1; 3]);
+    let facts = [std::sync::Arc::clone(&outbound.facts), std::sync::Arc::clone(&inbound.facts)];
+    pair.gateways[0].command_outbound(OutboundCommand::Install(Box::new(outbound)));
+    pair.gateways[1].command_inbound(InboundCommand::Install(Box::new(inbound)));
+    assert_eq!(pair.carry(0, &one(1)).len(), 1, "the SA that it was to replace goes on");
+    for facts in facts {
+        assert_eq!(facts.read().install_error, Some(InstallError::WrongKeyLength(error)));
+    }
+}
+
+#[test]
+fn an_spi_that_is_in_use_stays_with_its_sa() {
+    let agreement = Agreement::default();
+    let mut pair = Pair::new(&agreement);
+    assert_eq!(pair.carry(0, &one(1)).len(), 1);
+    let (outbound, inbound) = (agreement.outbound(0, SPIS, true, None), agreement.inbound(1, SPIS));
+    let facts = [std::sync::Arc::clone(&outbound.facts), std::sync::Arc::clone(&inbound.facts)];
+    pair.gateways[0].command_outbound(OutboundCommand::Install(Box::new(outbound)));
+    pair.gateways[1].command_inbound(InboundCommand::Install(Box::new(inbound)));
+    // A new SA would begin at sequence number 1 again, which the peer has seen.
+    assert_eq!(pair.carry(0, &one(2)).len(), 1);
+    assert_eq!(pair.facts[0].0.read().sequence, 2);
+    for facts in facts {
+        assert_eq!(facts.read().install_error, Some(InstallError::SpiInUse));
+    }
+}
+
+#[test]
+fn a_frame_that_fills_the_batch_moves_whole_to_a_larger_layout() {
+    let suite = Suite::new(&encryption::AES256_CBC, Some(&integ::HMAC_SHA2_512_256)).unwrap();
+    let mut pair = Pair::new(&Agreement { suite, outer_mtu: 9000, ..Agreement::default() });
+    // As long as a frame can be, and laid out for AES-GCM, as which nothing tells otherwise before the SA is found.
+    let packets: Vec<Vec<u8>> = (0..128).map(|n| udp("10.1.0.1", "10.2.0.1", 2010 - 28, n)).collect();
+    for packet in &packets {
+        assert!(pair.gateways[0].device.towards_tunnel.ring().push(packet, 1));
+    }
+    assert_eq!(pair.carry(0, &[]), packets);
+    assert_eq!(pair.gateways.iter().map(|gateway| gateway.all_drops()).sum::<u64>(), 0);
 }
 
 #[test]

@@ -187,6 +187,13 @@ impl<T: DatagramSink> Gateway<T> {
         facts
     }
 
+    /// Installs a pair in the place of the one with these SPIs.
+    pub fn reinstall(&mut self, side: usize, agreement: &Agreement, spis: [u32; 2]) {
+        self.command_inbound(InboundCommand::Remove { spi: spis[side] });
+        self.command_outbound(OutboundCommand::Remove { inbound_spi: spis[side] });
+        self.install(side, agreement, spis);
+    }
+
     pub fn route(&mut self, networks: &[&str]) {
         let routes = networks.iter().map(|network| (network.parse().unwrap(), vec![CONNECTION]));
         self.command_outbound(OutboundCommand::SetFib(Arc::new(Fib::new(routes))));

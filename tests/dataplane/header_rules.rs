@@ -98,7 +98,7 @@ fn syns_are_clamped_in_both_directions() {
     }
     // Inbound: a peer that does not clamp, and a path back that is narrower than the way here.
     let mut pair = Pair::new(&agreement);
-    pair.gateways[1].install(1, &Agreement { outer_mtu: 1280, ..agreement }, crate::gateway::SPIS);
+    pair.gateways[1].reinstall(1, &Agreement { outer_mtu: 1280, ..agreement }, crate::gateway::SPIS);
     let delivered = pair.carry(0, &[syn("10.1.0.1", "10.2.0.1", 1460)]);
     assert_eq!(tcp::mss(&delivered[0][20..]), Some(1178));
 }

@@ -154,7 +154,7 @@ fn inner_addresses_outside_the_selectors_are_dropped_after_decryption() {
     let narrow = Agreement { networks: [vec!["10.1.1.0/24"], vec!["10.2.0.0/16"]], ..Agreement::default() };
     let mut pair = Pair::new(&Agreement::default());
     // The second gateway holds the first to less than the first believes.
-    pair.gateways[1].install(1, &narrow, SPIS);
+    pair.gateways[1].reinstall(1, &narrow, SPIS);
     let inside = udp("10.1.1.5", "10.2.0.1", 10, 1);
     let outside = udp("10.1.2.5", "10.2.0.1", 10, 2);
     assert_eq!(pair.carry(0, &[outside, inside.clone()]), [inside]);

@@ -68,6 +68,8 @@ fn narrowed(agreement: &Agreement) -> Pair {
         let mut outbound = agreement.outbound(side, SPIS, true, None);
         let mut inbound = agreement.inbound(side, SPIS);
         (outbound.selectors, inbound.selectors) = (Arc::clone(&selectors), selectors);
+        pair.gateways[side].command_outbound(OutboundCommand::Remove { inbound_spi: SPIS[side] });
+        pair.gateways[side].command_inbound(InboundCommand::Remove { spi: SPIS[side] });
         pair.gateways[side].command_outbound(OutboundCommand::Install(Box::new(outbound)));
         pair.gateways[side].command_inbound(InboundCommand::Install(Box::new(inbound)));
     }

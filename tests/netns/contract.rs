@@ -241,7 +241,7 @@ fn both_sides_agree_whoever_was_away() {
     lab.reaches_status(&connection, "ipsec_sa_established");
     lab.has_owners(&both);
     lab.has_route("10.1.1.0/24", active);
-    assert!(lab.gatewayd.namespace.ip("route show proto 201").contains("10.1.1.0/24 dev "));
+    assert!(lab.gatewayd.namespace.ip("route show table all proto 201").contains("10.1.1.0/24 dev "));
     let before = lab.spis(&connection);
     assert!(before.is_some());
 
@@ -290,6 +290,13 @@ fn what_gatewayd_refuses_is_answered_with_a_reason() {
     assert_eq!(lab.refusal(&connection).as_deref(), Some(reason));
     eventually(AGREED_WITHIN, "cend logs the reason", || lab.cend_log().contains(reason));
     assert_eq!(lab.status(&connection), "ike_sa_not_established");
+    // Its route cannot be served, and is protected all the same.
+    let mut route = vec![("VpnGatewayId", &*lab.vpn_gateway), ("RouteDest", "10.1.1.0/24"), ("NextHop", &*connection)];
+    route.extend([("Weight", "100"), ("PublishVpc", "false")]);
+    lab.call("CreateVpnRouteEntry", &route);
+    eventually(AGREED_WITHIN, "the kernel is closed", || {
+        lab.gatewayd.namespace.ip("route show table all proto 201").contains("blackhole 10.1.1.0/24")
+    });
     let version = [("VpnConnectionId", &*connection), ("IkeConfig", r#"{"IkeVersion": "ikev2"}"#)];
     lab.call("ModifyVpnConnectionAttribute", &[&version[..], &[("EffectImmediately", "true")]].concat());
     lab.reaches_status(&connection, "ipsec_sa_established");

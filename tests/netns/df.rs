@@ -43,7 +43,11 @@ fn a_thread_s_wish_for_df_is_not_the_other_thread_s() {
                 let mut batch = SendBatch::default();
                 while !ike.is_finished() {
                     let sent = socket.send_segments(&LONG, LONG.len(), message, true, &mut batch);
-                    assert_eq!(sent, Sent { too_big: 1, failed: 0 }, "{address}: a packet with DF was fragmented");
+                    assert_eq!(
+                        sent,
+                        Sent { too_big: 1, ..Sent::default() },
+                        "{address}: a packet with DF was fragmented"
+                    );
                 }
             });
         }
@@ -76,7 +80,7 @@ fn raw_esp_is_fragmented_or_refused_alike() {
             let mut batch = SendBatch::default();
             for (dont_fragment, too_big) in [(true, 1), (false, 0)] {
                 let sent = socket.send(LONG.chunks(LONG.len()), &message, dont_fragment, &mut batch);
-                assert_eq!(sent, Sent { too_big, failed: 0 }, "{address} {dont_fragment}");
+                assert_eq!(sent, Sent { too_big, ..Sent::default() }, "{address} {dont_fragment}");
             }
         }
     });

@@ -38,8 +38,13 @@ impl Gatewayd {
     }
 
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts it by another program, such as `env`, with its arguments.
+    pub fn start_with(&mut self, program: &[&str]) {
         let (config, socket, state) = (self.path("gatewayd.toml"), self.path("socket"), self.path("state"));
-        let words = [GATEWAYD, "--config", &config, "--socket", &socket, "--state", &state];
+        let words = [program, &[GATEWAYD, "--config", &config, "--socket", &socket, "--state", &state]].concat();
         self.process = Some(Process::start(&self.namespace, &self.folder.join("gatewayd.log"), &words));
     }
 

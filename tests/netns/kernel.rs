@@ -3,14 +3,15 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use ipsec_gateway::io::forwarding::{Forwarding, ForwardingSettings, ForwardingTarget};
+use ipsec_gateway::io::forwarding::{Forwarding, ForwardingSettings, release};
+use ipsec_gateway::io::kept_policy::{KeptPolicy, Share};
 use ipsec_gateway::io::netlink::Netlink;
 use ipsec_gateway::io::netlink::reconciler::Reconciler;
 use ipsec_gateway::io::netns::Namespace;
 use ipsec_gateway::io::nftables::OuterPorts;
 use ipsec_gateway::routing::{
-    FIREWALL_MARK, Family, KernelRoute, KernelRule, KernelState, PROTOCOL_CEND, PROTOCOL_GATEWAYD, RouteKind,
-    kernel_state, reconcile,
+    FIREWALL_MARK, Family, KernelPolicy, KernelRoute, KernelRule, KernelState, PROTOCOL_CEND, PROTOCOL_GATEWAYD,
+    RouteKind, kernel_state, reconcile,
 };
 
 use crate::lab::{TestNamespace, cable, may_make_namespaces};
@@ -25,18 +26,26 @@ fn gateway() -> (TestNamespace, TestNamespace) {
     (gateway, outside)
 }
 
-fn forwarding(gateway: &TestNamespace) -> Forwarding {
-    Forwarding::start(ForwardingSettings {
-        namespace: Namespace::Named(gateway.name.as_str().into()),
-        device: "ipsec0".into(),
-        mark: FIREWALL_MARK,
-        ports: OuterPorts { ike: 500, nat: 4500 },
-    })
+fn place(gateway: &TestNamespace) -> Namespace {
+    Namespace::Named(gateway.name.as_str().into())
 }
 
-fn target(destinations: &[&str]) -> ForwardingTarget {
-    let destinations = destinations.iter().map(|text| text.parse::<IpNet>().expect("a prefix")).collect();
-    ForwardingTarget { destinations, outer_peers: BTreeSet::new() }
+fn forwarding(gateway: &TestNamespace) -> Forwarding {
+    let ports = OuterPorts { ike: 500, nat: 4500 };
+    Forwarding::start(ForwardingSettings { namespace: place(gateway), ports, state: None }, &protecting(&[]))
+}
+
+fn nets(texts: &[&str]) -> BTreeSet<IpNet> {
+    texts.iter().map(|text| text.parse().expect("a prefix")).collect()
+}
+
+fn protecting(destinations: &[&str]) -> KeptPolicy {
+    KeptPolicy {
+        device: "ipsec0".into(),
+        mark: FIREWALL_MARK,
+        file: Share { protect: nets(destinations), ..Share::default() },
+        ..KeptPolicy::default()
+    }
 }
 
 fn ours(gateway: &TestNamespace) -> Vec<String> {
@@ -62,29 +71,34 @@ async fn routes_follow_the_table_heal_themselves_and_fail_closed() {
     gateway.ip(&format!("route add {foreign}"));
 
     let running = forwarding(&gateway);
-    running.apply(target(&["10.1.1.0/24"])).await.expect("the kernel takes the routes");
-    assert_eq!(ours(&gateway).len(), 2, "{:?}", ours(&gateway));
+    running.apply(protecting(&["10.1.1.0/24"])).await.expect("the kernel takes the routes");
+    assert_eq!(ours(&gateway).len(), 4, "{:?}", ours(&gateway));
     assert!(gateway.ip("route get 10.1.1.7").contains("dev ipsec0"));
 
     gateway.ip("route delete 10.1.1.0/24 dev ipsec0");
-    eventually("a deleted route comes back", || ours(&gateway).len() == 2).await;
+    eventually("a deleted route comes back", || ours(&gateway).len() == 4).await;
     assert!(gateway.ip("route get 10.1.1.7").contains("dev ipsec0"));
 
     // As in a crash: the task is gone, and the device with it.
     drop(running);
     gateway.ip("link delete ipsec0");
     assert!(!gateway.succeeds(&["ip", "route", "get", "10.1.1.7"]), "the blackhole holds");
-    assert!(gateway.exec(&["nft", "list", "tables"]).contains("gatewayd_ipsec0"), "the filter holds");
+    assert!(gateway.exec(&["nft", "list", "tables"]).contains("inet gatewayd"), "the filter holds");
 
     gateway.ip("tuntap add ipsec0 mode tun");
     gateway.ip("link set ipsec0 up");
     let again = forwarding(&gateway);
-    again.apply(target(&["10.1.1.0/24"])).await.expect("the next start takes over");
+    again.apply(protecting(&["10.1.1.0/24"])).await.expect("the next start takes over");
     assert!(gateway.ip("route get 10.1.1.7").contains("dev ipsec0"));
-    again.stop().await.expect("a clean stop");
+    again.end().await;
+    assert_eq!(ours(&gateway).len(), 4, "an end takes nothing away");
+    let released = release(place(&gateway)).await.expect("a release");
+    assert_eq!((released.routes, released.rules, released.tables), (4, 1, vec!["gatewayd".to_owned()]));
     assert_eq!(ours(&gateway), Vec::<String>::new());
+    assert!(!gateway.ip("rule show").contains("20199"));
     assert!(!gateway.exec(&["nft", "list", "tables"]).contains("gatewayd"));
     assert!(gateway.ip("route show").contains(foreign), "what is not ours stays");
+    assert_eq!(release(place(&gateway)).await.expect("again"), Default::default());
 }
 
 #[tokio::test]
@@ -95,13 +109,14 @@ async fn a_default_route_takes_everything_but_marked_and_connected_packets() {
     let (gateway, _outside) = gateway();
     let before = gateway.ip("route show");
     let running = forwarding(&gateway);
-    running.apply(target(&["0.0.0.0/0"])).await.expect("the kernel takes the routes");
+    running.apply(protecting(&["0.0.0.0/0"])).await.expect("the kernel takes the routes");
     assert_eq!(gateway.ip("route show"), before, "the main table is left alone");
     assert!(gateway.ip("route get 203.0.113.2").contains("dev ipsec0"));
     let marked = gateway.ip(&format!("route get 203.0.113.2 mark {FIREWALL_MARK}"));
     assert!(marked.contains("dev wan"), "{marked}");
     assert!(gateway.ip("route get 198.51.100.1").contains("dev wan"), "connected networks keep their way");
-    running.stop().await.expect("a clean stop");
+    drop(running);
+    release(place(&gateway)).await.expect("a release");
     assert!(gateway.ip("route get 203.0.113.2").contains("dev wan"));
     assert!(!gateway.ip("rule show").contains("suppress"));
 }
@@ -115,12 +130,11 @@ async fn plaintext_from_a_protected_source_is_dropped_outside_the_tunnel() {
     outside.ip("address add 10.1.1.7/32 dev lo");
     let ping = |source: &str| outside.succeeds(&["ping", "-c", "1", "-W", "1", "-I", source, "198.51.100.2"]);
     let running = forwarding(&gateway);
-    running.apply(target(&["10.1.1.0/24"])).await.expect("the kernel takes the routes");
+    running.apply(protecting(&["10.1.1.0/24"])).await.expect("the kernel takes the routes");
     assert!(ping("198.51.100.1"), "an unprotected source passes");
     assert_eq!(running.filter().dropped().await.expect("the filter's counters"), 0);
     assert!(!ping("10.1.1.7"), "a protected one does not");
     assert!(running.filter().dropped().await.expect("the filter's counters") > 0, "and is counted");
-    running.stop().await.expect("a clean stop");
 }
 
 /// Echo requests that a namespace has received.
@@ -133,42 +147,146 @@ fn echoes(namespace: &TestNamespace) -> u64 {
 }
 
 #[tokio::test]
-async fn traffic_of_a_vpn_route_is_dropped_when_a_foreign_route_takes_its_place() {
-    if !may_make_namespaces("traffic_of_a_vpn_route_is_dropped_when_a_foreign_route_takes_its_place") {
+async fn no_foreign_route_takes_traffic_of_a_vpn_route() {
+    if !may_make_namespaces("no_foreign_route_takes_traffic_of_a_vpn_route") {
         return;
     }
     let ((gateway, outside), host) = (gateway(), TestNamespace::new("host"));
     cable(&gateway, ("lan", "192.168.4.1/24"), &host, ("eth0", "192.168.4.10/24"));
     host.ip("route add default via 192.168.4.1");
     gateway.exec(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
-    for address in ["10.1.1.7/32", "10.9.9.9/32"] {
+    for address in ["10.1.1.7/32", "10.1.2.7/32", "10.9.9.9/32"] {
         outside.ip(&format!("address add {address} dev lo"));
     }
-    let foreign = "10.1.1.0/24 via 198.51.100.1 dev wan";
-    gateway.ip(&format!("route add {foreign}"));
+    // The same prefix, and a more specific one.
+    let foreign = ["10.1.1.0/24 via 198.51.100.1 dev wan", "10.1.2.0/25 via 198.51.100.1 dev wan"];
+    foreign.iter().for_each(|route| drop(gateway.ip(&format!("route add {route}"))));
     let ping = |from: &TestNamespace, words: &[&str]| {
         from.succeeds(&[&["ping", "-c", "1", "-W", "1"], words].concat());
     };
-    ping(&host, &["10.1.1.7"]);
-    ping(&gateway, &["10.1.1.7"]);
-    assert_eq!(echoes(&outside), 2, "without a VPN route the foreign one carries the packets");
+    let ping_all = || {
+        for (from, to) in [(&host, "10.1.1.7"), (&gateway, "10.1.1.7"), (&host, "10.1.2.7"), (&gateway, "10.1.2.7")] {
+            ping(from, &[to]);
+        }
+    };
+    ping_all();
+    assert_eq!(echoes(&outside), 4, "without a VPN route the foreign ones carry the packets");
 
     let running = forwarding(&gateway);
-    running.apply(target(&["10.1.1.0/24"])).await.expect("a blocked route is no failure");
-    let blocked = running.blocked().borrow().iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(blocked, ["10.1.1.0/24"]);
-    assert!(gateway.ip("route show").contains(foreign), "the foreign route stays");
-    ping(&host, &["10.1.1.7"]);
-    ping(&gateway, &["10.1.1.7"]);
-    assert_eq!(echoes(&outside), 2, "no packet went out in clear");
-    assert_eq!(running.filter().dropped().await.expect("the filter's counters"), 2);
+    running.apply(protecting(&["10.1.1.0/24", "10.1.2.0/24"])).await.expect("the kernel takes the routes");
+    assert_eq!(*running.standing().borrow(), Default::default(), "everything is carried, nothing is exempt");
+    for destination in ["10.1.1.7", "10.1.2.7"] {
+        assert!(gateway.ip(&format!("route get {destination}")).contains("dev ipsec0"));
+    }
+    foreign.iter().for_each(|route| assert!(gateway.ip("route show").contains(route), "the foreign route stays"));
+    ping_all();
+    assert_eq!(echoes(&outside), 4, "no packet went out in clear");
     ping(&gateway, &["-m", &FIREWALL_MARK.to_string(), "10.1.1.7"]);
     ping(&host, &["10.9.9.9"]);
-    assert_eq!(echoes(&outside), 4, "what is sealed, and what is not protected, goes out");
+    assert_eq!(echoes(&outside), 6, "what is sealed, and what is not protected, goes out");
 
-    gateway.ip(&format!("route delete {foreign}"));
-    eventually("the VPN route takes its place", || ours(&gateway).len() == 2).await;
-    running.stop().await.expect("a clean stop");
+    // Somebody takes the rule away as well: the foreign routes are asked, and the filter drops.
+    gateway.ip("rule delete priority 19999");
+    ping_all();
+    eventually("the rule comes back", || gateway.ip("rule show").contains("20199")).await;
+    assert_eq!(echoes(&outside), 6);
+}
+
+#[tokio::test]
+async fn a_hub_keeps_its_lan_and_its_bypass_inside_the_protected_prefix() {
+    if !may_make_namespaces("a_hub_keeps_its_lan_and_its_bypass_inside_the_protected_prefix") {
+        return;
+    }
+    let ((gateway, outside), host) = (gateway(), TestNamespace::new("host"));
+    cable(&gateway, ("lan", "10.1.0.1/24"), &host, ("eth0", "10.1.0.10/24"));
+    host.ip("route add default via 10.1.0.1");
+    outside.ip("address add 10.7.0.1/32 dev lo");
+    let ping = |from: &TestNamespace, to: &str| from.succeeds(&["ping", "-c", "1", "-W", "1", to]);
+    let running = forwarding(&gateway);
+    for local in ["10.1.0.0/24", "10.0.0.0/8"] {
+        let mut policy = protecting(&["10.0.0.0/8"]);
+        policy.file.local = nets(&[local]);
+        policy.bypass = nets(&["10.7.0.0/16"]);
+        running.apply(policy).await.expect("the kernel takes the routes");
+        assert!(ping(&host, "10.1.0.1") && ping(&gateway, "10.1.0.10"), "the LAN {local} is there");
+        assert!(ping(&gateway, "10.7.0.1"), "what is bypassed goes by the default route");
+        assert!(gateway.ip("route get 10.2.0.1").contains("dev ipsec0"));
+        let exempt: Vec<String> = running
+            .standing()
+            .borrow()
+            .exemptions
+            .iter()
+            .map(|one| format!("{}: {}", one.prefix, one.reason))
+            .collect();
+        let lan = if local == "10.1.0.0/24" { "local subnet" } else { "connected network of a local subnet" };
+        assert_eq!(exempt, [format!("10.1.0.0/24: {lan}"), "10.7.0.0/16: bypass".to_owned()]);
+    }
+    running.apply(protecting(&["10.0.0.0/8"])).await.expect("the kernel takes the routes");
+    assert!(!ping(&gateway, "10.7.0.1") && !ping(&gateway, "10.1.0.10"), "without being named they are protected");
+    assert_eq!(running.standing().borrow().taken.len(), 1, "and that is told of the connected one");
+}
+
+#[tokio::test]
+async fn whatever_is_done_to_the_filter_is_mended() {
+    if !may_make_namespaces("whatever_is_done_to_the_filter_is_mended") {
+        return;
+    }
+    let (gateway, _outside) = gateway();
+    let nft = |words: &str| gateway.exec(&[&["nft"], &words.split(' ').collect::<Vec<_>>()[..]].concat());
+    let listing = || nft("-s list table inet gatewayd");
+    nft("add table inet gatewayd_old0");
+    let running = forwarding(&gateway);
+    running.apply(protecting(&["10.1.1.0/24", "fd00:1::/64"])).await.expect("the kernel takes the filter");
+    assert_eq!(nft("list tables").trim(), "table inet gatewayd", "the table of a former version has gone");
+    let right = listing();
+    for fault in [
+        "flush ruleset",
+        "flush chain inet gatewayd forward",
+        "delete element inet gatewayd protected_ipv4 { 10.1.1.0/24 }",
+        "insert rule inet gatewayd output accept",
+        "add chain inet gatewayd more { type filter hook input priority 0 ; policy accept ; }",
+        "add table inet gatewayd { flags dormant ; }",
+    ] {
+        nft(fault);
+        let begin = Instant::now();
+        eventually(fault, || gateway.succeeds(&["nft", "list", "table", "inet", "gatewayd"]) && listing() == right)
+            .await;
+        assert!(begin.elapsed() < Duration::from_secs(1), "{fault}: mended after {:?}", begin.elapsed());
+    }
+    nft("add table inet somebody { flags dormant ; }");
+    assert_eq!(listing(), right, "what others do elsewhere is theirs");
+}
+
+#[tokio::test]
+async fn flushed_routes_and_rules_are_back_within_a_second() {
+    if !may_make_namespaces("flushed_routes_and_rules_are_back_within_a_second") {
+        return;
+    }
+    let (gateway, _outside) = gateway();
+    let running = forwarding(&gateway);
+    running.apply(protecting(&["10.1.1.0/24", "0.0.0.0/0", "fd00:1::/64"])).await.expect("the kernel takes the routes");
+    let all = || {
+        ["-4", "-6"].map(|family| {
+            format!(
+                "{}{}",
+                gateway.ip(&format!("{family} route show table all proto 201")),
+                gateway.ip(&format!("{family} rule show"))
+            )
+        })
+    };
+    let right = all();
+    for fault in [
+        "route flush table 20199",
+        "-6 route flush proto 201 table all",
+        "route flush table 20200",
+        "rule flush proto 201",
+        "route flush proto 201",
+    ] {
+        gateway.ip(fault);
+        let begin = Instant::now();
+        eventually(fault, || all() == right).await;
+        assert!(begin.elapsed() < Duration::from_secs(1), "{fault}: mended after {:?}", begin.elapsed());
+    }
 }
 
 /// Sets `wanted`, and asserts that all of it is there and that a second look finds nothing to do.
@@ -194,8 +312,15 @@ async fn what_gatewayd_sets_reads_back_the_same() {
     let destinations =
         ["0.0.0.0/0", "203.0.113.0/24", "10.1.1.0/24", "10.1.2.3/32", "::/0", "2001:db8::/32", "fd00::1/128"];
     let destinations = destinations.map(|prefix| prefix.parse::<IpNet>().expect("a prefix"));
-    let peers = ["203.0.113.2", "2001:db8::2"].map(|address| address.parse().expect("an address"));
-    let wanted = kernel_state(destinations, &peers, &"ipsec0".into(), FIREWALL_MARK);
+    let policy = KernelPolicy {
+        protect: destinations.into(),
+        carried: destinations.into(),
+        exempt: nets(&["10.1.1.128/25", "192.0.2.0/24", "2001:db8:1::/48"]),
+        closed: nets(&["192.168.0.0/16", "198.51.0.0/16", "fd00:2::/64"]),
+        bypass: nets(&["fd00:2::7/128"]),
+        outer_peers: ["203.0.113.2", "198.51.7.7", "2001:db8::2"].map(|peer| peer.parse().expect("an address")).into(),
+    };
+    let wanted = kernel_state(&policy, &"ipsec0".into(), FIREWALL_MARK);
     set_once(&gateway, &wanted, PROTOCOL_GATEWAYD).await;
 }
 

@@ -60,6 +60,7 @@ fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mu
         table.problem("force_encapsulation", "needs nat_traversal = true");
     }
     let carriage = read_carriage(&mut table);
+    let (source, place, key_of_name) = (table.source, table.place("name"), table.path("name"));
     table.finish();
 
     let (local_id, peer_id) = identities?;
@@ -82,6 +83,9 @@ fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mu
         force_encapsulation,
         nat_keepalive: times.nat_keepalive,
     };
+    if let (Err(unsendable), Some(place)) = (ike.check_size(), place) {
+        source.problem(place, key_of_name, format!("cannot be negotiated: {unsendable}"));
+    }
     Some(Read { tunnel: Tunnel::new(ike, peer, carriage, subnets), key_in_file })
 }
 

@@ -51,6 +51,42 @@ fn defaults_fill_what_a_small_file_leaves_out() {
 }
 
 #[test]
+fn what_fits_no_message_is_refused() {
+    let proposal = "\"aes128gcm16-prfsha256-x25519\"";
+    let proposals = |count: usize| format!("ike = [{}]", vec![proposal; count].join(", "));
+    let same = |count: usize| format!("ike = \"aes128gcm16{}-x25519\"", "-prfsha256".repeat(count));
+    let children = |count: usize| {
+        let subnets: Vec<String> = (0..count).map(|n| format!("\"10.9.{n}.0/24\"")).collect();
+        format!(
+            "[[connection.child]]\nname = \"many\"\nlocal_subnets = \"10.8.0.0/16\"\npeer_subnets = [{}]",
+            subnets.join(", ")
+        )
+    };
+    let without_subnets = GOOD.replace("local_subnets = [\"192.168.0.0/16\"]\n", "");
+    let without_subnets = without_subnets.replace("peer_subnets = [\"10.1.1.0/24\", \"10.1.2.0/24\"]\n", "{}\n");
+    assert!(parse(&without_subnets.replace("{}", &children(255))).is_ok());
+    let error = parse(&without_subnets.replace("{}", &children(256))).unwrap_err().to_string();
+    assert!(error.contains("would have more than 255 traffic selectors on one side; shorten"), "{error}");
+    for (line, expected) in [
+        (proposals(256), "our IKE_SA_INIT request would have more than 255 proposals in one offer"),
+        (same(254), "our IKE_SA_INIT request would have more than 255 algorithms in one proposal"),
+        (
+            format!("local_id = \"keyid:{}\"", "00".repeat(65_530)),
+            "our IKE_AUTH request would have more than 65535 bytes",
+        ),
+        (format!("local_id = \"keyid:{}\"", "00".repeat(65_450)), "our IKE_AUTH request would have more than 65"),
+    ] {
+        let error = complaint(&line);
+        assert!(error.starts_with("gatewayd.toml:5: connection.idc.name: cannot be negotiated: "), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+    let fits = [proposals(255), same(253), format!("local_id = \"keyid:{}\"", "00".repeat(60_000))];
+    for line in fits {
+        assert!(parse(&GOOD.replace("psk =", &format!("{line}\npsk ="))).is_ok());
+    }
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_line_and_what_is_allowed() {
     let error = complaint("peer_subnet = [\"10.1.2.0/24\"]");
     assert!(
@@ -129,6 +165,40 @@ fn all_problems_are_told_at_once_and_in_order() {
     let error = parse(&text).unwrap_err();
     let lines: Vec<usize> = error.problems.iter().map(|problem| problem.line).collect();
     assert!(lines.len() >= 3 && lines.is_sorted(), "{error}");
+}
+
+#[test]
+fn what_is_exempt_is_a_list_of_longer_prefixes() {
+    let config = parse(&format!("bypass = [\"10.1.1.0/25\", \"fd00::/64\"]\non_stop = \"open\"\n{GOOD}")).unwrap();
+    assert_eq!((config.bypass.len(), config.on_stop), (2, OnStop::Open));
+    assert_eq!(config.warnings, [""; 0]);
+    let config = parse(&format!("bypass = \"10.1.1.0/24\"\n{GOOD}")).unwrap();
+    assert!(
+        config.warnings[0].contains("10.1.1.0/24 is the destination of a route, which wins"),
+        "{:?}",
+        config.warnings
+    );
+    assert_eq!(config.on_stop, OnStop::Closed);
+    for (line, allowed) in [
+        ("bypass = \"0.0.0.0/0\"", "allowed: longer prefixes"),
+        ("bypass = \"10.1.1.7/24\"", "allowed: \"10.1.1.0/24\""),
+        ("on_stop = \"leave\"", "allowed: \"closed\", \"open\""),
+    ] {
+        let error = parse(&format!("{line}\n{GOOD}")).unwrap_err().to_string();
+        assert!(error.contains(allowed), "{error}");
+    }
+}
+
+#[test]
+fn the_state_directory_is_found_in_a_broken_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gatewayd.toml");
+    assert_eq!(state_directory(&path), Path::new("/var/lib/gatewayd"));
+    for broken in ["state = \"/x/y\"\ntun = = 3\n", "nonsense = 1\nstate = \"/x/y\"\n", "[[route\nstate = 1"] {
+        std::fs::write(&path, broken).unwrap();
+        let expected = if broken.contains("/x/y") { "/x/y" } else { "/var/lib/gatewayd" };
+        assert_eq!(state_directory(&path), Path::new(expected), "{broken}");
+    }
 }
 
 #[test]

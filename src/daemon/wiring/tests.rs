@@ -4,6 +4,7 @@ use super::*;
 use crate::crypto::fake::SeededEntropy;
 use crate::crypto::{Secret, Suite, encryption};
 use crate::daemon::config::Config;
+use crate::dataplane::facts::InstallError;
 use crate::wire::ip::protocol;
 use crate::wire::quoted::{QuotedPacket, QuotedTransport, TooBig};
 
@@ -20,6 +21,11 @@ fn paths() -> Paths {
 }
 
 fn bench(start: &str) -> Bench {
+    bench_with(start, 64)
+}
+
+/// With rings that hold so many commands.
+fn bench_with(start: &str, room: usize) -> Bench {
     let text = format!(
         "[[connection]]\nname = \"idc\"\npeer = \"203.0.113.2\"\nlocal_id = \"gw\"\npsk = \"x\"\nstart = \"{start}\"\n\
          [[connection.child]]\nname = \"one\"\nlocal_subnets = \"10.1.0.0/24\"\npeer_subnets = \"10.2.0.0/24\"\n\
@@ -28,12 +34,12 @@ fn bench(start: &str) -> Bench {
     let config = Config::parse(&text, FilePath::new("gatewayd.toml")).unwrap();
     let ike = config.connections.iter().map(|tunnel| tunnel.ike(None).unwrap()).collect();
     let configured = Configured::new(ike::Config::new(ike), []);
-    let (outbound_ring, outbound) = rtrb::RingBuffer::new(64);
-    let (inbound_ring, inbound) = rtrb::RingBuffer::new(64);
+    let (outbound_ring, outbound) = rtrb::RingBuffer::new(room);
+    let (inbound_ring, inbound) = rtrb::RingBuffer::new(room);
     let (sender, notices) = mpsc::unbounded_channel();
     let lines = Lines {
-        outbound: Arc::new(CommandRing::new(outbound_ring)),
-        inbound: CommandRing::new(inbound_ring),
+        outbound: Arc::new(CommandRing { patience: Duration::ZERO, ..CommandRing::new(outbound_ring) }),
+        inbound: CommandRing { patience: Duration::ZERO, ..CommandRing::new(inbound_ring) },
         ids: Arc::default(),
         notices: sender,
     };
@@ -42,11 +48,15 @@ fn bench(start: &str) -> Bench {
 }
 
 fn child_sa(inbound_spi: u32, active: bool, replaces: Option<u32>) -> Event {
+    Event::ChildInstalled(Box::new(sa(inbound_spi, active, replaces)))
+}
+
+fn sa(inbound_spi: u32, active: bool, replaces: Option<u32>) -> ChildSa {
     let suite = Suite::new(encryption::by_name("aes128gcm16").unwrap(), None).unwrap();
     let keys = || SaKeys { encryption_key: Secret::new(vec![7; 20]), integrity_key: Secret::new(Vec::new()) };
     let net = |net: &str| vec![TrafficSelector::from_net(net.parse().unwrap())];
     let address = |address: &str| address.parse().unwrap();
-    Event::ChildInstalled(Box::new(ChildSa {
+    ChildSa {
         connection: "idc".into(),
         child: "one".into(),
         inbound_spi,
@@ -61,13 +71,21 @@ fn child_sa(inbound_spi: u32, active: bool, replaces: Option<u32>) -> Event {
         path: Path { local: address("198.51.100.2:4500"), peer: address("203.0.113.2:4500"), non_esp_marker: true },
         outbound_active: active,
         replaces,
-    }))
+    }
 }
 
 impl Bench {
     fn event(&mut self, event: Event) {
         self.wiring.event(event, Instant::now());
         self.wiring.tell_news();
+    }
+
+    /// What IKE is told of a pair that could not be installed.
+    fn refusal(&mut self) -> Option<(u32, String)> {
+        match self.wiring.next_answer()? {
+            Command::InstallFailed { inbound_spi, reason } => Some((inbound_spi, reason)),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The notices so far, by what matters of them.
@@ -264,4 +282,70 @@ fn large_packets_have_the_path_probed_on_a_pair_that_sends() {
     bench.wiring.activity(now);
     let commands = bench.wiring.discover_paths(now);
     assert!(matches!(commands[..], [Command::ProbePath { inbound_spi: 1000, size: 1500 }]), "{commands:?}");
+}
+
+#[test]
+fn a_child_that_is_not_configured_is_not_installed_in_the_place_of_another() {
+    let mut bench = bench("now");
+    let unknown = [
+        (ChildSa { child: "three".into(), ..sa(1000, true, None) }, "connection idc has no child three"),
+        (ChildSa { connection: "gone".into(), ..sa(1000, true, None) }, "connection gone is not configured any more"),
+    ];
+    for (sa, expected) in unknown {
+        bench.event(Event::ChildInstalled(Box::new(sa)));
+        assert!(bench.inbound.pop().is_err() && bench.outbound.pop().is_err(), "{expected}");
+        assert_eq!(bench.refusal(), Some((1000, expected.to_owned())));
+        assert_eq!((bench.notices(), bench.wiring.pairs.len()), (Vec::new(), 0), "nobody believes in it");
+    }
+}
+
+#[test]
+fn selectors_that_the_data_path_cannot_hold_are_told_to_ike() {
+    let mut bench = bench("now");
+    let mut sa = sa(1000, true, None);
+    sa.peer_selectors[0].end = "2001:db8::1".parse().unwrap();
+    bench.event(Event::ChildInstalled(Box::new(sa)));
+    assert!(bench.inbound.pop().is_err() && bench.outbound.pop().is_err());
+    let (spi, reason) = bench.refusal().expect("an answer");
+    assert!(spi == 1000 && reason.contains("no ranges of one family"), "{reason}");
+}
+
+#[test]
+fn a_full_ring_is_a_failed_installation_and_leaves_no_half_pair() {
+    let mut bench = bench_with("now", 2);
+    bench.event(child_sa(1000, true, None));
+    bench.event(child_sa(2000, true, None));
+    bench.inbound.pop().unwrap();
+    bench.inbound.pop().unwrap();
+    assert!(bench.wiring.next_answer().is_none());
+    // There is room for the inbound SA, and none for the outbound one.
+    bench.event(child_sa(3000, true, None));
+    let Ok(InboundCommand::Install(inbound)) = bench.inbound.pop() else { panic!("no inbound SA") };
+    assert_eq!(inbound.spi, 3000);
+    assert!(matches!(bench.inbound.pop(), Ok(InboundCommand::Remove { spi: 3000 })), "it is taken back");
+    assert_eq!(bench.refusal(), Some((3000, "the data thread does not take commands".to_owned())));
+    assert!(!bench.wiring.pairs.contains_key(&3000));
+}
+
+#[test]
+fn what_the_data_path_says_of_a_pair_is_told_to_ike_once_each() {
+    let mut bench = bench("now");
+    bench.event(child_sa(1000, true, None));
+    let facts = Arc::clone(&bench.wiring.pairs[&1000].outbound);
+    let mut told = || -> Vec<String> {
+        let shown = |command: Command| match command {
+            Command::LimitReached { inbound_spi, limit } => format!("{limit:?} {inbound_spi}"),
+            Command::InstallFailed { inbound_spi, reason } => format!("{reason} {inbound_spi}"),
+            other => panic!("{other:?}"),
+        };
+        bench.wiring.activity(Instant::now()).into_iter().map(shown).collect()
+    };
+    assert_eq!(told(), Vec::<String>::new());
+    facts.record_soft_limit();
+    assert_eq!((told(), told()), (vec!["Soft 1000".to_owned()], Vec::new()));
+    facts.record_exhausted();
+    assert_eq!((told(), told()), (vec!["Hard 1000".to_owned()], Vec::new()));
+    facts.record_install_error(InstallError::SpiInUse);
+    let refused = "the data path refuses its outbound SA: another SA has its SPI 1000".to_owned();
+    assert_eq!((told(), told()), (vec![refused], Vec::new()));
 }

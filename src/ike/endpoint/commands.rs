@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::{Endpoint, IkeSa, Timer};
 use crate::ike::config::{Config, Connection, Peer};
+use crate::ike::context::Context;
 use crate::ike::directory::Directory;
-use crate::ike::event::{Command, Deadline, Event, Output, Removal, SaActivity, Why};
+use crate::ike::event::{Command, Deadline, Event, Output, Removal, Why};
+use crate::ike::state::established::Established;
 use crate::ike::state::{Cause, WantedChild};
 use crate::wire::ike::IkeSpi;
 
@@ -35,13 +37,15 @@ impl Endpoint {
             }
             Command::SaActivity(activities) => {
                 for activity in activities {
-                    self.sa_activity(activity, now);
+                    self.with_owner(activity.inbound_spi, now, |state, cx| state.activity(activity, cx));
                 }
             }
-            Command::Suspect { inbound_spi } => {
-                if let Some(owner) = self.inbound_spis.owner(inbound_spi) {
-                    self.with_established(owner, now, |state, cx| state.suspect(cx));
-                }
+            Command::Suspect { inbound_spi } => self.with_owner(inbound_spi, now, |state, cx| state.suspect(cx)),
+            Command::LimitReached { inbound_spi, limit } => {
+                self.with_owner(inbound_spi, now, |state, cx| state.limit_reached(inbound_spi, limit, cx));
+            }
+            Command::InstallFailed { inbound_spi, reason } => {
+                self.with_owner(inbound_spi, now, |state, cx| state.install_failed(inbound_spi, &reason, cx));
             }
             Command::ProbePath { inbound_spi, size } => {
                 if let Some(owner) = self.inbound_spis.owner(inbound_spi) {
@@ -52,9 +56,10 @@ impl Endpoint {
         }
     }
 
-    fn sa_activity(&mut self, activity: SaActivity, now: Instant) {
-        if let Some(owner) = self.inbound_spis.owner(activity.inbound_spi) {
-            self.with_established(owner, now, |state, cx| state.activity(activity, cx));
+    /// Runs a handler of the established IKE SA that a pair belongs to. A pair that is gone needs none.
+    fn with_owner(&mut self, inbound_spi: u32, now: Instant, handler: impl FnOnce(&mut Established, &mut Context<'_>)) {
+        if let Some(owner) = self.inbound_spis.owner(inbound_spi) {
+            self.with_established(owner, now, handler);
         }
     }
 

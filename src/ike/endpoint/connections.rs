@@ -159,12 +159,27 @@ impl Endpoint {
             outbox: &mut self.outbox,
             inbound_spis: &mut self.inbound_spis,
         };
-        let Some(state) = InitSent::start(connection, peer, wanted, initial_contact, &mut cx) else { return };
+        let state = match InitSent::start(connection, peer, wanted, initial_contact, &mut cx) {
+            Ok(state) => state,
+            Err(reason) => return self.not_started(name, SocketAddr::new(peer, self.config.ike_port), reason, now),
+        };
         let spi = state.spi();
         runtime.ike_sas.push(spi);
         self.ike_sas.insert(spi, IkeSa::InitSent(Box::new(state)));
         self.retime(spi);
         self.note_start(peer, spi, now);
+    }
+
+    /// A connection cannot even be asked for.
+    fn not_started(&mut self, name: &Arc<str>, peer: SocketAddr, reason: String, now: Instant) {
+        let Some(runtime) = self.connections.get_mut(name) else { return };
+        runtime.last_error = Some(reason.clone());
+        let (connection, alone) = (runtime.connection.clone(), runtime.ike_sas.is_empty());
+        let failure = Event::Failure { connection: Some(name.clone()), peer, reason: reason.clone() };
+        self.outbox.push(Output::Event(failure));
+        if alone {
+            self.goes_down(&connection, false, &Ended::new(Cause::Refused, reason), now);
+        }
     }
 
     /// An IKE SA was authenticated.
@@ -266,6 +281,13 @@ impl Endpoint {
             }
             return;
         }
+        self.goes_down(connection, established, ended, now);
+    }
+
+    /// A connection has no IKE SA any more, or got none.
+    fn goes_down(&mut self, connection: &Arc<Connection>, established: bool, ended: &Ended, now: Instant) {
+        let name = &connection.name;
+        let Some(runtime) = self.connections.get_mut(name) else { return };
         runtime.up = false;
         let attempts = runtime.attempts;
         let again = runtime.wanted && self.shutdown.is_none() && matches!(connection.peer, Peer::Address(_));
@@ -315,6 +337,9 @@ impl Endpoint {
             Peer::Any => None,
         };
         let up = state == ConnectionState::Established;
+        // What failed once and works now is no error any more.
+        let serves = |name: &Arc<str>| established.iter().any(|state| state.serves(name));
+        let served = connection.children.iter().all(|child| serves(&child.name));
         let last_error = runtime.and_then(|runtime| runtime.last_error.clone());
         let current_error = connecting.and_then(|(_, error)| error).map(str::to_owned);
         ConnectionStatus {
@@ -326,7 +351,7 @@ impl Endpoint {
             peer: active.map(|state| state.channel().path().peer).or(connecting.map(|(peer, _)| peer)).or(configured),
             ike_sa: active.filter(|state| state.is_active()).map(Established::status),
             children: established.iter().flat_map(|state| state.child_statuses()).collect(),
-            last_error: if up { None } else { current_error.or(last_error) },
+            last_error: if up && served { None } else { current_error.or(last_error) },
             next_attempt: runtime.filter(|_| !up).and_then(|runtime| runtime.next_attempt),
         }
     }

@@ -189,7 +189,7 @@ impl Endpoint {
         }
         let flags = Flags { response: true, ..Flags::default() };
         let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, 0);
-        let response = encode_message(&header, &answer).map_err(|_| Discard::Malformed)?;
+        let response = encode_message(&header, &answer).map_err(|_| Discard::Unsendable)?;
         self.outbox.push(Output::Transmit(Transmit::new(path, response.clone())));
         let exchanged = Exchanged {
             request: message.bytes.to_vec(),

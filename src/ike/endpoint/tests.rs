@@ -1,11 +1,13 @@
 //! Two endpoints in memory, and a network between them that tests can hold up.
 
+mod data_path;
 mod handshake;
 mod lifecycle;
 mod many;
 mod path_probe;
 mod rekey;
 mod responder;
+mod size;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -11,14 +11,14 @@ use crate::ike::channel::OpenedMessage;
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Stage};
 use crate::ike::config::{Child, Connection};
 use crate::ike::context::Context;
-use crate::ike::error::Refusal;
+use crate::ike::error::{Refusal, Unsendable};
 use crate::ike::event::{Event, Removal};
 use crate::ike::keys::Nonces;
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, ChildGroups, EspAlgorithms};
 use crate::ike::state::established::Established;
 use crate::ike::state::{WantedChild, child_refused, esp_spi, offered_selectors};
-use crate::wire::ike::{ExchangeType, Notify, NotifyType, Payload, Proposal, TrafficSelector};
+use crate::wire::ike::{ExchangeType, MAX_SELECTORS, Notify, NotifyType, Payload, Proposal, TrafficSelector};
 
 /// Other key exchange methods that are tried at the peer's wish.
 const MAX_GROUPS: u32 = 3;
@@ -85,6 +85,12 @@ pub(in crate::ike) fn choose(
     else {
         return Err(Refusal::Selectors(selectors_differ(connection, theirs, ours)));
     };
+    if local_selectors.len().max(peer_selectors.len()) > MAX_SELECTORS {
+        return Err(Refusal::Selectors(format!(
+            "what child {} and the peer have in common are more than {MAX_SELECTORS} traffic selectors on one side",
+            child.name
+        )));
+    }
     let chosen = negotiate::choose_esp(&child.esp_proposals, offer, groups).ok_or_else(|| {
         let with_groups = groups != ChildGroups::Ignored;
         Refusal::NoProposal(format!(
@@ -132,22 +138,31 @@ pub(in crate::ike) fn refusal_notify(refusal: &Refusal) -> Payload {
     })
 }
 
-/// Tells a person of a refusal that the configuration is to blame for.
+/// Tells a person of a refusal that only a person can do something about.
 pub(in crate::ike) fn report(refusal: &Refusal, connection: &Arc<str>, peer: SocketAddr, cx: &mut Context<'_>) {
-    if let Refusal::NoProposal(reason) | Refusal::Selectors(reason) = refusal {
-        cx.event(Event::Failure { connection: Some(connection.clone()), peer, reason: reason.clone() });
-    }
+    let reason = match refusal {
+        Refusal::NoProposal(reason) | Refusal::Selectors(reason) => reason.clone(),
+        Refusal::NoAdditionalSas => format!("refused a further Child SA: the peer has {MAX_CHILDREN} already"),
+        Refusal::Syntax => {
+            "a CREATE_CHILD_SA or IKE_AUTH request lacks a payload, or has one that cannot be".to_owned()
+        }
+        // Both ends go on as the protocol says.
+        Refusal::WrongGroup(_) | Refusal::Temporary | Refusal::ChildNotFound(_) => return,
+    };
+    cx.event(Event::Failure { connection: Some(connection.clone()), peer, reason });
 }
 
 impl Established {
-    /// Asks for a new pair, or for one that takes the place of `replaces`. False: there is nothing to ask for.
+    /// Asks for a new pair, or for one that takes the place of `replaces`.
     pub(in crate::ike) fn start_create_child(
         &mut self,
         wanted: WantedChild,
         replaces: Option<u32>,
         cx: &mut Context<'_>,
-    ) -> bool {
-        let Some(child) = self.connection().child(&wanted.child).cloned() else { return false };
+    ) {
+        let Some(child) = self.connection().child(&wanted.child).cloned() else {
+            return self.failed(&wanted.child, "the connection has no child of this name", cx);
+        };
         let group = child.esp_proposals.iter().find_map(|proposal| proposal.groups.first().copied());
         let inbound_spi = cx.inbound_spis.allocate(self.channel().local_spi(), cx.entropy);
         let (local_selectors, peer_selectors) = offered_selectors(&child, wanted.packet);
@@ -164,7 +179,6 @@ impl Established {
             groups_tried: 0,
         };
         self.send_create_child(exchange, cx);
-        true
     }
 
     fn send_create_child(&mut self, exchange: CreateChild, cx: &mut Context<'_>) {
@@ -183,6 +197,18 @@ impl Established {
         payloads.push(Payload::TrafficSelectorsInitiator(exchange.local_selectors.clone()));
         payloads.push(Payload::TrafficSelectorsResponder(exchange.peer_selectors.clone()));
         self.send(ExchangeType::CREATE_CHILD_SA, &payloads, Exchange::CreateChild(Box::new(exchange)), cx);
+    }
+
+    /// Our request does not fit a message: the attempt has failed.
+    pub(in crate::ike) fn create_child_not_sent(
+        &mut self,
+        exchange: &CreateChild,
+        unsendable: Unsendable,
+        cx: &mut Context<'_>,
+    ) {
+        cx.inbound_spis.release(exchange.inbound_spi);
+        self.failed(&exchange.child.name, &unsendable.to_string(), cx);
+        self.child_attempt_failed(exchange, cx);
     }
 
     /// The peer's answer to our request.
@@ -290,7 +316,9 @@ impl Established {
     }
 
     fn child_attempt_failed(&mut self, exchange: &CreateChild, cx: &mut Context<'_>) {
+        let exhausted = |spi: &u32| self.child(*spi).is_some_and(|pair| pair.exhausted && pair.is_current());
         match exchange.replaces {
+            Some(spi) if exhausted(&spi) => self.replace_exhausted(spi, cx),
             Some(_) => {
                 let wait = self.failure_wait(cx);
                 self.retry_child(exchange, cx.now + wait);
@@ -379,11 +407,7 @@ impl Established {
     }
 
     fn failed(&self, child: &Arc<str>, reason: &str, cx: &mut Context<'_>) {
-        cx.event(Event::Failure {
-            connection: Some(self.connection().name.clone()),
-            peer: self.channel().path().peer,
-            reason: format!("Child SA {child} was not set up: {reason}"),
-        });
+        self.tell(format!("Child SA {child} was not set up: {reason}"), cx);
     }
 }
 

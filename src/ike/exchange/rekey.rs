@@ -9,7 +9,7 @@ use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, Secret};
 use crate::ike::channel::{Channel, IkeSaKeys, OpenedMessage};
 use crate::ike::child::Stage;
 use crate::ike::context::Context;
-use crate::ike::error::Refusal;
+use crate::ike::error::{Refusal, Unsendable};
 use crate::ike::event::{Event, Removal};
 use crate::ike::exchange::window::Window;
 use crate::ike::keys::{Nonces, Skeyseed, Spis};
@@ -79,6 +79,16 @@ impl Established {
             message::key_exchange(exchange.key_exchange.algorithm(), exchange.key_exchange.public()),
         ];
         self.send(ExchangeType::CREATE_CHILD_SA, &payloads, Exchange::RekeyIke(Box::new(exchange)), cx);
+    }
+
+    /// Our request does not fit a message.
+    pub(in crate::ike) fn rekey_ike_not_sent(
+        &mut self,
+        exchange: RekeyIke,
+        unsendable: Unsendable,
+        cx: &mut Context<'_>,
+    ) {
+        self.ike_rekey_failed(&format!("it is not asked to: {unsendable}"), exchange.rival, cx);
     }
 
     /// The peer's answer to our request.

@@ -8,7 +8,7 @@ use super::{Cause, Ended, IkeSa, Secured, WantedChild};
 use crate::ike::authentication::{self, SignedOctets};
 use crate::ike::channel::{Opened, OpenedMessage};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
-use crate::ike::config::{Child, Connection, Retransmission};
+use crate::ike::config::{Child, Connection};
 use crate::ike::context::{Context, InboundSpis};
 use crate::ike::error::Discard;
 use crate::ike::event::{Event, Path};
@@ -16,7 +16,7 @@ use crate::ike::keys::{AuthenticationKeys, Nonces, Signer};
 use crate::ike::message::Payloads;
 use crate::ike::negotiate::{self, ChildGroups};
 use crate::wire::ike::{
-    Delete, ExchangeType, Identification, Malformed, Notify, NotifyType, ParsedMessage, Payload, TrafficSelector,
+    ExchangeType, Identification, Malformed, Notify, NotifyType, ParsedMessage, Payload, TrafficSelector,
 };
 
 /// A responder forgets a half-open IKE SA sooner than the late steps of the back-off come.
@@ -73,7 +73,7 @@ impl AuthSent {
         mut wanted: Vec<WantedChild>,
         initial_contact: bool,
         cx: &mut Context<'_>,
-    ) -> Self {
+    ) -> Result<Self, Ended> {
         let first = (!wanted.is_empty()).then(|| wanted.remove(0));
         let offered = first.and_then(|first| {
             let child = connection.child(&first.child)?.clone();
@@ -98,8 +98,12 @@ impl AuthSent {
             payloads.push(Payload::TrafficSelectorsResponder(peer_selectors.clone()));
         }
         let policy = cx.config.retransmission;
-        secured.channel.request_with(ExchangeType::IKE_AUTH, &payloads, policy, LONGEST_WAIT, cx);
-        Self { connection, secured, authentication, exchanged, offered, wanted }
+        let sent = secured.channel.request_with(ExchangeType::IKE_AUTH, &payloads, policy, LONGEST_WAIT, cx);
+        let state = Self { connection, secured, authentication, exchanged, offered, wanted };
+        match sent {
+            Ok(()) => Ok(state),
+            Err(unsendable) => Err(state.give_up(unsendable.to_string(), cx)),
+        }
     }
 
     pub(in crate::ike) fn connection(&self) -> &Arc<Connection> {
@@ -222,15 +226,17 @@ impl AuthSent {
 
     /// Ends the attempt. A responder that we don't believe has an IKE SA now, and is told to drop it.
     fn fail(mut self, failed: Failed, cx: &mut Context<'_>) -> Ended {
+        if !matches!(failed, Failed::Refused(_)) {
+            self.secured.channel.delete_once(cx);
+        }
+        let reason = failed.describe(&self.connection);
+        self.give_up(reason, cx)
+    }
+
+    fn give_up(self, reason: String, cx: &mut Context<'_>) -> Ended {
         if let Some(offered) = &self.offered {
             cx.inbound_spis.release(offered.inbound_spi);
         }
-        if !matches!(failed, Failed::Refused(_)) {
-            let once = Retransmission { tries: 0, ..cx.config.retransmission };
-            let payloads = [Payload::Delete(Delete::ike())];
-            self.secured.channel.request_with(ExchangeType::INFORMATIONAL, &payloads, once, Duration::MAX, cx);
-        }
-        let reason = failed.describe(&self.connection);
         cx.event(Event::Failure {
             connection: Some(self.connection.name.clone()),
             peer: self.path().peer,

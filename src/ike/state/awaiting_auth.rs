@@ -15,7 +15,7 @@ use crate::ike::config::Connection;
 use crate::ike::context::Context;
 use crate::ike::directory::Candidates;
 use crate::ike::error::{Discard, Refusal};
-use crate::ike::event::{Event, Path};
+use crate::ike::event::{Event, Path, Removal};
 use crate::ike::exchange::create_child;
 use crate::ike::exchange::window::Window;
 use crate::ike::ext::natd::NatStatus;
@@ -132,9 +132,8 @@ impl AwaitingAuth {
         let payloads = match message.payloads() {
             Ok(payloads) => payloads,
             Err(malformed) => {
-                channel.respond(&message, datagram, &[Payload::Notify(malformed_notify(malformed))], cx);
                 let error = format!("the IKE_AUTH request is malformed: {malformed}");
-                return Err(Ended { cause: Cause::Refused, error: Some(error), channel: Some(Box::new(channel)) });
+                return Err(refuse(channel, &message, datagram, malformed_notify(malformed), (None, error), cx));
             }
         };
         let proven = prove(&self.candidates, &self.algorithms, &self.exchanged, payloads, &message, &authentication);
@@ -142,11 +141,8 @@ impl AwaitingAuth {
             Ok(proven) => proven,
             Err(error) => {
                 let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
-                channel.respond(&message, datagram, &[Payload::Notify(refusal)], cx);
-                let connection = error.connection();
-                let error = format!("authentication failed: {error}");
-                cx.event(Event::Failure { connection, peer: message.path().peer, reason: error.clone() });
-                return Err(Ended { cause: Cause::Refused, error: Some(error), channel: Some(Box::new(channel)) });
+                let about = (error.connection(), format!("authentication failed: {error}"));
+                return Err(refuse(channel, &message, datagram, refusal, about, cx));
             }
         };
         channel.set_path(message.path());
@@ -174,13 +170,36 @@ impl AwaitingAuth {
                 }
             }
         }
-        secured.channel.respond(&message, datagram, &answer, cx);
+        if let Err(unsendable) = secured.channel.respond(&message, datagram, &answer, cx) {
+            for pair in pairs {
+                pair.remove(&connection.name, Removal::IkeSaLost, cx);
+            }
+            let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
+            let about = (Some(connection.name.clone()), unsendable.to_string());
+            return Err(refuse(secured.channel, &message, datagram, refusal, about, cx));
+        }
         let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();
         let establishing = Establishing { connection, peer_id: id, secured };
         let mut established = Established::new(establishing, pairs, cx);
         established.initial_contact = initial_contact;
         Ok(IkeSa::Established(Box::new(established)))
     }
+}
+
+/// Answers with an error and tells a person of which connection, if it is known, and why. The IKE SA lingers for
+/// repetitions of the request.
+fn refuse(
+    mut channel: Channel,
+    request: &OpenedMessage,
+    datagram: &[u8],
+    notify: Notify,
+    (connection, reason): (Option<Arc<str>>, String),
+    cx: &mut Context<'_>,
+) -> Ended {
+    let answered = channel.respond(request, datagram, &[Payload::Notify(notify)], cx);
+    debug_assert!(answered.is_ok(), "an error of a few bytes fits a message");
+    cx.event(Event::Failure { connection, peer: request.path().peer, reason: reason.clone() });
+    Ended { cause: Cause::Refused, error: Some(reason), channel: Some(Box::new(channel)) }
 }
 
 /// Checks the peer's proof, and picks the connection: of several that it proves, the first whose traffic selectors

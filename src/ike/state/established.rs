@@ -1,5 +1,6 @@
 //! An established IKE SA: its Child SAs, its one exchange under way, and what is to come.
 
+mod data_path;
 pub(in crate::ike) mod input;
 mod timers;
 
@@ -7,11 +8,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Cause, Secured, WantedChild};
-use crate::ike::channel::Channel;
+use super::{Cause, Ended, Secured, WantedChild};
+use crate::ike::channel::{Channel, OpenedMessage};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Stage, Transport};
 use crate::ike::config::{Connection, Retransmission};
 use crate::ike::context::Context;
+use crate::ike::error::Unsendable;
 use crate::ike::event::Removal;
 use crate::ike::exchange::liveness::Doubt;
 use crate::ike::exchange::{Exchange, Task};
@@ -55,6 +57,10 @@ pub(in crate::ike) struct Established {
     keep_children: bool,
     ensure_at: Option<Instant>,
     child_failures: u32,
+    /// How often in a row the data path did not install what was negotiated.
+    install_failures: u32,
+    /// A message that it cannot do without does not fit the wire.
+    broken: Option<Unsendable>,
     /// The peer said that it knows no other IKE SA with us (RFC 7296 2.4); for the endpoint to act on once.
     pub(in crate::ike) initial_contact: bool,
 }
@@ -105,6 +111,8 @@ impl Established {
             keep_children: false,
             ensure_at: None,
             child_failures: 0,
+            install_failures: 0,
+            broken: None,
             initial_contact: false,
         }
     }
@@ -188,6 +196,11 @@ impl Established {
         }
     }
 
+    /// Whether a pair carries this child's traffic, or is about to.
+    pub(in crate::ike) fn serves(&self, child: &Arc<str>) -> bool {
+        self.children.iter().any(|pair| pair.child == *child && pair.is_current() && !pair.exhausted)
+    }
+
     /// Somebody needs this child.
     pub(in crate::ike) fn want(&mut self, wanted: WantedChild) {
         if !self.has_or_awaits(&wanted.child) {
@@ -239,7 +252,8 @@ impl Established {
     }
 
     pub(in crate::ike) fn failure_wait(&mut self, cx: &mut Context<'_>) -> Duration {
-        let wait = FAILURE_WAIT.saturating_mul(1 << self.child_failures.min(10)).min(LONGEST_FAILURE_WAIT);
+        let failures = self.child_failures.max(self.install_failures.saturating_sub(1));
+        let wait = FAILURE_WAIT.saturating_mul(1 << failures.min(10)).min(LONGEST_FAILURE_WAIT);
         self.child_failures += 1;
         cx.jitter(wait, 80, 120)
     }
@@ -289,8 +303,10 @@ impl Established {
         exchange: Exchange,
         cx: &mut Context<'_>,
     ) {
-        self.exchange = Some(exchange);
-        self.channel.request(kind, payloads, cx);
+        match self.channel.request(kind, payloads, cx) {
+            Ok(()) => self.exchange = Some(exchange),
+            Err(unsendable) => self.not_sent(exchange, unsendable, cx),
+        }
     }
 
     /// Sends the request of an exchange, with a back-off of its own.
@@ -302,8 +318,41 @@ impl Established {
         policy: Retransmission,
         cx: &mut Context<'_>,
     ) {
-        self.exchange = Some(exchange);
-        self.channel.request_with(kind, payloads, policy, Duration::MAX, cx);
+        match self.channel.request_with(kind, payloads, policy, Duration::MAX, cx) {
+            Ok(()) => self.exchange = Some(exchange),
+            Err(unsendable) => self.not_sent(exchange, unsendable, cx),
+        }
+    }
+
+    /// A request of ours does not fit a message: an exchange that can fail alone does, any other ends the IKE SA.
+    fn not_sent(&mut self, exchange: Exchange, unsendable: Unsendable, cx: &mut Context<'_>) {
+        match exchange {
+            Exchange::CreateChild(exchange) => self.create_child_not_sent(&exchange, unsendable, cx),
+            Exchange::RekeyIke(exchange) => self.rekey_ike_not_sent(*exchange, unsendable, cx),
+            // A size that no message has is not probed.
+            Exchange::PathProbe { .. } => {}
+            Exchange::DeleteChild { .. } | Exchange::DeleteIke | Exchange::Liveness => self.broken = Some(unsendable),
+        }
+    }
+
+    /// Answers a request. An answer that does not fit a message ends the IKE SA: the peer would wait for it in vain.
+    fn answer(&mut self, request: &OpenedMessage, datagram: &[u8], payloads: &[Payload], cx: &mut Context<'_>) {
+        if let Err(unsendable) = self.channel.respond(request, datagram, payloads, cx) {
+            self.broken = Some(unsendable);
+        }
+    }
+
+    /// Goes on, unless a message that it cannot do without did not fit the wire.
+    pub(in crate::ike) fn unless_broken(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {
+        let Some(unsendable) = self.broken.take() else { return Ok(self) };
+        self.settle_for_rival(cx);
+        self.remove_children(Removal::IkeSaLost, cx);
+        if self.channel.is_free() {
+            self.channel.delete_once(cx);
+        }
+        let reason = unsendable.to_string();
+        self.tell(reason.clone(), cx);
+        Err(Ended::new(Cause::Refused, reason))
     }
 
     pub(in crate::ike) fn take_exchange(&mut self) -> Option<Exchange> {
@@ -398,6 +447,7 @@ impl Established {
         self.keep_children = old.keep_children;
         self.ensure_at = old.ensure_at;
         self.child_failures = old.child_failures;
+        self.install_failures = old.install_failures;
         for pair in &self.children {
             cx.inbound_spis.moved(pair.inbound_spi, self.channel.local_spi());
         }

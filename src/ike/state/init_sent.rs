@@ -10,7 +10,7 @@ use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, KeyExchangeError};
 use crate::ike::channel::{Channel, IkeSaKeys};
 use crate::ike::config::{Config, Connection};
 use crate::ike::context::Context;
-use crate::ike::error::Discard;
+use crate::ike::error::{Discard, Unsendable};
 use crate::ike::event::{Output, Path, Transmit};
 use crate::ike::exchange::window::{Due, Window};
 use crate::ike::ext::natd::{self, NatStatus};
@@ -57,14 +57,18 @@ pub(in crate::ike) enum InitReply {
 
 impl InitSent {
     /// Sends the first request of a connection whose peer's address is `peer`.
+    ///
+    /// # Errors
+    /// Says, for a person, why there is nothing to send.
     pub(in crate::ike) fn start(
         connection: Arc<Connection>,
         peer: IpAddr,
         wanted: Vec<WantedChild>,
         initial_contact: bool,
         cx: &mut Context<'_>,
-    ) -> Option<Self> {
-        let group = connection.ike_proposals.iter().flat_map(|proposal| &proposal.groups).next()?;
+    ) -> Result<Self, String> {
+        let group = connection.ike_proposals.iter().flat_map(|proposal| &proposal.groups).next();
+        let group = group.ok_or("the connection has no IKE proposal with a key exchange method")?;
         let key_exchange = group.generate(cx.entropy);
         let path = first_path(&connection, peer, cx.config);
         let mut state = Self {
@@ -81,8 +85,8 @@ impl InitSent {
             initial_contact,
             error: None,
         };
-        state.send(cx);
-        Some(state)
+        state.send(cx).map_err(|unsendable| unsendable.to_string())?;
+        Ok(state)
     }
 
     pub(in crate::ike) fn spi(&self) -> IkeSpi {
@@ -190,11 +194,11 @@ impl InitSent {
         match reply {
             InitReply::Cookie(cookie) => {
                 self.cookie = Some(cookie);
-                self.again(cx);
+                self.again(cx)?;
             }
             InitReply::Group(group) => {
                 self.key_exchange = group.generate(cx.entropy);
-                self.again(cx);
+                self.again(cx)?;
             }
             InitReply::Error(error) => self.error = Some(error),
             InitReply::Complete { responder_spi, algorithms, public, nonce, nat } => {
@@ -205,9 +209,9 @@ impl InitSent {
         Ok(IkeSa::InitSent(Box::new(self)))
     }
 
-    fn again(&mut self, cx: &mut Context<'_>) {
+    fn again(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         self.retries += 1;
-        self.send(cx);
+        self.send(cx).map_err(|unsendable| Ended::new(Cause::Refused, unsendable.to_string()))
     }
 
     /// Derives the keys and goes on with IKE_AUTH.
@@ -241,12 +245,12 @@ impl InitSent {
             initiator_nonce: self.nonce,
             responder_nonce,
         };
-        let state =
-            AuthSent::start(self.connection, secured, authentication, exchanged, self.wanted, self.initial_contact, cx);
-        Ok(IkeSa::AuthSent(Box::new(state)))
+        let (connection, wanted) = (self.connection, self.wanted);
+        AuthSent::start(connection, secured, authentication, exchanged, wanted, self.initial_contact, cx)
+            .map(|state| IkeSa::AuthSent(Box::new(state)))
     }
 
-    fn send(&mut self, cx: &mut Context<'_>) {
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Unsendable> {
         let spis = Spis { initiator: self.spi, responder: IkeSpi::ZERO };
         let mut payloads = Vec::new();
         if let Some(cookie) = &self.cookie {
@@ -260,11 +264,17 @@ impl InitSent {
             payloads.extend(natd::announce(spis, &self.path, self.connection.force_encapsulation, cx.entropy));
         }
         let flags = Flags { initiator: true, ..Flags::default() };
-        let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, 0);
-        self.request = encode_message(&header, &payloads).unwrap_or_default();
+        let exchange = ExchangeType::IKE_SA_INIT;
+        let header = Header::new(spis.initiator, spis.responder, exchange, flags, 0);
+        self.request = encode_message(&header, &payloads).map_err(|too_long| Unsendable {
+            exchange,
+            response: false,
+            too_long,
+        })?;
         self.window = Window::new(0, 0);
         self.window.sent(self.request.clone(), cx.config.retransmission, LONGEST_WAIT, cx.now);
         cx.outbox.push(Output::Transmit(Transmit::new(self.path, self.request.clone())));
+        Ok(())
     }
 
     pub(in crate::ike) fn handle_timeout(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {

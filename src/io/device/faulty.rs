@@ -117,6 +117,6 @@ impl DatagramSink for FaultyLink {
             };
             failed += self.carry(packet, flight);
         }
-        Sent { too_big: 0, failed }
+        Sent { failed, ..Sent::default() }
     }
 }

@@ -174,7 +174,7 @@ impl DatagramSink for MemoryLink {
         };
         let packets = run.packets().len() as u64;
         let taken = self.in_flight.ring().push(run.bytes, flight);
-        Sent { too_big: 0, failed: if taken { 0 } else { packets } }
+        Sent { failed: if taken { 0 } else { packets }, ..Sent::default() }
     }
 }
 

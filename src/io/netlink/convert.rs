@@ -41,7 +41,7 @@ pub fn route(message: &RouteMessage, names: &HashMap<u32, Arc<str>>) -> Option<K
     }
     let kind = kind(header.kind);
     // IPv6 hangs routes that drop on the loopback device.
-    let device = device.filter(|_| !matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable));
+    let device = device.filter(|_| !matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Throw));
     let destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
     Some(KernelRoute { table, destination, metric, protocol: header.protocol.into(), kind, gateway, device })
 }
@@ -59,6 +59,7 @@ fn kind(kind: RouteType) -> RouteKind {
         RouteType::Unicast => RouteKind::Unicast,
         RouteType::BlackHole => RouteKind::Blackhole,
         RouteType::Unreachable => RouteKind::Unreachable,
+        RouteType::Throw => RouteKind::Throw,
         other => RouteKind::Other(other.into()),
     }
 }
@@ -78,6 +79,7 @@ pub fn route_message(route: &KernelRoute, indices: &HashMap<Arc<str>, u32>) -> R
         RouteKind::Unicast => RouteType::Unicast,
         RouteKind::Blackhole => RouteType::BlackHole,
         RouteKind::Unreachable => RouteType::Unreachable,
+        RouteKind::Throw => RouteType::Throw,
         RouteKind::Other(number) => RouteType::from(*number),
     };
     let attributes = &mut message.attributes;
@@ -184,14 +186,20 @@ fn address_family(family: Family) -> AddressFamily {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::kernel_state;
+    use crate::routing::{KernelPolicy, kernel_state};
 
     #[test]
     fn what_gatewayd_wants_survives_the_way_to_the_kernel_and_back() {
         let device: Arc<str> = "ipsec0".into();
         let destinations = ["0.0.0.0/0", "10.1.1.0/24", "::/0", "fd00:1::/64"];
         let destinations = destinations.map(|prefix| prefix.parse::<IpNet>().expect("a prefix"));
-        let wanted = kernel_state(destinations, &[], &device, 0x4947_0001);
+        let policy = KernelPolicy {
+            protect: destinations.into(),
+            carried: destinations.into(),
+            exempt: ["10.1.1.128/25", "fd00:1::/96"].map(|prefix| prefix.parse().expect("a prefix")).into(),
+            ..KernelPolicy::default()
+        };
+        let wanted = kernel_state(&policy, &device, 0x4947_0001);
         let indices = HashMap::from([(Arc::clone(&device), 7)]);
         let names = HashMap::from([(7, device)]);
         for route in &wanted.routes {

@@ -1,7 +1,7 @@
 //! Configuration payload (RFC 7296 section 3.15).
 
 use super::codes::{ConfigurationType, PayloadType};
-use super::cursor::{Cursor, TooLong};
+use super::cursor::{Cursor, TooLong, put_u16_length};
 use super::malformed::Malformed;
 
 /// The bit of an attribute type that is reserved: zero when sent, ignored when read.
@@ -45,7 +45,7 @@ pub(super) fn encode(value: &Configuration, out: &mut Vec<u8>) -> Result<(), Too
     out.extend([kind.0, 0, 0, 0]);
     for ConfigurationAttribute { kind, value } in attributes {
         out.extend((kind & !RESERVED).to_be_bytes());
-        out.extend(u16::try_from(value.len()).map_err(|_| TooLong)?.to_be_bytes());
+        put_u16_length(out, value.len(), "bytes of a configuration attribute")?;
         out.extend(value);
     }
     Ok(())

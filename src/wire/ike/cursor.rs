@@ -1,9 +1,14 @@
 //! Reading and writing fields in order, without an index that could panic or a length that could wrap.
 
-/// A value does not fit the length field that must carry it, or the message one datagram.
+/// A value does not fit the field that must carry its length or its count, or the message one datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a value is too long for its length field")]
-pub struct TooLong;
+#[error("more than {limit} {what}")]
+pub struct TooLong {
+    /// What there is too much of, in the plural.
+    pub what: &'static str,
+    /// The most of it that fits.
+    pub limit: usize,
+}
 
 /// Reads big-endian fields from the front of a slice; every method says `None` when too little is left.
 #[derive(Clone, Copy)]
@@ -40,9 +45,15 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Appends a length field of 8 bits.
-pub(super) fn put_u8_length(out: &mut Vec<u8>, length: usize) -> Result<(), TooLong> {
-    out.push(u8::try_from(length).map_err(|_| TooLong)?);
+/// Appends a length or a count of 8 bits.
+pub(super) fn put_u8_length(out: &mut Vec<u8>, length: usize, what: &'static str) -> Result<(), TooLong> {
+    out.push(u8::try_from(length).map_err(|_| TooLong { what, limit: u8::MAX.into() })?);
+    Ok(())
+}
+
+/// Appends a length or a count of 16 bits.
+pub(super) fn put_u16_length(out: &mut Vec<u8>, length: usize, what: &'static str) -> Result<(), TooLong> {
+    out.extend(u16::try_from(length).map_err(|_| TooLong { what, limit: u16::MAX.into() })?.to_be_bytes());
     Ok(())
 }
 
@@ -50,8 +61,8 @@ pub(super) fn put_u8_length(out: &mut Vec<u8>, length: usize) -> Result<(), TooL
 ///
 /// Every substructure of IKE that has a 16-bit length counts its own header in, and the length field is known only
 /// once the substructure is written: `start` is where it began, `at` where its length field lies in it.
-pub(super) fn set_u16_length(out: &mut [u8], start: usize, at: usize) -> Result<(), TooLong> {
-    let length = u16::try_from(out.len() - start).map_err(|_| TooLong)?;
+pub(super) fn set_u16_length(out: &mut [u8], start: usize, at: usize, what: &'static str) -> Result<(), TooLong> {
+    let length = u16::try_from(out.len() - start).map_err(|_| TooLong { what, limit: u16::MAX.into() })?;
     if let Some(field) = out.get_mut(start + at..start + at + 2) {
         field.copy_from_slice(&length.to_be_bytes());
     }

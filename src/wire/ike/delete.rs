@@ -1,7 +1,7 @@
 //! Delete payload (RFC 7296 section 3.11).
 
 use super::codes::{PayloadType, ProtocolId};
-use super::cursor::{Cursor, TooLong};
+use super::cursor::{Cursor, TooLong, put_u16_length};
 use super::malformed::Malformed;
 
 /// Bytes of an ESP or AH SPI.
@@ -58,7 +58,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Delete, Malformed> {
 pub(super) fn encode(value: &Delete, out: &mut Vec<u8>) -> Result<(), TooLong> {
     let Delete { protocol, spis } = value;
     out.extend([protocol.0, if *protocol == ProtocolId::IKE { 0 } else { SPI_LEN }]);
-    out.extend(u16::try_from(spis.len()).map_err(|_| TooLong)?.to_be_bytes());
+    put_u16_length(out, spis.len(), "SPIs in one deletion")?;
     out.extend(spis.as_flattened());
     Ok(())
 }

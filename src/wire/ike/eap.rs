@@ -34,7 +34,7 @@ pub(super) fn encode(value: &Eap, out: &mut Vec<u8>) -> Result<(), TooLong> {
     let start = out.len();
     out.extend([*code, *identifier, 0, 0]);
     out.extend(data);
-    set_u16_length(out, start, LENGTH_AT)
+    set_u16_length(out, start, LENGTH_AT, "bytes of an EAP message")
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use super::malformed::Malformed;
 /// Bytes of the IKE header.
 pub const HEADER_LEN: usize = 28;
 
-/// Longest message that is read or written: what one UDP datagram can carry.
-pub const MAX_MESSAGE_LEN: usize = 65_535;
+/// Longest message that is read or written: what one UDP datagram over IPv4 can carry behind a non-ESP marker, which is
+/// 65535 bytes less 20 of IP, 8 of UDP and 4 of the marker (RFC 3948 section 2.2).
+pub const MAX_MESSAGE_LEN: usize = 65_535 - 20 - 8 - 4;
 
 /// Where each field of the header lies.
 mod field {

@@ -108,10 +108,11 @@ pub fn encode_message(header: &Header, payloads: &[Payload]) -> Result<Vec<u8>, 
 
 /// Writes the header once the rest of the message stands.
 fn finish(header: &Header, next_payload: PayloadType, mut message: Vec<u8>) -> Result<Vec<u8>, TooLong> {
+    let too_long = TooLong { what: "bytes of a message", limit: MAX_MESSAGE_LEN };
     if message.len() > MAX_MESSAGE_LEN {
-        return Err(TooLong);
+        return Err(too_long);
     }
-    let length = u32::try_from(message.len()).map_err(|_| TooLong)?;
+    let length = u32::try_from(message.len()).map_err(|_| too_long)?;
     message[..HEADER_LEN].copy_from_slice(&Header { next_payload, length, ..*header }.encode());
     Ok(message)
 }
@@ -302,7 +303,8 @@ mod tests {
     #[test]
     fn a_message_is_at_most_a_datagram() {
         let payload = Payload::VendorId(vec![0; 40_000]);
-        assert_eq!(encode_message(&header(), &[payload.clone(), payload]), Err(TooLong));
+        let too_long = TooLong { what: "bytes of a message", limit: MAX_MESSAGE_LEN };
+        assert_eq!(encode_message(&header(), &[payload.clone(), payload]), Err(too_long));
     }
 
     #[test]

@@ -50,4 +50,4 @@ pub use payload::{
     MAX_PAYLOADS, PAYLOAD_HEADER_LEN, Payload, RawPayload, encode_payloads, parse_payloads, split_payloads,
 };
 pub use sa::{Proposal, Transform};
-pub use ts::{ANY_PROTOCOL, TrafficSelector};
+pub use ts::{ANY_PROTOCOL, MAX_SELECTORS, TrafficSelector};

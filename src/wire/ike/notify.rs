@@ -47,7 +47,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Notify, Malformed> {
 pub(super) fn encode(value: &Notify, out: &mut Vec<u8>) -> Result<(), TooLong> {
     let Notify { protocol, spi, kind, data } = value;
     out.push(protocol.0);
-    put_u8_length(out, spi.len())?;
+    put_u8_length(out, spi.len(), "bytes of an SPI")?;
     out.extend(kind.0.to_be_bytes());
     out.extend(spi);
     out.extend(data);

@@ -4,7 +4,7 @@ use super::auth::{self, Authentication};
 use super::cert::{self, Certificate, CertificateRequest};
 use super::codes::PayloadType;
 use super::cp::{self, Configuration};
-use super::cursor::{Cursor, TooLong, set_u16_length};
+use super::cursor::{Cursor, TooLong, put_u16_length, set_u16_length};
 use super::delete::{self, Delete};
 use super::eap::{self, Eap};
 use super::id::{self, Identification};
@@ -235,7 +235,7 @@ pub(super) fn encode_chain(
         let critical = matches!(payload, Payload::Unknown { critical: true, .. });
         out.extend([next.0, if critical { CRITICAL } else { 0 }, 0, 0]);
         payload.encode_body(out)?;
-        set_u16_length(out, start, LENGTH_AT)?;
+        set_u16_length(out, start, LENGTH_AT, "bytes of a payload")?;
     }
     Ok(types.clone().next().unwrap_or(after))
 }
@@ -252,10 +252,8 @@ pub fn encode_payloads(payloads: &[Payload]) -> Result<(PayloadType, Vec<u8>), T
 
 /// Appends the generic header of an Encrypted payload whose body will have `body_len` bytes.
 pub(super) fn encode_encrypted_header(first: PayloadType, body_len: usize, out: &mut Vec<u8>) -> Result<(), TooLong> {
-    let length = u16::try_from(PAYLOAD_HEADER_LEN + body_len).map_err(|_| TooLong)?;
     out.extend([first.0, 0]);
-    out.extend(length.to_be_bytes());
-    Ok(())
+    put_u16_length(out, PAYLOAD_HEADER_LEN + body_len, "bytes of an encrypted payload")
 }
 
 #[cfg(test)]
@@ -329,7 +327,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_not_written() {
-        assert_eq!(encode_payloads(&[Payload::VendorId(vec![0; 65_532])]), Err(TooLong));
+        let too_long = TooLong { what: "bytes of a payload", limit: 65_535 };
+        assert_eq!(encode_payloads(&[Payload::VendorId(vec![0; 65_532])]), Err(too_long));
         assert!(encode_payloads(&[Payload::VendorId(vec![0; 65_531])]).is_ok());
     }
 }

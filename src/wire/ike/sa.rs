@@ -8,6 +8,8 @@ use super::malformed::Malformed;
 const SUBSTRUCTURE_LENGTH_AT: usize = 2;
 const PROPOSAL_HEADER_LEN: usize = 8;
 const TRANSFORM_HEADER_LEN: usize = 8;
+/// Proposals of one offer: their numbers have one octet and begin at 1.
+const MAX_PROPOSALS: usize = u8::MAX as usize;
 /// First byte of a substructure that is the last of its kind.
 const LAST: u8 = 0;
 const MORE_PROPOSALS: u8 = 2;
@@ -143,18 +145,21 @@ fn is_last(marker: u8, more: u8) -> Result<bool, Malformed> {
 }
 
 pub(super) fn encode(proposals: &[Proposal], out: &mut Vec<u8>) -> Result<(), TooLong> {
+    if proposals.len() > MAX_PROPOSALS {
+        return Err(TooLong { what: "proposals in one offer", limit: MAX_PROPOSALS });
+    }
     for (index, proposal) in proposals.iter().enumerate() {
         let Proposal { number, protocol, spi, transforms } = proposal;
         let start = out.len();
         let last = index + 1 == proposals.len();
         out.extend([if last { LAST } else { MORE_PROPOSALS }, 0, 0, 0, *number, protocol.0]);
-        put_u8_length(out, spi.len())?;
-        put_u8_length(out, transforms.len())?;
+        put_u8_length(out, spi.len(), "bytes of an SPI")?;
+        put_u8_length(out, transforms.len(), "algorithms in one proposal")?;
         out.extend(spi);
         for (index, transform) in transforms.iter().enumerate() {
             encode_transform(transform, index + 1 == transforms.len(), out)?;
         }
-        set_u16_length(out, start, SUBSTRUCTURE_LENGTH_AT)?;
+        set_u16_length(out, start, SUBSTRUCTURE_LENGTH_AT, "bytes of a proposal")?;
     }
     Ok(())
 }
@@ -168,7 +173,7 @@ fn encode_transform(transform: &Transform, last: bool, out: &mut Vec<u8>) -> Res
         out.extend((TransformAttributeType::KEY_LENGTH.0 | SHORT_FORM).to_be_bytes());
         out.extend(bits.to_be_bytes());
     }
-    set_u16_length(out, start, SUBSTRUCTURE_LENGTH_AT)
+    set_u16_length(out, start, SUBSTRUCTURE_LENGTH_AT, "bytes of a transform")
 }
 
 #[cfg(test)]
@@ -256,6 +261,10 @@ mod tests {
     fn what_does_not_fit_is_not_written() {
         let mut proposal = esp();
         proposal.transforms = vec![proposal.transforms[0]; 256];
-        assert_eq!(encode(&[proposal], &mut Vec::new()), Err(TooLong));
+        let too_many = TooLong { what: "algorithms in one proposal", limit: 255 };
+        assert_eq!(encode(&[proposal], &mut Vec::new()), Err(too_many));
+        let too_many = TooLong { what: "proposals in one offer", limit: 255 };
+        assert_eq!(encode(&vec![esp(); 256], &mut Vec::new()), Err(too_many));
+        assert_eq!(encode(&vec![esp(); 255], &mut Vec::new()), Ok(()));
     }
 }

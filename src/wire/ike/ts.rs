@@ -13,6 +13,9 @@ use super::malformed::Malformed;
 const LENGTH_AT: usize = 2;
 const HEADER_LEN: usize = 4;
 
+/// Selectors of one payload at most: their count has one octet.
+pub const MAX_SELECTORS: usize = u8::MAX as usize;
+
 /// Protocol 0 stands for every protocol.
 pub const ANY_PROTOCOL: u8 = 0;
 
@@ -200,7 +203,7 @@ where
 }
 
 pub(super) fn encode(selectors: &[TrafficSelector], out: &mut Vec<u8>) -> Result<(), TooLong> {
-    put_u8_length(out, selectors.len())?;
+    put_u8_length(out, selectors.len(), "traffic selectors on one side")?;
     out.extend([0, 0, 0]);
     for selector in selectors {
         let TrafficSelector { protocol, start_port, end_port, start, end } = selector;
@@ -215,7 +218,7 @@ pub(super) fn encode(selectors: &[TrafficSelector], out: &mut Vec<u8>) -> Result
                 IpAddr::V6(address) => out.extend(address.octets()),
             }
         }
-        set_u16_length(out, begin, LENGTH_AT)?;
+        set_u16_length(out, begin, LENGTH_AT, "bytes of a traffic selector")?;
     }
     Ok(())
 }
@@ -244,6 +247,15 @@ mod tests {
         let mut out = Vec::new();
         encode(&[ports(22, 80)], &mut out).unwrap();
         assert_eq!(out, BYTES);
+    }
+
+    #[test]
+    fn more_selectors_than_can_be_counted_are_not_written() {
+        let mut out = Vec::new();
+        assert_eq!(encode(&[ports(22, 80); MAX_SELECTORS], &mut out), Ok(()));
+        assert_eq!(parse_ts(&out).map(|selectors| selectors.len()), Ok(MAX_SELECTORS));
+        let too_many = TooLong { what: "traffic selectors on one side", limit: MAX_SELECTORS };
+        assert_eq!(encode(&[ports(22, 80); MAX_SELECTORS + 1], &mut Vec::new()), Err(too_many));
     }
 
     #[test]

@@ -54,14 +54,15 @@ impl Established {
         let payloads = match message.payloads() {
             Ok(payloads) => payloads,
             Err(malformed) => {
-                self.channel.respond(message, datagram, &[Payload::Notify(malformed_notify(malformed))], cx);
+                self.tell(format!("the peer's {} request is malformed: {malformed}", message.exchange()), cx);
+                self.answer(message, datagram, &[Payload::Notify(malformed_notify(malformed))], cx);
                 return Ok(self);
             }
         };
         let answer = match message.exchange() {
             ExchangeType::INFORMATIONAL => {
                 if let Some(cause) = deletes_ike_sa(payloads) {
-                    self.channel.respond(message, datagram, &[], cx);
+                    self.answer(message, datagram, &[], cx);
                     return Err(self.deleted_by_peer(cause, cx));
                 }
                 self.children_deleted_by_peer(payloads, cx)
@@ -70,7 +71,7 @@ impl Established {
             ExchangeType::CREATE_CHILD_SA => self.create_child_requested(message, payloads, cx),
             _ => vec![Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()))],
         };
-        self.channel.respond(message, datagram, &answer, cx);
+        self.answer(message, datagram, &answer, cx);
         Ok(self)
     }
 
@@ -103,6 +104,7 @@ impl Established {
         let encapsulated = pair.is_encapsulated();
         if activity.first_seen && pair.is_current() {
             pair.activate(&self.connection.name, cx);
+            self.install_failures = 0;
         }
         self.heard_at(activity.last_inbound, cx.now);
         if let Some(source) = activity.source

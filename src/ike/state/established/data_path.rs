@@ -1,0 +1,74 @@
+//! What an established IKE SA does about Child SAs that the data path cannot use: it could not install them, or they have
+//! used up what they may carry.
+
+use super::Established;
+use crate::ike::child::Stage;
+use crate::ike::config::Start;
+use crate::ike::context::Context;
+use crate::ike::event::{Event, Removal, SaLimit};
+use crate::ike::exchange::Task;
+use crate::ike::state::WantedChild;
+
+impl Established {
+    /// An SA of this pair has come to a limit.
+    pub(in crate::ike) fn limit_reached(&mut self, inbound_spi: u32, limit: SaLimit, cx: &mut Context<'_>) {
+        let Some(pair) = self.child_mut(inbound_spi).filter(|pair| pair.is_current()) else { return };
+        // A rekey that is under way already is the one that is needed.
+        let rekeys = std::mem::replace(&mut pair.stage, Stage::Rekeying) == Stage::Rekeying;
+        if limit == SaLimit::Hard && !std::mem::replace(&mut pair.exhausted, true) {
+            let child = pair.child.clone();
+            self.tell(
+                format!(
+                    "Child SA {child} has used up its sequence numbers or another hard limit (inbound SPI \
+                     {inbound_spi:08x}): its packets are dropped until it is replaced"
+                ),
+                cx,
+            );
+        }
+        if !rekeys {
+            match limit {
+                SaLimit::Soft => self.queue(Task::RekeyChild(inbound_spi)),
+                SaLimit::Hard => self.queue_first(Task::RekeyChild(inbound_spi)),
+            }
+            self.advance(cx);
+        }
+    }
+
+    /// The peer does not rekey a pair that has used up its hard limit: it carries nothing, so nothing is lost with it. A
+    /// new one takes its place.
+    pub(in crate::ike) fn replace_exhausted(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
+        let Some(pair) = self.take_child(inbound_spi) else { return };
+        let wanted = WantedChild { child: pair.child.clone(), packet: None };
+        let name = self.connection().name.clone();
+        pair.remove(&name, Removal::Exhausted, cx);
+        self.queue_first(Task::CreateChild(wanted));
+        self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Exhausted });
+    }
+
+    /// The data path has not installed a pair: the peer is told, and it is tried again later.
+    pub(in crate::ike) fn install_failed(&mut self, inbound_spi: u32, reason: &str, cx: &mut Context<'_>) {
+        let Some(pair) = self.take_child(inbound_spi) else { return };
+        let (child, stage, current) = (pair.child.clone(), pair.stage, pair.is_current());
+        let name = self.connection().name.clone();
+        pair.remove(&name, Removal::NotInstalled, cx);
+        self.tell(format!("Child SA {child} was not set up: {reason}"), cx);
+        if !matches!(stage, Stage::Deleting | Stage::Retired(_)) {
+            self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::NotInstalled });
+        }
+        if current && !self.serves(&child) {
+            self.install_failures += 1;
+            // Who waits for the peer leaves it to the peer to try again.
+            if self.keep_children || self.connection().start == Start::OnTraffic {
+                let at = cx.now + self.failure_wait(cx);
+                self.retry(Task::CreateChild(WantedChild { child, packet: None }), at);
+            }
+        }
+        self.advance(cx);
+    }
+
+    /// Tells a person what went wrong.
+    pub(in crate::ike) fn tell(&self, reason: String, cx: &mut Context<'_>) {
+        let peer = self.channel().path().peer;
+        cx.event(Event::Failure { connection: Some(self.connection().name.clone()), peer, reason });
+    }
+}

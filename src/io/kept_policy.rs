@@ -1,0 +1,119 @@
+//! What gatewayd protected last, kept in the state directory, so that a start without a readable configuration can close it.
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::private_file;
+use crate::routing::{Closed, Policy};
+
+/// Name of the file in the state directory.
+pub const FILE: &str = "policy.json";
+/// The largest file that is read back, in bytes.
+const LIMIT: u64 = 64 << 20;
+
+/// What one owner's connections and routes make of the policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Destinations of its VPN routes, also of those that are refused for another reason than their destination.
+    pub protect: BTreeSet<IpNet>,
+    /// Local subnets of its connections.
+    pub local: BTreeSet<IpNet>,
+}
+
+/// The policy in force, by owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptPolicy {
+    /// Name of the tunnel device.
+    pub device: String,
+    /// Firewall mark of gatewayd's sockets.
+    pub mark: u32,
+    /// Outer addresses of this gateway.
+    #[serde(default)]
+    pub outer_addresses: BTreeSet<IpAddr>,
+    /// Outer addresses of the peers, as configured and as seen.
+    #[serde(default)]
+    pub outer_peers: BTreeSet<IpAddr>,
+    /// What the configuration lets pass by.
+    #[serde(default)]
+    pub bypass: BTreeSet<IpNet>,
+    /// Of gatewayd.toml.
+    #[serde(default)]
+    pub file: Share,
+    /// Of the cloud.
+    #[serde(default)]
+    pub cend: Share,
+    /// Local subnets that an inner device has led to.
+    #[serde(default, with = "pairs")]
+    pub closed: Closed,
+}
+
+impl KeptPolicy {
+    /// Reads what was kept; none if there never was anything.
+    ///
+    /// # Errors
+    /// The file cannot be read, others may read it, or it is damaged.
+    pub fn read(folder: &Path) -> Result<Option<Self>, String> {
+        let path = folder.join(FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = private_file::read(&path, LIMIT).map_err(|error| error.to_string())?;
+        serde_json::from_str(&text).map(Some).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Keeps it: after a crash there is the old file or the new one.
+    ///
+    /// # Errors
+    /// The disk is full, or the folder is not writable.
+    pub fn write(&self, folder: &Path) -> io::Result<()> {
+        private_file::replace(&folder.join(FILE), &serde_json::to_vec_pretty(self)?)
+    }
+
+    /// The policy of both owners together.
+    pub fn policy(&self) -> Policy {
+        let both = |of: fn(&Share) -> &BTreeSet<IpNet>| of(&self.file).union(of(&self.cend)).copied().collect();
+        Policy { protect: both(|share| &share.protect), local: both(|share| &share.local), bypass: self.bypass.clone() }
+    }
+}
+
+/// JSON's objects have texts as keys only, so a map of prefixes is a list of pairs.
+mod pairs {
+    use super::{Closed, Deserialize, IpNet, Serialize};
+
+    pub fn serialize<S: serde::Serializer>(closed: &Closed, serializer: S) -> Result<S::Ok, S::Error> {
+        closed.iter().collect::<Vec<(&IpNet, &IpNet)>>().serialize(serializer)
+    }
+
+    pub fn deserialize<'d, D: serde::Deserializer<'d>>(deserializer: D) -> Result<Closed, D::Error> {
+        Ok(Vec::<(IpNet, IpNet)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(KeptPolicy::read(folder.path()), Ok(None));
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let kept = KeptPolicy {
+            device: "gwd0".into(),
+            mark: 7,
+            file: Share { protect: [net("10.2.0.0/24"), net("::/0")].into(), local: [net("10.1.0.0/24")].into() },
+            cend: Share { protect: [net("10.3.0.0/24")].into(), ..Share::default() },
+            closed: [(net("10.1.0.0/24"), net("10.1.0.0/16"))].into(),
+            ..KeptPolicy::default()
+        };
+        kept.write(folder.path()).unwrap();
+        assert_eq!(KeptPolicy::read(folder.path()), Ok(Some(kept.clone())));
+        assert_eq!(kept.policy().protect.len(), 3);
+        std::fs::write(folder.path().join(FILE), "{").unwrap();
+        assert!(KeptPolicy::read(folder.path()).is_err());
+    }
+}
