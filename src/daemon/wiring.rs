@@ -6,6 +6,7 @@
 //!  data threads ── SaFacts, Acquire ──► Wiring ── Command ──► ike
 //! ```
 
+mod installation;
 pub mod path_mtu;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,20 +16,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use self::installation::{Installation, encapsulation, selector_pair};
 use self::path_mtu::Paths;
-use super::config::{Carriage, Df};
 use super::connections::{Configured, ConnectionIds};
-use crate::crypto::{Entropy, IvSource};
+use crate::crypto::Entropy;
 use crate::dataplane::acquire::Acquire;
 use crate::dataplane::command::{InboundCommand, OutboundCommand};
 use crate::dataplane::facts::{SaFacts, SaReading};
-use crate::dataplane::fib::ConnectionId;
-use crate::dataplane::outer_header::{DfPolicy, Encapsulation, OuterPath};
-use crate::dataplane::parameters::{EspKeys, InboundSaParameters, OutboundSaParameters, Tunnel};
-use crate::dataplane::policy::{Selector, SelectorPair};
-use crate::esp::Limits;
-use crate::ike::{self, ChildSa, Command, Event, Path, Removal, SaActivity, SaKeys, SaLimit, Start};
-use crate::wire::ike::{ANY_PROTOCOL, TrafficSelector};
+use crate::dataplane::outer_header::{Encapsulation, OuterPath};
+use crate::dataplane::parameters::Tunnel;
+use crate::ike::{self, ChildSa, Command, Event, Path, Removal, SaActivity, SaLimit, Start};
+use crate::wire::ike::TrafficSelector;
 use crate::wire::ip::{Flow, Ports};
 
 /// A peer that is sent packets and does not send any for this long is asked whether it is there,
@@ -498,82 +496,6 @@ impl Wiring {
         let child = connection.children.iter().find(covers)?;
         Some(Command::Acquire { connection: name, child: Arc::clone(&child.name), packet: Some(packet) })
     }
-}
-
-/// What both SAs of a pair have in common.
-struct Installation {
-    id: ConnectionId,
-    place: usize,
-    carriage: Carriage,
-    tunnel: Tunnel,
-    selectors: Arc<SelectorPair>,
-}
-
-impl Installation {
-    fn parameters(
-        self,
-        sa: ChildSa,
-        inbound: Arc<SaFacts>,
-        outbound: Arc<SaFacts>,
-        entropy: &mut dyn Entropy,
-    ) -> (InboundSaParameters, OutboundSaParameters) {
-        let Self { id, place, carriage, tunnel, selectors } = self;
-        let receiving = InboundSaParameters {
-            spi: sa.inbound_spi,
-            connection: id,
-            suite: sa.suite,
-            keys: keys(sa.inbound_keys),
-            extended_sequence: sa.esn,
-            replay_window: carriage.replay_window,
-            selectors: Arc::clone(&selectors),
-            tunnel,
-            limits: Limits::UNLIMITED,
-            facts: inbound,
-        };
-        let sending = OutboundSaParameters {
-            inbound_spi: sa.inbound_spi,
-            spi: sa.outbound_spi,
-            connection: id,
-            child: u32::try_from(place).unwrap_or(u32::MAX),
-            suite: sa.suite,
-            keys: keys(sa.outbound_keys),
-            iv_source: IvSource::new(sa.suite, entropy),
-            extended_sequence: sa.esn,
-            selectors,
-            tunnel,
-            df: match carriage.df {
-                Df::Copy => DfPolicy::Copy,
-                Df::Set => DfPolicy::Set,
-                Df::Clear => DfPolicy::Clear,
-            },
-            limits: Limits::UNLIMITED,
-            active: sa.outbound_active,
-            replaces: sa.replaces,
-            facts: outbound,
-        };
-        (receiving, sending)
-    }
-}
-
-fn keys(keys: SaKeys) -> EspKeys {
-    EspKeys { encryption: keys.encryption_key, integrity: keys.integrity_key }
-}
-
-fn encapsulation(of: ike::Encapsulation) -> Encapsulation {
-    match of {
-        ike::Encapsulation::Udp => Encapsulation::Udp,
-        ike::Encapsulation::None => Encapsulation::Raw,
-    }
-}
-
-fn selector_pair(local: &[TrafficSelector], peer: &[TrafficSelector]) -> Option<SelectorPair> {
-    let side = |list: &[TrafficSelector]| list.iter().map(selector).collect::<Option<Vec<Selector>>>();
-    Some(SelectorPair { local: side(local)?, peer: side(peer)? })
-}
-
-fn selector(of: &TrafficSelector) -> Option<Selector> {
-    let protocol = (of.protocol != ANY_PROTOCOL).then_some(of.protocol);
-    Selector::new(of.start..=of.end, protocol, of.start_port..=of.end_port)
 }
 
 /// One packet as the pair of selectors that covers just it (RFC 7296 section 2.9).

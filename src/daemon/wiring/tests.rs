@@ -5,6 +5,7 @@ use crate::crypto::fake::SeededEntropy;
 use crate::crypto::{Secret, Suite, encryption};
 use crate::daemon::config::Config;
 use crate::dataplane::facts::InstallError;
+use crate::ike::SaKeys;
 use crate::wire::ip::protocol;
 use crate::wire::quoted::{QuotedPacket, QuotedTransport, TooBig};
 
