@@ -6,6 +6,7 @@
 //!  data threads ── SaFacts, Acquire ──► Wiring ── Command ──► ike
 //! ```
 
+mod installation;
 pub mod path_mtu;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,21 +16,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use self::installation::{Installation, encapsulation, selector_pair};
 use self::path_mtu::Paths;
 pub use super::command_ring::CommandRing;
-use super::config::{Carriage, Df};
 use super::connections::{Configured, ConnectionIds};
-use crate::crypto::{Entropy, IvSource};
+use crate::crypto::Entropy;
 use crate::dataplane::acquire::Acquire;
 use crate::dataplane::command::{InboundCommand, OutboundCommand};
 use crate::dataplane::facts::{SaFacts, SaReading};
-use crate::dataplane::fib::ConnectionId;
-use crate::dataplane::outer_header::{DfPolicy, Encapsulation, OuterPath};
-use crate::dataplane::parameters::{EspKeys, InboundSaParameters, OutboundSaParameters, Tunnel};
-use crate::dataplane::policy::{Selector, SelectorPair};
-use crate::esp::Limits;
-use crate::ike::{self, ChildSa, Command, Event, Path, Removal, SaActivity, SaKeys, SaLimit, Start};
-use crate::wire::ike::{ANY_PROTOCOL, TrafficSelector};
+use crate::dataplane::outer_header::{Encapsulation, OuterPath};
+use crate::dataplane::parameters::Tunnel;
+use crate::ike::{self, ChildSa, Command, Event, Path, Removal, SaActivity, SaLimit, Start};
+use crate::wire::ike::TrafficSelector;
 use crate::wire::ip::{Flow, Ports};
 
 /// A peer that is sent packets and does not send any for this long is asked whether it is there,
@@ -160,9 +158,9 @@ pub struct Wiring {
     lines: Lines,
     /// What happened since the last status.
     held: Vec<Notice>,
+    pub paths: Paths,
     /// What IKE has to know of what it decided.
     answers: VecDeque<Command>,
-    pub paths: Paths,
     entropy: Box<dyn Entropy>,
     pub configured: Configured,
     /// By inbound SPI.
@@ -181,8 +179,8 @@ impl Wiring {
         Self {
             lines,
             held: Vec::new(),
-            answers: VecDeque::new(),
             paths,
+            answers: VecDeque::new(),
             entropy,
             configured,
             pairs: HashMap::new(),
@@ -256,14 +254,15 @@ impl Wiring {
         let selectors = selector_pair(&sa.local_selectors, &sa.peer_selectors)
             .ok_or("the agreed traffic selectors are no ranges of one family")?;
         let path = OuterPath { local: sa.path.local, peer: sa.path.peer };
-        self.forget_path(sa.inbound_spi);
-        let outer_mtu = self.paths.join(path, sa.outbound_spi, sa.inbound_spi, now);
+        let (inbound_spi, outbound_spi, active) = (sa.inbound_spi, sa.outbound_spi, sa.outbound_active);
+        self.forget_path(inbound_spi);
+        let outer_mtu = self.paths.join(path, outbound_spi, inbound_spi, now);
         let tunnel = Tunnel { encapsulation: encapsulation(sa.encapsulation), path, outer_mtu };
         let (inbound, outbound) = (Arc::new(SaFacts::new(now)), Arc::new(SaFacts::new(now)));
         let pair = Pair {
             connection: Arc::clone(&sa.connection),
             child: Arc::clone(&sa.child),
-            outbound_spi: sa.outbound_spi,
+            outbound_spi,
             active: false,
             inbound: Arc::clone(&inbound),
             outbound: Arc::clone(&outbound),
@@ -276,13 +275,15 @@ impl Wiring {
             suspected: None,
         };
         self.tell(Notice::PeerAt { connection: Arc::clone(&sa.connection), peer: sa.path.peer.ip() });
-        let (inbound_spi, active) = (sa.inbound_spi, sa.outbound_active);
         let selectors = Arc::new(selectors);
         let parts = Installation { id, place, carriage, tunnel, selectors };
         let (receiving, sending) = parts.parameters(sa, inbound, outbound, self.entropy.as_mut());
-        self.lines.inbound.offer(InboundCommand::Install(Box::new(receiving))).map_err(|full| full.to_string())?;
-        if let Err(full) = self.lines.outbound.offer(OutboundCommand::Install(Box::new(sending))) {
-            self.lines.inbound.send(InboundCommand::Remove { spi: inbound_spi });
+        let queued = self.lines.inbound.offer(InboundCommand::Install(Box::new(receiving))).and_then(|()| {
+            let queued = self.lines.outbound.offer(OutboundCommand::Install(Box::new(sending)));
+            queued.inspect_err(|_| self.lines.inbound.send(InboundCommand::Remove { spi: inbound_spi }))
+        });
+        if let Err(full) = queued {
+            self.paths.leave(path.peer.ip(), outbound_spi);
             return Err(full.to_string());
         }
         self.of_connection.entry(Arc::clone(&pair.connection)).or_default().push(inbound_spi);
@@ -445,82 +446,6 @@ impl Wiring {
         let child = connection.children.iter().find(covers)?;
         Some(Command::Acquire { connection: name, child: Arc::clone(&child.name), packet: Some(packet) })
     }
-}
-
-/// What both SAs of a pair have in common.
-struct Installation {
-    id: ConnectionId,
-    place: usize,
-    carriage: Carriage,
-    tunnel: Tunnel,
-    selectors: Arc<SelectorPair>,
-}
-
-impl Installation {
-    fn parameters(
-        self,
-        sa: ChildSa,
-        inbound: Arc<SaFacts>,
-        outbound: Arc<SaFacts>,
-        entropy: &mut dyn Entropy,
-    ) -> (InboundSaParameters, OutboundSaParameters) {
-        let Self { id, place, carriage, tunnel, selectors } = self;
-        let receiving = InboundSaParameters {
-            spi: sa.inbound_spi,
-            connection: id,
-            suite: sa.suite,
-            keys: keys(sa.inbound_keys),
-            extended_sequence: sa.esn,
-            replay_window: carriage.replay_window,
-            selectors: Arc::clone(&selectors),
-            tunnel,
-            limits: Limits::UNLIMITED,
-            facts: inbound,
-        };
-        let sending = OutboundSaParameters {
-            inbound_spi: sa.inbound_spi,
-            spi: sa.outbound_spi,
-            connection: id,
-            child: u32::try_from(place).unwrap_or(u32::MAX),
-            suite: sa.suite,
-            keys: keys(sa.outbound_keys),
-            iv_source: IvSource::new(sa.suite, entropy),
-            extended_sequence: sa.esn,
-            selectors,
-            tunnel,
-            df: match carriage.df {
-                Df::Copy => DfPolicy::Copy,
-                Df::Set => DfPolicy::Set,
-                Df::Clear => DfPolicy::Clear,
-            },
-            limits: Limits::UNLIMITED,
-            active: sa.outbound_active,
-            replaces: sa.replaces,
-            facts: outbound,
-        };
-        (receiving, sending)
-    }
-}
-
-fn keys(keys: SaKeys) -> EspKeys {
-    EspKeys { encryption: keys.encryption_key, integrity: keys.integrity_key }
-}
-
-fn encapsulation(of: ike::Encapsulation) -> Encapsulation {
-    match of {
-        ike::Encapsulation::Udp => Encapsulation::Udp,
-        ike::Encapsulation::None => Encapsulation::Raw,
-    }
-}
-
-fn selector_pair(local: &[TrafficSelector], peer: &[TrafficSelector]) -> Option<SelectorPair> {
-    let side = |list: &[TrafficSelector]| list.iter().map(selector).collect::<Option<Vec<Selector>>>();
-    Some(SelectorPair { local: side(local)?, peer: side(peer)? })
-}
-
-fn selector(of: &TrafficSelector) -> Option<Selector> {
-    let protocol = (of.protocol != ANY_PROTOCOL).then_some(of.protocol);
-    Selector::new(of.start..=of.end, protocol, of.start_port..=of.end_port)
 }
 
 /// One packet as the pair of selectors that covers just it (RFC 7296 section 2.9).

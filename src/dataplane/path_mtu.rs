@@ -24,6 +24,8 @@ const CONFIRM: Duration = Duration::from_secs(2);
 const LOSSES: u8 = 2;
 /// A probe that is not answered at all for so long tells of an IKE SA in trouble, and nothing of sizes.
 const UNANSWERED: Duration = Duration::from_secs(12);
+/// A path on which not even the smallest probes are answered in time is left alone for so long.
+const PAUSE: Duration = Duration::from_secs(60);
 /// After this, a search that began downwards puts in force what it has found so far: packets are being lost meanwhile.
 const HASTE: Duration = Duration::from_millis(250);
 /// What nearly every path takes (BASE_PLPMTU of RFC 8899 section 5.1.2, and IPv6's least).
@@ -119,7 +121,7 @@ struct Path {
     users: usize,
     /// When packets above the least MTU went out last.
     large: Option<Instant>,
-    /// When the last search ended.
+    /// When the last search ended, or its result is no longer to be doubted.
     rested: Option<Instant>,
     search: Search,
     /// The probe that is under way, and since when.
@@ -304,9 +306,9 @@ impl Path {
         self.set(mtu, learned, steps);
     }
 
-    /// Ends a search that changes nothing.
-    fn rest(&mut self, now: Instant) {
-        (self.search, self.probe, self.lost, self.rested) = (Search::Rest, None, 0, Some(now));
+    /// Ends a search that changes nothing. The next one begins no sooner than a while after `until`.
+    fn rest(&mut self, until: Instant) {
+        (self.search, self.probe, self.lost, self.rested) = (Search::Rest, None, 0, Some(until));
     }
 
     /// A probe was answered in time.
@@ -341,7 +343,7 @@ impl Path {
             Search::Confirm => self.search = Search::Down(if self.mtu > BASE { BASE } else { least }),
             Search::Down(size) if size > least => self.search = Search::Down(least),
             // Not even the least passes, or not in time: sizes are not what is wrong with this path.
-            Search::Down(_) => self.rest(now),
+            Search::Down(_) => self.rest(now + PAUSE),
             Search::Up(up) => self.climbed(up, now, settings, steps),
         }
     }

@@ -88,23 +88,24 @@ impl SendBatch {
         Sent { too_big: 0, failed: datagrams, why: class_of(error) }
     }
 
-    /// What became of datagrams that were sent one by one by other means.
-    pub fn sent_singly(&mut self, results: impl Iterator<Item = io::Result<()>>) -> Sent {
-        let mut sent = Sent::default();
-        for error in results.filter_map(Result::err) {
-            if is_too_big(&error) {
-                sent.too_big += 1;
-            } else {
-                self.0.refusal = error.raw_os_error().unwrap_or(0);
-                (sent.failed, sent.why) = (sent.failed + 1, class_of(&error));
-            }
-        }
-        sent
-    }
-
     /// The errno of the last refusal that was not about a size; 0 before the first.
     pub fn refusal(&self) -> i32 {
         self.0.refusal
+    }
+
+    /// Sends each packet in another way than by this batch's calls. One that the kernel refuses is counted, and those behind it
+    /// are sent all the same.
+    pub(super) fn send_by<'a>(
+        &mut self,
+        packets: impl Iterator<Item = &'a [u8]>,
+        send: impl Fn(&[u8]) -> io::Result<()>,
+    ) -> Sent {
+        let mut refused = Sent::default();
+        for error in packets.filter_map(|packet| send(packet).err()) {
+            let Sent { too_big, failed, why } = self.refused(&error, 1);
+            refused = Sent { too_big: refused.too_big + too_big, failed: refused.failed + failed, why };
+        }
+        refused
     }
 
     /// Sends each packet as a datagram of its own. Waits for room in the socket's buffer. A packet that the kernel refuses

@@ -81,8 +81,7 @@ impl RawSocket {
             Fragmenting::Ourselves(fragments)
                 if !dont_fragment && packets.clone().any(|packet| Ipv6Fragments::needs(packet.len())) =>
             {
-                return batch
-                    .sent_singly(packets.map(|packet| fragments.send_payload(protocol::ESP, packet, &message)));
+                return batch.send_by(packets, |packet| fragments.send_payload(protocol::ESP, packet, &message));
             }
             _ => self.fd.as_fd(),
         };

@@ -131,8 +131,8 @@ impl UdpSocket {
         let fd = match self.sender(segment, dont_fragment) {
             Ok(fd) => fd,
             Err(fragments) => {
-                let send = |chunk| fragments.send_datagram(&[chunk], self.local.port(), &message);
-                return batch.sent_singly(bytes.chunks(segment).map(send));
+                let port = self.local.port();
+                return batch.send_by(bytes.chunks(segment), |chunk| fragments.send_datagram(&[chunk], port, &message));
             }
         };
         let mut refusal = None;

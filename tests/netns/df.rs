@@ -2,6 +2,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipsec_gateway::dataplane::device::Sent;
+use ipsec_gateway::io::device_mtu::device_mtu;
 use ipsec_gateway::io::message_batch::SendBatch;
 use ipsec_gateway::io::netns::Namespace;
 use ipsec_gateway::io::raw::RawSocket;
@@ -82,5 +83,19 @@ fn raw_esp_is_fragmented_or_refused_alike() {
                 assert_eq!(sent, Sent { too_big, ..Sent::default() }, "{address} {dont_fragment}");
             }
         }
+    });
+}
+
+#[test]
+fn the_device_tells_what_it_takes_whatever_the_kernel_believes_of_the_path() {
+    in_a_small_world("the_device_tells_what_it_takes_whatever_the_kernel_believes_of_the_path", || {
+        for address in LOOPBACKS {
+            let address: IpAddr = address.parse().expect("an address");
+            let any = if address.is_ipv4() { "0.0.0.0" } else { "::" }.parse().expect("an address");
+            for local in [address, any] {
+                assert_eq!(device_mtu(local, address, Some(7)).expect("a route"), 1500, "{local}");
+            }
+        }
+        assert!(device_mtu("0.0.0.0".parse().expect("an address"), [192, 0, 2, 1].into(), None).is_err(), "no route");
     });
 }

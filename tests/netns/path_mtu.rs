@@ -1,12 +1,14 @@
 //! Path MTU discovery: two gatewayds with two routers between them, whose wires take less than the hosts believe.
 //!
 //! ```text
-//!  host-a 10.1.0.10 ─ gateway-a ══ wire 1 ══ router-1 ══ wire 2 ══ router-2 ══ wire 3 ══ gateway-b ─ host-b 10.2.0.10
+//!  host-a 10.1.0.10 ─ gateway-a ══ wire0 ══ router-1 ══ wire1 ══ router-2 ══ wire2 ══ gateway-b ─ host-b 10.2.0.10
 //! ```
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ipsec_gateway::wire::ip::{self, protocol};
 use tempfile::TempDir;
 
 use crate::gatewayd::Gatewayd;
@@ -42,6 +44,25 @@ impl Form {
         format!("{}/{}", self.address(wire, end), if self.ipv6 { 64 } else { 24 })
     }
 
+    /// The beginning of an ESP packet of 1500 bytes from gateway-a to gateway-b.
+    fn packet(self, esp: &[u8]) -> Vec<u8> {
+        let (source, destination) = (self.address(0, 1), self.address(2, 2));
+        let ports = [&4500_u16.to_be_bytes()[..], &4500_u16.to_be_bytes(), &1480_u16.to_be_bytes(), &[0, 0]].concat();
+        let (carried, payload) =
+            if self.udp { (protocol::UDP, [&ports, esp].concat()) } else { (protocol::ESP, esp.to_vec()) };
+        let parse = |address: String| address.parse().expect("an address");
+        let header = match (parse(source), parse(destination)) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                ip::ipv4_header(source, destination, carried, 1500).to_vec()
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                ip::ipv6_header(source, destination, carried, 1460).to_vec()
+            }
+            _ => unreachable!("of one family"),
+        };
+        [header, payload].concat()
+    }
+
     fn ip(self) -> &'static str {
         if self.ipv6 { "-6 " } else { "" }
     }
@@ -62,14 +83,20 @@ impl Side {
         without_dad(&gateway);
         cable(&gateway, ("lan", &format!("10.{number}.0.1/24")), &host, ("eth0", &format!("10.{number}.0.10/24")));
         host.ip(&format!("route add default via 10.{number}.0.1"));
-        gateway.exec(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+        for (namespace, device, end) in [(&gateway, "lan", "1"), (&host, "eth0", "10")] {
+            namespace.ip(&format!("address add fd00:{number}::{end}/64 dev {device} nodad"));
+        }
+        host.ip(&format!("route add default via fd00:{number}::1"));
+        gateway.exec(&["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]);
         let gatewayd = Gatewayd::new(gateway, &folder.join(number.to_string()));
         gatewayd.configure(&format!(
-            "local_addresses = [\"{own}\"]\ninner_addresses = [\"10.{number}.0.1/32\"]\nlog = \"debug\"\n{more}\
+            "local_addresses = [\"{own}\"]\ninner_addresses = [\"10.{number}.0.1/32\", \"fd00:{number}::1/128\"]\nlog = \"debug\"\n{more}\
              [[connection]]\nname = \"other\"\npeer = \"{peer}\"\npsk = \"a key for this test only\"\n\
              force_encapsulation = {udp}\nstart = \"{start}\"\n\
-             local_subnets = [\"10.{number}.0.0/24\"]\npeer_subnets = [\"10.{other}.0.0/24\"]\n\
-             [[route]]\ndestination = \"10.{other}.0.0/24\"\nconnection = \"other\"\n"
+             local_subnets = [\"10.{number}.0.0/24\", \"fd00:{number}::/64\"]\n\
+             peer_subnets = [\"10.{other}.0.0/24\", \"fd00:{other}::/64\"]\n\
+             [[route]]\ndestination = \"10.{other}.0.0/24\"\nconnection = \"other\"\n\
+             [[route]]\ndestination = \"fd00:{other}::/64\"\nconnection = \"other\"\n"
         ));
         Self { gatewayd, host }
     }
@@ -331,5 +358,62 @@ fn a_path_that_grows_is_found() {
         eventually(SOON, "the wire in the middle grew", || lab.sides[0].path_mtu() == 1460);
         lab.resize(OWN, 1500);
         lab.path_mtu_is(1500, SOON);
+    });
+}
+
+#[test]
+fn ipv6_inside_has_its_1280_bytes_although_the_path_has_no_room_for_them() {
+    each_form("ipv6_inside_has_its_1280_bytes_although_the_path_has_no_room_for_them", |form| {
+        let lab = Lab::up(form, "");
+        lab.silence();
+        lab.resize(MIDDLE, 1280);
+        for (from, to) in [(0, 2), (1, 1)] {
+            // The first ones are how it is found out.
+            let pings = |size: &str| {
+                let address = format!("fd00:{to}::10");
+                lab.sides[from].host.succeeds(&["ping", "-6", "-M", "do", "-s", size, "-c", "1", "-W", "1", &address])
+            };
+            eventually(SOON, &format!("{form:?}: 1280 bytes pass from {from}"), || pings("1232"));
+            assert_eq!(lab.sides[from].path_mtu(), 1280);
+            assert!((0..5).all(|_| pings("1232")) && !pings("1233"), "{form:?} from {from}");
+        }
+    });
+}
+
+/// Sends the ICMP message "too big" to an address, quoting a packet.
+const TOO_BIG: &str = "
+import socket, struct, sys
+to, mtu, quoted = sys.argv[1], int(sys.argv[2]), bytes.fromhex(sys.argv[3])
+if ':' in to:
+    icmp = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    message = struct.pack('!BBHI', 2, 0, 0, mtu) + quoted
+else:
+    icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    message = struct.pack('!BBHHH', 3, 4, 0, 0, mtu) + quoted
+    total = sum(struct.unpack('!%dH' % (len(message) // 2), message))
+    while total > 0xffff:
+        total = (total & 0xffff) + (total >> 16)
+    message = message[:2] + struct.pack('!H', total ^ 0xffff) + message[4:]
+icmp.sendto(message, (to, 0))
+";
+
+#[test]
+fn a_forged_icmp_message_changes_nothing() {
+    each_form("a_forged_icmp_message_changes_nothing", |form| {
+        let lab = Lab::up(form, "");
+        let child = lab.sides[0].connection()["child_sas"][0].clone();
+        let spi = u32::from_str_radix(child["outbound_spi"].as_str().expect("an SPI"), 16).expect("an SPI");
+        let tell = |mtu: u32, spi: u32| {
+            let esp = [&spi.to_be_bytes()[..], &1_u32.to_be_bytes(), &[0; 40]].concat();
+            let quoted = hex::encode(form.packet(&esp));
+            lab.routers[0].exec(&["python3", "-c", TOO_BIG, &form.address(0, 1), &mtu.to_string(), &quoted]);
+        };
+        // They arrive in this order, so when the last one has had its effect, the others have had theirs.
+        for (mtu, spi) in [(1300, spi ^ 1), (575, spi), (if form.ipv6 { 1279 } else { 0 }, spi), (1400, spi)] {
+            tell(mtu, spi);
+        }
+        let news = || Some(lab.sides[0].path_mtu()).filter(|mtu| *mtu != 1500);
+        eventually(SOON, "the message about a packet of ours is believed", || news().is_some());
+        assert_eq!(news(), Some(1400), "{form:?}");
     });
 }

@@ -36,6 +36,7 @@ fn complaint(line: &str) -> String {
 fn defaults_fill_what_a_small_file_leaves_out() {
     let config = parse(GOOD).unwrap();
     assert_eq!(config.gateway.mtu, 1500);
+    assert_eq!(config.gateway.pmtu_raise, Duration::from_secs(600));
     assert_eq!(config.gateway.mark, FIREWALL_MARK);
     let tunnel = &config.connections[0];
     let ike = tunnel.ike(None).unwrap();
@@ -124,6 +125,16 @@ fn every_wrong_value_names_its_line_its_key_and_what_is_allowed() {
         let number: usize = first.split(':').nth(1).unwrap().parse().unwrap();
         let at = text.lines().nth(number - 1).unwrap();
         assert!(at.starts_with(key), "{line}: line {number} is {at}");
+    }
+}
+
+#[test]
+fn how_soon_a_path_that_grows_is_found_is_a_time_of_a_day_at_most() {
+    assert_eq!(parse("pmtu_raise = \"90s\"\n").unwrap().gateway.pmtu_raise, Duration::from_secs(90));
+    for wrong in ["\"0s\"", "\"2d\"", "\"soon\""] {
+        let error = parse(&format!("pmtu_raise = {wrong}\n")).unwrap_err().to_string();
+        assert!(error.starts_with("gatewayd.toml:1: pmtu_raise: "), "{error}");
+        assert!(error.contains("allowed: a time from 1s to 1d"), "{error}");
     }
 }
 

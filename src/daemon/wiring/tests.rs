@@ -5,6 +5,7 @@ use crate::crypto::fake::SeededEntropy;
 use crate::crypto::{Secret, Suite, encryption};
 use crate::daemon::config::Config;
 use crate::dataplane::facts::InstallError;
+use crate::ike::SaKeys;
 use crate::wire::ip::protocol;
 use crate::wire::quoted::{QuotedPacket, QuotedTransport, TooBig};
 
@@ -178,72 +179,6 @@ fn a_peer_that_only_swallows_packets_is_suspected() {
     assert!(pair.is_suspicious(None, Some(at(3)), at(3)), "it never answered");
 }
 
-#[test]
-fn a_child_that_is_not_configured_is_not_installed_in_the_place_of_another() {
-    let mut bench = bench("now");
-    let unknown = [
-        (ChildSa { child: "three".into(), ..sa(1000, true, None) }, "connection idc has no child three"),
-        (ChildSa { connection: "gone".into(), ..sa(1000, true, None) }, "connection gone is not configured any more"),
-    ];
-    for (sa, expected) in unknown {
-        bench.event(Event::ChildInstalled(Box::new(sa)));
-        assert!(bench.inbound.pop().is_err() && bench.outbound.pop().is_err(), "{expected}");
-        assert_eq!(bench.refusal(), Some((1000, expected.to_owned())));
-        assert_eq!((bench.notices(), bench.wiring.pairs.len()), (Vec::new(), 0), "nobody believes in it");
-    }
-}
-
-#[test]
-fn selectors_that_the_data_path_cannot_hold_are_told_to_ike() {
-    let mut bench = bench("now");
-    let mut sa = sa(1000, true, None);
-    sa.peer_selectors[0].end = "2001:db8::1".parse().unwrap();
-    bench.event(Event::ChildInstalled(Box::new(sa)));
-    assert!(bench.inbound.pop().is_err() && bench.outbound.pop().is_err());
-    let (spi, reason) = bench.refusal().expect("an answer");
-    assert!(spi == 1000 && reason.contains("no ranges of one family"), "{reason}");
-}
-
-#[test]
-fn a_full_ring_is_a_failed_installation_and_leaves_no_half_pair() {
-    let mut bench = bench_with("now", 2);
-    bench.event(child_sa(1000, true, None));
-    bench.event(child_sa(2000, true, None));
-    bench.inbound.pop().unwrap();
-    bench.inbound.pop().unwrap();
-    assert!(bench.wiring.next_answer().is_none());
-    // There is room for the inbound SA, and none for the outbound one.
-    bench.event(child_sa(3000, true, None));
-    let Ok(InboundCommand::Install(inbound)) = bench.inbound.pop() else { panic!("no inbound SA") };
-    assert_eq!(inbound.spi, 3000);
-    assert!(matches!(bench.inbound.pop(), Ok(InboundCommand::Remove { spi: 3000 })), "it is taken back");
-    assert_eq!(bench.refusal(), Some((3000, "the data thread does not take commands".to_owned())));
-    assert!(!bench.wiring.pairs.contains_key(&3000));
-}
-
-#[test]
-fn what_the_data_path_says_of_a_pair_is_told_to_ike_once_each() {
-    let mut bench = bench("now");
-    bench.event(child_sa(1000, true, None));
-    let facts = Arc::clone(&bench.wiring.pairs[&1000].outbound);
-    let mut told = || -> Vec<String> {
-        let shown = |command: Command| match command {
-            Command::LimitReached { inbound_spi, limit } => format!("{limit:?} {inbound_spi}"),
-            Command::InstallFailed { inbound_spi, reason } => format!("{reason} {inbound_spi}"),
-            other => panic!("{other:?}"),
-        };
-        bench.wiring.activity(Instant::now()).into_iter().map(shown).collect()
-    };
-    assert_eq!(told(), Vec::<String>::new());
-    facts.record_soft_limit();
-    assert_eq!((told(), told()), (vec!["Soft 1000".to_owned()], Vec::new()));
-    facts.record_exhausted();
-    assert_eq!((told(), told()), (vec!["Hard 1000".to_owned()], Vec::new()));
-    facts.record_install_error(InstallError::SpiInUse);
-    let refused = "the data path refuses its outbound SA: another SA has its SPI 1000".to_owned();
-    assert_eq!((told(), told()), (vec![refused], Vec::new()));
-}
-
 /// What the data threads were told of path MTUs, outbound and inbound alike.
 fn told_mtus(bench: &mut Bench) -> Vec<(IpAddr, u16)> {
     let mut told = Vec::new();
@@ -348,4 +283,70 @@ fn large_packets_have_the_path_probed_on_a_pair_that_sends() {
     bench.wiring.activity(now);
     let commands = bench.wiring.discover_paths(now);
     assert!(matches!(commands[..], [Command::ProbePath { inbound_spi: 1000, size: 1500 }]), "{commands:?}");
+}
+
+#[test]
+fn a_child_that_is_not_configured_is_not_installed_in_the_place_of_another() {
+    let mut bench = bench("now");
+    let unknown = [
+        (ChildSa { child: "three".into(), ..sa(1000, true, None) }, "connection idc has no child three"),
+        (ChildSa { connection: "gone".into(), ..sa(1000, true, None) }, "connection gone is not configured any more"),
+    ];
+    for (sa, expected) in unknown {
+        bench.event(Event::ChildInstalled(Box::new(sa)));
+        assert!(bench.inbound.pop().is_err() && bench.outbound.pop().is_err(), "{expected}");
+        assert_eq!(bench.refusal(), Some((1000, expected.to_owned())));
+        assert_eq!((bench.notices(), bench.wiring.pairs.len()), (Vec::new(), 0), "nobody believes in it");
+    }
+}
+
+#[test]
+fn selectors_that_the_data_path_cannot_hold_are_told_to_ike() {
+    let mut bench = bench("now");
+    let mut sa = sa(1000, true, None);
+    sa.peer_selectors[0].end = "2001:db8::1".parse().unwrap();
+    bench.event(Event::ChildInstalled(Box::new(sa)));
+    assert!(bench.inbound.pop().is_err() && bench.outbound.pop().is_err());
+    let (spi, reason) = bench.refusal().expect("an answer");
+    assert!(spi == 1000 && reason.contains("no ranges of one family"), "{reason}");
+}
+
+#[test]
+fn a_full_ring_is_a_failed_installation_and_leaves_no_half_pair() {
+    let mut bench = bench_with("now", 2);
+    bench.event(child_sa(1000, true, None));
+    bench.event(child_sa(2000, true, None));
+    bench.inbound.pop().unwrap();
+    bench.inbound.pop().unwrap();
+    assert!(bench.wiring.next_answer().is_none());
+    // There is room for the inbound SA, and none for the outbound one.
+    bench.event(child_sa(3000, true, None));
+    let Ok(InboundCommand::Install(inbound)) = bench.inbound.pop() else { panic!("no inbound SA") };
+    assert_eq!(inbound.spi, 3000);
+    assert!(matches!(bench.inbound.pop(), Ok(InboundCommand::Remove { spi: 3000 })), "it is taken back");
+    assert_eq!(bench.refusal(), Some((3000, "the data thread does not take commands".to_owned())));
+    assert!(!bench.wiring.pairs.contains_key(&3000));
+}
+
+#[test]
+fn what_the_data_path_says_of_a_pair_is_told_to_ike_once_each() {
+    let mut bench = bench("now");
+    bench.event(child_sa(1000, true, None));
+    let facts = Arc::clone(&bench.wiring.pairs[&1000].outbound);
+    let mut told = || -> Vec<String> {
+        let shown = |command: Command| match command {
+            Command::LimitReached { inbound_spi, limit } => format!("{limit:?} {inbound_spi}"),
+            Command::InstallFailed { inbound_spi, reason } => format!("{reason} {inbound_spi}"),
+            other => panic!("{other:?}"),
+        };
+        bench.wiring.activity(Instant::now()).into_iter().map(shown).collect()
+    };
+    assert_eq!(told(), Vec::<String>::new());
+    facts.record_soft_limit();
+    assert_eq!((told(), told()), (vec!["Soft 1000".to_owned()], Vec::new()));
+    facts.record_exhausted();
+    assert_eq!((told(), told()), (vec!["Hard 1000".to_owned()], Vec::new()));
+    facts.record_install_error(InstallError::SpiInUse);
+    let refused = "the data path refuses its outbound SA: another SA has its SPI 1000".to_owned();
+    assert_eq!((told(), told()), (vec![refused], Vec::new()));
 }

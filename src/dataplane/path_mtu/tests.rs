@@ -152,8 +152,8 @@ fn one_lost_probe_changes_nothing() {
 fn a_path_where_nothing_is_in_time_keeps_its_mtu() {
     let mut lab = Lab::new(V4, 1500);
     lab.slow = true;
-    lab.run(30 * SECOND, true);
-    assert_eq!(lab.mtu(), 1500);
+    lab.run(50 * SECOND, true);
+    assert_eq!((lab.mtu(), &lab.probes[..]), (1500, &[1500, 1500, 1280, 1280, 576, 576][..]), "and is left alone");
 }
 
 #[test]
