@@ -402,7 +402,8 @@ async fn talk(child: &mut Child, input: &[u8]) -> io::Result<Output> {
         async { read_all(err.as_mut(), &mut stderr).await },
         child.wait()
     );
-    (read?, complained?);
+    read?;
+    complained?;
     Ok(Output { status: status?, stdout, stderr })
 }
 
