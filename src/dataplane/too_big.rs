@@ -4,7 +4,7 @@
 use super::host_limit::HostLimit;
 use super::parameters::{OwnAddresses, Tunnel};
 use crate::wire::icmp::{self, MAX_TOO_BIG};
-use crate::wire::ip::{FragmentPart, IpHeader};
+use crate::wire::ip::{Flow, FragmentPart, IpHeader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
@@ -18,13 +18,15 @@ pub const IPV6_MIN_MTU: usize = 1280;
 pub struct TooBig {
     own: OwnAddresses,
     limit: HostLimit,
+    /// Whom the last message was about, and when: the segments of a super-packet need no more than one.
+    last: Option<(Flow, Instant)>,
     message: [u8; MAX_TOO_BIG],
 }
 
 impl TooBig {
     /// At most this many messages a second to each host, and as many at once.
     pub fn new(own: OwnAddresses, per_second: u32) -> Self {
-        Self { own, limit: HostLimit::new(per_second), message: [0; MAX_TOO_BIG] }
+        Self { own, limit: HostLimit::new(per_second), last: None, message: [0; MAX_TOO_BIG] }
     }
 
     /// Replaces the sources of messages.
@@ -32,7 +34,8 @@ impl TooBig {
         self.own = own;
     }
 
-    /// The message about `packet`, which does not fit `inner_mtu`; `None` where none may be sent or the rate is used up.
+    /// The message about `packet`, which does not fit `inner_mtu`; `None` where none may be sent, the rate is used up, or one
+    /// about this flow was sent in the same batch, whose time `now` is.
     pub fn message(
         &mut self,
         packet: &[u8],
@@ -41,9 +44,11 @@ impl TooBig {
         tunnel: &Tunnel,
         now: Instant,
     ) -> Option<&mut [u8]> {
-        if !may_be_told(packet, header) || !self.limit.take(header.flow.source, now) {
+        let told = self.last == Some((header.flow, now));
+        if told || !may_be_told(packet, header) || !self.limit.take(header.flow.source, now) {
             return None;
         }
+        self.last = Some((header.flow, now));
         let length = match (header.flow.source, tunnel.path.local.ip()) {
             (IpAddr::V4(host), outer) => {
                 let outer = match outer {
@@ -87,6 +92,7 @@ mod tests {
     use super::*;
     use crate::dataplane::outer_header::{Encapsulation, OuterPath};
     use crate::wire::ip::{self, protocol};
+    use std::time::Duration;
 
     fn tunnel() -> Tunnel {
         let path = OuterPath { local: "192.0.2.1:4500".parse().unwrap(), peer: "192.0.2.2:4500".parse().unwrap() };
@@ -118,8 +124,11 @@ mod tests {
     fn a_host_that_asks_a_lot_takes_nothing_from_the_others() {
         let now = Instant::now();
         let mut too_big = TooBig::new(OwnAddresses::default(), 10);
-        assert_eq!((0..50).filter(|_| ask(&mut too_big, &ipv4([10, 0, 0, 5]), now).is_some()).count(), 10);
-        assert_eq!((0..50).filter(|_| ask(&mut too_big, &ipv4([10, 0, 0, 6]), now).is_some()).count(), 10);
+        for host in [5, 6] {
+            let batches = (0..50).map(|n| now + Duration::from_micros(n));
+            let told = batches.filter(|at| ask(&mut too_big, &ipv4([10, 0, 0, host]), *at).is_some());
+            assert_eq!(told.count(), 10);
+        }
     }
 
     #[test]

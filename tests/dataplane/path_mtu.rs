@@ -54,6 +54,20 @@ fn packets_that_not_every_path_takes_are_told_of() {
     assert_eq!(large(&pair), first, "a small one is none");
 }
 
+#[test]
+fn the_sender_of_a_super_packet_is_told_once() {
+    let mut pair = Pair::new(&Agreement::default());
+    {
+        let mut ring = pair.gateways[0].device.towards_tunnel.ring();
+        (0..40).for_each(|_| assert!(ring.push(&udp("10.1.0.1", "10.2.0.1", 1472, 1), 7)));
+    }
+    pair.gateways[0].run_outbound();
+    assert_eq!(pair.gateways[0].delivered().len(), 1);
+    assert_eq!(pair.gateways[0].dropped(DropReason::TooBig), 40);
+    pair.carry(0, &[udp("10.1.0.1", "10.2.0.1", 1472, 1)]);
+    assert_eq!(pair.gateways[0].delivered().len(), 1, "again in a later batch");
+}
+
 /// Both gateways have SAs that carry only UDP to or from port 53 of the second side.
 fn narrowed(agreement: &Agreement) -> Pair {
     let mut pair = Pair::new(agreement);
