@@ -1,45 +1,31 @@
 //! gatewayd's side of its namespace's kernel: routes into the tunnel, blackholes, and the filter against plaintext, kept
 //! in step.
+mod absence;
+mod work;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
-
-mod absence;
+use tokio::time::timeout;
+use tracing::warn;
 
 pub use absence::Absence;
 
+use self::work::Work;
 use crate::io::kept_policy::KeptPolicy;
-use crate::io::netlink::reconciler::{Occasions, Reason, Reconciler};
-use crate::io::netlink::{Change, NetlinkError, Outcome, PinnedDevice};
+use crate::io::netlink::reconciler::Reconciler;
+use crate::io::netlink::{NetlinkError, PinnedDevice};
 use crate::io::netns::Namespace;
-use crate::io::nftables::{self, FilterError, Listing, OuterPorts, PlaintextFilter, TableChanges};
-use crate::routing::kernel_routes::{TABLE_MAIN, is_tunnel_table};
+use crate::io::nftables::{self, FilterError, OuterPorts, PlaintextFilter};
 use crate::routing::policy::Exemption;
-use crate::routing::{
-    AddressRange, Closed, Family, KernelPolicy, KernelRoute, KernelState, OuterDevices, PROTOCOL_GATEWAYD, Policy,
-    RouteKind, kernel_state, local_subnets, protected_sources,
-};
+use crate::routing::{Closed, KernelState, PROTOCOL_GATEWAYD};
 
-/// How long to wait before what failed is tried again, whatever happens in between.
-const RETRY: Duration = Duration::from_millis(500);
 /// How long the task has to finish what it is doing.
 const END: Duration = Duration::from_secs(1);
-/// How long to collect further changes of the filter before looking.
-const SETTLE: Duration = Duration::from_millis(20);
-
-/// Why the filter is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    ByTheKernel,
-    ByTheClock,
-}
 
 /// What stays the same for the life of the tunnel device.
 #[derive(Clone, Debug)]
@@ -124,23 +110,12 @@ impl Forwarding {
     /// Starts the task for the device and the mark of `kept`, whose closed local subnets are remembered. The kernel is
     /// first touched by [`Forwarding::close`] or [`Forwarding::apply`].
     pub fn start(settings: ForwardingSettings, kept: &KeptPolicy) -> Self {
-        let device: Arc<str> = kept.device.as_str().into();
-        let filter = PlaintextFilter::new(settings.namespace.clone(), Arc::clone(&device), kept.mark, settings.ports);
+        let device = kept.device.as_str().into();
+        let filter = PlaintextFilter::new(settings.namespace.clone(), device, kept.mark, settings.ports);
         let (requests, inbox) = mpsc::unbounded_channel();
         let (standing_sender, standing) = watch::channel(Standing::default());
         let (pinned, pin) = watch::channel(None);
-        let work = Work {
-            reconciler: Reconciler::new(settings.namespace.clone(), PROTOCOL_GATEWAYD),
-            device,
-            pinned: pin,
-            filter: filter.clone(),
-            filtered: None,
-            watched: BTreeSet::new(),
-            kept: KeptPolicy { closed: kept.closed.clone(), ..KeptPolicy::default() },
-            written: None,
-            settings,
-            standing: standing_sender,
-        };
+        let work = Work::new(settings, kept, filter.clone(), pin, standing_sender);
         let task = tokio::spawn(work.run(inbox));
         Forwarding { requests, standing, pinned, filter, task }
     }
@@ -227,306 +202,6 @@ pub async fn release(namespace: Namespace) -> Result<Released, ForwardingError> 
     let routes = actual.routes.iter().filter(|route| route.protocol == PROTOCOL_GATEWAYD).count();
     let rules = actual.rules.iter().filter(|rule| rule.protocol == PROTOCOL_GATEWAYD).count();
     Ok(Released { routes, rules, tables, trouble })
-}
-
-/// What the tunnel device is called at the moment, and what is protected.
-type Filtered = (Option<Arc<str>>, Vec<AddressRange>);
-
-struct Work {
-    reconciler: Reconciler,
-    settings: ForwardingSettings,
-    device: Arc<str>,
-    pinned: watch::Receiver<Option<PinnedDevice>>,
-    filter: PlaintextFilter,
-    /// What the filter takes for the tunnel and protects, and what its table then held, once it has been set.
-    filtered: Option<(Filtered, Listing)>,
-    /// Destinations that the filter watches.
-    watched: BTreeSet<IpNet>,
-    kept: KeptPolicy,
-    /// What the state directory has.
-    written: Option<KeptPolicy>,
-    standing: watch::Sender<Standing>,
-}
-
-impl Work {
-    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Request>) {
-        let Some(mut request) = inbox.recv().await else { return };
-        let mut occasions = Occasions::new(self.settings.namespace.clone(), concerns);
-        let mut table_changes = None;
-        let mut told = None;
-        loop {
-            let closed = std::mem::take(&mut self.kept.closed);
-            self.kept = KeptPolicy { closed, ..request.policy };
-            let mut answer = Some(request.answer);
-            request = loop {
-                occasions.begin();
-                self.listen(&mut table_changes);
-                told = told.or(heard(&mut table_changes));
-                self.verify(&mut told).await;
-                let round = self.round(request.carry).await;
-                let failed = round.is_err();
-                self.tell_trouble(round.as_ref().err());
-                if let Some(answer) = answer.take() {
-                    // Who asked may have gone.
-                    let _ = answer.send(round);
-                }
-                self.keep().await;
-                tokio::select! {
-                    request = inbox.recv() => match request {
-                        Some(request) => break request,
-                        None => return,
-                    },
-                    // What failed may have been told of by the kernel as well, and would be at once again.
-                    () = sleep(RETRY), if failed => {}
-                    reason = occasions.next(), if !failed => if reason == Reason::Resync {
-                        told = told.or(Some(Told::ByTheClock));
-                    },
-                    heard = next_change(&mut table_changes), if !failed => told = Some(heard),
-                }
-            };
-        }
-    }
-
-    /// Starts to listen for changes of the table, if that is not so yet.
-    fn listen(&self, changes: &mut Option<TableChanges>) {
-        if changes.is_none() {
-            match TableChanges::listen(&self.settings.namespace) {
-                Ok(listening) => *changes = Some(listening),
-                Err(error) => debug!(%error, "cannot listen for changes of the filter; it is compared every second"),
-            }
-        }
-    }
-
-    /// Compares the whole table with what it held when it was set, if somebody `told` of a change, and forgets that if it
-    /// differs, so that the next round sets it again. Only this ends the suspicion.
-    async fn verify(&mut self, told: &mut Option<Told>) {
-        let (Some(told), Some((_, held))) = (told.take(), &self.filtered) else { return };
-        match self.filter.listing().await {
-            Ok(Some(listing)) if listing == *held => {}
-            Ok(_) => {
-                warn!("somebody changed gatewayd's nftables table; it is set again");
-                self.filtered = None;
-            }
-            Err(error) => {
-                debug!(%error, "the filter cannot be compared");
-                // Only what the kernel told is a reason to believe that it does not stand any more.
-                if told == Told::ByTheKernel {
-                    self.filtered = None;
-                }
-            }
-        }
-    }
-
-    /// What drops comes first, and waits for nobody; then the filter; then what leads traffic into the tunnel, which must
-    /// not be there before what watches the way back.
-    async fn round(&mut self, carry: bool) -> Result<(), ForwardingError> {
-        let policy = self.kept.policy();
-        self.reconciler.pin(self.pinned.borrow().clone());
-        let mut actual = self.reconciler.actual().await?;
-        let usable = carry && self.device_is_usable();
-        let outer = OuterDevices::find(&actual.routes, &self.kept.outer_addresses, &policy.local);
-        let subnets = local_subnets(&policy, &self.kept.closed, &actual.routes, &self.device, &outer);
-        let exemptions = policy.exemptions(&actual.routes, &self.device, &outer.all(), &subnets.closed);
-        self.kept.closed = subnets.remembered;
-        let mut desired = KernelPolicy {
-            carried: self.carried(&policy, usable),
-            exempt: exemptions.iter().filter(|one| one.reason.is_ours()).map(|one| one.prefix).collect(),
-            closed: subnets.closed.values().copied().collect(),
-            bypass: self.kept.bypass.clone(),
-            outer_peers: self.kept.outer_peers.clone(),
-            protect: policy.protect.clone(),
-        };
-        let mut outcome = self.bring(&desired, &mut actual).await?;
-        let filtered = self.set_filter(&policy, &exemptions).await;
-        let carried = self.carried(&policy, usable);
-        if carried != desired.carried {
-            desired.carried = carried;
-            outcome = self.bring(&desired, &mut actual).await?;
-        }
-        let led = leading(&actual, RouteKind::Unicast);
-        let uncarried = policy.protect.difference(&led).copied();
-        let uncarried = absence::absences(uncarried, &self.watched, usable, &outcome);
-        self.standing.send_if_modified(|standing| {
-            let news = Standing {
-                uncarried,
-                taken: taken(&policy, &actual, &exemptions, &self.device),
-                exemptions,
-                one_armed: subnets.one_armed,
-                closed: subnets.closed,
-                open: policy.protect.difference(&leading(&actual, RouteKind::Blackhole)).copied().collect(),
-                trouble: standing.trouble.clone(),
-                unkept: standing.unkept.clone(),
-            };
-            let changed = *standing != news;
-            *standing = news;
-            changed
-        });
-        refused(outcome.refusals())?;
-        Ok(filtered?)
-    }
-
-    /// Destinations that the tunnel may carry: those that the filter watches.
-    fn carried(&self, policy: &Policy, usable: bool) -> BTreeSet<IpNet> {
-        if usable { policy.protect.intersection(&self.watched).copied().collect() } else { BTreeSet::new() }
-    }
-
-    /// Brings the kernel to a policy, and reads it again if that changed something.
-    async fn bring(&mut self, policy: &KernelPolicy, actual: &mut KernelState) -> Result<Outcome, ForwardingError> {
-        let outcome = self.reconciler.bring(&kernel_state(policy, &self.device, self.kept.mark), actual).await?;
-        if outcome.set + outcome.removed + outcome.refusals().len() > 0 {
-            *actual = self.reconciler.actual().await?;
-        }
-        Ok(outcome)
-    }
-
-    /// What the tunnel device is called at the moment.
-    fn tunnel(&self) -> Option<Arc<str>> {
-        if self.pinned.borrow().is_none() {
-            return Some(Arc::clone(&self.device));
-        }
-        self.reconciler.pinned_link().map(|link| Arc::clone(&link.name))
-    }
-
-    /// Whether routes can lead into the tunnel device: the kernel refuses them while it is down.
-    fn device_is_usable(&self) -> bool {
-        self.pinned.borrow().is_none() || self.reconciler.pinned_link().is_some_and(|link| link.up)
-    }
-
-    /// Sets the filter unless it stands as it should. Where that fails, only what it watched before is carried; and
-    /// nothing, if it does not stand any more.
-    async fn set_filter(&mut self, policy: &Policy, exemptions: &BTreeSet<Exemption>) -> Result<(), FilterError> {
-        let exempt = || exemptions.iter().map(|exemption| exemption.prefix);
-        let of_family = |family| protected_sources(policy.protect.iter().copied(), exempt(), family);
-        let wanted = (self.tunnel(), [of_family(Family::Ipv4), of_family(Family::Ipv6)].concat());
-        if self.filtered.as_ref().is_some_and(|(filtered, _)| *filtered == wanted) {
-            self.watched.clone_from(&policy.protect);
-            return Ok(());
-        }
-        let (tunnel, protected) = wanted.clone();
-        match self.filter.trusting(tunnel).apply(protected).await {
-            Ok(listing) => {
-                self.filtered = Some((wanted, listing));
-                self.watched.clone_from(&policy.protect);
-                Ok(())
-            }
-            Err(error) => {
-                // A table that stood still stands, as it was.
-                if self.filtered.is_none() {
-                    self.watched.clear();
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Keeps the policy in force in the state directory, when it has changed.
-    async fn keep(&mut self) {
-        let Some(folder) = self.settings.state.clone() else { return };
-        if self.written.as_ref() == Some(&self.kept) {
-            return;
-        }
-        let kept = self.kept.clone();
-        let wrote = tokio::task::spawn_blocking(move || kept.write(&folder).map(|()| kept)).await;
-        let unkept = match wrote.map_err(std::io::Error::other).and_then(|written| written) {
-            Ok(written) => {
-                self.written = Some(written);
-                None
-            }
-            Err(error) => Some(error.to_string()),
-        };
-        self.standing.send_if_modified(|standing| {
-            let news = standing.unkept != unkept;
-            if let (true, Some(error)) = (news, &unkept) {
-                warn!(error, "what is protected cannot be kept in the state directory");
-            }
-            standing.unkept = unkept;
-            news
-        });
-    }
-
-    fn tell_trouble(&self, error: Option<&ForwardingError>) {
-        let trouble = error.map(ToString::to_string);
-        self.standing.send_if_modified(|standing| {
-            let news = standing.trouble != trouble;
-            match (&standing.trouble, &trouble) {
-                (_, Some(trouble)) if news => warn!("the kernel is not as the VPN routes ask: {trouble}"),
-                (Some(_), None) => info!("the kernel is as the VPN routes ask"),
-                _ => {}
-            }
-            standing.trouble = trouble;
-            news
-        });
-    }
-}
-
-/// Destinations of our routes of a kind that are asked before `main`.
-fn leading(actual: &KernelState, kind: RouteKind) -> BTreeSet<IpNet> {
-    let leads =
-        |route: &&KernelRoute| route.protocol == PROTOCOL_GATEWAYD && route.table != TABLE_MAIN && route.kind == kind;
-    actual.routes.iter().filter(leads).map(|route| route.destination).collect()
-}
-
-/// Connected networks inside a protected prefix that are not exempt: their hosts are not reached any more, which an
-/// operator may not have meant.
-fn taken(
-    policy: &Policy,
-    actual: &KernelState,
-    exemptions: &BTreeSet<Exemption>,
-    device: &str,
-) -> BTreeSet<(IpNet, IpNet)> {
-    let connected = actual.routes.iter().filter(|route| is_connected(route, device));
-    let exempt = |net: &IpNet| exemptions.iter().any(|exemption| exemption.prefix.contains(net));
-    let taking = |net: IpNet| {
-        let holders = policy.explicit().filter(|holder| holder.contains(&net) && !exempt(&net));
-        Some((net, holders.max_by_key(IpNet::prefix_len)?))
-    };
-    connected.filter_map(|route| taking(route.destination)).collect()
-}
-
-fn is_connected(route: &KernelRoute, device: &str) -> bool {
-    route.table == TABLE_MAIN
-        && route.protocol == crate::routing::policy::PROTOCOL_KERNEL
-        && route.kind == RouteKind::Unicast
-        && route.gateway.is_none()
-        && route.device.as_deref() != Some(device)
-}
-
-/// Takes what the kernel told of the filter's table since it was last listened to.
-fn heard(changes: &mut Option<TableChanges>) -> Option<Told> {
-    match changes.as_ref()?.take(nftables::TABLE) {
-        Ok(about) => about.then_some(Told::ByTheKernel),
-        Err(error) => {
-            debug!(%error, "listening for changes of the filter ended");
-            *changes = None;
-            Some(Told::ByTheKernel)
-        }
-    }
-}
-
-/// Waits for a change of the filter's table, and a moment for what comes with it; without a socket it ends after a second, so that the table is compared by the
-/// clock.
-async fn next_change(changes: &mut Option<TableChanges>) -> Told {
-    let Some(listening) = changes else {
-        sleep(RETRY).await;
-        return Told::ByTheClock;
-    };
-    if let Err(error) = listening.next(nftables::TABLE).await {
-        debug!(%error, "listening for changes of the filter ended");
-        *changes = None;
-    }
-    sleep(SETTLE).await;
-    Told::ByTheKernel
-}
-
-/// Our own routes, everybody's in our tables, which may take the place of ours, and in the main table, which decide what is
-/// exempt.
-fn concerns(change: Change) -> bool {
-    match change {
-        Change::Route { protocol, table } => {
-            protocol == PROTOCOL_GATEWAYD || table == TABLE_MAIN || is_tunnel_table(table)
-        }
-        Change::Rule | Change::Link | Change::Address => true,
-    }
 }
 
 fn refused(refusals: Vec<String>) -> Result<(), ForwardingError> {
