@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::threads::{IKE_PORT, NAT_PORT};
@@ -15,6 +17,8 @@ use crate::io::nftables::OuterPorts;
 
 /// How many prefixes the last line names.
 const NAMED: usize = 12;
+/// How long a release may take when gatewayd stops.
+const RELEASE: Duration = Duration::from_secs(3);
 
 /// What an end of gatewayd leaves in the kernel.
 #[derive(Debug)]
@@ -57,11 +61,11 @@ impl End {
 }
 
 fn tell_closed(protect: &BTreeSet<IpNet>, standing: &Standing) {
-    let Standing { closed, open, trouble, .. } = standing;
+    let Standing { closed, shut, trouble, .. } = standing;
     let mut stays: Vec<String> = Vec::new();
-    let shut: BTreeSet<IpNet> = protect.difference(open).copied().collect();
+    let open: BTreeSet<IpNet> = protect.difference(shut).copied().collect();
     if !shut.is_empty() {
-        stays.push(named(&shut));
+        stays.push(named(shut));
     }
     if !closed.is_empty() {
         let subnets = closed.keys().copied().collect();
@@ -71,7 +75,10 @@ fn tell_closed(protect: &BTreeSet<IpNet>, standing: &Standing) {
     let stays = stays.join(", and ");
     if !open.is_empty() {
         let stays = if stays.is_empty() { String::new() } else { format!("; closed stays: {stays}") };
-        error!("gatewayd has ended, and OPEN is: {}{trouble}{stays}. `gatewayctl release` opens the rest", named(open));
+        error!(
+            "gatewayd has ended, and OPEN is: {}{trouble}{stays}. `gatewayctl release` opens the rest",
+            named(&open)
+        );
     } else if stays.is_empty() {
         info!("gatewayd has ended; nothing was protected, so nothing stays closed");
     } else {
@@ -102,9 +109,10 @@ pub async fn end(forwarding: Forwarding, protect: BTreeSet<IpNet>) -> End {
 /// Ends the task and takes everything away.
 pub async fn open(forwarding: Forwarding) -> End {
     forwarding.end().await;
-    match forwarding::release(Namespace::Own).await {
-        Ok(released) => End::Open(released),
-        Err(error) => End::HalfOpen(error.to_string()),
+    match timeout(RELEASE, forwarding::release(Namespace::Own)).await {
+        Ok(Ok(released)) => End::Open(released),
+        Ok(Err(error)) => End::HalfOpen(error.to_string()),
+        Err(_) => End::HalfOpen(format!("the kernel or nft did not answer within {} s", RELEASE.as_secs())),
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::conditions::{Conditions, Source};
-use super::config::{Config, PeerName, Tunnel};
+use super::config::{self, Config, PeerName, Tunnel};
 use super::connections::{Configured, ConnectionIds};
 use super::events::EventLog;
 use super::export;
@@ -40,6 +40,8 @@ use crate::routing::{self, Family, Table, build_fib};
 
 /// How long a status waits for IKE.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a change waits for the kernel's side to follow.
+const KERNEL_PATIENCE: Duration = Duration::from_secs(1);
 /// The file of cend's last set in the state directory.
 const OWNER_FILE: &str = "cend.json";
 /// The largest set that is read back, in bytes.
@@ -204,8 +206,9 @@ impl Gateway {
         self.kernel_stale = false;
         let of_family = |family| self.table.destinations().any(|(destination, _)| Family::of(&destination) == family);
         self.families.send_replace(Families { ipv4: of_family(Family::Ipv4), ipv6: of_family(Family::Ipv6) });
-        // What did not succeed is a condition as long as it lasts.
-        let _ = self.forwarding.apply(policy).await;
+        // What did not succeed is logged where it is tried again, and stands in the view as long as it lasts. A kernel's side
+        // that takes longer tells when it is done.
+        let _ = timeout(KERNEL_PATIENCE, self.forwarding.apply(policy)).await;
         self.publish_view();
     }
 
@@ -235,7 +238,8 @@ impl Gateway {
         let file = Config::load(&self.path).map_err(|error| Refused::BadConfiguration(error.to_string()))?;
         let mut reloaded = difference(&self.file.connections, &file.connections);
         reloaded.warnings.clone_from(&file.warnings);
-        if file.gateway != self.file.gateway {
+        let (socket, state) = (self.file.gateway.socket.clone(), self.state.clone());
+        if (config::Gateway { socket, state, ..file.gateway.clone() }) != self.file.gateway {
             reloaded
                 .warnings
                 .push("a key above the connections changed; that takes effect at the next start".to_owned());

@@ -18,7 +18,7 @@ use super::wiring::{Pair, Wiring};
 use crate::dataplane::acquire::Acquire;
 use crate::dataplane::drop::DropReason;
 use crate::dataplane::ike_queue::IkeQueueReader;
-use crate::ike::{Command, ConnectionStatus, Endpoint, Output, Path, Transmit};
+use crate::ike::{Command, ConnectionStatus, Endpoint, Event, Output, Path, Transmit};
 use crate::io::esp_sockets::NatTraversalSender;
 use crate::io::icmp::IcmpSocket;
 use crate::io::memory;
@@ -353,8 +353,11 @@ impl IkeThread {
         loop {
             match self.endpoint.poll_output() {
                 Output::Event(event) => {
+                    // A probe changes no SA.
+                    if !matches!(event, Event::PathProbed { .. }) {
+                        (pace.untidy, pace.last_change) = (pace.untidy + 1, now);
+                    }
                     self.wiring.event(event, now);
-                    (pace.untidy, pace.last_change) = (pace.untidy + 1, now);
                 }
                 Output::Transmit(transmit) => {
                     let sent = self.sockets.send(&transmit);

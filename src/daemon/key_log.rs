@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,7 +41,17 @@ impl KeyLogFiles {
     pub fn open(folder: &Path) -> io::Result<Self> {
         let about = |error: io::Error| io::Error::new(error.kind(), format!("key_log {}: {error}", folder.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(about)?;
-        let open = |name| OpenOptions::new().append(true).create(true).mode(0o600).open(folder.join(name));
+        let open = |name| {
+            let mut options = OpenOptions::new();
+            options.append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+            let file = options.open(folder.join(name))?;
+            // One that was there before, in a profile of Wireshark say.
+            if file.metadata()?.mode() & 0o077 != 0 {
+                let told = format!("others may read {name}; allowed: 0600 (run chmod 600 on it)");
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, told));
+            }
+            Ok(file)
+        };
         let (ike, esp) = (open("ikev2_decryption_table").map_err(about)?, open("esp_sa").map_err(about)?);
         Ok(Self { ike, esp, failed: AtomicBool::new(false) })
     }

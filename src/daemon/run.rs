@@ -1,5 +1,6 @@
 //! gatewayd from its start to its end.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use clap::Parser;
+use ipnet::IpNet;
 use sd_notify::NotifyState;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, sleep_until, timeout};
@@ -29,7 +31,7 @@ use crate::control::owner::OwnerSet;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::Command;
 use crate::io::device::Device;
-use crate::io::forwarding::Forwarding;
+use crate::io::forwarding::{Forwarding, left_closed};
 use crate::io::instance::Instance;
 use crate::io::ip_forwarding::WatchedForwarding;
 use crate::io::kept_policy::{KeptPolicy, Share};
@@ -111,11 +113,14 @@ async fn run_configured(arguments: Arguments, mut file: Config, locked: &memory:
     // What does not work out is told when it is needed, after what protects is closed.
     let signals = memory::settle(locked, file.gateway.core_dumps).and_then(|()| Signals::new());
     let made = make_state_directory(&state);
-    let kept = read_kept(&state, &mut file.warnings);
+    let mut kept = read_kept(&state, &mut file.warnings);
     let owner = restore_owner(&state).unwrap_or_else(|error| {
         error!(%error, "cend's last set cannot be read; what it protected stays closed until cend sends it again");
         None
     });
+    if owner.is_none() && kept == KeptPolicy::default() {
+        kept.cend.protect = left_by_a_former_run(&file).await;
+    }
     let cend = owner.as_ref().map_or_else(|| kept.cend.clone(), policy::cend_share);
     let peers = policy::configured_peers(&file, owner.as_ref()).union(&kept.outer_peers).copied().collect();
     let policy = KeptPolicy { closed: kept.closed, ..policy::policy(&file, cend, peers) };
@@ -135,6 +140,17 @@ async fn run_configured(arguments: Arguments, mut file: Config, locked: &memory:
         }
         Err(failure) => (Some(failure), closed::end(forwarding, protect).await),
     }
+}
+
+/// Without anything kept: what stands closed in the kernel and is not the file's. The cloud may still want it closed.
+async fn left_by_a_former_run(file: &Config) -> BTreeSet<IpNet> {
+    let of_file = policy::file_share(file).protect;
+    let mut left = left_closed(Namespace::Own).await.unwrap_or_else(|error| {
+        error!("what a former run left closed cannot be read: {error}");
+        BTreeSet::new()
+    });
+    left.retain(|net| !of_file.contains(net));
+    left
 }
 
 /// What was protected last. A file that cannot be read is put aside and warned of: what only the cloud protected is known

@@ -92,7 +92,9 @@ impl View {
 pub fn kernel_conditions(gateway: &Gateway) -> Vec<String> {
     let standing = gateway.forwarding.standing();
     let standing = standing.borrow();
-    let Standing { one_armed, taken, unkept, .. } = &*standing;
+    let Standing { one_armed, taken, unkept, shut, .. } = &*standing;
+    let open: Vec<String> = gateway.policy().policy().protect.difference(shut).map(ToString::to_string).collect();
+    let open = (!open.is_empty()).then(|| format!("without the tunnel these would be OPEN: {}", open.join(", ")));
     let one_armed = one_armed.iter().map(|net| {
         format!(
             "local subnet {net} lies behind the default route only: decrypted packets leave by it, as on a one-armed gateway"
@@ -115,7 +117,7 @@ pub fn kernel_conditions(gateway: &Gateway) -> Vec<String> {
     let unkept = unkept.iter().map(|error| {
         format!("what is protected cannot be kept in the state directory, for a start with a broken file: {error}")
     });
-    standing.dropped().into_iter().chain(one_armed).chain(taken).chain(before).chain(unkept).collect()
+    standing.dropped().into_iter().chain(one_armed).chain(taken).chain(before).chain(unkept).chain(open).collect()
 }
 
 fn exemption(exemption: &routing::Exemption) -> Exemption {

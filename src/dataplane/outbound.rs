@@ -401,7 +401,8 @@ impl SealingPath {
             ports.drops.add(DropReason::CannotFragment, 1);
             return;
         };
-        let key = entry.run_key(&header, entry.df.outer(false));
+        // What was fragmented fits; over IPv6 it would be fragmented once more without DF.
+        let key = entry.run_key(&header, entry.df.outer(false) || entry.tunnel.path.peer.is_ipv6());
         let mut cursor = 0;
         while let Some(len) = fragmenter.next_len() {
             if cursor + self.overhead.sealed_len(len) > self.fragments.len() {

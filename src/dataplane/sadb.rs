@@ -76,6 +76,7 @@ impl OutboundSadb {
             replaces,
             facts,
         } = parameters;
+        self.took_keys = true;
         if self.places.contains_key(&inbound_spi) {
             return Err(InstallError::SpiInUse);
         }
@@ -274,6 +275,7 @@ impl InboundSadb {
             limits,
             facts,
         } = parameters;
+        self.took_keys = true;
         if self.places.contains_key(&spi) {
             return Err(InstallError::SpiInUse);
         }

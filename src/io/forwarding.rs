@@ -22,7 +22,7 @@ use crate::io::netlink::{NetlinkError, PinnedDevice};
 use crate::io::netns::Namespace;
 use crate::io::nftables::{self, FilterError, OuterPorts, PlaintextFilter};
 use crate::routing::policy::Exemption;
-use crate::routing::{Closed, KernelState, PROTOCOL_GATEWAYD};
+use crate::routing::{Closed, KernelState, PROTOCOL_GATEWAYD, RouteKind};
 
 /// How long the task has to finish what it is doing.
 const END: Duration = Duration::from_secs(1);
@@ -69,8 +69,8 @@ pub struct Standing {
     pub taken: BTreeSet<(IpNet, IpNet)>,
     /// Local subnets that are closed behind their routes, each with the prefix that is.
     pub closed: Closed,
-    /// Protected destinations that are not even closed: the kernel took no blackhole.
-    pub open: BTreeSet<IpNet>,
+    /// Protected destinations whose blackholes stand: the others are open without the tunnel.
+    pub shut: BTreeSet<IpNet>,
     /// What could not be done.
     pub trouble: Option<String>,
     /// Why the policy cannot be kept in the state directory.
@@ -168,6 +168,15 @@ impl Forwarding {
     pub fn filter(&self) -> &PlaintextFilter {
         &self.filter
     }
+}
+
+/// Destinations that a former gatewayd left closed in `namespace`.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub async fn left_closed(namespace: Namespace) -> Result<BTreeSet<IpNet>, ForwardingError> {
+    let actual = Reconciler::new(namespace, PROTOCOL_GATEWAYD).actual().await?;
+    Ok(work::leading(&actual, RouteKind::Blackhole))
 }
 
 /// What was taken out of the kernel.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
@@ -57,30 +58,50 @@ impl Instance {
     /// gatewayd and holds the name all the same is told in the log, and does not keep this one from running.
     ///
     /// # Errors
-    /// `AddrInUse` if another gatewayd runs here; what the system refused otherwise.
+    /// `AddrInUse` if another gatewayd runs here. Whatever else goes wrong is told in the log only: it must not keep what is
+    /// protected from being closed.
     pub fn claim() -> io::Result<Self> {
-        let name = std::os::unix::net::SocketAddr::from_abstract_name(NAME)?;
-        match UnixListener::bind_addr(&name) {
-            Ok(listener) => {
-                listener.set_nonblocking(true)?;
-                let listener = tokio::net::UnixListener::from_std(listener)?;
-                Ok(Instance(Some(tokio::spawn(answer(listener)))))
-            }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder()? {
-                Some(holder) if holder.trusted => {
+        match listen().or_else(once_more) {
+            Ok(listener) => Ok(Instance(Some(tokio::spawn(answer(listener))))),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder() {
+                Ok(Some(holder)) if holder.trusted => {
                     let told = format!("a gatewayd runs in this network namespace already: {holder}");
                     Err(io::Error::new(io::ErrorKind::AddrInUse, told))
                 }
-                Some(holder) => {
+                Ok(Some(holder)) => {
                     warn!("gatewayd's name in this network namespace is held by {holder}, who may not run a gatewayd");
                     Ok(Instance(None))
                 }
-                // It has gone this moment.
-                None => Err(error),
+                // It never listened, as a gatewayd does.
+                Ok(None) => {
+                    warn!("gatewayd's name in this network namespace is held by somebody who does not answer");
+                    Ok(Instance(None))
+                }
+                Err(error) => Ok(Self::unknown(&error)),
             },
-            Err(error) => Err(error),
+            Err(error) => Ok(Self::unknown(&error)),
         }
     }
+
+    fn unknown(error: &io::Error) -> Self {
+        warn!(%error, "it is not known whether another gatewayd runs in this network namespace");
+        Instance(None)
+    }
+}
+
+/// The holder may have gone this moment.
+fn once_more(error: io::Error) -> io::Result<tokio::net::UnixListener> {
+    if error.kind() == io::ErrorKind::AddrInUse && holder().is_ok_and(|holder| holder.is_none()) {
+        listen()
+    } else {
+        Err(error)
+    }
+}
+
+fn listen() -> io::Result<tokio::net::UnixListener> {
+    let listener = UnixListener::bind_addr(&std::os::unix::net::SocketAddr::from_abstract_name(NAME)?)?;
+    listener.set_nonblocking(true)?;
+    tokio::net::UnixListener::from_std(listener)
 }
 
 /// That a connection comes about is the answer; it ends at once.
@@ -116,7 +137,13 @@ pub fn holder() -> io::Result<Option<Holder>> {
     Ok(Some(Holder { process, user: Some(user), trusted }))
 }
 
+/// A capability counts in our own user namespace only: in one of its own anybody has all.
 fn may_change_networks(process: i32) -> bool {
+    let users = |process: &str| std::fs::metadata(format!("/proc/{process}/ns/user")).map(|users| users.ino());
+    let ours = users("self").ok();
+    if ours.is_none() || users(&process.to_string()).ok() != ours {
+        return false;
+    }
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     effective

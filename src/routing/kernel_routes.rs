@@ -28,6 +28,11 @@ const PRIORITY_BEHIND_MARK: u32 = 20_000;
 /// Metric of the drop that stands behind every tunnel route: the highest there is.
 pub const METRIC_BLACKHOLE: u32 = u32::MAX;
 
+/// The table before `main` that holds a destination's tunnel route and blackhole.
+pub fn tunnel_table(destination: &IpNet) -> u32 {
+    if destination.prefix_len() == 0 { TABLE_BEHIND_MARK } else { TABLE_POLICY }
+}
+
 /// Whether a table is one that gatewayd fills.
 pub fn is_tunnel_table(table: u32) -> bool {
     (TABLE_POLICY..=TABLE_BEHIND_MARK + 128).contains(&table)
@@ -83,7 +88,7 @@ pub fn kernel_state(policy: &KernelPolicy, device: &Arc<str>, mark: u32) -> Kern
     let mut state = KernelState::default();
     for destination in protect {
         let default_route = destination.prefix_len() == 0;
-        let table = if default_route { TABLE_BEHIND_MARK } else { TABLE_POLICY };
+        let table = tunnel_table(destination);
         let has_exempt = inside(destination, exempt).next().is_some();
         let in_main = !default_route && !has_exempt && !holds_any(destination, outer_peers);
         for table in [Some(table), in_main.then_some(TABLE_MAIN)].into_iter().flatten() {

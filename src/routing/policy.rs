@@ -76,10 +76,12 @@ impl Policy {
     /// What is exempt, given everybody's routes; `device` is the tunnel's, `outer` are the outer devices, and `closed` the
     /// local subnets that an inner device has led to. The rules, in order:
     /// 1. the longest of the protected, local and bypass prefixes that hold an address decides, and of equal ones the
-    ///    protected one; but a local subnet only where a route or an inner device leads to it: what lies behind another
-    ///    tunnel is not exempt because it is local to one of them;
-    /// 2. a connected network that lies in a local subnet is exempt from shorter protected prefixes, unless it is one of an
-    ///    outer device, whose addresses somebody outside may have given;
+    ///    protected one; but a local subnet only where it is connected, or a route of an inner device leads to it that is
+    ///    longer than the protected prefix: what lies behind another tunnel is not exempt because it is local to one of
+    ///    them;
+    /// 2. a connected network of an inner device that lies in a local subnet is exempt from protected prefixes that hold it,
+    ///    also if they are longer than the local subnet. Somebody outside may have given an outer device its addresses. As
+    ///    long as no outer device is known, none is an inner one;
     /// 3. any other route of the main table is exempt from 0.0.0.0/0 and ::/0 only, so no foreign route takes traffic
     ///    of an explicit prefix out of the tunnel, however it came there (DHCP option 121, a routing daemon).
     ///
@@ -102,13 +104,20 @@ impl Policy {
                 && route.destination.prefix_len() > 0
                 && route.device.as_deref() != Some(device)
         });
-        let foreign: BTreeMap<IpNet, &KernelRoute> = foreign.map(|route| (route.destination, route)).collect();
+        let foreign: Vec<&KernelRoute> = foreign.collect();
+        let leading: BTreeSet<IpNet> = foreign
+            .iter()
+            .filter(|route| is_connected(route) || is_inner(route, outer))
+            .map(|route| route.destination)
+            .collect();
         let is_led_to = |local: &IpNet| {
             let within = self.within(local, &lengths).map_or(0, |within| within.prefix_len());
             let mut holders = (within + 1..=local.prefix_len()).filter_map(|length| shortened(local, length));
-            closed.contains_key(local) || holders.any(|holder| foreign.contains_key(&holder))
+            closed.get(local).is_some_and(|by| by.prefix_len() > within)
+                || holders.any(|holder| leading.contains(&holder))
         };
-        let by_route = foreign.values().filter_map(|route| self.by_route(route, outer, &lengths));
+        // Of several routes to one prefix, one that makes it exempt is enough.
+        let by_route = foreign.iter().filter_map(|route| self.by_route(route, outer, &lengths));
         let local = self.local.iter().filter(|local| is_led_to(local));
         let local = local.filter_map(|local| named(local, Reason::LocalSubnet));
         let bypass = self.bypass.iter().filter_map(|prefix| named(prefix, Reason::Bypass));
@@ -124,11 +133,9 @@ impl Policy {
             return None;
         }
         let within = self.within(&prefix, lengths)?;
-        let connected = route.protocol == PROTOCOL_KERNEL && route.gateway.is_none();
-        let inner = route.device.as_ref().is_some_and(|device| !outer.contains(device));
-        let local = self.local_holder(&prefix);
-        let reason = match local {
-            Some(local) if local.prefix_len() > within.prefix_len() => Reason::LocalSubnet,
+        let (connected, inner) = (is_connected(route), is_inner(route, outer));
+        let reason = match self.local_holder(&prefix) {
+            Some(local) if local.prefix_len() > within.prefix_len() && (connected || inner) => Reason::LocalSubnet,
             Some(_) if connected && inner => Reason::Connected,
             _ if within.prefix_len() == 0 => Reason::MoreSpecificRoute,
             _ => return None,
@@ -162,6 +169,14 @@ impl Policy {
 /// The prefix of this length that holds `prefix`.
 fn shortened(prefix: &IpNet, length: u8) -> Option<IpNet> {
     Some(IpNet::new(prefix.network(), length).ok()?.trunc())
+}
+
+fn is_connected(route: &KernelRoute) -> bool {
+    route.protocol == PROTOCOL_KERNEL && route.gateway.is_none()
+}
+
+fn is_inner(route: &KernelRoute, outer: &BTreeSet<Arc<str>>) -> bool {
+    !outer.is_empty() && route.device.as_ref().is_some_and(|device| !outer.contains(device))
 }
 
 fn is_link_local(prefix: &IpNet) -> bool {
@@ -228,9 +243,16 @@ mod tests {
         let default_route = route("0.0.0.0/0", "wan", 4, Some("203.0.113.9"));
         let local = ["10.1.0.0/24", "10.3.1.0/24"];
         assert!(exempt(&["10.2.0.0/16", "10.3.0.0/16"], &local, &[], &[default_route]).is_empty());
+        // Not by a route that somebody gave an outer device, nor because a shorter route of an inner one holds it.
+        let routes =
+            [route("10.3.1.0/24", "wan", 16, Some("203.0.113.9")), route("10.0.0.0/8", "lan", 4, Some("10.1.0.2"))];
+        assert!(exempt(&["10.2.0.0/16", "10.3.0.0/16"], &local, &[], &routes).is_empty());
+        let policy = Policy { protect: nets(&["10.3.0.0/16"]), local: nets(&["10.3.1.0/24"]), bypass: nets(&[]) };
+        let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
+        let closed = Closed::from([(net("10.3.1.0/24"), net("10.0.0.0/8"))]);
+        assert!(policy.exemptions(&BTreeSet::new(), "gwd0", &BTreeSet::new(), &closed).is_empty());
         // Once an inner device has led there, it is: without its link it is closed, and not led into the tunnel.
         let policy = Policy { protect: nets(&["10.0.0.0/8"]), local: nets(&["10.1.0.0/24"]), bypass: nets(&[]) };
-        let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
         let closed = Closed::from([(net("10.1.0.0/24"), net("10.1.0.0/24"))]);
         assert_eq!(policy.exemptions(&BTreeSet::new(), "gwd0", &BTreeSet::new(), &closed).len(), 1);
     }
@@ -238,7 +260,9 @@ mod tests {
     #[test]
     fn a_connected_network_of_an_outer_device_is_exempt_only_where_a_local_subnet_says_so() {
         let (inner, outer) = (route("10.1.0.0/24", "lan", 2, None), route("10.2.0.0/28", "wan", 2, None));
-        let routes = [inner, outer];
+        // Another route to the same network, of a worse metric, hides nothing.
+        let given = KernelRoute { metric: 100, ..route("10.1.0.0/24", "wan", 16, Some("203.0.113.9")) };
+        let routes = [inner, outer, given];
         for local in ["0.0.0.0/0", "10.0.0.0/8"] {
             let connected = "10.1.0.0/24 in 10.0.0.0/8: connected network of a local subnet";
             assert_eq!(exempt(&["10.0.0.0/8"], &[local], &[], &routes), [connected], "{local}");

@@ -513,14 +513,22 @@ fn a_flush_among_other_changes_is_mended_as_fast() {
     // A routing daemon at work, and an operator.
     let script = "while true; do ip route add 192.0.2.0/24 via 203.0.113.2; ip route delete 192.0.2.0/24; done";
     let _churn = Process::start(&lab.gatewayd.namespace, &lab.folder.path().join("churn.log"), &["sh", "-c", script]);
-    for round in 0..12 {
-        lab.gatewayd.namespace.exec(&["nft", "flush", "ruleset"]);
-        if round % 3 == 0 {
+    let listing = ["nft", "-s", "list", "table", "inet", "gatewayd"];
+    let right = lab.gatewayd.namespace.exec(&listing);
+    // Some tell the kernel's listeners of many changes, some of one.
+    let faults: [&[&str]; 3] = [
+        &["flush", "ruleset"],
+        &["flush", "set", "inet", "gatewayd", "protected_ipv4"],
+        &["add", "table", "inet", "gatewayd", "{ flags dormant ; }"],
+    ];
+    for round in 0..18 {
+        lab.gatewayd.namespace.exec(&[&["nft"], faults[round % 3]].concat());
+        if round % 4 == 0 {
             lab.gatewayd.ask(&["reload"]).expect("a good file is taken");
         }
         let stands = || {
-            let list = ["netns", "exec", &namespace, "nft", "list", "table", "inet", "gatewayd"];
-            Command::new("ip").args(list).output().is_ok_and(|output| output.status.success())
+            let output = Command::new("ip").args(["netns", "exec", &namespace]).args(listing).output();
+            output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout) == right)
         };
         eventually(Duration::from_secs(1), "the filter is back", stands);
     }

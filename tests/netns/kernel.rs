@@ -242,6 +242,7 @@ async fn whatever_is_done_to_the_filter_is_mended() {
     for fault in [
         "flush ruleset",
         "flush chain inet gatewayd forward",
+        "flush set inet gatewayd protected_ipv4",
         "delete element inet gatewayd protected_ipv4 { 10.1.1.0/24 }",
         "insert rule inet gatewayd output accept",
         "add chain inet gatewayd more { type filter hook input priority 0 ; policy accept ; }",

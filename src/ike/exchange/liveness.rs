@@ -89,6 +89,9 @@ impl Established {
             self.queue(Task::Liveness);
             self.advance(cx);
             self.doubt_from(cx.now + SILENCE);
+        } else if self.checks_liveness() && matches!(self.exchange(), Some(Exchange::PathProbe { .. })) {
+            // A probe under way asks for a sign of life as well.
+            self.doubt_from(cx.now + SILENCE);
         }
     }
 

@@ -2,11 +2,13 @@
 //!
 //! An INFORMATIONAL request is filled up to the size with a notification of a private status type, which every peer ignores
 //! and answers (RFC 7296 3.10.1, 1.4). It is sent once with DF. If no answer comes, it is repeated as every request is,
-//! and may then be fragmented: the exchange ends whatever the path takes, and what the answer tells is when it comes.
+//! and may then be fragmented; with each repetition goes an empty request of the same message ID, for paths that take no
+//! fragments either. So the exchange ends whatever the path takes, and what the answer tells is when it comes.
 //!
 //! ```text
 //!  request, DF, padded to size ──────────► ╳ too large for the path       ──────────► arrives
-//!  PATIENCE later: the same, without DF ─► arrives in fragments           ◄────────── response: the size passes
+//!  PATIENCE later: the same, without DF,
+//!  and an empty one ─────────────────────► one of them arrives            ◄────────── response: the size passes
 //!                                        ◄ response: it does not
 //! ```
 

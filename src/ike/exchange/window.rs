@@ -22,6 +22,8 @@ pub(in crate::ike) struct Window {
 struct Outstanding {
     message_id: u32,
     datagram: Vec<u8>,
+    /// A smaller request that does as well, sent with every repetition: the first one may be too large to arrive at all.
+    smaller: Option<Vec<u8>>,
     policy: Retransmission,
     limit: Duration,
     sent: u32,
@@ -51,8 +53,8 @@ pub(in crate::ike) enum Requested<'a> {
 pub(in crate::ike) enum Due<'a> {
     /// Nothing yet.
     Nothing,
-    /// Send this again.
-    Retransmit(&'a [u8]),
+    /// Send this again, and then what may arrive in its place.
+    Retransmit(&'a [u8], Option<&'a [u8]>),
     /// The peer is given up.
     Dead,
 }
@@ -84,8 +86,17 @@ impl Window {
     pub(in crate::ike) fn sent(&mut self, datagram: Vec<u8>, policy: Retransmission, limit: Duration, now: Instant) {
         let next = now + policy.wait(0).min(limit);
         let message_id = self.next_request();
-        self.outstanding = Some(Outstanding { message_id, datagram, policy, limit, sent: 1, repeated: false, next });
+        self.outstanding =
+            Some(Outstanding { message_id, datagram, smaller: None, policy, limit, sent: 1, repeated: false, next });
         self.next_request += 1;
+    }
+
+    /// Gives the outstanding request a smaller one of the same ID, which is sent with every repetition. A peer that has got
+    /// one of them takes the other for a repetition.
+    pub(in crate::ike) fn or_smaller(&mut self, datagram: Vec<u8>) {
+        if let Some(outstanding) = &mut self.outstanding {
+            outstanding.smaller = Some(datagram);
+        }
     }
 
     /// Whether this ID is that of our outstanding request.
@@ -116,7 +127,7 @@ impl Window {
                 outstanding.next = now + outstanding.policy.wait(outstanding.sent).min(outstanding.limit);
                 outstanding.sent += 1;
                 outstanding.repeated = true;
-                Due::Retransmit(&outstanding.datagram)
+                Due::Retransmit(&outstanding.datagram, outstanding.smaller.as_deref())
             }
             _ => Due::Nothing,
         }
@@ -182,9 +193,9 @@ mod tests {
         window.sent(b"request".to_vec(), policy(), LIMIT, start);
         let second = Duration::from_secs(1);
         assert_eq!(window.due(start), Due::Nothing);
-        assert_eq!(window.due(start + second), Due::Retransmit(b"request"));
+        assert_eq!(window.due(start + second), Due::Retransmit(b"request", None));
         assert_eq!(window.deadline(), Some(start + 3 * second));
-        assert_eq!(window.due(start + 3 * second), Due::Retransmit(b"request"));
+        assert_eq!(window.due(start + 3 * second), Due::Retransmit(b"request", None));
         assert_eq!(window.deadline(), Some(start + 7 * second));
         assert_eq!(window.due(start + 7 * second), Due::Dead);
     }
@@ -197,12 +208,12 @@ mod tests {
         window.sent(b"request".to_vec(), policy(), LIMIT, start);
         window.heard(start + second / 2);
         assert_eq!(window.deadline(), Some(start + second), "nothing went unanswered yet");
-        assert_eq!(window.due(start + second), Due::Retransmit(b"request"));
-        assert_eq!(window.due(start + 3 * second), Due::Retransmit(b"request"));
+        assert_eq!(window.due(start + second), Due::Retransmit(b"request", None));
+        assert_eq!(window.due(start + 3 * second), Due::Retransmit(b"request", None));
         window.heard(start + 6 * second);
         assert_eq!(window.deadline(), Some(start + 7 * second));
-        assert_eq!(window.due(start + 7 * second), Due::Retransmit(b"request"));
-        assert_eq!(window.due(start + 9 * second), Due::Retransmit(b"request"));
+        assert_eq!(window.due(start + 7 * second), Due::Retransmit(b"request", None));
+        assert_eq!(window.due(start + 9 * second), Due::Retransmit(b"request", None));
         assert_eq!(window.due(start + 13 * second), Due::Dead);
     }
 

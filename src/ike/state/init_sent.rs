@@ -280,7 +280,7 @@ impl InitSent {
     pub(in crate::ike) fn handle_timeout(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {
         match self.window.due(cx.now) {
             Due::Nothing => Ok(self),
-            Due::Retransmit(datagram) => {
+            Due::Retransmit(datagram, _) => {
                 let payload = datagram.to_vec();
                 cx.outbox.push(Output::Transmit(Transmit::new(self.path, payload)));
                 Ok(self)

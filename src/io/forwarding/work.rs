@@ -13,7 +13,7 @@ use crate::io::kept_policy::KeptPolicy;
 use crate::io::netlink::reconciler::{Occasions, Reason, Reconciler};
 use crate::io::netlink::{Change, Outcome, PinnedDevice};
 use crate::io::nftables::{self, FilterError, Listing, PlaintextFilter, TableChanges};
-use crate::routing::kernel_routes::{TABLE_MAIN, is_tunnel_table};
+use crate::routing::kernel_routes::{TABLE_MAIN, is_tunnel_table, tunnel_table};
 use crate::routing::policy::{Exemption, PROTOCOL_KERNEL};
 use crate::routing::{
     AddressRange, Family, KernelPolicy, KernelRoute, KernelState, OuterDevices, PROTOCOL_GATEWAYD, Policy, RouteKind,
@@ -107,7 +107,10 @@ impl Work {
                     reason = occasions.next(), if !failed => if reason == Reason::Resync {
                         told = told.or(Some(Told::ByTheClock));
                     },
-                    heard = next_change(&mut table_changes), if !failed => told = Some(heard),
+                    heard = next_change(&mut table_changes), if !failed => {
+                        told = Some(heard);
+                        sleep(SETTLE).await;
+                    }
                 }
             };
         }
@@ -179,7 +182,7 @@ impl Work {
                 exemptions,
                 one_armed: subnets.one_armed,
                 closed: subnets.closed,
-                open: policy.protect.difference(&leading(&actual, RouteKind::Blackhole)).copied().collect(),
+                shut: shut(&policy, &actual),
                 trouble: standing.trouble.clone(),
                 unkept: standing.unkept.clone(),
             };
@@ -286,10 +289,23 @@ impl Work {
 }
 
 /// Destinations of our routes of a kind that are asked before `main`.
-fn leading(actual: &KernelState, kind: RouteKind) -> BTreeSet<IpNet> {
+pub(super) fn leading(actual: &KernelState, kind: RouteKind) -> BTreeSet<IpNet> {
     let leads =
         |route: &&KernelRoute| route.protocol == PROTOCOL_GATEWAYD && route.table != TABLE_MAIN && route.kind == kind;
     actual.routes.iter().filter(leads).map(|route| route.destination).collect()
+}
+
+/// Protected destinations with a blackhole that a rule leads to before `main` is asked.
+fn shut(policy: &Policy, actual: &KernelState) -> BTreeSet<IpNet> {
+    let blackholes = leading(actual, RouteKind::Blackhole);
+    let asked: BTreeSet<(Family, u32)> = actual
+        .rules
+        .iter()
+        .filter(|rule| rule.protocol == PROTOCOL_GATEWAYD)
+        .map(|rule| (rule.family, rule.table))
+        .collect();
+    let is_asked = |net: &&IpNet| asked.contains(&(Family::of(net), tunnel_table(net)));
+    policy.protect.intersection(&blackholes).filter(is_asked).copied().collect()
 }
 
 /// Connected networks inside a protected prefix that are not exempt: their hosts are not reached any more, which an
@@ -329,7 +345,8 @@ fn heard(changes: &mut Option<TableChanges>) -> Option<Told> {
     }
 }
 
-/// Waits for a change of the filter's table, and a moment for what comes with it; without a socket it ends after a second, so that the table is compared by the
+/// Waits for a change of the filter's table. Nothing is waited for once it has been taken from the socket, for the wait may
+/// be given up. Without a socket it ends after a second, so that the table is compared by the
 /// clock.
 async fn next_change(changes: &mut Option<TableChanges>) -> Told {
     let Some(listening) = changes else {
@@ -340,7 +357,6 @@ async fn next_change(changes: &mut Option<TableChanges>) -> Told {
         debug!(%error, "listening for changes of the filter ended");
         *changes = None;
     }
-    sleep(SETTLE).await;
     Told::ByTheKernel
 }
 

@@ -66,11 +66,36 @@ fn a_probe_that_is_lost_is_repeated_without_df_and_its_answer_is_late() {
     assert!(lab.wire.is_empty());
     lab.now += SECOND / 10;
     lab.tick(0);
-    let (_, again) = lab.wire.back().expect("the probe again").clone();
+    let (_, again) = lab.wire.front().expect("the probe again").clone();
     assert_eq!((again.payload.clone(), again.dont_fragment), (first.payload, false));
     lab.settle();
     assert_eq!(outcomes(&mut lab), [(1500, 1500, false)]);
     lab.assert_paired(1);
+}
+
+#[test]
+fn a_probe_that_never_arrives_ends_by_the_empty_request_beside_it() {
+    let mut lab = Lab::up();
+    probe(&mut lab, 1500);
+    lab.wire.clear();
+    // The path takes no fragments either, and the empty request is lost once as well.
+    for lost in [true, false] {
+        lab.now += SECOND * 3;
+        lab.tick(0);
+        let (_, large) = lab.wire.pop_front().expect("the probe again");
+        let (_, empty) = lab.wire.back().expect("the empty request");
+        assert!(packet_len(&large) == 1500 && packet_len(empty) < 150);
+        if lost {
+            lab.wire.clear();
+        }
+    }
+    lab.settle();
+    assert_eq!(outcomes(&mut lab), [(1500, 1500, false)]);
+    lab.assert_paired(1);
+    // Nothing waits for it any more.
+    probe(&mut lab, 576);
+    lab.settle();
+    assert_eq!(outcomes(&mut lab), [(576, 576, true)]);
 }
 
 #[test]

@@ -73,6 +73,11 @@ impl Established {
         (self.exchange.is_none() && self.is_active()).then(|| self.heard + interval)
     }
 
+    /// Whether a silent peer is asked for a sign of life at all.
+    pub(in crate::ike) fn checks_liveness(&self) -> bool {
+        self.connection.liveness_interval.is_some() && self.is_active()
+    }
+
     fn peer_is_dead(mut self, cx: &mut Context<'_>) -> Ended {
         self.settle_for_rival(cx);
         self.remove_children(Removal::IkeSaLost, cx);
