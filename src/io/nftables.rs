@@ -106,21 +106,17 @@ fn are_made_by(mut objects: Vec<Value>, commands: &[Value]) -> bool {
     let chain = |rule: &Value| rule["chain"].as_str().map(str::to_owned);
     added("chain").all(|chain| listed("chain").any(|listed| listed == chain))
         && listed("chain").count() == added("chain").count()
-        && added("rule").filter_map(chain).counts() == listed("rule").filter_map(chain).counts()
+        && counts(added("rule").filter_map(chain)) == counts(listed("rule").filter_map(chain))
 }
 
-/// Counts equal items.
-trait Counts: Iterator<Item = String> + Sized {
-    fn counts(self) -> BTreeMap<String, usize> {
-        let mut counts = BTreeMap::new();
-        for item in self {
-            *counts.entry(item).or_default() += 1;
-        }
-        counts
+/// How often each item occurs.
+fn counts(items: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for item in items {
+        *counts.entry(item).or_default() += 1;
     }
+    counts
 }
-
-impl<I: Iterator<Item = String>> Counts for I {}
 
 /// The name of the table. There is one gatewayd in a namespace, as there is one port 500.
 pub const TABLE: &str = "gatewayd";

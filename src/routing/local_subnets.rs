@@ -1,20 +1,16 @@
 //! Which local subnets get a blackhole, so that decrypted packets do not leave by the default route.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::kernel_routes::{PROTOCOL_GATEWAYD, TABLE_MAIN};
-use super::policy::Policy;
+use super::policy::{Closed, Policy, shortened};
 use super::reconcile::{Family, KernelRoute, RouteKind};
 
 /// The kernel's table of the machine's own addresses.
 const TABLE_LOCAL: u32 = 255;
-
-/// Local subnets to which an inner device has led, each with the prefix whose blackhole closes it: the subnet itself, or
-/// the longest route that held it, because a blackhole of the subnet would win over that route.
-pub type Closed = BTreeMap<IpNet, IpNet>;
 
 /// How many local subnets that are not configured any more are remembered.
 const REMEMBERED: usize = 1024;
@@ -89,8 +85,7 @@ fn closing(subnet: &IpNet, inner: &BTreeSet<IpNet>) -> Option<IpNet> {
 /// The longest prefix that holds `subnet` and is not that of all addresses.
 fn holder(subnet: &IpNet, prefixes: &BTreeSet<IpNet>) -> Option<IpNet> {
     let lengths = (1..=subnet.prefix_len()).rev();
-    let mut holders = lengths.filter_map(|length| Some(IpNet::new(subnet.network(), length).ok()?.trunc()));
-    holders.find(|holder| prefixes.contains(holder))
+    lengths.filter_map(|length| shortened(subnet, length)).find(|holder| prefixes.contains(holder))
 }
 
 fn leads_somewhere(route: &KernelRoute, device: &str) -> bool {
@@ -158,7 +153,7 @@ fn is_behind_the_default_route(
     routes: &BTreeSet<KernelRoute>,
     any: &BTreeSet<IpNet>,
 ) -> bool {
-    let everything = IpNet::new(subnet.network(), 0).ok().map(|net| net.trunc());
+    let everything = shortened(subnet, 0);
     let is_own =
         || is_host(subnet) && routes.iter().any(|route| route.table == TABLE_LOCAL && route.destination == *subnet);
     let is_protected =

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::kernel_routes::{PROTOCOL_GATEWAYD, TABLE_MAIN};
-use super::local_subnets::Closed;
 use super::reconcile::{KernelRoute, RouteKind};
 
 /// `rtm_protocol` of what the kernel makes itself, such as the route of a network that an address is in.
 pub const PROTOCOL_KERNEL: u8 = 2;
+
+/// Local subnets to which an inner device has led, each with the prefix whose blackhole closes it: the subnet itself, or
+/// the longest route that held it, because a blackhole of the subnet would win over that route.
+pub type Closed = BTreeMap<IpNet, IpNet>;
 
 /// What traffic is for: the part of the security policy (RFC 4301 section 4.4.1) that is told by destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -167,7 +170,7 @@ impl Policy {
 }
 
 /// The prefix of this length that holds `prefix`.
-fn shortened(prefix: &IpNet, length: u8) -> Option<IpNet> {
+pub(super) fn shortened(prefix: &IpNet, length: u8) -> Option<IpNet> {
     Some(IpNet::new(prefix.network(), length).ok()?.trunc())
 }
 
