@@ -199,6 +199,7 @@ fn fabric_rule(place: u32, binding: &NetworkBinding) -> KernelRule {
         unless_mark: None,
         table: FABRIC_TABLE + place,
         suppress_prefix_length: None,
+        is_foreign: false,
     }
 }
 

@@ -22,7 +22,7 @@ use crate::io::netlink::{NetlinkError, PinnedDevice};
 use crate::io::netns::Namespace;
 use crate::io::nftables::{self, FilterError, OuterPorts, PlaintextFilter};
 use crate::routing::policy::Exemption;
-use crate::routing::{Closed, KernelState, PROTOCOL_GATEWAYD, RouteKind};
+use crate::routing::{Closed, KernelState, PROTOCOL_GATEWAYD};
 
 /// How long the task has to finish what it is doing.
 const END: Duration = Duration::from_secs(1);
@@ -176,7 +176,7 @@ impl Forwarding {
 /// The kernel cannot be asked.
 pub async fn left_closed(namespace: Namespace) -> Result<BTreeSet<IpNet>, ForwardingError> {
     let actual = Reconciler::new(namespace, PROTOCOL_GATEWAYD).actual().await?;
-    Ok(work::leading(&actual, RouteKind::Blackhole))
+    Ok(work::blackholed(&actual))
 }
 
 /// What was taken out of the kernel.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::prefixes::{inside, shortened};
 use super::reconcile::{Family, KernelRoute, KernelRule, KernelState, RouteKind};
 
 /// `rtm_protocol` of every kernel route and rule that gatewayd makes.
@@ -16,11 +17,12 @@ pub const FIREWALL_MARK: u32 = 0x4947_0001;
 
 /// The kernel's main routing table.
 pub const TABLE_MAIN: u32 = 254;
-/// The table of the protected prefixes and of what is exempt inside them, asked before `main` for every packet without
-/// our sockets' mark.
+/// The table of the protected prefixes for which `main` is not enough, and of what is exempt inside them, asked before
+/// `main` for every packet without our sockets' mark.
 pub const TABLE_POLICY: u32 = 20_199;
-/// Priority of the rule that asks it: before `main` (32766) and the rules behind the mark, after `local` (0).
-const PRIORITY_POLICY: u32 = 19_999;
+/// Priority of the rule that asks it: after `local` (0), and before the rules that others set, whose packets to a
+/// protected destination would not pass the filter.
+const PRIORITY_POLICY: u32 = 10;
 /// Tables for routes behind the mark: this plus the prefix length.
 const TABLE_BEHIND_MARK: u32 = 20_200;
 /// Priority of the first rule for routes behind the mark; far before `main` (32766), after `local` (0).
@@ -28,8 +30,14 @@ const PRIORITY_BEHIND_MARK: u32 = 20_000;
 /// Metric of the drop that stands behind every tunnel route: the highest there is.
 pub const METRIC_BLACKHOLE: u32 = u32::MAX;
 
-/// The table before `main` that holds a destination's tunnel route and blackhole.
-pub fn tunnel_table(destination: &IpNet) -> u32 {
+/// Metric of the drop that stands behind the routes to a local subnet. It tells that drop from the others.
+pub const METRIC_LOCAL_BLACKHOLE: u32 = METRIC_BLACKHOLE - 1;
+
+/// Priority of the kernel's rule for `main`.
+const PRIORITY_MAIN: u32 = 32_766;
+
+/// The table before `main` for a destination's tunnel route and blackhole.
+fn tunnel_table(destination: &IpNet) -> u32 {
     if destination.prefix_len() == 0 { TABLE_BEHIND_MARK } else { TABLE_POLICY }
 }
 
@@ -56,6 +64,8 @@ pub struct KernelPolicy {
     pub carried: BTreeSet<IpNet>,
     /// Prefixes inside them that are exempt, whatever the main table says of them.
     pub exempt: BTreeSet<IpNet>,
+    /// Those of `protect` that somebody else's route or rule would take packets of: see [`contested`].
+    pub contested: BTreeSet<IpNet>,
     /// Prefixes that are closed behind the routes to them: see [`super::local_subnets`].
     pub closed: BTreeSet<IpNet>,
     /// Prefixes inside those that are not closed.
@@ -64,64 +74,106 @@ pub struct KernelPolicy {
     pub outer_peers: BTreeSet<IpAddr>,
 }
 
+impl KernelPolicy {
+    /// The table that decides about packets to a destination. A rule before `main` costs every packet of the namespace a
+    /// slower lookup (with its own rules only, the kernel asks `main` at once), so a table before `main` is only asked for
+    /// those that need it: where `main` would not do, and for everything inside them.
+    pub fn table(&self, destination: &IpNet) -> u32 {
+        let length = destination.prefix_len();
+        let mut holders = (1..=length).filter_map(|length| shortened(destination, length));
+        let before_main = |holder: IpNet| self.protect.contains(&holder) && !self.is_safe_in_main(&holder);
+        if length == 0 || holders.any(before_main) { tunnel_table(destination) } else { TABLE_MAIN }
+    }
+
+    fn is_safe_in_main(&self, destination: &IpNet) -> bool {
+        !self.contested.contains(destination) && self.may_stand_in_main(destination)
+    }
+
+    /// Whether `main` would lead only into the tunnel what belongs there.
+    fn may_stand_in_main(&self, destination: &IpNet) -> bool {
+        destination.prefix_len() > 0
+            && inside(destination, &self.exempt).next().is_none()
+            && !holds_any(destination, &self.outer_peers)
+    }
+}
+
+/// The explicit protected prefixes that somebody else's route or rule would take packets of if ours stood in `main`
+/// only: those that hold the destination of a route of `main`, be it longer or the same, and all of a family that has
+/// rules before `main`. `device` is the tunnel's: what leads there takes nothing away.
+pub fn contested(protect: &BTreeSet<IpNet>, actual: &KernelState, device: &str) -> BTreeSet<IpNet> {
+    let foreign = |rule: &&KernelRule| {
+        let is_ours = rule.protocol == PROTOCOL_GATEWAYD && !rule.is_foreign;
+        !is_ours && (1..PRIORITY_MAIN).contains(&rule.priority)
+    };
+    let families: BTreeSet<Family> = actual.rules.iter().filter(foreign).map(|rule| rule.family).collect();
+    let explicit = protect.iter().filter(|prefix| prefix.prefix_len() > 0);
+    let mut contested: BTreeSet<IpNet> =
+        explicit.filter(|prefix| families.contains(&Family::of(prefix))).copied().collect();
+    let lengths: BTreeSet<u8> = protect.iter().map(IpNet::prefix_len).filter(|length| *length > 0).collect();
+    for route in &actual.routes {
+        let is_ours = route.protocol == PROTOCOL_GATEWAYD || route.device.as_deref() == Some(device);
+        if route.table == TABLE_MAIN && !is_ours {
+            let lengths = lengths.range(..=route.destination.prefix_len());
+            let holders = lengths.filter_map(|length| shortened(&route.destination, *length));
+            contested.extend(holders.filter(|holder| protect.contains(holder)));
+        }
+    }
+    contested
+}
+
 /// What gatewayd wants in the kernel of its namespace.
 ///
 /// 1. Each destination has a route to the tunnel device (`device`), whether its connection is up or not: the outbound
 ///    thread decides what a packet may become, and without an SA it becomes nothing.
 /// 2. Behind it stands a blackhole of the same prefix at the highest metric. It needs no device, so it is what is left
 ///    when gatewayd ends and the device vanishes; the next start finds it in place.
-/// 3. Both stand in a table of their own, which is asked before `main`: a more specific route of somebody else takes
-///    nothing out of the tunnel. What is exempt has a `throw` route there, which leads on to the next rule. Packets with
-///    our sockets' `mark` pass it by: they are sealed.
-/// 4. The same two routes stand in `main` as well, for those who read it (a routing daemon that announces them, a person)
-///    and for the case that somebody flushes the rules; but not where they would lead too much into the tunnel: our own
-///    sealed packets, where the destination holds the outer address of a peer, or what is exempt inside it.
+/// 3. Both stand in `main`, unless that would lead too much into the tunnel: our own sealed packets, where the
+///    destination holds the outer address of a peer, or what is exempt inside it.
+/// 4. They stand in a table of their own, which is asked before `main`, where `main` cannot hold them, and where it would
+///    not be enough ([`KernelPolicy::contested`]): a more specific route of somebody else takes nothing out of the
+///    tunnel. What is exempt has a `throw` route there, which leads on to the next rule. Packets with our sockets' `mark`
+///    pass it by: they are sealed. Until the table stands, the filter drops what the other route takes.
 /// 5. 0.0.0.0/0 and ::/0 come after every longer prefix of `main`: the rule before their table asks `main` and suppresses
 ///    prefixes of length 0.
-/// 6. A prefix that is to be closed for decrypted packets has a blackhole at the highest metric in `main`. If it holds
+/// 6. A prefix that is to be closed for decrypted packets has a blackhole behind all other routes in `main`. If it holds
 ///    the outer address of a peer or a prefix of `bypass`, the blackhole stands in a table behind the mark and behind the
 ///    prefixes of `main` that are as long.
 ///
 /// `mark` is the sockets' firewall mark.
 pub fn kernel_state(policy: &KernelPolicy, device: &Arc<str>, mark: u32) -> KernelState {
-    let KernelPolicy { protect, carried, exempt, closed, bypass, outer_peers } = policy;
+    let KernelPolicy { protect, carried, exempt, closed, bypass, outer_peers, .. } = policy;
     let mut state = KernelState::default();
     for destination in protect {
-        let default_route = destination.prefix_len() == 0;
-        let table = tunnel_table(destination);
-        let has_exempt = inside(destination, exempt).next().is_some();
-        let in_main = !default_route && !has_exempt && !holds_any(destination, outer_peers);
-        for table in [Some(table), in_main.then_some(TABLE_MAIN)].into_iter().flatten() {
+        let table = policy.table(destination);
+        let in_main = policy.may_stand_in_main(destination).then_some(TABLE_MAIN);
+        for table in BTreeSet::from_iter([table].into_iter().chain(in_main)) {
             state.routes.insert(blackhole(table, *destination));
             if carried.contains(destination) {
                 state.routes.insert(tunnel_route(table, *destination, device));
             }
         }
         let family = Family::of(destination);
-        if default_route {
+        if destination.prefix_len() == 0 {
             state.rules.extend(rules_behind_mark(family, 0, 0, mark));
-        } else {
+        } else if table != TABLE_MAIN {
             state.rules.insert(policy_rule(family, mark));
         }
-        state.routes.extend(inside(destination, exempt).map(|prefix| throw(table, prefix)));
+        if table != TABLE_MAIN {
+            state.routes.extend(inside(destination, exempt).map(|prefix| throw(table, prefix)));
+        }
     }
     for prefix in closed.iter().filter(|prefix| prefix.prefix_len() > 0) {
         if holds_any(prefix, outer_peers) || inside(prefix, bypass).next().is_some() {
             let length = prefix.prefix_len();
             let table = TABLE_BEHIND_MARK + u32::from(length);
             state.rules.extend(rules_behind_mark(Family::of(prefix), length, length.saturating_sub(1), mark));
-            state.routes.insert(blackhole(table, *prefix));
+            state.routes.insert(local_blackhole(table, *prefix));
             state.routes.extend(inside(prefix, bypass).map(|prefix| throw(table, prefix)));
         } else {
-            state.routes.insert(blackhole(TABLE_MAIN, *prefix));
+            state.routes.insert(local_blackhole(TABLE_MAIN, *prefix));
         }
     }
     state
-}
-
-/// The prefixes that are longer than `holder` and lie in it.
-fn inside<'p>(holder: &'p IpNet, prefixes: &'p BTreeSet<IpNet>) -> impl Iterator<Item = IpNet> + 'p {
-    prefixes.iter().copied().filter(move |prefix| prefix != holder && holder.contains(prefix))
 }
 
 /// Whether a prefix holds one of the addresses.
@@ -153,6 +205,10 @@ fn blackhole(table: u32, destination: IpNet) -> KernelRoute {
     }
 }
 
+fn local_blackhole(table: u32, destination: IpNet) -> KernelRoute {
+    KernelRoute { metric: METRIC_LOCAL_BLACKHOLE, ..blackhole(table, destination) }
+}
+
 fn throw(table: u32, prefix: IpNet) -> KernelRoute {
     KernelRoute { kind: RouteKind::Throw, metric: tunnel_metric(&prefix), ..blackhole(table, prefix) }
 }
@@ -166,6 +222,7 @@ fn rule(family: Family, priority: u32, table: u32) -> KernelRule {
         unless_mark: None,
         table,
         suppress_prefix_length: None,
+        is_foreign: false,
     }
 }
 
@@ -211,19 +268,54 @@ mod tests {
         (state.routes.iter().map(route).collect(), state.rules.iter().map(rule).collect())
     }
 
+    const IN_MAIN: [&str; 2] = ["Unicast 10.1.1.0/24 254 0", "Blackhole 10.1.1.0/24 254 4294967295"];
+    const BEFORE_MAIN: [&str; 2] = ["Unicast 10.1.1.0/24 20199 0", "Blackhole 10.1.1.0/24 20199 4294967295"];
+
     #[test]
-    fn an_explicit_prefix_stands_before_main_and_in_it() {
+    fn an_explicit_prefix_stands_in_main_and_needs_no_rule() {
         let (routes, rules) = shown(&policy(&["10.1.1.0/24"], &["203.0.113.2"]));
-        assert_eq!(
-            routes,
-            [
-                "Unicast 10.1.1.0/24 254 0",
-                "Blackhole 10.1.1.0/24 254 4294967295",
-                "Unicast 10.1.1.0/24 20199 0",
-                "Blackhole 10.1.1.0/24 20199 4294967295"
-            ]
-        );
-        assert_eq!(rules, ["19999 Ipv4 unmarked 20199 None"]);
+        assert_eq!((routes, rules), (IN_MAIN.map(str::to_owned).to_vec(), Vec::new()));
+    }
+
+    #[test]
+    fn a_contested_prefix_and_what_lies_in_it_stands_before_main_as_well() {
+        let mut policy = policy(&["10.1.0.0/16", "10.1.1.0/24", "10.2.0.0/16"], &["203.0.113.2"]);
+        policy.contested = nets(&["10.1.0.0/16"]);
+        let (routes, rules) = shown(&policy);
+        let of = |prefix: &str| routes.iter().filter(|route| route.contains(prefix)).map(String::as_str).collect();
+        let tables: [Vec<&str>; 3] = ["10.1.0.0/16", "10.1.1.0/24", "10.2.0.0/16"].map(of);
+        assert_eq!(tables.each_ref().map(Vec::len), [4, 4, 2]);
+        assert_eq!(tables[1], [IN_MAIN, BEFORE_MAIN].concat());
+        assert_eq!(rules, ["10 Ipv4 unmarked 20199 None"]);
+    }
+
+    #[test]
+    fn routes_and_rules_of_others_contest_a_prefix_and_our_own_and_the_kernels_do_not() {
+        let protect = nets(&["10.1.0.0/16", "10.1.1.0/24", "10.2.0.0/16", "0.0.0.0/0", "fd00:1::/64"]);
+        let state = |destination: &str, protocol, device: &str| {
+            let route = tunnel_route(TABLE_MAIN, destination.parse().expect("a prefix"), &device.into());
+            KernelState { routes: [KernelRoute { protocol, ..route }].into(), rules: BTreeSet::new() }
+        };
+        let by_route =
+            |destination, protocol, device| contested(&protect, &state(destination, protocol, device), "ipsec0");
+        assert_eq!(by_route("10.1.1.128/25", 4, "wan"), nets(&["10.1.0.0/16", "10.1.1.0/24"]));
+        assert_eq!(by_route("10.2.0.0/16", 2, "lan"), nets(&["10.2.0.0/16"]));
+        for (destination, protocol, device) in
+            [("10.0.0.0/8", 4, "wan"), ("10.1.1.0/24", PROTOCOL_GATEWAYD, "ipsec0"), ("10.1.1.0/25", 2, "ipsec0")]
+        {
+            assert_eq!(by_route(destination, protocol, device), BTreeSet::new());
+        }
+        let by_rule = |rule: KernelRule| {
+            contested(&protect, &KernelState { rules: [rule].into(), ..KernelState::default() }, "ipsec0")
+        };
+        let theirs = |priority| KernelRule { protocol: 3, ..rule(Family::Ipv6, priority, 77) };
+        assert_eq!(by_rule(theirs(100)), nets(&["fd00:1::/64"]));
+        let odd = KernelRule { is_foreign: true, ..rule(Family::Ipv6, 100, 77) };
+        assert_eq!(by_rule(odd), nets(&["fd00:1::/64"]), "one with our number, but not of our making");
+        for priority in [0, PRIORITY_MAIN, 32_767] {
+            assert_eq!(by_rule(theirs(priority)), BTreeSet::new());
+        }
+        assert_eq!(by_rule(policy_rule(Family::Ipv6, FIREWALL_MARK)), BTreeSet::new());
     }
 
     #[test]
@@ -264,15 +356,15 @@ mod tests {
     fn a_prefix_that_is_not_carried_is_closed_all_the_same() {
         let policy = KernelPolicy { carried: BTreeSet::new(), ..policy(&["10.1.1.0/24", "::/0"], &[]) };
         let (routes, rules) = shown(&policy);
-        assert!(routes.len() == 3 && routes.iter().all(|route| route.starts_with("Blackhole")), "{routes:?}");
-        assert_eq!(rules.len(), 3);
+        assert!(routes.len() == 2 && routes.iter().all(|route| route.starts_with("Blackhole")), "{routes:?}");
+        assert_eq!(rules.len(), 2);
     }
 
     #[test]
     fn a_local_subnet_is_closed_but_not_to_our_own_packets() {
         let closed = nets(&["10.1.0.0/24", "203.0.113.0/24"]);
         let (routes, rules) = shown(&KernelPolicy { closed, ..policy(&[], &["203.0.113.2"]) });
-        assert_eq!(routes, ["Blackhole 10.1.0.0/24 254 4294967295", "Blackhole 203.0.113.0/24 20224 4294967295"]);
+        assert_eq!(routes, ["Blackhole 10.1.0.0/24 254 4294967294", "Blackhole 203.0.113.0/24 20224 4294967294"]);
         assert_eq!(rules, ["20208 Ipv4 all 254 Some(23)", "20209 Ipv4 unmarked 20224 None"]);
     }
 }

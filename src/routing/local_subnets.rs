@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::kernel_routes::{PROTOCOL_GATEWAYD, TABLE_MAIN};
-use super::policy::{Closed, Policy, shortened};
+use super::policy::{Closed, Policy};
+use super::prefixes::{inside, shortened};
 use super::reconcile::{Family, KernelRoute, RouteKind};
 
 /// The kernel's table of the machine's own addresses.
@@ -78,8 +79,7 @@ fn closing(subnet: &IpNet, inner: &BTreeSet<IpNet>) -> Option<IpNet> {
     if let Some(holder) = holder(subnet, inner) {
         return Some(holder);
     }
-    let last = IpNet::new(subnet.broadcast(), subnet.max_prefix_len()).ok()?;
-    inner.range(*subnet..=last).any(|route| subnet.contains(route)).then_some(*subnet)
+    inside(subnet, inner).next().map(|_| *subnet)
 }
 
 /// The longest prefix that holds `subnet` and is not that of all addresses.

@@ -10,6 +10,7 @@ pub mod forwarding_table;
 pub mod kernel_routes;
 pub mod local_subnets;
 pub mod policy;
+pub mod prefixes;
 pub mod protected_sources;
 pub mod reconcile;
 pub mod table;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::kernel_routes::{PROTOCOL_GATEWAYD, TABLE_MAIN};
+use super::prefixes::shortened;
 use super::reconcile::{KernelRoute, RouteKind};
 
 /// `rtm_protocol` of what the kernel makes itself, such as the route of a network that an address is in.
@@ -167,11 +168,6 @@ impl Policy {
         let lengths: BTreeSet<u8> = self.protect.iter().map(IpNet::prefix_len).collect();
         lengths.into_iter().rev().collect()
     }
-}
-
-/// The prefix of this length that holds `prefix`.
-pub(super) fn shortened(prefix: &IpNet, length: u8) -> Option<IpNet> {
-    Some(IpNet::new(prefix.network(), length).ok()?.trunc())
 }
 
 fn is_connected(route: &KernelRoute) -> bool {

@@ -90,6 +90,8 @@ pub struct KernelRule {
     pub table: u32,
     /// Go on with the next rule if the table's answer has a prefix of this length or shorter.
     pub suppress_prefix_length: Option<u32>,
+    /// Whether it has conditions or an action that none of ours has. Such a rule is never ours, whatever its number.
+    pub is_foreign: bool,
 }
 
 /// The routes and rules of one network namespace: all that are wanted there under one protocol number, or all that are
@@ -161,7 +163,8 @@ pub fn reconcile(desired: &KernelState, actual: &KernelState, protocol: u8) -> D
     diff.add.sort_by_key(|route| route.kind == RouteKind::Unicast);
     diff.remove.sort_by_key(|route| route.kind != RouteKind::Unicast);
     diff.add_rules = desired.rules.difference(&actual.rules).cloned().collect();
-    let own_rules = actual.rules.difference(&desired.rules).filter(|rule| rule.protocol == protocol);
+    let own_rules =
+        actual.rules.difference(&desired.rules).filter(|rule| rule.protocol == protocol && !rule.is_foreign);
     diff.remove_rules = own_rules.cloned().collect();
     diff
 }

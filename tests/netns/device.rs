@@ -246,16 +246,23 @@ fn a_route_that_the_kernel_lacks_is_not_active() {
     let (ipv4, ipv6) = ("10.2.0.0/24", "fd00:2::/64");
     eventually(TOLD_WITHIN, "both routes are active", || is_active(gatewayd, ipv4) && is_active(gatewayd, ipv6));
 
-    // Somebody else's route takes the place of ours.
-    let ours = namespace.ip("route show table all proto 201 10.2.0.0/24 dev gwd0");
-    let table = ours.split_whitespace().skip_while(|word| *word != "table").nth(1).expect("its table");
-    let foreign = format!("10.2.0.0/24 via 10.1.0.10 dev lan table {table}");
+    // Somebody else's route takes the place of ours, and then that in the table before it.
+    let foreign = "10.2.0.0/24 via 10.1.0.10 dev lan";
     namespace.ip(&format!("route replace {foreign}"));
+    let table = || {
+        let ours = namespace.ip("route show table all proto 201 10.2.0.0/24 dev gwd0");
+        ours.split_whitespace().skip_while(|word| *word != "table").nth(1).map(str::to_owned)
+    };
+    eventually(TOLD_WITHIN, "the route is in another table", || table().is_some());
+    let table = table().expect("its table");
+    eventually(TOLD_WITHIN, "it is active there", || is_active(gatewayd, ipv4) && warnings(gatewayd).is_empty());
+    namespace.ip(&format!("route replace {foreign} table {table}"));
     eventually(TOLD_WITHIN, "the route is down, with its reason", || {
         let (state, reason) = route_state(gatewayd, ipv4);
         state == "down" && reason.is_some_and(|reason| reason.contains("another route")) && warns_of(gatewayd, ipv4)
     });
     assert!(is_active(gatewayd, ipv6), "the other one is");
+    namespace.ip(&format!("route delete {foreign} table {table}"));
     namespace.ip(&format!("route delete {foreign}"));
     eventually(TOLD_WITHIN, "all is well", || is_active(gatewayd, ipv4) && warnings(gatewayd).is_empty());
     lab.reachable();

@@ -69,14 +69,16 @@ async fn routes_follow_the_table_heal_themselves_and_fail_closed() {
     let (gateway, _outside) = gateway();
     let foreign = "172.20.0.0/16 via 198.51.100.1 dev wan";
     gateway.ip(&format!("route add {foreign}"));
+    let rules = gateway.ip("rule show");
 
     let running = forwarding(&gateway);
     running.apply(protecting(&["10.1.1.0/24"])).await.expect("the kernel takes the routes");
-    assert_eq!(ours(&gateway).len(), 4, "{:?}", ours(&gateway));
+    assert_eq!(ours(&gateway).len(), 2, "{:?}", ours(&gateway));
+    assert_eq!(gateway.ip("rule show"), rules, "the kernel's fast lookup stays");
     assert!(gateway.ip("route get 10.1.1.7").contains("dev ipsec0"));
 
     gateway.ip("route delete 10.1.1.0/24 dev ipsec0");
-    eventually("a deleted route comes back", || ours(&gateway).len() == 4).await;
+    eventually("a deleted route comes back", || ours(&gateway).len() == 2).await;
     assert!(gateway.ip("route get 10.1.1.7").contains("dev ipsec0"));
 
     // As in a crash: the task is gone, and the device with it.
@@ -91,11 +93,10 @@ async fn routes_follow_the_table_heal_themselves_and_fail_closed() {
     again.apply(protecting(&["10.1.1.0/24"])).await.expect("the next start takes over");
     assert!(gateway.ip("route get 10.1.1.7").contains("dev ipsec0"));
     again.end().await;
-    assert_eq!(ours(&gateway).len(), 4, "an end takes nothing away");
+    assert_eq!(ours(&gateway).len(), 2, "an end takes nothing away");
     let released = release(place(&gateway)).await.expect("a release");
-    assert_eq!((released.routes, released.rules, released.tables), (4, 1, vec!["gatewayd".to_owned()]));
+    assert_eq!((released.routes, released.rules, released.tables), (2, 0, vec!["gatewayd".to_owned()]));
     assert_eq!(ours(&gateway), Vec::<String>::new());
-    assert!(!gateway.ip("rule show").contains("20199"));
     assert!(!gateway.exec(&["nft", "list", "tables"]).contains("gatewayd"));
     assert!(gateway.ip("route show").contains(foreign), "what is not ours stays");
     assert_eq!(release(place(&gateway)).await.expect("again"), Default::default());
@@ -188,10 +189,20 @@ async fn no_foreign_route_takes_traffic_of_a_vpn_route() {
     assert_eq!(echoes(&outside), 6, "what is sealed, and what is not protected, goes out");
 
     // Somebody takes the rule away as well: the foreign routes are asked, and the filter drops.
-    gateway.ip("rule delete priority 19999");
+    gateway.ip("rule delete priority 10");
     ping_all();
     eventually("the rule comes back", || gateway.ip("rule show").contains("20199")).await;
     assert_eq!(echoes(&outside), 6);
+
+    // Without foreign routes the kernel does not need the rule, and with a foreign rule it does.
+    foreign.iter().for_each(|route| drop(gateway.ip(&format!("route delete {route}"))));
+    eventually("the rule goes", || !gateway.ip("rule show").contains("20199")).await;
+    assert!(gateway.ip("route get 10.1.2.7").contains("dev ipsec0"));
+    gateway.ip("route add default via 198.51.100.1 table 77");
+    gateway.ip("rule add from 192.168.4.0/24 lookup 77 priority 5000");
+    eventually("the rule comes before another", || gateway.ip("rule show").contains("20199")).await;
+    assert!(gateway.ip("route get 10.1.2.7 from 192.168.4.10 iif lan").contains("dev ipsec0"));
+    assert_eq!(gateway.ip("rule show").matches("lookup").count(), 5, "the other rule stays");
 }
 
 #[tokio::test]
@@ -267,6 +278,7 @@ async fn flushed_routes_and_rules_are_back_within_a_second() {
     }
     let (gateway, _outside) = gateway();
     let running = forwarding(&gateway);
+    gateway.ip("route add 10.1.1.0/25 via 198.51.100.1");
     running.apply(protecting(&["10.1.1.0/24", "0.0.0.0/0", "fd00:1::/64"])).await.expect("the kernel takes the routes");
     let all = || {
         ["-4", "-6"].map(|family| {
@@ -319,6 +331,7 @@ async fn what_gatewayd_sets_reads_back_the_same() {
         protect: destinations.into(),
         carried: destinations.into(),
         exempt: nets(&["10.1.1.128/25", "192.0.2.0/24", "2001:db8:1::/48"]),
+        contested: nets(&["10.1.2.3/32"]),
         closed: nets(&["192.168.0.0/16", "198.51.0.0/16", "fd00:2::/64"]),
         bypass: nets(&["fd00:2::7/128"]),
         outer_peers: ["203.0.113.2", "198.51.7.7", "2001:db8::2"].map(|peer| peer.parse().expect("an address")).into(),
@@ -350,6 +363,7 @@ async fn what_cend_sets_reads_back_the_same() {
         unless_mark: None,
         table: priority,
         suppress_prefix_length: None,
+        is_foreign: false,
     };
     let wanted = KernelState {
         routes: [

@@ -13,7 +13,7 @@ use crate::io::kept_policy::KeptPolicy;
 use crate::io::netlink::reconciler::{Occasions, Reason, Reconciler};
 use crate::io::netlink::{Change, Outcome, PinnedDevice};
 use crate::io::nftables::{self, FilterError, Listing, PlaintextFilter, TableChanges};
-use crate::routing::kernel_routes::{TABLE_MAIN, is_tunnel_table, tunnel_table};
+use crate::routing::kernel_routes::{METRIC_BLACKHOLE, METRIC_LOCAL_BLACKHOLE, TABLE_MAIN, contested, is_tunnel_table};
 use crate::routing::policy::{Exemption, PROTOCOL_KERNEL};
 use crate::routing::{
     AddressRange, Family, KernelPolicy, KernelRoute, KernelState, OuterDevices, PROTOCOL_GATEWAYD, Policy, RouteKind,
@@ -163,6 +163,7 @@ impl Work {
             closed: subnets.closed.values().copied().collect(),
             bypass: self.kept.bypass.clone(),
             outer_peers: self.kept.outer_peers.clone(),
+            contested: contested(&policy.protect, &actual, &self.device),
             protect: policy.protect.clone(),
         };
         let mut outcome = self.bring(&desired, &mut actual).await?;
@@ -172,7 +173,7 @@ impl Work {
             desired.carried = carried;
             outcome = self.bring(&desired, &mut actual).await?;
         }
-        let led = leading(&actual, RouteKind::Unicast);
+        let led = in_force(&desired, &actual, RouteKind::Unicast);
         let uncarried = policy.protect.difference(&led).copied();
         let uncarried = absence::absences(uncarried, &self.watched, usable, &outcome);
         self.standing.send_if_modified(|standing| {
@@ -182,7 +183,7 @@ impl Work {
                 exemptions,
                 one_armed: subnets.one_armed,
                 closed: subnets.closed,
-                shut: shut(&policy, &actual),
+                shut: in_force(&desired, &actual, RouteKind::Blackhole),
                 trouble: standing.trouble.clone(),
                 unkept: standing.unkept.clone(),
             };
@@ -288,24 +289,27 @@ impl Work {
     }
 }
 
-/// Destinations of our routes of a kind that are asked before `main`.
-pub(super) fn leading(actual: &KernelState, kind: RouteKind) -> BTreeSet<IpNet> {
-    let leads =
-        |route: &&KernelRoute| route.protocol == PROTOCOL_GATEWAYD && route.table != TABLE_MAIN && route.kind == kind;
-    actual.routes.iter().filter(leads).map(|route| route.destination).collect()
+/// The protected destinations whose routes of a kind stand in the table that decides about them, and the kernel asks that.
+fn in_force(policy: &KernelPolicy, actual: &KernelState, kind: RouteKind) -> BTreeSet<IpNet> {
+    let ours = actual.rules.iter().filter(|rule| rule.protocol == PROTOCOL_GATEWAYD && !rule.is_foreign);
+    let asked: BTreeSet<(Family, u32)> = ours.map(|rule| (rule.family, rule.table)).collect();
+    let stands = |route: &&KernelRoute| {
+        let (destination, table) = (&route.destination, route.table);
+        route.protocol == PROTOCOL_GATEWAYD
+            && route.kind == kind
+            && route.metric != METRIC_LOCAL_BLACKHOLE
+            && policy.protect.contains(destination)
+            && policy.table(destination) == table
+            && (table == TABLE_MAIN || asked.contains(&(Family::of(destination), table)))
+    };
+    actual.routes.iter().filter(stands).map(|route| route.destination).collect()
 }
 
-/// Protected destinations with a blackhole that a rule leads to before `main` is asked.
-fn shut(policy: &Policy, actual: &KernelState) -> BTreeSet<IpNet> {
-    let blackholes = leading(actual, RouteKind::Blackhole);
-    let asked: BTreeSet<(Family, u32)> = actual
-        .rules
-        .iter()
-        .filter(|rule| rule.protocol == PROTOCOL_GATEWAYD)
-        .map(|rule| (rule.family, rule.table))
-        .collect();
-    let is_asked = |net: &&IpNet| asked.contains(&(Family::of(net), tunnel_table(net)));
-    policy.protect.intersection(&blackholes).filter(is_asked).copied().collect()
+/// Destinations of blackholes that a gatewayd set for what it protected.
+pub(super) fn blackholed(actual: &KernelState) -> BTreeSet<IpNet> {
+    let ours = actual.routes.iter().filter(|route| route.protocol == PROTOCOL_GATEWAYD);
+    let closing = ours.filter(|route| route.kind == RouteKind::Blackhole && route.metric == METRIC_BLACKHOLE);
+    closing.map(|route| route.destination).collect()
 }
 
 /// Connected networks inside a protected prefix that are not exempt: their hosts are not reached any more, which an

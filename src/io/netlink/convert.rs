@@ -125,7 +125,7 @@ pub fn removed_route_message(
     Ok(message)
 }
 
-/// The rule of a message; `None` for one with conditions that none of ours has.
+/// The rule of a message. Of one with conditions that none of ours has, only family, priority and protocol count.
 pub fn rule(message: &RuleMessage) -> Option<KernelRule> {
     let header = &message.header;
     let family = match header.family {
@@ -133,9 +133,6 @@ pub fn rule(message: &RuleMessage) -> Option<KernelRule> {
         AddressFamily::Inet6 => Family::Ipv6,
         _ => return None,
     };
-    if header.action != RuleAction::ToTable || header.dst_len > 0 || header.src_len > 0 {
-        return None;
-    }
     let mut rule = KernelRule {
         family,
         priority: 0,
@@ -144,6 +141,7 @@ pub fn rule(message: &RuleMessage) -> Option<KernelRule> {
         unless_mark: None,
         table: u32::from(header.table),
         suppress_prefix_length: None,
+        is_foreign: header.action != RuleAction::ToTable || header.dst_len > 0 || header.src_len > 0,
     };
     let mut mark = None;
     for attribute in &message.attributes {
@@ -161,16 +159,23 @@ pub fn rule(message: &RuleMessage) -> Option<KernelRule> {
         }
     }
     let inverted = header.flags.contains(RuleFlags::Invert);
-    if inverted != mark.is_some() {
-        return None;
-    }
+    rule.is_foreign |= inverted != mark.is_some();
     rule.unless_mark = mark;
     Some(rule)
 }
 
 /// The message that sets or removes a rule.
 pub fn rule_message(rule: &KernelRule) -> RuleMessage {
-    let KernelRule { family, priority, protocol, input_device, unless_mark, table, suppress_prefix_length } = rule;
+    let KernelRule {
+        family,
+        priority,
+        protocol,
+        input_device,
+        unless_mark,
+        table,
+        suppress_prefix_length,
+        is_foreign: _,
+    } = rule;
     let mut message = RuleMessage::default();
     message.header.family = address_family(*family);
     message.header.action = RuleAction::ToTable;
@@ -237,8 +242,9 @@ mod tests {
             unless_mark: None,
             table: 254,
             suppress_prefix_length: None,
+            is_foreign: false,
         });
         message.header.src_len = 24;
-        assert_eq!(rule(&message), None);
+        assert!(rule(&message).is_some_and(|rule| rule.is_foreign && rule.priority == 9));
     }
 }

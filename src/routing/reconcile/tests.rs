@@ -61,8 +61,10 @@ fn a_rule_of_somebody_else_is_never_removed() {
         unless_mark: None,
         table: 7,
         suppress_prefix_length: None,
+        is_foreign: false,
     };
-    let actual = KernelState { routes: BTreeSet::new(), rules: [rule(OURS), rule(THEIRS)].into() };
+    let odd = KernelRule { is_foreign: true, ..rule(OURS) };
+    let actual = KernelState { routes: BTreeSet::new(), rules: [rule(OURS), rule(THEIRS), odd].into() };
     let diff = reconcile(&KernelState::default(), &actual, OURS);
     assert_eq!(diff.remove_rules, [rule(OURS)]);
 }
