@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::config::Connection;
 use super::context::Context;
+use super::coverage::Pair;
 use super::event::{ChildSa, Encapsulation, Event, Path, Removal, SaKeys};
 use super::negotiate::EspAlgorithms;
 use super::status::{ChildState, ChildStatus};
+use crate::crypto::KeyExchangeAlgorithm;
 use crate::wire::ike::TrafficSelector;
 
 /// How long an inbound SA outlives its pair after a rekey, for packets in flight.
@@ -102,6 +104,13 @@ pub(super) enum Stage {
     Retired(Instant),
 }
 
+impl Stage {
+    /// Whether a pair in this stage is, or is about to be, what its child's traffic uses.
+    pub(super) fn is_current(self) -> bool {
+        matches!(self, Self::Installed | Self::Rekeying)
+    }
+}
+
 impl ChildPair {
     /// Tells the data path to install the pair.
     pub(super) fn install(
@@ -171,8 +180,11 @@ impl ChildPair {
 
     /// Stops sending on the pair and keeps its inbound SA for packets in flight.
     pub(super) fn retire(&mut self, connection: &Arc<str>, until: Instant, cx: &mut Context<'_>) {
-        if !matches!(self.stage, Stage::Retired(_)) {
+        let sends = !matches!(self.stage, Stage::Deleting | Stage::Retired(_));
+        if !self.is_retired() {
             self.stage = Stage::Retired(until);
+        }
+        if sends {
             self.retire_outbound(connection, cx);
         }
     }
@@ -200,7 +212,7 @@ impl ChildPair {
 
     /// Whether it is, or is about to be, what the child's traffic uses.
     pub(super) fn is_current(&self) -> bool {
-        matches!(self.stage, Stage::Installed | Stage::Rekeying)
+        self.stage.is_current()
     }
 
     pub(super) fn is_retired(&self) -> bool {
@@ -224,6 +236,16 @@ impl ChildPair {
     pub(super) fn postpone_rekey(&mut self, until: Instant) {
         self.stage = Stage::Installed;
         self.rekey_at = until;
+    }
+
+    /// What it carries: our selectors and the peer's.
+    pub(super) fn selectors(&self) -> Pair<'_> {
+        (&self.local_selectors, &self.peer_selectors)
+    }
+
+    /// The key exchange method that its keys came of, if it had one of its own.
+    pub(super) fn group(&self) -> Option<&'static KeyExchangeAlgorithm> {
+        self.algorithms.group
     }
 
     pub(super) fn is_encapsulated(&self) -> bool {

@@ -62,8 +62,8 @@ pub(super) struct Outbox {
     queue: VecDeque<Output>,
     /// IKE SAs that came of rekeys, for the endpoint to adopt.
     pub(super) spawned: Vec<Established>,
-    /// The IKE SA being handled is doubted: the endpoint is to negotiate another one beside it.
-    pub(super) doubted: bool,
+    /// The IKE SA being handled is doubted, or of no more use: the endpoint is to negotiate another one beside it.
+    pub(super) renegotiate: bool,
 }
 
 impl Outbox {

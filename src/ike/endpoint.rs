@@ -2,6 +2,7 @@
 
 mod commands;
 mod connections;
+mod duplicates;
 mod pace;
 mod responder;
 #[cfg(test)]
@@ -65,6 +66,8 @@ const TIMEOUTS_AT_ONCE: usize = 256;
 enum Timer {
     IkeSa(IkeSpi),
     Connection(Arc<str>),
+    /// A connection with several IKE SAs of one peer.
+    Duplicates(Arc<str>),
     /// Connections to this peer that wait for their start.
     Line(IpAddr),
     Shutdown,
@@ -157,6 +160,7 @@ impl Endpoint {
             match timer {
                 Timer::IkeSa(spi) => self.with_ike_sa(spi, now, |sa, cx| sa.handle_timeout(cx)),
                 Timer::Connection(name) => self.attempt(&name, now),
+                Timer::Duplicates(name) => self.settle_duplicates(&name, now),
                 Timer::Line(peer) => self.serve_line(peer, now),
                 Timer::Shutdown => self.abandon_everything(now),
             }
@@ -318,7 +322,7 @@ impl Endpoint {
         };
         let after = handler(sa, &mut cx).and_then(|sa| sa.unless_broken(&mut cx));
         let spawned = std::mem::take(&mut self.outbox.spawned);
-        let doubted = std::mem::take(&mut self.outbox.doubted);
+        let renegotiate = std::mem::take(&mut self.outbox.renegotiate);
         for established in spawned {
             self.adopt(established, now);
         }
@@ -332,7 +336,7 @@ impl Endpoint {
                     self.established(spi, now);
                     before.negotiating.into_iter().for_each(|peer| self.negotiation_over(peer, now));
                 }
-                if doubted {
+                if renegotiate {
                     self.negotiate_beside(spi, now);
                 }
             }

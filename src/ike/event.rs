@@ -99,6 +99,8 @@ pub enum Why {
     NatKeepalive,
     /// A connection is tried again.
     Reconnect,
+    /// Of several IKE SAs with one peer one is to stay.
+    Duplicates,
     /// The time for a clean shutdown is over.
     Shutdown,
 }

@@ -57,8 +57,16 @@ pub(super) enum Task {
 }
 
 impl Task {
+    /// What it is to set up, if that is what it does.
+    pub(super) fn wanted(&self) -> Option<&WantedChild> {
+        match self {
+            Self::CreateChild(wanted) => Some(wanted),
+            _ => None,
+        }
+    }
+
     /// Whether the task would set up a pair for this child.
     pub(super) fn creates(&self, name: &Arc<str>) -> bool {
-        matches!(self, Self::CreateChild(wanted) if wanted.child == *name)
+        self.wanted().is_some_and(|wanted| wanted.child == *name)
     }
 }

@@ -6,9 +6,11 @@
 mod authentication;
 mod channel;
 mod child;
+mod children;
 pub mod config;
 mod context;
 mod cookie;
+mod coverage;
 mod directory;
 mod endpoint;
 pub mod error;
@@ -25,6 +27,7 @@ mod state;
 pub mod status;
 
 pub use config::{Child, Config, Connection, EspProposal, IkeProposal, Peer, Retransmission, Start};
+pub use coverage::Flows;
 pub use endpoint::Endpoint;
 pub use error::{Discard, DiscardCounters, Unsendable};
 pub use event::{

@@ -2,8 +2,10 @@
 //! 3.13), and a message is one datagram. A configuration that does not fit is refused before anybody negotiates with it.
 
 use super::config::{Child, Connection};
+use super::coverage::Flows;
 use super::error::Unsendable;
 use super::negotiate;
+use super::state::WantedChild;
 use crate::wire::ike::{
     AuthMethod, Authentication, EncryptedShape, ExchangeType, Flags, Header, IkeSpi, KeyExchange, KeyExchangeId,
     Notify, NotifyType, Payload, TrafficSelector, encode_encrypted, encode_message,
@@ -97,7 +99,8 @@ fn key_exchange(public_len: Option<usize>) -> Payload {
 /// The TS payloads, with the room that a packet's own selectors take (they are left out where the count is reached).
 fn selectors(child: &Child) -> [Payload; 2] {
     let (local, peer): (&[TrafficSelector], &[TrafficSelector]) = (&child.local_selectors, &child.peer_selectors);
-    let packet = local.first().copied().zip(peer.first().copied());
-    let (local, peer) = super::state::offered_selectors(child, packet);
+    let host = |selector: &TrafficSelector| TrafficSelector::from_address(selector.start);
+    let packet = local.first().zip(peer.first()).map(|(local, peer)| Flows { local: host(local), peer: host(peer) });
+    let (local, peer) = WantedChild { packet, ..WantedChild::new(child.name.clone()) }.selectors(child);
     [Payload::TrafficSelectorsInitiator(local), Payload::TrafficSelectorsResponder(peer)]
 }

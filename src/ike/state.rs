@@ -27,6 +27,7 @@ use self::init_sent::{InitReply, InitSent};
 use super::channel::{Channel, Echo, Opened, OpenedMessage};
 use super::config::{Child, Connection};
 use super::context::Context;
+use super::coverage::Flows;
 use super::error::Discard;
 use super::event::{Deadline, Path, Transmit, Why};
 use super::ext::natd::NatStatus;
@@ -56,11 +57,35 @@ pub(super) struct Secured {
     pub(super) encapsulate: bool,
 }
 
-/// A child that somebody asked for, with the selectors of the packet that did.
+/// A child that somebody asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WantedChild {
     pub(super) child: Arc<str>,
-    pub(super) packet: Option<(TrafficSelector, TrafficSelector)>,
+    /// The packet that asked.
+    pub(super) packet: Option<Flows>,
+    /// Only this part of the child's traffic, because others have the rest or the peer takes no more at once.
+    pub(super) part: Option<Flows>,
+}
+
+impl WantedChild {
+    /// The whole of a child.
+    pub(super) fn new(child: Arc<str>) -> Self {
+        Self { child, packet: None, part: None }
+    }
+
+    /// The selectors to offer: the packet's own first (RFC 7296 2.9), if there is room, then those of the part, or as
+    /// configured.
+    pub(super) fn selectors(&self, child: &Child) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
+        let with = |first: Option<TrafficSelector>, others: &[TrafficSelector]| {
+            let first = first.filter(|_| others.len() < MAX_SELECTORS);
+            first.into_iter().chain(others.iter().copied().filter(|other| Some(*other) != first)).collect()
+        };
+        let (local, peer) = self.packet.map(|packet| (packet.local, packet.peer)).unzip();
+        match self.part {
+            Some(part) => (with(local, &[part.local]), with(peer, &[part.peer])),
+            None => (with(local, &child.local_selectors), with(peer, &child.peer_selectors)),
+        }
+    }
 }
 
 /// An IKE SA that is closed and only repeats its last answer. It has no keys any more.
@@ -195,19 +220,6 @@ pub(super) fn want(list: &mut Vec<WantedChild>, wanted: WantedChild) {
     if !list.iter().any(|known| known.child == wanted.child) {
         list.push(wanted);
     }
-}
-
-/// The selectors to offer for a child: the packet's own first (RFC 7296 2.9), if there is room, then the configured ones.
-pub(super) fn offered_selectors(
-    child: &Child,
-    packet: Option<(TrafficSelector, TrafficSelector)>,
-) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
-    let (local, peer) = packet.unzip();
-    let with = |first: Option<TrafficSelector>, configured: &[TrafficSelector]| {
-        let first = first.filter(|_| configured.len() < MAX_SELECTORS);
-        first.into_iter().chain(configured.iter().copied()).collect()
-    };
-    (with(local, &child.local_selectors), with(peer, &child.peer_selectors))
 }
 
 /// The SPI of an ESP proposal; values up to 255 are reserved (RFC 4303 2.1).

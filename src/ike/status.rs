@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::config::Start;
+use super::coverage::Flows;
 use super::event::Encapsulation;
 use crate::wire::ike::{Identification, IkeSpi, TrafficSelector};
 
@@ -27,6 +28,9 @@ pub struct ConnectionStatus {
     pub ike_sa: Option<IkeSaStatus>,
     /// The Child SAs, the ones in use first.
     pub children: Vec<ChildStatus>,
+    /// What the peer left out of the Child SAs of a child when it narrowed them (RFC 7296 2.9), by the child's name. Its
+    /// packets are dropped, or ask for Child SAs of their own.
+    pub left_out: Vec<(Arc<str>, Flows)>,
     /// What went wrong last, if the connection isn't up, or not every child of it has a pair of Child SAs.
     pub last_error: Option<String>,
     /// When it will be tried again.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Endpoint, IkeSa, Timer};
 use crate::ike::config::{Config, Connection, Peer};
 use crate::ike::context::Context;
+use crate::ike::coverage::Flows;
 use crate::ike::directory::Directory;
 use crate::ike::event::{Command, Deadline, Event, Output, Removal, Why};
 use crate::ike::state::established::Established;
@@ -32,7 +33,8 @@ impl Endpoint {
                 let held =
                     self.connections.get(&connection).and_then(|runtime| runtime.next_attempt).is_some_and(waits);
                 if !held {
-                    self.negotiate(&connection, vec![WantedChild { child, packet }], now);
+                    let packet = packet.map(|(local, peer)| Flows { local, peer });
+                    self.negotiate(&connection, vec![WantedChild { child, packet, part: None }], now);
                 }
             }
             Command::SaActivity(activities) => {

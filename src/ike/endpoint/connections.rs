@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::{Endpoint, IkeSa, Timer};
 use crate::ike::authentication::{expected_id, same_identity};
+use crate::ike::child::ChildPair;
 use crate::ike::config::{Connection, Peer, Start};
 use crate::ike::context::Context;
+use crate::ike::coverage;
 use crate::ike::event::{Deadline, Event, Output, Removal, Why};
 use crate::ike::state::established::{Established, Phase};
 use crate::ike::state::init_sent::InitSent;
@@ -34,6 +36,8 @@ pub(super) struct Runtime {
     pub(super) last_error: Option<String>,
     /// Waits for its start behind others of the same peer.
     pub(super) in_line: bool,
+    /// Since when it has had several IKE SAs with one peer of which one is to stay.
+    pub(super) duplicated: Option<Instant>,
     up: bool,
 }
 
@@ -49,6 +53,7 @@ impl Endpoint {
             next_attempt: None,
             last_error: None,
             in_line: false,
+            duplicated: None,
             up: false,
         };
         self.connections.insert(connection.name.clone(), runtime);
@@ -78,7 +83,7 @@ impl Endpoint {
         if runtime.wanted && !self.stand_in_line(name, now) {
             let Some(runtime) = self.connections.get(name) else { return };
             let children = runtime.connection.children.iter();
-            let all = children.map(|child| WantedChild { child: child.name.clone(), packet: None }).collect();
+            let all = children.map(|child| WantedChild::new(child.name.clone())).collect();
             self.negotiate(name, all, now);
         }
     }
@@ -127,21 +132,27 @@ impl Endpoint {
         !states.any(|sa| established_state(sa).is_some_and(rivals))
     }
 
-    /// Negotiates another IKE SA beside one whose peer may have restarted; if it is set up, it takes over. One at a
-    /// time, and not when it is for the peer to initiate.
-    pub(super) fn negotiate_beside(&mut self, doubted: IkeSpi, now: Instant) {
-        let Some(IkeSa::Established(state)) = self.ike_sas.get(&doubted) else { return };
+    /// Negotiates another IKE SA beside one whose peer may have restarted, or does not rekey; if it is set up, it takes
+    /// over. One at a time, and not when it is for the peer to initiate.
+    pub(super) fn negotiate_beside(&mut self, spi: IkeSpi, now: Instant) {
+        let Some(IkeSa::Established(state)) = self.ike_sas.get(&spi) else { return };
         let name = state.connection().name.clone();
-        let served = state.children().iter().filter(|pair| pair.is_current()).map(|pair| pair.child.clone());
+        let served: Vec<Arc<str>> = state.children().current().map(|pair| pair.child.clone()).collect();
         let Some(runtime) = self.connections.get(&name) else { return };
-        let negotiating = |spi: &IkeSpi| matches!(self.ike_sas.get(spi), Some(IkeSa::InitSent(_) | IkeSa::AuthSent(_)));
+        let negotiating = |other: &IkeSpi| match self.ike_sas.get(other) {
+            Some(IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => true,
+            Some(IkeSa::Established(beside)) => {
+                *other != spi && beside.is_active() && same_identity(beside.peer_id(), state.peer_id())
+            }
+            _ => false,
+        };
         let initiates = runtime.wanted || runtime.connection.start == Start::OnTraffic;
         if !initiates || self.shutdown.is_some() || runtime.ike_sas.iter().any(negotiating) {
             return;
         }
         let configured = runtime.connection.children.iter().map(|child| child.name.clone());
-        let children: Vec<Arc<str>> = if runtime.wanted { configured.collect() } else { served.collect() };
-        let wanted = children.into_iter().map(|child| WantedChild { child, packet: None }).collect();
+        let children: Vec<Arc<str>> = if runtime.wanted { configured.collect() } else { served };
+        let wanted = children.into_iter().map(WantedChild::new).collect();
         self.initiate(&name, wanted, now);
     }
 
@@ -207,39 +218,7 @@ impl Endpoint {
             self.outbox.push(Output::Event(Event::ConnectionUp { connection: name }));
         }
         self.with_established(spi, now, |state, _| state.keep_children(wanted, now));
-        for other in others {
-            self.settle_duplicates(spi, other, initial_contact, now);
-        }
-    }
-
-    /// Two IKE SAs of one connection: at most one is to stay.
-    ///
-    /// 1. An own attempt that has sent no more than IKE_SA_INIT is given up for the peer's.
-    /// 2. With another authenticated identity the older one stays: it is another peer's (peer `any`).
-    /// 3. INITIAL_CONTACT, a second one from the same initiator, or silence on the older one that let us negotiate
-    ///    another: the older one is a left-over, and goes.
-    /// 4. Both ends have initiated one: that with the lower initiator SPI goes, closed by its initiator.
-    fn settle_duplicates(&mut self, new: IkeSpi, other: IkeSpi, initial_contact: bool, now: Instant) {
-        let Some(IkeSa::Established(state)) = self.ike_sas.get(&new) else { return };
-        if let Some(IkeSa::InitSent(_)) = self.ike_sas.get(&other) {
-            self.forget(other);
-            return;
-        }
-        let Some(IkeSa::Established(old)) = self.ike_sas.get(&other) else { return };
-        if !old.is_active() || !state.is_active() || !same_identity(old.peer_id(), state.peer_id()) {
-            return;
-        }
-        let initiated = |state: &Established| state.channel().is_initiator();
-        let initiator_spi = |state: &Established| state.channel().spis().initiator;
-        let goes = match (initiated(state), initiated(old)) {
-            _ if initial_contact || old.doubt().is_replacing() => Some(other),
-            (true, true) | (false, false) => Some(other),
-            (true, false) => (initiator_spi(state) < initiator_spi(old)).then_some(new),
-            (false, true) => (initiator_spi(old) < initiator_spi(state)).then_some(other),
-        };
-        if let Some(goes) = goes {
-            self.with_established(goes, now, |state, cx| state.close(Cause::Closed, Removal::Redundant, cx));
-        }
+        self.meet_others(spi, &others, initial_contact, now);
     }
 
     /// Drops an IKE SA of which the peer knows nothing that matters.
@@ -339,8 +318,17 @@ impl Endpoint {
         };
         let up = state == ConnectionState::Established;
         // What failed once and works now is no error any more.
-        let serves = |name: &Arc<str>| established.iter().any(|state| state.serves(name));
+        let serves = |name: &Arc<str>| established.iter().any(|state| state.children().serves(name));
         let served = connection.children.iter().all(|child| serves(&child.name));
+        let pairs = |name: &Arc<str>| {
+            let name = name.clone();
+            let current = established.iter().flat_map(|state| state.children().current());
+            current.filter(move |pair| pair.child == name).map(ChildPair::selectors)
+        };
+        let left_out = connection.children.iter().flat_map(|child| {
+            coverage::left_out(child, pairs(&child.name)).into_iter().map(|flows| (child.name.clone(), flows))
+        });
+        let left_out = left_out.collect();
         let last_error = runtime.and_then(|runtime| runtime.last_error.clone());
         let current_error = connecting.and_then(|(_, error)| error).map(str::to_owned);
         ConnectionStatus {
@@ -351,7 +339,8 @@ impl Endpoint {
             peer_id: active.map(|state| state.peer_id().clone()).or_else(|| expected_id(connection)),
             peer: active.map(|state| state.channel().path().peer).or(connecting.map(|(peer, _)| peer)).or(configured),
             ike_sa: active.filter(|state| state.is_active()).map(Established::status),
-            children: established.iter().flat_map(|state| state.child_statuses()).collect(),
+            children: established.iter().flat_map(|state| state.children().statuses()).collect(),
+            left_out,
             last_error: if up && served { None } else { current_error.or(last_error) },
             next_attempt: runtime.filter(|_| !up).and_then(|runtime| runtime.next_attempt),
         }

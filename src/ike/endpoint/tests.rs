@@ -1,10 +1,13 @@
 //! Two endpoints in memory, and a network between them that tests can hold up.
 
 mod data_path;
+mod duplicates;
 mod handshake;
 mod lifecycle;
 mod many;
+mod narrowing;
 mod path_probe;
+mod refusals;
 mod rekey;
 mod responder;
 mod size;

@@ -9,7 +9,7 @@ use super::{Exchange, Task};
 use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, Secret};
 use crate::ike::channel::OpenedMessage;
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Stage};
-use crate::ike::config::{Child, Connection};
+use crate::ike::config::{Child, Connection, EspProposal};
 use crate::ike::context::Context;
 use crate::ike::error::{Refusal, Unsendable};
 use crate::ike::event::{Event, Removal};
@@ -17,14 +17,11 @@ use crate::ike::keys::Nonces;
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, ChildGroups, EspAlgorithms};
 use crate::ike::state::established::Established;
-use crate::ike::state::{WantedChild, child_refused, esp_spi, offered_selectors};
+use crate::ike::state::{WantedChild, child_refused, esp_spi};
 use crate::wire::ike::{ExchangeType, MAX_SELECTORS, Notify, NotifyType, Payload, Proposal, TrafficSelector};
 
 /// Other key exchange methods that are tried at the peer's wish.
 const MAX_GROUPS: u32 = 3;
-
-/// Wait after TEMPORARY_FAILURE, before jitter (RFC 7296 2.25).
-const TEMPORARY_WAIT: Duration = Duration::from_secs(3);
 
 /// How long our answer may be under way: longer than a peer repeats its request.
 const UNCONFIRMED: Duration = Duration::from_secs(180);
@@ -44,7 +41,7 @@ pub(in crate::ike) struct CreateChild {
     key_exchange: Option<KeyExchange>,
     local_selectors: Vec<TrafficSelector>,
     peer_selectors: Vec<TrafficSelector>,
-    packet: Option<(TrafficSelector, TrafficSelector)>,
+    wanted: WantedChild,
     groups_tried: u32,
 }
 
@@ -160,12 +157,23 @@ impl Established {
         replaces: Option<u32>,
         cx: &mut Context<'_>,
     ) {
-        let Some(child) = self.connection().child(&wanted.child).cloned() else {
+        let Some(mut child) = self.connection().child(&wanted.child).cloned() else {
             return self.failed(&wanted.child, "the connection has no child of this name", cx);
         };
-        let group = child.esp_proposals.iter().find_map(|proposal| proposal.groups.first().copied());
+        // The method that the peer surely accepts. Some accept no other: that of the pair, or of the IKE SA.
+        let in_use = replaces.and_then(|spi| self.children().get(spi)).and_then(ChildPair::group);
+        let group = prefer_group(&mut child.esp_proposals, in_use.unwrap_or(self.algorithms().group));
         let inbound_spi = cx.inbound_spis.allocate(self.channel().local_spi(), cx.entropy);
-        let (local_selectors, peer_selectors) = offered_selectors(&child, wanted.packet);
+        // Beside others the pair stands for its own part; alone it may become the whole child again (RFC 7296 2.9.2).
+        let part_of =
+            replaces.filter(|_| self.children().current().filter(|pair| pair.child == wanted.child).count() > 1);
+        let (local_selectors, peer_selectors) = match part_of.and_then(|spi| self.children().get(spi)) {
+            Some(pair) => {
+                let (local, peer) = pair.selectors();
+                (local.to_vec(), peer.to_vec())
+            }
+            None => wanted.selectors(&child),
+        };
         let exchange = CreateChild {
             child,
             inbound_spi,
@@ -175,7 +183,7 @@ impl Established {
             key_exchange: group.map(|group| group.generate(cx.entropy)),
             local_selectors,
             peer_selectors,
-            packet: wanted.packet,
+            wanted,
             groups_tried: 0,
         };
         self.send_create_child(exchange, cx);
@@ -183,7 +191,7 @@ impl Established {
 
     fn send_create_child(&mut self, exchange: CreateChild, cx: &mut Context<'_>) {
         let mut payloads = Vec::new();
-        let replaced = exchange.replaces.and_then(|spi| self.child(spi)).map(|pair| pair.inbound_spi);
+        let replaced = exchange.replaces.and_then(|spi| self.children().get(spi)).map(|pair| pair.inbound_spi);
         if let Some(spi) = replaced {
             // The SPI that we would expect in packets to us (RFC 7296 2.8).
             payloads.push(Payload::Notify(Notify::about_esp(NotifyType::REKEY_SA, spi, Vec::new())));
@@ -243,17 +251,17 @@ impl Established {
             self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
             return;
         }
-        if let Some(rival) = rival.and_then(|rival| self.child_mut(rival.inbound_spi)) {
-            rival.stage = Stage::Replaced;
+        if let Some(rival) = rival {
+            self.children_mut().replaced(rival.inbound_spi);
         }
         let nonces = Nonces { initiator: &nonce, responder: &responder_nonce };
         let keys = self.child_key_source().child_keys(algorithms.suite, nonces, shared.as_ref());
         let agreed =
             Agreed { child: child.name, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
-        let replaces = replaces.filter(|spi| self.child(*spi).is_some());
+        let replaces = replaces.filter(|spi| self.children().get(*spi).is_some());
         self.install_child(agreed, PairKeys::of(keys, true), true, replaces, cx);
         if let Some(old) = replaces {
-            self.replaced(old);
+            self.children_mut().replaced(old);
             self.queue_first(Task::DeleteChild { inbound_spi: old, reason: Removal::Replaced });
         }
     }
@@ -268,35 +276,46 @@ impl Established {
             exchange.key_exchange = Some(group.generate(cx.entropy));
             return self.send_create_child(exchange, cx);
         }
+        if error.kind == NotifyType::SINGLE_PAIR_REQUIRED
+            && exchange.replaces.is_none()
+            && self.ask_for_one_pair(&exchange.wanted)
+        {
+            return cx.inbound_spis.release(exchange.inbound_spi);
+        }
         cx.inbound_spis.release(exchange.inbound_spi);
-        let old = exchange.replaces.filter(|spi| self.child(*spi).is_some_and(ChildPair::is_current));
+        let old = exchange.replaces.filter(|spi| self.children().get(*spi).is_some_and(ChildPair::is_current));
         if exchange.replaces.is_some() && old.is_none() {
             // The peer has replaced what was to be replaced, or it has ended meanwhile.
-            let name = &exchange.child.name;
-            if !self.children().iter().any(|pair| pair.child == *name && pair.is_current()) {
+            if !self.children().has_current(&exchange.child.name) {
                 self.child_lost(cx);
             }
             return;
         }
         match error.kind {
             NotifyType::TEMPORARY_FAILURE => {
-                let wait = cx.jitter(TEMPORARY_WAIT, 70, 130);
+                let wait = self.temporary_wait(&format!("to set up Child SA {}", exchange.child.name), cx);
                 self.retry_child(&exchange, cx.now + wait);
             }
             NotifyType::CHILD_SA_NOT_FOUND => {
-                let lost = old.and_then(|spi| self.take_child(spi));
+                let lost = old.and_then(|spi| self.children_mut().remove(spi, Removal::DeletedByPeer, cx));
                 if let Some(lost) = lost {
-                    let wanted = WantedChild { child: lost.child.clone(), packet: None };
-                    let name = self.connection().name.clone();
-                    lost.remove(&name, Removal::DeletedByPeer, cx);
-                    self.queue(Task::CreateChild(wanted));
+                    self.queue(Task::CreateChild(WantedChild::new(lost.child)));
                 }
+            }
+            NotifyType::SINGLE_PAIR_REQUIRED if old.is_none() => {
+                // The packets that come ask for theirs.
+                let reason = "the peer wants a Child SA for each pair of hosts (SINGLE_PAIR_REQUIRED)";
+                self.failed(&exchange.child.name, reason, cx);
             }
             kind => {
                 let reason =
                     child_refused(Some(kind), &exchange.child, &exchange.local_selectors, &exchange.peer_selectors);
                 self.failed(&exchange.child.name, &reason, cx);
                 self.child_attempt_failed(&exchange, cx);
+                // A pair that cannot be rekeyed would end with its life; a new IKE SA brings a new one before
+                // (RFC 7296 2.8).
+                let stays = |spi: u32| self.children().get(spi).is_some_and(ChildPair::is_current);
+                cx.outbox.renegotiate |= old.is_some_and(stays);
             }
         }
     }
@@ -304,26 +323,25 @@ impl Established {
     fn retry_child(&mut self, exchange: &CreateChild, at: std::time::Instant) {
         match exchange.replaces {
             Some(spi) => {
-                if let Some(pair) = self.child_mut(spi) {
+                if let Some(pair) = self.children_mut().get_mut(spi) {
                     pair.postpone_rekey(at);
                 }
             }
             None => {
-                let wanted = WantedChild { child: exchange.child.name.clone(), packet: exchange.packet };
-                self.retry(Task::CreateChild(wanted), at);
+                self.retry(Task::CreateChild(exchange.wanted.clone()), at);
             }
         }
     }
 
     fn child_attempt_failed(&mut self, exchange: &CreateChild, cx: &mut Context<'_>) {
-        let exhausted = |spi: &u32| self.child(*spi).is_some_and(|pair| pair.exhausted && pair.is_current());
+        let exhausted = |spi: &u32| self.children().get(*spi).is_some_and(|pair| pair.exhausted && pair.is_current());
         match exchange.replaces {
             Some(spi) if exhausted(&spi) => self.replace_exhausted(spi, cx),
             Some(_) => {
                 let wait = self.failure_wait(cx);
                 self.retry_child(exchange, cx.now + wait);
             }
-            None => self.child_failed(exchange.child.name.clone(), None, cx),
+            None => self.child_failed(WantedChild { packet: None, ..exchange.wanted.clone() }, None, cx),
         }
     }
 
@@ -382,23 +400,19 @@ impl Established {
         let agreed = Agreed { child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
         // Who answers a rekey goes on with the old SA until the peer shows that it has the new one (RFC 7296 2.8).
         self.install_child(agreed, PairKeys::of(keys, false), replaces.is_none(), replaces, cx);
-        if let Some(pair) = self.child_mut(inbound_spi) {
+        if let Some(pair) = self.children_mut().get_mut(inbound_spi) {
             pair.unconfirmed_until = Some(cx.now + UNCONFIRMED);
         }
         if let Some(old) = replaces {
             self.rival_child(old, ChildRival { inbound_spi, lowest_nonce: lowest(initiator_nonce, &responder_nonce) });
-            self.replaced(old);
+            self.children_mut().replaced(old);
         }
         Ok(answer)
     }
 
     /// The pair that the peer wants to replace, by the SPI that it receives on (RFC 7296 1.3.3, 2.25.1).
     fn child_to_rekey(&self, outbound_spi: u32) -> Result<u32, Refusal> {
-        let pair = self
-            .children()
-            .iter()
-            .find(|pair| pair.outbound_spi == outbound_spi && !pair.is_retired())
-            .ok_or(Refusal::ChildNotFound(outbound_spi))?;
+        let pair = self.children().by_outbound_spi(outbound_spi).ok_or(Refusal::ChildNotFound(outbound_spi))?;
         match pair.stage {
             Stage::Installed | Stage::Rekeying => Ok(pair.inbound_spi),
             Stage::Replaced | Stage::Deleting => Err(Refusal::Temporary),
@@ -451,6 +465,19 @@ fn accept(exchange: &CreateChild, key_exchange: Option<KeyExchange>, payloads: &
         responder_nonce: nonce.clone(),
         shared,
     })
+}
+
+/// Puts a key exchange method first wherever it is configured, and gives the one to guess (RFC 7296 1.3).
+fn prefer_group(
+    proposals: &mut [EspProposal],
+    preferred: &'static KeyExchangeAlgorithm,
+) -> Option<&'static KeyExchangeAlgorithm> {
+    let is_preferred = |group: &&KeyExchangeAlgorithm| group.transform_id == preferred.transform_id;
+    for proposal in proposals.iter_mut() {
+        proposal.groups.sort_by_key(|group| !is_preferred(group));
+    }
+    let groups = || proposals.iter().flat_map(|proposal| &proposal.groups).copied();
+    groups().find(|group| is_preferred(group)).or_else(|| groups().next())
 }
 
 /// The configured method that an INVALID_KE_PAYLOAD asks for.

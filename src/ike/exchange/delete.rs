@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Exchange, Task};
-use crate::ike::child::{GRACE, Stage};
+use crate::ike::child::{ChildPair, GRACE, Stage};
 use crate::ike::config::Retransmission;
 use crate::ike::context::Context;
 use crate::ike::event::Removal;
@@ -18,14 +18,8 @@ const CLOSING: Retransmission = Retransmission { initial: Duration::from_millis(
 impl Established {
     /// Tells the peer that a pair is deleted. There may be no pair: the peer then has an SA that we never installed.
     pub(in crate::ike) fn start_delete_child(&mut self, inbound_spi: u32, reason: Removal, cx: &mut Context<'_>) {
-        let name = self.connection().name.clone();
-        match self.child_mut(inbound_spi) {
-            Some(pair) if pair.is_retired() => return,
-            Some(pair) => {
-                pair.stage = Stage::Deleting;
-                pair.retire_outbound(&name, cx);
-            }
-            None => {}
+        if !self.children_mut().begin_delete(inbound_spi, cx) {
+            return;
         }
         let payloads = [Payload::Delete(Delete::esp([inbound_spi]))];
         self.send(ExchangeType::INFORMATIONAL, &payloads, Exchange::DeleteChild { inbound_spi, reason }, cx);
@@ -33,15 +27,10 @@ impl Established {
 
     /// The peer has deleted its half. A replaced pair still receives what is in flight.
     pub(in crate::ike) fn child_deleted(&mut self, inbound_spi: u32, reason: Removal, cx: &mut Context<'_>) {
-        let name = self.connection().name.clone();
-        match self.child_mut(inbound_spi) {
-            Some(pair) if reason == Removal::Replaced => pair.stage = Stage::Retired(cx.now + GRACE),
-            Some(_) => {
-                if let Some(pair) = self.take_child(inbound_spi) {
-                    pair.remove(&name, reason, cx);
-                }
-            }
-            None => cx.inbound_spis.release(inbound_spi),
+        if reason == Removal::Replaced && self.children().get(inbound_spi).is_some() {
+            self.children_mut().retire(inbound_spi, cx.now + GRACE, cx);
+        } else if self.children_mut().remove(inbound_spi, reason, cx).is_none() {
+            cx.inbound_spis.release(inbound_spi);
         }
     }
 
@@ -66,34 +55,25 @@ impl Established {
     }
 
     fn child_deleted_by_peer(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
-        let name = self.connection().name.clone();
-        self.activate_successor(inbound_spi, cx);
-        let replaced = self.child(inbound_spi).is_some_and(|pair| pair.stage == Stage::Replaced);
+        self.children_mut().activate_successor(inbound_spi, cx);
+        let replaced = self.children().get(inbound_spi).is_some_and(|pair| pair.stage == Stage::Replaced);
         if replaced {
-            if let Some(pair) = self.child_mut(inbound_spi) {
-                pair.retire(&name, cx.now + GRACE, cx);
-            }
-        } else if let Some(pair) = self.take_child(inbound_spi) {
-            pair.remove(&name, Removal::DeletedByPeer, cx);
+            self.children_mut().retire(inbound_spi, cx.now + GRACE, cx);
+        } else if self.children_mut().remove(inbound_spi, Removal::DeletedByPeer, cx).is_some() {
             self.child_lost(cx);
         }
     }
 
     /// A pair has reached its end: that of its grace, or of its life.
     pub(in crate::ike) fn child_ended(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
-        let name = self.connection().name.clone();
-        self.activate_successor(inbound_spi, cx);
-        let Some(pair) = self.take_child(inbound_spi) else { return };
-        if pair.is_retired() {
-            return pair.remove(&name, Removal::Replaced, cx);
-        }
-        let deleting = pair.stage == Stage::Deleting;
-        let current = pair.is_current();
-        pair.remove(&name, Removal::Expired, cx);
-        if !deleting {
+        self.children_mut().activate_successor(inbound_spi, cx);
+        let retired = self.children().get(inbound_spi).is_some_and(ChildPair::is_retired);
+        let reason = if retired { Removal::Replaced } else { Removal::Expired };
+        let Some(removed) = self.children_mut().remove(inbound_spi, reason, cx) else { return };
+        if !retired && removed.stage != Stage::Deleting {
             self.queue(Task::DeleteChild { inbound_spi, reason: Removal::Expired });
         }
-        if current {
+        if removed.was_current() {
             self.child_lost(cx);
         }
     }

@@ -51,13 +51,13 @@ impl RekeyIke {
 impl Established {
     /// Asks for a pair in place of this one, if it still serves.
     pub(in crate::ike) fn start_rekey_child(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
-        let Some(pair) = self.child_mut(inbound_spi).filter(|pair| pair.is_current()) else { return };
+        let Some(pair) = self.children_mut().current_mut(inbound_spi) else { return };
         if pair.unconfirmed_until.is_some_and(|until| cx.now < until) {
             // The peer might not find the pair, and get to know it from our answer afterwards.
             return pair.postpone_rekey(cx.now + UNCONFIRMED_WAIT);
         }
         pair.stage = Stage::Rekeying;
-        let wanted = WantedChild { child: pair.child.clone(), packet: None };
+        let wanted = WantedChild::new(pair.child.clone());
         self.start_create_child(wanted, Some(inbound_spi), cx);
     }
 
@@ -169,7 +169,7 @@ impl Established {
         }
         if error.kind == NotifyType::TEMPORARY_FAILURE {
             if !self.adopt_rival(exchange, cx) {
-                let wait = cx.jitter(Duration::from_secs(3), 70, 130);
+                let wait = self.temporary_wait("to rekey the IKE SA", cx);
                 self.set_rekey_at(cx.now + wait);
             }
             return;
@@ -288,7 +288,7 @@ impl Established {
         match what {
             crate::ike::event::RekeyWhat::Ike => self.queue(Task::RekeyIke),
             crate::ike::event::RekeyWhat::Child => {
-                let current = self.children().iter().filter(|pair| pair.is_current());
+                let current = self.children().current();
                 let spis: Vec<u32> = current.map(|pair| pair.inbound_spi).collect();
                 spis.into_iter().for_each(|spi| self.queue(Task::RekeyChild(spi)));
             }

@@ -48,6 +48,7 @@ impl Exchanged {
 /// The Child SA that the IKE_AUTH request asked for.
 struct Offered {
     child: Child,
+    wanted: WantedChild,
     inbound_spi: u32,
     local_selectors: Vec<TrafficSelector>,
     peer_selectors: Vec<TrafficSelector>,
@@ -78,8 +79,8 @@ impl AuthSent {
         let offered = first.and_then(|first| {
             let child = connection.child(&first.child)?.clone();
             let inbound_spi = cx.inbound_spis.allocate(secured.channel.local_spi(), cx.entropy);
-            let (local_selectors, peer_selectors) = super::offered_selectors(&child, first.packet);
-            Some(Offered { child, inbound_spi, local_selectors, peer_selectors })
+            let (local_selectors, peer_selectors) = first.selectors(&child);
+            Some(Offered { child, wanted: first, inbound_spi, local_selectors, peer_selectors })
         });
         let id_body = connection.local_id.body();
         let mut payloads = vec![Payload::IdentificationInitiator(connection.local_id.clone())];
@@ -91,7 +92,7 @@ impl AuthSent {
         }
         let octets = exchanged.signed_by(Signer::Initiator, &id_body);
         payloads.push(octets.sign(&authentication, &connection.pre_shared_key));
-        if let Some(Offered { child, inbound_spi, local_selectors, peer_selectors }) = &offered {
+        if let Some(Offered { child, inbound_spi, local_selectors, peer_selectors, .. }) = &offered {
             let proposals = negotiate::offer_esp(&child.esp_proposals, *inbound_spi, false);
             payloads.push(Payload::SecurityAssociation(proposals));
             payloads.push(Payload::TrafficSelectorsInitiator(local_selectors.clone()));
@@ -147,7 +148,7 @@ impl AuthSent {
         let mut pairs = Vec::new();
         let mut failed_child = None;
         if let Some(offered) = self.offered.take() {
-            let name = offered.child.name.clone();
+            let wanted = offered.wanted.clone();
             match self.install(offered, payloads, cx) {
                 Ok(pair) => pairs.push(pair),
                 Err((inbound_spi, reason, unusable)) => {
@@ -155,9 +156,10 @@ impl AuthSent {
                     cx.event(Event::Failure {
                         connection: Some(self.connection.name.clone()),
                         peer: self.path().peer,
-                        reason: format!("Child SA {name} was not set up: {reason}"),
+                        reason: format!("Child SA {} was not set up: {reason}", wanted.child),
                     });
-                    failed_child = Some((name, unusable.then_some(inbound_spi)));
+                    let one_pair = payloads.error().is_some_and(|error| error.kind == NotifyType::SINGLE_PAIR_REQUIRED);
+                    failed_child = Some((wanted, unusable.then_some(inbound_spi), one_pair));
                 }
             }
         }
@@ -166,8 +168,13 @@ impl AuthSent {
         for wanted in self.wanted {
             established.want(wanted);
         }
-        if let Some((child, unusable)) = failed_child {
-            established.child_failed(child, unusable, cx);
+        match failed_child {
+            // Without a packet, the ones to come ask.
+            Some((wanted, _, true)) => drop(established.ask_for_one_pair(&wanted)),
+            Some((wanted, unusable, false)) => {
+                established.child_failed(WantedChild { packet: None, ..wanted }, unusable, cx);
+            }
+            None => {}
         }
         established.advance(cx);
         Ok(IkeSa::Established(Box::new(established)))
@@ -196,7 +203,7 @@ impl AuthSent {
         payloads: &Payloads,
         cx: &mut Context<'_>,
     ) -> Result<ChildPair, (u32, String, bool)> {
-        let Offered { child, inbound_spi, local_selectors, peer_selectors } = offered;
+        let Offered { child, wanted: _, inbound_spi, local_selectors, peer_selectors } = offered;
         let (Some(answer), Some(local), Some(peer)) =
             (payloads.security_association(), payloads.ts_initiator(), payloads.ts_responder())
         else {

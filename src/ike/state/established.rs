@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use super::{Cause, Ended, Secured, WantedChild};
 use crate::ike::channel::{Channel, OpenedMessage};
-use crate::ike::child::{Agreed, ChildPair, PairKeys, Stage, Transport};
+use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
+use crate::ike::children::Children;
 use crate::ike::config::{Connection, Retransmission};
 use crate::ike::context::Context;
+use crate::ike::coverage::{self, Flows};
 use crate::ike::error::Unsendable;
 use crate::ike::event::Removal;
 use crate::ike::exchange::liveness::Doubt;
@@ -20,12 +22,21 @@ use crate::ike::exchange::{Exchange, Task};
 use crate::ike::ext::natd::NatStatus;
 use crate::ike::keys::ChildKeySource;
 use crate::ike::negotiate::IkeAlgorithms;
-use crate::ike::status::{ChildStatus, IkeSaStatus};
+use crate::ike::status::IkeSaStatus;
 use crate::wire::ike::{ExchangeType, Identification, Payload};
 
 /// First and longest wait after a Child SA was refused, before jitter.
 const FAILURE_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_FAILURE_WAIT: Duration = Duration::from_secs(300);
+
+/// First and longest wait after TEMPORARY_FAILURE, before jitter (RFC 7296 2.25),
+const TEMPORARY_WAIT: Duration = Duration::from_secs(3);
+const LONGEST_TEMPORARY_WAIT: Duration = Duration::from_secs(30);
+/// and after how many in a row a person is told.
+const TEMPORARY_TOLD: u32 = 3;
+
+/// Pairs that one child is made of at most, unless packets ask for more.
+const MAX_PARTS: usize = 64;
 
 /// How long the responder leaves it to the initiator to ask for the children.
 const RESPONDER_PATIENCE: Duration = Duration::from_secs(4);
@@ -42,7 +53,7 @@ pub(in crate::ike) struct Established {
     born: Instant,
     rekey_at: Instant,
     expires_at: Instant,
-    children: Vec<ChildPair>,
+    children: Children,
     tasks: VecDeque<Task>,
     retries: Vec<(Instant, Task)>,
     exchange: Option<Exchange>,
@@ -57,6 +68,8 @@ pub(in crate::ike) struct Established {
     keep_children: bool,
     ensure_at: Option<Instant>,
     child_failures: u32,
+    /// How often in a row the peer answered TEMPORARY_FAILURE.
+    temporary_failures: u32,
     /// How often in a row the data path did not install what was negotiated.
     install_failures: u32,
     /// Its message IDs run out, which has made its rekey due.
@@ -92,6 +105,7 @@ impl Established {
         let keepalive = connection.nat_keepalive;
         Self {
             expires_at: cx.now + connection.ike_lifetime,
+            children: Children::new(connection.name.clone(), children),
             keepalive_at: (nat.local_behind_nat && !keepalive.is_zero()).then(|| cx.now + keepalive),
             connection,
             peer_id,
@@ -102,7 +116,6 @@ impl Established {
             encapsulate,
             born: cx.now,
             rekey_at,
-            children,
             tasks: VecDeque::new(),
             retries: Vec::new(),
             exchange: None,
@@ -113,6 +126,7 @@ impl Established {
             keep_children: false,
             ensure_at: None,
             child_failures: 0,
+            temporary_failures: 0,
             install_failures: 0,
             runs_out: false,
             broken: None,
@@ -150,21 +164,12 @@ impl Established {
 
     // Children.
 
-    pub(in crate::ike) fn children(&self) -> &[ChildPair] {
+    pub(in crate::ike) fn children(&self) -> &Children {
         &self.children
     }
 
-    pub(in crate::ike) fn child(&self, inbound_spi: u32) -> Option<&ChildPair> {
-        self.children.iter().find(|pair| pair.inbound_spi == inbound_spi)
-    }
-
-    pub(in crate::ike) fn child_mut(&mut self, inbound_spi: u32) -> Option<&mut ChildPair> {
-        self.children.iter_mut().find(|pair| pair.inbound_spi == inbound_spi)
-    }
-
-    pub(in crate::ike) fn take_child(&mut self, inbound_spi: u32) -> Option<ChildPair> {
-        let index = self.children.iter().position(|pair| pair.inbound_spi == inbound_spi)?;
-        Some(self.children.remove(index))
+    pub(in crate::ike) fn children_mut(&mut self) -> &mut Children {
+        &mut self.children
     }
 
     pub(in crate::ike) fn install_child(
@@ -180,46 +185,66 @@ impl Established {
         let pair = ChildPair::install(agreed, keys, &connection, transport, outbound_active, replaces, cx);
         self.retries.retain(|(_, task)| !task.creates(&pair.child));
         self.child_failures = 0;
-        self.children.push(pair);
-    }
-
-    /// Another pair has taken this one's place.
-    pub(in crate::ike) fn replaced(&mut self, inbound_spi: u32) {
-        if let Some(pair) = self.child_mut(inbound_spi) {
-            pair.stage = Stage::Replaced;
+        self.temporary_failures = 0;
+        self.children.add(pair);
+        if self.keep_children && replaces.is_none() {
+            // The peer may have left something out.
+            self.ensure_at = Some(cx.now);
         }
-    }
-
-    /// Starts to send on the pair that was waiting for this one to go.
-    pub(in crate::ike) fn activate_successor(&mut self, of: u32, cx: &mut Context<'_>) {
-        let name = self.connection.name.clone();
-        let successor = self.children.iter_mut().find(|pair| pair.replaces == Some(of) && pair.is_current());
-        if let Some(successor) = successor {
-            successor.activate(&name, cx);
-        }
-    }
-
-    /// Whether a pair carries this child's traffic, or is about to.
-    pub(in crate::ike) fn serves(&self, child: &Arc<str>) -> bool {
-        self.children.iter().any(|pair| pair.child == *child && pair.is_current() && !pair.exhausted)
     }
 
     /// Somebody needs this child.
-    pub(in crate::ike) fn want(&mut self, wanted: WantedChild) {
-        if !self.has_or_awaits(&wanted.child) {
-            self.tasks.push_back(Task::CreateChild(wanted));
+    pub(in crate::ike) fn want(&mut self, mut wanted: WantedChild) {
+        if self.awaits(&wanted.child) || self.has(&wanted) {
+            return;
         }
+        if let (Some(packet), None) = (wanted.packet, wanted.part)
+            && self.children.has_current(&wanted.child)
+        {
+            // The peer has narrowed the child: the packet asks for one of the parts that were left out.
+            let holds = |part: &Flows| packet.is_held_by((&[part.local], &[part.peer]));
+            let Some(part) = self.left_out(&wanted.child).into_iter().find(holds) else { return };
+            wanted.part = Some(part);
+        }
+        self.tasks.push_back(Task::CreateChild(wanted));
     }
 
-    fn has_or_awaits(&self, name: &Arc<str>) -> bool {
+    fn awaits(&self, name: &Arc<str>) -> bool {
         let creating = match &self.exchange {
             Some(Exchange::CreateChild(exchange)) => exchange.child.name == *name,
             _ => false,
         };
         creating
-            || self.children.iter().any(|pair| pair.child == *name && pair.is_current())
             || self.tasks.iter().any(|task| task.creates(name))
             || self.retries.iter().any(|(_, task)| task.creates(name))
+    }
+
+    /// Whether there is a pair for what is wanted.
+    fn has(&self, wanted: &WantedChild) -> bool {
+        match wanted.packet.or(wanted.part) {
+            Some(flows) => self.children.hold(&wanted.child, &flows),
+            None => self.children.has_current(&wanted.child),
+        }
+    }
+
+    /// What of a child's traffic the peer has left out of the pairs that there are.
+    pub(in crate::ike) fn left_out(&self, child: &Arc<str>) -> Vec<Flows> {
+        let pairs = self.children.current().filter(|pair| pair.child == *child).map(ChildPair::selectors);
+        self.connection.child(child).map_or_else(Vec::new, |child| coverage::left_out(child, pairs))
+    }
+
+    /// The peer wants one pair of hosts for each Child SA (SINGLE_PAIR_REQUIRED, RFC 7296 2.9): the packet that asks
+    /// gets its own. False without a packet, or if that has been asked for.
+    pub(in crate::ike) fn ask_for_one_pair(&mut self, wanted: &WantedChild) -> bool {
+        let asked = |part: Flows| part.is_one_pair_of_hosts();
+        let Some(packet) = wanted.packet.filter(|_| !wanted.part.is_some_and(asked)) else { return false };
+        let part = packet.of_whole_hosts();
+        self.queue_first(Task::CreateChild(WantedChild {
+            child: wanted.child.clone(),
+            packet: None,
+            part: Some(part),
+        }));
+        true
     }
 
     /// Whether every configured child is to be kept up from now on.
@@ -232,8 +257,24 @@ impl Established {
     fn ensure_children(&mut self) {
         let connection = self.connection.clone();
         for child in &connection.children {
-            self.want(WantedChild { child: child.name.clone(), packet: None });
+            let part = self.part_to_ask_for(&child.name);
+            self.want(WantedChild { part, ..WantedChild::new(child.name.clone()) });
         }
+    }
+
+    /// The first part of a child that the peer has left out. A peer that takes one pair of hosts at a time is left to the
+    /// packets.
+    fn part_to_ask_for(&self, child: &Arc<str>) -> Option<Flows> {
+        let mut pairs = 0;
+        for pair in self.children.current().filter(|pair| pair.child == *child) {
+            let (local, peer) = pair.selectors();
+            let (Some(local), Some(peer)) = (local.first(), peer.first()) else { continue };
+            if (Flows { local: *local, peer: *peer }).is_one_pair_of_hosts() {
+                return None;
+            }
+            pairs += 1;
+        }
+        self.left_out(child).into_iter().next().filter(|_| pairs < MAX_PARTS)
     }
 
     /// A pair is gone that nobody here wanted gone.
@@ -246,12 +287,12 @@ impl Established {
 
     /// A child that we asked for could not be set up; it is tried again, and packets don't ask sooner. An inbound SPI is given when the peer
     /// believes in an SA that is of no use.
-    pub(in crate::ike) fn child_failed(&mut self, child: Arc<str>, unusable: Option<u32>, cx: &mut Context<'_>) {
+    pub(in crate::ike) fn child_failed(&mut self, wanted: WantedChild, unusable: Option<u32>, cx: &mut Context<'_>) {
         if let Some(inbound_spi) = unusable {
             self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
         }
         let at = cx.now + self.failure_wait(cx);
-        self.retry(Task::CreateChild(WantedChild { child, packet: None }), at);
+        self.retry(Task::CreateChild(wanted), at);
     }
 
     pub(in crate::ike) fn failure_wait(&mut self, cx: &mut Context<'_>) -> Duration {
@@ -259,6 +300,19 @@ impl Established {
         let wait = FAILURE_WAIT.saturating_mul(1 << failures.min(10)).min(LONGEST_FAILURE_WAIT);
         self.child_failures += 1;
         cx.jitter(wait, 80, 120)
+    }
+
+    /// How long to wait after TEMPORARY_FAILURE was the answer when the peer was asked `what`.
+    pub(in crate::ike) fn temporary_wait(&mut self, what: &str, cx: &mut Context<'_>) -> Duration {
+        let wait = TEMPORARY_WAIT.saturating_mul(1 << self.temporary_failures.min(10)).min(LONGEST_TEMPORARY_WAIT);
+        self.temporary_failures += 1;
+        if self.temporary_failures == TEMPORARY_TOLD {
+            self.tell(
+                format!("the peer keeps answering TEMPORARY_FAILURE when it is asked {what}; it is asked again"),
+                cx,
+            );
+        }
+        cx.jitter(wait, 70, 130)
     }
 
     // Exchanges.
@@ -282,6 +336,10 @@ impl Established {
 
     pub(in crate::ike) fn exchange(&self) -> Option<&Exchange> {
         self.exchange.as_ref()
+    }
+
+    pub(in crate::ike) fn tasks(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter()
     }
 
     pub(in crate::ike) fn queue(&mut self, task: Task) {
@@ -380,8 +438,7 @@ impl Established {
             let Some(task) = self.tasks.pop_front() else { return };
             match task {
                 Task::CreateChild(wanted) => {
-                    let there = self.children.iter().any(|pair| pair.child == wanted.child && pair.is_current());
-                    if !there {
+                    if !self.has(&wanted) {
                         self.start_create_child(wanted, None, cx);
                     }
                 }
@@ -420,9 +477,7 @@ impl Established {
         if let Some(Exchange::CreateChild(exchange)) = &self.exchange {
             cx.inbound_spis.release(exchange.inbound_spi);
         }
-        for pair in self.children.drain(..) {
-            pair.remove(&self.connection.name, reason, cx);
-        }
+        self.children.remove_all(reason, cx);
     }
 
     // Succession: an IKE SA that replaces this one.
@@ -444,16 +499,13 @@ impl Established {
 
     /// Takes the Child SAs of the IKE SA that it replaces, and what was to be done about them.
     pub(in crate::ike) fn inherit(&mut self, old: &mut Self, cx: &mut Context<'_>) {
-        self.children.append(&mut old.children);
+        self.children.inherit(&mut old.children, self.channel.local_spi(), cx);
         self.tasks.extend(old.tasks.drain(..).filter(|task| !matches!(task, Task::RekeyIke | Task::DeleteIke)));
         self.retries.append(&mut old.retries);
         self.keep_children = old.keep_children;
         self.ensure_at = old.ensure_at;
         self.child_failures = old.child_failures;
         self.install_failures = old.install_failures;
-        for pair in &self.children {
-            cx.inbound_spis.moved(pair.inbound_spi, self.channel.local_spi());
-        }
     }
 
     // Status.
@@ -471,12 +523,6 @@ impl Established {
             local_behind_nat: self.nat.local_behind_nat,
             peer_behind_nat: self.nat.peer_behind_nat,
         }
-    }
-
-    pub(in crate::ike) fn child_statuses(&self) -> Vec<ChildStatus> {
-        let mut statuses: Vec<ChildStatus> = self.children.iter().map(ChildPair::status).collect();
-        statuses.sort_by_key(|status| status.state);
-        statuses
     }
 
     pub(in crate::ike) fn algorithms(&self) -> IkeAlgorithms {

@@ -114,14 +114,24 @@ fn an_exhausted_pair_that_the_peer_does_not_rekey_makes_room_for_a_new_one() {
     let mut lab = Lab::new([config(left), config(right)]);
     lab.settle();
     lab.assert_paired(1);
+    // Who initiates has a new IKE SA to go to.
+    let old = lab.inbound(0);
     limit(&mut lab, 0, SaLimit::Soft);
     lab.settle();
+    lab.pass(10 * SECOND);
     lab.assert_paired(1);
-    assert_eq!(removals(&lab, 0), [], "the old one still serves");
-    limit(&mut lab, 0, SaLimit::Hard);
+    assert_ne!(lab.inbound(0), old);
+    assert_eq!(removals(&lab, 0), [Removal::Redundant]);
+
+    // Who waits for the peer has not.
+    limit(&mut lab, 1, SaLimit::Soft);
+    lab.settle();
+    lab.assert_paired(1);
+    assert_eq!(removals(&lab, 0), [Removal::Redundant], "the old one still serves");
+    limit(&mut lab, 1, SaLimit::Hard);
     lab.settle();
     assert!(lab.pairs.iter().all(BTreeMap::is_empty), "it carries nothing, so it goes at both ends");
-    assert_eq!(removals(&lab, 0), [Removal::Exhausted]);
-    let error = last_error(&lab, 0).expect("an error");
+    assert!(removals(&lab, 1).contains(&Removal::Exhausted), "{:?}", removals(&lab, 1));
+    let error = last_error(&lab, 1).expect("an error");
     assert!(error.contains("NO_PROPOSAL_CHOSEN"), "{error}");
 }

@@ -3,6 +3,7 @@
 
 use super::Established;
 use crate::ike::child::Stage;
+use crate::ike::children::Removed;
 use crate::ike::config::Start;
 use crate::ike::context::Context;
 use crate::ike::event::{Event, Removal, SaLimit};
@@ -12,7 +13,7 @@ use crate::ike::state::WantedChild;
 impl Established {
     /// An SA of this pair has come to a limit.
     pub(in crate::ike) fn limit_reached(&mut self, inbound_spi: u32, limit: SaLimit, cx: &mut Context<'_>) {
-        let Some(pair) = self.child_mut(inbound_spi).filter(|pair| pair.is_current()) else { return };
+        let Some(pair) = self.children_mut().current_mut(inbound_spi) else { return };
         // A rekey that is under way already is the one that is needed.
         let rekeys = std::mem::replace(&mut pair.stage, Stage::Rekeying) == Stage::Rekeying;
         if limit == SaLimit::Hard && !std::mem::replace(&mut pair.exhausted, true) {
@@ -37,30 +38,27 @@ impl Established {
     /// The peer does not rekey a pair that has used up its hard limit: it carries nothing, so nothing is lost with it. A
     /// new one takes its place.
     pub(in crate::ike) fn replace_exhausted(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
-        let Some(pair) = self.take_child(inbound_spi) else { return };
-        let wanted = WantedChild { child: pair.child.clone(), packet: None };
-        let name = self.connection().name.clone();
-        pair.remove(&name, Removal::Exhausted, cx);
+        let Some(removed) = self.children_mut().remove(inbound_spi, Removal::Exhausted, cx) else { return };
+        let wanted = WantedChild::new(removed.child);
         self.queue_first(Task::CreateChild(wanted));
         self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Exhausted });
     }
 
     /// The data path has not installed a pair: the peer is told, and it is tried again later.
     pub(in crate::ike) fn install_failed(&mut self, inbound_spi: u32, reason: &str, cx: &mut Context<'_>) {
-        let Some(pair) = self.take_child(inbound_spi) else { return };
-        let (child, stage, current) = (pair.child.clone(), pair.stage, pair.is_current());
-        let name = self.connection().name.clone();
-        pair.remove(&name, Removal::NotInstalled, cx);
+        let Some(removed) = self.children_mut().remove(inbound_spi, Removal::NotInstalled, cx) else { return };
+        let current = removed.was_current();
+        let Removed { child, stage } = removed;
         self.tell(format!("Child SA {child} was not set up: {reason}"), cx);
         if !matches!(stage, Stage::Deleting | Stage::Retired(_)) {
             self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::NotInstalled });
         }
-        if current && !self.serves(&child) {
+        if current && !self.children().serves(&child) {
             self.install_failures += 1;
             // Who waits for the peer leaves it to the peer to try again.
             if self.keep_children || self.connection().start == Start::OnTraffic {
                 let at = cx.now + self.failure_wait(cx);
-                self.retry(Task::CreateChild(WantedChild { child, packet: None }), at);
+                self.retry(Task::CreateChild(WantedChild::new(child)), at);
             }
         }
         self.advance(cx);

@@ -53,7 +53,7 @@ impl Established {
 
     fn handle_request(mut self, message: &OpenedMessage, datagram: &[u8], cx: &mut Context<'_>) -> Result<Self, Ended> {
         // With a window of one, a new request shows that our last answer has arrived (RFC 7296 2.3).
-        self.children.iter_mut().for_each(|pair| pair.unconfirmed_until = None);
+        self.children.confirmed();
         let payloads = match message.payloads() {
             Ok(payloads) => payloads,
             Err(malformed) => {
@@ -103,10 +103,10 @@ impl Established {
 
     /// What the data path saw.
     pub(in crate::ike) fn activity(&mut self, activity: SaActivity, cx: &mut Context<'_>) {
-        let Some(pair) = self.children.iter_mut().find(|pair| pair.inbound_spi == activity.inbound_spi) else { return };
+        let Some(pair) = self.children.get(activity.inbound_spi) else { return };
         let encapsulated = pair.is_encapsulated();
         if activity.first_seen && pair.is_current() {
-            pair.activate(&self.connection.name, cx);
+            self.children.used_by_peer(activity.inbound_spi, cx);
             self.install_failures = 0;
         }
         self.heard_at(activity.last_inbound, cx.now);

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::{Established, Phase};
-use crate::ike::child::{ChildPair, Stage};
 use crate::ike::context::Context;
 use crate::ike::event::{Deadline, Removal, Why};
 use crate::ike::exchange::Task;
@@ -44,7 +43,7 @@ impl Established {
             self.queue(Task::Liveness);
         }
         if self.doubt.is_due(cx.now) {
-            cx.outbox.doubted = true;
+            cx.outbox.renegotiate = true;
         }
         if self.keepalive_at.is_some_and(|at| at <= cx.now) {
             self.keepalive_at = Some(cx.now + self.connection.nat_keepalive);
@@ -55,16 +54,10 @@ impl Established {
     }
 
     fn children_timeout(&mut self, cx: &mut Context<'_>) {
-        let ended: Vec<u32> =
-            self.children.iter().filter(|pair| pair.end_due() <= cx.now).map(|pair| pair.inbound_spi).collect();
-        for spi in ended {
+        for spi in self.children.ended(cx.now) {
             self.child_ended(spi, cx);
         }
-        let due = |pair: &&mut ChildPair| pair.rekey_due().is_some_and(|at| at <= cx.now);
-        for pair in self.children.iter_mut().filter(due) {
-            pair.stage = Stage::Rekeying;
-            self.tasks.push_back(Task::RekeyChild(pair.inbound_spi));
-        }
+        self.tasks.extend(self.children.take_rekeys_due(cx.now).into_iter().map(Task::RekeyChild));
     }
 
     /// When to ask for a sign of life. An exchange under way asks for one by itself.
@@ -103,11 +96,7 @@ impl Established {
                 deadlines.push(self.keepalive_at.and_then(|due| at(due, Why::NatKeepalive)));
                 deadlines.push(self.ensure_at.and_then(|due| at(due, Why::Retry)));
                 deadlines.extend(self.retries.iter().map(|(due, _)| at(*due, Why::Retry)));
-                for pair in &self.children {
-                    let why = if pair.is_retired() { Why::RemoveReplaced } else { Why::ExpireChild };
-                    deadlines.push(at(pair.end_due(), why));
-                    deadlines.push(pair.rekey_due().and_then(|due| at(due, Why::RekeyChild)));
-                }
+                deadlines.extend(self.children.deadlines().map(Some));
             }
         }
         deadlines.into_iter().flatten().min_by_key(|deadline| deadline.at)

@@ -1,0 +1,200 @@
+//! The Child SAs of an IKE SA: which pairs there are, and which of them send. Nobody else decides that.
+//!
+//! ```text
+//!  add ──► [waits for the peer] ──activate──► sends ──retire──► receives what is in flight ──remove──► gone
+//!                                               ▲ of the pair that it replaces
+//! ```
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::child::{ChildPair, Stage};
+use super::context::Context;
+use super::coverage::Flows;
+use super::event::{Deadline, Removal, Why};
+use super::status::ChildStatus;
+use crate::wire::ike::IkeSpi;
+
+/// The pairs of Child SAs of one IKE SA, by the SPI that we receive on.
+pub(super) struct Children {
+    /// The name of the connection, for events.
+    connection: Arc<str>,
+    pairs: Vec<ChildPair>,
+}
+
+impl Children {
+    pub(super) fn new(connection: Arc<str>, pairs: Vec<ChildPair>) -> Self {
+        Self { connection, pairs }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ChildPair> {
+        self.pairs.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    pub(super) fn get(&self, inbound_spi: u32) -> Option<&ChildPair> {
+        self.pairs.iter().find(|pair| pair.inbound_spi == inbound_spi)
+    }
+
+    pub(super) fn get_mut(&mut self, inbound_spi: u32) -> Option<&mut ChildPair> {
+        self.pairs.iter_mut().find(|pair| pair.inbound_spi == inbound_spi)
+    }
+
+    /// The pair with this SPI, if it is, or is about to be, what its child's traffic uses.
+    pub(super) fn current_mut(&mut self, inbound_spi: u32) -> Option<&mut ChildPair> {
+        self.get_mut(inbound_spi).filter(|pair| pair.is_current())
+    }
+
+    /// The pair that the peer receives on with this SPI, unless it was deleted at both ends.
+    pub(super) fn by_outbound_spi(&self, outbound_spi: u32) -> Option<&ChildPair> {
+        self.pairs.iter().find(|pair| pair.outbound_spi == outbound_spi && !pair.is_retired())
+    }
+
+    /// The pairs that are, or are about to be, what their child's traffic uses.
+    pub(super) fn current(&self) -> impl Iterator<Item = &ChildPair> {
+        self.pairs.iter().filter(|pair| pair.is_current())
+    }
+
+    /// Whether there is such a pair of this child.
+    pub(super) fn has_current(&self, child: &Arc<str>) -> bool {
+        self.current().any(|pair| pair.child == *child)
+    }
+
+    /// Whether a pair carries this child's traffic, or is about to.
+    pub(super) fn serves(&self, child: &Arc<str>) -> bool {
+        self.current().any(|pair| pair.child == *child && !pair.exhausted)
+    }
+
+    /// Whether a pair of this child carries these flows, or is about to.
+    pub(super) fn hold(&self, child: &Arc<str>, flows: &Flows) -> bool {
+        self.current().any(|pair| pair.child == *child && flows.is_held_by(pair.selectors()))
+    }
+
+    /// Takes in a pair that was installed.
+    pub(super) fn add(&mut self, pair: ChildPair) {
+        self.pairs.push(pair);
+    }
+
+    /// Takes a pair out, which stays in the data path.
+    fn take(&mut self, inbound_spi: u32) -> Option<ChildPair> {
+        let index = self.pairs.iter().position(|pair| pair.inbound_spi == inbound_spi)?;
+        Some(self.pairs.remove(index))
+    }
+
+    /// Every answer of ours has arrived.
+    pub(super) fn confirmed(&mut self) {
+        self.pairs.iter_mut().for_each(|pair| pair.unconfirmed_until = None);
+    }
+
+    /// Another pair has taken this one's place.
+    pub(super) fn replaced(&mut self, inbound_spi: u32) {
+        if let Some(pair) = self.get_mut(inbound_spi) {
+            pair.stage = Stage::Replaced;
+        }
+    }
+
+    /// The peer has used the pair: we send on it, too.
+    pub(super) fn used_by_peer(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
+        if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.inbound_spi == inbound_spi) {
+            pair.activate(&self.connection, cx);
+        }
+    }
+
+    /// Starts to send on the pair that was waiting for this one to go.
+    pub(super) fn activate_successor(&mut self, of: u32, cx: &mut Context<'_>) {
+        if let Some(successor) = self.pairs.iter_mut().find(|pair| pair.replaces == Some(of) && pair.is_current()) {
+            successor.activate(&self.connection, cx);
+        }
+    }
+
+    /// We are about to delete the pair: nothing is sent on it any more. False if it was deleted already.
+    pub(super) fn begin_delete(&mut self, inbound_spi: u32, cx: &mut Context<'_>) -> bool {
+        match self.pairs.iter_mut().find(|pair| pair.inbound_spi == inbound_spi) {
+            Some(pair) if pair.is_retired() => false,
+            Some(pair) => {
+                pair.stage = Stage::Deleting;
+                pair.retire_outbound(&self.connection, cx);
+                true
+            }
+            // The peer may have one that we never installed.
+            None => true,
+        }
+    }
+
+    /// Both ends have deleted the pair; it still receives what is in flight until then.
+    pub(super) fn retire(&mut self, inbound_spi: u32, until: Instant, cx: &mut Context<'_>) {
+        if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.inbound_spi == inbound_spi) {
+            pair.retire(&self.connection, until, cx);
+        }
+    }
+
+    /// Takes a pair from the data path. Tells how it was.
+    pub(super) fn remove(&mut self, inbound_spi: u32, reason: Removal, cx: &mut Context<'_>) -> Option<Removed> {
+        let pair = self.take(inbound_spi)?;
+        let removed = Removed { child: pair.child.clone(), stage: pair.stage };
+        pair.remove(&self.connection, reason, cx);
+        Some(removed)
+    }
+
+    /// Takes every pair from the data path.
+    pub(super) fn remove_all(&mut self, reason: Removal, cx: &mut Context<'_>) {
+        for pair in self.pairs.drain(..) {
+            pair.remove(&self.connection, reason, cx);
+        }
+    }
+
+    /// Takes over the pairs of the IKE SA that this one replaces; `owner` is our SPI of this one.
+    pub(super) fn inherit(&mut self, old: &mut Self, owner: IkeSpi, cx: &mut Context<'_>) {
+        for pair in &old.pairs {
+            cx.inbound_spis.moved(pair.inbound_spi, owner);
+        }
+        self.pairs.append(&mut old.pairs);
+    }
+
+    /// The pairs whose grace or life is over.
+    pub(super) fn ended(&self, now: Instant) -> Vec<u32> {
+        self.pairs.iter().filter(|pair| pair.end_due() <= now).map(|pair| pair.inbound_spi).collect()
+    }
+
+    /// The pairs that are to be rekeyed now. Each is named once.
+    pub(super) fn take_rekeys_due(&mut self, now: Instant) -> Vec<u32> {
+        let due = self.pairs.iter_mut().filter(|pair| pair.rekey_due().is_some_and(|at| at <= now));
+        due.map(|pair| {
+            pair.stage = Stage::Rekeying;
+            pair.inbound_spi
+        })
+        .collect()
+    }
+
+    /// When the pairs want something done.
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Deadline> {
+        self.pairs.iter().flat_map(|pair| {
+            let why = if pair.is_retired() { Why::RemoveReplaced } else { Why::ExpireChild };
+            let rekey = pair.rekey_due().map(|at| Deadline { at, why: Why::RekeyChild });
+            [Some(Deadline { at: pair.end_due(), why }), rekey].into_iter().flatten()
+        })
+    }
+
+    /// For the status, the ones in use first.
+    pub(super) fn statuses(&self) -> Vec<ChildStatus> {
+        let mut statuses: Vec<ChildStatus> = self.pairs.iter().map(ChildPair::status).collect();
+        statuses.sort_by_key(|status| status.state);
+        statuses
+    }
+}
+
+/// What a pair was that is gone.
+pub(super) struct Removed {
+    pub(super) child: Arc<str>,
+    pub(super) stage: Stage,
+}
+
+impl Removed {
+    /// Whether it was, or was about to be, what its child's traffic used.
+    pub(super) fn was_current(&self) -> bool {
+        self.stage.is_current()
+    }
+}

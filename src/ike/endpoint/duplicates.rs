@@ -1,0 +1,130 @@
+//! Several IKE SAs of one connection with the same peer: at most one is to stay.
+//!
+//! Both ends may initiate at once, and a peer may reauthenticate by a new IKE SA before it deletes the old one
+//! (RFC 7296 2.8.3). What a peer does about that is its own affair, and gateways differ: some delete one at once, some
+//! none. So nothing is closed while the peer may still see to it, and nothing that carries what no other carries:
+//!
+//! ```text
+//!  second one established ─ OURS ─► those that we initiated go ─ THEIRS ─► those that the peer initiated go, too
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Endpoint, IkeSa, Timer};
+use crate::ike::authentication::same_identity;
+use crate::ike::event::{Deadline, Removal, Why};
+use crate::ike::state::Cause;
+use crate::ike::state::established::Established;
+use crate::wire::ike::IkeSpi;
+
+/// How long after the second IKE SA a superfluous one of ours is closed,
+const OURS: Duration = Duration::from_secs(2);
+/// and one of the peer's, which the peer should have closed by then.
+const THEIRS: Duration = Duration::from_millis(3500);
+/// How often it is looked again whether another one carries the same.
+const AGAIN: Duration = Duration::from_secs(2);
+/// From then on it is believed that the peer means to have several.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Endpoint {
+    /// An IKE SA was established beside others of its connection.
+    ///
+    /// 1. An own attempt that has sent no more than IKE_SA_INIT is given up for it.
+    /// 2. With another authenticated identity the other one stays: it is another peer's (peer `any`).
+    /// 3. INITIAL_CONTACT (RFC 7296 2.4), or silence on the other one that let us negotiate this: the other one is a
+    ///    left-over, and goes at once.
+    /// 4. Of the rest one stays, which is settled later.
+    pub(super) fn meet_others(&mut self, new: IkeSpi, others: &[IkeSpi], initial_contact: bool, now: Instant) {
+        let mut duplicated = None;
+        for other in others {
+            match (self.ike_sas.get(&new), self.ike_sas.get(other)) {
+                (_, Some(IkeSa::InitSent(_))) => self.forget(*other),
+                (Some(IkeSa::Established(state)), Some(IkeSa::Established(old))) => {
+                    if !state.is_active() || !old.is_active() || !same_identity(old.peer_id(), state.peer_id()) {
+                        continue;
+                    }
+                    if initial_contact || old.doubt().is_replacing() {
+                        self.close_superfluous(*other, now);
+                    } else {
+                        duplicated = Some(state.connection().name.clone());
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let Some(name) = duplicated {
+            if let Some(runtime) = self.connections.get_mut(&name) {
+                runtime.duplicated = Some(now);
+            }
+            self.look_at_duplicates(&name, now + OURS);
+        }
+    }
+
+    fn look_at_duplicates(&mut self, name: &Arc<str>, at: Instant) {
+        self.set_deadline(Timer::Duplicates(name.clone()), Some(Deadline { at, why: Why::Duplicates }));
+    }
+
+    /// Closes superfluous IKE SAs of a connection.
+    pub(super) fn settle_duplicates(&mut self, name: &Arc<str>, now: Instant) {
+        let Some(runtime) = self.connections.get_mut(name) else { return };
+        let Some(since) = runtime.duplicated else { return };
+        let age = now.saturating_duration_since(since);
+        let superfluous = self.superfluous(name);
+        let (close, wait): (Vec<_>, Vec<_>) =
+            superfluous.into_iter().partition(|one| one.carried && (one.initiated || age >= THEIRS));
+        for one in close {
+            self.close_superfluous(one.spi, now);
+        }
+        if wait.is_empty() || age >= PATIENCE {
+            if let Some(runtime) = self.connections.get_mut(name) {
+                runtime.duplicated = None;
+            }
+        } else {
+            let at = if age < THEIRS { since + THEIRS } else { now + AGAIN };
+            self.look_at_duplicates(name, at);
+        }
+    }
+
+    fn close_superfluous(&mut self, spi: IkeSpi, now: Instant) {
+        self.with_established(spi, now, |state, cx| state.close(Cause::Closed, Removal::Redundant, cx));
+    }
+
+    /// Of a connection's active IKE SAs with one identity, all but the one that stays: if all were initiated by the same
+    /// end the newest, else that with the highest SPI of its initiator, which both ends know.
+    fn superfluous(&self, name: &Arc<str>) -> Vec<Superfluous> {
+        let Some(runtime) = self.connections.get(name) else { return Vec::new() };
+        let active = |spi: &IkeSpi| match self.ike_sas.get(spi) {
+            Some(IkeSa::Established(state)) if state.is_active() => Some((*spi, &**state)),
+            _ => None,
+        };
+        // The newest is at the end.
+        let mut left: Vec<(IkeSpi, &Established)> = runtime.ike_sas.iter().filter_map(active).collect();
+        let mut superfluous = Vec::new();
+        while let Some((_, first)) = left.first().copied() {
+            let (peers, others): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|(_, state)| same_identity(state.peer_id(), first.peer_id()));
+            left = others;
+            let initiated = |state: &Established| state.channel().is_initiator();
+            let one_sided = peers.iter().all(|(_, state)| initiated(state) == initiated(first));
+            let newest = peers.last().copied();
+            let highest = peers.iter().copied().max_by_key(|(_, state)| state.channel().spis().initiator);
+            let stays = if one_sided { newest } else { highest };
+            let Some((kept, stays)) = stays else { continue };
+            for (spi, state) in peers.into_iter().filter(|(spi, _)| *spi != kept) {
+                let carried = state.children().current().all(|pair| stays.children().serves(&pair.child));
+                superfluous.push(Superfluous { spi, initiated: initiated(state), carried });
+            }
+        }
+        superfluous
+    }
+}
+
+/// An IKE SA beside the one that is to stay.
+struct Superfluous {
+    spi: IkeSpi,
+    /// By us.
+    initiated: bool,
+    /// The one that stays carries all its children.
+    carried: bool,
+}

@@ -1,0 +1,125 @@
+//! Several IKE SAs of one connection with one peer.
+
+use super::*;
+
+/// Both ends initiate at once, and both IKE SAs are set up.
+fn crossed(seed: u64) -> Lab {
+    let configs = [0, 1].map(|side| config(Connection { start: Start::Now, ..connection(side) }));
+    let mut lab = Lab::seeded(configs, seed);
+    lab.tick(0);
+    lab.tick(1);
+    for _ in 0..8 {
+        lab.deliver();
+    }
+    assert_eq!([ike_sas(&lab, 0), ike_sas(&lab, 1)], [2; 2], "seed {seed}: both are there");
+    lab
+}
+
+fn ike_sas(lab: &Lab, side: usize) -> usize {
+    let active = |sa: &&crate::ike::state::IkeSa| matches!(sa, crate::ike::state::IkeSa::Established(state) if state.is_active());
+    lab.ends[side].ike_sas.values().filter(active).count()
+}
+
+/// Whether an end can send on a pair of this child that the other end receives on.
+fn carries(lab: &Lab, side: usize, child: &str) -> bool {
+    let mut sending = lab.pairs[side].values().filter(|pair| pair.sending && !pair.outbound_gone);
+    sending.any(|pair| &*pair.sa.child == child && lab.pairs[1 - side].contains_key(&pair.sa.outbound_spi))
+}
+
+/// Lets time pass at the ends that are named only, and looks after each datagram whether the children carry.
+fn pass_watched(lab: &mut Lab, sides: &[usize], span: Duration, children: &[&str]) {
+    let end = lab.now + span;
+    while lab.now < end {
+        for side in sides {
+            lab.tick(*side);
+        }
+        loop {
+            for (side, child) in [0, 1].into_iter().flat_map(|side| children.iter().map(move |child| (side, child))) {
+                assert!(carries(lab, side, child), "end {side}, child {child}, at {:?}", lab.now);
+            }
+            if !lab.deliver() {
+                break;
+            }
+        }
+        lab.now += Duration::from_millis(100);
+    }
+}
+
+#[test]
+fn of_two_ike_sas_that_both_ends_initiated_one_stays_and_it_is_the_same() {
+    for seed in 1..=16 {
+        let mut lab = crossed(seed);
+        pass_watched(&mut lab, &[0, 1], 5 * SECOND, &["net"]);
+        assert_eq!([ike_sas(&lab, 0), ike_sas(&lab, 1)], [1; 2], "seed {seed}");
+        assert_eq!(lab.ike_spis(0), lab.ike_spis(1));
+        lab.pass(10 * SECOND);
+        lab.assert_paired(1);
+    }
+}
+
+#[test]
+fn a_peer_that_leaves_both_is_told_to_drop_one() {
+    for seed in 1..=16 {
+        let mut lab = crossed(seed);
+        // The other end only answers, as one that wants no IKE SA to be unique.
+        pass_watched(&mut lab, &[0], 5 * SECOND, &["net"]);
+        assert_eq!([ike_sas(&lab, 0), ike_sas(&lab, 1)], [1; 2], "seed {seed}");
+        assert_eq!(lab.ike_spis(0), lab.ike_spis(1));
+    }
+}
+
+fn two_children(side: usize) -> Connection {
+    let mut connection = connection(side);
+    let mut second = connection.children[0].clone();
+    second.name = Arc::from("second");
+    let nets = ["10.3.0.0/16", "10.4.0.0/16"];
+    (second.local_selectors, second.peer_selectors) = (net(nets[side]), net(nets[1 - side]));
+    connection.children.push(second);
+    connection
+}
+
+#[test]
+fn a_peer_that_reauthenticates_keeps_the_old_ike_sa_until_the_new_one_has_its_children() {
+    let mut lab = Lab::new([0, 1].map(|side| config(two_children(side))));
+    lab.settle();
+    lab.assert_paired(2);
+    let (old, now) = (lab.ike_spis(0), lab.now);
+    let spi = *lab.ends[0].ike_sas.keys().next().expect("an IKE SA");
+    lab.ends[0].negotiate_beside(spi, now);
+    lab.collect(0);
+    // IKE_SA_INIT, IKE_AUTH; what would set up the second child is under way for long.
+    for _ in 0..4 {
+        lab.deliver();
+    }
+    let held: Vec<_> = lab.wire.drain(..).collect();
+    assert_eq!([ike_sas(&lab, 0), ike_sas(&lab, 1)], [2; 2]);
+    for _ in 0..3 {
+        lab.now += 2 * SECOND;
+        lab.tick(1);
+        lab.lose();
+        assert!(carries(&lab, 0, "second") && carries(&lab, 1, "second") && carries(&lab, 1, "net"));
+    }
+    lab.wire.extend(held);
+    pass_watched(&mut lab, &[0, 1], 5 * SECOND, &["net", "second"]);
+    assert_eq!([ike_sas(&lab, 0), ike_sas(&lab, 1)], [1; 2]);
+    assert_ne!(lab.ike_spis(0), old, "the new one stays");
+    lab.pass(10 * SECOND);
+    lab.assert_paired(2);
+}
+
+#[test]
+fn a_peer_with_an_ike_sa_for_each_child_keeps_them() {
+    let mut right = two_children(1);
+    right.start = Start::Wait;
+    let whole = two_children(0);
+    let parts = [0, 1].map(|child| {
+        let children = vec![whole.children[child].clone()];
+        Arc::new(Connection { name: Arc::from(format!("part{child}")), children, ..two_children(0) })
+    });
+    let mut lab = Lab::new([Config::new(parts.to_vec()), config(right)]);
+    lab.settle();
+    lab.pass(SECOND);
+    pass_watched(&mut lab, &[0, 1], 60 * SECOND, &["net", "second"]);
+    assert_eq!(ike_sas(&lab, 1), 2);
+    lab.assert_paired(2);
+}

@@ -1,0 +1,137 @@
+//! Peers that take a part of what they are offered (RFC 7296 2.9).
+
+use super::*;
+use crate::ike::exchange::Exchange;
+use crate::ike::message::Payloads;
+use crate::wire::ike::{Notify, NotifyType, Payload};
+
+const LOCAL: &str = "10.1.1.0/24 10.1.2.0/24";
+const PEER: &str = "10.2.1.0/24 10.2.2.0/24";
+
+fn two_by_two(start: Start) -> Connection {
+    let mut connection = connection(0);
+    connection.start = start;
+    connection.children[0].local_selectors = net(LOCAL);
+    connection.children[0].peer_selectors = net(PEER);
+    connection
+}
+
+/// With a child for each pair of subnets.
+fn one_by_one() -> Connection {
+    let mut connection = connection(1);
+    let template = connection.children.remove(0);
+    for local in PEER.split(' ') {
+        for peer in LOCAL.split(' ') {
+            connection.children.push(Child {
+                name: Arc::from(format!("{local}-{peer}")),
+                local_selectors: net(local),
+                peer_selectors: net(peer),
+                ..template.clone()
+            });
+        }
+    }
+    connection
+}
+
+fn acquire(lab: &mut Lab, from: &str, to: &str) {
+    let packet = Some((net(from)[0], net(to)[0]));
+    lab.command(0, Command::Acquire { connection: Arc::from("site"), child: Arc::from("net"), packet });
+    lab.settle();
+}
+
+/// What end 0 sends on its pairs, in order.
+fn carried(lab: &Lab) -> Vec<String> {
+    let sending = lab.pairs[0].values().filter(|pair| pair.sending && !pair.outbound_gone);
+    let shown = |list: &[TrafficSelector]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let mut carried: Vec<String> = sending
+        .map(|pair| format!("{} === {}", shown(&pair.sa.local_selectors), shown(&pair.sa.peer_selectors)))
+        .collect();
+    carried.sort();
+    carried
+}
+
+#[test]
+fn what_a_peer_leaves_out_gets_child_sas_of_its_own_at_once() {
+    let mut lab = Lab::new([config(two_by_two(Start::Now)), config(one_by_one())]);
+    lab.settle();
+    lab.pass(SECOND);
+    lab.assert_paired(4);
+    assert_eq!(
+        carried(&lab),
+        [
+            "10.1.1.0/24 === 10.2.1.0/24",
+            "10.1.1.0/24 === 10.2.2.0/24",
+            "10.1.2.0/24 === 10.2.1.0/24",
+            "10.1.2.0/24 === 10.2.2.0/24"
+        ]
+    );
+    assert!(lab.ends[0].status()[0].left_out.is_empty());
+    // A rekey of each gives the same again.
+    let before = carried(&lab);
+    lab.command(0, Command::Rekey { connection: Arc::from("site"), what: crate::ike::RekeyWhat::Child });
+    lab.settle();
+    lab.pass(10 * SECOND);
+    assert_eq!(carried(&lab), before);
+    lab.assert_paired(4);
+}
+
+#[test]
+fn on_traffic_the_packet_asks_for_what_was_left_out() {
+    let mut lab = Lab::new([config(two_by_two(Start::OnTraffic)), config(one_by_one())]);
+    lab.settle();
+    acquire(&mut lab, "10.1.2.7/32", "10.2.1.9/32");
+    assert_eq!(carried(&lab), ["10.1.2.0/24 === 10.2.1.0/24"], "the packet's own first");
+    assert_eq!(lab.ends[0].status()[0].left_out.len(), 3);
+    lab.pass(60 * SECOND);
+    lab.assert_paired(1);
+    acquire(&mut lab, "10.1.2.8/32", "10.2.1.10/32");
+    lab.assert_paired(1);
+    acquire(&mut lab, "10.1.1.7/32", "10.2.2.9/32");
+    assert_eq!(carried(&lab), ["10.1.1.0/24 === 10.2.2.0/24", "10.1.2.0/24 === 10.2.1.0/24"]);
+    acquire(&mut lab, "10.9.9.9/32", "10.2.2.9/32");
+    lab.pass(60 * SECOND);
+    lab.assert_paired(2);
+}
+
+#[test]
+fn what_a_peer_never_takes_is_tried_less_and_less_and_the_rest_stays() {
+    let mut right = one_by_one();
+    right.children.truncate(1);
+    let mut lab = Lab::new([config(two_by_two(Start::Now)), config(right)]);
+    lab.settle();
+    lab.pass(SECOND);
+    lab.assert_paired(1);
+    let before = lab.sent[0];
+    lab.pass(600 * SECOND);
+    lab.assert_paired(1);
+    assert!(lab.sent[0] - before < 12, "{} requests in ten minutes", lab.sent[0] - before);
+    let left_out: Vec<String> =
+        lab.ends[0].status()[0].left_out.iter().map(|(child, flows)| format!("{child}: {flows}")).collect();
+    assert_eq!(
+        left_out,
+        ["net: 10.1.1.0/24 === 10.2.2.0/24", "net: 10.1.2.0/24 === 10.2.1.0/24", "net: 10.1.2.0/24 === 10.2.2.0/24"]
+    );
+}
+
+#[test]
+fn a_peer_that_wants_single_pairs_gets_that_of_the_packet() {
+    let mut lab = Lab::new([config(two_by_two(Start::OnTraffic)), config(one_by_one())]);
+    lab.settle();
+    acquire(&mut lab, "10.1.1.7/32", "10.2.1.9/32");
+    let packet = Some((net("10.1.2.7/32")[0], net("10.2.2.9/32")[0]));
+    lab.command(0, Command::Acquire { connection: Arc::from("site"), child: Arc::from("net"), packet });
+    lab.lose();
+    let spi = *lab.ends[0].ike_sas.keys().next().expect("an IKE SA");
+    let now = lab.now;
+    let refusal = Payloads::new(vec![Payload::Notify(Notify::new(NotifyType::SINGLE_PAIR_REQUIRED, Vec::new()))]);
+    // As if that were the answer to the request that was lost: the next request has its message ID.
+    lab.ends[0].with_established(spi, now, |state, cx| {
+        let Some(Exchange::CreateChild(exchange)) = state.take_exchange() else { panic!("a request") };
+        state.child_created(*exchange, &refusal, cx);
+        let wanted: Vec<_> = state.tasks().filter_map(|task| task.wanted()).cloned().collect();
+        let part = wanted.first().and_then(|wanted| wanted.part).expect("a part");
+        assert_eq!(part.to_string(), "10.1.2.7/32 === 10.2.2.9/32");
+        assert!(!state.ask_for_one_pair(wanted.first().expect("a task")), "asked for once");
+    });
+    lab.collect(0);
+}

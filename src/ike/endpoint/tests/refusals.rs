@@ -1,0 +1,88 @@
+//! Peers that refuse what an established IKE SA asks for.
+
+use super::*;
+use crate::crypto::KeyExchangeAlgorithm;
+use crate::ike::RekeyWhat;
+use crate::ike::exchange::Exchange;
+use crate::ike::message::Payloads;
+use crate::wire::ike::{Notify, NotifyType, Payload};
+
+fn rekey_child(lab: &mut Lab) {
+    lab.command(0, Command::Rekey { connection: Arc::from("site"), what: RekeyWhat::Child });
+}
+
+fn with_groups(mut connection: Connection, groups: &[&'static KeyExchangeAlgorithm]) -> Connection {
+    connection.children[0].esp_proposals[0].groups = groups.to_vec();
+    connection
+}
+
+#[test]
+fn a_child_that_the_peer_never_rekeys_lives_on_in_a_new_ike_sa() {
+    // IKE_AUTH negotiates no group, the rekey does: no common proposal.
+    let left = with_groups(connection(0), &[&ke::X25519]);
+    let mut lab = Lab::new([config(left), config(connection(1))]);
+    lab.settle();
+    lab.assert_paired(1);
+    let first = lab.ike_spis(0);
+    let mut seen = 0;
+    let end = lab.now + 3 * Duration::from_secs(3600);
+    while lab.now < end {
+        lab.pass(10 * SECOND);
+        let sending = lab.pairs[0].values().filter(|pair| pair.sending && !pair.outbound_gone).count();
+        assert!(sending >= 1, "there is no moment without a pair");
+        seen = seen.max(sending);
+    }
+    assert_ne!(lab.ike_spis(0), first, "the IKE SA was replaced");
+    assert!(lab.failures(0).iter().any(|reason| reason.contains("NO_PROPOSAL_CHOSEN")), "{:?}", lab.failures(0));
+    assert!(lab.sent[0] < 100, "{} datagrams in three hours", lab.sent[0]);
+    assert!(seen <= 2, "{seen} pairs at once");
+}
+
+#[test]
+fn a_rekey_asks_for_the_group_in_use() {
+    let groups: [&'static KeyExchangeAlgorithm; 2] = [&ke::X25519, &ke::ECP256];
+    let configs = [0, 1].map(|side| {
+        let mut connection = with_groups(connection(side), &groups);
+        connection.ike_proposals[0].groups = vec![&ke::ECP256];
+        config(connection)
+    });
+    let mut lab = Lab::new(configs);
+    lab.settle();
+    for _ in 0..2 {
+        rekey_child(&mut lab);
+        lab.settle();
+        lab.pass(10 * SECOND);
+        lab.assert_paired(1);
+        let status = lab.ends[0].status();
+        assert!(status[0].children[0].algorithms.contains(ke::ECP256.iana_name), "{:?}", status[0].children);
+    }
+    assert_eq!(lab.discards, []);
+}
+
+#[test]
+fn a_peer_that_is_never_ready_is_asked_less_often_and_told_of_once() {
+    let mut lab = Lab::up();
+    let spi = *lab.ends[0].ike_sas.keys().next().expect("an IKE SA");
+    let answer = Payloads::new(vec![Payload::Notify(Notify::new(NotifyType::TEMPORARY_FAILURE, Vec::new()))]);
+    let mut waits = Vec::new();
+    rekey_child(&mut lab);
+    for _ in 0..8 {
+        lab.lose();
+        let now = lab.now;
+        let mut next = None;
+        lab.ends[0].with_established(spi, now, |state, cx| {
+            let Some(Exchange::CreateChild(exchange)) = state.take_exchange() else { panic!("a request") };
+            state.channel_mut().answered();
+            state.child_created(*exchange, &answer, cx);
+            next = state.children().deadlines().map(|deadline| deadline.at).min();
+        });
+        lab.collect(0);
+        let next = next.expect("it is tried again");
+        waits.push((next - now).as_secs());
+        lab.now = next;
+        lab.tick(0);
+    }
+    assert!(waits[0] <= 4 && waits[1] >= 4 && waits.iter().all(|wait| *wait <= 39), "{waits:?}");
+    assert!(waits[4..].iter().all(|wait| *wait >= 21), "{waits:?}");
+    assert_eq!(lab.failures(0).len(), 1, "{:?}", lab.failures(0));
+}
