@@ -80,6 +80,81 @@ case_narrowing() {
     check_within 2 "the selectors in force are the narrow ones" selectors_are 10.1.0.0/24 10.2.0.0/24
 }
 
+# second_subnets: both gateways have a second inner subnet
+second_subnets() {
+    ip -n "$lab-ours" address add 10.1.1.1/24 dev lo
+    ip -n "$lab-theirs" address add 10.2.1.1/24 dev lo
+    destinations="10.2.0.0/24 10.2.1.0/24"
+}
+
+# child NAME LOCAL REMOTE: a child of strongSwan's
+child() { echo "children { $1 { local_ts = $2"; echo "remote_ts = $3"; echo "esp_proposals = $their_esp } }"; }
+
+sending_pairs_are() {
+    gatewayctl --json status | jq -e --argjson count "$1" '[.connections[0].child_sas[] | select(.sending)] | length == $count'
+}
+
+every_subnet_reaches_every_other() {
+    local from to
+    for from in 10.1.0.1 10.1.1.1; do
+        for to in 10.2.0.1 10.2.1.1; do ping_from_ours $from $to || return 1; done
+    done
+}
+
+case_child_for_each_subnet_pair() {
+    fresh "a strongSwan with a child for each pair of subnets"
+    second_subnets
+    check "strongSwan starts" start_strongswan "$(child b 10.2.0.0/24 10.1.1.0/24)" "$(child c 10.2.1.0/24 10.1.0.0/24)" \
+        "$(child d 10.2.1.0/24 10.1.1.0/24)"
+    check "gatewayd starts" start_gatewayd 'local_subnets = ["10.1.0.0/24", "10.1.1.0/24"]' \
+        'peer_subnets = ["10.2.0.0/24", "10.2.1.0/24"]'
+    check_within 10 "each pair of subnets has a Child SA" sending_pairs_are 4
+    check_within 5 "every subnet reaches every other" every_subnet_reaches_every_other
+    check "strongSwan deletes one of them" swanctl_on strongswan --terminate --child net
+    check_within 10 "it comes back" sending_pairs_are 4
+    check_within 5 "every subnet reaches every other again" every_subnet_reaches_every_other
+}
+
+one_ike_sa_at_strongswan() { [ "$(swanctl_on strongswan --list-sas | grep -c ESTABLISHED)" = 1 ]; }
+one_ike_sa() { one_ike_sa_at_strongswan && one_pair_at_strongswan && sending_pairs_are 1; }
+
+case_both_initiate() {
+    local unique
+    for unique in never no keep replace; do
+        fresh "both initiate at once, strongSwan with unique = $unique"
+        ip -n "$lab-theirs" link set wan down
+        check "strongSwan starts, and initiates" start_strongswan "unique = $unique" "children { net { start_action = start } }"
+        check "gatewayd starts, and initiates" start_gatewayd
+        ip -n "$lab-theirs" link set wan up
+        check_within 10 "packets flow" ping_from_ours
+        check_within 5 "there is one IKE SA, and one pair of Child SAs" one_ike_sa
+        sleep 5
+        check "it stays" one_ike_sa
+        check "packets flow" ping_from_theirs
+    done
+}
+
+case_peer_reauthenticates() {
+    local make_before_break
+    for make_before_break in yes no; do
+        fresh "strongSwan reauthenticates, make_before_break = $make_before_break"
+        charon_options="make_before_break = $make_before_break" start=wait
+        check "strongSwan starts" start_strongswan "reauth_time = 3s" "rand_time = 0s" "over_time = 20s"
+        check "gatewayd starts" start_gatewayd
+        unset charon_options
+        check "strongSwan initiates" swanctl_on strongswan --initiate --child net
+        check_within 5 "packets flow" ping_from_theirs
+        first=$(our_ike_spi)
+        flow theirs 10.2.0.1 10.1.0.1
+        sleep 10
+        stop ping-theirs INT
+        check "there is another IKE SA" ike_spi_differs_from "$first"
+        [ $make_before_break = no ] || check "nothing was lost" nothing_lost theirs
+        check_within 5 "packets flow" ping_from_theirs
+        check_within 5 "there is one IKE SA, and one pair of Child SAs" one_ike_sa
+    done
+}
+
 case_on_traffic() {
     fresh "negotiation on traffic"
     start=on-traffic

@@ -82,6 +82,9 @@ fn connection(entry: &Connection) -> String {
     for sa in &entry.child_sas {
         text.push_str(&child_sa(sa));
     }
+    for left_out in &entry.left_out {
+        let _ = writeln!(text, "    left out {left_out}");
+    }
     if entry.state != ConnectionState::Established {
         let error = entry.last_error.as_deref().unwrap_or(match entry.state {
             ConnectionState::Waiting if entry.start == "on-traffic" => "waits for a packet to the peer's subnets",
@@ -254,6 +257,7 @@ mod tests {
             peer_address: None,
             local_address: None,
             path_mtu: None,
+            left_out: Vec::new(),
             local_id: "gw.example.com".into(),
             peer_id: "203.0.113.9".into(),
             start: "now".into(),

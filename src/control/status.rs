@@ -117,6 +117,10 @@ pub struct Connection {
     pub ike_sa: Option<IkeSa>,
     /// Child SAs, those being replaced included.
     pub child_sas: Vec<ChildSa>,
+    /// What the peer left out of the children's traffic when it narrowed their Child SAs (RFC 7296 section 2.9), while
+    /// there are any: `child: local selector === peer selector`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// Seconds until gatewayd tries again by itself.

@@ -167,10 +167,22 @@ pub fn status(view: &View, ike: &IkeSnapshot, drops: &Drops, started: Instant, n
         connections: connections(view, ike, now),
         routes: view.routes.clone(),
         drops: drops.by_reason(&ike.discards),
-        warnings: view.warnings.clone(),
+        warnings: view.warnings.iter().cloned().chain(ike.connections.iter().filter_map(narrowed)).collect(),
         exemptions: view.exemptions.clone(),
         closed_local_subnets: view.closed.clone(),
     }
+}
+
+fn left_out(status: &ike::ConnectionStatus) -> Vec<String> {
+    status.left_out.iter().map(|(child, flows)| format!("{child}: {flows}")).collect()
+}
+
+/// What an operator should know of a peer that takes less than is configured.
+fn narrowed(status: &ike::ConnectionStatus) -> Option<String> {
+    let left_out = left_out(status);
+    let (first, more) = (left_out.first()?, left_out.len() - 1);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    Some(format!("connection {}: the peer has left out {first}{more}; compare the subnets of both sides", status.name))
 }
 
 /// Every configured connection, in the order of the configuration, the file's first.
@@ -215,6 +227,7 @@ fn connection(
         start: start.to_owned(),
         ike_sa: ike.and_then(|status| status.ike_sa.as_ref()).map(|sa| ike_sa(sa, now)),
         child_sas,
+        left_out: ike.map(left_out).unwrap_or_default(),
         last_error: unresolved.or(refused).or_else(|| ike.and_then(|status| status.last_error.clone())),
         next_attempt_seconds: ike.and_then(|status| status.next_attempt).map(|at| seconds_until(at, now)),
     }

@@ -338,8 +338,9 @@ impl Established {
         self.exchange.as_ref()
     }
 
-    pub(in crate::ike) fn tasks(&self) -> impl Iterator<Item = &Task> {
-        self.tasks.iter()
+    #[cfg(test)]
+    pub(in crate::ike) fn tasks(&self) -> &VecDeque<Task> {
+        &self.tasks
     }
 
     pub(in crate::ike) fn queue(&mut self, task: Task) {

@@ -128,7 +128,7 @@ fn a_peer_that_wants_single_pairs_gets_that_of_the_packet() {
     lab.ends[0].with_established(spi, now, |state, cx| {
         let Some(Exchange::CreateChild(exchange)) = state.take_exchange() else { panic!("a request") };
         state.child_created(*exchange, &refusal, cx);
-        let wanted: Vec<_> = state.tasks().filter_map(|task| task.wanted()).cloned().collect();
+        let wanted: Vec<_> = state.tasks().iter().filter_map(|task| task.wanted()).cloned().collect();
         let part = wanted.first().and_then(|wanted| wanted.part).expect("a part");
         assert_eq!(part.to_string(), "10.1.2.7/32 === 10.2.2.9/32");
         assert!(!state.ask_for_one_pair(wanted.first().expect("a task")), "asked for once");
