@@ -3,6 +3,7 @@
 //! [`Endpoint`] takes datagrams, commands and the passing of time, and yields datagrams to send, events and its next
 //! deadline. It opens no socket and reads no clock.
 
+mod agenda;
 mod authentication;
 mod channel;
 mod child;

@@ -39,7 +39,7 @@ pub(in crate::ike) fn lowest(one: &[u8], other: &[u8]) -> Vec<u8> {
 impl Established {
     /// Notes a rival, if our exchange is about the same pair.
     pub(in crate::ike) fn rival_child(&mut self, replaced: u32, rival: ChildRival) {
-        if let Some(Exchange::CreateChild(exchange)) = self.exchange_mut()
+        if let Some(Exchange::CreateChild(exchange)) = self.agenda_mut().exchange_mut()
             && exchange.replaces == Some(replaced)
         {
             exchange.rival = Some(rival);
@@ -48,7 +48,7 @@ impl Established {
 
     /// The peer's IKE SA with this SPI of ours, while it waits for a rekey of ours to end.
     pub(in crate::ike) fn rival_ike_sa(&self, local_spi: IkeSpi) -> Option<&Established> {
-        match self.exchange() {
+        match self.agenda().exchange() {
             Some(Exchange::RekeyIke(exchange)) => {
                 exchange.rival().filter(|rival| rival.channel().local_spi() == local_spi)
             }
@@ -76,11 +76,11 @@ impl Established {
 
     /// This IKE SA goes before a rekey of ours is answered: a rekey of the peer's takes over, if there is one.
     pub(in crate::ike) fn settle_for_rival(&mut self, cx: &mut Context<'_>) {
-        match self.take_exchange() {
+        match self.agenda_mut().take_exchange() {
             Some(Exchange::RekeyIke(exchange)) => {
                 self.adopt_rival(*exchange, cx);
             }
-            Some(other) => self.put_back(other),
+            Some(other) => self.agenda_mut().begin(other),
             None => {}
         }
     }

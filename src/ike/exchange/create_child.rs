@@ -234,7 +234,8 @@ impl Established {
             Ok(accepted) => self.settle_child(exchange, accepted, cx),
             Err(reason) => {
                 // The peer believes in an SA that we can't use.
-                self.queue_first(Task::DeleteChild { inbound_spi: exchange.inbound_spi, reason: Removal::Redundant });
+                self.agenda_mut()
+                    .queue_first(Task::DeleteChild { inbound_spi: exchange.inbound_spi, reason: Removal::Redundant });
                 self.failed(&exchange.child.name, &reason, cx);
                 self.child_attempt_failed(&exchange, cx);
             }
@@ -248,7 +249,7 @@ impl Established {
         if let Some(rival) = &rival
             && lowest(&nonce, &responder_nonce) < rival.lowest_nonce
         {
-            self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
+            self.agenda_mut().queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
             return;
         }
         if let Some(rival) = rival {
@@ -262,7 +263,7 @@ impl Established {
         self.install_child(agreed, PairKeys::of(keys, true), true, replaces, cx);
         if let Some(old) = replaces {
             self.children_mut().replaced(old);
-            self.queue_first(Task::DeleteChild { inbound_spi: old, reason: Removal::Replaced });
+            self.agenda_mut().queue_first(Task::DeleteChild { inbound_spi: old, reason: Removal::Replaced });
         }
     }
 
@@ -299,7 +300,7 @@ impl Established {
             NotifyType::CHILD_SA_NOT_FOUND => {
                 let lost = old.and_then(|spi| self.children_mut().remove(spi, Removal::DeletedByPeer, cx));
                 if let Some(lost) = lost {
-                    self.queue(Task::CreateChild(WantedChild::new(lost.child)));
+                    self.agenda_mut().queue(Task::CreateChild(WantedChild::new(lost.child)));
                 }
             }
             NotifyType::SINGLE_PAIR_REQUIRED if old.is_none() => {
@@ -328,7 +329,7 @@ impl Established {
                 }
             }
             None => {
-                self.retry(Task::CreateChild(exchange.wanted.clone()), at);
+                self.agenda_mut().retry(Task::CreateChild(exchange.wanted.clone()), at);
             }
         }
     }
@@ -338,7 +339,7 @@ impl Established {
         match exchange.replaces {
             Some(spi) if exhausted(&spi) => self.replace_exhausted(spi, cx),
             Some(_) => {
-                let wait = self.failure_wait(cx);
+                let wait = self.agenda_mut().failure_wait(cx);
                 self.retry_child(exchange, cx.now + wait);
             }
             None => self.child_failed(WantedChild { packet: None, ..exchange.wanted.clone() }, None, cx),

@@ -71,7 +71,7 @@ impl Established {
         let reason = if retired { Removal::Replaced } else { Removal::Expired };
         let Some(removed) = self.children_mut().remove(inbound_spi, reason, cx) else { return };
         if !retired && removed.stage != Stage::Deleting {
-            self.queue(Task::DeleteChild { inbound_spi, reason: Removal::Expired });
+            self.agenda_mut().queue(Task::DeleteChild { inbound_spi, reason: Removal::Expired });
         }
         if removed.was_current() {
             self.child_lost(cx);

@@ -86,10 +86,10 @@ impl Established {
     /// The peer is silent though it is sent packets: asks for a sign of life at once.
     pub(in crate::ike) fn suspect(&mut self, cx: &mut Context<'_>) {
         if self.liveness_at().is_some() {
-            self.queue(Task::Liveness);
+            self.agenda_mut().queue(Task::Liveness);
             self.advance(cx);
             self.doubt_from(cx.now + SILENCE);
-        } else if self.checks_liveness() && matches!(self.exchange(), Some(Exchange::PathProbe { .. })) {
+        } else if self.checks_liveness() && matches!(self.agenda().exchange(), Some(Exchange::PathProbe { .. })) {
             // A probe under way asks for a sign of life as well.
             self.doubt_from(cx.now + SILENCE);
         }
@@ -106,11 +106,11 @@ impl Established {
         if self.is_unconfirmed() || !self.is_active() {
             return;
         }
-        if self.exchange().is_none() && self.doubt_mut().allows_probe(cx.now) {
-            self.queue(Task::Liveness);
+        if self.agenda().exchange().is_none() && self.doubt_mut().allows_probe(cx.now) {
+            self.agenda_mut().queue(Task::Liveness);
             self.advance(cx);
         }
-        if self.exchange().is_some() {
+        if self.agenda().exchange().is_some() {
             self.doubt_from(cx.now + DOUBT);
         }
     }

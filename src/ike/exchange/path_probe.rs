@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 impl Established {
     /// Somebody wants to know whether outer packets of this size reach the peer.
     pub(in crate::ike) fn probe_path(&mut self, size: u16, cx: &mut Context<'_>) {
-        self.queue(Task::PathProbe(size));
+        self.agenda_mut().queue(Task::PathProbe(size));
         self.advance(cx);
     }
 
@@ -38,7 +38,7 @@ impl Established {
         let usual = cx.config.retransmission;
         let policy = Retransmission { initial: PATIENCE, tries: usual.tries + 1, ..usual };
         if let Some(sent) = self.channel_mut().probe(size, policy, cx) {
-            self.put_back(Exchange::PathProbe { asked: size, sent });
+            self.agenda_mut().begin(Exchange::PathProbe { asked: size, sent });
         }
     }
 

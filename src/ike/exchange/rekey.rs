@@ -237,7 +237,7 @@ impl Established {
     }
 
     fn answer_ike_rekey(&mut self, payloads: &Payloads, cx: &mut Context<'_>) -> Result<Vec<Payload>, Refusal> {
-        let busy = match self.exchange() {
+        let busy = match self.agenda().exchange() {
             // RFC 7296 2.25.2.
             Some(Exchange::CreateChild(_) | Exchange::DeleteChild { .. } | Exchange::DeleteIke) => true,
             Some(Exchange::RekeyIke(exchange)) => exchange.rival.is_some(),
@@ -273,7 +273,7 @@ impl Established {
         let shared = key_exchange.agree(&theirs.data).map_err(|_| Refusal::Syntax)?;
         let nonces = Nonces { initiator: initiator_nonce, responder: &responder_nonce };
         let replacement = self.replacement(algorithms, nonces, spis, false, &shared, cx).ok_or(Refusal::Syntax)?;
-        match self.exchange_mut() {
+        match self.agenda_mut().exchange_mut() {
             Some(Exchange::RekeyIke(exchange)) => {
                 let lowest_nonce = lowest(initiator_nonce, &responder_nonce);
                 exchange.rival = Some(IkeRival { established: Box::new(replacement), lowest_nonce });
@@ -286,11 +286,11 @@ impl Established {
     /// Asks for new keys now: of the IKE SA, or of every pair that serves.
     pub(in crate::ike) fn rekey_now(&mut self, what: crate::ike::event::RekeyWhat, cx: &mut Context<'_>) {
         match what {
-            crate::ike::event::RekeyWhat::Ike => self.queue(Task::RekeyIke),
+            crate::ike::event::RekeyWhat::Ike => self.agenda_mut().queue(Task::RekeyIke),
             crate::ike::event::RekeyWhat::Child => {
                 let current = self.children().current();
                 let spis: Vec<u32> = current.map(|pair| pair.inbound_spi).collect();
-                spis.into_iter().for_each(|spi| self.queue(Task::RekeyChild(spi)));
+                spis.into_iter().for_each(|spi| self.agenda_mut().queue(Task::RekeyChild(spi)));
             }
         }
         self.advance(cx);

@@ -4,11 +4,11 @@ mod data_path;
 pub(in crate::ike) mod input;
 mod timers;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Cause, Ended, Secured, WantedChild};
+use crate::ike::agenda::Agenda;
 use crate::ike::channel::{Channel, OpenedMessage};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
 use crate::ike::children::Children;
@@ -24,16 +24,6 @@ use crate::ike::keys::ChildKeySource;
 use crate::ike::negotiate::IkeAlgorithms;
 use crate::ike::status::IkeSaStatus;
 use crate::wire::ike::{ExchangeType, Identification, Payload};
-
-/// First and longest wait after a Child SA was refused, before jitter.
-const FAILURE_WAIT: Duration = Duration::from_secs(5);
-const LONGEST_FAILURE_WAIT: Duration = Duration::from_secs(300);
-
-/// First and longest wait after TEMPORARY_FAILURE, before jitter (RFC 7296 2.25),
-const TEMPORARY_WAIT: Duration = Duration::from_secs(3);
-const LONGEST_TEMPORARY_WAIT: Duration = Duration::from_secs(30);
-/// and after how many in a row a person is told.
-const TEMPORARY_TOLD: u32 = 3;
 
 /// Pairs that one child is made of at most, unless packets ask for more.
 const MAX_PARTS: usize = 64;
@@ -54,9 +44,7 @@ pub(in crate::ike) struct Established {
     rekey_at: Instant,
     expires_at: Instant,
     children: Children,
-    tasks: VecDeque<Task>,
-    retries: Vec<(Instant, Task)>,
-    exchange: Option<Exchange>,
+    agenda: Agenda,
     phase: Phase,
     /// When the peer last gave an authenticated sign of life.
     heard: Instant,
@@ -64,14 +52,6 @@ pub(in crate::ike) struct Established {
     unconfirmed: bool,
     doubt: Doubt,
     keepalive_at: Option<Instant>,
-    /// Every configured child is to be kept up.
-    keep_children: bool,
-    ensure_at: Option<Instant>,
-    child_failures: u32,
-    /// How often in a row the peer answered TEMPORARY_FAILURE.
-    temporary_failures: u32,
-    /// How often in a row the data path did not install what was negotiated.
-    install_failures: u32,
     /// Its message IDs run out, which has made its rekey due.
     runs_out: bool,
     /// A message that it cannot do without does not fit the wire.
@@ -116,18 +96,11 @@ impl Established {
             encapsulate,
             born: cx.now,
             rekey_at,
-            tasks: VecDeque::new(),
-            retries: Vec::new(),
-            exchange: None,
+            agenda: Agenda::default(),
             phase: Phase::Active,
             heard: cx.now,
             unconfirmed: false,
             doubt: Doubt::default(),
-            keep_children: false,
-            ensure_at: None,
-            child_failures: 0,
-            temporary_failures: 0,
-            install_failures: 0,
             runs_out: false,
             broken: None,
             initial_contact: false,
@@ -183,19 +156,17 @@ impl Established {
         let transport = Transport::new(self.channel.path(), self.encapsulate, cx.config.nat_port);
         let connection = self.connection.clone();
         let pair = ChildPair::install(agreed, keys, &connection, transport, outbound_active, replaces, cx);
-        self.retries.retain(|(_, task)| !task.creates(&pair.child));
-        self.child_failures = 0;
-        self.temporary_failures = 0;
+        self.agenda.succeeded(&pair.child);
         self.children.add(pair);
-        if self.keep_children && replaces.is_none() {
+        if replaces.is_none() {
             // The peer may have left something out.
-            self.ensure_at = Some(cx.now);
+            self.agenda.look_at(cx.now);
         }
     }
 
     /// Somebody needs this child.
     pub(in crate::ike) fn want(&mut self, mut wanted: WantedChild) {
-        if self.awaits(&wanted.child) || self.has(&wanted) {
+        if self.agenda.creates(&wanted.child) || self.has(&wanted) {
             return;
         }
         if let (Some(packet), None) = (wanted.packet, wanted.part)
@@ -206,17 +177,7 @@ impl Established {
             let Some(part) = self.left_out(&wanted.child).into_iter().find(holds) else { return };
             wanted.part = Some(part);
         }
-        self.tasks.push_back(Task::CreateChild(wanted));
-    }
-
-    fn awaits(&self, name: &Arc<str>) -> bool {
-        let creating = match &self.exchange {
-            Some(Exchange::CreateChild(exchange)) => exchange.child.name == *name,
-            _ => false,
-        };
-        creating
-            || self.tasks.iter().any(|task| task.creates(name))
-            || self.retries.iter().any(|(_, task)| task.creates(name))
+        self.agenda.queue(Task::CreateChild(wanted));
     }
 
     /// Whether there is a pair for what is wanted.
@@ -239,7 +200,7 @@ impl Established {
         let asked = |part: Flows| part.is_one_pair_of_hosts();
         let Some(packet) = wanted.packet.filter(|_| !wanted.part.is_some_and(asked)) else { return false };
         let part = packet.of_whole_hosts();
-        self.queue_first(Task::CreateChild(WantedChild {
+        self.agenda.queue_first(Task::CreateChild(WantedChild {
             child: wanted.child.clone(),
             packet: None,
             part: Some(part),
@@ -249,9 +210,8 @@ impl Established {
 
     /// Whether every configured child is to be kept up from now on.
     pub(in crate::ike) fn keep_children(&mut self, keep: bool, now: Instant) {
-        self.keep_children = keep;
         let patience = if self.channel.is_initiator() { Duration::ZERO } else { RESPONDER_PATIENCE };
-        self.ensure_at = keep.then(|| now + patience);
+        self.agenda.keep_children(keep, now + patience);
     }
 
     fn ensure_children(&mut self) {
@@ -279,46 +239,40 @@ impl Established {
 
     /// A pair is gone that nobody here wanted gone.
     pub(in crate::ike) fn child_lost(&mut self, cx: &mut Context<'_>) {
-        if self.keep_children {
-            let wait = cx.jitter(Duration::from_secs(1), 80, 160);
-            self.ensure_at = Some(cx.now + wait);
-        }
+        let wait = cx.jitter(Duration::from_secs(1), 80, 160);
+        self.agenda.look_at(cx.now + wait);
     }
 
     /// A child that we asked for could not be set up; it is tried again, and packets don't ask sooner. An inbound SPI is given when the peer
     /// believes in an SA that is of no use.
     pub(in crate::ike) fn child_failed(&mut self, wanted: WantedChild, unusable: Option<u32>, cx: &mut Context<'_>) {
         if let Some(inbound_spi) = unusable {
-            self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
+            self.agenda.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
         }
-        let at = cx.now + self.failure_wait(cx);
-        self.retry(Task::CreateChild(wanted), at);
-    }
-
-    pub(in crate::ike) fn failure_wait(&mut self, cx: &mut Context<'_>) -> Duration {
-        let failures = self.child_failures.max(self.install_failures.saturating_sub(1));
-        let wait = FAILURE_WAIT.saturating_mul(1 << failures.min(10)).min(LONGEST_FAILURE_WAIT);
-        self.child_failures += 1;
-        cx.jitter(wait, 80, 120)
+        let at = cx.now + self.agenda.failure_wait(cx);
+        self.agenda.retry(Task::CreateChild(wanted), at);
     }
 
     /// How long to wait after TEMPORARY_FAILURE was the answer when the peer was asked `what`.
     pub(in crate::ike) fn temporary_wait(&mut self, what: &str, cx: &mut Context<'_>) -> Duration {
-        let wait = TEMPORARY_WAIT.saturating_mul(1 << self.temporary_failures.min(10)).min(LONGEST_TEMPORARY_WAIT);
-        self.temporary_failures += 1;
-        if self.temporary_failures == TEMPORARY_TOLD {
+        let (wait, tell) = self.agenda.temporary_wait(cx);
+        if tell {
             self.tell(
                 format!("the peer keeps answering TEMPORARY_FAILURE when it is asked {what}; it is asked again"),
                 cx,
             );
         }
-        cx.jitter(wait, 70, 130)
+        wait
     }
 
     // Exchanges.
 
-    pub(in crate::ike) fn exchange_mut(&mut self) -> Option<&mut Exchange> {
-        self.exchange.as_mut()
+    pub(in crate::ike) fn agenda(&self) -> &Agenda {
+        &self.agenda
+    }
+
+    pub(in crate::ike) fn agenda_mut(&mut self) -> &mut Agenda {
+        &mut self.agenda
     }
 
     /// Whether the peer may not know this IKE SA yet: our answer to its rekey may not have arrived.
@@ -334,29 +288,6 @@ impl Established {
         &mut self.doubt
     }
 
-    pub(in crate::ike) fn exchange(&self) -> Option<&Exchange> {
-        self.exchange.as_ref()
-    }
-
-    #[cfg(test)]
-    pub(in crate::ike) fn tasks(&self) -> &VecDeque<Task> {
-        &self.tasks
-    }
-
-    pub(in crate::ike) fn queue(&mut self, task: Task) {
-        if !self.tasks.contains(&task) {
-            self.tasks.push_back(task);
-        }
-    }
-
-    pub(in crate::ike) fn queue_first(&mut self, task: Task) {
-        self.tasks.push_front(task);
-    }
-
-    pub(in crate::ike) fn retry(&mut self, task: Task, at: Instant) {
-        self.retries.push((at, task));
-    }
-
     /// Sends the request of an exchange.
     pub(in crate::ike) fn send(
         &mut self,
@@ -366,7 +297,7 @@ impl Established {
         cx: &mut Context<'_>,
     ) {
         match self.channel.request(kind, payloads, cx) {
-            Ok(()) => self.exchange = Some(exchange),
+            Ok(()) => self.agenda.begin(exchange),
             Err(unsendable) => self.not_sent(exchange, unsendable, cx),
         }
     }
@@ -381,7 +312,7 @@ impl Established {
         cx: &mut Context<'_>,
     ) {
         match self.channel.request_with(kind, payloads, policy, Duration::MAX, cx) {
-            Ok(()) => self.exchange = Some(exchange),
+            Ok(()) => self.agenda.begin(exchange),
             Err(unsendable) => self.not_sent(exchange, unsendable, cx),
         }
     }
@@ -417,14 +348,6 @@ impl Established {
         Err(Ended::new(Cause::Refused, reason))
     }
 
-    pub(in crate::ike) fn take_exchange(&mut self) -> Option<Exchange> {
-        self.exchange.take()
-    }
-
-    pub(in crate::ike) fn put_back(&mut self, exchange: Exchange) {
-        self.exchange = Some(exchange);
-    }
-
     pub(in crate::ike) fn channel_mut(&mut self) -> &mut Channel {
         &mut self.channel
     }
@@ -435,8 +358,8 @@ impl Established {
 
     /// Starts what waits, as the window allows.
     pub(in crate::ike) fn advance(&mut self, cx: &mut Context<'_>) {
-        while self.exchange.is_none() && self.channel.is_free() {
-            let Some(task) = self.tasks.pop_front() else { return };
+        while self.agenda.is_free() && self.channel.is_free() {
+            let Some(task) = self.agenda.next_task() else { return };
             match task {
                 Task::CreateChild(wanted) => {
                     if !self.has(&wanted) {
@@ -456,7 +379,7 @@ impl Established {
     /// Whether this IKE SA goes or is being replaced, so that the peer must not start a new exchange about its
     /// children (RFC 7296 2.25.2).
     pub(in crate::ike) fn is_closing_or_rekeying(&self) -> bool {
-        !self.is_active() || matches!(self.exchange, Some(Exchange::RekeyIke(_) | Exchange::DeleteIke))
+        !self.is_active() || matches!(self.agenda.exchange(), Some(Exchange::RekeyIke(_) | Exchange::DeleteIke))
     }
 
     /// Closes it: the Child SAs go at once, the peer is told.
@@ -466,16 +389,14 @@ impl Established {
         }
         self.phase = Phase::Closing(cause);
         self.remove_children(removal, cx);
-        self.tasks.clear();
-        self.retries.clear();
-        self.tasks.push_back(Task::DeleteIke);
+        self.agenda.replace_by(Task::DeleteIke);
         self.channel.hasten(Duration::from_millis(500), cx.now);
         self.advance(cx);
     }
 
     /// Takes every pair from the data path.
     pub(in crate::ike) fn remove_children(&mut self, reason: Removal, cx: &mut Context<'_>) {
-        if let Some(Exchange::CreateChild(exchange)) = &self.exchange {
+        if let Some(Exchange::CreateChild(exchange)) = self.agenda.exchange() {
             cx.inbound_spis.release(exchange.inbound_spi);
         }
         self.children.remove_all(reason, cx);
@@ -501,12 +422,7 @@ impl Established {
     /// Takes the Child SAs of the IKE SA that it replaces, and what was to be done about them.
     pub(in crate::ike) fn inherit(&mut self, old: &mut Self, cx: &mut Context<'_>) {
         self.children.inherit(&mut old.children, self.channel.local_spi(), cx);
-        self.tasks.extend(old.tasks.drain(..).filter(|task| !matches!(task, Task::RekeyIke | Task::DeleteIke)));
-        self.retries.append(&mut old.retries);
-        self.keep_children = old.keep_children;
-        self.ensure_at = old.ensure_at;
-        self.child_failures = old.child_failures;
-        self.install_failures = old.install_failures;
+        self.agenda.inherit(&mut old.agenda);
     }
 
     // Status.

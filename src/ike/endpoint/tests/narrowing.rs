@@ -126,9 +126,9 @@ fn a_peer_that_wants_single_pairs_gets_that_of_the_packet() {
     let refusal = Payloads::new(vec![Payload::Notify(Notify::new(NotifyType::SINGLE_PAIR_REQUIRED, Vec::new()))]);
     // As if that were the answer to the request that was lost: the next request has its message ID.
     lab.ends[0].with_established(spi, now, |state, cx| {
-        let Some(Exchange::CreateChild(exchange)) = state.take_exchange() else { panic!("a request") };
+        let Some(Exchange::CreateChild(exchange)) = state.agenda_mut().take_exchange() else { panic!("a request") };
         state.child_created(*exchange, &refusal, cx);
-        let wanted: Vec<_> = state.tasks().iter().filter_map(|task| task.wanted()).cloned().collect();
+        let wanted: Vec<_> = state.agenda().tasks().iter().filter_map(|task| task.wanted()).cloned().collect();
         let part = wanted.first().and_then(|wanted| wanted.part).expect("a part");
         assert_eq!(part.to_string(), "10.1.2.7/32 === 10.2.2.9/32");
         assert!(!state.ask_for_one_pair(wanted.first().expect("a task")), "asked for once");

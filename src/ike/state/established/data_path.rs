@@ -28,8 +28,8 @@ impl Established {
         }
         if !rekeys {
             match limit {
-                SaLimit::Soft => self.queue(Task::RekeyChild(inbound_spi)),
-                SaLimit::Hard => self.queue_first(Task::RekeyChild(inbound_spi)),
+                SaLimit::Soft => self.agenda.queue(Task::RekeyChild(inbound_spi)),
+                SaLimit::Hard => self.agenda.queue_first(Task::RekeyChild(inbound_spi)),
             }
             self.advance(cx);
         }
@@ -40,8 +40,8 @@ impl Established {
     pub(in crate::ike) fn replace_exhausted(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
         let Some(removed) = self.children_mut().remove(inbound_spi, Removal::Exhausted, cx) else { return };
         let wanted = WantedChild::new(removed.child);
-        self.queue_first(Task::CreateChild(wanted));
-        self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Exhausted });
+        self.agenda.queue_first(Task::CreateChild(wanted));
+        self.agenda.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Exhausted });
     }
 
     /// The data path has not installed a pair: the peer is told, and it is tried again later.
@@ -51,14 +51,14 @@ impl Established {
         let Removed { child, stage } = removed;
         self.tell(format!("Child SA {child} was not set up: {reason}"), cx);
         if !matches!(stage, Stage::Deleting | Stage::Retired(_)) {
-            self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::NotInstalled });
+            self.agenda.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::NotInstalled });
         }
         if current && !self.children().serves(&child) {
-            self.install_failures += 1;
+            self.agenda.was_not_installed();
             // Who waits for the peer leaves it to the peer to try again.
-            if self.keep_children || self.connection().start == Start::OnTraffic {
-                let at = cx.now + self.failure_wait(cx);
-                self.retry(Task::CreateChild(WantedChild::new(child)), at);
+            if self.agenda.keeps_children() || self.connection().start == Start::OnTraffic {
+                let at = cx.now + self.agenda.failure_wait(cx);
+                self.agenda.retry(Task::CreateChild(WantedChild::new(child)), at);
             }
         }
         self.advance(cx);

@@ -82,7 +82,7 @@ impl Established {
         let repeated = self.channel.answered();
         let unreadable = Payloads::unreadable();
         let payloads = message.payloads().unwrap_or(&unreadable);
-        match self.exchange.take() {
+        match self.agenda.take_exchange() {
             // The SA goes anyway: what the answer would have brought is deleted with it.
             Some(Exchange::CreateChild(_) | Exchange::RekeyIke(_)) if matches!(self.phase, Phase::Closing(_)) => {}
             Some(Exchange::CreateChild(exchange)) => self.child_created(*exchange, payloads, cx),
@@ -107,7 +107,7 @@ impl Established {
         let encapsulated = pair.is_encapsulated();
         if activity.first_seen && pair.is_current() {
             self.children.used_by_peer(activity.inbound_spi, cx);
-            self.install_failures = 0;
+            self.agenda.was_installed();
         }
         self.heard_at(activity.last_inbound, cx.now);
         if let Some(source) = activity.source

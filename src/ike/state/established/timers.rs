@@ -28,19 +28,15 @@ impl Established {
         }
         if self.rekey_at <= cx.now {
             self.rekey_at = self.expires_at;
-            self.queue(Task::RekeyIke);
+            self.agenda.queue(Task::RekeyIke);
         }
         self.children_timeout(cx);
-        let (due, later) = std::mem::take(&mut self.retries).into_iter().partition(|(at, _)| *at <= cx.now);
-        self.retries = later;
-        let due: Vec<(Instant, Task)> = due;
-        due.into_iter().for_each(|(_, task)| self.queue(task));
-        if self.ensure_at.is_some_and(|at| at <= cx.now) {
-            self.ensure_at = None;
+        self.agenda.queue_retries(cx.now);
+        if self.agenda.take_look(cx.now) {
             self.ensure_children();
         }
         if self.liveness_at().is_some_and(|at| at <= cx.now) {
-            self.queue(Task::Liveness);
+            self.agenda.queue(Task::Liveness);
         }
         if self.doubt.is_due(cx.now) {
             cx.outbox.renegotiate = true;
@@ -57,13 +53,15 @@ impl Established {
         for spi in self.children.ended(cx.now) {
             self.child_ended(spi, cx);
         }
-        self.tasks.extend(self.children.take_rekeys_due(cx.now).into_iter().map(Task::RekeyChild));
+        for spi in self.children.take_rekeys_due(cx.now) {
+            self.agenda.queue(Task::RekeyChild(spi));
+        }
     }
 
     /// When to ask for a sign of life. An exchange under way asks for one by itself.
     pub(in crate::ike) fn liveness_at(&self) -> Option<Instant> {
         let interval = self.connection.liveness_interval?;
-        (self.exchange.is_none() && self.is_active()).then(|| self.heard + interval)
+        (self.agenda.is_free() && self.is_active()).then(|| self.heard + interval)
     }
 
     /// Whether a silent peer is asked for a sign of life at all.
@@ -94,8 +92,7 @@ impl Established {
                 deadlines.push(self.liveness_at().and_then(|due| at(due, Why::Liveness)));
                 deadlines.push(self.doubt.deadline().and_then(|due| at(due, Why::Liveness)));
                 deadlines.push(self.keepalive_at.and_then(|due| at(due, Why::NatKeepalive)));
-                deadlines.push(self.ensure_at.and_then(|due| at(due, Why::Retry)));
-                deadlines.extend(self.retries.iter().map(|(due, _)| at(*due, Why::Retry)));
+                deadlines.extend(self.agenda.deadlines().map(Some));
                 deadlines.extend(self.children.deadlines().map(Some));
             }
         }
