@@ -50,7 +50,7 @@ pub fn named_layers(tree: &Tree, place: usize) -> impl Iterator<Item = (&str, &[
 }
 
 /// The circles among files, the largest first: each holds all that reach each other along arrows.
-pub fn circles<'a>(arrows: &'a Arrows, files: impl Fn(&str) -> bool) -> Vec<BTreeSet<&'a str>> {
+pub fn circles(arrows: &Arrows, files: impl Fn(&str) -> bool) -> Vec<BTreeSet<&str>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> = arrows
         .keys()
         .filter(|file| files(file))
