@@ -10,7 +10,7 @@
 //!                                             gatewayctl                        VPC Beijing · Shanghai · Hong Kong · VBR
 //! ```
 //!
-//! Modules stand in layer order: each uses only those above it in this list. `tests/layering.rs` enforces it.
+//! Modules stand in layer order: each uses only those above it in this list. `tests/layering` enforces it.
 
 pub mod wire;
 

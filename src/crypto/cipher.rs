@@ -10,7 +10,7 @@ use std::fmt;
 use super::aead::AeadKey;
 use super::cbc::{DecryptingKey, EncryptingKey};
 use super::encryption::{Construction, EncryptionAlgorithm};
-use super::fake::FakeKey;
+use super::fake::key::FakeKey;
 use super::integ::IntegrityAlgorithm;
 use super::mac::HmacKey;
 use super::secret::placed;

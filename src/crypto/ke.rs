@@ -3,10 +3,14 @@
 //! ring draws the private keys of P-256 and P-384 from the system itself, so those two rows ignore [`Entropy`].
 
 mod ecp;
+mod group;
 mod modp;
 mod x25519;
 
 use std::fmt;
+
+pub use group::KeyExchangeError;
+pub(super) use group::{Group, PrivateKey};
 
 use super::{Entropy, Secret};
 
@@ -22,27 +26,6 @@ pub struct KeyExchangeAlgorithm {
     /// To be used only when a connection names it.
     pub weak: bool,
     pub(super) group: &'static dyn Group,
-}
-
-/// The arithmetic of a method.
-pub(super) trait Group: Sync {
-    /// A fresh key pair: the public value as it is sent, and the private key.
-    fn generate(&'static self, entropy: &mut dyn Entropy) -> (Vec<u8>, Box<dyn PrivateKey>);
-}
-
-/// A private key, good for one agreement.
-pub(super) trait PrivateKey: Send {
-    fn agree(self: Box<Self>, peer: &[u8]) -> Result<Secret, KeyExchangeError>;
-}
-
-/// Why a peer's public value was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyExchangeError {
-    #[error("the peer's public value has {actual} bytes, not {expected}")]
-    WrongLength { expected: usize, actual: usize },
-    /// Not on the curve, or of so small an order that the secret would be known (RFC 6989 2, RFC 7748 6.1).
-    #[error("the peer's public value is not a valid one of its group")]
-    InvalidPublicValue,
 }
 
 /// Our half of a key exchange.

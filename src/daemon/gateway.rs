@@ -1,5 +1,7 @@
 //! The control task's state: what is configured, by whom, and what follows from it for IKE, routes and kernel.
 
+mod view;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,7 @@ use super::export;
 use super::ike_thread::{IkeSnapshot, Request};
 use super::owner_set::{self, Translation};
 use super::policy;
-use super::status::{self, View};
+use super::status::View;
 use super::wiring::{CommandRing, Notice};
 use crate::control::Owner;
 use crate::control::action::{Accepted, Action};
@@ -225,12 +227,6 @@ impl Gateway {
         let fib = build_fib(&self.table, |name| Some(self.ids.id(&Arc::from(name))));
         self.outbound.send(OutboundCommand::SetFib(self.fibs.publish(fib)));
         self.fib_stale = false;
-    }
-
-    pub fn publish_view(&mut self) {
-        self.view_stale = false;
-        self.conditions.set(Source::Kernel, status::kernel_conditions(self));
-        self.view.store(Arc::new(View::of(self)));
     }
 
     /// Reads the file again. A bad one changes nothing.

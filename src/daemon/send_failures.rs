@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use crate::dataplane::refusal::SendRefusal;
-use crate::io::send_refusals::{Refusal, class_of};
+use crate::io::send_errors::class_of;
+use crate::io::send_refusals::Refusal;
 
 /// A refusal counts as over when nothing was refused for this long: ESP follows traffic, IKE repeats itself seldom.
 const OVER_ESP: Duration = Duration::from_secs(15);

@@ -3,21 +3,17 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::export::{peer_identity, start_word};
-use super::gateway::Gateway;
 use super::ike_thread::IkeSnapshot;
 use super::metrics::Drops;
 use super::wiring::Pair;
 use crate::control::Owner;
 use crate::control::owner::OwnerReply;
-use crate::control::route::{Publication, Route, RouteState};
+use crate::control::route::Route;
 use crate::control::status::{
     ChildSa, ChildState, Connection, ConnectionState, Exemption, IkeSa, IkeState, Role, Status, Traffic,
 };
 use crate::dataplane::facts::SaReading;
 use crate::ike;
-use crate::io::forwarding::{Absence, Standing};
-use crate::routing;
 
 /// What the control task publishes after every change.
 #[derive(Debug, Default)]
@@ -47,113 +43,6 @@ pub struct TunnelView {
     pub children: Vec<String>,
     /// Why its peer's name has no address.
     pub unresolved: Option<String>,
-}
-
-impl View {
-    pub fn of(gateway: &Gateway) -> Self {
-        let tunnels = gateway.tunnels().map(|(owner, tunnel)| {
-            let template = tunnel.template();
-            let peer = tunnel.peer.to_string();
-            let unknown = !gateway.resolved.contains_key(&peer);
-            TunnelView {
-                name: tunnel.name().to_string(),
-                owner,
-                local_id: template.local_id.to_string(),
-                peer_id: peer_identity(tunnel),
-                start: start_word(template.start),
-                children: template.children.iter().map(|child| child.name.to_string()).collect(),
-                unresolved: gateway.unresolved.get(&peer).filter(|_| unknown).cloned(),
-                peer,
-            }
-        });
-        let mut warnings = gateway.file.warnings.clone();
-        warnings.extend(gateway.cend.warnings.iter().cloned());
-        warnings.extend(gateway.conditions.lines());
-        let standing = gateway.forwarding.standing();
-        let standing = standing.borrow();
-        let Standing { uncarried, exemptions, closed, trouble, .. } = &*standing;
-        // Whoever keeps the kernel's side logs it.
-        warnings.extend(trouble.iter().map(|trouble| format!("the kernel is not as the VPN routes ask: {trouble}")));
-        let route = |(entry, state): (&routing::VpnRoute, _)| route(entry, state, uncarried.get(&entry.destination));
-        Self {
-            device: gateway.file.gateway.tun.clone(),
-            mtu: gateway.file.gateway.mtu,
-            tunnels: tunnels.collect(),
-            routes: gateway.table.routes().map(route).collect(),
-            warnings,
-            exemptions: exemptions.iter().map(exemption).collect(),
-            closed: closed.keys().copied().collect(),
-            cend: gateway.owner.as_ref().map(|_| gateway.owner_reply()),
-        }
-    }
-}
-
-/// What an operator should know of the kernel's side.
-pub fn kernel_conditions(gateway: &Gateway) -> Vec<String> {
-    let standing = gateway.forwarding.standing();
-    let standing = standing.borrow();
-    let Standing { one_armed, taken, unkept, shut, .. } = &*standing;
-    let open: Vec<String> = gateway.policy().policy().protect.difference(shut).map(ToString::to_string).collect();
-    let open = (!open.is_empty()).then(|| format!("without the tunnel these would be OPEN: {}", open.join(", ")));
-    let one_armed = one_armed.iter().map(|net| {
-        format!(
-            "local subnet {net} lies behind the default route only: decrypted packets leave by it, as on a one-armed gateway"
-        )
-    });
-    let taken = taken.iter().map(|(net, within)| {
-        format!(
-            "the connected network {net} lies in the protected {within}, so its hosts are not reached directly; if that \
-             is not meant, name it under bypass or as a local subnet"
-        )
-    });
-    let before = Some(&gateway.cend_before.protect).filter(|before| gateway.owner.is_none() && !before.is_empty());
-    let before = before.map(|before| {
-        let before: Vec<String> = before.iter().map(ToString::to_string).collect();
-        format!(
-            "closed until cend tells its set, which is lost: {}; without a cloud, an empty set (PUT) gives it up",
-            before.join(", ")
-        )
-    });
-    let unkept = unkept.iter().map(|error| {
-        format!("what is protected cannot be kept in the state directory, for a start with a broken file: {error}")
-    });
-    standing.dropped().into_iter().chain(one_armed).chain(taken).chain(before).chain(unkept).chain(open).collect()
-}
-
-fn exemption(exemption: &routing::Exemption) -> Exemption {
-    let routing::Exemption { prefix, within, reason, device } = exemption;
-    Exemption {
-        prefix: *prefix,
-        within: *within,
-        reason: reason.to_string(),
-        device: device.as_deref().map(str::to_owned),
-    }
-}
-
-/// A route that the kernel lacks carries nothing, whatever its connection does.
-fn route(entry: &routing::VpnRoute, state: routing::RouteState, absence: Option<&Absence>) -> Route {
-    let routing::VpnRoute { destination, connection, weight, owner, publication, created } = entry;
-    Route {
-        destination: *destination,
-        connection: connection.to_string(),
-        weight: weight.value(),
-        state: match state {
-            _ if absence.is_some() => RouteState::Down,
-            routing::RouteState::Active => RouteState::Active,
-            routing::RouteState::Standby => RouteState::Standby,
-            routing::RouteState::Down => RouteState::Down,
-        },
-        reason: absence.map(ToString::to_string),
-        publication: match publication {
-            routing::Publication::Normal => Publication::Normal,
-            routing::Publication::Published => Publication::Published,
-        },
-        owner: match owner {
-            routing::Owner::File => Owner::File,
-            routing::Owner::Cend => Owner::Cend,
-        },
-        created: *created,
-    }
 }
 
 /// The whole status.

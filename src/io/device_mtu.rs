@@ -3,7 +3,7 @@
 //! The kernel tells when it is asked to send more: nothing leaves, and the error names the size. IP_MTU would be less work,
 //! but is also what ICMP messages told the kernel, and it believes more of them than we do.
 
-use super::udp::{family_of, set_dont_fragment};
+use super::socket_setup::{family_of, set_dont_fragment};
 use nix::errno::Errno;
 use nix::sys::socket::{
     self, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sockopt,

@@ -1,10 +1,11 @@
 //! gatewayd's side of its namespace's kernel: routes into the tunnel, blackholes, and the filter against plaintext, kept
 //! in step.
 mod absence;
+mod error;
+mod standing;
 mod work;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -14,82 +15,21 @@ use tokio::time::timeout;
 use tracing::warn;
 
 pub use absence::Absence;
+pub use error::ForwardingError;
+pub use standing::Standing;
+pub use work::ForwardingSettings;
 
-use self::work::Work;
+use self::error::refused;
+use self::work::{Request, Work};
 use crate::io::kept_policy::KeptPolicy;
+use crate::io::netlink::PinnedDevice;
 use crate::io::netlink::reconciler::Reconciler;
-use crate::io::netlink::{NetlinkError, PinnedDevice};
 use crate::io::netns::Namespace;
-use crate::io::nftables::{self, FilterError, OuterPorts, PlaintextFilter};
-use crate::routing::policy::Exemption;
-use crate::routing::{Closed, KernelState, PROTOCOL_GATEWAYD};
+use crate::io::nftables::{self, PlaintextFilter};
+use crate::routing::{KernelState, PROTOCOL_GATEWAYD};
 
 /// How long the task has to finish what it is doing.
 const END: Duration = Duration::from_secs(1);
-
-/// What stays the same for the life of the tunnel device.
-#[derive(Clone, Debug)]
-pub struct ForwardingSettings {
-    /// Where gatewayd runs.
-    pub namespace: Namespace,
-    /// Its UDP ports.
-    pub ports: OuterPorts,
-    /// The folder in which the policy in force is kept; none keeps nothing.
-    pub state: Option<PathBuf>,
-}
-
-/// Why the kernel is not as the route table asks.
-#[derive(Debug, thiserror::Error)]
-pub enum ForwardingError {
-    /// Routes or rules could not be read or set.
-    #[error(transparent)]
-    Netlink(#[from] NetlinkError),
-    /// The filter against plaintext could not be set. What is protected is closed then: nothing is led into the tunnel
-    /// that the filter does not watch.
-    #[error("filter against plaintext: {0}")]
-    Filter(#[from] FilterError),
-    /// Some routes or rules were refused.
-    #[error("{} kernel routes or rules were refused, first: {}", .0.len(), .0.first().map(String::as_str).unwrap_or_default())]
-    Refused(Vec<String>),
-    /// The task that does it has ended.
-    #[error("forwarding has been stopped")]
-    Stopped,
-}
-
-/// How things stand in the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Protected destinations that no route leads into the tunnel, and why; their packets are dropped.
-    pub uncarried: BTreeMap<IpNet, Absence>,
-    /// What is exempt inside protected prefixes.
-    pub exemptions: BTreeSet<Exemption>,
-    /// Local subnets that only the default route leads to.
-    pub one_armed: BTreeSet<IpNet>,
-    /// Connected networks that a protected prefix takes, with it.
-    pub taken: BTreeSet<(IpNet, IpNet)>,
-    /// Local subnets that are closed behind their routes, each with the prefix that is.
-    pub closed: Closed,
-    /// Protected destinations whose blackholes stand: the others are open without the tunnel.
-    pub shut: BTreeSet<IpNet>,
-    /// What could not be done.
-    pub trouble: Option<String>,
-    /// Why the policy cannot be kept in the state directory.
-    pub unkept: Option<String>,
-}
-
-impl Standing {
-    /// Lines for a person about what is dropped for want of a route.
-    pub fn dropped(&self) -> Vec<String> {
-        absence::lines(&self.uncarried)
-    }
-}
-
-/// A request: the policy, and whether the tunnel carries yet.
-struct Request {
-    policy: KeptPolicy,
-    carry: bool,
-    answer: oneshot::Sender<Result<(), ForwardingError>>,
-}
 
 /// A handle on the task. However it ends, blackholes, rules and filter stay in the kernel; [`release`] takes them away.
 pub struct Forwarding {
@@ -211,8 +151,4 @@ pub async fn release(namespace: Namespace) -> Result<Released, ForwardingError> 
     let routes = actual.routes.iter().filter(|route| route.protocol == PROTOCOL_GATEWAYD).count();
     let rules = actual.rules.iter().filter(|rule| rule.protocol == PROTOCOL_GATEWAYD).count();
     Ok(Released { routes, rules, tables, trouble })
-}
-
-fn refused(refusals: Vec<String>) -> Result<(), ForwardingError> {
-    if refusals.is_empty() { Ok(()) } else { Err(ForwardingError::Refused(refusals)) }
 }

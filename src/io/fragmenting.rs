@@ -8,8 +8,7 @@
 //! Over IPv6 only the sender makes fragments, and they are made here.
 
 use super::ipv6_fragments::Ipv6Fragments;
-use super::raw::raw_socket;
-use super::udp::{family_of, set_int, widen_send_buffer};
+use super::socket_setup::{family_of, raw_socket, set_int, widen_send_buffer};
 use nix::sys::socket::{self, SockFlag, SockProtocol, SockType, SockaddrStorage, sockopt};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};

@@ -2,8 +2,7 @@
 //!
 //! IP_RECVERR on the sockets that send would tell the same, but have their next send fail too, whoever wrote the message.
 
-use super::raw::raw_socket;
-use super::udp::set_option;
+use super::socket_setup::{raw_socket, set_option};
 use crate::wire::ip::IPV4_HEADER_LEN;
 use crate::wire::quoted::TooBig;
 use nix::errno::Errno;

@@ -4,9 +4,8 @@
 //! is too much. So they are made here, of 1280 bytes each, for what has to arrive whatever the path takes: IKE, and packets
 //! that a tunnel has to carry although its path is too narrow. That is rare, and costs a call for each fragment.
 
-use super::raw::raw_socket;
 use super::socket_message::{Message, send_message};
-use super::udp::family_of;
+use super::socket_setup::{family_of, raw_socket};
 use crate::wire::checksum::Checksum;
 use crate::wire::ip::{IPV6_HEADER_LEN, ipv6_header, protocol, set_traffic_class};
 use nix::sys::socket::{self, SockFlag, SockProtocol, SockType, SockaddrStorage, sockopt};

@@ -1,9 +1,8 @@
 //! Many datagrams in one `sendmmsg` or `recvmmsg`. The headers are memory of a loop's own, laid out once: a call writes
 //! only what differs from the last one, and allocates nothing.
 
-use super::send_refusals::{class_of, tells_of_earlier_send};
+use super::send_errors::{class_of, is_too_big, tells_of_earlier_send};
 use super::socket_message::{Control, Message, Received, SocketName, read_control, write_control};
-use super::udp::is_too_big;
 use crate::dataplane::device::Sent;
 use nix::errno::Errno;
 use std::io;

@@ -4,26 +4,17 @@ use super::fragmenting::{self, Fragmenting};
 use super::ipv6_fragments::Ipv6Fragments;
 use super::message_batch::SendBatch;
 use super::socket_message::{Message, Received};
-use super::udp::{family_of, prepare};
+use super::socket_setup::{prepare, raw_socket};
 use crate::dataplane::device::Sent;
 use crate::wire::ip::protocol;
 use nix::sys::socket;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::slice::Chunks;
 
 /// The smallest IPv4 header.
 const IPV4_HEADER_LEN: usize = 20;
-
-/// Opens a raw socket for an IP protocol, of the family of an address.
-pub(super) fn raw_socket(family: IpAddr, protocol: i32) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers are involved.
-    let fd = unsafe { libc::socket(family_of(family) as i32, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
-    let fd = nix::errno::Errno::result(fd)?;
-    // SAFETY: the descriptor was just opened and belongs to nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
 
 /// Raw sockets for protocol 50, to be shared by threads: no option changes.
 #[derive(Debug)]

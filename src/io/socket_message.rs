@@ -1,6 +1,6 @@
 //! One `sendmsg` or `recvmsg` with the control messages that the packet path needs, without allocation.
 
-use super::send_refusals::tells_of_earlier_send;
+use super::send_errors::tells_of_earlier_send;
 use nix::errno::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -9,18 +9,16 @@
 use super::fragmenting::{self, Fragmenting};
 use super::ipv6_fragments::Ipv6Fragments;
 use super::message_batch::SendBatch;
+use super::send_errors::is_too_big;
 use super::socket_message::{Message, Received, receive_message, send_message};
+use super::socket_setup::{family_of, prepare, set_int};
 use crate::dataplane::device::Sent;
 use nix::errno::Errno;
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockProtocol, SockType, sockopt};
+use nix::sys::socket::{self, SockFlag, SockProtocol, SockType, sockopt};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// Bytes of a kernel receive buffer: 10 Gbit/s for some 10 ms.
-const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
-const SEND_BUFFER: usize = 4 * 1024 * 1024;
 
 /// How a socket is made.
 #[derive(Debug, Clone, Copy, Default)]
@@ -188,65 +186,6 @@ fn bound_to(fd: BorrowedFd<'_>, asked: SocketAddr) -> io::Result<SocketAddr> {
 
 fn is_gso_refusal(error: &io::Error) -> bool {
     matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EIO | Errno::EINVAL | Errno::EOPNOTSUPP))
-}
-
-pub(super) fn is_too_big(error: &io::Error) -> bool {
-    error.raw_os_error().map(Errno::from_raw) == Some(Errno::EMSGSIZE)
-}
-
-pub(super) fn family_of(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
-}
-
-/// The options that receiving UDP and raw sockets share: what is told of received packets, buffers, the mark, and DF on all
-/// that they send (see [`fragmenting`] for the rest).
-pub(super) fn prepare(fd: BorrowedFd<'_>, address: IpAddr, mark: Option<u32>) -> io::Result<()> {
-    if address.is_ipv4() {
-        set_int(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
-        set_int(fd, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
-    } else {
-        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
-        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
-    }
-    set_dont_fragment(fd, address)?;
-    if let Some(mark) = mark {
-        socket::setsockopt(&fd, sockopt::Mark, &mark)?;
-    }
-    // Beyond the system's limit where we may, else up to it.
-    if socket::setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-        let _ = socket::setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
-    }
-    widen_send_buffer(fd);
-    Ok(())
-}
-
-/// Sets DF on all that a socket sends. Only what the device takes counts, not what the kernel believes of the path.
-pub(super) fn set_dont_fragment(fd: BorrowedFd<'_>, family: IpAddr) -> io::Result<()> {
-    if family.is_ipv4() {
-        set_int(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
-    } else {
-        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)
-    }
-}
-
-/// Gives a socket the room that a burst takes, beyond the system's limit where we may, else up to it.
-pub(super) fn widen_send_buffer(fd: BorrowedFd<'_>) {
-    if socket::setsockopt(&fd, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
-        let _ = socket::setsockopt(&fd, sockopt::SndBuf, &SEND_BUFFER);
-    }
-}
-
-pub(super) fn set_int(fd: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
-    set_option(fd, level, option, value)
-}
-
-/// Sets an option whose value the kernel reads as these bytes.
-pub(super) fn set_option<T: Copy>(fd: BorrowedFd<'_>, level: i32, option: i32, value: T) -> io::Result<()> {
-    let length = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the descriptor is open for the call, and the pointer and length describe `value`, which outlives it.
-    let result =
-        unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast::<libc::c_void>(), length) };
-    Errno::result(result).map(drop).map_err(io::Error::from)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub(in crate::cen) mod attachment;
 mod cidr;
 mod declare;
+mod new_entry;
 mod route_entry;
 mod vpc;
 mod vpn_connection;

@@ -2,17 +2,15 @@
 
 use ipnet::Ipv4Net;
 
+use super::Planner;
+use super::new_entry::check_free;
 use super::vpn_route::unpublished;
-use super::{Planner, cidr};
 use crate::cen::command::{CreateRouteEntry, DeleteRouteEntry};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::VpnGatewayId;
 use crate::cen::learn::learned_routes;
 use crate::cen::network::{Host, NetworkId};
 use crate::cen::route::{EntryOrigin, RouteEntry, RouteKind, RouteTable};
-
-/// Custom entries that one route table holds at most.
-const CUSTOM_ENTRIES: usize = 200;
 
 impl<'a> Planner<'a> {
     pub(super) fn create_route_entry(&mut self, create: &CreateRouteEntry) -> Result<(), ApiError> {
@@ -112,39 +110,6 @@ impl<'a> Planner<'a> {
         let (Some(host), NetworkId::Vpc(vpc)) = (host, network) else { return false };
         self.state.vpcs.get(vpc).is_some_and(|vpc| vpc.region == host.vpc.region && vpc.name == host.vpc.name)
     }
-
-    /// The entry to a VPN gateway that stands in the VPC's table because a VPN route is published.
-    pub(super) fn published_vpn_entry(
-        &self,
-        gateway: &VpnGatewayId,
-        destination: Ipv4Net,
-    ) -> Option<(&'a RouteTable, &'a RouteEntry)> {
-        let gateway = self.state.vpn_gateways.get(gateway)?;
-        let table = self.state.table_of(&NetworkId::Vpc(gateway.vpc.clone()))?;
-        let entry = table.entry_to(destination)?;
-        let ours = entry.origin == EntryOrigin::VpnRoute && entry.next_hop == gateway.id.as_str();
-        ours.then_some((table, entry))
-    }
-}
-
-/// May a custom entry to `destination` be added to the table?
-pub(super) fn check_free(table: &RouteTable, destination: Ipv4Net) -> Result<(), ApiError> {
-    cidr::check_destination(destination)?;
-    let vswitches = table.entries.values().filter(|entry| entry.kind == RouteKind::VSwitch);
-    if let Some(vswitch) = vswitches.into_iter().find(|vswitch| vswitch.destination.contains(&destination)) {
-        let message = format!(
-            "Specified CIDR block is not valid: it lies in vSwitch {} ({}).",
-            vswitch.next_hop, vswitch.destination
-        );
-        return Err(ApiError::bad_request("InvalidCidrBlock", message));
-    }
-    if table.entry_to(destination).is_some() {
-        return Err(ApiError::bad_request("InvalidCIDRBlock.Duplicate", "Specified CIDR block is already exists."));
-    }
-    if table.custom_entries().count() >= CUSTOM_ENTRIES {
-        return Err(ApiError::bad_request("QuotaExceeded", "Route entry quota exceeded in this route table."));
-    }
-    Ok(())
 }
 
 fn not_by_api() -> ApiError {

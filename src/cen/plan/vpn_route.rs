@@ -1,6 +1,8 @@
 //! The route table of a VPN gateway, and its publication to the gateway's VPC.
 
-use super::route_entry::check_free;
+use ipnet::Ipv4Net;
+
+use super::new_entry::check_free;
 use super::vpn_gateway::quota_full;
 use super::{Planner, cidr};
 use crate::cen::change::Change;
@@ -9,7 +11,7 @@ use crate::cen::error::ApiError;
 use crate::cen::gateway_routes::ACTIVE_WEIGHT;
 use crate::cen::identifier::{RouteEntryId, VpnConnectionId, VpnGatewayId};
 use crate::cen::network::NetworkId;
-use crate::cen::route::{EntryOrigin, RouteEntry, RouteKind};
+use crate::cen::route::{EntryOrigin, RouteEntry, RouteKind, RouteTable};
 use crate::cen::vpn::VpnRoute;
 
 /// Destination-based routes of one VPN gateway at most.
@@ -113,6 +115,19 @@ impl<'a> Planner<'a> {
         };
         self.add_entry(table, entry);
         Ok(())
+    }
+
+    /// The entry to a VPN gateway that stands in the VPC's table because a VPN route is published.
+    fn published_vpn_entry(
+        &self,
+        gateway: &VpnGatewayId,
+        destination: Ipv4Net,
+    ) -> Option<(&'a RouteTable, &'a RouteEntry)> {
+        let gateway = self.state.vpn_gateways.get(gateway)?;
+        let table = self.state.table_of(&NetworkId::Vpc(gateway.vpc.clone()))?;
+        let entry = table.entry_to(destination)?;
+        let ours = entry.origin == EntryOrigin::VpnRoute && entry.next_hop == gateway.id.as_str();
+        ours.then_some((table, entry))
     }
 
     /// Takes the entry out of the VPC's table, unless another published route needs it.

@@ -7,8 +7,10 @@ use std::path::Path;
 use ipnet::Ipv4Net;
 use toml::Spanned;
 
+use super::Config;
+use super::access_key::AccessKey;
+use super::error::ConfigError;
 use super::file::{self, File, Source, VbrRouteType};
-use super::{AccessKey, Config, ConfigError};
 use crate::cen::identifier::VbrId;
 use crate::cen::network::{BoundVpc, Declarations, DeclaredAddress, DeclaredRoute, DeclaredVbr, Host, VpcName};
 use crate::cloud::fabric_binding::{Bindings, BoundNetwork, FabricBinding, GatewayBinding, NetworkBinding};

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 pub(super) fn default_log() -> String {
     "info".to_owned()

@@ -4,7 +4,7 @@
 use ring::agreement::{Algorithm, ECDH_P256, ECDH_P384, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral};
 use ring::rand::SystemRandom;
 
-use super::{Group, KeyExchangeError, PrivateKey};
+use super::group::{Group, KeyExchangeError, PrivateKey};
 use crate::crypto::{Entropy, Secret};
 
 /// SEC 1's mark of an uncompressed point.

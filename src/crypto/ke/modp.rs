@@ -4,7 +4,7 @@ use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
 use crypto_bigint::{Encoding, Odd, U512, U1024, U1536, U2048, U3072, U4096, Uint};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Group, KeyExchangeError, PrivateKey};
+use super::group::{Group, KeyExchangeError, PrivateKey};
 use crate::crypto::{Entropy, Secret};
 
 /// A prime of `LIMBS` words and the length of the secret exponents used with it.

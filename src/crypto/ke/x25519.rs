@@ -3,7 +3,7 @@
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
-use super::{Group, KeyExchangeError, PrivateKey};
+use super::group::{Group, KeyExchangeError, PrivateKey};
 use crate::crypto::{Entropy, Secret};
 
 pub(super) struct X25519;

@@ -8,10 +8,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
+use super::gateway::Gateway;
 use super::proposal::{self, WithWeak};
 use super::secret::{self, Secrets};
 use super::section::Section;
-use super::{Carriage, ChildSubnets, Df, Gateway, PeerName, Tunnel, value};
+use super::tunnel::{Carriage, ChildSubnets, Df, PeerName, Tunnel};
+use super::value;
 use crate::crypto::Secret;
 use crate::ike::{Child, Connection, EspProposal, IkeProposal, Peer, Start};
 use crate::wire::ike::{Identification, TrafficSelector};

@@ -1,6 +1,10 @@
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use super::*;
+use crate::ike;
+use crate::routing::FIREWALL_MARK;
 
 const GOOD: &str = r#"local_addresses = ["198.51.100.2"]
 inner_addresses = ["100.64.0.2/30"]

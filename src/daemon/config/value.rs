@@ -1,6 +1,7 @@
 //! Readers of single TOML values. Each error says what the value is and what is allowed.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -33,6 +34,16 @@ pub fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
 /// A text that `T` can be made from; `allowed` describes such texts.
 pub fn parsed<T: FromStr>(allowed: &str) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
     move |value| value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| unsuitable(value, allowed))
+}
+
+/// The path of a file or folder from the root on.
+pub fn absolute_path(value: &DeValue<'_>) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text(value)?);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(format!("\"{}\" is no absolute path; allowed: /…", path.display()))
+    }
 }
 
 /// A whole number in the range; decimal, `0x`, `0o` or `0b`.

@@ -4,6 +4,7 @@ pub mod faulty;
 pub mod interface;
 pub mod memory;
 pub mod offload;
+mod own_sources;
 pub mod plain;
 mod readiness;
 
@@ -113,13 +114,6 @@ fn check_name(name: &str) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} cannot name an interface")));
     }
     Ok(())
-}
-
-/// The gateway's own ICMP messages come out of the TUN with an address of this host as their source, which the kernel
-/// takes for a forgery unless told otherwise. Where it cannot be told (a read-only /proc), senders of packets that are too
-/// big learn nothing; everything else works.
-fn accept_own_sources(name: &str) {
-    let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/accept_local"), "1");
 }
 
 /// Reads packets.

@@ -4,7 +4,7 @@
 //! What comes is taken apart here ([`Segmenter`]), what goes is put together ([`Coalescer`]): the gateway in between sees
 //! packets of the size that the network carries.
 
-use super::accept_own_sources;
+use super::own_sources::accept_own_sources;
 use super::readiness::{Readiness, is_transient};
 use crate::dataplane::coalesce::{Coalescer, MAX_SEGMENTS, Offers};
 use crate::dataplane::device::{FrameRoom, MAX_DELIVERY, MAX_PACKET, PacketSink, PacketSource, Wait};

@@ -1,6 +1,6 @@
 //! A kernel TUN device by the `tun-tap` crate: one packet a system call, which every kernel can.
 
-use super::accept_own_sources;
+use super::own_sources::accept_own_sources;
 use super::readiness::{Readiness, is_transient};
 use crate::dataplane::device::{FrameRoom, PacketSink, PacketSource, Wait};
 use std::io;

@@ -1,18 +1,22 @@
 //! The task that keeps the kernel as a policy asks.
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::{ForwardingError, ForwardingSettings, Request, Standing, absence, refused};
+use super::absence::absences;
+use super::error::{ForwardingError, refused};
+use super::standing::Standing;
 use crate::io::kept_policy::KeptPolicy;
 use crate::io::netlink::reconciler::{Occasions, Reason, Reconciler};
 use crate::io::netlink::{Change, Outcome, PinnedDevice};
-use crate::io::nftables::{self, FilterError, Listing, PlaintextFilter, TableChanges};
+use crate::io::netns::Namespace;
+use crate::io::nftables::{self, FilterError, Listing, OuterPorts, PlaintextFilter, TableChanges};
 use crate::routing::kernel_routes::{METRIC_BLACKHOLE, METRIC_LOCAL_BLACKHOLE, TABLE_MAIN, contested, is_tunnel_table};
 use crate::routing::policy::{Exemption, PROTOCOL_KERNEL};
 use crate::routing::{
@@ -24,6 +28,24 @@ use crate::routing::{
 const RETRY: Duration = Duration::from_millis(500);
 /// How long to collect further changes of the filter before looking.
 const SETTLE: Duration = Duration::from_millis(20);
+
+/// What stays the same for the life of the tunnel device.
+#[derive(Clone, Debug)]
+pub struct ForwardingSettings {
+    /// Where gatewayd runs.
+    pub namespace: Namespace,
+    /// Its UDP ports.
+    pub ports: OuterPorts,
+    /// The folder in which the policy in force is kept; none keeps nothing.
+    pub state: Option<PathBuf>,
+}
+
+/// A request: the policy, and whether the tunnel carries yet.
+pub(super) struct Request {
+    pub policy: KeptPolicy,
+    pub carry: bool,
+    pub answer: oneshot::Sender<Result<(), ForwardingError>>,
+}
 
 /// Why the filter is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +197,7 @@ impl Work {
         }
         let led = in_force(&desired, &actual, RouteKind::Unicast);
         let uncarried = policy.protect.difference(&led).copied();
-        let uncarried = absence::absences(uncarried, &self.watched, usable, &outcome);
+        let uncarried = absences(uncarried, &self.watched, usable, &outcome);
         self.standing.send_if_modified(|standing| {
             let news = Standing {
                 uncarried,

@@ -10,7 +10,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 
-use super::NetlinkError;
+use super::error::NetlinkError;
 use crate::routing::{Family, KernelRoute, KernelRule, RouteKind};
 
 /// A route as a person reads it.

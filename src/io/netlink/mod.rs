@@ -1,11 +1,12 @@
 //! The kernel's routes, policy rules and links, through rtnetlink(7).
 mod convert;
+mod device;
+mod error;
 mod link;
 pub mod reconciler;
 mod watch;
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
@@ -14,51 +15,12 @@ use netlink_packet_route::route::RouteMessage;
 use rtnetlink::{Handle, IpVersion};
 use tokio::task::JoinHandle;
 
+pub use error::NetlinkError;
 pub use link::Link;
 pub use watch::{Change, Changes};
 
 use crate::io::netns::Namespace;
 use crate::routing::{Diff, KernelRoute, KernelRule, KernelState};
-
-/// Why the kernel could not be asked, or refused.
-#[derive(Debug, thiserror::Error)]
-pub enum NetlinkError {
-    /// The namespace cannot be entered, or its socket not be opened.
-    #[error(transparent)]
-    Socket(#[from] io::Error),
-    /// The kernel's answer to a request.
-    #[error("{what}: {error}")]
-    Refused {
-        /// What was asked.
-        what: String,
-        /// The answer.
-        error: io::Error,
-    },
-    /// There is no device of this name in the namespace.
-    #[error("there is no network device {0}")]
-    NoDevice(Arc<str>),
-}
-
-impl NetlinkError {
-    fn refused(what: impl Into<String>, error: rtnetlink::Error) -> Self {
-        NetlinkError::Refused { what: what.into(), error: io_error(error) }
-    }
-
-    /// The kernel's error number, if it answered with one.
-    pub fn errno(&self) -> Option<i32> {
-        match self {
-            NetlinkError::Refused { error, .. } => error.raw_os_error(),
-            NetlinkError::Socket(_) | NetlinkError::NoDevice(_) => None,
-        }
-    }
-}
-
-fn io_error(error: rtnetlink::Error) -> io::Error {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other.to_string()),
-    }
-}
 
 /// What one round of changes came to.
 #[derive(Debug, Default)]

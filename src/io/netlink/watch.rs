@@ -7,7 +7,7 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::NetlinkError;
+use super::error::NetlinkError;
 use crate::io::netns::Namespace;
 
 const GROUPS: [MulticastGroup; 7] = [

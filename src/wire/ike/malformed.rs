@@ -24,8 +24,8 @@ pub enum Malformed {
     Payload { payload: PayloadType, reason: &'static str },
     #[error("more than {limit} {payload} payloads")]
     TooMany { payload: PayloadType, limit: usize },
-    #[error("more than {} payloads", super::payload::MAX_PAYLOADS)]
-    TooManyPayloads,
+    #[error("more than {limit} payloads")]
+    TooManyPayloads { limit: usize },
     #[error("bytes follow the last payload")]
     TrailingBytes,
     #[error("the padding is longer than the plaintext")]

@@ -173,7 +173,8 @@ impl<'a> Iterator for Chain<'a> {
             PayloadType::NONE | PayloadType::ENCRYPTED | PayloadType::ENCRYPTED_FRAGMENT => return None,
             _ => self.links += 1,
         }
-        let link = if self.links > MAX_PAYLOADS { Err(Malformed::TooManyPayloads) } else { self.link() };
+        let too_many = Malformed::TooManyPayloads { limit: MAX_PAYLOADS };
+        let link = if self.links > MAX_PAYLOADS { Err(too_many) } else { self.link() };
         if link.is_err() {
             self.next = PayloadType::NONE;
         }
@@ -315,7 +316,7 @@ mod tests {
         }
         let unknown = Payload::Unknown { payload_type: PayloadType(99), critical: false, body: Vec::new() };
         let (first, bytes) = encode_payloads(&vec![unknown; MAX_PAYLOADS + 1]).unwrap();
-        assert_eq!(parse_payloads(first, &bytes), Err(Malformed::TooManyPayloads));
+        assert_eq!(parse_payloads(first, &bytes), Err(Malformed::TooManyPayloads { limit: MAX_PAYLOADS }));
     }
 
     #[test]

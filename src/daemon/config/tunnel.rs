@@ -1,0 +1,95 @@
+//! What a connection is configured to be.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::ike;
+
+/// Where a connection's peer is, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerName {
+    Address(IpAddr),
+    /// A host name, resolved at the start and again and again.
+    Name(String),
+    Any,
+}
+
+impl std::fmt::Display for PeerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(name),
+            Self::Any => f.write_str("any"),
+        }
+    }
+}
+
+/// What to do with the Don't Fragment bit of the outer IPv4 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Df {
+    Copy,
+    Set,
+    Clear,
+}
+
+/// How a connection's packets are carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carriage {
+    /// Size of the replay window in packets.
+    pub replay_window: u32,
+    pub df: Df,
+}
+
+impl Default for Carriage {
+    fn default() -> Self {
+        Self { replay_window: 1024, df: Df::Copy }
+    }
+}
+
+/// One connection: what IKE has to know, what the data path has to know, and the peer's name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tunnel {
+    /// `peer` in it is only right for addresses and `any`; [`Tunnel::ike`] fills in what a name resolved to.
+    ike: Arc<ike::Connection>,
+    pub peer: PeerName,
+    pub carriage: Carriage,
+    /// Protected networks, for export, child by child as in `ike`.
+    pub subnets: Vec<ChildSubnets>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildSubnets {
+    pub local: Vec<IpNet>,
+    pub peer: Vec<IpNet>,
+}
+
+impl Tunnel {
+    pub fn new(ike: ike::Connection, peer: PeerName, carriage: Carriage, subnets: Vec<ChildSubnets>) -> Self {
+        Self { ike: Arc::new(ike), peer, carriage, subnets }
+    }
+
+    pub fn name(&self) -> &Arc<str> {
+        &self.ike.name
+    }
+
+    /// The connection as configured, with an unresolved name standing as `any`.
+    pub fn template(&self) -> &ike::Connection {
+        &self.ike
+    }
+
+    /// The connection for IKE, with what the peer's name resolved to. None while a name has not been resolved.
+    pub fn ike(&self, resolved: Option<IpAddr>) -> Option<Arc<ike::Connection>> {
+        let peer = match (&self.peer, resolved) {
+            (PeerName::Address(address), _) => ike::Peer::Address(*address),
+            (PeerName::Any, _) => ike::Peer::Any,
+            (PeerName::Name(_), Some(address)) => ike::Peer::Address(address),
+            (PeerName::Name(_), None) => return None,
+        };
+        if peer == self.ike.peer {
+            return Some(Arc::clone(&self.ike));
+        }
+        Some(Arc::new(ike::Connection { peer, ..ike::Connection::clone(&self.ike) }))
+    }
+}
