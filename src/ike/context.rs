@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use super::config::Config;
 use super::event::{Event, Output};
 use super::key_log::KeyLog;
-use super::state::established::Established;
 use crate::crypto::Entropy;
 use crate::wire::ike::IkeSpi;
 
@@ -60,8 +59,6 @@ impl Context<'_> {
 #[derive(Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Output>,
-    /// IKE SAs that came of rekeys, for the endpoint to adopt.
-    pub(super) spawned: Vec<Established>,
     /// The IKE SA being handled is doubted, or of no more use: the endpoint is to negotiate another one beside it.
     pub(super) renegotiate: bool,
 }

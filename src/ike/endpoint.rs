@@ -320,10 +320,13 @@ impl Endpoint {
             inbound_spis: &mut self.inbound_spis,
             key_log: self.key_log.as_deref(),
         };
-        let after = handler(sa, &mut cx).and_then(|sa| sa.unless_broken(&mut cx));
-        let spawned = std::mem::take(&mut self.outbox.spawned);
+        let mut after = handler(sa, &mut cx).and_then(|sa| sa.unless_broken(&mut cx));
+        let successors = match &mut after {
+            Ok(sa) => sa.take_successors(),
+            Err(ended) => std::mem::take(&mut ended.successors),
+        };
         let renegotiate = std::mem::take(&mut self.outbox.renegotiate);
-        for established in spawned {
+        for established in successors {
             self.adopt(established, now);
         }
         match after {

@@ -126,11 +126,18 @@ pub(super) struct Ended {
     pub(super) error: Option<String>,
     /// Set when the peer may still repeat its last request.
     pub(super) channel: Option<Box<Channel>>,
+    /// IKE SAs that came of its rekeys, for the endpoint to adopt.
+    pub(super) successors: Vec<Established>,
 }
 
 impl Ended {
     pub(super) fn new(cause: Cause, error: impl Into<Option<String>>) -> Self {
-        Self { cause, error: error.into(), channel: None }
+        Self { cause, error: error.into(), channel: None, successors: Vec::new() }
+    }
+
+    /// The same, whose last answer may have to be repeated.
+    pub(super) fn lingering(self, channel: Channel) -> Self {
+        Self { channel: Some(Box::new(channel)), ..self }
     }
 }
 
@@ -190,6 +197,14 @@ impl IkeSa {
         match self {
             Self::Established(state) => state.unless_broken(cx).map(|state| Self::Established(Box::new(state))),
             sa => Ok(sa),
+        }
+    }
+
+    /// IKE SAs that came of rekeys, for the endpoint to adopt.
+    pub(super) fn take_successors(&mut self) -> Vec<Established> {
+        match self {
+            Self::Established(state) => state.take_successors(),
+            _ => Vec::new(),
         }
     }
 

@@ -93,6 +93,7 @@ impl Established {
             Cause::DeletedByPeer => "the peer deleted the IKE SA",
             _ => "the peer does not accept our identity or key (AUTHENTICATION_FAILED)",
         };
-        Ended { cause, error: Some(error.to_owned()), channel: Some(Box::new(self.into_channel())) }
+        let ended = self.ending(cause, error.to_owned());
+        ended.lingering(self.into_channel())
     }
 }

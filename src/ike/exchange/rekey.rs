@@ -111,18 +111,18 @@ impl Established {
                 rival.established.inherit(self, cx);
                 self.make_passive(cx.now + REPLACED_PATIENCE);
                 ours.close(Cause::Closed, Removal::Closed, cx);
-                cx.outbox.spawned.push(*rival.established);
+                self.succeed_by(*rival.established);
             }
             rival => {
                 ours.inherit(self, cx);
                 self.close(Cause::Closed, Removal::Closed, cx);
                 if let Some(mut rival) = rival {
                     rival.established.make_passive(cx.now + REPLACED_PATIENCE);
-                    cx.outbox.spawned.push(*rival.established);
+                    self.succeed_by(*rival.established);
                 }
             }
         }
-        cx.outbox.spawned.push(ours);
+        self.succeed_by(ours);
     }
 
     fn accept_ike_rekey(
@@ -202,7 +202,7 @@ impl Established {
             // Nobody wants a successor of what is being deleted; the peer is to know.
             Some(mut rival) if matches!(self.phase(), Phase::Closing(_)) => {
                 rival.established.close(Cause::Closed, Removal::Closed, cx);
-                cx.outbox.spawned.push(*rival.established);
+                self.succeed_by(*rival.established);
                 true
             }
             Some(rival) => {
@@ -217,7 +217,7 @@ impl Established {
     fn succeeded_by(&mut self, mut successor: Established, cx: &mut Context<'_>) {
         successor.inherit(self, cx);
         self.make_passive(cx.now + REPLACED_PATIENCE);
-        cx.outbox.spawned.push(successor);
+        self.succeed_by(successor);
     }
 
     /// The peer asks for an IKE SA in place of this one. Gives the response's payloads.

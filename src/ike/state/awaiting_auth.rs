@@ -207,7 +207,7 @@ fn refuse(
     let answered = channel.respond(request, datagram, &[Payload::Notify(notify)], cx);
     debug_assert!(answered.is_ok(), "an error of a few bytes fits a message");
     cx.event(Event::Failure { connection, peer: request.path().peer, reason: reason.clone() });
-    Ended { cause: Cause::Refused, error: Some(reason), channel: Some(Box::new(channel)) }
+    Ended::new(Cause::Refused, reason).lingering(channel)
 }
 
 /// Checks the peer's proof, and picks the connection: of several that it proves, the first whose traffic selectors

@@ -56,6 +56,8 @@ pub(in crate::ike) struct Established {
     runs_out: bool,
     /// A message that it cannot do without does not fit the wire.
     broken: Option<Unsendable>,
+    /// IKE SAs that came of rekeys of this one, until the endpoint adopts them.
+    successors: Vec<Established>,
     /// The peer said that it knows no other IKE SA with us (RFC 7296 2.4); for the endpoint to act on once.
     pub(in crate::ike) initial_contact: bool,
 }
@@ -103,6 +105,7 @@ impl Established {
             doubt: Doubt::default(),
             runs_out: false,
             broken: None,
+            successors: Vec::new(),
             initial_contact: false,
         }
     }
@@ -345,7 +348,7 @@ impl Established {
         }
         let reason = unsendable.to_string();
         self.tell(reason.clone(), cx);
-        Err(Ended::new(Cause::Refused, reason))
+        Err(self.ending(Cause::Refused, reason))
     }
 
     pub(in crate::ike) fn channel_mut(&mut self) -> &mut Channel {
@@ -403,6 +406,20 @@ impl Established {
     }
 
     // Succession: an IKE SA that replaces this one.
+
+    /// Gives an IKE SA that came of a rekey to the endpoint.
+    pub(in crate::ike) fn succeed_by(&mut self, successor: Self) {
+        self.successors.push(successor);
+    }
+
+    pub(in crate::ike) fn take_successors(&mut self) -> Vec<Self> {
+        std::mem::take(&mut self.successors)
+    }
+
+    /// The end of this IKE SA, from which its successors go on.
+    pub(in crate::ike) fn ending(&mut self, cause: Cause, error: impl Into<Option<String>>) -> Ended {
+        Ended { successors: self.take_successors(), ..Ended::new(cause, error) }
+    }
 
     /// An IKE SA with the same peer, with keys of its own.
     pub(in crate::ike) fn successor(

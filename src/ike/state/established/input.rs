@@ -93,7 +93,7 @@ impl Established {
                     Phase::Closing(cause) => cause.clone(),
                     Phase::Active | Phase::Passive(_) => Cause::Closed,
                 };
-                return Err(Ended::new(cause, None));
+                return Err(self.ending(cause, None));
             }
             Some(Exchange::PathProbe { asked, sent }) => self.path_probed(asked, sent, !repeated, cx),
             Some(Exchange::Liveness) | None => {}

@@ -15,7 +15,7 @@ impl Established {
             return Err(self.peer_is_dead(cx));
         }
         match &self.phase {
-            Phase::Passive(until) if *until <= cx.now => return Err(Ended::new(Cause::Closed, None)),
+            Phase::Passive(until) if *until <= cx.now => return Err(self.ending(Cause::Closed, None)),
             Phase::Passive(_) | Phase::Closing(_) => {
                 self.advance(cx);
                 return Ok(self);
@@ -72,10 +72,11 @@ impl Established {
     fn peer_is_dead(mut self, cx: &mut Context<'_>) -> Ended {
         self.settle_for_rival(cx);
         self.remove_children(Removal::IkeSaLost, cx);
-        match self.phase {
-            Phase::Closing(cause) => Ended::new(cause, None),
+        match self.phase.clone() {
+            Phase::Closing(cause) => self.ending(cause, None),
             Phase::Active | Phase::Passive(_) => {
-                Ended::new(Cause::NoAnswer, format!("the peer {} does not answer any more", self.channel.path().peer))
+                let peer = self.channel.path().peer;
+                self.ending(Cause::NoAnswer, format!("the peer {peer} does not answer any more"))
             }
         }
     }
