@@ -298,7 +298,7 @@ impl Endpoint {
     fn heed_hint(&mut self, ours: IkeSpi, message: &ParsedMessage<'_>, path: Path, now: Instant) {
         let hints = |payload: &Payload| matches!(payload, Payload::Notify(notify) if notify.kind == NotifyType::INVALID_IKE_SPI);
         let Some(IkeSa::Established(state)) = self.ike_sas.get(&ours) else { return };
-        if path.peer.ip() == state.channel().path().peer.ip() && message.payloads.iter().any(hints) {
+        if path.peer.ip() == state.sa().channel().path().peer.ip() && message.payloads.iter().any(hints) {
             self.with_established(ours, now, |state, cx| state.hinted(cx));
         }
     }
@@ -377,9 +377,9 @@ impl Endpoint {
 
     /// Takes an IKE SA that came of a rekey, and starts what it was left to do.
     fn adopt(&mut self, established: Established, now: Instant) {
-        let spi = established.channel().local_spi();
-        if let Some(runtime) = self.connections.get_mut(&established.connection().name)
-            && Arc::ptr_eq(&runtime.connection, established.connection())
+        let spi = established.sa().channel().local_spi();
+        if let Some(runtime) = self.connections.get_mut(&established.sa().connection().name)
+            && Arc::ptr_eq(&runtime.connection, established.sa().connection())
         {
             runtime.ike_sas.push(spi);
         }

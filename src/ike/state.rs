@@ -30,9 +30,8 @@ use super::context::Context;
 use super::coverage::Flows;
 use super::error::Discard;
 use super::event::{Deadline, Path, Transmit, Why};
-use super::ext::natd::NatStatus;
-use super::keys::ChildKeySource;
-use super::negotiate::{self, IkeAlgorithms};
+use super::negotiate;
+use super::sa::Cause;
 use crate::wire::ike::{IkeSpi, MAX_SELECTORS, NotifyType, ParsedMessage, TrafficSelector};
 
 /// How long the answer to a last request is kept for repetitions of it.
@@ -45,16 +44,6 @@ pub(super) enum IkeSa {
     AwaitingAuth(Box<AwaitingAuth>),
     Established(Box<Established>),
     Lingering(Box<Lingering>),
-}
-
-/// What the states after key exchange have in common.
-pub(super) struct Secured {
-    pub(super) channel: Channel,
-    pub(super) child_key_source: ChildKeySource,
-    pub(super) algorithms: IkeAlgorithms,
-    pub(super) nat: NatStatus,
-    /// ESP goes in UDP.
-    pub(super) encapsulate: bool,
 }
 
 /// A child that somebody asked for.
@@ -102,21 +91,6 @@ pub(super) enum Input {
     Init(InitReply),
     Message(OpenedMessage),
     Repeated(Transmit),
-}
-
-/// Why an IKE SA is no more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// The peer did not answer.
-    NoAnswer,
-    /// The peer refused, or did what it must not do: trying again at once would end the same way.
-    Refused,
-    /// The peer closed it.
-    DeletedByPeer,
-    /// We closed it because somebody asked for that, or because it was superfluous.
-    Closed,
-    /// Its life is over.
-    Expired,
 }
 
 /// The end of an IKE SA.
@@ -224,7 +198,7 @@ impl IkeSa {
         match self {
             Self::InitSent(state) => Some(state.connection()),
             Self::AuthSent(state) => Some(state.connection()),
-            Self::Established(state) => Some(state.connection()),
+            Self::Established(state) => Some(state.sa().connection()),
             Self::AwaitingAuth(_) | Self::Lingering(_) => None,
         }
     }

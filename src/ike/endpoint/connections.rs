@@ -11,9 +11,10 @@ use crate::ike::config::{Connection, Peer, Start};
 use crate::ike::context::Context;
 use crate::ike::coverage;
 use crate::ike::event::{Deadline, Event, Output, Removal, Why};
-use crate::ike::state::established::{Established, Phase};
+use crate::ike::sa::{Cause, Phase};
+use crate::ike::state::established::Established;
 use crate::ike::state::init_sent::InitSent;
-use crate::ike::state::{Cause, Ended, WantedChild};
+use crate::ike::state::{Ended, WantedChild};
 use crate::ike::status::{ConnectionState, ConnectionStatus};
 use crate::wire::ike::IkeSpi;
 
@@ -96,7 +97,7 @@ impl Endpoint {
         }
         let usable = runtime.ike_sas.iter().copied().find(|spi| match self.ike_sas.get(spi) {
             Some(IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => true,
-            Some(IkeSa::Established(state)) => state.is_active(),
+            Some(IkeSa::Established(state)) => state.sa().is_active(),
             _ => false,
         });
         match usable {
@@ -123,7 +124,7 @@ impl Endpoint {
     fn is_only_one(&self, connection: &Connection) -> bool {
         // A connection that takes any identity waits for its peer.
         let Some(expected) = expected_id(connection) else { return false };
-        let rivals = |state: &Established| state.is_active() && same_identity(&expected, state.peer_id());
+        let rivals = |state: &Established| state.sa().is_active() && same_identity(&expected, state.sa().peer_id());
         let runtimes = self
             .directory
             .between(&connection.local_id, &expected)
@@ -136,13 +137,13 @@ impl Endpoint {
     /// over. One at a time, and not when it is for the peer to initiate.
     pub(super) fn negotiate_beside(&mut self, spi: IkeSpi, now: Instant) {
         let Some(IkeSa::Established(state)) = self.ike_sas.get(&spi) else { return };
-        let name = state.connection().name.clone();
+        let name = state.sa().connection().name.clone();
         let served: Vec<Arc<str>> = state.children().current().map(|pair| pair.child.clone()).collect();
         let Some(runtime) = self.connections.get(&name) else { return };
         let negotiating = |other: &IkeSpi| match self.ike_sas.get(other) {
             Some(IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => true,
             Some(IkeSa::Established(beside)) => {
-                *other != spi && beside.is_active() && same_identity(beside.peer_id(), state.peer_id())
+                *other != spi && beside.sa().is_active() && same_identity(beside.sa().peer_id(), state.sa().peer_id())
             }
             _ => false,
         };
@@ -198,9 +199,9 @@ impl Endpoint {
     pub(super) fn established(&mut self, spi: IkeSpi, now: Instant) {
         let Some(IkeSa::Established(state)) = self.ike_sas.get_mut(&spi) else { return };
         let initial_contact = std::mem::take(&mut state.initial_contact);
-        let name = state.connection().name.clone();
+        let name = state.sa().connection().name.clone();
         let known =
-            self.connections.get_mut(&name).filter(|runtime| Arc::ptr_eq(&runtime.connection, state.connection()));
+            self.connections.get_mut(&name).filter(|runtime| Arc::ptr_eq(&runtime.connection, state.sa().connection()));
         let Some(runtime) = known else {
             // The connection was changed or removed while the peer was being authenticated.
             self.with_established(spi, now, |state, cx| state.close(Cause::Closed, Removal::Closed, cx));
@@ -300,13 +301,13 @@ impl Endpoint {
         let sas = || runtime.into_iter().flat_map(|runtime| &runtime.ike_sas).filter_map(|spi| self.ike_sas.get(spi));
         let established: Vec<&Established> = sas().filter_map(established_state).collect();
         // The newest is at the end.
-        let active = established.iter().rev().find(|state| state.is_active()).or(established.last()).copied();
+        let active = established.iter().rev().find(|state| state.sa().is_active()).or(established.last()).copied();
         let connecting = sas().find_map(|sa| match sa {
             IkeSa::InitSent(state) => Some((state.path().peer, state.error())),
             IkeSa::AuthSent(state) => Some((state.path().peer, None)),
             _ => None,
         });
-        let state = match (active.map(Established::phase), connecting) {
+        let state = match (active.map(|state| state.sa().phase()), connecting) {
             (Some(Phase::Active | Phase::Passive(_)), _) => ConnectionState::Established,
             (_, Some(_)) => ConnectionState::Connecting,
             (Some(Phase::Closing(_)), None) => ConnectionState::Closing,
@@ -336,9 +337,12 @@ impl Endpoint {
             state,
             start: connection.start,
             local_id: connection.local_id.clone(),
-            peer_id: active.map(|state| state.peer_id().clone()).or_else(|| expected_id(connection)),
-            peer: active.map(|state| state.channel().path().peer).or(connecting.map(|(peer, _)| peer)).or(configured),
-            ike_sa: active.filter(|state| state.is_active()).map(Established::status),
+            peer_id: active.map(|state| state.sa().peer_id().clone()).or_else(|| expected_id(connection)),
+            peer: active
+                .map(|state| state.sa().channel().path().peer)
+                .or(connecting.map(|(peer, _)| peer))
+                .or(configured),
+            ike_sa: active.filter(|state| state.sa().is_active()).map(|state| state.sa().status()),
             children: established.iter().flat_map(|state| state.children().statuses()).collect(),
             left_out,
             last_error: if up && served { None } else { current_error.or(last_error) },

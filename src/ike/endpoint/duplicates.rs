@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::{Endpoint, IkeSa, Timer};
 use crate::ike::authentication::same_identity;
 use crate::ike::event::{Deadline, Removal, Why};
-use crate::ike::state::Cause;
+use crate::ike::sa::Cause;
 use crate::ike::state::established::Established;
 use crate::wire::ike::IkeSpi;
 
@@ -41,13 +41,16 @@ impl Endpoint {
             match (self.ike_sas.get(&new), self.ike_sas.get(other)) {
                 (_, Some(IkeSa::InitSent(_))) => self.forget(*other),
                 (Some(IkeSa::Established(state)), Some(IkeSa::Established(old))) => {
-                    if !state.is_active() || !old.is_active() || !same_identity(old.peer_id(), state.peer_id()) {
+                    if !state.sa().is_active()
+                        || !old.sa().is_active()
+                        || !same_identity(old.sa().peer_id(), state.sa().peer_id())
+                    {
                         continue;
                     }
-                    if initial_contact || old.doubt().is_replacing() {
+                    if initial_contact || old.sa().liveness().is_replacing() {
                         self.close_superfluous(*other, now);
                     } else {
-                        duplicated = Some(state.connection().name.clone());
+                        duplicated = Some(state.sa().connection().name.clone());
                     }
                 }
                 _ => {}
@@ -95,7 +98,7 @@ impl Endpoint {
     fn superfluous(&self, name: &Arc<str>) -> Vec<Superfluous> {
         let Some(runtime) = self.connections.get(name) else { return Vec::new() };
         let active = |spi: &IkeSpi| match self.ike_sas.get(spi) {
-            Some(IkeSa::Established(state)) if state.is_active() => Some((*spi, &**state)),
+            Some(IkeSa::Established(state)) if state.sa().is_active() => Some((*spi, &**state)),
             _ => None,
         };
         // The newest is at the end.
@@ -103,12 +106,12 @@ impl Endpoint {
         let mut superfluous = Vec::new();
         while let Some((_, first)) = left.first().copied() {
             let (peers, others): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|(_, state)| same_identity(state.peer_id(), first.peer_id()));
+                left.into_iter().partition(|(_, state)| same_identity(state.sa().peer_id(), first.sa().peer_id()));
             left = others;
-            let initiated = |state: &Established| state.channel().is_initiator();
+            let initiated = |state: &Established| state.sa().channel().is_initiator();
             let one_sided = peers.iter().all(|(_, state)| initiated(state) == initiated(first));
             let newest = peers.last().copied();
-            let highest = peers.iter().copied().max_by_key(|(_, state)| state.channel().spis().initiator);
+            let highest = peers.iter().copied().max_by_key(|(_, state)| state.sa().channel().spis().initiator);
             let stays = if one_sided { newest } else { highest };
             let Some((kept, stays)) = stays else { continue };
             for (spi, state) in peers.into_iter().filter(|(spi, _)| *spi != kept) {

@@ -146,9 +146,7 @@ impl Endpoint {
         }
         let configured = candidates.first().is_some_and(|connection| matches!(connection.peer, Peer::Address(_)));
         let oldest = self.half_open.oldest().filter(|_| configured && proven).ok_or(Discard::HalfOpenLimit)?;
-        self.with_ike_sa(oldest, now, |_, _| {
-            Err(crate::ike::state::Ended::new(crate::ike::state::Cause::NoAnswer, None))
-        });
+        self.with_ike_sa(oldest, now, |_, _| Err(crate::ike::state::Ended::new(crate::ike::sa::Cause::NoAnswer, None)));
         Ok(())
     }
 

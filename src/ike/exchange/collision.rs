@@ -14,8 +14,9 @@ use super::Exchange;
 use crate::ike::channel::Opened;
 use crate::ike::context::Context;
 use crate::ike::event::Path;
+use crate::ike::sa::Phase;
+use crate::ike::state::established::Established;
 use crate::ike::state::established::input::deletes_ike_sa;
-use crate::ike::state::established::{Established, Phase};
 use crate::wire::ike::{IkeSpi, ParsedMessage};
 
 /// A pair that the peer made in place of the one that we are replacing too.
@@ -50,7 +51,7 @@ impl Established {
     pub(in crate::ike) fn rival_ike_sa(&self, local_spi: IkeSpi) -> Option<&Established> {
         match self.agenda().exchange() {
             Some(Exchange::RekeyIke(exchange)) => {
-                exchange.rival().filter(|rival| rival.channel().local_spi() == local_spi)
+                exchange.rival().filter(|rival| rival.sa().channel().local_spi() == local_spi)
             }
             _ => None,
         }
@@ -69,8 +70,8 @@ impl Established {
     /// come, is not waited for.
     pub(in crate::ike) fn yield_to_rival(&mut self, cx: &mut Context<'_>) {
         self.settle_for_rival(cx);
-        if matches!(self.phase(), Phase::Passive(_)) {
-            self.channel_mut().answered();
+        if matches!(self.sa().phase(), Phase::Passive(_)) {
+            self.sa_mut().channel_mut().answered();
         }
     }
 

@@ -157,13 +157,13 @@ impl Established {
         replaces: Option<u32>,
         cx: &mut Context<'_>,
     ) {
-        let Some(mut child) = self.connection().child(&wanted.child).cloned() else {
+        let Some(mut child) = self.sa().connection().child(&wanted.child).cloned() else {
             return self.failed(&wanted.child, "the connection has no child of this name", cx);
         };
         // The method that the peer surely accepts. Some accept no other: that of the pair, or of the IKE SA.
         let in_use = replaces.and_then(|spi| self.children().get(spi)).and_then(ChildPair::group);
-        let group = prefer_group(&mut child.esp_proposals, in_use.unwrap_or(self.algorithms().group));
-        let inbound_spi = cx.inbound_spis.allocate(self.channel().local_spi(), cx.entropy);
+        let group = prefer_group(&mut child.esp_proposals, in_use.unwrap_or(self.sa().algorithms().group));
+        let inbound_spi = cx.inbound_spis.allocate(self.sa().channel().local_spi(), cx.entropy);
         // Beside others the pair stands for its own part; alone it may become the whole child again (RFC 7296 2.9.2).
         let part_of =
             replaces.filter(|_| self.children().current().filter(|pair| pair.child == wanted.child).count() > 1);
@@ -256,7 +256,7 @@ impl Established {
             self.children_mut().replaced(rival.inbound_spi);
         }
         let nonces = Nonces { initiator: &nonce, responder: &responder_nonce };
-        let keys = self.child_key_source().child_keys(algorithms.suite, nonces, shared.as_ref());
+        let keys = self.sa().child_key_source().child_keys(algorithms.suite, nonces, shared.as_ref());
         let agreed =
             Agreed { child: child.name, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
         let replaces = replaces.filter(|spi| self.children().get(*spi).is_some());
@@ -356,7 +356,7 @@ impl Established {
         match self.answer_create_child(payloads, cx) {
             Ok(answer) => answer,
             Err(refusal) => {
-                report(&refusal, &self.connection().name.clone(), request.path().peer, cx);
+                report(&refusal, &self.sa().connection().name.clone(), request.path().peer, cx);
                 vec![refusal_notify(&refusal)]
             }
         }
@@ -378,7 +378,7 @@ impl Established {
         let initiator_nonce = payloads.nonce().ok_or(Refusal::Syntax)?;
         let their_key = payloads.key_exchange();
         let guess = their_key.map(|key| key.group.0);
-        let choice = choose(&self.connection().clone(), payloads, ChildGroups::AsConfigured(guess))?;
+        let choice = choose(&self.sa().connection().clone(), payloads, ChildGroups::AsConfigured(guess))?;
         let (shared, public) = match (choice.algorithms.group, their_key) {
             (None, _) => (None, None),
             (Some(group), Some(theirs)) if theirs.group.0 == group.transform_id => {
@@ -389,14 +389,14 @@ impl Established {
             (Some(group), _) => return Err(Refusal::WrongGroup(group.transform_id)),
         };
         let responder_nonce = cx.nonce();
-        let inbound_spi = cx.inbound_spis.allocate(self.channel().local_spi(), cx.entropy);
+        let inbound_spi = cx.inbound_spis.allocate(self.sa().channel().local_spi(), cx.entropy);
         let mut answer = choice.answer(inbound_spi);
         answer.insert(1, Payload::Nonce(responder_nonce.clone()));
         if let Some(public) = public {
             answer.insert(2, public);
         }
         let nonces = Nonces { initiator: initiator_nonce, responder: &responder_nonce };
-        let keys = self.child_key_source().child_keys(choice.algorithms.suite, nonces, shared.as_ref());
+        let keys = self.sa().child_key_source().child_keys(choice.algorithms.suite, nonces, shared.as_ref());
         let Choice { child, algorithms, outbound_spi, local_selectors, peer_selectors, answer: _ } = choice;
         let agreed = Agreed { child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
         // Who answers a rekey goes on with the old SA until the peer shows that it has the new one (RFC 7296 2.8).
@@ -422,7 +422,7 @@ impl Established {
     }
 
     fn failed(&self, child: &Arc<str>, reason: &str, cx: &mut Context<'_>) {
-        self.tell(format!("Child SA {child} was not set up: {reason}"), cx);
+        self.sa().tell(format!("Child SA {child} was not set up: {reason}"), cx);
     }
 }
 

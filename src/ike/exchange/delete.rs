@@ -8,8 +8,9 @@ use crate::ike::config::Retransmission;
 use crate::ike::context::Context;
 use crate::ike::event::Removal;
 use crate::ike::message::Payloads;
+use crate::ike::sa::Cause;
+use crate::ike::state::Ended;
 use crate::ike::state::established::Established;
-use crate::ike::state::{Cause, Ended};
 use crate::wire::ike::{Delete, ExchangeType, Payload, ProtocolId};
 
 /// Back-off of the last request of an IKE SA: a peer that is gone must not hold up what comes next.

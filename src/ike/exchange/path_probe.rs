@@ -31,19 +31,19 @@ impl Established {
     }
 
     pub(in crate::ike) fn start_path_probe(&mut self, size: u16, cx: &mut Context<'_>) {
-        if !self.is_active() {
+        if !self.sa().is_active() {
             return;
         }
         // One transmission more, so that the peer has as long to answer as to any other request.
         let usual = cx.config.retransmission;
         let policy = Retransmission { initial: PATIENCE, tries: usual.tries + 1, ..usual };
-        if let Some(sent) = self.channel_mut().probe(size, policy, cx) {
+        if let Some(sent) = self.sa_mut().channel_mut().probe(size, policy, cx) {
             self.agenda_mut().begin(Exchange::PathProbe { asked: size, sent });
         }
     }
 
     pub(in crate::ike) fn path_probed(&mut self, asked: u16, sent: u16, in_time: bool, cx: &mut Context<'_>) {
-        let peer = self.channel().path().peer.ip();
+        let peer = self.sa().channel().path().peer.ip();
         cx.event(Event::PathProbed { peer, asked, sent, in_time });
     }
 }

@@ -15,8 +15,9 @@ use crate::ike::exchange::window::Window;
 use crate::ike::keys::{Nonces, Skeyseed, Spis};
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, IkeAlgorithms};
-use crate::ike::state::established::{Established, Phase};
-use crate::ike::state::{Cause, WantedChild};
+use crate::ike::sa::{Cause, Phase};
+use crate::ike::state::WantedChild;
+use crate::ike::state::established::Established;
 use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, Payload, Proposal};
 
 /// Other key exchange methods that are tried at the peer's wish.
@@ -63,9 +64,9 @@ impl Established {
 
     /// Asks for an IKE SA in place of this one.
     pub(in crate::ike) fn start_rekey_ike(&mut self, cx: &mut Context<'_>) {
-        if self.is_active() {
+        if self.sa().is_active() {
             // The method in use is the one that the peer surely accepts.
-            let key_exchange = self.algorithms().group.generate(cx.entropy);
+            let key_exchange = self.sa().algorithms().group.generate(cx.entropy);
             let exchange =
                 RekeyIke { spi: cx.ike_spi(), nonce: cx.nonce(), key_exchange, groups_tried: 0, rival: None };
             self.send_rekey_ike(exchange, cx);
@@ -74,7 +75,7 @@ impl Established {
 
     fn send_rekey_ike(&mut self, exchange: RekeyIke, cx: &mut Context<'_>) {
         let payloads = [
-            Payload::SecurityAssociation(negotiate::offer_ike(&self.connection().ike_proposals, &exchange.spi.0)),
+            Payload::SecurityAssociation(negotiate::offer_ike(&self.sa().connection().ike_proposals, &exchange.spi.0)),
             Payload::Nonce(exchange.nonce.clone()),
             message::key_exchange(exchange.key_exchange.algorithm(), exchange.key_exchange.public()),
         ];
@@ -109,7 +110,7 @@ impl Established {
         match rival {
             Some(mut rival) if lowest(&nonce, &responder_nonce) < rival.lowest_nonce => {
                 rival.established.inherit(self, cx);
-                self.make_passive(cx.now + REPLACED_PATIENCE);
+                self.sa_mut().set_phase(Phase::Passive(cx.now + REPLACED_PATIENCE));
                 ours.close(Cause::Closed, Removal::Closed, cx);
                 self.succeed_by(*rival.established);
             }
@@ -117,7 +118,7 @@ impl Established {
                 ours.inherit(self, cx);
                 self.close(Cause::Closed, Removal::Closed, cx);
                 if let Some(mut rival) = rival {
-                    rival.established.make_passive(cx.now + REPLACED_PATIENCE);
+                    rival.established.sa_mut().set_phase(Phase::Passive(cx.now + REPLACED_PATIENCE));
                     self.succeed_by(*rival.established);
                 }
             }
@@ -133,7 +134,7 @@ impl Established {
         let (answer, theirs, nonce) =
             (payloads.security_association()?, payloads.key_exchange()?, payloads.nonce()?.clone());
         let group = key_exchange.algorithm().transform_id;
-        let chosen = negotiate::accept_ike(&self.connection().ike_proposals, answer, group)?;
+        let chosen = negotiate::accept_ike(&self.sa().connection().ike_proposals, answer, group)?;
         let responder = ike_spi(&chosen.spi)?;
         let shared = (theirs.group.0 == group).then(|| key_exchange.agree(&theirs.data).ok())??;
         Some((chosen.algorithms, responder, nonce, shared))
@@ -149,12 +150,12 @@ impl Established {
         shared: &Secret,
         cx: &mut Context<'_>,
     ) -> Option<Established> {
-        let keys = Skeyseed::rekeyed(self.child_key_source(), nonces, shared)
+        let keys = Skeyseed::rekeyed(self.sa().child_key_source(), nonces, shared)
             .expand(algorithms.prf, algorithms.suite, nonces, spis, cx.key_log)
             .ok()?;
         // The peer is authenticated by the old IKE SA; SK_pi and SK_pr have no use.
         let (channel_keys, child_key_source, _) = IkeSaKeys::of(keys, initiator);
-        let channel = Channel::new(spis, initiator, channel_keys, Window::new(0, 0), self.channel().path());
+        let channel = Channel::new(spis, initiator, channel_keys, Window::new(0, 0), self.sa().channel().path());
         Some(self.successor(channel, child_key_source, algorithms, cx))
     }
 
@@ -170,7 +171,7 @@ impl Established {
         if error.kind == NotifyType::TEMPORARY_FAILURE {
             if !self.adopt_rival(exchange, cx) {
                 let wait = self.temporary_wait("to rekey the IKE SA", cx);
-                self.set_rekey_at(cx.now + wait);
+                self.sa_mut().set_rekey_at(cx.now + wait);
             }
             return;
         }
@@ -179,7 +180,7 @@ impl Established {
 
     fn ike_group_wanted(&self, error: &Notify) -> Option<&'static KeyExchangeAlgorithm> {
         let wanted = message::wanted_group(error)?;
-        let ours = self.connection().ike_proposals.iter().flat_map(|proposal| &proposal.groups);
+        let ours = self.sa().connection().ike_proposals.iter().flat_map(|proposal| &proposal.groups);
         ours.copied().find(|group| group.transform_id == wanted)
     }
 
@@ -188,19 +189,19 @@ impl Established {
             return self.succeeded_by(*rival.established, cx);
         }
         cx.event(Event::Failure {
-            connection: Some(self.connection().name.clone()),
-            peer: self.channel().path().peer,
+            connection: Some(self.sa().connection().name.clone()),
+            peer: self.sa().channel().path().peer,
             reason: format!("the peer does not rekey the IKE SA: {reason}"),
         });
         let wait = cx.jitter(RETRY_WAIT, 80, 200);
-        self.set_rekey_at(cx.now + wait);
+        self.sa_mut().set_rekey_at(cx.now + wait);
     }
 
     /// Gives up an own rekey for the peer's, if it made one. False: it made none.
     pub(in crate::ike) fn adopt_rival(&mut self, exchange: RekeyIke, cx: &mut Context<'_>) -> bool {
         match exchange.rival {
             // Nobody wants a successor of what is being deleted; the peer is to know.
-            Some(mut rival) if matches!(self.phase(), Phase::Closing(_)) => {
+            Some(mut rival) if matches!(self.sa().phase(), Phase::Closing(_)) => {
                 rival.established.close(Cause::Closed, Removal::Closed, cx);
                 self.succeed_by(*rival.established);
                 true
@@ -216,7 +217,7 @@ impl Established {
     /// Another IKE SA takes over; the peer, who asked for it, deletes this one.
     fn succeeded_by(&mut self, mut successor: Established, cx: &mut Context<'_>) {
         successor.inherit(self, cx);
-        self.make_passive(cx.now + REPLACED_PATIENCE);
+        self.sa_mut().set_phase(Phase::Passive(cx.now + REPLACED_PATIENCE));
         self.succeed_by(successor);
     }
 
@@ -230,7 +231,7 @@ impl Established {
         match self.answer_ike_rekey(payloads, cx) {
             Ok(answer) => answer,
             Err(refusal) => {
-                report(&refusal, &self.connection().name.clone(), request.path().peer, cx);
+                report(&refusal, &self.sa().connection().name.clone(), request.path().peer, cx);
                 vec![refusal_notify(&refusal)]
             }
         }
@@ -243,13 +244,13 @@ impl Established {
             Some(Exchange::RekeyIke(exchange)) => exchange.rival.is_some(),
             Some(Exchange::Liveness | Exchange::PathProbe { .. }) | None => false,
         };
-        if busy || !self.is_active() {
+        if busy || !self.sa().is_active() {
             return Err(Refusal::Temporary);
         }
         let offer = payloads.security_association().ok_or(Refusal::Syntax)?;
         let initiator_nonce = payloads.nonce().ok_or(Refusal::Syntax)?;
         let theirs = payloads.key_exchange().ok_or(Refusal::Syntax)?;
-        let ours = &self.connection().ike_proposals;
+        let ours = &self.sa().connection().ike_proposals;
         let chosen = negotiate::choose_ike(ours, offer, Some(theirs.group.0)).ok_or_else(|| {
             Refusal::NoProposal(format!(
                 "no common IKE proposal; the peer offers {}, we accept {}",

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::established::{Established, Establishing};
-use super::{Cause, Ended, IkeSa, Secured, WantedChild};
+use super::established::Established;
+use super::{Ended, IkeSa, WantedChild};
 use crate::ike::authentication::{self, SignedOctets};
 use crate::ike::channel::{Opened, OpenedMessage};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
@@ -15,6 +15,7 @@ use crate::ike::event::{Event, Path};
 use crate::ike::keys::{AuthenticationKeys, Nonces, Signer};
 use crate::ike::message::Payloads;
 use crate::ike::negotiate::{self, ChildGroups};
+use crate::ike::sa::{Cause, Establishing, Secured};
 use crate::wire::ike::{
     ExchangeType, Identification, Malformed, Notify, NotifyType, ParsedMessage, Payload, TrafficSelector,
 };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::auth_sent::Exchanged;
-use super::established::{Established, Establishing};
-use super::{Cause, Ended, IkeSa, Secured};
+use super::established::Established;
+use super::{Ended, IkeSa};
 use crate::crypto::KeyExchange;
 use crate::ike::authentication::{self, AuthenticationError};
 use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify};
@@ -23,6 +23,7 @@ use crate::ike::key_log::KeyLog;
 use crate::ike::keys::{AuthenticationKeys, ChildKeySource, Signer, Skeyseed, Spis};
 use crate::ike::message::Payloads;
 use crate::ike::negotiate::{ChildGroups, IkeAlgorithms};
+use crate::ike::sa::{Cause, Establishing, Secured};
 use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, ParsedMessage, Payload};
 
 /// Waits for the IKE_AUTH request.

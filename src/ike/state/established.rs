@@ -1,4 +1,4 @@
-//! An established IKE SA: its Child SAs, its one exchange under way, and what is to come.
+//! An established IKE SA: what it is, its Child SAs, and what it is about, joined.
 
 mod data_path;
 pub(in crate::ike) mod input;
@@ -7,23 +7,21 @@ mod timers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Cause, Ended, Secured, WantedChild};
+use super::{Ended, WantedChild};
 use crate::ike::agenda::Agenda;
 use crate::ike::channel::{Channel, OpenedMessage};
-use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
+use crate::ike::child::{Agreed, ChildPair, PairKeys};
 use crate::ike::children::Children;
-use crate::ike::config::{Connection, Retransmission};
+use crate::ike::config::Retransmission;
 use crate::ike::context::Context;
 use crate::ike::coverage::{self, Flows};
 use crate::ike::error::Unsendable;
 use crate::ike::event::Removal;
-use crate::ike::exchange::liveness::Doubt;
 use crate::ike::exchange::{Exchange, Task};
-use crate::ike::ext::natd::NatStatus;
 use crate::ike::keys::ChildKeySource;
 use crate::ike::negotiate::IkeAlgorithms;
-use crate::ike::status::IkeSaStatus;
-use crate::wire::ike::{ExchangeType, Identification, Payload};
+use crate::ike::sa::{Cause, Establishing, Phase, Sa};
+use crate::wire::ike::{ExchangeType, Payload};
 
 /// Pairs that one child is made of at most, unless packets ask for more.
 const MAX_PARTS: usize = 64;
@@ -31,29 +29,11 @@ const MAX_PARTS: usize = 64;
 /// How long the responder leaves it to the initiator to ask for the children.
 const RESPONDER_PATIENCE: Duration = Duration::from_secs(4);
 
-/// An IKE SA whose peer is authenticated.
+/// An IKE SA whose peer is authenticated: its three parts, joined.
 pub(in crate::ike) struct Established {
-    connection: Arc<Connection>,
-    peer_id: Identification,
-    channel: Channel,
-    child_key_source: ChildKeySource,
-    algorithms: IkeAlgorithms,
-    nat: NatStatus,
-    encapsulate: bool,
-    born: Instant,
-    rekey_at: Instant,
-    expires_at: Instant,
+    sa: Sa,
     children: Children,
     agenda: Agenda,
-    phase: Phase,
-    /// When the peer last gave an authenticated sign of life.
-    heard: Instant,
-    /// The peer asked for this IKE SA in a rekey and has not used it: our answer may not have arrived.
-    unconfirmed: bool,
-    doubt: Doubt,
-    keepalive_at: Option<Instant>,
-    /// Its message IDs run out, which has made its rekey due.
-    runs_out: bool,
     /// A message that it cannot do without does not fit the wire.
     broken: Option<Unsendable>,
     /// IKE SAs that came of rekeys of this one, until the endpoint adopts them.
@@ -62,80 +42,28 @@ pub(in crate::ike) struct Established {
     pub(in crate::ike) initial_contact: bool,
 }
 
-/// Whether the IKE SA serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::ike) enum Phase {
-    Active,
-    /// Another IKE SA has taken its place, and the peer is to delete it until then.
-    Passive(Instant),
-    /// We are deleting it.
-    Closing(Cause),
-}
-
-/// What becomes an established IKE SA.
-pub(in crate::ike) struct Establishing {
-    pub(in crate::ike) connection: Arc<Connection>,
-    pub(in crate::ike) peer_id: Identification,
-    pub(in crate::ike) secured: Secured,
-}
-
 impl Established {
     pub(in crate::ike) fn new(establishing: Establishing, children: Vec<ChildPair>, cx: &mut Context<'_>) -> Self {
-        let Establishing { connection, peer_id, secured } = establishing;
-        let Secured { channel, child_key_source, algorithms, nat, encapsulate } = secured;
-        let rekey_at = cx.now + cx.jitter(connection.ike_lifetime, 80, 90);
-        let keepalive = connection.nat_keepalive;
+        Self::of(Sa::new(establishing, cx), children)
+    }
+
+    fn of(sa: Sa, children: Vec<ChildPair>) -> Self {
         Self {
-            expires_at: cx.now + connection.ike_lifetime,
-            children: Children::new(connection.name.clone(), children),
-            keepalive_at: (nat.local_behind_nat && !keepalive.is_zero()).then(|| cx.now + keepalive),
-            connection,
-            peer_id,
-            channel,
-            child_key_source,
-            algorithms,
-            nat,
-            encapsulate,
-            born: cx.now,
-            rekey_at,
+            children: Children::new(sa.connection().name.clone(), children),
+            sa,
             agenda: Agenda::default(),
-            phase: Phase::Active,
-            heard: cx.now,
-            unconfirmed: false,
-            doubt: Doubt::default(),
-            runs_out: false,
             broken: None,
             successors: Vec::new(),
             initial_contact: false,
         }
     }
 
-    pub(in crate::ike) fn connection(&self) -> &Arc<Connection> {
-        &self.connection
+    pub(in crate::ike) fn sa(&self) -> &Sa {
+        &self.sa
     }
 
-    pub(in crate::ike) fn peer_id(&self) -> &Identification {
-        &self.peer_id
-    }
-
-    pub(in crate::ike) fn channel(&self) -> &Channel {
-        &self.channel
-    }
-
-    pub(in crate::ike) fn child_key_source(&self) -> &ChildKeySource {
-        &self.child_key_source
-    }
-
-    pub(in crate::ike) fn phase(&self) -> &Phase {
-        &self.phase
-    }
-
-    pub(in crate::ike) fn is_active(&self) -> bool {
-        self.phase == Phase::Active
-    }
-
-    pub(in crate::ike) fn make_passive(&mut self, until: Instant) {
-        self.phase = Phase::Passive(until);
+    pub(in crate::ike) fn sa_mut(&mut self) -> &mut Sa {
+        &mut self.sa
     }
 
     // Children.
@@ -156,8 +84,8 @@ impl Established {
         replaces: Option<u32>,
         cx: &mut Context<'_>,
     ) {
-        let transport = Transport::new(self.channel.path(), self.encapsulate, cx.config.nat_port);
-        let connection = self.connection.clone();
+        let transport = self.sa.transport(self.sa.channel().path(), cx);
+        let connection = self.sa.connection().clone();
         let pair = ChildPair::install(agreed, keys, &connection, transport, outbound_active, replaces, cx);
         self.agenda.succeeded(&pair.child);
         self.children.add(pair);
@@ -194,7 +122,7 @@ impl Established {
     /// What of a child's traffic the peer has left out of the pairs that there are.
     pub(in crate::ike) fn left_out(&self, child: &Arc<str>) -> Vec<Flows> {
         let pairs = self.children.current().filter(|pair| pair.child == *child).map(ChildPair::selectors);
-        self.connection.child(child).map_or_else(Vec::new, |child| coverage::left_out(child, pairs))
+        self.sa.connection().child(child).map_or_else(Vec::new, |child| coverage::left_out(child, pairs))
     }
 
     /// The peer wants one pair of hosts for each Child SA (SINGLE_PAIR_REQUIRED, RFC 7296 2.9): the packet that asks
@@ -213,12 +141,12 @@ impl Established {
 
     /// Whether every configured child is to be kept up from now on.
     pub(in crate::ike) fn keep_children(&mut self, keep: bool, now: Instant) {
-        let patience = if self.channel.is_initiator() { Duration::ZERO } else { RESPONDER_PATIENCE };
+        let patience = if self.sa.channel().is_initiator() { Duration::ZERO } else { RESPONDER_PATIENCE };
         self.agenda.keep_children(keep, now + patience);
     }
 
     fn ensure_children(&mut self) {
-        let connection = self.connection.clone();
+        let connection = self.sa.connection().clone();
         for child in &connection.children {
             let part = self.part_to_ask_for(&child.name);
             self.want(WantedChild { part, ..WantedChild::new(child.name.clone()) });
@@ -260,7 +188,7 @@ impl Established {
     pub(in crate::ike) fn temporary_wait(&mut self, what: &str, cx: &mut Context<'_>) -> Duration {
         let (wait, tell) = self.agenda.temporary_wait(cx);
         if tell {
-            self.tell(
+            self.sa.tell(
                 format!("the peer keeps answering TEMPORARY_FAILURE when it is asked {what}; it is asked again"),
                 cx,
             );
@@ -278,19 +206,6 @@ impl Established {
         &mut self.agenda
     }
 
-    /// Whether the peer may not know this IKE SA yet: our answer to its rekey may not have arrived.
-    pub(in crate::ike) fn is_unconfirmed(&self) -> bool {
-        self.unconfirmed
-    }
-
-    pub(in crate::ike) fn doubt(&self) -> &Doubt {
-        &self.doubt
-    }
-
-    pub(in crate::ike) fn doubt_mut(&mut self) -> &mut Doubt {
-        &mut self.doubt
-    }
-
     /// Sends the request of an exchange.
     pub(in crate::ike) fn send(
         &mut self,
@@ -299,7 +214,7 @@ impl Established {
         exchange: Exchange,
         cx: &mut Context<'_>,
     ) {
-        match self.channel.request(kind, payloads, cx) {
+        match self.sa.channel_mut().request(kind, payloads, cx) {
             Ok(()) => self.agenda.begin(exchange),
             Err(unsendable) => self.not_sent(exchange, unsendable, cx),
         }
@@ -314,7 +229,7 @@ impl Established {
         policy: Retransmission,
         cx: &mut Context<'_>,
     ) {
-        match self.channel.request_with(kind, payloads, policy, Duration::MAX, cx) {
+        match self.sa.channel_mut().request_with(kind, payloads, policy, Duration::MAX, cx) {
             Ok(()) => self.agenda.begin(exchange),
             Err(unsendable) => self.not_sent(exchange, unsendable, cx),
         }
@@ -333,7 +248,7 @@ impl Established {
 
     /// Answers a request. An answer that does not fit a message ends the IKE SA: the peer would wait for it in vain.
     fn answer(&mut self, request: &OpenedMessage, datagram: &[u8], payloads: &[Payload], cx: &mut Context<'_>) {
-        if let Err(unsendable) = self.channel.respond(request, datagram, payloads, cx) {
+        if let Err(unsendable) = self.sa.channel_mut().respond(request, datagram, payloads, cx) {
             self.broken = Some(unsendable);
         }
     }
@@ -343,25 +258,21 @@ impl Established {
         let Some(unsendable) = self.broken.take() else { return Ok(self) };
         self.settle_for_rival(cx);
         self.remove_children(Removal::IkeSaLost, cx);
-        if self.channel.is_free() {
-            self.channel.delete_once(cx);
+        if self.sa.channel().is_free() {
+            self.sa.channel_mut().delete_once(cx);
         }
         let reason = unsendable.to_string();
-        self.tell(reason.clone(), cx);
+        self.sa.tell(reason.clone(), cx);
         Err(self.ending(Cause::Refused, reason))
     }
 
-    pub(in crate::ike) fn channel_mut(&mut self) -> &mut Channel {
-        &mut self.channel
-    }
-
     pub(in crate::ike) fn into_channel(self) -> Channel {
-        self.channel
+        self.sa.into_channel()
     }
 
     /// Starts what waits, as the window allows.
     pub(in crate::ike) fn advance(&mut self, cx: &mut Context<'_>) {
-        while self.agenda.is_free() && self.channel.is_free() {
+        while self.agenda.is_free() && self.sa.channel().is_free() {
             let Some(task) = self.agenda.next_task() else { return };
             match task {
                 Task::CreateChild(wanted) => {
@@ -382,18 +293,18 @@ impl Established {
     /// Whether this IKE SA goes or is being replaced, so that the peer must not start a new exchange about its
     /// children (RFC 7296 2.25.2).
     pub(in crate::ike) fn is_closing_or_rekeying(&self) -> bool {
-        !self.is_active() || matches!(self.agenda.exchange(), Some(Exchange::RekeyIke(_) | Exchange::DeleteIke))
+        !self.sa.is_active() || matches!(self.agenda.exchange(), Some(Exchange::RekeyIke(_) | Exchange::DeleteIke))
     }
 
     /// Closes it: the Child SAs go at once, the peer is told.
     pub(in crate::ike) fn close(&mut self, cause: Cause, removal: Removal, cx: &mut Context<'_>) {
-        if matches!(self.phase, Phase::Closing(_)) {
+        if matches!(self.sa.phase(), Phase::Closing(_)) {
             return;
         }
-        self.phase = Phase::Closing(cause);
+        self.sa.set_phase(Phase::Closing(cause));
         self.remove_children(removal, cx);
         self.agenda.replace_by(Task::DeleteIke);
-        self.channel.hasten(Duration::from_millis(500), cx.now);
+        self.sa.channel_mut().hasten(Duration::from_millis(500), cx.now);
         self.advance(cx);
     }
 
@@ -429,41 +340,12 @@ impl Established {
         algorithms: IkeAlgorithms,
         cx: &mut Context<'_>,
     ) -> Self {
-        let (nat, encapsulate) = (self.nat, self.encapsulate);
-        let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
-        let establishing = Establishing { connection: self.connection.clone(), peer_id: self.peer_id.clone(), secured };
-        let unconfirmed = !establishing.secured.channel.is_initiator();
-        Self { unconfirmed, ..Self::new(establishing, Vec::new(), cx) }
+        Self::of(self.sa.successor(channel, child_key_source, algorithms, cx), Vec::new())
     }
 
     /// Takes the Child SAs of the IKE SA that it replaces, and what was to be done about them.
     pub(in crate::ike) fn inherit(&mut self, old: &mut Self, cx: &mut Context<'_>) {
-        self.children.inherit(&mut old.children, self.channel.local_spi(), cx);
+        self.children.inherit(&mut old.children, self.sa.channel().local_spi(), cx);
         self.agenda.inherit(&mut old.agenda);
-    }
-
-    // Status.
-
-    pub(in crate::ike) fn status(&self) -> IkeSaStatus {
-        let spis = self.channel.spis();
-        IkeSaStatus {
-            initiator_spi: spis.initiator,
-            responder_spi: spis.responder,
-            initiator: self.channel.is_initiator(),
-            algorithms: self.algorithms.name(),
-            established: self.born,
-            rekey_at: self.rekey_at,
-            expires_at: self.expires_at,
-            local_behind_nat: self.nat.local_behind_nat,
-            peer_behind_nat: self.nat.peer_behind_nat,
-        }
-    }
-
-    pub(in crate::ike) fn algorithms(&self) -> IkeAlgorithms {
-        self.algorithms
-    }
-
-    pub(in crate::ike) fn set_rekey_at(&mut self, at: Instant) {
-        self.rekey_at = at.min(self.expires_at);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::auth_sent::AuthSent;
-use super::{Cause, Ended, IkeSa, Secured, WantedChild};
+use super::{Ended, IkeSa, WantedChild};
 use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, KeyExchangeError};
 use crate::ike::channel::{Channel, IkeSaKeys};
 use crate::ike::config::{Config, Connection};
@@ -17,6 +17,7 @@ use crate::ike::ext::natd::{self, NatStatus};
 use crate::ike::keys::{Nonces, Skeyseed, Spis};
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, IkeAlgorithms};
+use crate::ike::sa::{Cause, Secured};
 use crate::wire::ike::{
     ExchangeType, Flags, Header, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, encode_message,
 };

@@ -16,7 +16,7 @@ fn crossed(seed: u64) -> Lab {
 }
 
 fn ike_sas(lab: &Lab, side: usize) -> usize {
-    let active = |sa: &&crate::ike::state::IkeSa| matches!(sa, crate::ike::state::IkeSa::Established(state) if state.is_active());
+    let active = |sa: &&crate::ike::state::IkeSa| matches!(sa, crate::ike::state::IkeSa::Established(state) if state.sa().is_active());
     lab.ends[side].ike_sas.values().filter(active).count()
 }
 

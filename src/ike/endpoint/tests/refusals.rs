@@ -72,7 +72,7 @@ fn a_peer_that_is_never_ready_is_asked_less_often_and_told_of_once() {
         let mut next = None;
         lab.ends[0].with_established(spi, now, |state, cx| {
             let Some(Exchange::CreateChild(exchange)) = state.agenda_mut().take_exchange() else { panic!("a request") };
-            state.channel_mut().answered();
+            state.sa_mut().channel_mut().answered();
             state.child_created(*exchange, &answer, cx);
             next = state.children().deadlines().map(|deadline| deadline.at).min();
         });

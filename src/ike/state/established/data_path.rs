@@ -6,7 +6,7 @@ use crate::ike::child::Stage;
 use crate::ike::children::Removed;
 use crate::ike::config::Start;
 use crate::ike::context::Context;
-use crate::ike::event::{Event, Removal, SaLimit};
+use crate::ike::event::{Removal, SaLimit};
 use crate::ike::exchange::Task;
 use crate::ike::state::WantedChild;
 
@@ -18,7 +18,7 @@ impl Established {
         let rekeys = std::mem::replace(&mut pair.stage, Stage::Rekeying) == Stage::Rekeying;
         if limit == SaLimit::Hard && !std::mem::replace(&mut pair.exhausted, true) {
             let child = pair.child.clone();
-            self.tell(
+            self.sa.tell(
                 format!(
                     "Child SA {child} has used up its sequence numbers or another hard limit (inbound SPI \
                      {inbound_spi:08x}): its packets are dropped until it is replaced"
@@ -49,24 +49,18 @@ impl Established {
         let Some(removed) = self.children_mut().remove(inbound_spi, Removal::NotInstalled, cx) else { return };
         let current = removed.was_current();
         let Removed { child, stage } = removed;
-        self.tell(format!("Child SA {child} was not set up: {reason}"), cx);
+        self.sa.tell(format!("Child SA {child} was not set up: {reason}"), cx);
         if !matches!(stage, Stage::Deleting | Stage::Retired(_)) {
             self.agenda.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::NotInstalled });
         }
         if current && !self.children().serves(&child) {
             self.agenda.was_not_installed();
             // Who waits for the peer leaves it to the peer to try again.
-            if self.agenda.keeps_children() || self.connection().start == Start::OnTraffic {
+            if self.agenda.keeps_children() || self.sa.connection().start == Start::OnTraffic {
                 let at = cx.now + self.agenda.failure_wait(cx);
                 self.agenda.retry(Task::CreateChild(WantedChild::new(child)), at);
             }
         }
         self.advance(cx);
-    }
-
-    /// Tells a person what went wrong.
-    pub(in crate::ike) fn tell(&self, reason: String, cx: &mut Context<'_>) {
-        let peer = self.channel().path().peer;
-        cx.event(Event::Failure { connection: Some(self.connection().name.clone()), peer, reason });
     }
 }

@@ -1,21 +1,19 @@
 //! What an established IKE SA does with messages, and with what the data path saw.
 
-use std::time::Instant;
-
-use super::{Established, Phase};
+use super::Established;
 use crate::ike::channel::{Opened, OpenedMessage, malformed_notify};
-use crate::ike::child::Transport;
 use crate::ike::context::Context;
 use crate::ike::error::Discard;
 use crate::ike::event::{Event, Path, SaActivity};
 use crate::ike::exchange::Exchange;
 use crate::ike::message::Payloads;
-use crate::ike::state::{Cause, Ended};
+use crate::ike::sa::{Cause, Phase};
+use crate::ike::state::Ended;
 use crate::wire::ike::{ExchangeType, Notify, NotifyType, ParsedMessage, Payload, ProtocolId};
 
 impl Established {
     pub(in crate::ike) fn open(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Opened, Discard> {
-        self.channel.open(message, path)
+        self.sa.channel().open(message, path)
     }
 
     pub(in crate::ike) fn handle(
@@ -24,31 +22,16 @@ impl Established {
         datagram: &[u8],
         cx: &mut Context<'_>,
     ) -> Result<Self, Ended> {
-        self.unconfirmed = false;
-        self.heard_at(cx.now, cx.now);
+        self.sa.heard_message(cx.now);
         self.follow_peer(message.path(), cx);
         if message.is_response() {
             self.handle_response(&message, cx)?;
         } else {
             self = self.handle_request(&message, datagram, cx)?;
         }
-        if self.channel.runs_out() && !std::mem::replace(&mut self.runs_out, true) {
-            self.rekey_at = self.rekey_at.min(cx.now);
-        }
+        self.sa.mind_message_ids(cx.now);
         self.advance(cx);
         Ok(self)
-    }
-
-    /// The peer gave an authenticated sign of life at `at`.
-    fn heard_at(&mut self, at: Instant, now: Instant) {
-        if at > self.heard {
-            self.heard = at;
-            self.doubt.dispel();
-            // Whoever deletes an IKE SA does not wait for a peer that talks of other things.
-            if !matches!(self.phase, Phase::Closing(_)) {
-                self.channel.heard(now);
-            }
-        }
     }
 
     fn handle_request(mut self, message: &OpenedMessage, datagram: &[u8], cx: &mut Context<'_>) -> Result<Self, Ended> {
@@ -57,7 +40,7 @@ impl Established {
         let payloads = match message.payloads() {
             Ok(payloads) => payloads,
             Err(malformed) => {
-                self.tell(format!("the peer's {} request is malformed: {malformed}", message.exchange()), cx);
+                self.sa.tell(format!("the peer's {} request is malformed: {malformed}", message.exchange()), cx);
                 self.answer(message, datagram, &[Payload::Notify(malformed_notify(malformed))], cx);
                 return Ok(self);
             }
@@ -79,17 +62,17 @@ impl Established {
     }
 
     fn handle_response(&mut self, message: &OpenedMessage, cx: &mut Context<'_>) -> Result<(), Ended> {
-        let repeated = self.channel.answered();
+        let repeated = self.sa.channel_mut().answered();
         let unreadable = Payloads::unreadable();
         let payloads = message.payloads().unwrap_or(&unreadable);
         match self.agenda.take_exchange() {
             // The SA goes anyway: what the answer would have brought is deleted with it.
-            Some(Exchange::CreateChild(_) | Exchange::RekeyIke(_)) if matches!(self.phase, Phase::Closing(_)) => {}
+            Some(Exchange::CreateChild(_) | Exchange::RekeyIke(_)) if matches!(self.sa.phase(), Phase::Closing(_)) => {}
             Some(Exchange::CreateChild(exchange)) => self.child_created(*exchange, payloads, cx),
             Some(Exchange::RekeyIke(exchange)) => self.ike_rekeyed(*exchange, payloads, cx),
             Some(Exchange::DeleteChild { inbound_spi, reason }) => self.child_deleted(inbound_spi, reason, cx),
             Some(Exchange::DeleteIke) => {
-                let cause = match &self.phase {
+                let cause = match self.sa.phase() {
                     Phase::Closing(cause) => cause.clone(),
                     Phase::Active | Phase::Passive(_) => Cause::Closed,
                 };
@@ -109,30 +92,26 @@ impl Established {
             self.children.used_by_peer(activity.inbound_spi, cx);
             self.agenda.was_installed();
         }
-        self.heard_at(activity.last_inbound, cx.now);
+        self.sa.heard_at(activity.last_inbound, cx.now);
         if let Some(source) = activity.source
             && encapsulated
-            && self.channel.path().non_esp_marker
+            && self.sa.channel().path().non_esp_marker
         {
-            let path = Path { peer: source, ..self.channel.path() };
+            let path = Path { peer: source, ..self.sa.channel().path() };
             self.follow_peer(path, cx);
         }
     }
 
-    /// A peer behind a NAT is followed when its address changes; who is behind a NAT itself does not follow, for
-    /// then anybody on the way could redirect it (RFC 7296 2.23).
+    /// Child SAs follow a peer that has moved.
     fn follow_peer(&mut self, path: Path, cx: &mut Context<'_>) {
-        let moved = path != self.channel.path() && path.non_esp_marker == self.channel.path().non_esp_marker;
-        if !moved || !self.nat.peer_behind_nat || self.nat.local_behind_nat {
+        if !self.sa.follow(path, cx.now) {
             return;
         }
-        self.channel.set_path(path);
-        self.channel.heard(cx.now);
         let encapsulated = self.children.iter().filter(|pair| pair.is_encapsulated());
         let outbound_spis: Vec<u32> = encapsulated.map(|pair| pair.outbound_spi).collect();
         if !outbound_spis.is_empty() {
-            let path = Transport::new(path, self.encapsulate, cx.config.nat_port).path;
-            cx.event(Event::PathChanged { connection: self.connection.name.clone(), outbound_spis, path });
+            let path = self.sa.transport(path, cx).path;
+            cx.event(Event::PathChanged { connection: self.sa.connection().name.clone(), outbound_spis, path });
         }
     }
 }

@@ -2,19 +2,19 @@
 
 use std::time::Instant;
 
-use super::{Established, Phase};
+use super::Established;
 use crate::ike::context::Context;
 use crate::ike::event::{Deadline, Removal, Why};
 use crate::ike::exchange::Task;
-use crate::ike::ext::natd;
-use crate::ike::state::{Cause, Ended};
+use crate::ike::sa::{Cause, Phase};
+use crate::ike::state::Ended;
 
 impl Established {
     pub(in crate::ike) fn handle_timeout(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {
-        if !self.channel.retransmit(cx) {
+        if !self.sa.channel_mut().retransmit(cx) {
             return Err(self.peer_is_dead(cx));
         }
-        match &self.phase {
+        match self.sa.phase() {
             Phase::Passive(until) if *until <= cx.now => return Err(self.ending(Cause::Closed, None)),
             Phase::Passive(_) | Phase::Closing(_) => {
                 self.advance(cx);
@@ -22,12 +22,11 @@ impl Established {
             }
             Phase::Active => {}
         }
-        if self.expires_at <= cx.now {
+        if self.sa.is_expired(cx.now) {
             self.close(Cause::Expired, Removal::Expired, cx);
             return Ok(self);
         }
-        if self.rekey_at <= cx.now {
-            self.rekey_at = self.expires_at;
+        if self.sa.takes_rekey(cx.now) {
             self.agenda.queue(Task::RekeyIke);
         }
         self.children_timeout(cx);
@@ -38,13 +37,10 @@ impl Established {
         if self.liveness_at().is_some_and(|at| at <= cx.now) {
             self.agenda.queue(Task::Liveness);
         }
-        if self.doubt.is_due(cx.now) {
+        if self.sa.liveness_mut().is_due(cx.now) {
             cx.outbox.renegotiate = true;
         }
-        if self.keepalive_at.is_some_and(|at| at <= cx.now) {
-            self.keepalive_at = Some(cx.now + self.connection.nat_keepalive);
-            natd::keep_alive(self.channel.path(), cx);
-        }
+        self.sa.keep_alive(cx);
         self.advance(cx);
         Ok(self)
     }
@@ -60,43 +56,38 @@ impl Established {
 
     /// When to ask for a sign of life. An exchange under way asks for one by itself.
     pub(in crate::ike) fn liveness_at(&self) -> Option<Instant> {
-        let interval = self.connection.liveness_interval?;
-        (self.agenda.is_free() && self.is_active()).then(|| self.heard + interval)
+        let interval = self.sa.connection().liveness_interval?;
+        (self.agenda.is_free() && self.sa.is_active()).then(|| self.sa.liveness().heard() + interval)
     }
 
     /// Whether a silent peer is asked for a sign of life at all.
     pub(in crate::ike) fn checks_liveness(&self) -> bool {
-        self.connection.liveness_interval.is_some() && self.is_active()
+        self.sa.connection().liveness_interval.is_some() && self.sa.is_active()
     }
 
     fn peer_is_dead(mut self, cx: &mut Context<'_>) -> Ended {
         self.settle_for_rival(cx);
         self.remove_children(Removal::IkeSaLost, cx);
-        match self.phase.clone() {
+        match self.sa.phase().clone() {
             Phase::Closing(cause) => self.ending(cause, None),
             Phase::Active | Phase::Passive(_) => {
-                let peer = self.channel.path().peer;
+                let peer = self.sa.channel().path().peer;
                 self.ending(Cause::NoAnswer, format!("the peer {peer} does not answer any more"))
             }
         }
     }
 
     pub(in crate::ike) fn deadline(&self) -> Option<Deadline> {
-        let at = |at: Instant, why: Why| Some(Deadline { at, why });
-        let mut deadlines = vec![self.channel.deadline().and_then(|due| at(due, Why::Retransmit))];
-        match self.phase {
-            Phase::Passive(until) => deadlines.push(at(until, Why::ExpireIke)),
-            Phase::Closing(_) => {}
+        let retransmit = self.sa.channel().deadline().map(|at| Deadline { at, why: Why::Retransmit });
+        let next = match self.sa.phase() {
+            Phase::Passive(until) => Some(Deadline { at: *until, why: Why::ExpireIke }),
+            Phase::Closing(_) => None,
             Phase::Active => {
-                deadlines.push(at(self.rekey_at, Why::RekeyIke));
-                deadlines.push(at(self.expires_at, Why::ExpireIke));
-                deadlines.push(self.liveness_at().and_then(|due| at(due, Why::Liveness)));
-                deadlines.push(self.doubt.deadline().and_then(|due| at(due, Why::Liveness)));
-                deadlines.push(self.keepalive_at.and_then(|due| at(due, Why::NatKeepalive)));
-                deadlines.extend(self.agenda.deadlines().map(Some));
-                deadlines.extend(self.children.deadlines().map(Some));
+                let liveness = self.liveness_at().map(|at| Deadline { at, why: Why::Liveness });
+                let deadlines = self.sa.deadlines().chain(self.agenda.deadlines()).chain(self.children.deadlines());
+                deadlines.chain(liveness).min_by_key(|deadline| deadline.at)
             }
-        }
-        deadlines.into_iter().flatten().min_by_key(|deadline| deadline.at)
+        };
+        retransmit.into_iter().chain(next).min_by_key(|deadline| deadline.at)
     }
 }

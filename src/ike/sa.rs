@@ -1,0 +1,269 @@
+//! What an established IKE SA is by itself: its channel and keys, whose it is, how long it lives and whether it serves.
+//! Its Child SAs are in [`super::children`], what it is about in [`super::agenda`].
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::channel::Channel;
+use super::child::Transport;
+use super::config::Connection;
+use super::context::Context;
+use super::event::{Deadline, Event, Path, Why};
+use super::ext::natd::{self, NatStatus};
+use super::keys::ChildKeySource;
+use super::liveness::Liveness;
+use super::negotiate::IkeAlgorithms;
+use super::status::IkeSaStatus;
+use crate::wire::ike::Identification;
+
+/// Why an IKE SA is no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The peer did not answer.
+    NoAnswer,
+    /// The peer refused, or did what it must not do: trying again at once would end the same way.
+    Refused,
+    /// The peer closed it.
+    DeletedByPeer,
+    /// We closed it because somebody asked for that, or because it was superfluous.
+    Closed,
+    /// Its life is over.
+    Expired,
+}
+
+/// Whether the IKE SA serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Phase {
+    Active,
+    /// Another IKE SA has taken its place, and the peer is to delete it until then.
+    Passive(Instant),
+    /// We are deleting it.
+    Closing(Cause),
+}
+
+/// What the states after key exchange have in common.
+pub(super) struct Secured {
+    pub(super) channel: Channel,
+    pub(super) child_key_source: ChildKeySource,
+    pub(super) algorithms: IkeAlgorithms,
+    pub(super) nat: NatStatus,
+    /// ESP goes in UDP.
+    pub(super) encapsulate: bool,
+}
+
+/// What becomes an established IKE SA.
+pub(super) struct Establishing {
+    pub(super) connection: Arc<Connection>,
+    pub(super) peer_id: Identification,
+    pub(super) secured: Secured,
+}
+
+/// An IKE SA whose peer is authenticated.
+pub(super) struct Sa {
+    connection: Arc<Connection>,
+    peer_id: Identification,
+    secured: Secured,
+    phase: Phase,
+    born: Instant,
+    rekey_at: Instant,
+    expires_at: Instant,
+    keepalive_at: Option<Instant>,
+    liveness: Liveness,
+    /// The peer asked for this IKE SA in a rekey and has not used it: our answer may not have arrived.
+    unconfirmed: bool,
+    /// Its message IDs run out, which has made its rekey due.
+    runs_out: bool,
+}
+
+impl Sa {
+    pub(super) fn new(establishing: Establishing, cx: &mut Context<'_>) -> Self {
+        let Establishing { connection, peer_id, secured } = establishing;
+        let keepalive = connection.nat_keepalive;
+        Self {
+            rekey_at: cx.now + cx.jitter(connection.ike_lifetime, 80, 90),
+            expires_at: cx.now + connection.ike_lifetime,
+            keepalive_at: (secured.nat.local_behind_nat && !keepalive.is_zero()).then(|| cx.now + keepalive),
+            connection,
+            peer_id,
+            secured,
+            phase: Phase::Active,
+            born: cx.now,
+            liveness: Liveness::new(cx.now),
+            unconfirmed: false,
+            runs_out: false,
+        }
+    }
+
+    /// An IKE SA with the same peer, with keys of its own, that comes of a rekey of this one.
+    pub(super) fn successor(
+        &self,
+        channel: Channel,
+        child_key_source: ChildKeySource,
+        algorithms: IkeAlgorithms,
+        cx: &mut Context<'_>,
+    ) -> Self {
+        let Secured { nat, encapsulate, .. } = self.secured;
+        let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
+        let establishing = Establishing { connection: self.connection.clone(), peer_id: self.peer_id.clone(), secured };
+        let unconfirmed = !establishing.secured.channel.is_initiator();
+        Self { unconfirmed, ..Self::new(establishing, cx) }
+    }
+
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    pub(super) fn peer_id(&self) -> &Identification {
+        &self.peer_id
+    }
+
+    pub(super) fn channel(&self) -> &Channel {
+        &self.secured.channel
+    }
+
+    pub(super) fn channel_mut(&mut self) -> &mut Channel {
+        &mut self.secured.channel
+    }
+
+    pub(super) fn into_channel(self) -> Channel {
+        self.secured.channel
+    }
+
+    pub(super) fn child_key_source(&self) -> &ChildKeySource {
+        &self.secured.child_key_source
+    }
+
+    pub(super) fn algorithms(&self) -> IkeAlgorithms {
+        self.secured.algorithms
+    }
+
+    /// How ESP goes to the peer, on a path of this IKE SA.
+    pub(super) fn transport(&self, path: Path, cx: &Context<'_>) -> Transport {
+        Transport::new(path, self.secured.encapsulate, cx.config.nat_port)
+    }
+
+    // Whether it serves.
+
+    pub(super) fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.phase == Phase::Active
+    }
+
+    pub(super) fn set_phase(&mut self, phase: Phase) {
+        self.phase = phase;
+    }
+
+    /// Whether the peer may not know this IKE SA yet: our answer to its rekey may not have arrived.
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed
+    }
+
+    pub(super) fn liveness(&self) -> &Liveness {
+        &self.liveness
+    }
+
+    pub(super) fn liveness_mut(&mut self) -> &mut Liveness {
+        &mut self.liveness
+    }
+
+    /// A message of the peer's was verified: it knows the IKE SA, and lives.
+    pub(super) fn heard_message(&mut self, now: Instant) {
+        self.unconfirmed = false;
+        self.heard_at(now, now);
+    }
+
+    /// The peer gave an authenticated sign of life at `at`.
+    pub(super) fn heard_at(&mut self, at: Instant, now: Instant) {
+        // Whoever deletes an IKE SA does not wait for a peer that talks of other things.
+        if self.liveness.heard_at(at) && !matches!(self.phase, Phase::Closing(_)) {
+            self.secured.channel.heard(now);
+        }
+    }
+
+    /// A peer behind a NAT is followed when its address changes; who is behind a NAT itself does not follow, for
+    /// then anybody on the way could redirect it (RFC 7296 2.23). Says whether it has moved.
+    pub(super) fn follow(&mut self, path: Path, now: Instant) -> bool {
+        let Secured { channel, nat, .. } = &mut self.secured;
+        let moved = path != channel.path() && path.non_esp_marker == channel.path().non_esp_marker;
+        let follows = moved && nat.peer_behind_nat && !nat.local_behind_nat;
+        if follows {
+            channel.set_path(path);
+            channel.heard(now);
+        }
+        follows
+    }
+
+    // Its life.
+
+    /// Message IDs that run out make the rekey due, once.
+    pub(super) fn mind_message_ids(&mut self, now: Instant) {
+        if self.channel().runs_out() && !std::mem::replace(&mut self.runs_out, true) {
+            self.rekey_at = self.rekey_at.min(now);
+        }
+    }
+
+    pub(super) fn is_expired(&self, now: Instant) -> bool {
+        self.expires_at <= now
+    }
+
+    /// Whether to rekey it now; it is asked for once.
+    pub(super) fn takes_rekey(&mut self, now: Instant) -> bool {
+        let due = self.rekey_at <= now;
+        if due {
+            self.rekey_at = self.expires_at;
+        }
+        due
+    }
+
+    pub(super) fn set_rekey_at(&mut self, at: Instant) {
+        self.rekey_at = at.min(self.expires_at);
+    }
+
+    /// Sends a NAT keepalive, if one is due.
+    pub(super) fn keep_alive(&mut self, cx: &mut Context<'_>) {
+        if self.keepalive_at.is_some_and(|at| at <= cx.now) {
+            self.keepalive_at = Some(cx.now + self.connection.nat_keepalive);
+            natd::keep_alive(self.channel().path(), cx);
+        }
+    }
+
+    /// When something is due while it is active.
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Deadline> {
+        let at = |at: Instant, why: Why| Some(Deadline { at, why });
+        [
+            at(self.rekey_at, Why::RekeyIke),
+            at(self.expires_at, Why::ExpireIke),
+            self.liveness.deadline().and_then(|due| at(due, Why::Liveness)),
+            self.keepalive_at.and_then(|due| at(due, Why::NatKeepalive)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    // What others see.
+
+    /// Tells a person what went wrong.
+    pub(super) fn tell(&self, reason: String, cx: &mut Context<'_>) {
+        let peer = self.channel().path().peer;
+        cx.event(Event::Failure { connection: Some(self.connection.name.clone()), peer, reason });
+    }
+
+    pub(super) fn status(&self) -> IkeSaStatus {
+        let Secured { channel, algorithms, nat, .. } = &self.secured;
+        let spis = channel.spis();
+        IkeSaStatus {
+            initiator_spi: spis.initiator,
+            responder_spi: spis.responder,
+            initiator: channel.is_initiator(),
+            algorithms: algorithms.name(),
+            established: self.born,
+            rekey_at: self.rekey_at,
+            expires_at: self.expires_at,
+            local_behind_nat: nat.local_behind_nat,
+            peer_behind_nat: nat.peer_behind_nat,
+        }
+    }
+}
