@@ -124,8 +124,6 @@ impl Parameters {
             tunnel: self.tunnel(),
             df: DfPolicy::Copy,
             limits: Limits::UNLIMITED,
-            active: true,
-            replaces: None,
             facts: Arc::clone(&self.facts),
         }
     }

@@ -220,10 +220,10 @@ fn connection(
     }
 }
 
-/// The pair that is sent on.
+/// A pair that is sent on.
 fn pair_in_use<'a>(status: &ike::ConnectionStatus, snapshot: &'a IkeSnapshot) -> Option<&'a Pair> {
     let mut pairs = status.children.iter().filter_map(|child| snapshot.pairs.get(&child.inbound_spi));
-    pairs.find(|pair| pair.active)
+    pairs.find(|pair| pair.sending)
 }
 
 fn state(ike: Option<&ike::ConnectionStatus>, carries: bool, start: &str, unresolved: bool) -> ConnectionState {
@@ -260,7 +260,7 @@ fn child_sa(child: &ike::ChildStatus, pair: &Pair, now: Instant) -> ChildSa {
         encapsulation: form(child.encapsulation),
         local_selectors: texts(&child.local_selectors),
         peer_selectors: texts(&child.peer_selectors),
-        sending: pair.active,
+        sending: pair.sending,
         age_seconds: seconds_since(child.established, now),
         rekey_seconds: (!retired).then(|| seconds_until(child.rekey_at, now)),
         inbound: traffic(&pair.inbound.read(), now),
