@@ -117,6 +117,12 @@ pub struct Connection {
     pub ike_sa: Option<IkeSa>,
     /// Child SAs, those being replaced included.
     pub child_sas: Vec<ChildSa>,
+    /// What came from the peer since gatewayd knows the connection, through SAs that are gone too: it never falls.
+    #[serde(default)]
+    pub inbound: Traffic,
+    /// What went to the peer, likewise.
+    #[serde(default)]
+    pub outbound: Traffic,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// Seconds until gatewayd tries again by itself.
@@ -156,7 +162,7 @@ pub struct ChildSa {
     pub encapsulation: String,
     pub local_selectors: Vec<String>,
     pub peer_selectors: Vec<String>,
-    /// Whether this SA is the one that gatewayd sends on; during a rekey two SAs receive.
+    /// Whether gatewayd sends on it; during a rekey two SAs receive.
     pub sending: bool,
     pub age_seconds: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,7 +171,7 @@ pub struct ChildSa {
     pub outbound: Traffic,
 }
 
-/// What an SA carried in one direction: inner packets and their bytes.
+/// What an SA or a connection carried in one direction: inner packets and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     pub packets: u64,

@@ -8,13 +8,13 @@ use super::gateway::Gateway;
 use super::ike_thread::IkeSnapshot;
 use super::metrics::Drops;
 use super::wiring::Pair;
+use super::wiring::carried::{Carried, Count};
 use crate::control::Owner;
 use crate::control::owner::OwnerReply;
 use crate::control::route::{Publication, Route, RouteState};
 use crate::control::status::{
     ChildSa, ChildState, Connection, ConnectionState, Exemption, IkeSa, IkeState, Role, Status, Traffic,
 };
-use crate::dataplane::facts::SaReading;
 use crate::ike;
 use crate::io::forwarding::{Absence, Standing};
 use crate::routing;
@@ -177,13 +177,29 @@ pub fn status(view: &View, ike: &IkeSnapshot, drops: &Drops, started: Instant, n
 pub fn connections(view: &View, ike: &IkeSnapshot, now: Instant) -> Vec<Connection> {
     let by_name: HashMap<&str, &ike::ConnectionStatus> =
         ike.connections.iter().map(|status| (&*status.name, status)).collect();
-    view.tunnels.iter().map(|tunnel| connection(tunnel, by_name.get(&*tunnel.name).copied(), ike, now)).collect()
+    let carried = carried(ike);
+    let one = |tunnel: &TunnelView| {
+        let carried = carried.get(&*tunnel.name).copied().unwrap_or_default();
+        connection(tunnel, by_name.get(&*tunnel.name).copied(), ike, carried, now)
+    };
+    view.tunnels.iter().map(one).collect()
+}
+
+/// By the name of the connection, what all its pairs have carried by now: those that are there and those that are gone.
+fn carried(snapshot: &IkeSnapshot) -> HashMap<&str, Carried> {
+    let mut carried: HashMap<&str, Carried> =
+        snapshot.gone.iter().map(|(name, gone)| (&**name, gone.carried())).collect();
+    for pair in snapshot.pairs.values() {
+        carried.entry(&*pair.connection).or_default().add(&pair.inbound, &pair.outbound);
+    }
+    carried
 }
 
 fn connection(
     tunnel: &TunnelView,
     ike: Option<&ike::ConnectionStatus>,
     snapshot: &IkeSnapshot,
+    carried: Carried,
     now: Instant,
 ) -> Connection {
     let child_sas: Vec<ChildSa> = ike
@@ -191,8 +207,8 @@ fn connection(
         .flat_map(|status| &status.children)
         .filter_map(|child| Some(child_sa(child, snapshot.pairs.get(&child.inbound_spi)?, now)))
         .collect();
-    let carried = |name: &String| child_sas.iter().any(|sa| sa.sending && sa.name == *name);
-    let all_carried = tunnel.children.iter().all(carried);
+    let is_carried = |name: &String| child_sas.iter().any(|sa| sa.sending && sa.name == *name);
+    let all_carried = tunnel.children.iter().all(is_carried);
     let any_carried = child_sas.iter().any(|sa| sa.sending);
     let ike_up = ike.is_some_and(|status| status.ike_sa.is_some());
     let pair = ike.and_then(|status| pair_in_use(status, snapshot));
@@ -215,6 +231,8 @@ fn connection(
         start: start.to_owned(),
         ike_sa: ike.and_then(|status| status.ike_sa.as_ref()).map(|sa| ike_sa(sa, now)),
         child_sas,
+        inbound: traffic(carried.inbound, now),
+        outbound: traffic(carried.outbound, now),
         last_error: unresolved.or(refused).or_else(|| ike.and_then(|status| status.last_error.clone())),
         next_attempt_seconds: ike.and_then(|status| status.next_attempt).map(|at| seconds_until(at, now)),
     }
@@ -263,8 +281,8 @@ fn child_sa(child: &ike::ChildStatus, pair: &Pair, now: Instant) -> ChildSa {
         sending: pair.sending,
         age_seconds: seconds_since(child.established, now),
         rekey_seconds: (!retired).then(|| seconds_until(child.rekey_at, now)),
-        inbound: traffic(&pair.inbound.read(), now),
-        outbound: traffic(&pair.outbound.read(), now),
+        inbound: traffic(Count::from(pair.inbound.read()), now),
+        outbound: traffic(Count::from(pair.outbound.read()), now),
     }
 }
 
@@ -275,9 +293,8 @@ fn form(encapsulation: ike::Encapsulation) -> String {
     }
 }
 
-fn traffic(reading: &SaReading, now: Instant) -> Traffic {
-    let idle_seconds = reading.last_used.map(|last| seconds_since(last, now));
-    Traffic { packets: reading.packets, bytes: reading.bytes, idle_seconds }
+fn traffic(Count { packets, bytes, last }: Count, now: Instant) -> Traffic {
+    Traffic { packets, bytes, idle_seconds: last.map(|last| seconds_since(last, now)) }
 }
 
 fn seconds_since(then: Instant, now: Instant) -> u64 {

@@ -6,6 +6,8 @@
 //!  data threads ── SaFacts, Acquire ──► Wiring ── Command ──► ike
 //! ```
 
+mod acquire;
+pub mod carried;
 mod installation;
 mod pair;
 pub mod path_mtu;
@@ -17,19 +19,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use self::carried::Gone;
 use self::installation::{Installation, encapsulation, selector_pair};
 pub use self::pair::Pair;
 use self::path_mtu::Paths;
 pub use super::command_ring::CommandRing;
 use super::connections::{Configured, ConnectionIds};
 use crate::crypto::Entropy;
-use crate::dataplane::acquire::Acquire;
 use crate::dataplane::command::{InboundCommand, OutboundCommand};
 use crate::dataplane::outer_header::{Encapsulation, OuterPath};
 use crate::dataplane::parameters::{OutboundSaParameters, Tunnel};
-use crate::ike::{self, ChildSa, Command, Event, Path, Removal, SaActivity, Start};
-use crate::wire::ike::TrafficSelector;
-use crate::wire::ip::{Flow, Ports};
+use crate::ike::{ChildSa, Command, Event, Path, Removal, SaActivity};
 
 /// How long the first packet on a new pair is awaited with attention: until then the peer may not use it yet.
 const FRESH: Duration = Duration::from_secs(10);
@@ -92,6 +92,7 @@ struct OfConnection {
     pairs: Vec<u32>,
     /// How many pairs of each child send; none that have no such pair.
     sending: HashMap<Arc<str>, usize>,
+    gone: Gone,
 }
 
 /// Lives in the IKE thread.
@@ -103,7 +104,7 @@ pub struct Wiring {
     /// What IKE has to know of what it decided.
     answers: VecDeque<Command>,
     entropy: Box<dyn Entropy>,
-    pub configured: Configured,
+    configured: Configured,
     /// By inbound SPI.
     pub pairs: HashMap<u32, Pair>,
     of_connection: HashMap<Arc<str>, OfConnection>,
@@ -131,6 +132,18 @@ impl Wiring {
             fresh: Vec::new(),
             turns: VecDeque::new(),
         }
+    }
+
+    /// Takes these connections as the configured ones. What was counted for others is forgotten with their last pair.
+    pub fn configure(&mut self, configured: Configured) {
+        self.configured = configured;
+        let configured = &self.configured;
+        self.of_connection.retain(|name, of| !of.pairs.is_empty() || configured.connection(name).is_some());
+    }
+
+    /// By the name of the connection, its pairs that are gone.
+    pub fn gone(&self) -> HashMap<Arc<str>, Gone> {
+        self.of_connection.iter().map(|(name, of)| (Arc::clone(name), of.gone.clone())).collect()
     }
 
     /// Carries out what IKE decided. Called before the datagrams that IKE queued after it are sent.
@@ -287,7 +300,7 @@ impl Wiring {
         self.tell(Notice::Carries { connection, up });
     }
 
-    /// Forgets a pair.
+    /// Forgets a pair, but not what it carried.
     fn forget(&mut self, inbound_spi: u32) -> Option<Pair> {
         self.waiting.remove(&inbound_spi);
         self.set_sending(inbound_spi, false);
@@ -295,7 +308,8 @@ impl Wiring {
         self.paths.leave(pair.path.peer.ip(), pair.outbound_spi);
         if let Some(of) = self.of_connection.get_mut(&pair.connection) {
             of.pairs.retain(|spi| *spi != inbound_spi);
-            if of.pairs.is_empty() {
+            of.gone.add(Arc::clone(&pair.inbound), Arc::clone(&pair.outbound));
+            if of.pairs.is_empty() && self.configured.connection(&pair.connection).is_none() {
                 self.of_connection.remove(&pair.connection);
             }
         }
@@ -370,39 +384,6 @@ impl Wiring {
         }
         commands
     }
-
-    /// The command that a packet without an SA asks for. Connections that start at once are being negotiated already,
-    /// or were taken down; those that wait are the peer's to start.
-    pub fn acquire(&self, acquire: &Acquire) -> Option<Command> {
-        let name = self.lines.ids.name(acquire.connection)?;
-        let connection = self.configured.connection(&name)?;
-        if connection.start != Start::OnTraffic {
-            return None;
-        }
-        let packet = packet_selectors(&acquire.flow);
-        let covers = |child: &&ike::Child| {
-            let inside = |list: &[TrafficSelector], packet: &TrafficSelector| list.iter().any(|s| packet.is_subset(s));
-            inside(&child.local_selectors, &packet.0) && inside(&child.peer_selectors, &packet.1)
-        };
-        let child = connection.children.iter().find(covers)?;
-        Some(Command::Acquire { connection: name, child: Arc::clone(&child.name), packet: Some(packet) })
-    }
-}
-
-/// One packet as the pair of selectors that covers just it (RFC 7296 section 2.9).
-fn packet_selectors(flow: &Flow) -> (TrafficSelector, TrafficSelector) {
-    let (source, destination) = match flow.ports {
-        Ports::Known { source, destination } => (Some(source), Some(destination)),
-        Ports::TypeAndCode(both) => (Some(both), Some(both)),
-        Ports::Opaque | Ports::None => (None, None),
-    };
-    let one = |address, port: Option<u16>| TrafficSelector {
-        protocol: flow.protocol,
-        start_port: port.unwrap_or(0),
-        end_port: port.unwrap_or(u16::MAX),
-        ..TrafficSelector::from_address(address)
-    };
-    (one(flow.source, source), one(flow.destination, destination))
 }
 
 #[cfg(test)]
