@@ -25,6 +25,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const SAS: &[u32] = &[1, 1_000, 100_000];
+/// Associations of one connection.
+const ASSOCIATIONS: &[u32] = &[1, 2, 4, 8, 16, 1_000, 10_000];
 const ROUTES: &[usize] = &[100, 10_000, 500_000];
 /// Lookups that are repeated in turn; a power of two.
 const LOOKUPS: usize = 4096;
@@ -107,11 +109,12 @@ impl Parameters {
         }
     }
 
-    fn outbound(&self, n: u32, spi: u32) -> OutboundSaParameters {
+    /// To the `n`th network.
+    fn outbound(&self, connection: ConnectionId, n: u32, spi: u32) -> OutboundSaParameters {
         OutboundSaParameters {
             inbound_spi: spi,
             spi,
-            connection: ConnectionId(n),
+            connection,
             child: 0,
             suite: self.suite,
             keys: self.keys(),
@@ -121,8 +124,6 @@ impl Parameters {
             tunnel: self.tunnel(),
             df: DfPolicy::Copy,
             limits: Limits::UNLIMITED,
-            active: true,
-            replaces: None,
             facts: Arc::clone(&self.facts),
         }
     }
@@ -139,7 +140,7 @@ fn sa(criterion: &mut Criterion) {
             std::iter::repeat_with(|| random.random_range(256..u32::MAX)).take(count as usize).collect();
         for (n, &spi) in (0..).zip(&spis) {
             inbound.install(parameters.inbound(n, spi)).expect("keys of the right length");
-            outbound.install(parameters.outbound(n, spi)).expect("keys of the right length");
+            outbound.install(parameters.outbound(ConnectionId(n), n, spi)).expect("keys of the right length");
         }
         let picks: Vec<u32> = std::iter::repeat_with(|| random.random_range(0..count)).take(LOOKUPS).collect();
         let mut turn = (0..LOOKUPS).cycle();
@@ -157,6 +158,45 @@ fn sa(criterion: &mut Criterion) {
                 let (connection, flow) = flows.next().expect("an endless sequence");
                 outbound.select(*connection, black_box(flow)).expect("an SA")
             });
+        });
+    }
+}
+
+/// One connection with many peers, each with a network of its own: the SA of a flow into any of them, and of a flow into
+/// none.
+fn association(criterion: &mut Criterion) {
+    let parameters = Parameters::new();
+    let connection = ConnectionId(0);
+    let mut group = criterion.benchmark_group("association");
+    for &count in ASSOCIATIONS {
+        let mut outbound = OutboundSadb::default();
+        for n in 0..count {
+            outbound.install(parameters.outbound(connection, n, 256 + n)).expect("keys of the right length");
+        }
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let flows: Vec<_> = std::iter::repeat_with(|| flow(random.random_range(0..count))).take(LOOKUPS).collect();
+        let mut flows = flows.iter().cycle();
+        group.bench_function(BenchmarkId::new("any", count), |bencher| {
+            bencher.iter(|| outbound.select(connection, black_box(flows.next().expect("an endless sequence"))));
+        });
+        let elsewhere = flow(count);
+        group.bench_function(BenchmarkId::new("none", count), |bencher| {
+            bencher.iter(|| outbound.select(connection, black_box(&elsewhere)));
+        });
+        // A rekey: the new SA comes, the old one goes.
+        let mut spi = u32::MAX;
+        group.bench_function(BenchmarkId::new("rekey", count), |bencher| {
+            bencher.iter_batched(
+                || {
+                    spi -= 1;
+                    (parameters.outbound(connection, 0, spi), spi)
+                },
+                |(sa, spi)| {
+                    outbound.install(sa).expect("an SPI that is free");
+                    outbound.remove(spi);
+                },
+                criterion::BatchSize::SmallInput,
+            );
         });
     }
 }
@@ -191,6 +231,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(500))
         .sample_size(10);
-    targets = replay, sa, route
+    targets = replay, sa, association, route
 }
 criterion_main!(benches);

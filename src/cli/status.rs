@@ -153,15 +153,14 @@ fn traffic(traffic: &Traffic) -> String {
 pub fn connections(connections: &[Connection]) -> String {
     let mut table = plain(&["connection", "state", "peer", "peer identity", "children", "in", "out", "note"]);
     for entry in connections {
-        let sum = |of: fn(&ChildSa) -> u64| entry.child_sas.iter().map(of).sum::<u64>();
         table.add_row([
             entry.name.clone(),
             entry.state.name().to_owned(),
             entry.peer_address.map_or_else(|| entry.peer.clone(), |address| address.to_string()),
             entry.peer_id.clone(),
             entry.child_sas.iter().filter(|sa| sa.sending).count().to_string(),
-            bytes(sum(|sa| sa.inbound.bytes)),
-            bytes(sum(|sa| sa.outbound.bytes)),
+            bytes(entry.inbound.bytes),
+            bytes(entry.outbound.bytes),
             note(entry),
         ]);
     }
@@ -263,6 +262,8 @@ mod tests {
             start: "now".into(),
             ike_sa: None,
             child_sas: Vec::new(),
+            inbound: Traffic::default(),
+            outbound: Traffic::default(),
             last_error: Some("AUTHENTICATION_FAILED: the peer refused our key".into()),
             next_attempt_seconds: Some(75),
         }
@@ -279,6 +280,13 @@ mod tests {
     fn the_short_list_tells_why_too() {
         let text = connections(&[down()]);
         assert!(text.contains("AUTHENTICATION_FAILED") && text.contains("next try in 1m 15s"), "{text}");
+    }
+
+    #[test]
+    fn the_short_list_counts_what_went_through_sas_that_are_gone() {
+        let inbound = Traffic { packets: 2, bytes: 1500, idle_seconds: None };
+        let text = connections(&[Connection { inbound, ..down() }]);
+        assert!(text.contains("1.46 KiB"), "{text}");
     }
 
     #[test]

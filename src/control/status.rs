@@ -121,6 +121,12 @@ pub struct Connection {
     /// there are any: `child: local selector === peer selector`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// What came from the peer since gatewayd knows the connection, through SAs that are gone too: it never falls.
+    #[serde(default)]
+    pub inbound: Traffic,
+    /// What went to the peer, likewise.
+    #[serde(default)]
+    pub outbound: Traffic,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// Seconds until gatewayd tries again by itself.
@@ -160,7 +166,7 @@ pub struct ChildSa {
     pub encapsulation: String,
     pub local_selectors: Vec<String>,
     pub peer_selectors: Vec<String>,
-    /// Whether this SA is the one that gatewayd sends on; during a rekey two SAs receive.
+    /// Whether gatewayd sends on it; during a rekey two SAs receive.
     pub sending: bool,
     pub age_seconds: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,7 +175,7 @@ pub struct ChildSa {
     pub outbound: Traffic,
 }
 
-/// What an SA carried in one direction: inner packets and their bytes.
+/// What an SA or a connection carried in one direction: inner packets and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     pub packets: u64,

@@ -14,6 +14,7 @@ use tracing::{debug, trace, warn};
 
 use super::connections::Configured;
 use super::send_failures::SendFailures;
+use super::wiring::carried::Gone;
 use super::wiring::{Pair, Wiring};
 use crate::dataplane::acquire::Acquire;
 use crate::dataplane::drop::DropReason;
@@ -66,6 +67,8 @@ pub struct IkeSnapshot {
     pub connections: Vec<ConnectionStatus>,
     /// By inbound SPI.
     pub pairs: HashMap<u32, Pair>,
+    /// By the name of the connection, its pairs that are gone.
+    pub gone: HashMap<Arc<str>, Gone>,
     pub discards: Vec<(String, u64)>,
     /// What the kernel refuses to send at the moment, by peer.
     pub refused: BTreeMap<IpAddr, String>,
@@ -231,7 +234,7 @@ impl IkeThread {
                 Request::Snapshot(asker) => pace.askers.push(asker),
                 Request::Configure(configured) => {
                     let ike = Arc::clone(&configured.ike);
-                    self.wiring.configured = configured;
+                    self.wiring.configure(configured);
                     self.command(Command::Reload(ike), pace, now);
                 }
             }
@@ -404,6 +407,7 @@ impl IkeThread {
         let snapshot = Arc::new(IkeSnapshot {
             connections: self.endpoint.status(),
             pairs: self.wiring.pairs.clone(),
+            gone: self.wiring.gone(),
             discards: discards.chain([overflowed, unreachable]).chain(self.send_failures.counts()).collect(),
             refused: self.send_failures.lines(),
         });

@@ -6,13 +6,13 @@ use std::time::Instant;
 use super::ike_thread::IkeSnapshot;
 use super::metrics::Drops;
 use super::wiring::Pair;
+use super::wiring::carried::{Carried, Count};
 use crate::control::Owner;
 use crate::control::owner::OwnerReply;
 use crate::control::route::Route;
 use crate::control::status::{
     ChildSa, ChildState, Connection, ConnectionState, Exemption, IkeSa, IkeState, Role, Status, Traffic,
 };
-use crate::dataplane::facts::SaReading;
 use crate::ike;
 
 /// What the control task publishes after every change.
@@ -78,13 +78,29 @@ fn narrowed(status: &ike::ConnectionStatus) -> Option<String> {
 pub fn connections(view: &View, ike: &IkeSnapshot, now: Instant) -> Vec<Connection> {
     let by_name: HashMap<&str, &ike::ConnectionStatus> =
         ike.connections.iter().map(|status| (&*status.name, status)).collect();
-    view.tunnels.iter().map(|tunnel| connection(tunnel, by_name.get(&*tunnel.name).copied(), ike, now)).collect()
+    let carried = carried(ike);
+    let one = |tunnel: &TunnelView| {
+        let carried = carried.get(&*tunnel.name).copied().unwrap_or_default();
+        connection(tunnel, by_name.get(&*tunnel.name).copied(), ike, carried, now)
+    };
+    view.tunnels.iter().map(one).collect()
+}
+
+/// By the name of the connection, what all its pairs have carried by now: those that are there and those that are gone.
+fn carried(snapshot: &IkeSnapshot) -> HashMap<&str, Carried> {
+    let mut carried: HashMap<&str, Carried> =
+        snapshot.gone.iter().map(|(name, gone)| (&**name, gone.carried())).collect();
+    for pair in snapshot.pairs.values() {
+        carried.entry(&*pair.connection).or_default().add(&pair.inbound, &pair.outbound);
+    }
+    carried
 }
 
 fn connection(
     tunnel: &TunnelView,
     ike: Option<&ike::ConnectionStatus>,
     snapshot: &IkeSnapshot,
+    carried: Carried,
     now: Instant,
 ) -> Connection {
     let child_sas: Vec<ChildSa> = ike
@@ -92,8 +108,8 @@ fn connection(
         .flat_map(|status| &status.children)
         .filter_map(|child| Some(child_sa(child, snapshot.pairs.get(&child.inbound_spi)?, now)))
         .collect();
-    let carried = |name: &String| child_sas.iter().any(|sa| sa.sending && sa.name == *name);
-    let all_carried = tunnel.children.iter().all(carried);
+    let is_carried = |name: &String| child_sas.iter().any(|sa| sa.sending && sa.name == *name);
+    let all_carried = tunnel.children.iter().all(is_carried);
     let any_carried = child_sas.iter().any(|sa| sa.sending);
     let ike_up = ike.is_some_and(|status| status.ike_sa.is_some());
     let pair = ike.and_then(|status| pair_in_use(status, snapshot));
@@ -117,15 +133,17 @@ fn connection(
         ike_sa: ike.and_then(|status| status.ike_sa.as_ref()).map(|sa| ike_sa(sa, now)),
         child_sas,
         left_out: ike.map(left_out).unwrap_or_default(),
+        inbound: traffic(carried.inbound, now),
+        outbound: traffic(carried.outbound, now),
         last_error: unresolved.or(refused).or_else(|| ike.and_then(|status| status.last_error.clone())),
         next_attempt_seconds: ike.and_then(|status| status.next_attempt).map(|at| seconds_until(at, now)),
     }
 }
 
-/// The pair that is sent on.
+/// A pair that is sent on.
 fn pair_in_use<'a>(status: &ike::ConnectionStatus, snapshot: &'a IkeSnapshot) -> Option<&'a Pair> {
     let mut pairs = status.children.iter().filter_map(|child| snapshot.pairs.get(&child.inbound_spi));
-    pairs.find(|pair| pair.active)
+    pairs.find(|pair| pair.sending)
 }
 
 fn state(ike: Option<&ike::ConnectionStatus>, carries: bool, start: &str, unresolved: bool) -> ConnectionState {
@@ -162,11 +180,11 @@ fn child_sa(child: &ike::ChildStatus, pair: &Pair, now: Instant) -> ChildSa {
         encapsulation: form(child.encapsulation),
         local_selectors: texts(&child.local_selectors),
         peer_selectors: texts(&child.peer_selectors),
-        sending: pair.active,
+        sending: pair.sending,
         age_seconds: seconds_since(child.established, now),
         rekey_seconds: (!retired).then(|| seconds_until(child.rekey_at, now)),
-        inbound: traffic(&pair.inbound.read(), now),
-        outbound: traffic(&pair.outbound.read(), now),
+        inbound: traffic(Count::from(pair.inbound.read()), now),
+        outbound: traffic(Count::from(pair.outbound.read()), now),
     }
 }
 
@@ -177,9 +195,8 @@ fn form(encapsulation: ike::Encapsulation) -> String {
     }
 }
 
-fn traffic(reading: &SaReading, now: Instant) -> Traffic {
-    let idle_seconds = reading.last_used.map(|last| seconds_since(last, now));
-    Traffic { packets: reading.packets, bytes: reading.bytes, idle_seconds }
+fn traffic(Count { packets, bytes, last }: Count, now: Instant) -> Traffic {
+    Traffic { packets, bytes, idle_seconds: last.map(|last| seconds_since(last, now)) }
 }
 
 fn seconds_since(then: Instant, now: Instant) -> u64 {

@@ -1,39 +1,35 @@
 //! Between IKE and the data path: the only place that knows both.
 //!
 //! ```text
-//!  ike ── Event ──► Wiring ── install, activate, retire, remove ──► rings of the data threads
+//!  ike ── Event ──► Wiring ── install, remove, path ──► rings of the data threads
 //!                      └───── Notice ──► control task: routes, events, log
 //!  data threads ── SaFacts, Acquire ──► Wiring ── Command ──► ike
 //! ```
 
+mod acquire;
+pub mod carried;
 mod installation;
+mod pair;
 pub mod path_mtu;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use self::carried::Gone;
 use self::installation::{Installation, encapsulation, selector_pair};
+pub use self::pair::Pair;
 use self::path_mtu::Paths;
 pub use super::command_ring::CommandRing;
 use super::connections::{Configured, ConnectionIds};
 use crate::crypto::Entropy;
-use crate::dataplane::acquire::Acquire;
 use crate::dataplane::command::{InboundCommand, OutboundCommand};
-use crate::dataplane::facts::{SaFacts, SaReading};
 use crate::dataplane::outer_header::{Encapsulation, OuterPath};
-use crate::dataplane::parameters::Tunnel;
-use crate::ike::{self, ChildSa, Command, Event, Path, Removal, SaActivity, SaLimit, Start};
-use crate::wire::ike::TrafficSelector;
-use crate::wire::ip::{Flow, Ports};
-
-/// A peer that is sent packets and does not send any for this long is asked whether it is there,
-const SILENCE: Duration = Duration::from_secs(3);
-/// and, if it goes on like that, again after this long.
-const SUSPECT_AGAIN: Duration = Duration::from_secs(10);
+use crate::dataplane::parameters::{OutboundSaParameters, Tunnel};
+use crate::ike::{ChildSa, Command, Event, Path, Removal, SaActivity};
 
 /// How long the first packet on a new pair is awaited with attention: until then the peer may not use it yet.
 const FRESH: Duration = Duration::from_secs(10);
@@ -52,12 +48,12 @@ pub enum Notice {
         connection: Arc<str>,
         error: Option<String>,
     },
-    /// A child carries traffic that had no SA before.
+    /// A child carries traffic that had no SA to send on before.
     ChildUp {
         connection: Arc<str>,
         child: Arc<str>,
     },
-    /// A child has no SA any more.
+    /// A child has no SA to send on any more.
     ChildDown {
         connection: Arc<str>,
         child: Arc<str>,
@@ -81,76 +77,22 @@ pub enum Notice {
     ShutdownComplete,
 }
 
-/// A pair of ESP SAs in the data path, as status shows it.
-#[derive(Clone, Debug)]
-pub struct Pair {
-    pub connection: Arc<str>,
-    pub child: Arc<str>,
-    pub outbound_spi: u32,
-    /// Its outbound SA is the one that is used.
-    pub active: bool,
-    pub inbound: Arc<SaFacts>,
-    pub outbound: Arc<SaFacts>,
-    encapsulation: Encapsulation,
-    path: OuterPath,
-    /// What the path takes in one outer packet, in bytes.
-    pub path_mtu: u16,
-    /// What IKE was told last.
-    told: Option<Instant>,
-    /// The worst that IKE was told of it.
-    trouble: Trouble,
-    installed: Instant,
-    suspected: Option<Instant>,
-}
-
-/// What can be wrong with a pair, the worst last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Trouble {
-    None,
-    SoftLimit,
-    HardLimit,
-    NotInstalled,
-}
-
-impl Pair {
-    /// What IKE is to be told of the pair's troubles, if there is a new one.
-    fn trouble(&mut self, inbound_spi: u32, inbound: &SaReading, outbound: &SaReading) -> Option<Command> {
-        let refused = |direction: &str, reading: &SaReading| {
-            reading.install_error.map(|error| format!("the data path refuses its {direction} SA: {error}"))
-        };
-        let refused = refused("inbound", inbound).or_else(|| refused("outbound", outbound));
-        let (trouble, command) = if let Some(reason) = refused {
-            (Trouble::NotInstalled, Command::InstallFailed { inbound_spi, reason })
-        } else if inbound.exhausted || outbound.exhausted {
-            (Trouble::HardLimit, Command::LimitReached { inbound_spi, limit: SaLimit::Hard })
-        } else if inbound.soft_limit_reached || outbound.soft_limit_reached {
-            (Trouble::SoftLimit, Command::LimitReached { inbound_spi, limit: SaLimit::Soft })
-        } else {
-            return None;
-        };
-        (std::mem::replace(&mut self.trouble, trouble) < trouble).then_some(command)
-    }
-
-    /// Whether the peer should be asked for a sign of life: packets go out, and nothing has come back for a while. A
-    /// peer that restarted knows nothing of the SA, and its traffic would vanish until the next regular check.
-    fn is_suspicious(&self, inbound: Option<Instant>, outbound: Option<Instant>, now: Instant) -> bool {
-        let heard = inbound.unwrap_or(self.installed);
-        let silent = outbound.is_some_and(|sent| sent.saturating_duration_since(heard) >= SILENCE);
-        silent && self.active && self.suspected.is_none_or(|at| now.saturating_duration_since(at) >= SUSPECT_AGAIN)
-    }
-
-    /// Our outer address and the peer's.
-    pub fn outer(&self) -> (SocketAddr, SocketAddr) {
-        (self.path.local, self.path.peer)
-    }
-}
-
 /// Where the wiring leads.
 pub struct Lines {
     pub outbound: Arc<CommandRing<OutboundCommand>>,
     pub inbound: CommandRing<InboundCommand>,
     pub ids: Arc<ConnectionIds>,
     pub notices: mpsc::UnboundedSender<Notice>,
+}
+
+/// What there is of one connection.
+#[derive(Default)]
+struct OfConnection {
+    /// The inbound SPIs of its pairs.
+    pairs: Vec<u32>,
+    /// How many pairs of each child send; none that have no such pair.
+    sending: HashMap<Arc<str>, usize>,
+    gone: Gone,
 }
 
 /// Lives in the IKE thread.
@@ -162,11 +104,12 @@ pub struct Wiring {
     /// What IKE has to know of what it decided.
     answers: VecDeque<Command>,
     entropy: Box<dyn Entropy>,
-    pub configured: Configured,
+    configured: Configured,
     /// By inbound SPI.
     pub pairs: HashMap<u32, Pair>,
-    /// The inbound SPIs of each connection's pairs.
-    of_connection: HashMap<Arc<str>, Vec<u32>>,
+    of_connection: HashMap<Arc<str>, OfConnection>,
+    /// By inbound SPI, the outbound SAs of the pairs that IKE has not said to use yet.
+    waiting: HashMap<u32, Box<OutboundSaParameters>>,
     /// Pairs whose peer has not used them yet, and that are young.
     fresh: Vec<u32>,
     /// Every pair, the one that was looked at longest ago first; may still hold some that are gone.
@@ -185,9 +128,22 @@ impl Wiring {
             configured,
             pairs: HashMap::new(),
             of_connection: HashMap::new(),
+            waiting: HashMap::new(),
             fresh: Vec::new(),
             turns: VecDeque::new(),
         }
+    }
+
+    /// Takes these connections as the configured ones. What was counted for others is forgotten with their last pair.
+    pub fn configure(&mut self, configured: Configured) {
+        self.configured = configured;
+        let configured = &self.configured;
+        self.of_connection.retain(|name, of| !of.pairs.is_empty() || configured.connection(name).is_some());
+    }
+
+    /// By the name of the connection, its pairs that are gone.
+    pub fn gone(&self) -> HashMap<Arc<str>, Gone> {
+        self.of_connection.iter().map(|(name, of)| (Arc::clone(name), of.gone.clone())).collect()
     }
 
     /// Carries out what IKE decided. Called before the datagrams that IKE queued after it are sent.
@@ -195,10 +151,7 @@ impl Wiring {
         match event {
             Event::ChildInstalled(child) => self.install(*child, now),
             Event::ChildOutboundActivated { inbound_spi, .. } => self.activate(inbound_spi),
-            Event::ChildOutboundRetired { inbound_spi, .. } => {
-                self.lines.outbound.send(OutboundCommand::Remove { inbound_spi });
-                self.retire(inbound_spi);
-            }
+            Event::ChildOutboundRetired { inbound_spi, .. } => self.retire(inbound_spi),
             Event::ChildRemoved { inbound_spi, reason, .. } => self.remove(inbound_spi, reason),
             Event::PathChanged { connection, outbound_spis, path } => {
                 self.path(&connection, &outbound_spis, path, now);
@@ -234,7 +187,8 @@ impl Wiring {
         self.answers.pop_front()
     }
 
-    /// Installs a pair in both data threads. IKE hears when that cannot be.
+    /// Installs the inbound SA of a pair. The outbound one waits until IKE says that it is to be used. IKE hears when that
+    /// cannot be.
     fn install(&mut self, sa: ChildSa, now: Instant) {
         let inbound_spi = sa.inbound_spi;
         if let Err(reason) = self.try_install(sa, now) {
@@ -254,116 +208,117 @@ impl Wiring {
         let selectors = selector_pair(&sa.local_selectors, &sa.peer_selectors)
             .ok_or("the agreed traffic selectors are no ranges of one family")?;
         let path = OuterPath { local: sa.path.local, peer: sa.path.peer };
-        let (inbound_spi, outbound_spi, active) = (sa.inbound_spi, sa.outbound_spi, sa.outbound_active);
-        self.forget_path(inbound_spi);
+        let (inbound_spi, outbound_spi) = (sa.inbound_spi, sa.outbound_spi);
+        self.forget(inbound_spi);
         let outer_mtu = self.paths.join(path, outbound_spi, inbound_spi, now);
         let tunnel = Tunnel { encapsulation: encapsulation(sa.encapsulation), path, outer_mtu };
-        let (inbound, outbound) = (Arc::new(SaFacts::new(now)), Arc::new(SaFacts::new(now)));
-        let pair = Pair {
-            connection: Arc::clone(&sa.connection),
-            child: Arc::clone(&sa.child),
-            outbound_spi,
-            active: false,
-            inbound: Arc::clone(&inbound),
-            outbound: Arc::clone(&outbound),
-            encapsulation: tunnel.encapsulation,
-            path: tunnel.path,
-            path_mtu: outer_mtu,
-            told: None,
-            trouble: Trouble::None,
-            installed: now,
-            suspected: None,
-        };
+        let pair = Pair::new(&sa.connection, &sa.child, outbound_spi, tunnel, now);
         self.tell(Notice::PeerAt { connection: Arc::clone(&sa.connection), peer: sa.path.peer.ip() });
-        let selectors = Arc::new(selectors);
-        let parts = Installation { id, place, carriage, tunnel, selectors };
+        let parts = Installation { id, place, carriage, tunnel, selectors: Arc::new(selectors) };
+        let (inbound, outbound) = (Arc::clone(&pair.inbound), Arc::clone(&pair.outbound));
         let (receiving, sending) = parts.parameters(sa, inbound, outbound, self.entropy.as_mut());
-        let queued = self.lines.inbound.offer(InboundCommand::Install(Box::new(receiving))).and_then(|()| {
-            let queued = self.lines.outbound.offer(OutboundCommand::Install(Box::new(sending)));
-            queued.inspect_err(|_| self.lines.inbound.send(InboundCommand::Remove { spi: inbound_spi }))
-        });
-        if let Err(full) = queued {
+        if let Err(full) = self.lines.inbound.offer(InboundCommand::Install(Box::new(receiving))) {
             self.paths.leave(path.peer.ip(), outbound_spi);
             return Err(full.to_string());
         }
-        self.of_connection.entry(Arc::clone(&pair.connection)).or_default().push(inbound_spi);
+        self.waiting.insert(inbound_spi, Box::new(sending));
+        self.of_connection.entry(Arc::clone(&pair.connection)).or_default().pairs.push(inbound_spi);
         self.fresh.push(inbound_spi);
-        if self.pairs.insert(inbound_spi, pair).is_none() {
-            self.turns.push_back(inbound_spi);
-        }
-        if active {
-            self.sends_on(inbound_spi);
-        }
+        self.pairs.insert(inbound_spi, pair);
+        self.turns.push_back(inbound_spi);
         Ok(())
     }
 
+    /// Installs the outbound SA of a pair, which is used from then on. IKE hears when that cannot be.
     fn activate(&mut self, inbound_spi: u32) {
-        self.lines.outbound.send(OutboundCommand::Activate { inbound_spi });
-        self.sends_on(inbound_spi);
-    }
-
-    /// Notes that a pair's outbound SA is the one in use.
-    fn sends_on(&mut self, inbound_spi: u32) {
+        let Some(mut outbound) = self.waiting.remove(&inbound_spi) else { return };
         let Some(pair) = self.pairs.get(&inbound_spi) else { return };
-        let (connection, child) = (Arc::clone(&pair.connection), Arc::clone(&pair.child));
-        let news = !self.carries(&connection, Some(&child));
-        // A rekey leaves one sender: the newest.
-        for spi in self.of_connection.get(&connection).into_iter().flatten() {
-            if let Some(pair) = self.pairs.get_mut(spi).filter(|pair| pair.child == child) {
-                pair.active = *spi == inbound_spi;
-            }
+        // The peer may have moved since they were agreed on.
+        outbound.tunnel = pair.tunnel();
+        if let Err(full) = self.lines.outbound.offer(OutboundCommand::Install(outbound)) {
+            self.lines.inbound.send(InboundCommand::Remove { spi: inbound_spi });
+            self.forget(inbound_spi);
+            self.answers.push_back(Command::InstallFailed { inbound_spi, reason: full.to_string() });
+            return;
         }
+        let (connection, child) = (Arc::clone(&pair.connection), Arc::clone(&pair.child));
+        let news = !self.child_sends(&connection, &child);
+        self.set_sending(inbound_spi, true);
         if news {
             self.tell(Notice::ChildUp { connection: Arc::clone(&connection), child });
         }
         self.tell(Notice::Carries { connection, up: true });
     }
 
-    /// Whether the connection, or one child of it, has an SA to send on.
-    fn carries(&self, connection: &str, child: Option<&str>) -> bool {
-        let pairs = self.of_connection.get(connection).into_iter().flatten().filter_map(|spi| self.pairs.get(spi));
-        let mut active = pairs.filter(|pair| pair.active);
-        active.any(|pair| child.is_none_or(|child| *pair.child == *child))
+    /// Notes whether a pair sends.
+    fn set_sending(&mut self, inbound_spi: u32, sending: bool) {
+        let Some(pair) = self.pairs.get_mut(&inbound_spi) else { return };
+        if std::mem::replace(&mut pair.sending, sending) == sending {
+            return;
+        }
+        let of = self.of_connection.entry(Arc::clone(&pair.connection)).or_default();
+        let count = of.sending.entry(Arc::clone(&pair.child)).or_default();
+        if sending {
+            *count += 1;
+        } else if *count > 1 {
+            *count -= 1;
+        } else {
+            of.sending.remove(&pair.child);
+        }
     }
 
+    /// Whether any pair of the connection sends.
+    fn carries(&self, connection: &str) -> bool {
+        self.of_connection.get(connection).is_some_and(|of| !of.sending.is_empty())
+    }
+
+    /// Whether any pair of one of its children sends.
+    fn child_sends(&self, connection: &str, child: &str) -> bool {
+        self.of_connection.get(connection).is_some_and(|of| of.sending.contains_key(child))
+    }
+
+    /// Removes the outbound SA of a pair.
     fn retire(&mut self, inbound_spi: u32) {
-        let Some(pair) = self.pairs.get_mut(&inbound_spi) else { return };
-        pair.active = false;
-        let connection = Arc::clone(&pair.connection);
-        let up = self.carries(&connection, None);
+        self.waiting.remove(&inbound_spi);
+        self.lines.outbound.send(OutboundCommand::Remove { inbound_spi });
+        self.set_sending(inbound_spi, false);
+        let Some(pair) = self.pairs.get(&inbound_spi) else { return };
+        let (connection, up) = (Arc::clone(&pair.connection), self.carries(&pair.connection));
         self.tell(Notice::Carries { connection, up });
     }
 
     fn remove(&mut self, inbound_spi: u32, reason: Removal) {
         self.lines.inbound.send(InboundCommand::Remove { spi: inbound_spi });
         self.lines.outbound.send(OutboundCommand::Remove { inbound_spi });
-        self.forget_path(inbound_spi);
-        let Some(pair) = self.pairs.remove(&inbound_spi) else { return };
-        if let Some(spis) = self.of_connection.get_mut(&pair.connection) {
-            spis.retain(|spi| *spi != inbound_spi);
-            if spis.is_empty() {
+        let Some(Pair { connection, child, .. }) = self.forget(inbound_spi) else { return };
+        let replaced = matches!(reason, Removal::Replaced | Removal::Redundant);
+        if !replaced && !self.child_sends(&connection, &child) {
+            let connection = Arc::clone(&connection);
+            self.tell(Notice::ChildDown { connection, child, reason: reason.to_string() });
+        }
+        let up = self.carries(&connection);
+        self.tell(Notice::Carries { connection, up });
+    }
+
+    /// Forgets a pair, but not what it carried.
+    fn forget(&mut self, inbound_spi: u32) -> Option<Pair> {
+        self.waiting.remove(&inbound_spi);
+        self.set_sending(inbound_spi, false);
+        let pair = self.pairs.remove(&inbound_spi)?;
+        self.paths.leave(pair.path.peer.ip(), pair.outbound_spi);
+        if let Some(of) = self.of_connection.get_mut(&pair.connection) {
+            of.pairs.retain(|spi| *spi != inbound_spi);
+            of.gone.add(Arc::clone(&pair.inbound), Arc::clone(&pair.outbound));
+            if of.pairs.is_empty() && self.configured.connection(&pair.connection).is_none() {
                 self.of_connection.remove(&pair.connection);
             }
         }
-        let up = self.carries(&pair.connection, None);
-        let replaced = matches!(reason, Removal::Replaced | Removal::Redundant);
-        if !replaced && !self.carries(&pair.connection, Some(&pair.child)) {
-            let connection = Arc::clone(&pair.connection);
-            self.tell(Notice::ChildDown { connection, child: pair.child, reason: reason.to_string() });
-        }
-        self.tell(Notice::Carries { connection: pair.connection, up });
-    }
-
-    /// A pair does not use its path any more.
-    fn forget_path(&mut self, inbound_spi: u32) {
-        if let Some(pair) = self.pairs.get(&inbound_spi) {
-            self.paths.leave(pair.path.peer.ip(), pair.outbound_spi);
-        }
+        Some(pair)
     }
 
     fn path(&mut self, connection: &Arc<str>, outbound_spis: &[u32], path: Path, now: Instant) {
         let path = OuterPath { local: path.local, peer: path.peer };
-        for spi in self.of_connection.get(connection).into_iter().flatten() {
+        for spi in self.of_connection.get(connection).map(|of| &of.pairs).into_iter().flatten() {
             let Some(pair) = self.pairs.get_mut(spi).filter(|pair| outbound_spis.contains(&pair.outbound_spi)) else {
                 continue;
             };
@@ -429,39 +384,6 @@ impl Wiring {
         }
         commands
     }
-
-    /// The command that a packet without an SA asks for. Connections that start at once are being negotiated already,
-    /// or were taken down; those that wait are the peer's to start.
-    pub fn acquire(&self, acquire: &Acquire) -> Option<Command> {
-        let name = self.lines.ids.name(acquire.connection)?;
-        let connection = self.configured.connection(&name)?;
-        if connection.start != Start::OnTraffic {
-            return None;
-        }
-        let packet = packet_selectors(&acquire.flow);
-        let covers = |child: &&ike::Child| {
-            let inside = |list: &[TrafficSelector], packet: &TrafficSelector| list.iter().any(|s| packet.is_subset(s));
-            inside(&child.local_selectors, &packet.0) && inside(&child.peer_selectors, &packet.1)
-        };
-        let child = connection.children.iter().find(covers)?;
-        Some(Command::Acquire { connection: name, child: Arc::clone(&child.name), packet: Some(packet) })
-    }
-}
-
-/// One packet as the pair of selectors that covers just it (RFC 7296 section 2.9).
-fn packet_selectors(flow: &Flow) -> (TrafficSelector, TrafficSelector) {
-    let (source, destination) = match flow.ports {
-        Ports::Known { source, destination } => (Some(source), Some(destination)),
-        Ports::TypeAndCode(both) => (Some(both), Some(both)),
-        Ports::Opaque | Ports::None => (None, None),
-    };
-    let one = |address, port: Option<u16>| TrafficSelector {
-        protocol: flow.protocol,
-        start_port: port.unwrap_or(0),
-        end_port: port.unwrap_or(u16::MAX),
-        ..TrafficSelector::from_address(address)
-    };
-    (one(flow.source, source), one(flow.destination, destination))
 }
 
 #[cfg(test)]

@@ -13,13 +13,8 @@ pub const COMMAND_RING: usize = 8192;
 
 /// For the outbound loop. SAs are named by the SPI of their inbound twin.
 pub enum OutboundCommand {
-    /// Adds an SA. That it could not be added is told by its facts.
+    /// Adds an SA, which carries what its selectors cover from now on. That it could not be added is told by its facts.
     Install(Box<OutboundSaParameters>),
-    /// Starts to send on an SA, and stops on the one that it replaces.
-    Activate {
-        /// Which SA.
-        inbound_spi: u32,
-    },
     /// Removes an SA and its keys.
     Remove {
         /// Which SA.

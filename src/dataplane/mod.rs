@@ -32,6 +32,7 @@ pub mod policy;
 pub mod refusal;
 pub mod sadb;
 pub mod segment;
+mod selection;
 mod slab;
 mod spi_map;
 mod too_big;

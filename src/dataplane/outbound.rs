@@ -190,7 +190,6 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
                         self.ports.wake.wake();
                     }
                 }
-                OutboundCommand::Activate { inbound_spi } => sadb.activate(inbound_spi),
                 OutboundCommand::Remove { inbound_spi } => sadb.remove(inbound_spi),
                 OutboundCommand::SetPath { inbound_spi, path, encapsulation } => {
                     sadb.set_path(inbound_spi, path, encapsulation);

@@ -53,7 +53,7 @@ impl Tunnel {
     }
 }
 
-/// An outbound SA. Its identity everywhere is `inbound_spi`, the SPI of its inbound twin: that one we chose, so it is
+/// An outbound SA, to be used from when it is installed. Its identity everywhere is `inbound_spi`, the SPI of its inbound twin: that one we chose, so it is
 /// unique here, while two peers may choose the same outbound SPI.
 pub struct OutboundSaParameters {
     /// The SPI of the inbound SA of the pair.
@@ -80,10 +80,6 @@ pub struct OutboundSaParameters {
     pub df: DfPolicy,
     /// When to ask for a rekey and when to stop.
     pub limits: Limits,
-    /// Whether to use it at once. Otherwise [`OutboundCommand::Activate`](super::command::OutboundCommand::Activate) says when.
-    pub active: bool,
-    /// The `inbound_spi` of the pair that this one replaces, which is not used for sending any more once this one is active.
-    pub replaces: Option<u32>,
     /// Where to write what happens.
     pub facts: Arc<SaFacts>,
 }

@@ -1,6 +1,7 @@
 //! Traffic selectors in force, and whether a packet lies inside them (RFC 4301 sections 4.4.1 and 5.2).
 
 use crate::wire::ip::{Flow, Ports};
+use ipnet::{IpNet, IpSubnets, Ipv4Subnets, Ipv6Subnets};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -34,6 +35,17 @@ impl Selector {
     /// The addresses that it covers.
     pub fn addresses(&self) -> &RangeInclusive<IpAddr> {
         &self.addresses
+    }
+
+    /// The fewest prefixes that its addresses consist of: at most 62 of IPv4, 254 of IPv6.
+    pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
+        let subnets: Option<IpSubnets> = match (self.addresses.start(), self.addresses.end()) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => Some(Ipv4Subnets::new(*first, *last, 0).into()),
+            (IpAddr::V6(first), IpAddr::V6(last)) => Some(Ipv6Subnets::new(*first, *last, 0).into()),
+            // A selector is of one family.
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+        };
+        subnets.into_iter().flatten()
     }
 
     fn covers(&self, address: IpAddr, protocol: u8, port: Option<u16>) -> bool {

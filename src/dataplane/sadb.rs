@@ -5,11 +5,11 @@ use super::fib::ConnectionId;
 use super::outer_header::{DfPolicy, Encapsulation, OuterPath};
 use super::parameters::{InboundSaParameters, OutboundSaParameters, Tunnel};
 use super::policy::SelectorPair;
+use super::selection::{Precedence, Selection};
 use super::slab::Slab;
 use super::spi_map::SpiMap;
 use crate::esp::{InboundSa, OutboundSa, Standing};
 use crate::wire::ip::Flow;
-use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,25 +27,21 @@ pub struct OutboundEntry {
     /// The largest inner packet that every path takes.
     least_inner_mtu: usize,
     connection: ConnectionId,
-    child: u32,
-    /// Counts the installations.
-    serial: u64,
-    active: bool,
-    /// The SA that it takes over from.
-    replaces: Option<u32>,
+    precedence: Precedence,
     /// What it carries.
     pub selectors: Arc<SelectorPair>,
     report: Report,
 }
 
-/// The outbound SAs. Every change costs the same however many there are, and an SA that carries nothing costs no time.
+/// The outbound SAs; each one that is here may be used. Every change costs the same however many there are, and an SA that
+/// carries nothing costs no time.
 #[derive(Default)]
 pub struct OutboundSadb {
     entries: Slab<OutboundEntry>,
     /// By inbound SPI.
     places: SpiMap,
-    /// By the number of the connection, the places of its active SAs: lower child first, then the newest.
-    active: Vec<Vec<usize>>,
+    /// By the number of the connection.
+    of_connection: Vec<Selection>,
     installed: u64,
     /// Places of the SAs whose facts are due; room for all, so that a packet never makes it grow.
     touched: Vec<usize>,
@@ -72,8 +68,6 @@ impl OutboundSadb {
             tunnel,
             df,
             limits,
-            active,
-            replaces,
             facts,
         } = parameters;
         self.took_keys = true;
@@ -84,48 +78,20 @@ impl OutboundSadb {
         let sa = OutboundSa::new(spi, suite, encryption, integrity, iv_source, extended_sequence, limits)?;
         let (inner_mtu, least_inner_mtu) = (tunnel.inner_mtu(sa.overhead()), tunnel.least_inner_mtu(sa.overhead()));
         let report = Report { facts, due: false, told: Standing::Usable, largest: 0 };
-        let serial = self.installed;
+        let precedence = Precedence::new(child, self.installed);
         self.installed += 1;
-        let place = self.entries.insert(OutboundEntry {
-            sa,
-            df,
-            tunnel,
-            inner_mtu,
-            least_inner_mtu,
-            connection,
-            child,
-            serial,
-            active: false,
-            replaces,
-            selectors,
-            report,
-        });
+        let listed = Arc::clone(&selectors);
+        let entry =
+            OutboundEntry { sa, df, tunnel, inner_mtu, least_inner_mtu, connection, precedence, selectors, report };
+        let place = self.entries.insert(entry);
         self.places.insert(inbound_spi, place);
+        let number = connection.0 as usize;
+        if self.of_connection.len() <= number {
+            self.of_connection.resize_with(number + 1, Selection::default);
+        }
+        self.of_connection[number].insert(precedence, place, listed);
         reserve_all(&mut self.touched, self.entries.len());
-        if active {
-            self.activate(inbound_spi);
-        }
         Ok(())
-    }
-
-    /// Starts to send on an SA and stops on the one that it replaces.
-    pub fn activate(&mut self, inbound_spi: u32) {
-        let Some((place, chosen)) = self.by_spi(inbound_spi) else { return };
-        let (connection, replaces) = (chosen.connection, chosen.replaces);
-        if !std::mem::replace(&mut chosen.active, true) {
-            self.list(connection, place);
-        }
-        if let Some(old) = replaces {
-            self.deactivate(old);
-        }
-    }
-
-    fn deactivate(&mut self, inbound_spi: u32) {
-        let Some((place, entry)) = self.by_spi(inbound_spi) else { return };
-        let connection = entry.connection;
-        if std::mem::take(&mut entry.active) {
-            self.unlist(connection, place);
-        }
     }
 
     /// Whether an SA came or went since the last call: then keys have passed over the stack of the thread.
@@ -136,10 +102,11 @@ impl OutboundSadb {
     /// Removes an SA and its keys.
     pub fn remove(&mut self, inbound_spi: u32) {
         self.took_keys = true;
-        self.deactivate(inbound_spi);
-        if let Some(place) = self.places.remove(&inbound_spi) {
-            self.entries.remove(place);
-            self.touched.retain(|touched| *touched != place);
+        let Some(place) = self.places.remove(&inbound_spi) else { return };
+        self.touched.retain(|touched| *touched != place);
+        let Some(entry) = self.entries.remove(place) else { return };
+        if let Some(selection) = self.of_connection.get_mut(entry.connection.0 as usize) {
+            selection.remove(entry.precedence, &entry.selectors);
         }
     }
 
@@ -165,37 +132,16 @@ impl OutboundSadb {
         Some((place, self.entries.get_mut(place)?))
     }
 
-    fn list(&mut self, connection: ConnectionId, place: usize) {
-        let number = connection.0 as usize;
-        if self.active.len() <= number {
-            self.active.resize_with(number + 1, Vec::new);
-        }
-        let entries = &self.entries;
-        let order = |place: usize| entries.get(place).map(|entry| (entry.child, Reverse(entry.serial)));
-        let places = &mut self.active[number];
-        let before = places.partition_point(|other| order(*other) < order(place));
-        places.insert(before, place);
-    }
-
-    fn unlist(&mut self, connection: ConnectionId, place: usize) {
-        if let Some(places) = self.active.get_mut(connection.0 as usize) {
-            places.retain(|listed| *listed != place);
-        }
-    }
-
-    fn active(&self, connection: ConnectionId) -> &[usize] {
-        self.active.get(connection.0 as usize).map_or(&[], Vec::as_slice)
-    }
-
     /// Whether a connection has an SA to send on.
     pub fn is_up(&self, connection: ConnectionId) -> bool {
-        !self.active(connection).is_empty()
+        self.of_connection.get(connection.0 as usize).is_some_and(|selection| !selection.is_empty())
     }
 
-    /// The place of the SA of a connection whose selectors cover a flow. It holds until the SA is removed.
+    /// The place of the SA of a connection whose selectors cover a flow: of several, that of the lowest child, and of one
+    /// child the newest. It holds until the SA is removed. The cost does not grow with the number of SAs, as long as they
+    /// differ in the peer's addresses.
     pub fn select(&self, connection: ConnectionId, flow: &Flow) -> Option<usize> {
-        let covers = |place: &usize| self.entries.get(*place).is_some_and(|e| e.selectors.covers_outbound(flow));
-        self.active(connection).iter().copied().find(covers)
+        self.of_connection.get(connection.0 as usize)?.select(flow)
     }
 
     /// The SA at a place that [`select`](Self::select) found since the last change.

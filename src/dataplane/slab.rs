@@ -34,11 +34,6 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    /// The value at a place.
-    pub fn get(&self, place: usize) -> Option<&T> {
-        self.places.get(place)?.as_deref()
-    }
-
     /// The value at a place, to be changed.
     pub fn get_mut(&mut self, place: usize) -> Option<&mut T> {
         self.places.get_mut(place)?.as_deref_mut()
@@ -64,10 +59,10 @@ mod tests {
         let mut slab = Slab::default();
         let places: Vec<usize> = (0..4).map(|n| slab.insert(n)).collect();
         assert_eq!(slab.remove(places[1]).as_deref(), Some(&1));
-        assert_eq!((slab.remove(places[1]), slab.get(places[1]), slab.len()), (None, None, 3));
-        assert_eq!([0, 2, 3].map(|n| slab.get(places[n]).copied()), [Some(0), Some(2), Some(3)]);
+        assert_eq!((slab.remove(places[1]), slab.get_mut(places[1]).copied(), slab.len()), (None, None, 3));
+        assert_eq!([0, 2, 3].map(|n| slab.get_mut(places[n]).copied()), [Some(0), Some(2), Some(3)]);
         assert_eq!(slab.insert(9), places[1]);
         *slab.get_mut(places[1]).unwrap() += 1;
-        assert_eq!((slab.get(places[1]), slab.len(), slab.get(99)), (Some(&10), 4, None));
+        assert_eq!((slab.get_mut(places[1]).copied(), slab.len(), slab.get_mut(99)), (Some(10), 4, None));
     }
 }

@@ -72,10 +72,11 @@ pub(super) struct ChildPair {
     pub(super) child: Arc<str>,
     pub(super) inbound_spi: u32,
     pub(super) outbound_spi: u32,
-    pub(super) outbound_active: bool,
+    /// The data path was told to use the outbound SA.
+    activated: bool,
     /// Made at the peer's request, and our answer may not have arrived until then.
     pub(super) unconfirmed_until: Option<Instant>,
-    /// The inbound SPI of the pair that this one is to replace and that is still in use.
+    /// The inbound SPI of the pair that this one is to replace, until it does.
     pub(super) replaces: Option<u32>,
     pub(super) stage: Stage,
     /// It has come to a hard limit and carries nothing any more.
@@ -112,7 +113,8 @@ impl Stage {
 }
 
 impl ChildPair {
-    /// Tells the data path to install the pair.
+    /// Tells the data path to install the pair, and to use it if it is to be used at once. `replaces` is the inbound SPI of
+    /// the pair whose place it takes.
     pub(super) fn install(
         agreed: Agreed,
         keys: PairKeys,
@@ -137,20 +139,18 @@ impl ChildPair {
             peer_selectors: peer_selectors.clone(),
             encapsulation: transport.encapsulation,
             path: transport.path,
-            outbound_active,
-            replaces,
         };
         if let Some(log) = cx.key_log {
             log.child_sa(&pair);
         }
         cx.event(Event::ChildInstalled(Box::new(pair)));
         let rekey_at = cx.now + cx.jitter(connection.child_lifetime, 80, 90);
-        Self {
+        let mut pair = Self {
             child,
             inbound_spi,
             outbound_spi,
             unconfirmed_until: None,
-            outbound_active,
+            activated: false,
             replaces,
             stage: Stage::Installed,
             exhausted: false,
@@ -161,20 +161,28 @@ impl ChildPair {
             established: cx.now,
             rekey_at,
             expires_at: cx.now + connection.child_lifetime,
+        };
+        if outbound_active {
+            pair.activate(&connection.name, cx);
         }
+        pair
     }
 
-    /// Starts to send on the pair, if that has not been done.
+    /// Starts to send on the pair, if that has not been done, and stops on the one that it replaces.
     pub(super) fn activate(&mut self, connection: &Arc<str>, cx: &mut Context<'_>) {
         self.unconfirmed_until = None;
-        if !self.outbound_active {
-            self.outbound_active = true;
-            self.replaces = None;
-            cx.event(Event::ChildOutboundActivated {
-                connection: connection.clone(),
-                inbound_spi: self.inbound_spi,
-                outbound_spi: self.outbound_spi,
-            });
+        if std::mem::replace(&mut self.activated, true) {
+            return;
+        }
+        cx.event(Event::ChildOutboundActivated {
+            connection: connection.clone(),
+            inbound_spi: self.inbound_spi,
+            outbound_spi: self.outbound_spi,
+        });
+        // One that is gone has no SPI any more.
+        let replaced = self.replaces.take().filter(|spi| cx.inbound_spis.owner(*spi).is_some());
+        if let Some(inbound_spi) = replaced {
+            cx.event(Event::ChildOutboundRetired { connection: connection.clone(), inbound_spi });
         }
     }
 
@@ -191,11 +199,7 @@ impl ChildPair {
 
     /// Stops sending on the pair.
     pub(super) fn retire_outbound(&self, connection: &Arc<str>, cx: &mut Context<'_>) {
-        cx.event(Event::ChildOutboundRetired {
-            connection: connection.clone(),
-            inbound_spi: self.inbound_spi,
-            outbound_spi: self.outbound_spi,
-        });
+        cx.event(Event::ChildOutboundRetired { connection: connection.clone(), inbound_spi: self.inbound_spi });
     }
 
     /// Removes the pair from the data path.

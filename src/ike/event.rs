@@ -206,12 +206,11 @@ pub struct SaActivity {
 /// What the endpoint tells.
 #[derive(Debug)]
 pub enum Event {
-    /// A Child SA was negotiated: install both SAs. The inbound one must be in place before the next datagram is sent.
+    /// A pair of Child SAs was negotiated: both exist. The inbound one must be in place before the next datagram is sent; the
+    /// outbound one is not to be used before [`Event::ChildOutboundActivated`].
     ChildInstalled(Box<ChildSa>),
-    /// The outbound SA of this pair is to be used from now on; the pair's `replaces`, if any, is used no longer.
-    ///
-    /// Sent for pairs installed with `outbound_active` false: the responder of a rekey sends on the new SA only when
-    /// its peer has shown that it is ready for it (RFC 7296 2.8).
+    /// The outbound SA of this pair is to be used from now on, until it is retired or removed: at once, or where we answered
+    /// a rekey, when the peer has shown that it is ready for it (RFC 7296 2.8). Several pairs of one child may be in use.
     ChildOutboundActivated {
         /// Name of the connection.
         connection: Arc<str>,
@@ -220,15 +219,16 @@ pub enum Event {
         /// SPI of the outbound SA of the pair.
         outbound_spi: u32,
     },
-    /// The pair was deleted or replaced: remove its outbound SA now. Its inbound SA still takes packets in flight;
+    /// The outbound SA of this pair is not to be used any more: remove it now. Its inbound SA still takes packets in flight;
     /// [`Event::ChildRemoved`] follows when it is to go.
+    ///
+    /// Said of a pair that another one replaces, after that one's activation, and of a pair that is being deleted; of one
+    /// that is replaced and then deleted perhaps twice.
     ChildOutboundRetired {
         /// Name of the connection.
         connection: Arc<str>,
         /// SPI of the inbound SA of the pair.
         inbound_spi: u32,
-        /// SPI of the outbound SA of the pair.
-        outbound_spi: u32,
     },
     /// Remove what is left of the pair: the inbound SA, and the outbound one if it was not retired before.
     ChildRemoved {
@@ -362,10 +362,6 @@ pub struct ChildSa {
     pub encapsulation: Encapsulation,
     /// The outer addresses, and the ports of UDP encapsulation.
     pub path: Path,
-    /// Whether to send on the outbound SA at once. If not, [`Event::ChildOutboundActivated`] follows.
-    pub outbound_active: bool,
-    /// The inbound SPI of the pair that this one replaces in a rekey.
-    pub replaces: Option<u32>,
 }
 
 /// The keys of one ESP SA (RFC 7296 2.17).

@@ -23,18 +23,17 @@ fn a_rekey_loses_nothing() {
     let mut pair = Pair::new(&agreement);
     assert_eq!(pair.carry(0, &one(1)).len(), 1);
 
-    // The responder installs both directions, and keeps sending on the old SA.
+    // Both ends receive on the new pair, and the responder keeps sending on the old SA.
     for side in [0, 1] {
         let inbound = agreement.inbound(side, NEW);
         pair.gateways[side].command_inbound(InboundCommand::Install(Box::new(inbound)));
     }
-    let new = agreement.outbound(0, NEW, false, Some(SPIS[0]));
+    let new = agreement.outbound(0, NEW);
     let new_facts = std::sync::Arc::clone(&new.facts);
-    pair.gateways[0].command_outbound(OutboundCommand::Install(Box::new(new)));
     assert_eq!(pair.carry(0, &one(2)).len(), 1);
     assert_eq!((new_facts.read().packets, pair.facts[0].0.read().packets), (0, 2));
 
-    pair.gateways[0].command_outbound(OutboundCommand::Activate { inbound_spi: NEW[0] });
+    pair.gateways[0].command_outbound(OutboundCommand::Install(Box::new(new)));
     assert_eq!(pair.carry(0, &one(3)).len(), 1);
     assert_eq!((new_facts.read().packets, pair.facts[0].0.read().packets), (1, 2));
 
@@ -46,15 +45,15 @@ fn a_rekey_loses_nothing() {
 }
 
 #[test]
-fn an_sa_that_is_active_at_once_takes_over() {
+fn a_new_sa_takes_over_from_one_with_the_same_selectors() {
     let agreement = Agreement::default();
     let mut pair = Pair::new(&agreement);
     pair.gateways[1].command_inbound(InboundCommand::Install(Box::new(agreement.inbound(1, NEW))));
-    let new = agreement.outbound(0, NEW, true, Some(SPIS[0]));
+    let new = agreement.outbound(0, NEW);
     let new_facts = std::sync::Arc::clone(&new.facts);
     pair.gateways[0].command_outbound(OutboundCommand::Install(Box::new(new)));
     assert_eq!(pair.carry(0, &one(1)).len(), 1);
-    assert_eq!(new_facts.read().packets, 1);
+    assert_eq!((new_facts.read().packets, pair.facts[0].0.read().packets), (1, 0));
 }
 
 #[test]
@@ -126,7 +125,7 @@ fn an_sa_with_a_key_of_another_length_is_refused_and_says_so() {
     let agreement = Agreement::default();
     let mut pair = Pair::new(&agreement);
     let error = WrongKeyLength { expected: (20, 0), actual: (3, 0) };
-    let mut outbound = agreement.outbound(0, NEW, true, Some(SPIS[0]));
+    let mut outbound = agreement.outbound(0, NEW);
     let mut inbound = agreement.inbound(1, NEW);
     outbound.keys.encryption = Secret::new(vec![1; 3]);
     inbound.keys.encryption = Secret::new(vec![1; 3]);
@@ -144,7 +143,7 @@ fn an_spi_that_is_in_use_stays_with_its_sa() {
     let agreement = Agreement::default();
     let mut pair = Pair::new(&agreement);
     assert_eq!(pair.carry(0, &one(1)).len(), 1);
-    let (outbound, inbound) = (agreement.outbound(0, SPIS, true, None), agreement.inbound(1, SPIS));
+    let (outbound, inbound) = (agreement.outbound(0, SPIS), agreement.inbound(1, SPIS));
     let facts = [std::sync::Arc::clone(&outbound.facts), std::sync::Arc::clone(&inbound.facts)];
     pair.gateways[0].command_outbound(OutboundCommand::Install(Box::new(outbound)));
     pair.gateways[1].command_inbound(InboundCommand::Install(Box::new(inbound)));

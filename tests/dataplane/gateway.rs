@@ -57,7 +57,7 @@ impl Default for Agreement {
 
 impl Agreement {
     /// What the gateway on `side` (0 or 1) installs for a pair whose inbound SPIs are given by side.
-    pub fn outbound(&self, side: usize, spis: [u32; 2], active: bool, replaces: Option<u32>) -> OutboundSaParameters {
+    pub fn outbound(&self, side: usize, spis: [u32; 2]) -> OutboundSaParameters {
         OutboundSaParameters {
             inbound_spi: spis[side],
             spi: spis[1 - side],
@@ -71,8 +71,6 @@ impl Agreement {
             tunnel: self.tunnel(side),
             df: self.df,
             limits: self.limits,
-            active,
-            replaces,
             facts: Arc::new(SaFacts::new(Instant::now())),
         }
     }
@@ -180,7 +178,7 @@ impl<T: DatagramSink> Gateway<T> {
     /// Routes to the peer's networks, and the SAs of a pair. Returns the facts of both SAs.
     pub fn install(&mut self, side: usize, agreement: &Agreement, spis: [u32; 2]) -> (Arc<SaFacts>, Arc<SaFacts>) {
         self.route(&agreement.networks[1 - side]);
-        let (outbound, inbound) = (agreement.outbound(side, spis, true, None), agreement.inbound(side, spis));
+        let (outbound, inbound) = (agreement.outbound(side, spis), agreement.inbound(side, spis));
         let facts = (Arc::clone(&outbound.facts), Arc::clone(&inbound.facts));
         self.command_inbound(InboundCommand::Install(Box::new(inbound)));
         self.command_outbound(OutboundCommand::Install(Box::new(outbound)));

@@ -69,7 +69,7 @@ fn loopback_gateway(encapsulation: Encapsulation) -> Loopback {
 
     let (mut commands, outbound_commands) = rtrb::RingBuffer::new(8);
     let route = ("10.2.0.0/16".parse().unwrap(), vec![CONNECTION]);
-    let install = OutboundCommand::Install(Box::new(agreement.outbound(0, SPIS, true, None)));
+    let install = OutboundCommand::Install(Box::new(agreement.outbound(0, SPIS)));
     for command in [install, OutboundCommand::SetFib(Arc::new(Fib::new([route])))] {
         assert!(commands.push(command).is_ok());
     }

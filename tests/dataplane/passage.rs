@@ -87,7 +87,7 @@ fn sas_of_different_layouts_share_a_batch() {
     let (first, other) = (Agreement::default(), [0xc000_0021, 0xc000_0022]);
     let second = Agreement { suite, networks: [vec!["10.1.0.0/16"], vec!["10.3.0.0/16"]], ..Agreement::default() };
     let mut pair = Pair::new(&first);
-    let mut outbound = second.outbound(0, other, true, None);
+    let mut outbound = second.outbound(0, other);
     outbound.connection = ConnectionId(8);
     pair.gateways[0].command_outbound(OutboundCommand::Install(Box::new(outbound)));
     let inbound = second.inbound(1, other);

@@ -79,7 +79,7 @@ fn narrowed(agreement: &Agreement) -> Pair {
             Selector::new(addresses, Some(protocol::UDP), ports).unwrap()
         };
         let selectors = Arc::new(SelectorPair { local: vec![selector(side)], peer: vec![selector(1 - side)] });
-        let mut outbound = agreement.outbound(side, SPIS, true, None);
+        let mut outbound = agreement.outbound(side, SPIS);
         let mut inbound = agreement.inbound(side, SPIS);
         (outbound.selectors, inbound.selectors) = (Arc::clone(&selectors), selectors);
         pair.gateways[side].command_inbound(InboundCommand::Remove { spi: SPIS[side] });

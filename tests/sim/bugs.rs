@@ -105,21 +105,35 @@ struct ActivatesTooEarly;
 impl Bug for ActivatesTooEarly {
     fn event(&mut self, event: Event) -> Vec<Event> {
         match event {
-            Event::ChildInstalled(mut child) => {
-                child.outbound_active = true;
-                vec![Event::ChildInstalled(child)]
+            Event::ChildInstalled(child) => {
+                let (connection, inbound_spi, outbound_spi) =
+                    (child.connection.clone(), child.inbound_spi, child.outbound_spi);
+                let activated = Event::ChildOutboundActivated { connection, inbound_spi, outbound_spi };
+                vec![Event::ChildInstalled(child), activated]
             }
             other => vec![other],
         }
     }
 }
 
-/// Never switches to a new SA.
-struct NeverActivates;
+/// Never switches to a new SA that is not to be used at once.
+#[derive(Default)]
+struct NeverActivates {
+    /// What was installed last.
+    new: Option<u32>,
+}
 
 impl Bug for NeverActivates {
     fn event(&mut self, event: Event) -> Vec<Event> {
-        if matches!(event, Event::ChildOutboundActivated { .. }) { Vec::new() } else { vec![event] }
+        let new = self.new.take();
+        match event {
+            Event::ChildInstalled(child) => {
+                self.new = Some(child.inbound_spi);
+                vec![Event::ChildInstalled(child)]
+            }
+            Event::ChildOutboundActivated { inbound_spi, .. } if new != Some(inbound_spi) => Vec::new(),
+            other => vec![other],
+        }
     }
 }
 
@@ -130,10 +144,11 @@ struct RemovesAtOnce(HashSet<u32>);
 impl Bug for RemovesAtOnce {
     fn event(&mut self, event: Event) -> Vec<Event> {
         match event {
-            Event::ChildOutboundRetired { connection, inbound_spi, outbound_spi } => {
-                self.0.insert(inbound_spi);
-                let reason = Removal::Replaced;
-                let child = "".into();
+            Event::ChildOutboundRetired { connection, inbound_spi } => {
+                if !self.0.insert(inbound_spi) {
+                    return Vec::new();
+                }
+                let (child, outbound_spi, reason) = ("".into(), 0, Removal::Replaced);
                 vec![Event::ChildRemoved { connection, child, inbound_spi, outbound_spi, reason }]
             }
             Event::ChildRemoved { inbound_spi, .. } if self.0.remove(&inbound_spi) => Vec::new(),
@@ -171,22 +186,23 @@ impl Bug for SwapsKeys {
 /// Retires the newer pair when a pair was replaced: the wrong winner.
 #[derive(Default)]
 struct PicksTheWrongWinner {
-    successor: HashMap<u32, (u32, u32)>,
+    /// What was activated last: what is retired at once is replaced by it.
+    activated: Option<u32>,
+    successor: HashMap<u32, u32>,
 }
 
 impl Bug for PicksTheWrongWinner {
     fn event(&mut self, event: Event) -> Vec<Event> {
+        let activated = self.activated.take();
         match event {
-            Event::ChildInstalled(child) => {
-                if let Some(replaced) = child.replaces {
-                    self.successor.insert(replaced, (child.inbound_spi, child.outbound_spi));
-                }
-                vec![Event::ChildInstalled(child)]
+            Event::ChildOutboundActivated { connection, inbound_spi, outbound_spi } => {
+                self.activated = Some(inbound_spi);
+                vec![Event::ChildOutboundActivated { connection, inbound_spi, outbound_spi }]
             }
-            Event::ChildOutboundRetired { connection, inbound_spi, outbound_spi } => {
-                let (inbound_spi, outbound_spi) =
-                    self.successor.get(&inbound_spi).copied().unwrap_or((inbound_spi, outbound_spi));
-                vec![Event::ChildOutboundRetired { connection, inbound_spi, outbound_spi }]
+            Event::ChildOutboundRetired { connection, inbound_spi } => {
+                self.successor.extend(activated.map(|successor| (inbound_spi, successor)));
+                let inbound_spi = self.successor.get(&inbound_spi).copied().unwrap_or(inbound_spi);
+                vec![Event::ChildOutboundRetired { connection, inbound_spi }]
             }
             other => vec![other],
         }
@@ -244,7 +260,7 @@ planted! {
     drops_deletes = DropsDeletes;
     oversleeps = Oversleeps;
     activates_too_early = ActivatesTooEarly;
-    never_activates = NeverActivates;
+    never_activates = NeverActivates::default();
     removes_at_once = RemovesAtOnce::default();
     never_removes = NeverRemoves;
     swaps_keys = SwapsKeys;

@@ -70,6 +70,8 @@ pub struct End {
     pub rekeyed_children: u64,
     pub shut_down: bool,
     decisions: u64,
+    /// The last thing that happened was that a pair was activated: what is retired now is replaced by it.
+    activated: bool,
 }
 
 /// What an end has to say after it was called.
@@ -101,6 +103,7 @@ impl End {
             rekeyed_children: 0,
             shut_down: false,
             decisions: 0,
+            activated: false,
         }
     }
 
@@ -228,19 +231,24 @@ impl End {
 
     /// What the data path does about an event.
     fn apply(&mut self, event: Event, said: &mut Said) {
+        let activated = std::mem::take(&mut self.activated);
         match event {
             Event::ChildInstalled(child) => self.install(*child, said),
             Event::ChildOutboundActivated { inbound_spi, .. } => {
                 self.decisions += 1;
+                self.activated = true;
                 match self.pairs.get_mut(&inbound_spi) {
                     Some(pair) => pair.active = Some(self.decisions),
                     None => said.violation = Some(format!("activates the unknown pair {inbound_spi:08x}")),
                 }
             }
-            Event::ChildOutboundRetired { inbound_spi, .. } => match self.pairs.get_mut(&inbound_spi) {
-                Some(pair) => pair.retired = true,
-                None => said.violation = Some(format!("retires the unknown pair {inbound_spi:08x}")),
-            },
+            Event::ChildOutboundRetired { inbound_spi, .. } => {
+                self.rekeyed_children += u64::from(activated);
+                match self.pairs.get_mut(&inbound_spi) {
+                    Some(pair) => pair.retired = true,
+                    None => said.violation = Some(format!("retires the unknown pair {inbound_spi:08x}")),
+                }
+            }
             Event::ChildRemoved { inbound_spi, .. } => {
                 let removed = self.pairs.remove(&inbound_spi);
                 if removed.is_none() {
@@ -262,8 +270,6 @@ impl End {
     }
 
     fn install(&mut self, child: ChildSa, said: &mut Said) {
-        self.decisions += 1;
-        self.rekeyed_children += u64::from(child.replaces.is_some());
         if child.inbound_spi < 256 {
             said.violation = Some(format!("chose the reserved SPI {}", child.inbound_spi));
         }
@@ -274,7 +280,7 @@ impl End {
             inbound_key: key_of(&child.inbound_keys),
             outbound_spi: child.outbound_spi,
             outbound_key: key_of(&child.outbound_keys),
-            active: child.outbound_active.then_some(self.decisions),
+            active: None,
             retired: false,
             path: child.path,
             seen: false,
@@ -289,16 +295,13 @@ impl End {
 /// An event for the trace: without keys.
 fn describe(event: &Event) -> String {
     match event {
-        Event::ChildInstalled(child) => format!(
-            "installs {} in {:08x} out {:08x} active {} replaces {:?}",
-            child.child, child.inbound_spi, child.outbound_spi, child.outbound_active, child.replaces
-        ),
+        Event::ChildInstalled(child) => {
+            format!("installs {} in {:08x} out {:08x}", child.child, child.inbound_spi, child.outbound_spi)
+        }
         Event::ChildOutboundActivated { inbound_spi, outbound_spi, .. } => {
             format!("activates in {inbound_spi:08x} out {outbound_spi:08x}")
         }
-        Event::ChildOutboundRetired { inbound_spi, outbound_spi, .. } => {
-            format!("retires in {inbound_spi:08x} out {outbound_spi:08x}")
-        }
+        Event::ChildOutboundRetired { inbound_spi, .. } => format!("retires in {inbound_spi:08x}"),
         Event::ChildRemoved { inbound_spi, outbound_spi, reason, .. } => {
             format!("removes in {inbound_spi:08x} out {outbound_spi:08x}: {reason}")
         }

@@ -61,8 +61,6 @@ impl Installation {
                 Df::Clear => DfPolicy::Clear,
             },
             limits: Limits::UNLIMITED,
-            active: sa.outbound_active,
-            replaces: sa.replaces,
             facts: outbound,
         };
         (receiving, sending)

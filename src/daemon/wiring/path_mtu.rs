@@ -151,7 +151,7 @@ impl Wiring {
                 Step::Probe { peer, size } => {
                     let pairs = self.paths.users.get(&peer).into_iter().flatten();
                     let mut pairs = pairs.filter_map(|(_, inbound)| Some((*inbound, self.pairs.get(inbound)?)));
-                    if let Some((inbound_spi, _)) = pairs.find(|(_, pair)| pair.active) {
+                    if let Some((inbound_spi, _)) = pairs.find(|(_, pair)| pair.sending) {
                         commands.push(Command::ProbePath { inbound_spi, size });
                     }
                 }

@@ -1,12 +1,18 @@
+//! The wiring between the rings of the data threads.
+
+mod pairs;
+
 use std::path::Path as FilePath;
 
 use super::*;
 use crate::crypto::fake::SeededEntropy;
 use crate::crypto::{Secret, Suite, encryption};
 use crate::daemon::config::Config;
+use crate::dataplane::acquire::Acquire;
 use crate::dataplane::facts::InstallError;
-use crate::ike::SaKeys;
-use crate::wire::ip::protocol;
+use crate::ike::{self, SaKeys};
+use crate::wire::ike::TrafficSelector;
+use crate::wire::ip::{Flow, Ports, protocol};
 use crate::wire::quoted::{QuotedPacket, QuotedTransport, TooBig};
 
 struct Bench {
@@ -48,11 +54,7 @@ fn bench_with(start: &str, room: usize) -> Bench {
     Bench { wiring, outbound, inbound, notices }
 }
 
-fn child_sa(inbound_spi: u32, active: bool, replaces: Option<u32>) -> Event {
-    Event::ChildInstalled(Box::new(sa(inbound_spi, active, replaces)))
-}
-
-fn sa(inbound_spi: u32, active: bool, replaces: Option<u32>) -> ChildSa {
+fn sa(inbound_spi: u32) -> ChildSa {
     let suite = Suite::new(encryption::by_name("aes128gcm16").unwrap(), None).unwrap();
     let keys = || SaKeys { encryption_key: Secret::new(vec![7; 20]), integrity_key: Secret::new(Vec::new()) };
     let net = |net: &str| vec![TrafficSelector::from_net(net.parse().unwrap())];
@@ -70,12 +72,50 @@ fn sa(inbound_spi: u32, active: bool, replaces: Option<u32>) -> ChildSa {
         peer_selectors: net("10.2.0.0/24"),
         encapsulation: ike::Encapsulation::Udp,
         path: Path { local: address("198.51.100.2:4500"), peer: address("203.0.113.2:4500"), non_esp_marker: true },
-        outbound_active: active,
-        replaces,
     }
 }
 
 impl Bench {
+    /// IKE has negotiated a pair.
+    fn install(&mut self, sa: ChildSa) {
+        self.event(Event::ChildInstalled(Box::new(sa)));
+    }
+
+    /// IKE says that a pair is to be sent on.
+    fn activate(&mut self, inbound_spi: u32) {
+        self.event(Event::ChildOutboundActivated {
+            connection: "idc".into(),
+            inbound_spi,
+            outbound_spi: inbound_spi + 1,
+        });
+    }
+
+    /// IKE says that a pair is not to be sent on any more.
+    fn retire(&mut self, inbound_spi: u32) {
+        self.event(Event::ChildOutboundRetired { connection: "idc".into(), inbound_spi });
+    }
+
+    /// IKE has negotiated a pair, and it is to be sent on at once.
+    fn up(&mut self, sa: ChildSa) {
+        let inbound_spi = sa.inbound_spi;
+        self.install(sa);
+        self.activate(inbound_spi);
+    }
+
+    fn remove(&mut self, inbound_spi: u32, reason: Removal) {
+        self.event(Event::ChildRemoved {
+            connection: "idc".into(),
+            child: "one".into(),
+            inbound_spi,
+            outbound_spi: inbound_spi + 1,
+            reason,
+        });
+    }
+
+    fn sends(&self, inbound_spi: u32) -> bool {
+        self.wiring.pairs[&inbound_spi].sending
+    }
+
     fn event(&mut self, event: Event) {
         self.wiring.event(event, Instant::now());
         self.wiring.tell_news();
@@ -102,42 +142,6 @@ impl Bench {
         }
         told
     }
-}
-
-#[test]
-fn a_pair_is_installed_in_both_threads() {
-    let mut bench = bench("now");
-    bench.event(child_sa(1000, true, None));
-    let Ok(InboundCommand::Install(inbound)) = bench.inbound.pop() else { panic!("no inbound SA") };
-    let Ok(OutboundCommand::Install(outbound)) = bench.outbound.pop() else { panic!("no outbound SA") };
-    assert_eq!((inbound.spi, outbound.inbound_spi, outbound.spi), (1000, 1000, 1001));
-    assert_eq!((inbound.replay_window, inbound.connection), (1024, outbound.connection));
-    assert!(outbound.active && Arc::ptr_eq(&inbound.selectors, &outbound.selectors));
-    assert_eq!(bench.notices(), ["one up", "carries true"]);
-}
-
-#[test]
-fn a_rekey_is_no_news_and_the_last_pair_is() {
-    let mut bench = bench("now");
-    bench.event(child_sa(1000, true, None));
-    bench.event(child_sa(2000, false, Some(1000)));
-    assert!(bench.wiring.pairs[&1000].active && !bench.wiring.pairs[&2000].active);
-    bench.event(Event::ChildOutboundActivated { connection: "idc".into(), inbound_spi: 2000, outbound_spi: 2001 });
-    assert!(!bench.wiring.pairs[&1000].active && bench.wiring.pairs[&2000].active);
-    let gone = |inbound_spi, reason| Event::ChildRemoved {
-        connection: "idc".into(),
-        child: "one".into(),
-        inbound_spi,
-        outbound_spi: inbound_spi + 1,
-        reason,
-    };
-    bench.event(gone(1000, Removal::Replaced));
-    let told = bench.notices();
-    assert_eq!(told.iter().filter(|notice| notice.starts_with("one")).collect::<Vec<_>>(), ["one up"]);
-    assert!(!told.contains(&"carries false".to_owned()), "a rekey never leaves the connection without a sender");
-    bench.event(gone(2000, Removal::DeletedByPeer));
-    assert_eq!(bench.notices(), ["one down", "carries false"]);
-    assert!(bench.wiring.pairs.is_empty());
 }
 
 #[test]
@@ -170,7 +174,7 @@ fn only_a_connection_that_starts_on_traffic_is_asked_for_by_a_packet() {
 #[test]
 fn a_peer_that_only_swallows_packets_is_suspected() {
     let mut bench = bench("now");
-    bench.event(child_sa(1000, true, None));
+    bench.up(sa(1000));
     let pair = &bench.wiring.pairs[&1000];
     let at = |seconds: u64| pair.installed + Duration::from_secs(seconds);
     assert!(!pair.is_suspicious(None, None, at(60)), "nothing was sent");
@@ -208,7 +212,7 @@ fn only_an_icmp_message_about_a_packet_of_ours_is_believed() {
     let (us, peer) = ("198.51.100.2", "203.0.113.2");
     let udp = |source, destination, first| QuotedTransport::Udp { source, destination, first };
     let mut bench = bench("now");
-    bench.event(child_sa(1000, true, None));
+    bench.up(sa(1000));
     told_mtus(&mut bench);
     let forged = [
         about(us, peer, udp(4500, 4500, Some(1000)), 1400),
@@ -245,7 +249,7 @@ fn only_an_icmp_message_about_a_packet_of_ours_is_believed() {
 #[test]
 fn a_new_pair_begins_with_what_is_known_of_its_path() {
     let mut bench = bench("now");
-    bench.event(child_sa(1000, true, None));
+    bench.up(sa(1000));
     let told = about(
         "198.51.100.2",
         "203.0.113.2",
@@ -255,7 +259,8 @@ fn a_new_pair_begins_with_what_is_known_of_its_path() {
     bench.wiring.told_too_big(&told, Instant::now());
     bench.wiring.discover_paths(Instant::now());
     told_mtus(&mut bench);
-    bench.event(child_sa(2000, false, Some(1000)));
+    bench.up(sa(2000));
+    bench.install(sa(3000));
     let Ok(InboundCommand::Install(inbound)) = bench.inbound.pop() else { panic!("no inbound SA") };
     let Ok(OutboundCommand::Install(outbound)) = bench.outbound.pop() else { panic!("no outbound SA") };
     assert_eq!((inbound.tunnel.outer_mtu, outbound.tunnel.outer_mtu), (1400, 1400));
@@ -265,15 +270,19 @@ fn a_new_pair_begins_with_what_is_known_of_its_path() {
         peer: "203.0.113.9:4500".parse().unwrap(),
         non_esp_marker: true,
     };
-    bench.event(Event::PathChanged { connection: "idc".into(), outbound_spis: vec![1001, 2001], path });
+    bench.event(Event::PathChanged { connection: "idc".into(), outbound_spis: vec![1001, 2001, 3001], path });
     assert_eq!(told_mtus(&mut bench), [(path.peer.ip(), 1500)]);
     assert_eq!(bench.wiring.pairs[&2000].path_mtu, 1500);
+    // So does one that was not sent on yet.
+    bench.activate(3000);
+    let Ok(OutboundCommand::Install(outbound)) = bench.outbound.pop() else { panic!("no outbound SA") };
+    assert_eq!((outbound.tunnel.path.peer, outbound.tunnel.outer_mtu), (path.peer, 1500));
 }
 
 #[test]
 fn large_packets_have_the_path_probed_on_a_pair_that_sends() {
     let mut bench = bench("now");
-    bench.event(child_sa(1000, true, None));
+    bench.up(sa(1000));
     let now = Instant::now() + Duration::from_millis(1);
     bench.wiring.activity(now);
     assert!(bench.wiring.discover_paths(now).is_empty(), "an idle pair needs no probe");
@@ -289,8 +298,8 @@ fn large_packets_have_the_path_probed_on_a_pair_that_sends() {
 fn a_child_that_is_not_configured_is_not_installed_in_the_place_of_another() {
     let mut bench = bench("now");
     let unknown = [
-        (ChildSa { child: "three".into(), ..sa(1000, true, None) }, "connection idc has no child three"),
-        (ChildSa { connection: "gone".into(), ..sa(1000, true, None) }, "connection gone is not configured any more"),
+        (ChildSa { child: "three".into(), ..sa(1000) }, "connection idc has no child three"),
+        (ChildSa { connection: "gone".into(), ..sa(1000) }, "connection gone is not configured any more"),
     ];
     for (sa, expected) in unknown {
         bench.event(Event::ChildInstalled(Box::new(sa)));
@@ -303,7 +312,7 @@ fn a_child_that_is_not_configured_is_not_installed_in_the_place_of_another() {
 #[test]
 fn selectors_that_the_data_path_cannot_hold_are_told_to_ike() {
     let mut bench = bench("now");
-    let mut sa = sa(1000, true, None);
+    let mut sa = sa(1000);
     sa.peer_selectors[0].end = "2001:db8::1".parse().unwrap();
     bench.event(Event::ChildInstalled(Box::new(sa)));
     assert!(bench.inbound.pop().is_err() && bench.outbound.pop().is_err());
@@ -314,24 +323,31 @@ fn selectors_that_the_data_path_cannot_hold_are_told_to_ike() {
 #[test]
 fn a_full_ring_is_a_failed_installation_and_leaves_no_half_pair() {
     let mut bench = bench_with("now", 2);
-    bench.event(child_sa(1000, true, None));
-    bench.event(child_sa(2000, true, None));
+    bench.up(sa(1000));
+    bench.up(sa(2000));
     bench.inbound.pop().unwrap();
     bench.inbound.pop().unwrap();
     assert!(bench.wiring.next_answer().is_none());
     // There is room for the inbound SA, and none for the outbound one.
-    bench.event(child_sa(3000, true, None));
+    bench.up(sa(3000));
     let Ok(InboundCommand::Install(inbound)) = bench.inbound.pop() else { panic!("no inbound SA") };
     assert_eq!(inbound.spi, 3000);
     assert!(matches!(bench.inbound.pop(), Ok(InboundCommand::Remove { spi: 3000 })), "it is taken back");
     assert_eq!(bench.refusal(), Some((3000, "the data thread does not take commands".to_owned())));
-    assert!(!bench.wiring.pairs.contains_key(&3000));
+    assert!(!bench.wiring.pairs.contains_key(&3000) && bench.wiring.waiting.is_empty());
+    // There is none for the inbound one.
+    bench.install(sa(4000));
+    bench.install(sa(5000));
+    bench.install(sa(6000));
+    assert_eq!(bench.refusal(), Some((6000, "the data thread does not take commands".to_owned())));
+    bench.activate(6000);
+    assert!(bench.refusal().is_none() && !bench.wiring.pairs.contains_key(&6000));
 }
 
 #[test]
 fn what_the_data_path_says_of_a_pair_is_told_to_ike_once_each() {
     let mut bench = bench("now");
-    bench.event(child_sa(1000, true, None));
+    bench.up(sa(1000));
     let facts = Arc::clone(&bench.wiring.pairs[&1000].outbound);
     let mut told = || -> Vec<String> {
         let shown = |command: Command| match command {

@@ -5,6 +5,9 @@ use crate::dataplane::parameters::EspKeys;
 use crate::dataplane::policy::Selector;
 use crate::esp::Limits;
 use crate::wire::ip::Ports;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 fn suite() -> Suite {
     Suite::new(&encryption::AES128_GCM_16, None).unwrap()
@@ -24,7 +27,7 @@ fn selectors(peer: &str) -> Arc<SelectorPair> {
     Arc::new(SelectorPair { local: vec![any], peer: vec![Selector::prefix(peer.parse().unwrap())] })
 }
 
-fn outbound(inbound_spi: u32, connection: u32, child: u32, replaces: Option<u32>) -> OutboundSaParameters {
+fn outbound(inbound_spi: u32, connection: u32, child: u32) -> OutboundSaParameters {
     OutboundSaParameters {
         inbound_spi,
         spi: inbound_spi ^ 0xffff,
@@ -38,8 +41,6 @@ fn outbound(inbound_spi: u32, connection: u32, child: u32, replaces: Option<u32>
         tunnel: tunnel(),
         df: DfPolicy::Copy,
         limits: Limits::UNLIMITED,
-        active: replaces.is_none(),
-        replaces,
         facts: Arc::new(SaFacts::new(Instant::now())),
     }
 }
@@ -71,32 +72,148 @@ fn chosen(sadb: &mut OutboundSadb, connection: u32) -> Option<u32> {
 fn the_lower_child_carries_a_packet_and_of_one_child_the_newest_sa() {
     let mut sadb = OutboundSadb::default();
     assert_eq!((chosen(&mut sadb, 3), sadb.is_up(ConnectionId(3))), (None, false));
-    sadb.install(outbound(300, 3, 1, None)).unwrap();
-    sadb.install(outbound(301, 3, 0, None)).unwrap();
-    sadb.install(outbound(302, 3, 0, None)).unwrap();
-    sadb.install(outbound(303, 3, 1, None)).unwrap();
+    sadb.install(outbound(300, 3, 1)).unwrap();
+    sadb.install(outbound(301, 3, 0)).unwrap();
+    sadb.install(outbound(302, 3, 0)).unwrap();
+    sadb.install(outbound(303, 3, 1)).unwrap();
     assert_eq!(chosen(&mut sadb, 3), Some(302));
     sadb.remove(302);
     assert_eq!(chosen(&mut sadb, 3), Some(301));
     sadb.remove(301);
     assert_eq!(chosen(&mut sadb, 3), Some(303));
     // A place that is used again belongs to the newest all the same.
-    sadb.install(outbound(304, 3, 1, None)).unwrap();
+    sadb.install(outbound(304, 3, 1)).unwrap();
     assert_eq!(chosen(&mut sadb, 3), Some(304));
     assert_eq!(chosen(&mut sadb, 2), None);
 }
 
 #[test]
-fn a_replacement_is_used_from_its_activation_on_and_the_old_one_no_more() {
+fn a_new_sa_is_used_from_its_installation_on_and_one_that_is_gone_no_more() {
     let mut sadb = OutboundSadb::default();
-    sadb.install(outbound(1000, 0, 0, None)).unwrap();
-    sadb.install(outbound(1001, 0, 0, Some(1000))).unwrap();
+    sadb.install(outbound(1000, 0, 0)).unwrap();
     assert_eq!(chosen(&mut sadb, 0), Some(1000));
-    sadb.activate(1001);
-    sadb.activate(1001);
+    sadb.install(outbound(1001, 0, 0)).unwrap();
+    assert_eq!(chosen(&mut sadb, 0), Some(1001));
+    sadb.remove(1000);
+    sadb.remove(1000);
     assert_eq!(chosen(&mut sadb, 0), Some(1001));
     sadb.remove(1001);
-    assert_eq!((chosen(&mut sadb, 0), sadb.is_up(ConnectionId(0))), (None, false), "the old one stays unused");
+    assert_eq!((chosen(&mut sadb, 0), sadb.is_up(ConnectionId(0))), (None, false));
+}
+
+/// One of a thousand neighbours, of either family.
+fn neighbour(is_ipv4: bool, n: u16) -> IpAddr {
+    if is_ipv4 {
+        Ipv4Addr::from_bits(0x0a00_0000 + u32::from(n)).into()
+    } else {
+        Ipv6Addr::from_bits((0xfd00 << 112) + u128::from(n)).into()
+    }
+}
+
+fn protocols() -> impl Strategy<Value = u8> {
+    prop::sample::select(vec![6, 17])
+}
+
+fn any_selector() -> impl Strategy<Value = Selector> {
+    let addresses = prop_oneof![
+        (0..1024_u16, 0..1024_u16).prop_map(|(one, other)| (one.min(other), one.max(other))),
+        (0..1024_u16, 0..10_u32).prop_map(|(n, bits)| (n >> bits << bits, n | ((1_u16 << bits) - 1))),
+    ];
+    #[expect(clippy::reversed_empty_ranges, reason = "RFC 7296 writes OPAQUE as 65535 to 0")]
+    let ports = prop_oneof![3 => Just(Selector::ANY_PORT), 1 => Just(0..=2), 1 => Just(65535..=0)];
+    let everything = any::<bool>().prop_map(|is_ipv4| {
+        let all = if is_ipv4 { "0.0.0.0/0" } else { "::/0" };
+        Selector::prefix(all.parse().unwrap())
+    });
+    let some = (any::<bool>(), addresses, prop::option::of(protocols()), ports).prop_map(
+        |(is_ipv4, (first, last), protocol, ports)| {
+            Selector::new(neighbour(is_ipv4, first)..=neighbour(is_ipv4, last), protocol, ports).unwrap()
+        },
+    );
+    prop_oneof![1 => everything, 4 => some]
+}
+
+fn any_selectors() -> impl Strategy<Value = SelectorPair> {
+    (vec(any_selector(), 1..4), vec(any_selector(), 1..4)).prop_map(|(local, peer)| SelectorPair { local, peer })
+}
+
+fn any_flow() -> impl Strategy<Value = Flow> {
+    let ports = (0..4_u16, 0..4_u16).prop_map(|(source, destination)| Ports::Known { source, destination });
+    let ports = prop_oneof![Just(Ports::Opaque), ports];
+    (any::<bool>(), 0..1024_u16, 0..1024_u16, protocols(), ports).prop_map(|(is_ipv4, from, to, protocol, ports)| {
+        let (source, destination) = (neighbour(is_ipv4, from), neighbour(is_ipv4, to));
+        Flow { source, destination, protocol, ports }
+    })
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Install { connection: u32, child: u32, selectors: SelectorPair },
+    Remove(prop::sample::Index),
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    let install = (0..2_u32, 0..3_u32, any_selectors()).prop_map(|(connection, child, selectors)| Change::Install {
+        connection,
+        child,
+        selectors,
+    });
+    prop_oneof![3 => install, 1 => any::<prop::sample::Index>().prop_map(Change::Remove)]
+}
+
+/// An SA that is installed, the eldest first.
+struct Installed {
+    spi: u32,
+    connection: u32,
+    child: u32,
+    selectors: Arc<SelectorPair>,
+}
+
+/// What the selection has to find: looked for one by one.
+fn looked_for(installed: &[Installed], connection: u32, flow: &Flow) -> Option<u32> {
+    let covering = installed.iter().filter(|sa| sa.connection == connection && sa.selectors.covers_outbound(flow));
+    covering.rev().min_by_key(|sa| sa.child).map(|sa| sa.spi)
+}
+
+fn assert_same(sadb: &mut OutboundSadb, installed: &[Installed], flows: &[Flow]) {
+    for connection in 0..2 {
+        assert_eq!(sadb.is_up(ConnectionId(connection)), installed.iter().any(|sa| sa.connection == connection));
+        for flow in flows {
+            let found = sadb.select(ConnectionId(connection), flow);
+            let found = found.map(|place| sadb.entry(place).sa.spi() ^ 0xffff);
+            assert_eq!(found, looked_for(installed, connection, flow), "{flow:?} of {}", installed.len());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn the_sa_that_is_found_is_the_one_that_a_search_through_all_finds(
+        changes in vec(any_change(), 1..80),
+        flows in vec(any_flow(), 16),
+    ) {
+        let mut sadb = OutboundSadb::default();
+        let mut installed: Vec<Installed> = Vec::new();
+        for (spi, change) in (256..).zip(changes) {
+            match change {
+                Change::Install { connection, child, selectors } => {
+                    let selectors = Arc::new(selectors);
+                    let parameters = outbound(spi, connection, child);
+                    sadb.install(OutboundSaParameters { selectors: Arc::clone(&selectors), ..parameters }).unwrap();
+                    installed.push(Installed { spi, connection, child, selectors });
+                }
+                Change::Remove(_) if installed.is_empty() => {}
+                Change::Remove(index) => sadb.remove(installed.remove(index.index(installed.len())).spi),
+            }
+            assert_same(&mut sadb, &installed, &flows);
+        }
+        while !installed.is_empty() {
+            sadb.remove(installed.remove(installed.len() / 2).spi);
+            assert_same(&mut sadb, &installed, &flows);
+        }
+    }
 }
 
 #[test]

@@ -87,6 +87,8 @@ struct Pair {
     sa: Box<ChildSa>,
     sending: bool,
     outbound_gone: bool,
+    /// How often it was retired: when it was replaced, and when it was deleted.
+    retired: usize,
 }
 
 struct Lab {
@@ -160,16 +162,18 @@ impl Lab {
         let pairs = &mut self.pairs[side];
         match event {
             Event::ChildInstalled(sa) => {
-                let sending = sa.outbound_active;
-                pairs.insert(sa.inbound_spi, Pair { sa, sending, outbound_gone: false });
+                pairs.insert(sa.inbound_spi, Pair { sa, sending: false, outbound_gone: false, retired: 0 });
                 return;
             }
             Event::ChildOutboundActivated { inbound_spi, .. } => {
-                pairs.get_mut(&inbound_spi).expect("an installed pair").sending = true;
+                let pair = pairs.get_mut(&inbound_spi).expect("an installed pair");
+                assert!(!pair.sending && !pair.outbound_gone, "activated twice, or when it was retired");
+                pair.sending = true;
             }
             Event::ChildOutboundRetired { inbound_spi, .. } => {
                 let pair = pairs.get_mut(&inbound_spi).expect("an installed pair");
-                assert!(!pair.outbound_gone, "retired twice");
+                pair.retired += 1;
+                assert!(pair.retired <= 2, "retired again and again");
                 pair.outbound_gone = true;
             }
             Event::ChildRemoved { inbound_spi, .. } => {

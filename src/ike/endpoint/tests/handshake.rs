@@ -15,7 +15,11 @@ fn two_ends_set_up_an_ike_sa_and_a_child_sa() {
     assert_eq!(pair.sa.local_selectors, net("10.1.0.0/16"));
     assert_eq!(lab.ends[1].half_open(), 0);
     for side in 0..2 {
-        assert!(matches!(lab.events[side][..], [Event::ConnectionUp { .. }]), "{:?}", lab.events[side]);
+        let events = &lab.events[side][..];
+        let [Event::ChildOutboundActivated { inbound_spi, .. }, Event::ConnectionUp { .. }] = events else {
+            panic!("{events:?}")
+        };
+        assert_eq!([*inbound_spi], lab.inbound(side)[..]);
     }
 }
 

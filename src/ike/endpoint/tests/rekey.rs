@@ -39,8 +39,7 @@ fn the_responder_switches_at_the_first_packet_or_at_the_deletion() {
         rekey(&mut lab, 0, RekeyWhat::Child);
         assert!(lab.deliver());
         let new = *lab.pairs[1].keys().find(|spi| **spi != old).expect("the new pair");
-        assert!(!lab.pairs[1][&new].sending && lab.pairs[1][&old].sending);
-        assert_eq!(lab.pairs[1][&new].sa.replaces, Some(old));
+        assert!(!lab.pairs[1][&new].sending && lab.pairs[1][&old].sending && !lab.pairs[1][&old].outbound_gone);
         if by_packet {
             let activity = SaActivity { inbound_spi: new, last_inbound: lab.now, first_seen: true, source: None };
             lab.command(1, Command::SaActivity(vec![activity]));
@@ -49,10 +48,29 @@ fn the_responder_switches_at_the_first_packet_or_at_the_deletion() {
             assert!(!lab.pairs[1][&new].sending);
             assert!(lab.deliver(), "the deletion");
         }
-        assert!(lab.pairs[1][&new].sending);
+        assert!(lab.pairs[1][&new].sending && lab.pairs[1][&old].outbound_gone);
         lab.settle();
         lab.assert_paired(1);
     }
+}
+
+/// The initiator of a rekey switches when it has the answer, though it may have to wait until it can delete the old pair.
+#[test]
+fn the_initiator_switches_at_the_answer() {
+    let mut lab = Lab::up();
+    let old = lab.inbound(0)[0];
+    rekey(&mut lab, 0, RekeyWhat::Child);
+    assert!(lab.deliver(), "the request");
+    assert!(!lab.pairs[0][&old].outbound_gone);
+    let from = lab.events[0].len();
+    assert!(lab.deliver(), "the response");
+    let new = *lab.pairs[0].keys().find(|spi| **spi != old).expect("the new pair");
+    let told = lab.events[0][from..].iter().filter_map(|event| match event {
+        Event::ChildOutboundActivated { inbound_spi, .. } => Some(("use", *inbound_spi)),
+        Event::ChildOutboundRetired { inbound_spi, .. } => Some(("retire", *inbound_spi)),
+        _ => None,
+    });
+    assert_eq!(told.take(2).collect::<Vec<_>>(), [("use", new), ("retire", old)]);
 }
 
 #[test]

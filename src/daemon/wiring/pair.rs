@@ -1,0 +1,109 @@
+//! One pair of ESP SAs in the data path, as the IKE thread knows it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::dataplane::facts::{SaFacts, SaReading};
+use crate::dataplane::outer_header::{Encapsulation, OuterPath};
+use crate::dataplane::parameters::Tunnel;
+use crate::ike::{Command, SaLimit};
+
+/// A peer that is sent packets and does not send any for this long is asked whether it is there,
+const SILENCE: Duration = Duration::from_secs(3);
+/// and, if it goes on like that, again after this long.
+const SUSPECT_AGAIN: Duration = Duration::from_secs(10);
+
+/// A pair of ESP SAs in the data path, as status shows it.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    pub connection: Arc<str>,
+    pub child: Arc<str>,
+    pub outbound_spi: u32,
+    /// IKE has said that its outbound SA is to be used, and not that it is not any more. Several pairs of a child may send.
+    pub sending: bool,
+    pub inbound: Arc<SaFacts>,
+    pub outbound: Arc<SaFacts>,
+    pub(super) encapsulation: Encapsulation,
+    pub(super) path: OuterPath,
+    /// What the path takes in one outer packet, in bytes.
+    pub path_mtu: u16,
+    /// What IKE was told last.
+    pub(super) told: Option<Instant>,
+    /// The worst that IKE was told of it.
+    trouble: Trouble,
+    pub(super) installed: Instant,
+    pub(super) suspected: Option<Instant>,
+}
+
+/// What can be wrong with a pair, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    None,
+    SoftLimit,
+    HardLimit,
+    NotInstalled,
+}
+
+impl Pair {
+    /// A pair that is being installed, and is not yet to be sent on.
+    pub(super) fn new(
+        connection: &Arc<str>,
+        child: &Arc<str>,
+        outbound_spi: u32,
+        tunnel: Tunnel,
+        now: Instant,
+    ) -> Self {
+        Self {
+            connection: Arc::clone(connection),
+            child: Arc::clone(child),
+            outbound_spi,
+            sending: false,
+            inbound: Arc::new(SaFacts::new(now)),
+            outbound: Arc::new(SaFacts::new(now)),
+            encapsulation: tunnel.encapsulation,
+            path: tunnel.path,
+            path_mtu: tunnel.outer_mtu,
+            told: None,
+            trouble: Trouble::None,
+            installed: now,
+            suspected: None,
+        }
+    }
+
+    /// Where its packets go through now.
+    pub(super) fn tunnel(&self) -> Tunnel {
+        Tunnel { encapsulation: self.encapsulation, path: self.path, outer_mtu: self.path_mtu }
+    }
+
+    /// What IKE is to be told of the pair's troubles, if there is a new one.
+    pub(super) fn trouble(&mut self, inbound_spi: u32, inbound: &SaReading, outbound: &SaReading) -> Option<Command> {
+        let refused = |direction: &str, reading: &SaReading| {
+            reading.install_error.map(|error| format!("the data path refuses its {direction} SA: {error}"))
+        };
+        let refused = refused("inbound", inbound).or_else(|| refused("outbound", outbound));
+        let (trouble, command) = if let Some(reason) = refused {
+            (Trouble::NotInstalled, Command::InstallFailed { inbound_spi, reason })
+        } else if inbound.exhausted || outbound.exhausted {
+            (Trouble::HardLimit, Command::LimitReached { inbound_spi, limit: SaLimit::Hard })
+        } else if inbound.soft_limit_reached || outbound.soft_limit_reached {
+            (Trouble::SoftLimit, Command::LimitReached { inbound_spi, limit: SaLimit::Soft })
+        } else {
+            return None;
+        };
+        (std::mem::replace(&mut self.trouble, trouble) < trouble).then_some(command)
+    }
+
+    /// Whether the peer should be asked for a sign of life: packets go out, and nothing has come back for a while. A
+    /// peer that restarted knows nothing of the SA, and its traffic would vanish until the next regular check.
+    pub(super) fn is_suspicious(&self, inbound: Option<Instant>, outbound: Option<Instant>, now: Instant) -> bool {
+        let heard = inbound.unwrap_or(self.installed);
+        let silent = outbound.is_some_and(|sent| sent.saturating_duration_since(heard) >= SILENCE);
+        silent && self.sending && self.suspected.is_none_or(|at| now.saturating_duration_since(at) >= SUSPECT_AGAIN)
+    }
+
+    /// Our outer address and the peer's.
+    pub fn outer(&self) -> (SocketAddr, SocketAddr) {
+        (self.path.local, self.path.peer)
+    }
+}
