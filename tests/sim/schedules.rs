@@ -9,7 +9,8 @@ use ipsec_gateway::ike::{Command, RekeyWhat};
 
 use crate::end::{Bug, Sound};
 use crate::network::Quality;
-use crate::world::{LEFT, RECOVERY, RIGHT, Setup, World};
+use crate::setup::{LEFT, RIGHT, Setup};
+use crate::world::{RECOVERY, World};
 
 const SCHEDULES: u64 = 10_000;
 const LEAST_EVENTS: u64 = 100;
@@ -65,7 +66,7 @@ fn set_up(world: &mut World, _: &mut SeededEntropy) {
 fn fair_rekeys(world: &mut World, choices: &mut SeededEntropy) {
     world.run_for(Duration::from_secs(10));
     world.network.quality = Quality::FAIR;
-    world.must_stay_up = true;
+    world.must_stay_up(true);
     for _ in 0..2 {
         rekey_something(world, choices);
         world.send_traffic(LEFT);
@@ -73,7 +74,7 @@ fn fair_rekeys(world: &mut World, choices: &mut SeededEntropy) {
     }
     world.network.quality = Quality::GOOD;
     world.agree_within(RECOVERY);
-    world.must_stay_up = false;
+    world.must_stay_up(false);
 }
 
 fn chaos(world: &mut World, choices: &mut SeededEntropy) {
@@ -113,8 +114,8 @@ fn recovery(world: &mut World, _: &mut SeededEntropy) {
 /// Rekeys on a good network lose no packet.
 fn traffic(world: &mut World, choices: &mut SeededEntropy) {
     world.agree_within(RECOVERY);
-    world.must_stay_up = true;
-    world.must_carry_traffic = true;
+    world.must_stay_up(true);
+    world.must_carry_traffic(true);
     for _ in 0..3 {
         rekey_something(world, choices);
         for _ in 0..20 {
@@ -123,13 +124,13 @@ fn traffic(world: &mut World, choices: &mut SeededEntropy) {
         }
         world.run_for(Duration::from_secs(12));
     }
-    world.must_carry_traffic = false;
+    world.must_carry_traffic(false);
     world.agree_within(RECOVERY);
 }
 
 /// An end that is shut down leaves nothing behind at the other.
 fn clean_end(world: &mut World, choices: &mut SeededEntropy) {
-    world.must_stay_up = false;
+    world.must_stay_up(false);
     let side = either(choices);
     world.command(side, Command::Shutdown);
     world.run_for(Duration::from_secs(3));
