@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ipsec_gateway::wire::ike::IkeSpi;
+
 use crate::end::{End, Pair};
 use crate::setup::{RIGHT, name};
 use crate::world::World;
@@ -10,6 +12,11 @@ impl World {
     /// Lets time pass until the ends agree; a violation when they do not within `bound`.
     pub fn agree_within(&mut self, bound: Duration) {
         self.wait_for(bound, "agreement", Self::disagreement);
+    }
+
+    /// The same, until there is nothing besides what they agree on either.
+    pub fn settle_within(&mut self, bound: Duration) {
+        self.wait_for(bound, "rest", |world| world.disagreement().or_else(|| world.surplus()));
     }
 
     fn wait_for(&mut self, bound: Duration, what: &str, missing: impl Fn(&mut Self) -> Option<String>) {
@@ -68,15 +75,30 @@ impl World {
         let pair = self.ends[RIGHT].pairs.values().find(|pair| pair.far == outer)?;
         Some(format!("the pair {:08x} of an end that is gone", pair.inbound_spi))
     }
+
+    /// An IKE SA that an end keeps besides the one of each tunnel.
+    fn surplus(&mut self) -> Option<String> {
+        let wanted = self.tunnels.iter().filter(|tunnel| tunnel.is_wanted);
+        let serving: Vec<(IkeSpi, IkeSpi)> = wanted.filter_map(|tunnel| self.ends[tunnel.outer].ike_sa()).collect();
+        for side in 0..self.ends.len() {
+            let known = std::mem::take(&mut self.ike_sas_of[side]);
+            self.ike_sas_of[side] = known.into_iter().filter(|spis| self.ends[side].holds(*spis, self.now)).collect();
+            if let Some(spis) = self.ike_sas_of[side].iter().find(|spis| !serving.contains(spis)) {
+                return Some(format!("{} keeps the IKE SA {spis:?}", name(side)));
+            }
+        }
+        None
+    }
 }
 
 /// What is not the same at both ends of one child.
 fn differing_in(left: &End, right: &End, child: &str) -> Option<String> {
     let of =
         |end: &End, far: usize| end.pairs_in_use(far).filter(|pair| &*pair.child == child).cloned().collect::<Vec<_>>();
+    // Both ends may ask for the same child at once; nothing says that one of the two pairs must go then.
+    let most = if [left, right].iter().all(|end| end.asks_at_once()) { 2 } else { 1 };
     let (left, right) = (of(left, right.side), of(right, left.side));
-    // Both ends may have asked for the same child at once; nothing says that one of the two pairs must go.
-    if left.len() != right.len() || left.is_empty() || left.len() > 2 {
+    if left.len() != right.len() || left.is_empty() || left.len() > most {
         return Some(format!("{} and {} pairs of {child}", left.len(), right.len()));
     }
     for pair in &left {

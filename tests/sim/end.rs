@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use ipsec_gateway::crypto::fake::SeededEntropy;
 use ipsec_gateway::ike::{
-    ChildSa, ChildState, Command, Config, ConnectionState, Discard, Endpoint, Event, Output, Path, SaActivity, Transmit,
+    ChildSa, ChildState, Command, Config, ConnectionState, Discard, Endpoint, Event, Output, Path, SaActivity, Start,
+    Transmit,
 };
 use ipsec_gateway::wire::ike::{ExchangeType, Flags, Header, IkeSpi, TrafficSelector, encode_message};
 
@@ -151,6 +152,12 @@ impl End {
         self.runs = true;
     }
 
+    /// Loses its power. What it knew is forgotten when it starts again.
+    pub fn crash(&mut self) {
+        self.pairs.clear();
+        self.runs = false;
+    }
+
     /// When it wants to be called, if it can be.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.deadline.filter(|_| self.runs && self.bug.wakes_up())
@@ -219,6 +226,11 @@ impl End {
     /// The number of its children.
     pub fn children(&self) -> usize {
         self.config.connections.iter().map(|connection| connection.children.len()).sum()
+    }
+
+    /// Whether it negotiates its children without being asked.
+    pub fn asks_at_once(&self) -> bool {
+        self.config.connections.iter().any(|connection| connection.start == Start::Now)
     }
 
     /// The pairs in use that lead to another end.

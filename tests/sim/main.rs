@@ -16,4 +16,5 @@ mod nat;
 mod network;
 mod schedules;
 mod setup;
+mod warriors;
 mod world;

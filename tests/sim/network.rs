@@ -90,6 +90,16 @@ impl Nat {
         self.ports.clear();
     }
 
+    /// Gives each end the ports that another one had: what is sent to them reaches somebody else.
+    pub fn swap(&mut self) {
+        let before = std::mem::take(&mut self.ports);
+        for (inside, port) in before {
+            let place = self.inside.iter().position(|end| *end == inside.ip()).unwrap_or_default();
+            let next = self.inside[(place + 1) % self.inside.len()];
+            self.ports.insert(SocketAddr::new(next, inside.port()), port);
+        }
+    }
+
     fn leave(&mut self, source: SocketAddr) -> SocketAddr {
         let next = &mut self.next;
         let port = *self.ports.entry(source).or_insert_with(|| {

@@ -71,6 +71,12 @@ impl Setup {
         }
     }
 
+    /// Two road warriors and their hub, which can only wait for them.
+    pub fn random_warriors(random: &mut SeededEntropy) -> Self {
+        let nat = random.next_u64().is_multiple_of(2);
+        Self { ends: 3, start: [Start::Now, Start::Wait], nat, ..Self::random(random) }
+    }
+
     /// The tunnels, each by the end that has it with the right one.
     pub fn outer_ends(&self) -> impl Iterator<Item = usize> {
         (0..self.ends).filter(|side| *side != RIGHT)

@@ -1,6 +1,6 @@
 //! The ends, the clock, and what must hold after every step.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,8 @@ pub struct World {
     ike_sas: HashSet<IkeSpi>,
     /// IKE SAs by their initiator's SPI, each with the outer end that has it.
     outer_end_of: HashMap<IkeSpi, usize>,
+    /// By end: the IKE SAs that it has sent on.
+    pub ike_sas_of: Vec<BTreeSet<(IkeSpi, IkeSpi)>>,
     inits: HashSet<IkeSpi>,
     received_requests: Vec<u64>,
     sent_responses: Vec<u64>,
@@ -106,6 +108,7 @@ impl World {
             keys: HashSet::new(),
             ike_sas: HashSet::new(),
             outer_end_of: HashMap::new(),
+            ike_sas_of: vec![BTreeSet::new(); setup.ends],
             inits: HashSet::new(),
             received_requests: vec![0; setup.ends],
             sent_responses: vec![0; setup.ends],
@@ -151,6 +154,9 @@ impl World {
 
     /// Lets an end do as it is told.
     pub fn command(&mut self, side: usize, command: Command) {
+        if !self.ends[side].runs {
+            return;
+        }
         self.events += 1;
         self.note(|| format!("{} is told {command:?}", name(side)));
         let said = self.ends[side].command(command, self.now);
@@ -175,6 +181,22 @@ impl World {
         self.note(|| format!("{} restarts", name(side)));
         let seed = self.random.next_u64();
         self.ends[side].restart(seed, self.now);
+        self.ike_sas_of[side].clear();
+        self.set_wanted(side, true);
+    }
+
+    /// An end loses its power until it restarts.
+    pub fn crash(&mut self, side: usize) {
+        self.events += 1;
+        self.note(|| format!("{} crashes", name(side)));
+        self.ends[side].crash();
+        self.ike_sas_of[side].clear();
+        self.set_wanted(side, false);
+    }
+
+    fn set_wanted(&mut self, outer: usize, is_wanted: bool) {
+        let tunnels = self.tunnels.iter_mut().filter(|tunnel| tunnel.outer == outer);
+        tunnels.for_each(|tunnel| tunnel.is_wanted = is_wanted);
     }
 
     /// Sends a packet of every child from one end to each that it has a tunnel with.
@@ -242,7 +264,8 @@ impl World {
         let Some(side) = self.ends.iter().position(arrives) else { return };
         self.events += 1;
         let (sender, is_esp) = (datagram.sender, matches!(datagram.packet, Packet::Esp { .. }));
-        let before = self.standings(side, sender);
+        // What comes of ESP shows in the events alone, and there is much of it.
+        let before = if is_esp { Vec::new() } else { self.standings(side, sender) };
         let Some(said) = self.take(side, datagram) else { return };
         self.check_isolation(side, sender, &before, &said);
         self.hear(side, said, Some(sender));
@@ -363,6 +386,7 @@ impl World {
             return;
         }
         self.ike_sas.insert(header.initiator_spi);
+        self.ike_sas_of[side].insert((header.initiator_spi, header.responder_spi));
         if side != RIGHT {
             self.outer_end_of.insert(header.initiator_spi, side);
         }
