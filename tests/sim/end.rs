@@ -93,6 +93,7 @@ pub struct End {
     pub config: Arc<Config>,
     pub side: usize,
     pub address: IpAddr,
+    setup: Setup,
     /// Whether it runs: it neither hears nor sees its deadlines while it does not.
     pub runs: bool,
     pub deadline: Option<Instant>,
@@ -126,12 +127,14 @@ const MOST_OUTPUTS: usize = 200;
 
 impl End {
     pub fn new(setup: &Setup, side: usize, seed: u64, bug: Box<dyn Bug>, now: Instant) -> Self {
-        let config = config(setup, side);
+        let address = address_of(side);
+        let config = config(setup, side, address);
         Self {
             endpoint: Endpoint::new(config.clone(), Box::new(SeededEntropy::new(seed)), now),
             config,
             side,
-            address: address_of(side),
+            address,
+            setup: setup.clone(),
             runs: true,
             deadline: Some(now),
             pairs: BTreeMap::new(),
@@ -156,6 +159,17 @@ impl End {
     pub fn crash(&mut self) {
         self.pairs.clear();
         self.runs = false;
+    }
+
+    /// Is somewhere else from its next start on.
+    pub fn move_to(&mut self, address: IpAddr) {
+        self.address = address;
+        self.config = self.fresh_config();
+    }
+
+    /// Its configuration as if it were read anew.
+    pub fn fresh_config(&self) -> Arc<Config> {
+        config(&self.setup, self.side, self.address)
     }
 
     /// When it wants to be called, if it can be.

@@ -1,6 +1,6 @@
 //! The network between the ends: what it does to a datagram, and the NAT that may stand before some of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -93,11 +93,10 @@ impl Nat {
     /// Gives each end the ports that another one had: what is sent to them reaches somebody else.
     pub fn swap(&mut self) {
         let before = std::mem::take(&mut self.ports);
-        for (inside, port) in before {
-            let place = self.inside.iter().position(|end| *end == inside.ip()).unwrap_or_default();
-            let next = self.inside[(place + 1) % self.inside.len()];
-            self.ports.insert(SocketAddr::new(next, inside.port()), port);
-        }
+        let ends: BTreeSet<IpAddr> = before.keys().map(SocketAddr::ip).collect();
+        let next = |end: IpAddr| ends.range(end..).nth(1).or(ends.first()).copied().unwrap_or(end);
+        let moved = before.into_iter().map(|(inside, port)| (SocketAddr::new(next(inside.ip()), inside.port()), port));
+        self.ports = moved.collect();
     }
 
     fn leave(&mut self, source: SocketAddr) -> SocketAddr {

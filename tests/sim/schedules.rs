@@ -12,7 +12,7 @@ use ipsec_gateway::ike::{Command, RekeyWhat};
 
 use crate::end::{Bug, Sound};
 use crate::network::Quality;
-use crate::setup::{LEFT, Setup, address_of, name};
+use crate::setup::{LEFT, RIGHT, Setup, name};
 use crate::warriors;
 use crate::world::{RECOVERY, World};
 
@@ -89,7 +89,7 @@ fn change_quality(world: &mut World, quality: Quality, choices: &mut SeededEntro
     let lines = world.tunnels.iter().map(|tunnel| Some(tunnel.outer));
     let several = lines.filter(|_| world.tunnels.len() > 1);
     match one_of(&several.chain([None]).collect::<Vec<_>>(), choices) {
-        Some(outer) => drop(world.network.lines.insert(address_of(outer), quality)),
+        Some(outer) => drop(world.network.lines.insert(world.ends[outer].address, quality)),
         None => {
             world.network.lines.clear();
             world.network.quality = quality;
@@ -118,7 +118,7 @@ fn fair_rekeys(world: &mut World, choices: &mut SeededEntropy) {
 
 fn chaos(world: &mut World, choices: &mut SeededEntropy) {
     // Only one of several peers can be missed.
-    let actions = if world.tunnels.len() > 1 { 16 } else { 12 };
+    let actions = if world.tunnels.len() > 1 { 17 } else { 12 };
     for _ in 0..12 + choices.next_u64() % 12 {
         match choices.next_u64() % actions {
             0 => {
@@ -145,6 +145,8 @@ fn chaos(world: &mut World, choices: &mut SeededEntropy) {
                     nat.swap();
                 }
             }
+            // Every peer is sent away, and comes again.
+            13 => world.command(RIGHT, Command::Down { connection: "tunnel".into() }),
             _ => {
                 let tunnel = (choices.next_u64() % world.tunnels.len() as u64) as usize;
                 warriors::come_or_go(world, tunnel, choices);
@@ -163,7 +165,7 @@ fn recovery(world: &mut World, choices: &mut SeededEntropy) {
     world.network.lines.clear();
     let some_stay_away = world.tunnels.len() > 1 && choices.next_u64().is_multiple_of(3);
     if !some_stay_away || wanted_tunnels(world).is_empty() {
-        (0..world.tunnels.len()).for_each(|tunnel| warriors::come(world, tunnel));
+        (0..world.tunnels.len()).for_each(|tunnel| warriors::come(world, tunnel, choices));
     }
     // A request whose last repetition was lost while nothing passed gives up only now.
     world.run_for(LAST_WAIT);

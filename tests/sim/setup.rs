@@ -15,6 +15,8 @@ pub const RIGHT: usize = 1;
 
 const NAMES: [&str; 3] = ["left", "right", "third"];
 const ADDRESSES: [&str; 3] = [LEFT_ADDRESS, RIGHT_ADDRESS, "192.0.2.3"];
+/// Where a road warrior may be; there are more of these than warriors.
+pub const ROADS: [&str; 3] = [LEFT_ADDRESS, "192.0.2.2", "192.0.2.3"];
 pub const LEFT_ADDRESS: &str = "192.0.2.1";
 pub const RIGHT_ADDRESS: &str = "198.51.100.1";
 pub const NAT_ADDRESS: &str = "203.0.113.9";
@@ -71,10 +73,11 @@ impl Setup {
         }
     }
 
-    /// Two road warriors and their hub, which can only wait for them.
+    /// Two road warriors and their hub, which can only wait for them, but may keep their children up.
     pub fn random_warriors(random: &mut SeededEntropy) -> Self {
         let nat = random.next_u64().is_multiple_of(2);
-        Self { ends: 3, start: [Start::Now, Start::Wait], nat, ..Self::random(random) }
+        let hub = if random.next_u64().is_multiple_of(3) { Start::Now } else { Start::Wait };
+        Self { ends: 3, start: [Start::Now, hub], nat, ..Self::random(random) }
     }
 
     /// The tunnels, each by the end that has it with the right one.
@@ -123,8 +126,8 @@ pub fn end_of(selectors: &[TrafficSelector]) -> Option<usize> {
     selectors.iter().all(|selector| end(selector) == Some(first)).then_some(first)
 }
 
-/// The configuration of one end.
-pub fn config(setup: &Setup, side: usize) -> Arc<Config> {
+/// The configuration of one end at this address.
+pub fn config(setup: &Setup, side: usize, local: IpAddr) -> Arc<Config> {
     let others: Vec<usize> = if side == RIGHT { setup.outer_ends().collect() } else { vec![RIGHT] };
     let only = match others[..] {
         [other] => Some(other),
@@ -148,7 +151,7 @@ pub fn config(setup: &Setup, side: usize) -> Arc<Config> {
     });
     let connection = Connection {
         name: "tunnel".into(),
-        local_address: Some(address_of(side)),
+        local_address: Some(local),
         peer,
         local_id: identity(side),
         peer_id: only.map(identity),

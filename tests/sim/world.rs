@@ -10,7 +10,7 @@ use ipsec_gateway::wire::ike::{ExchangeType, Header, IkeSpi, PayloadType};
 
 use crate::end::{Bug, End, Said, Sound};
 use crate::network::{Datagram, Flow, Nat, Network, Packet};
-use crate::setup::{NAT_ADDRESS, RIGHT, Setup, address, address_of, name};
+use crate::setup::{NAT_ADDRESS, RIGHT, ROADS, Setup, address, name};
 
 /// Time in which a good network must have the ends agree again, whatever happened before: a liveness check, all
 /// retransmissions of a request, and the wait before the next attempt.
@@ -91,7 +91,7 @@ impl World {
             End::new(setup, side, random.next_u64(), bug, now)
         });
         let ends = ends.collect();
-        let nat = setup.nat.then(|| Nat::new(setup.outer_ends().map(address_of).collect(), address(NAT_ADDRESS)));
+        let nat = setup.nat.then(|| Nat::new(ROADS.map(address).to_vec(), address(NAT_ADDRESS)));
         Self {
             now,
             began: now,
@@ -158,7 +158,10 @@ impl World {
             return;
         }
         self.events += 1;
-        self.note(|| format!("{} is told {command:?}", name(side)));
+        self.note(|| match &command {
+            Command::Reload(_) => format!("{} is told to reload", name(side)),
+            command => format!("{} is told {command:?}", name(side)),
+        });
         let said = self.ends[side].command(command, self.now);
         self.hear(side, said, None);
     }
