@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ipsec_gateway::wire::ike::IkeSpi;
 
-use crate::end::{End, Pair};
+use crate::end::End;
+use crate::pair::Pair;
 use crate::setup::{RIGHT, name};
 use crate::world::World;
 

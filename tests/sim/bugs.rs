@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use ipsec_gateway::ike::{Event, Removal, Transmit};
 use ipsec_gateway::wire::ike::{ExchangeType, Header};
 
-use crate::end::{Bug, Pair};
+use crate::end::Bug;
 use crate::network::Flow;
+use crate::pair::Pair;
 use crate::schedules::{self, Choose};
 use crate::setup::{Setup, end_of};
 

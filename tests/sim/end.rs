@@ -10,10 +10,11 @@ use ipsec_gateway::ike::{
     ChildSa, ChildState, Command, Config, ConnectionState, Discard, Endpoint, Event, Output, Path, SaActivity, Start,
     Transmit,
 };
-use ipsec_gateway::wire::ike::{ExchangeType, Flags, Header, IkeSpi, TrafficSelector, encode_message};
+use ipsec_gateway::wire::ike::{ExchangeType, Flags, Header, IkeSpi, encode_message};
 
 use crate::network::{Datagram, Flow, Packet};
-use crate::setup::{Setup, address_of, config, end_of, identity, inner_address};
+use crate::pair::Pair;
+use crate::setup::{Setup, address_of, config, end_of, identity};
 
 /// A fault between the endpoint and the world. Every method passes on what it is given unless a bug says otherwise.
 pub trait Bug {
@@ -47,45 +48,6 @@ pub trait Bug {
 pub struct Sound;
 
 impl Bug for Sound {}
-
-/// One pair of SAs in the data path.
-#[derive(Debug, Clone)]
-pub struct Pair {
-    pub child: Arc<str>,
-    /// The end that it leads to, by the traffic selectors.
-    pub far: usize,
-    local_selectors: Vec<TrafficSelector>,
-    peer_selectors: Vec<TrafficSelector>,
-    pub inbound_spi: u32,
-    pub inbound_key: Vec<u8>,
-    pub outbound_spi: u32,
-    pub outbound_key: Vec<u8>,
-    /// Whether it may be sent on, and since when, in the order of such decisions.
-    pub active: Option<u64>,
-    /// Only its inbound SA is left.
-    pub retired: bool,
-    pub path: Path,
-    pub seen: bool,
-}
-
-impl Pair {
-    /// Whether a packet that leaves lies within its traffic selectors.
-    pub fn covers(&self, flow: Flow) -> bool {
-        self.hold(inner_address(flow.from, flow.child), inner_address(flow.to, flow.child))
-    }
-
-    /// Whether a packet that arrives does.
-    fn admits(&self, flow: Flow) -> bool {
-        self.hold(inner_address(flow.to, flow.child), inner_address(flow.from, flow.child))
-    }
-
-    fn hold(&self, local: IpAddr, remote: IpAddr) -> bool {
-        let any = |selectors: &[TrafficSelector], address| {
-            selectors.iter().any(|selector| selector.contains_address(address))
-        };
-        any(&self.local_selectors, local) && any(&self.peer_selectors, remote)
-    }
-}
 
 /// One end.
 pub struct End {

@@ -3,7 +3,7 @@
 //! `setup` says how the ends are configured; `world` holds them, the packets in flight and what must hold after every
 //! step; `agreement` is what the ends of a tunnel must come to, and `isolation` what peers of one end must not do to each
 //! other. `schedules` drives a world by seed; `bugs` plants faults that the invariants must find; `ladders` are collisions
-//! drawn message by message; `nat`, `flood` and `hints` have a theme each.
+//! drawn message by message; `nat`, `warriors`, `flood` and `hints` have a theme each.
 
 mod agreement;
 mod bugs;
@@ -14,7 +14,9 @@ mod isolation;
 mod ladders;
 mod nat;
 mod network;
+mod pair;
 mod schedules;
 mod setup;
+mod tunnel;
 mod warriors;
 mod world;

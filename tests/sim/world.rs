@@ -11,6 +11,7 @@ use ipsec_gateway::wire::ike::{ExchangeType, Header, IkeSpi, PayloadType};
 use crate::end::{Bug, End, Said, Sound};
 use crate::network::{Datagram, Flow, Nat, Network, Packet};
 use crate::setup::{NAT_ADDRESS, RIGHT, ROADS, Setup, address, name};
+use crate::tunnel::Tunnel;
 
 /// Time in which a good network must have the ends agree again, whatever happened before: a liveness check, all
 /// retransmissions of a request, and the wait before the next attempt.
@@ -18,32 +19,6 @@ pub const RECOVERY: Duration = Duration::from_secs(200);
 
 /// Steps without the clock moving: more are a loop.
 const MOST_STEPS_AT_ONCE: u32 = 5_000;
-
-/// What an end is to have with the right one.
-pub struct Tunnel {
-    pub outer: usize,
-    /// Whether the outer end is there and wants it.
-    pub is_wanted: bool,
-    /// Whether losing the connection is a violation: while nobody restarts and every message arrives at last.
-    pub must_stay_up: bool,
-    /// Whether an ESP packet without an SA, at either end, is a violation: while the network is good.
-    pub must_carry_traffic: bool,
-}
-
-impl Tunnel {
-    fn new(outer: usize) -> Self {
-        Self { outer, is_wanted: true, must_stay_up: false, must_carry_traffic: false }
-    }
-
-    pub fn ends(&self) -> [usize; 2] {
-        [self.outer, RIGHT]
-    }
-
-    /// Whether this end has it.
-    fn is_of(&self, side: usize) -> bool {
-        self.ends().contains(&side)
-    }
-}
 
 /// Which request or response a message is: IKE SA, sender, message id, response.
 type MessageKey = (IkeSpi, IkeSpi, usize, u32, bool);
