@@ -1,15 +1,20 @@
 //! Bugs planted between an endpoint and its world. The invariants must find each of them within a few schedules.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use ipsec_gateway::ike::{Event, Removal, Transmit};
 use ipsec_gateway::wire::ike::{ExchangeType, Header};
 
 use crate::end::Bug;
-use crate::schedules;
+use crate::network::Flow;
+use crate::pair::Pair;
+use crate::schedules::{self, Choose};
+use crate::setup::{Setup, end_of};
 
 /// Schedules within which a bug must be found.
 const SCHEDULES: u64 = 500;
+/// Schedules of two ends in which a bug does no harm that needs a third end.
+const HARMLESS_SCHEDULES: u64 = 200;
 
 fn header(message: &[u8]) -> Option<Header> {
     Header::parse(message).ok()
@@ -232,13 +237,84 @@ impl Bug for StaysOnTheOldPath {
     }
 }
 
-/// The number of schedules after which a bug is found, with what.
-fn found(bug: impl Fn() -> Box<dyn Bug>) -> Option<(u64, String)> {
-    (0..SCHEDULES).find_map(|seed| schedules::run(seed, bug(), false).violation.map(|violation| (seed + 1, violation)))
+/// Sends on the newest pair of a child, whatever its traffic selectors say.
+struct ForgetsSelectors;
+
+impl Bug for ForgetsSelectors {
+    fn carries(&self, pair: &Pair, flow: Flow) -> bool {
+        *pair.child == *format!("net-{}", flow.child)
+    }
 }
 
-fn must_find(name: &str, bug: impl Fn() -> Box<dyn Bug>) {
-    let (schedules, violation) = found(bug).unwrap_or_else(|| panic!("{SCHEDULES} schedules do not find: {name}"));
+/// Sends everything of a connection to where one of its peers has moved.
+#[derive(Default)]
+struct MovesEveryPath(BTreeSet<u32>);
+
+impl Bug for MovesEveryPath {
+    fn event(&mut self, event: Event) -> Vec<Event> {
+        match event {
+            Event::ChildInstalled(child) => {
+                self.0.insert(child.outbound_spi);
+                vec![Event::ChildInstalled(child)]
+            }
+            Event::PathChanged { connection, outbound_spis: _, path } => {
+                vec![Event::PathChanged { connection, outbound_spis: self.0.iter().copied().collect(), path }]
+            }
+            other => vec![other],
+        }
+    }
+}
+
+/// Takes a connection for a single peer: one that comes takes the place of the one that was there.
+#[derive(Default)]
+struct KeepsOnePeer {
+    /// By inbound SPI: the outbound one, and where the pair leads.
+    pairs: BTreeMap<u32, (u32, Option<usize>)>,
+}
+
+impl Bug for KeepsOnePeer {
+    fn event(&mut self, event: Event) -> Vec<Event> {
+        match event {
+            Event::ChildInstalled(child) => {
+                let far = end_of(&child.peer_selectors);
+                let others = self.pairs.extract_if(.., |_, (_, other)| *other != far);
+                let mut events: Vec<Event> = others
+                    .map(|(inbound_spi, (outbound_spi, _))| Event::ChildRemoved {
+                        connection: child.connection.clone(),
+                        child: child.child.clone(),
+                        inbound_spi,
+                        outbound_spi,
+                        reason: Removal::Replaced,
+                    })
+                    .collect();
+                self.pairs.insert(child.inbound_spi, (child.outbound_spi, far));
+                events.push(Event::ChildInstalled(child));
+                events
+            }
+            Event::ChildRemoved { inbound_spi, .. } => {
+                self.pairs.remove(&inbound_spi).map_or_else(Vec::new, |_| vec![event])
+            }
+            Event::ChildOutboundActivated { inbound_spi, .. } | Event::ChildOutboundRetired { inbound_spi, .. } => {
+                if self.pairs.contains_key(&inbound_spi) {
+                    vec![event]
+                } else {
+                    Vec::new()
+                }
+            }
+            other => vec![other],
+        }
+    }
+}
+
+/// The number of schedules after which a bug is found, with what.
+fn found(choose: Choose, schedules: u64, bug: impl Fn() -> Box<dyn Bug>) -> Option<(u64, String)> {
+    (0..schedules)
+        .find_map(|seed| schedules::run(choose, seed, bug(), false).violation.map(|violation| (seed + 1, violation)))
+}
+
+fn must_find(choose: Choose, name: &str, bug: impl Fn() -> Box<dyn Bug>) {
+    let (schedules, violation) =
+        found(choose, SCHEDULES, bug).unwrap_or_else(|| panic!("{SCHEDULES} schedules do not find: {name}"));
     println!("{name}: found in schedule {schedules}: {violation}");
 }
 
@@ -246,7 +322,19 @@ macro_rules! planted {
     ($($test:ident = $bug:expr;)*) => {
         $(#[test]
         fn $test() {
-            must_find(stringify!($test), || Box::new($bug));
+            must_find(Setup::random, stringify!($test), || Box::new($bug));
+        })*
+    };
+}
+
+/// For bugs that do no harm while an end has a single peer.
+macro_rules! planted_between_peers {
+    ($($test:ident = $bug:expr;)*) => {
+        $(#[test]
+        fn $test() {
+            let of_two = found(Setup::random, HARMLESS_SCHEDULES, || Box::new($bug));
+            assert_eq!(of_two, None, "two ends find it: no need of a third");
+            must_find(Setup::random_warriors, stringify!($test), || Box::new($bug));
         })*
     };
 }
@@ -267,4 +355,10 @@ planted! {
     picks_the_wrong_winner = PicksTheWrongWinner::default();
     installs_too_late = InstallsTooLate::default();
     stays_on_the_old_path = StaysOnTheOldPath;
+}
+
+planted_between_peers! {
+    forgets_selectors = ForgetsSelectors;
+    moves_every_path = MovesEveryPath::default();
+    keeps_one_peer = KeepsOnePeer::default();
 }

@@ -1,17 +1,20 @@
 //! One end: an endpoint with a model of the data path beside it, and the place where bugs are planted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use ipsec_gateway::crypto::fake::SeededEntropy;
 use ipsec_gateway::ike::{
-    ChildSa, ChildState, Command, Config, ConnectionState, Endpoint, Event, Output, Path, SaActivity, Transmit,
+    ChildSa, ChildState, Command, Config, ConnectionState, Discard, Endpoint, Event, Output, Path, SaActivity, Start,
+    Transmit,
 };
-use ipsec_gateway::wire::ike::IkeSpi;
+use ipsec_gateway::wire::ike::{ExchangeType, Flags, Header, IkeSpi, encode_message};
 
-use crate::network::{Datagram, Packet};
+use crate::network::{Datagram, Flow, Packet};
+use crate::pair::Pair;
+use crate::setup::{Setup, address_of, config, end_of, identity};
 
 /// A fault between the endpoint and the world. Every method passes on what it is given unless a bug says otherwise.
 pub trait Bug {
@@ -30,6 +33,11 @@ pub trait Bug {
         vec![event]
     }
 
+    /// Whether the data path may send this packet on a pair.
+    fn carries(&self, pair: &Pair, flow: Flow) -> bool {
+        pair.covers(flow)
+    }
+
     /// Whether the endpoint is called at its deadline.
     fn wakes_up(&self) -> bool {
         true
@@ -41,27 +49,15 @@ pub struct Sound;
 
 impl Bug for Sound {}
 
-/// One pair of SAs in the data path.
-#[derive(Debug, Clone)]
-pub struct Pair {
-    pub child: Arc<str>,
-    pub inbound_spi: u32,
-    pub inbound_key: Vec<u8>,
-    pub outbound_spi: u32,
-    pub outbound_key: Vec<u8>,
-    /// Whether it may be sent on, and since when, in the order of such decisions.
-    pub active: Option<u64>,
-    /// Only its inbound SA is left.
-    pub retired: bool,
-    pub path: Path,
-    pub seen: bool,
-}
-
 /// One end.
 pub struct End {
     pub endpoint: Endpoint,
     pub config: Arc<Config>,
+    pub side: usize,
     pub address: IpAddr,
+    setup: Setup,
+    /// Whether it runs: it neither hears nor sees its deadlines while it does not.
+    pub runs: bool,
     pub deadline: Option<Instant>,
     /// By inbound SPI.
     pub pairs: BTreeMap<u32, Pair>,
@@ -81,7 +77,10 @@ pub struct Said {
     pub events: Vec<String>,
     /// Keys under which this end will send, freshly installed.
     pub new_keys: Vec<Vec<u8>>,
+    pub went_up: bool,
     pub went_down: bool,
+    /// The ends whose pairs it changed in the data path.
+    pub moved: BTreeSet<usize>,
     /// It took what it received.
     pub accepted: bool,
     pub violation: Option<String>,
@@ -91,11 +90,16 @@ pub struct Said {
 const MOST_OUTPUTS: usize = 200;
 
 impl End {
-    pub fn new(config: Arc<Config>, address: IpAddr, seed: u64, bug: Box<dyn Bug>, now: Instant) -> Self {
+    pub fn new(setup: &Setup, side: usize, seed: u64, bug: Box<dyn Bug>, now: Instant) -> Self {
+        let address = address_of(side);
+        let config = config(setup, side, address);
         Self {
             endpoint: Endpoint::new(config.clone(), Box::new(SeededEntropy::new(seed)), now),
             config,
+            side,
             address,
+            setup: setup.clone(),
+            runs: true,
             deadline: Some(now),
             pairs: BTreeMap::new(),
             bug,
@@ -107,12 +111,35 @@ impl End {
         }
     }
 
-    /// Forgets everything, as a machine that loses power does.
+    /// Forgets everything, as a machine that loses power does, and starts again.
     pub fn restart(&mut self, seed: u64, now: Instant) {
         self.endpoint = Endpoint::new(self.config.clone(), Box::new(SeededEntropy::new(seed)), now);
         self.deadline = Some(now);
         self.pairs.clear();
         self.shut_down = false;
+        self.runs = true;
+    }
+
+    /// Loses its power. What it knew is forgotten when it starts again.
+    pub fn crash(&mut self) {
+        self.pairs.clear();
+        self.runs = false;
+    }
+
+    /// Is somewhere else from its next start on.
+    pub fn move_to(&mut self, address: IpAddr) {
+        self.address = address;
+        self.config = self.fresh_config();
+    }
+
+    /// Its configuration as if it were read anew.
+    pub fn fresh_config(&self) -> Arc<Config> {
+        config(&self.setup, self.side, self.address)
+    }
+
+    /// When it wants to be called, if it can be.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadline.filter(|_| self.runs && self.bug.wakes_up())
     }
 
     pub fn command(&mut self, command: Command, now: Instant) -> Said {
@@ -142,12 +169,16 @@ impl End {
         &mut self,
         spi: u32,
         key: &[u8],
+        flow: Flow,
         source: SocketAddr,
         now: Instant,
     ) -> Result<Said, &'static str> {
         let pair = self.pairs.get_mut(&spi).ok_or("finds no inbound SA")?;
         if pair.inbound_key != key {
             return Err("finds an inbound SA with another key");
+        }
+        if !pair.admits(flow) {
+            return Err("finds an inbound SA for other addresses");
         }
         let activity = SaActivity {
             inbound_spi: spi,
@@ -158,21 +189,32 @@ impl End {
         Ok(Said { accepted: true, ..self.command(Command::SaActivity(vec![activity]), now) })
     }
 
-    /// An ESP packet of a child on the newest SA that may be used.
-    pub fn send_esp(&self, child: &str) -> Option<Datagram> {
-        let usable = self.pairs.values().filter(|pair| !pair.retired && pair.active.is_some() && &*pair.child == child);
-        let pair = usable.max_by_key(|pair| pair.active)?;
+    /// An ESP packet on the newest SA that may be used for what is in it.
+    pub fn send_esp(&self, flow: Flow) -> Option<Datagram> {
+        let usable = self.pairs.values().filter(|pair| !pair.retired && pair.active.is_some());
+        let pair = usable.filter(|pair| self.bug.carries(pair, flow)).max_by_key(|pair| pair.active)?;
         Some(Datagram {
+            sender: self.side,
             source: SocketAddr::new(self.address, pair.path.local.port()),
             destination: pair.path.peer,
             marker: false,
-            packet: Packet::Esp { spi: pair.outbound_spi, key: pair.outbound_key.clone() },
+            packet: Packet::Esp { spi: pair.outbound_spi, key: pair.outbound_key.clone(), flow },
         })
     }
 
-    pub fn children(&self) -> Vec<Arc<str>> {
-        let connections = self.config.connections.iter();
-        connections.flat_map(|connection| connection.children.iter().map(|child| child.name.clone())).collect()
+    /// The number of its children.
+    pub fn children(&self) -> usize {
+        self.config.connections.iter().map(|connection| connection.children.len()).sum()
+    }
+
+    /// Whether it negotiates its children without being asked.
+    pub fn asks_at_once(&self) -> bool {
+        self.config.connections.iter().any(|connection| connection.start == Start::Now)
+    }
+
+    /// The pairs in use that lead to another end.
+    pub fn pairs_in_use(&self, far: usize) -> impl Iterator<Item = &Pair> {
+        self.pairs.values().filter(move |pair| pair.far == far && !pair.retired)
     }
 
     /// The SPIs of the established IKE SA.
@@ -180,6 +222,26 @@ impl End {
         let status = self.endpoint.status();
         let connection = status.first().filter(|connection| connection.state == ConnectionState::Established)?;
         connection.ike_sa.as_ref().map(|ike_sa| (ike_sa.initiator_spi, ike_sa.responder_spi))
+    }
+
+    /// The SPIs of the established IKE SA with another end, if it is the one that the status shows.
+    pub fn ike_sa_with(&self, far: usize) -> Option<(IkeSpi, IkeSpi)> {
+        let status = self.endpoint.status();
+        status.first().filter(|connection| connection.peer_id == Some(identity(far)))?;
+        self.ike_sa()
+    }
+
+    /// Whether it keeps anything of an IKE SA. A response that it has not asked for changes nothing there.
+    pub fn holds(&mut self, (initiator, responder): (IkeSpi, IkeSpi), now: Instant) -> bool {
+        // Which of the two SPIs is its own shows in a flag of the sender's.
+        [true, false].into_iter().any(|from_initiator| {
+            let flags = Flags { initiator: from_initiator, response: true, ..Flags::default() };
+            let header = Header::new(initiator, responder, ExchangeType::INFORMATIONAL, flags, u32::MAX);
+            let question = encode_message(&header, &[]).expect("a header alone");
+            let anywhere = SocketAddr::new(self.address, 500);
+            let path = Path { local: anywhere, peer: anywhere, non_esp_marker: false };
+            self.endpoint.handle_datagram(&question, path, now) != Err(Discard::UnknownSpi)
+        })
     }
 
     /// Inbound and outbound SPIs of the pairs in use, as the endpoint tells them.
@@ -206,6 +268,7 @@ impl End {
                     for transmit in self.bug.transmit(transmit) {
                         let path = transmit.path;
                         said.datagrams.push(Datagram {
+                            sender: self.side,
                             source: SocketAddr::new(self.address, path.local.port()),
                             destination: path.peer,
                             marker: path.non_esp_marker && !transmit.is_nat_keepalive(),
@@ -238,28 +301,34 @@ impl End {
                 self.decisions += 1;
                 self.activated = true;
                 match self.pairs.get_mut(&inbound_spi) {
-                    Some(pair) => pair.active = Some(self.decisions),
+                    Some(pair) => {
+                        pair.active = Some(self.decisions);
+                        said.moved.insert(pair.far);
+                    }
                     None => said.violation = Some(format!("activates the unknown pair {inbound_spi:08x}")),
                 }
             }
             Event::ChildOutboundRetired { inbound_spi, .. } => {
                 self.rekeyed_children += u64::from(activated);
                 match self.pairs.get_mut(&inbound_spi) {
-                    Some(pair) => pair.retired = true,
+                    Some(pair) => {
+                        pair.retired = true;
+                        said.moved.insert(pair.far);
+                    }
                     None => said.violation = Some(format!("retires the unknown pair {inbound_spi:08x}")),
                 }
             }
-            Event::ChildRemoved { inbound_spi, .. } => {
-                let removed = self.pairs.remove(&inbound_spi);
-                if removed.is_none() {
-                    said.violation = Some(format!("removes the unknown pair {inbound_spi:08x}"));
-                }
-            }
+            Event::ChildRemoved { inbound_spi, .. } => match self.pairs.remove(&inbound_spi) {
+                Some(pair) => drop(said.moved.insert(pair.far)),
+                None => said.violation = Some(format!("removes the unknown pair {inbound_spi:08x}")),
+            },
             Event::PathChanged { outbound_spis, path, .. } => {
                 for pair in self.pairs.values_mut().filter(|pair| outbound_spis.contains(&pair.outbound_spi)) {
                     pair.path = path;
+                    said.moved.insert(pair.far);
                 }
             }
+            Event::ConnectionUp { .. } => said.went_up = true,
             Event::ConnectionDown { .. } => {
                 self.downs += 1;
                 said.went_down = true;
@@ -273,9 +342,17 @@ impl End {
         if child.inbound_spi < 256 {
             said.violation = Some(format!("chose the reserved SPI {}", child.inbound_spi));
         }
+        let Some(far) = end_of(&child.peer_selectors) else {
+            said.violation = Some(format!("agrees on traffic with no one end: {:?}", child.peer_selectors));
+            return;
+        };
+        said.moved.insert(far);
         let key_of = |keys: &ipsec_gateway::ike::SaKeys| keys.encryption_key.as_bytes().to_vec();
         let pair = Pair {
             child: child.child,
+            far,
+            local_selectors: child.local_selectors,
+            peer_selectors: child.peer_selectors,
             inbound_spi: child.inbound_spi,
             inbound_key: key_of(&child.inbound_keys),
             outbound_spi: child.outbound_spi,

@@ -10,7 +10,8 @@ use ipsec_gateway::wire::ike::{
     TransformType, encode_message,
 };
 
-use crate::world::{RIGHT, RIGHT_ADDRESS, Setup, World, address};
+use crate::setup::{RIGHT, RIGHT_ADDRESS, Setup, address};
+use crate::world::World;
 
 const REQUESTS: u32 = 5_000;
 

@@ -8,7 +8,8 @@ use ipsec_gateway::ike::Start;
 use ipsec_gateway::wire::ike::{ExchangeType, Flags, Header, Notify, NotifyType, Payload, encode_message};
 
 use crate::network::Quality;
-use crate::world::{LEFT, RIGHT, RIGHT_ADDRESS, Setup, World, address};
+use crate::setup::{LEFT, RIGHT, RIGHT_ADDRESS, Setup, address};
+use crate::world::World;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -38,7 +39,7 @@ fn forge_hint(world: &mut World) {
 #[test]
 fn forged_hints_cause_few_probes_and_change_nothing() {
     let mut world = established(&Setup { liveness: 3_600 * SECOND, ..Setup::plain() }, 1);
-    world.must_stay_up = true;
+    world.must_stay_up(true);
     let (before, sent) = (world.ends[LEFT].ike_sa(), world.network.fates);
     for _ in 0..600 {
         forge_hint(&mut world);
@@ -53,7 +54,7 @@ fn forged_hints_cause_few_probes_and_change_nothing() {
 #[test]
 fn forged_hints_do_not_shorten_the_patience_with_a_peer_that_cannot_be_reached() {
     let mut world = established(&Setup::plain(), 2);
-    world.must_stay_up = true;
+    world.must_stay_up(true);
     world.network.quality = Quality::CUT;
     for _ in 0..600 {
         forge_hint(&mut world);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use ipsec_gateway::ike::{Command, RekeyWhat};
 
 use crate::network::Quality;
-use crate::world::{LEFT, RECOVERY, RIGHT, Setup, World};
+use crate::setup::{LEFT, RIGHT, Setup};
+use crate::world::{RECOVERY, World};
 
 const SEEDS: u64 = 40;
 /// Longer than one way of the network takes, shorter than a retransmission.
@@ -20,8 +21,8 @@ fn climb(ladder: impl Fn(&mut World)) {
         world.keep_trace();
         world.agree_within(Duration::from_secs(60));
         world.run_for(Duration::from_secs(10));
-        world.must_stay_up = true;
-        world.must_carry_traffic = true;
+        world.must_stay_up(true);
+        world.must_carry_traffic(true);
         ladder(&mut world);
         world.run_for(Duration::from_secs(30));
         world.agree_within(RECOVERY);
@@ -135,7 +136,7 @@ fn both_rekey_and_each_message_is_lost_once() {
         [[RekeyWhat::Child, RekeyWhat::Child], [RekeyWhat::Ike, RekeyWhat::Ike], [RekeyWhat::Child, RekeyWhat::Ike]]
     {
         climb(|world| {
-            world.must_carry_traffic = false;
+            world.must_carry_traffic(false);
             world.network.quality = Quality { loss: 100, losses_of_one_message: 1, ..Quality::GOOD };
             world.rekey(LEFT, what[0]);
             world.rekey(RIGHT, what[1]);
@@ -153,8 +154,8 @@ fn both_rekey_and_each_message_is_lost_once() {
 fn a_rekey_crosses_the_deletion_of_the_ike_sa() {
     for what in [RekeyWhat::Child, RekeyWhat::Ike] {
         climb(|world| {
-            world.must_stay_up = false;
-            world.must_carry_traffic = false;
+            world.must_stay_up(false);
+            world.must_carry_traffic(false);
             world.rekey(LEFT, what);
             world.command(RIGHT, Command::Down { connection: "tunnel".into() });
             world.run_for(Duration::from_secs(10));

@@ -1,15 +1,22 @@
-//! Two endpoints, a seeded clock and a network that loses, delays, duplicates, reorders and rewrites addresses.
+//! Two endpoints or more, a seeded clock and a network that loses, delays, duplicates, reorders and rewrites addresses.
 //!
-//! `world` holds both ends, the packets in flight and the invariants; `schedules` drives it by seed; `bugs` plants
-//! faults that the invariants must find; `ladders` are collisions drawn message by message; `nat`, `flood` and `hints` have a
-//! theme each.
+//! `setup` says how the ends are configured; `world` holds them, the packets in flight and what must hold after every
+//! step; `agreement` is what the ends of a tunnel must come to, and `isolation` what peers of one end must not do to each
+//! other. `schedules` drives a world by seed; `bugs` plants faults that the invariants must find; `ladders` are collisions
+//! drawn message by message; `nat`, `warriors`, `flood` and `hints` have a theme each.
 
+mod agreement;
 mod bugs;
 mod end;
 mod flood;
 mod hints;
+mod isolation;
 mod ladders;
 mod nat;
 mod network;
+mod pair;
 mod schedules;
+mod setup;
+mod tunnel;
+mod warriors;
 mod world;

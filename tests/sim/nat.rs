@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ipsec_gateway::ike::{Encapsulation, RekeyWhat};
 
-use crate::world::{LEFT, RECOVERY, RIGHT, Setup, World, address};
+use crate::setup::{LEFT, NAT_ADDRESS, RIGHT, Setup, address};
+use crate::world::{RECOVERY, World};
 
 fn established(seed: u64) -> World {
     let mut world = World::new(&Setup { nat: true, ..Setup::plain() }, seed);
@@ -29,7 +30,7 @@ fn both_ends_move_to_the_nat_port_and_encapsulate() {
     let ike_sa = |side: usize| world.ends[side].endpoint.status()[0].ike_sa.clone().expect("established");
     assert!(ike_sa(LEFT).local_behind_nat && !ike_sa(LEFT).peer_behind_nat);
     assert!(ike_sa(RIGHT).peer_behind_nat && !ike_sa(RIGHT).local_behind_nat);
-    assert!(world.ends[RIGHT].pairs.values().all(|pair| pair.path.peer.ip() == address("203.0.113.9")));
+    assert!(world.ends[RIGHT].pairs.values().all(|pair| pair.path.peer.ip() == address(NAT_ADDRESS)));
 }
 
 #[test]
@@ -43,7 +44,7 @@ fn a_new_mapping_is_followed_once_an_authentic_packet_shows_it() {
     assert_ne!(path(&world).peer, before.peer);
 
     let delivered = world.delivered_esp;
-    world.must_carry_traffic = true;
+    world.must_carry_traffic(true);
     world.send_traffic(RIGHT);
     world.run_for(Duration::from_secs(1));
     assert!(world.delivered_esp > delivered, "a packet reaches the end behind the NAT again\n{}", world.trace());

@@ -1,7 +1,7 @@
-//! The network between two ends: what it does to a datagram, and the NAT that may stand before one end.
+//! The network between the ends: what it does to a datagram, and the NAT that may stand before some of them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ipsec_gateway::crypto::fake::SeededEntropy;
@@ -11,13 +11,24 @@ use ipsec_gateway::crypto::fake::SeededEntropy;
 pub enum Packet {
     /// An IKE message, or a NAT keepalive.
     Ike(Vec<u8>),
-    /// An ESP packet, by its SPI and the key that it was sealed with.
-    Esp { spi: u32, key: Vec<u8> },
+    /// An ESP packet, by its SPI and the key that it was sealed with, and what is in it.
+    Esp { spi: u32, key: Vec<u8>, flow: Flow },
+}
+
+/// An inner packet: from the network of one end's child to that of another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    pub from: usize,
+    pub to: usize,
+    /// Its number.
+    pub child: usize,
 }
 
 /// A packet on its way.
 #[derive(Debug, Clone)]
 pub struct Datagram {
+    /// The end that it really came from.
+    pub sender: usize,
     pub source: SocketAddr,
     pub destination: SocketAddr,
     /// Whether a non-ESP marker stands before it.
@@ -59,36 +70,55 @@ impl Quality {
     }
 }
 
-/// A NAT before one end, which gives each of its ports one of its own.
+/// A NAT before some ends: each of their ports gets one of its own when something leaves from it.
 pub struct Nat {
-    pub inside: std::net::IpAddr,
-    pub outside: std::net::IpAddr,
-    base: u16,
+    inside: Vec<IpAddr>,
+    outside: IpAddr,
+    ports: BTreeMap<SocketAddr, u16>,
+    next: u16,
 }
 
 impl Nat {
-    pub fn new(inside: std::net::IpAddr, outside: std::net::IpAddr) -> Self {
-        Self { inside, outside, base: 20_000 }
+    const FIRST_PORT: u16 = 20_000;
+
+    pub fn new(inside: Vec<IpAddr>, outside: IpAddr) -> Self {
+        Self { inside, outside, ports: BTreeMap::new(), next: Self::FIRST_PORT }
     }
 
     /// Forgets every mapping: from now on other ports are used, and the old ones lead nowhere.
     pub fn rebind(&mut self) {
-        self.base = if self.base > 50_000 { 20_000 } else { self.base + 10_000 };
+        self.ports.clear();
     }
 
-    fn leave(&self, source: SocketAddr) -> SocketAddr {
-        SocketAddr::new(self.outside, self.base + source.port() % 10_000)
+    /// Gives each end the ports that another one had: what is sent to them reaches somebody else.
+    pub fn swap(&mut self) {
+        let before = std::mem::take(&mut self.ports);
+        let ends: BTreeSet<IpAddr> = before.keys().map(SocketAddr::ip).collect();
+        let next = |end: IpAddr| ends.range(end..).nth(1).or(ends.first()).copied().unwrap_or(end);
+        let moved = before.into_iter().map(|(inside, port)| (SocketAddr::new(next(inside.ip()), inside.port()), port));
+        self.ports = moved.collect();
     }
 
-    fn enter(&self, destination: SocketAddr) -> Option<SocketAddr> {
-        let port = destination.port().checked_sub(self.base).filter(|port| *port < 10_000)?;
-        Some(SocketAddr::new(self.inside, port))
+    fn leave(&mut self, source: SocketAddr) -> SocketAddr {
+        let next = &mut self.next;
+        let port = *self.ports.entry(source).or_insert_with(|| {
+            let port = *next;
+            *next = next.checked_add(1).unwrap_or(Self::FIRST_PORT);
+            port
+        });
+        SocketAddr::new(self.outside, port)
+    }
+
+    fn enter(&self, port: u16) -> Option<SocketAddr> {
+        self.ports.iter().find(|(_, outside)| **outside == port).map(|(inside, _)| *inside)
     }
 }
 
 /// Packets in flight, and what happens to those that are sent.
 pub struct Network {
     pub quality: Quality,
+    /// Instead, for what crosses the line of an end, by its own address.
+    pub lines: BTreeMap<IpAddr, Quality>,
     pub nat: Option<Nat>,
     in_flight: BTreeMap<(Instant, u64), Datagram>,
     sent: u64,
@@ -99,23 +129,32 @@ pub struct Network {
 
 impl Network {
     pub fn new(nat: Option<Nat>) -> Self {
-        Self { quality: Quality::GOOD, nat, in_flight: BTreeMap::new(), sent: 0, lost: HashMap::new(), fates: 0 }
+        Self {
+            quality: Quality::GOOD,
+            lines: BTreeMap::new(),
+            nat,
+            in_flight: BTreeMap::new(),
+            sent: 0,
+            lost: HashMap::new(),
+            fates: 0,
+        }
     }
 
     /// Takes a packet from its sender; says how many copies are under way.
     pub fn send(&mut self, mut datagram: Datagram, now: Instant, random: &mut SeededEntropy) -> u32 {
-        if let Some(nat) = &self.nat
-            && datagram.source.ip() == nat.inside
+        let quality = self.quality_between(datagram.source, datagram.destination);
+        if let Some(nat) = &mut self.nat
+            && nat.inside.contains(&datagram.source.ip())
         {
             datagram.source = nat.leave(datagram.source);
         }
         self.fates += 1;
-        if self.loses(&datagram, random) {
+        if self.loses(&datagram, quality, random) {
             return 0;
         }
-        let copies = if random.next_u64() % 100 < self.quality.duplication { 2 } else { 1 };
+        let copies = if random.next_u64() % 100 < quality.duplication { 2 } else { 1 };
         for _ in 0..copies {
-            let (shortest, longest) = self.quality.delay;
+            let (shortest, longest) = quality.delay;
             let delay = Duration::from_millis(shortest + random.next_u64() % (longest - shortest).max(1));
             self.sent += 1;
             self.in_flight.insert((now + delay, self.sent), datagram.clone());
@@ -123,21 +162,28 @@ impl Network {
         copies
     }
 
-    fn loses(&mut self, datagram: &Datagram, random: &mut SeededEntropy) -> bool {
-        if random.next_u64() % 100 >= self.quality.loss {
+    fn quality_between(&self, source: SocketAddr, destination: SocketAddr) -> Quality {
+        let ends = [Some(source), self.leads_to(destination)].into_iter().flatten();
+        ends.filter_map(|end| self.lines.get(&end.ip())).next().copied().unwrap_or(self.quality)
+    }
+
+    fn loses(&mut self, datagram: &Datagram, quality: Quality, random: &mut SeededEntropy) -> bool {
+        if random.next_u64() % 100 >= quality.loss {
             return false;
         }
         let Packet::Ike(message) = &datagram.packet else { return true };
         let losses = self.lost.entry(message.clone()).or_default();
-        let lose = *losses < self.quality.losses_of_one_message;
+        let lose = *losses < quality.losses_of_one_message;
         *losses = losses.saturating_add(u32::from(lose));
         lose
     }
 
-    /// Whether a packet to this address arrives somewhere: a NAT may have forgotten it.
-    pub fn leads_somewhere(&self, destination: SocketAddr) -> bool {
-        let inside = |nat: &Nat| destination.ip() != nat.outside || nat.enter(destination).is_some();
-        self.nat.as_ref().is_none_or(inside)
+    /// Where a packet to this address arrives, unless it leads nowhere: a NAT may have forgotten it.
+    pub fn leads_to(&self, destination: SocketAddr) -> Option<SocketAddr> {
+        match &self.nat {
+            Some(nat) if destination.ip() == nat.outside => nat.enter(destination.port()),
+            _ => Some(destination),
+        }
     }
 
     /// When the next packet arrives.
@@ -148,11 +194,7 @@ impl Network {
     /// The packet that arrives next, with the addresses that its receiver sees; `None` if it leads nowhere.
     pub fn arrive(&mut self) -> Option<Datagram> {
         let (_, mut datagram) = self.in_flight.pop_first()?;
-        if let Some(nat) = &self.nat
-            && datagram.destination.ip() == nat.outside
-        {
-            datagram.destination = nat.enter(datagram.destination)?;
-        }
+        datagram.destination = self.leads_to(datagram.destination)?;
         Some(datagram)
     }
 }
