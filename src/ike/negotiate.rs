@@ -172,9 +172,8 @@ fn choose_suite(
 ) -> Option<(Suite, Vec<Transform>)> {
     let encryption = *encryption.iter().find(|ours| {
         let mut transforms = theirs.transforms_of(TransformType::ENCRYPTION);
-        transforms.any(|theirs| {
-            theirs.id == ours.transform_id && theirs.key_bits == ours.key_bits && !theirs.unknown_attributes
-        })
+        transforms
+            .any(|theirs| theirs.id == ours.transform_id && theirs.key_bits == ours.key_bits && theirs.is_understood())
     })?;
     let mut transforms = vec![Transform::new(TransformType::ENCRYPTION, encryption.transform_id, encryption.key_bits)];
     if encryption.is_aead() {
@@ -209,7 +208,7 @@ fn choose_esn(theirs: &Proposal, ours: &[bool]) -> Option<bool> {
 }
 
 fn offers(theirs: &Proposal, kind: TransformType, id: u16) -> bool {
-    theirs.transforms_of(kind).any(|transform| transform.id == id && !transform.unknown_attributes)
+    theirs.transforms_of(kind).any(|transform| transform.id == id && transform.is_understood())
 }
 
 /// A proposal with a transform type that isn't understood must be refused (RFC 7296 3.3.6).
