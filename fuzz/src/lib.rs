@@ -39,15 +39,14 @@ pub const ALL: &[(&str, EntryPoint)] = &[
 
 const SPI: u32 = 0x0102_0304;
 
-/// A datagram on port 500. What is written of it survives being read and written again (unknown attributes are only
-/// noted, so they are lost the first time); an Encrypted payload that nobody sealed opens under no suite.
+/// A datagram on port 500. What is read of it survives being written and read again; an Encrypted payload that nobody
+/// sealed opens under no suite.
 pub fn ike_message(data: &[u8]) -> bool {
     let Ok(parsed) = parse_message(data) else { return false };
     assert_eq!(parsed.bytes, data);
     let Some(encrypted) = parsed.encrypted else {
         let again = encode_message(&parsed.header, &parsed.payloads).expect("no longer than what was read");
-        let payloads = parse_message(&again).expect("what was written").payloads;
-        assert_eq!(encode_message(&parsed.header, &payloads), Ok(again));
+        assert_eq!(parse_message(&again).expect("what was written").payloads, parsed.payloads);
         return true;
     };
     for (suite, opening) in opening_keys() {
@@ -64,8 +63,7 @@ pub fn ike_payloads(data: &[u8]) -> bool {
     let Ok(bytes) = strip_padding(plaintext) else { return false };
     let Ok(payloads) = parse_payloads(PayloadType(first), bytes) else { return false };
     let (first, again) = encode_payloads(&payloads).expect("no longer than what was read");
-    let payloads = parse_payloads(first, &again).expect("what was written");
-    assert_eq!(encode_payloads(&payloads), Ok((first, again)));
+    assert_eq!(parse_payloads(first, &again), Ok(payloads));
     true
 }
 

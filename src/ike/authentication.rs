@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::config::{Connection, Peer};
 use super::directory::Candidates;
+use super::failure::AuthenticationError;
 use super::keys::{AuthenticationKeys, Signer};
 use super::negotiate::IkeAlgorithms;
 use crate::crypto::Secret;
@@ -63,59 +64,21 @@ impl SignedOctets<'_> {
         })
     }
 
-    /// Whether the peer's AUTH payload proves that it knows the key.
+    /// Whether the peer's AUTH payload proves that it knows the key. One of another method than a shared key never does.
     pub(super) fn verify(&self, keys: &AuthenticationKeys, psk: &Secret, auth: &Authentication) -> bool {
         let right = constant_time_eq(self.mac(keys, psk).as_bytes(), &auth.data);
         right & (auth.method == AuthMethod::SHARED_KEY)
     }
 }
 
-/// Why a peer was not authenticated, for a person; the peer is told nothing but that it was not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum AuthenticationError {
-    UnknownIdentity { claimed: Identification, expected: Vec<String> },
-    WrongKey { connection: Arc<str>, claimed: Identification },
-    OtherMethod { claimed: Identification, method: AuthMethod },
-    NoAuth,
-}
-
-impl AuthenticationError {
-    /// The connection that the peer meant, if that is clear.
-    pub(super) fn connection(&self) -> Option<Arc<str>> {
-        match self {
-            Self::WrongKey { connection, .. } => Some(connection.clone()),
-            Self::UnknownIdentity { .. } | Self::OtherMethod { .. } | Self::NoAuth => None,
-        }
-    }
-}
-
-impl std::fmt::Display for AuthenticationError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::UnknownIdentity { claimed, expected } if expected.is_empty() => {
-                write!(f, "the peer calls itself {claimed}; no connection for its address expects that")
-            }
-            Self::UnknownIdentity { claimed, expected } => write!(
-                f,
-                "the peer calls itself {claimed}, but {} is expected; compare its local ID with our peer ID",
-                expected.join(" or ")
-            ),
-            Self::WrongKey { connection, claimed } => write!(
-                f,
-                "the pre-shared key of {claimed} does not match that of connection {connection}; compare them on both sides"
-            ),
-            Self::OtherMethod { claimed, method } => {
-                write!(f, "{claimed} authenticates by {method}, which is not a pre-shared key")
-            }
-            Self::NoAuth => f.write_str("the peer sent no AUTH payload (EAP is not supported)"),
-        }
-    }
-}
-
 /// Finds the connection that a peer belongs to, among those that fit its addresses.
 ///
-/// `psk_of` a connection verifies; when none expects the identity, a key that nobody has is tried, so that an unknown
-/// identity costs the same time as a wrong key. Of several that fit, all are returned, the first ones first.
+/// When none expects the identity, a key that nobody has is tried, so that an unknown identity costs the same time as a
+/// wrong key. Of several that fit, all are returned, the first ones first.
+///
+/// # Errors
+/// What the peer did not prove. That it uses another method comes before everything else: it is wrong for whatever
+/// connection, and says nothing of the key.
 pub(super) fn authenticate<'a>(
     candidates: &'a Candidates,
     algorithms: &'a IkeAlgorithms,
@@ -134,14 +97,15 @@ pub(super) fn authenticate<'a>(
         .collect();
     // Who asks for an identity that we don't have gets the one that we do, and decides (RFC 7296 3.5).
     let fitting = if addressed.is_empty() { fitting } else { addressed };
+    if auth.method != AuthMethod::SHARED_KEY {
+        let connection = fitting.first().map(|first| first.name.clone());
+        return Err(AuthenticationError::OtherMethod { connection, claimed: claimed.clone(), method: auth.method });
+    }
     let Some(first) = fitting.first() else {
         octets.verify(keys, &Secret::new(vec![0; 32]), auth);
         let expected = candidates.expected(algorithms);
         return Err(AuthenticationError::UnknownIdentity { claimed: claimed.clone(), expected });
     };
-    if auth.method != AuthMethod::SHARED_KEY {
-        return Err(AuthenticationError::OtherMethod { claimed: claimed.clone(), method: auth.method });
-    }
     let proven: Vec<_> =
         fitting.iter().copied().filter(|connection| octets.verify(keys, &connection.pre_shared_key, auth)).collect();
     if proven.is_empty() {

@@ -7,6 +7,7 @@ mod pace;
 mod responder;
 #[cfg(test)]
 mod tests;
+mod unprotected;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -15,22 +16,21 @@ use std::time::Instant;
 
 use self::connections::Runtime;
 use self::pace::Pace;
+use super::allowance::Allowance;
 use super::config::{Config, Connection};
 use super::context::{Context, InboundSpis, Outbox};
 use super::cookie::CookieJar;
 use super::directory::Directory;
 use super::error::{Discard, DiscardCounters};
-use super::event::{Command, Deadline, Event, Output, Path, Transmit, Why};
+use super::event::{Command, Deadline, Event, Output, Path, Why};
 use super::half_open::HalfOpen;
 use super::key_log::KeyLog;
 use super::state::established::Established;
+use super::state::init_sent::InitReply;
 use super::state::{Ended, IkeSa, Input, Lingering};
 use super::status::ConnectionStatus;
 use crate::crypto::Entropy;
-use crate::wire::ike::{
-    ExchangeType, Flags, Header, IkeSpi, Malformed, Notify, NotifyType, ParsedMessage, Payload, encode_message,
-    parse_message,
-};
+use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, parse_message};
 
 /// An IKEv2 endpoint with all its connections.
 ///
@@ -73,25 +73,6 @@ enum Timer {
     Shutdown,
 }
 
-/// Answers and reports that an unauthenticated datagram causes are bounded, so that a flood gets no more out of us.
-struct Allowance {
-    second: Instant,
-    left: u32,
-}
-
-impl Allowance {
-    const PER_SECOND: u32 = 20;
-
-    fn take(&mut self, now: Instant) -> bool {
-        if now.saturating_duration_since(self.second).as_secs() >= 1 {
-            *self = Self { second: now, left: Self::PER_SECOND };
-        }
-        let allowed = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        allowed
-    }
-}
-
 impl Endpoint {
     /// Takes its configuration. Connections that start at once do so in the first `handle_timeout`, for which
     /// `poll_output` asks.
@@ -111,7 +92,7 @@ impl Endpoint {
             discards: DiscardCounters::default(),
             deadlines: BTreeSet::new(),
             deadline_of: HashMap::new(),
-            unprotected: Allowance { second: now, left: Allowance::PER_SECOND },
+            unprotected: Allowance::new(now),
             key_log: None,
             shutdown: None,
         };
@@ -228,21 +209,12 @@ impl Endpoint {
                 return Err(reason);
             }
         };
-        let noted = matches!(input, Input::Init(super::state::init_sent::InitReply::Error(_)));
+        let noted = match &input {
+            Input::Init(InitReply::Error(error)) => Err(error.discard()),
+            _ => Ok(()),
+        };
         self.with_ike_sa(ours, now, |sa, cx| sa.handle(input, datagram, cx));
-        if noted { Err(Discard::UnauthenticatedError) } else { Ok(()) }
-    }
-
-    /// Another major version is told which one we speak (RFC 7296 2.5).
-    fn unreadable(&mut self, malformed: Malformed, datagram: &[u8], path: Path, now: Instant) -> Discard {
-        let Malformed::MajorVersion(version) = malformed else { return Discard::Malformed };
-        if let Ok(header) = Header::parse(datagram)
-            && version > 2
-            && !header.flags.response
-        {
-            self.answer_unprotected(&header, path, Notify::new(NotifyType::INVALID_MAJOR_VERSION, Vec::new()), now);
-        }
-        Discard::Version
+        noted
     }
 
     /// Who sends on an IKE SA that we don't have may want to know (RFC 7296 2.21.4). But it may be one that the peer
@@ -277,26 +249,13 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Sends an unprotected answer, within the allowance.
-    fn answer_unprotected(&mut self, header: &Header, path: Path, notify: Notify, now: Instant) {
-        if self.unprotected.take(now) {
-            self.send_unprotected(header, path, notify);
-        }
-    }
-
-    fn send_unprotected(&mut self, header: &Header, path: Path, notify: Notify) {
-        let flags = Flags { initiator: !header.flags.initiator, version: false, response: true };
-        let answer =
-            Header::new(header.initiator_spi, header.responder_spi, header.exchange_type, flags, header.message_id);
-        if let Ok(payload) = encode_message(&answer, &[Payload::Notify(notify)]) {
-            self.outbox.push(Output::Transmit(Transmit::new(path, payload)));
-        }
-    }
-
-    /// An unprotected INVALID_IKE_SPI can come from anybody: it makes us ask the peer, nothing more
-    /// (RFC 7296 2.4, 2.21.4).
+    /// An unprotected error can come from anybody: an established IKE SA asks its peer, one that is being set up notes
+    /// it, nothing more (RFC 7296 2.4, 2.21.2, 2.21.4).
     fn heed_hint(&mut self, ours: IkeSpi, message: &ParsedMessage<'_>, path: Path, now: Instant) {
         let hints = |payload: &Payload| matches!(payload, Payload::Notify(notify) if notify.kind == NotifyType::INVALID_IKE_SPI);
+        if let Some(IkeSa::AuthSent(state)) = self.ike_sas.get_mut(&ours) {
+            state.hinted(message);
+        }
         let Some(IkeSa::Established(state)) = self.ike_sas.get(&ours) else { return };
         if path.peer.ip() == state.sa().channel().path().peer.ip() && message.payloads.iter().any(hints) {
             self.with_established(ours, now, |state, cx| state.hinted(cx));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::ike::{ExchangeType, NotifyType, TooLong};
+use crate::wire::ike::{ExchangeType, Malformed, NotifyType, TooLong};
 
 macro_rules! discards {
     ($($(#[$doc:meta])* $reason:ident = $name:literal;)*) => {
@@ -25,6 +25,8 @@ macro_rules! discards {
 discards! {
     /// Not an IKE message, or one that breaks a rule of its format.
     Malformed = "ike_malformed";
+    /// A critical payload of a type that is not known; answered with UNSUPPORTED_CRITICAL_PAYLOAD in a first request.
+    CriticalPayload = "ike_critical_payload";
     /// Major version other than 2; answered with INVALID_MAJOR_VERSION.
     Version = "ike_version";
     /// A NAT keepalive, which has no meaning for IKE.
@@ -61,7 +63,7 @@ discards! {
     Unsendable = "ike_unsendable";
     /// A public key or a chosen proposal that cannot be right.
     BadKeyExchange = "ike_bad_key_exchange";
-    /// An error that nobody has authenticated; noted, nothing more.
+    /// An error that the peer reports and nobody has authenticated; noted, nothing more.
     UnauthenticatedError = "ike_unauthenticated_error";
     /// More cookies or other groups than a sane peer asks for.
     TooManyRetries = "ike_too_many_retries";
@@ -72,6 +74,16 @@ discards! {
 impl fmt::Display for Discard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+impl From<Malformed> for Discard {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::MajorVersion(_) => Self::Version,
+            Malformed::UnsupportedCriticalPayload(_) => Self::CriticalPayload,
+            _ => Self::Malformed,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! deadline. It opens no socket and reads no clock.
 
 mod agenda;
+mod allowance;
 mod authentication;
 mod channel;
 mod child;
@@ -18,6 +19,7 @@ pub mod error;
 pub mod event;
 mod exchange;
 mod ext;
+mod failure;
 mod half_open;
 pub mod key_log;
 mod keys;

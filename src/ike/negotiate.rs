@@ -1,5 +1,8 @@
 //! Which proposal and which traffic selectors both ends agree on: pure functions (RFC 7296 2.7, 2.9, 3.3.6).
 
+mod answer;
+
+pub(super) use self::answer::{ChoiceError, accept_esp, accept_ike, check_esp, check_ike};
 use super::config::{Child, EspProposal, IkeProposal};
 use crate::crypto::{EncryptionAlgorithm, IntegrityAlgorithm, KeyExchangeAlgorithm, PrfAlgorithm, Suite};
 use crate::wire::ike::{Proposal, ProtocolId, TrafficSelector, Transform, TransformType};
@@ -130,34 +133,6 @@ pub(super) fn choose_esp(
     })
 }
 
-/// Checks the answer to an IKE offer of ours: one proposal, one transform of each type, all of them offered.
-pub(super) fn accept_ike(ours: &[IkeProposal], answer: &[Proposal], group: u16) -> Option<Chosen<IkeAlgorithms>> {
-    let (index, answer) = single(answer)?;
-    let chosen = choose_ike(ours.get(index..=index)?, std::slice::from_ref(answer), None)?;
-    (chosen.algorithms.group.transform_id == group).then_some(chosen)
-}
-
-/// Checks the answer to an ESP offer of ours.
-pub(super) fn accept_esp(
-    ours: &[EspProposal],
-    answer: &[Proposal],
-    groups: ChildGroups,
-) -> Option<Chosen<EspAlgorithms>> {
-    let (index, answer) = single(answer)?;
-    choose_esp(ours.get(index..=index)?, std::slice::from_ref(answer), groups)
-}
-
-/// The only proposal of an answer, and which one of ours its number means.
-fn single(answer: &[Proposal]) -> Option<(usize, &Proposal)> {
-    let [answer] = answer else { return None };
-    let one_of_each =
-        answer.transforms.iter().enumerate().all(|(index, transform)| {
-            answer.transforms.iter().skip(index + 1).all(|other| other.kind != transform.kind)
-        });
-    let index = usize::from(answer.number.checked_sub(1)?);
-    one_of_each.then_some((index, answer))
-}
-
 fn chosen<T>(algorithms: T, theirs: &Proposal, transforms: Vec<Transform>) -> Chosen<T> {
     let answer = Proposal { number: theirs.number, protocol: theirs.protocol, spi: Vec::new(), transforms };
     Chosen { algorithms, spi: theirs.spi.clone(), answer }
@@ -172,9 +147,8 @@ fn choose_suite(
 ) -> Option<(Suite, Vec<Transform>)> {
     let encryption = *encryption.iter().find(|ours| {
         let mut transforms = theirs.transforms_of(TransformType::ENCRYPTION);
-        transforms.any(|theirs| {
-            theirs.id == ours.transform_id && theirs.key_bits == ours.key_bits && !theirs.unknown_attributes
-        })
+        transforms
+            .any(|theirs| theirs.id == ours.transform_id && theirs.key_bits == ours.key_bits && theirs.is_understood())
     })?;
     let mut transforms = vec![Transform::new(TransformType::ENCRYPTION, encryption.transform_id, encryption.key_bits)];
     if encryption.is_aead() {
@@ -209,7 +183,7 @@ fn choose_esn(theirs: &Proposal, ours: &[bool]) -> Option<bool> {
 }
 
 fn offers(theirs: &Proposal, kind: TransformType, id: u16) -> bool {
-    theirs.transforms_of(kind).any(|transform| transform.id == id && !transform.unknown_attributes)
+    theirs.transforms_of(kind).any(|transform| transform.id == id && transform.is_understood())
 }
 
 /// A proposal with a transform type that isn't understood must be refused (RFC 7296 3.3.6).

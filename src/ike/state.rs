@@ -30,7 +30,7 @@ use super::context::Context;
 use super::coverage::Flows;
 use super::error::Discard;
 use super::event::{Deadline, Path, Transmit, Why};
-use super::negotiate;
+use super::failure::ChildError;
 use super::sa::Cause;
 use crate::wire::ike::{IkeSpi, MAX_SELECTORS, NotifyType, ParsedMessage, TrafficSelector};
 
@@ -211,10 +211,9 @@ pub(super) fn want(list: &mut Vec<WantedChild>, wanted: WantedChild) {
     }
 }
 
-/// The SPI of an ESP proposal; values up to 255 are reserved (RFC 4303 2.1).
+/// The SPI of an ESP proposal, if it may be used.
 pub(super) fn esp_spi(spi: &[u8]) -> Option<u32> {
-    let spi = u32::from_be_bytes(<[u8; 4]>::try_from(spi).ok()?);
-    (spi > 255).then_some(spi)
+    ChildError::check_spi(spi).ok()
 }
 
 /// What a refused Child SA means, for a person.
@@ -224,17 +223,5 @@ pub(super) fn child_refused(
     local: &[TrafficSelector],
     peer: &[TrafficSelector],
 ) -> String {
-    match kind {
-        Some(kind @ NotifyType::NO_PROPOSAL_CHOSEN) => format!(
-            "the peer answers {kind}; our ESP proposals are {}",
-            negotiate::describe(&negotiate::offer_esp(&child.esp_proposals, 0, true))
-        ),
-        Some(kind @ NotifyType::TS_UNACCEPTABLE) => format!(
-            "the peer answers {kind}; our traffic selectors are {} === {}",
-            negotiate::describe_selectors(local),
-            negotiate::describe_selectors(peer)
-        ),
-        Some(kind) => format!("the peer answers {kind}"),
-        None => "the response lacks a payload".to_owned(),
-    }
+    ChildError::refused(kind, child, local, peer).to_string()
 }

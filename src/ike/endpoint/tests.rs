@@ -2,6 +2,7 @@
 
 mod data_path;
 mod duplicates;
+mod failures;
 mod handshake;
 mod lifecycle;
 mod many;

@@ -95,7 +95,7 @@ fn key_lengths_unknown_types_and_unknown_attributes_are_minded() {
     assert!(choose_ike(&ours(false), &offer(encr(20, Some(256)), &[]), None).is_some());
     assert!(choose_ike(&ours(false), &offer(encr(20, None), &[]), None).is_none(), "AES needs a key length");
     assert!(choose_ike(&ours(false), &offer(encr(20, Some(192)), &[]), None).is_none());
-    let strange = Transform { unknown_attributes: true, ..encr(20, Some(256)) };
+    let strange = Transform { unknown_attributes: vec![0x80, 99, 0, 0], ..encr(20, Some(256)) };
     assert!(choose_ike(&ours(false), &offer(strange, &[]), None).is_none());
     let additional = transform(TransformType::ADDITIONAL_KEY_EXCHANGE_1, 36, None);
     assert!(choose_ike(&ours(false), &offer(encr(20, Some(256)), &[additional]), None).is_none());

@@ -12,12 +12,14 @@ use crate::ike::config::{Child, Connection};
 use crate::ike::context::{Context, InboundSpis};
 use crate::ike::error::Discard;
 use crate::ike::event::{Event, Path};
+use crate::ike::failure::{AuthError, AuthenticationError, ChildError};
 use crate::ike::keys::{AuthenticationKeys, Nonces, Signer};
 use crate::ike::message::Payloads;
 use crate::ike::negotiate::{self, ChildGroups};
 use crate::ike::sa::{Cause, Establishing, Secured};
 use crate::wire::ike::{
-    ExchangeType, Identification, Malformed, Notify, NotifyType, ParsedMessage, Payload, TrafficSelector,
+    AuthMethod, Authentication, ExchangeType, Identification, Notify, NotifyType, ParsedMessage, Payload,
+    TrafficSelector,
 };
 
 /// A responder forgets a half-open IKE SA sooner than the late steps of the back-off come.
@@ -63,6 +65,8 @@ pub(in crate::ike) struct AuthSent {
     exchanged: Exchanged,
     offered: Option<Offered>,
     wanted: Vec<WantedChild>,
+    /// The error of a response that nobody protected.
+    unprotected: Option<NotifyType>,
 }
 
 impl AuthSent {
@@ -101,7 +105,7 @@ impl AuthSent {
         }
         let policy = cx.config.retransmission;
         let sent = secured.channel.request_with(ExchangeType::IKE_AUTH, &payloads, policy, LONGEST_WAIT, cx);
-        let state = Self { connection, secured, authentication, exchanged, offered, wanted };
+        let state = Self { connection, secured, authentication, exchanged, offered, wanted, unprotected: None };
         match sent {
             Ok(()) => Ok(state),
             Err(unsendable) => Err(state.give_up(unsendable.to_string(), cx)),
@@ -135,15 +139,27 @@ impl AuthSent {
         self.secured.channel.open(message, path)
     }
 
+    /// Notes an error in the clear that stands in place of the response: anybody could have sent it.
+    pub(in crate::ike) fn hinted(&mut self, message: &ParsedMessage<'_>) {
+        let ParsedMessage { header, payloads, encrypted, .. } = message;
+        let error = payloads.iter().find_map(|payload| match payload {
+            Payload::Notify(notify) if notify.kind.is_error() => Some(notify.kind),
+            _ => None,
+        });
+        if header.flags.response && header.exchange_type == ExchangeType::IKE_AUTH && encrypted.is_none() {
+            self.unprotected = error.or(self.unprotected);
+        }
+    }
+
     pub(in crate::ike) fn handle(mut self, message: OpenedMessage, cx: &mut Context<'_>) -> Result<IkeSa, Ended> {
         self.secured.channel.answered();
         let verdict = match message.payloads() {
             Ok(payloads) => self.authenticate_peer(payloads, &message),
-            Err(malformed) => Err(Failed::Unreadable(malformed)),
+            Err(malformed) => Err(AuthError::Malformed(malformed)),
         };
         let peer_id = match verdict {
             Ok(peer_id) => peer_id,
-            Err(failed) => return Err(self.fail(failed, cx)),
+            Err(error) => return Err(self.fail(&error, cx)),
         };
         let payloads = message.payloads().unwrap_or(const { &Payloads::empty() });
         let mut pairs = Vec::new();
@@ -152,15 +168,15 @@ impl AuthSent {
             let wanted = offered.wanted.clone();
             match self.install(offered, payloads, cx) {
                 Ok(pair) => pairs.push(pair),
-                Err((inbound_spi, reason, unusable)) => {
+                Err((inbound_spi, error)) => {
                     cx.inbound_spis.release(inbound_spi);
                     cx.event(Event::Failure {
                         connection: Some(self.connection.name.clone()),
                         peer: self.path().peer,
-                        reason: format!("Child SA {} was not set up: {reason}", wanted.child),
+                        reason: format!("Child SA {} was not set up: {error}", wanted.child),
                     });
                     let one_pair = payloads.error().is_some_and(|error| error.kind == NotifyType::SINGLE_PAIR_REQUIRED);
-                    failed_child = Some((wanted, unusable.then_some(inbound_spi), one_pair));
+                    failed_child = Some((wanted, error.leaves_child_sa().then_some(inbound_spi), one_pair));
                 }
             }
         }
@@ -181,43 +197,59 @@ impl AuthSent {
         Ok(IkeSa::Established(Box::new(established)))
     }
 
-    fn authenticate_peer(&self, payloads: &Payloads, message: &OpenedMessage) -> Result<Identification, Failed> {
+    fn authenticate_peer(&self, payloads: &Payloads, message: &OpenedMessage) -> Result<Identification, AuthError> {
         let (Some(id), Some(auth), Some(id_body)) =
             (payloads.id_responder(), payloads.authentication(), message.id_body())
         else {
-            return Err(payloads.error().map_or(Failed::Incomplete, |notify| Failed::Refused(notify.kind)));
+            let refused = |notify: &Notify| AuthError::refused(notify.kind, &self.connection);
+            return Err(payloads.error().map_or(AuthError::Incomplete, refused));
         };
+        self.check_proof(id, auth, id_body).map_err(AuthError::NotProven)?;
+        Ok(id.clone())
+    }
+
+    fn check_proof(
+        &self,
+        id: &Identification,
+        auth: &Authentication,
+        id_body: &[u8],
+    ) -> Result<(), AuthenticationError> {
+        let (connection, claimed) = (self.connection.name.clone(), id.clone());
+        if auth.method != AuthMethod::SHARED_KEY {
+            let (connection, method) = (Some(connection), auth.method);
+            return Err(AuthenticationError::OtherMethod { connection, claimed, method });
+        }
         if !authentication::expects(&self.connection, id) {
-            return Err(Failed::OtherIdentity(id.clone()));
+            let expected = authentication::expected_id(&self.connection).map(|id| id.to_string());
+            return Err(AuthenticationError::UnknownIdentity { claimed, expected: expected.into_iter().collect() });
         }
         let octets = self.exchanged.signed_by(Signer::Responder, id_body);
         match octets.verify(&self.authentication, &self.connection.pre_shared_key, auth) {
-            true => Ok(id.clone()),
-            false => Err(Failed::WrongKey(id.clone())),
+            true => Ok(()),
+            false => Err(AuthenticationError::WrongKey { connection, claimed }),
         }
     }
 
-    /// Installs the Child SA of the response. The error has our SPI, a text, and whether the peer believes in the SA.
+    /// Installs the Child SA of the response. An error comes with our SPI.
     fn install(
         &self,
         offered: Offered,
         payloads: &Payloads,
         cx: &mut Context<'_>,
-    ) -> Result<ChildPair, (u32, String, bool)> {
+    ) -> Result<ChildPair, (u32, ChildError)> {
         let Offered { child, wanted: _, inbound_spi, local_selectors, peer_selectors } = offered;
+        let failed = |error: ChildError| (inbound_spi, error);
         let (Some(answer), Some(local), Some(peer)) =
             (payloads.security_association(), payloads.ts_initiator(), payloads.ts_responder())
         else {
             let kind = payloads.error().map(|notify| notify.kind);
-            return Err((inbound_spi, super::child_refused(kind, &child, &local_selectors, &peer_selectors), false));
+            return Err(failed(ChildError::refused(kind, &child, &local_selectors, &peer_selectors)));
         };
-        let chosen = negotiate::accept_esp(&child.esp_proposals, answer, ChildGroups::Ignored)
-            .ok_or_else(|| (inbound_spi, "the peer chose what was not offered".to_owned(), true))?;
-        let outbound_spi = super::esp_spi(&chosen.spi)
-            .ok_or_else(|| (inbound_spi, "the peer chose a reserved SPI".to_owned(), true))?;
-        if !negotiate::within(local, &local_selectors) || !negotiate::within(peer, &peer_selectors) {
-            return Err((inbound_spi, "the peer widened the traffic selectors".to_owned(), true));
-        }
+        let chosen = negotiate::check_esp(&child.esp_proposals, answer, ChildGroups::Ignored)
+            .map_err(|error| failed(ChildError::Choice(error)))?;
+        let outbound_spi = ChildError::check_spi(&chosen.spi).map_err(failed)?;
+        ChildError::check_selectors(local, &local_selectors).map_err(failed)?;
+        ChildError::check_selectors(peer, &peer_selectors).map_err(failed)?;
         let suite = chosen.algorithms.suite;
         let keys = self.secured.child_key_source.child_keys(suite, self.exchanged.nonces(), None);
         let agreed = Agreed {
@@ -233,12 +265,11 @@ impl AuthSent {
     }
 
     /// Ends the attempt. A responder that we don't believe has an IKE SA now, and is told to drop it.
-    fn fail(mut self, failed: Failed, cx: &mut Context<'_>) -> Ended {
-        if !matches!(failed, Failed::Refused(_)) {
+    fn fail(mut self, error: &AuthError, cx: &mut Context<'_>) -> Ended {
+        if error.leaves_ike_sa() {
             self.secured.channel.delete_once(cx);
         }
-        let reason = failed.describe(&self.connection);
-        self.give_up(reason, cx)
+        self.give_up(error.to_string(), cx)
     }
 
     fn give_up(self, reason: String, cx: &mut Context<'_>) -> Ended {
@@ -260,45 +291,14 @@ impl AuthSent {
         if let Some(offered) = &self.offered {
             cx.inbound_spis.release(offered.inbound_spi);
         }
-        let peer = self.path().peer;
-        Err(Ended::new(Cause::NoAnswer, format!("no answer to IKE_AUTH from {peer}")))
+        let silence = AuthError::NoAnswer { peer: self.path().peer, unprotected: self.unprotected };
+        Err(Ended::new(Cause::NoAnswer, silence.to_string()))
     }
 
     /// Gives the attempt up.
     pub(in crate::ike) fn abandon(self, inbound_spis: &mut InboundSpis) {
         if let Some(offered) = &self.offered {
             inbound_spis.release(offered.inbound_spi);
-        }
-    }
-}
-
-/// Why the response is not that of the peer that we wanted.
-enum Failed {
-    Unreadable(Malformed),
-    Incomplete,
-    Refused(NotifyType),
-    OtherIdentity(Identification),
-    WrongKey(Identification),
-}
-
-impl Failed {
-    fn describe(&self, connection: &Connection) -> String {
-        match self {
-            Self::Unreadable(malformed) => format!("the IKE_AUTH response is malformed: {malformed}"),
-            Self::Incomplete => "the IKE_AUTH response lacks IDr or AUTH".to_owned(),
-            Self::Refused(NotifyType::AUTHENTICATION_FAILED) => format!(
-                "the peer answers AUTHENTICATION_FAILED: the pre-shared key differs, or the peer does not know our \
-                 identity {}; compare both with the peer's configuration",
-                connection.local_id
-            ),
-            Self::Refused(kind) => format!("the peer answers {kind} to IKE_AUTH"),
-            Self::OtherIdentity(id) => format!(
-                "the peer calls itself {id}, but {} is expected; compare its local ID with our peer ID",
-                authentication::expected_id(connection).map_or_else(String::new, |id| id.to_string())
-            ),
-            Self::WrongKey(id) => {
-                format!("the pre-shared key of {id} does not match ours; compare them on both sides")
-            }
         }
     }
 }

@@ -14,12 +14,14 @@ use crate::ike::error::{Discard, Unsendable};
 use crate::ike::event::{Output, Path, Transmit};
 use crate::ike::exchange::window::{Due, Window};
 use crate::ike::ext::natd::{self, NatStatus};
+use crate::ike::failure::InitError;
 use crate::ike::keys::{Nonces, Skeyseed, Spis};
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, IkeAlgorithms};
 use crate::ike::sa::{Cause, Secured};
 use crate::wire::ike::{
-    ExchangeType, Flags, Header, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, encode_message,
+    ExchangeType, Flags, Header, IkeSpi, KeyExchangeId, Malformed, Notify, NotifyType, ParsedMessage, Payload,
+    PayloadType, encode_message,
 };
 
 /// Cookies and other groups that are followed at most, together.
@@ -41,17 +43,19 @@ pub(in crate::ike) struct InitSent {
     retries: u32,
     wanted: Vec<WantedChild>,
     initial_contact: bool,
+    /// What was wrong with the last response that was not taken, for a person.
     error: Option<String>,
 }
 
-/// A response that passed every check that an unauthenticated one can be put to.
+/// A response to our request, as far as one that nobody has authenticated can be judged.
 pub(in crate::ike) enum InitReply {
     /// Ask again with this cookie.
     Cookie(Vec<u8>),
     /// Ask again with this key exchange method.
     Group(&'static KeyExchangeAlgorithm),
-    /// An error that anybody could have sent: noted, while the request is repeated (RFC 7296 2.21.1).
-    Error(String),
+    /// An error, or an answer that is not acceptable. Anybody could have sent it: it is noted, while the request is
+    /// repeated (RFC 7296 2.21.1).
+    Error(InitError),
     /// The exchange is complete.
     Complete { responder_spi: IkeSpi, algorithms: IkeAlgorithms, public: Vec<u8>, nonce: Vec<u8>, nat: NatStatus },
 }
@@ -111,68 +115,92 @@ impl InitSent {
         super::want(&mut self.wanted, wanted);
     }
 
-    /// What an unauthenticated response complained about.
+    /// What was wrong with the last response that was not taken.
     pub(in crate::ike) fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
 
     /// Judges a response.
     pub(in crate::ike) fn check(&self, message: &ParsedMessage<'_>, path: Path) -> Result<InitReply, Discard> {
-        let header = message.header;
-        if !header.flags.response || header.flags.initiator || header.initiator_spi != self.spi {
-            return Err(Discard::WrongDirection);
-        }
-        if header.exchange_type != ExchangeType::IKE_SA_INIT || header.message_id != 0 || message.encrypted.is_some() {
+        self.check_header(&message.header)?;
+        if message.encrypted.is_some() {
             return Err(Discard::UnexpectedResponse);
         }
         let payloads = Payloads::new(message.payloads.clone());
-        if payloads.security_association().is_none() {
-            return self.check_notify(&payloads);
-        }
-        self.check_answer(header.responder_spi, &payloads, path)
+        let judged = match payloads.security_association() {
+            None => self.check_notify(&payloads),
+            Some(_) => self.check_answer(message.header.responder_spi, &payloads, path),
+        };
+        Ok(judged.unwrap_or_else(InitReply::Error))
     }
 
-    fn check_notify(&self, payloads: &Payloads) -> Result<InitReply, Discard> {
+    /// Whether a message can be the response to our request.
+    fn check_header(&self, header: &Header) -> Result<(), Discard> {
+        if !header.flags.response || header.flags.initiator || header.initiator_spi != self.spi {
+            return Err(Discard::WrongDirection);
+        }
+        if header.exchange_type != ExchangeType::IKE_SA_INIT || header.message_id != 0 {
+            return Err(Discard::UnexpectedResponse);
+        }
+        Ok(())
+    }
+
+    /// Notes why a message cannot be read, if it would be the response to our request.
+    pub(in crate::ike) fn unreadable(&mut self, header: &Header, malformed: Malformed) {
+        if self.check_header(header).is_ok() {
+            self.note(&InitError::Malformed(malformed));
+        }
+    }
+
+    fn note(&mut self, error: &InitError) {
+        self.error = Some(error.to_string());
+    }
+
+    fn check_notify(&self, payloads: &Payloads) -> Result<InitReply, InitError> {
         if let Some(cookie) = payloads.notify(NotifyType::COOKIE) {
+            // RFC 7296 2.6.
             return match cookie.data.len() {
-                // RFC 7296 2.6.
-                1..=64 if self.retries < MAX_RETRIES => Ok(InitReply::Cookie(cookie.data.clone())),
-                1..=64 => Err(Discard::TooManyRetries),
-                _ => Err(Discard::Malformed),
+                1..=64 => self.once_more(InitReply::Cookie(cookie.data.clone())),
+                length => Err(InitError::Cookie(length)),
             };
         }
-        let error = payloads.error().ok_or(Discard::Grammar)?;
-        if error.kind == NotifyType::INVALID_KE_PAYLOAD {
-            let wanted = message::wanted_group(error).ok_or(Discard::Malformed)?;
-            let ours = self.connection.ike_proposals.iter().flat_map(|proposal| &proposal.groups);
-            let known = ours.copied().find(|group| group.transform_id == wanted).ok_or(Discard::WrongGroup)?;
-            if known == self.key_exchange.algorithm() {
-                return Err(Discard::WrongGroup);
-            }
-            return if self.retries < MAX_RETRIES { Ok(InitReply::Group(known)) } else { Err(Discard::TooManyRetries) };
+        let error = payloads.error().ok_or(InitError::Missing(PayloadType::SECURITY_ASSOCIATION))?;
+        if error.kind != NotifyType::INVALID_KE_PAYLOAD {
+            return Err(InitError::refused(error, &self.connection));
         }
-        Ok(InitReply::Error(match error.kind {
-            NotifyType::NO_PROPOSAL_CHOSEN => format!(
-                "the peer answers NO_PROPOSAL_CHOSEN: it has no connection for our address or accepts none of our IKE \
-                 proposals, which are {}",
-                negotiate::describe(&negotiate::offer_ike(&self.connection.ike_proposals, &[]))
-            ),
-            kind => format!("the peer answers {kind}"),
-        }))
+        let wanted = message::wanted_group(error).ok_or(InitError::NoGroup)?;
+        let ours = self.connection.ike_proposals.iter().flat_map(|proposal| &proposal.groups).copied();
+        match ours.clone().find(|group| group.transform_id == wanted) {
+            Some(group) if group == self.key_exchange.algorithm() => Err(InitError::SameGroup(KeyExchangeId(wanted))),
+            Some(group) => self.once_more(InitReply::Group(group)),
+            None => Err(InitError::GroupNotOffered { wanted: KeyExchangeId(wanted), offered: distinct(ours) }),
+        }
     }
 
-    fn check_answer(&self, responder_spi: IkeSpi, payloads: &Payloads, path: Path) -> Result<InitReply, Discard> {
-        let (Some(answer), Some(key_exchange), Some(nonce)) =
-            (payloads.security_association(), payloads.key_exchange(), payloads.nonce())
-        else {
-            return Err(Discard::Grammar);
-        };
+    /// Follows a demand to begin again, but not for ever.
+    fn once_more(&self, reply: InitReply) -> Result<InitReply, InitError> {
+        if self.retries < MAX_RETRIES { Ok(reply) } else { Err(InitError::Retries(self.retries)) }
+    }
+
+    fn check_answer(&self, responder_spi: IkeSpi, payloads: &Payloads, path: Path) -> Result<InitReply, InitError> {
+        let missing = |kind| move || InitError::Missing(kind);
+        let answer = payloads.security_association().ok_or_else(missing(PayloadType::SECURITY_ASSOCIATION))?;
+        let key_exchange = payloads.key_exchange().ok_or_else(missing(PayloadType::KEY_EXCHANGE))?;
+        let nonce = payloads.nonce().ok_or_else(missing(PayloadType::NONCE))?;
         let group = self.key_exchange.algorithm();
-        if responder_spi.is_zero() || key_exchange.group.0 != group.transform_id {
-            return Err(Discard::BadKeyExchange);
+        let chosen = negotiate::check_ike(&self.connection.ike_proposals, answer, group.transform_id)
+            .map_err(InitError::Choice)?;
+        if responder_spi.is_zero() {
+            return Err(InitError::NoSpi);
         }
-        let chosen = negotiate::accept_ike(&self.connection.ike_proposals, answer, group.transform_id)
-            .ok_or(Discard::NoProposal)?;
+        if key_exchange.group.0 != group.transform_id {
+            let sent = KeyExchangeId(group.transform_id);
+            return Err(InitError::OtherGroup { answered: key_exchange.group, sent });
+        }
+        let (expected, actual) = (group.public_len, key_exchange.data.len());
+        if actual != expected {
+            return Err(InitError::KeyExchange(KeyExchangeError::WrongLength { expected, actual }));
+        }
         let nat = match self.connection.nat_traversal {
             true => natd::detect(Spis { initiator: self.spi, responder: responder_spi }, &path, payloads),
             false => NatStatus::default(),
@@ -201,7 +229,7 @@ impl InitSent {
                 self.key_exchange = group.generate(cx.entropy);
                 self.again(cx)?;
             }
-            InitReply::Error(error) => self.error = Some(error),
+            InitReply::Error(error) => self.note(&error),
             InitReply::Complete { responder_spi, algorithms, public, nonce, nat } => {
                 let spis = Spis { initiator: self.spi, responder: responder_spi };
                 return self.complete(spis, algorithms, &public, nonce, nat, datagram, cx);
@@ -293,6 +321,17 @@ impl InitSent {
             }
         }
     }
+}
+
+/// The methods of all proposals, each once.
+fn distinct(groups: impl Iterator<Item = &'static KeyExchangeAlgorithm>) -> Vec<KeyExchangeId> {
+    let mut ids: Vec<KeyExchangeId> = Vec::new();
+    for id in groups.map(|group| KeyExchangeId(group.transform_id)) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids
 }
 
 fn first_path(connection: &Connection, peer: IpAddr, config: &Config) -> Path {

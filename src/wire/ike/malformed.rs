@@ -22,10 +22,9 @@ pub enum Malformed {
     UnsupportedCriticalPayload(PayloadType),
     #[error("{payload} payload: {reason}")]
     Payload { payload: PayloadType, reason: &'static str },
+    /// One of those that an exchange has a number of; how many others there are does not matter.
     #[error("more than {limit} {payload} payloads")]
     TooMany { payload: PayloadType, limit: usize },
-    #[error("more than {limit} payloads")]
-    TooManyPayloads { limit: usize },
     #[error("bytes follow the last payload")]
     TrailingBytes,
     #[error("the padding is longer than the plaintext")]

@@ -57,7 +57,7 @@ impl Encrypted {
 ///
 /// # Errors
 /// [`Malformed`] says why: among them another major version, a header length that is not the datagram's, an unknown
-/// critical payload, too many payloads, bytes after the last one.
+/// critical payload, bytes after the last one.
 pub fn parse_message(bytes: &[u8]) -> Result<ParsedMessage<'_>, Malformed> {
     let header = Header::parse(bytes)?;
     if header.major_version != 2 {

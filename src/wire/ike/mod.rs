@@ -3,7 +3,7 @@
 //! [`parse_message`] reads a datagram: header, payloads in the clear, and where the Encrypted payload lies.
 //! [`Encrypted::split`] hands out what a cipher needs; once it is opened, [`strip_padding`] and [`parse_payloads`]
 //! read what was inside. [`encode_message`] and [`encode_encrypted`] go the other way. No input makes any of it
-//! panic, and what is read is within limits: see [`Malformed`].
+//! panic; what is read takes memory in proportion to its bytes, and can be written and read again.
 
 mod auth;
 mod cert;
@@ -46,8 +46,6 @@ pub use message::{
 };
 pub use nonce::NONCE_LEN;
 pub use notify::Notify;
-pub use payload::{
-    MAX_PAYLOADS, PAYLOAD_HEADER_LEN, Payload, RawPayload, encode_payloads, parse_payloads, split_payloads,
-};
+pub use payload::{PAYLOAD_HEADER_LEN, Payload, RawPayload, encode_payloads, parse_payloads, split_payloads};
 pub use sa::{Proposal, Transform};
 pub use ts::{ANY_PROTOCOL, MAX_SELECTORS, TrafficSelector};

@@ -37,21 +37,27 @@ impl Proposal {
 }
 
 /// One algorithm that a proposal offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Transform {
     pub kind: TransformType,
     /// An `EncryptionId`, `PrfId`, … as `kind` says.
     pub id: u16,
     /// The key length attribute, in bits.
     pub key_bits: Option<u16>,
-    /// The sender gave an attribute that is not understood, or the key length twice: such a transform must not be
-    /// chosen (RFC 7296 section 3.3.6). Never written.
-    pub unknown_attributes: bool,
+    /// The attributes that are not understood, and a key length after the first, as they were sent. A transform that has
+    /// any must not be chosen (RFC 7296 section 3.3.6).
+    pub unknown_attributes: Vec<u8>,
 }
 
 impl Transform {
+    /// A transform with no attribute but, perhaps, the length of its key.
     pub fn new(kind: TransformType, id: u16, key_bits: Option<u16>) -> Self {
-        Self { kind, id, key_bits, unknown_attributes: false }
+        Self { kind, id, key_bits, unknown_attributes: Vec::new() }
+    }
+
+    /// Whether every attribute is understood: only then may the transform be chosen (RFC 7296 section 3.3.6).
+    pub fn is_understood(&self) -> bool {
+        self.unknown_attributes.is_empty()
     }
 }
 
@@ -119,9 +125,9 @@ fn parse_attribute(body: &mut Cursor<'_>, transform: &mut Transform) -> Option<(
         transform.key_bits = Some(value_or_length);
         return Some(());
     }
-    transform.unknown_attributes = true;
-    if kind & SHORT_FORM == 0 {
-        body.take(value_or_length.into())?;
+    let long_value = if kind & SHORT_FORM == 0 { body.take(value_or_length.into())? } else { &[] };
+    for part in [&kind.to_be_bytes()[..], &value_or_length.to_be_bytes(), long_value] {
+        transform.unknown_attributes.extend(part);
     }
     Some(())
 }
@@ -165,7 +171,7 @@ pub(super) fn encode(proposals: &[Proposal], out: &mut Vec<u8>) -> Result<(), To
 }
 
 fn encode_transform(transform: &Transform, last: bool, out: &mut Vec<u8>) -> Result<(), TooLong> {
-    let Transform { kind, id, key_bits, unknown_attributes: _ } = transform;
+    let Transform { kind, id, key_bits, unknown_attributes } = transform;
     let start = out.len();
     out.extend([if last { LAST } else { MORE_TRANSFORMS }, 0, 0, 0, kind.0, 0]);
     out.extend(id.to_be_bytes());
@@ -173,6 +179,7 @@ fn encode_transform(transform: &Transform, last: bool, out: &mut Vec<u8>) -> Res
         out.extend((TransformAttributeType::KEY_LENGTH.0 | SHORT_FORM).to_be_bytes());
         out.extend(bits.to_be_bytes());
     }
+    out.extend(unknown_attributes);
     set_u16_length(out, start, SUBSTRUCTURE_LENGTH_AT, "bytes of a transform")
 }
 
@@ -220,7 +227,12 @@ mod tests {
     fn what_cannot_be_understood_about_a_transform_is_remembered() {
         let mut long_form = ESP.to_vec();
         long_form[20..24].copy_from_slice(&[0, 99, 0, 0]);
-        assert!(parse(&long_form).unwrap()[0].transforms[0].unknown_attributes);
+        assert!(!parse(&long_form).unwrap()[0].transforms[0].is_understood());
+        // Written again, it says the same: a transform that must not be chosen stays one.
+        let read = parse(&long_form).unwrap();
+        let mut written = Vec::new();
+        encode(&read, &mut written).unwrap();
+        assert_eq!(parse(&written), Ok(read));
         let mut overlong = ESP.to_vec();
         overlong[20..24].copy_from_slice(&[0, 99, 0, 1]);
         assert!(parse(&overlong).is_err());
@@ -229,7 +241,7 @@ mod tests {
     #[test]
     fn a_key_length_given_twice_makes_a_transform_unusable() {
         let twice = [0, 0, 0, 24, 1, 3, 0, 1, 0, 0, 0, 16, 1, 0, 0, 20, 0x80, 14, 1, 0, 0x80, 14, 0, 128];
-        assert!(parse(&twice).unwrap()[0].transforms[0].unknown_attributes);
+        assert!(!parse(&twice).unwrap()[0].transforms[0].is_understood());
     }
 
     #[test]
@@ -260,7 +272,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_not_written() {
         let mut proposal = esp();
-        proposal.transforms = vec![proposal.transforms[0]; 256];
+        proposal.transforms = vec![proposal.transforms[0].clone(); 256];
         let too_many = TooLong { what: "algorithms in one proposal", limit: 255 };
         assert_eq!(encode(&[proposal], &mut Vec::new()), Err(too_many));
         let too_many = TooLong { what: "proposals in one offer", limit: 255 };

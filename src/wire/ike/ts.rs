@@ -152,14 +152,13 @@ impl std::fmt::Display for TrafficSelector {
 }
 
 /// Reads the selectors of a payload. Selectors of other types than addresses are left out: who cannot honour a
-/// selector narrows it away (RFC 7296 section 2.9), so a list may come out empty.
+/// selector narrows it away (RFC 7296 section 2.9), so a list may come out empty. A list that is sent empty is read as
+/// what it is, although a payload is to have one selector at least: either leaves nothing to agree on, which is
+/// TS_UNACCEPTABLE.
 pub(super) fn parse(payload: PayloadType, body: &[u8]) -> Result<Vec<TrafficSelector>, Malformed> {
     let malformed = |reason| Malformed::Payload { payload, reason };
     let mut body = Cursor::new(body);
     let [count, _, _, _] = body.array().ok_or(malformed("truncated"))?;
-    if count == 0 {
-        return Err(malformed("no selectors"));
-    }
     let mut selectors = Vec::with_capacity(count.into());
     for _ in 0..count {
         let (kind, protocol, selector) = split_selector(&mut body).ok_or(malformed("truncated selector"))?;
@@ -276,6 +275,16 @@ mod tests {
         bytes.extend(&BYTES[4..]);
         assert_eq!(parse_ts(&bytes), Ok(vec![ports(22, 80)]));
         assert_eq!(parse_ts(&[1, 0, 0, 0, 10, 0, 0, 4]), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_list_of_which_nothing_is_left_can_be_written_and_read() {
+        let left = parse_ts(&[1, 0, 0, 0, 10, 0, 0, 4]).unwrap();
+        let mut out = Vec::new();
+        encode(&left, &mut out).unwrap();
+        assert_eq!(parse_ts(&out), Ok(left));
+        // A count of nothing is no licence for bytes.
+        assert!(parse_ts(&[&out[..], &[10, 0, 0, 4]].concat()).is_err());
     }
 
     #[test]

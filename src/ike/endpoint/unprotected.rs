@@ -1,0 +1,60 @@
+//! What a message that nobody has authenticated gets for an answer: an error in the clear, not too often (RFC 7296 2.5, 2.21).
+
+use std::time::Instant;
+
+use super::{Endpoint, IkeSa};
+use crate::ike::channel::malformed_notify;
+use crate::ike::error::Discard;
+use crate::ike::event::{Output, Path, Transmit};
+use crate::wire::ike::{ExchangeType, Flags, Header, Malformed, Notify, NotifyType, Payload, encode_message};
+
+impl Endpoint {
+    /// A message that cannot be read. Another major version is told which one we speak, and a first request with a
+    /// critical payload which one we do not know (RFC 7296 2.5); what would be the response to a first request of ours
+    /// is noted. Everything else waits until it is authenticated.
+    pub(super) fn unreadable(&mut self, malformed: Malformed, datagram: &[u8], path: Path, now: Instant) -> Discard {
+        let discard = Discard::from(malformed);
+        let Ok(header) = Header::parse(datagram) else { return discard };
+        if header.flags.response {
+            if let Some(IkeSa::InitSent(state)) = self.ike_sas.get_mut(&header.initiator_spi) {
+                state.unreadable(&header, malformed);
+            }
+            return discard;
+        }
+        let answer = match malformed {
+            Malformed::MajorVersion(3..) => Some(Notify::new(NotifyType::INVALID_MAJOR_VERSION, Vec::new())),
+            Malformed::UnsupportedCriticalPayload(_) if self.shutdown.is_none() && is_first_request(&header) => {
+                Some(malformed_notify(malformed))
+            }
+            _ => None,
+        };
+        if let Some(notify) = answer {
+            self.answer_unprotected(&header, path, notify, now);
+        }
+        discard
+    }
+
+    /// Sends an unprotected answer, within the allowance.
+    pub(super) fn answer_unprotected(&mut self, header: &Header, path: Path, notify: Notify, now: Instant) {
+        if self.unprotected.take(now) {
+            self.send_unprotected(header, path, notify);
+        }
+    }
+
+    pub(super) fn send_unprotected(&mut self, header: &Header, path: Path, notify: Notify) {
+        let flags = Flags { initiator: !header.flags.initiator, version: false, response: true };
+        let answer =
+            Header::new(header.initiator_spi, header.responder_spi, header.exchange_type, flags, header.message_id);
+        if let Ok(payload) = encode_message(&answer, &[Payload::Notify(notify)]) {
+            self.outbox.push(Output::Transmit(Transmit::new(path, payload)));
+        }
+    }
+}
+
+/// Whether a message is the first of an initiator: IKE_SA_INIT, with no SPI of ours (RFC 7296 3.1).
+fn is_first_request(header: &Header) -> bool {
+    let Header { exchange_type, flags, message_id, initiator_spi, responder_spi, .. } = *header;
+    exchange_type == ExchangeType::IKE_SA_INIT
+        && (flags.initiator && !flags.response && message_id == 0)
+        && (!initiator_spi.is_zero() && responder_spi.is_zero())
+}
