@@ -1,14 +1,10 @@
 //! What one peer of an end does never moves another one's SAs, status or events.
 
-use ipsec_gateway::ike::{ChildState, ConnectionState, ConnectionStatus};
+use ipsec_gateway::ike::{ChildState, ConnectionState};
 
 use crate::end::Said;
 use crate::setup::{RIGHT, name};
 use crate::world::World;
-
-/// Whether what went wrong with one peer is kept from the status of another one that is up. Today a connection has one
-/// `last_error` for all its peers, which shows as long as any of its children is not up.
-const STATUS_TELLS_PEERS_APART: bool = false;
 
 /// How the right end stands with one of its peers.
 #[derive(Debug, PartialEq)]
@@ -37,9 +33,7 @@ impl World {
             let children = status.iter().flat_map(|connection| &connection.children);
             let pairs = children.filter(|child| theirs(child.inbound_spi));
             let pairs = pairs.map(|child| (child.inbound_spi, child.outbound_spi, child.state)).collect();
-            let last_error =
-                |connection: &ConnectionStatus| connection.last_error.clone().filter(|_| STATUS_TELLS_PEERS_APART);
-            let shown = status.first().map(|connection| (connection.state, last_error(connection)));
+            let shown = status.first().map(|connection| (connection.state, connection.last_error.clone()));
             let shown = shown.filter(|_| end.pairs_in_use(outer).next().is_some());
             let holds_ike_sa = ike_sa.is_some_and(|spis| end.holds(spis, now));
             Standing { outer, holds_ike_sa, pairs, shown }

@@ -249,12 +249,14 @@ impl Endpoint {
         let known = runtime.ike_sas.iter().position(|known| *known == spi);
         let Some(index) = known else { return };
         runtime.ike_sas.remove(index);
-        if ended.error.is_some() {
+        let serves = |spi: &IkeSpi| self.ike_sas.get(spi).and_then(established_state).is_some();
+        let others_serve = runtime.ike_sas.iter().any(serves);
+        // How one of several ends, perhaps another peer's, is no error of those that go on.
+        if ended.error.is_some() && !others_serve {
             runtime.last_error.clone_from(&ended.error);
         }
         if !runtime.ike_sas.is_empty() {
-            let serves = |spi: &IkeSpi| self.ike_sas.get(spi).and_then(established_state).is_some();
-            if established && runtime.up && !runtime.ike_sas.iter().any(serves) {
+            if established && runtime.up && !others_serve {
                 // What is being negotiated beside it may still take its place.
                 runtime.up = false;
                 let (connection, error) = (name.clone(), ended.error.clone());
