@@ -12,10 +12,15 @@ use gateway::{Agreement, Gateway, Pair};
 use ipsec_gateway::crypto::{Suite, encryption, integ};
 use ipsec_gateway::dataplane::device::{DatagramSink, DatagramSource, ReceiveSlab, Run, Sent, Wait};
 use ipsec_gateway::dataplane::outer_header::{Encapsulation, OuterPath};
+use ipsec_gateway::dataplane::parameters::OutboundSaParameters;
+use ipsec_gateway::dataplane::policy::{Selector, SelectorPair};
+use ipsec_gateway::dataplane::sadb::OutboundSadb;
 use ipsec_gateway::io::esp_sockets::{EspSockets, EspSocketsConfig};
+use ipsec_gateway::wire::ip::{Flow, IpHeader};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 struct Counting;
@@ -103,6 +108,27 @@ fn a_million_packets_allocate_nothing() {
         assert_eq!(allocations, 0, "{suite:?}: {allocations} allocations for {arrived} packets");
         assert_eq!(pair.gateways.iter().map(Gateway::all_drops).sum::<u64>(), 0);
     }
+}
+
+#[test]
+fn an_sa_among_many_is_found_without_an_allocation() {
+    let agreement = Agreement::default();
+    let mut sadb = OutboundSadb::default();
+    for n in 0..100 {
+        let prefix = |text: String| Selector::prefix(text.parse().expect("a prefix"));
+        let (local, peer) = (prefix("10.1.0.0/16".to_owned()), prefix(format!("10.2.{n}.0/24")));
+        let selectors = Arc::new(SelectorPair { local: vec![local], peer: vec![peer] });
+        let sa = OutboundSaParameters { selectors, ..agreement.outbound(0, [256 + n, 1256 + n]) };
+        sadb.install(sa).expect("keys of the right length");
+    }
+    let flow = |n| {
+        let packet = packets::udp("10.1.0.1", &format!("10.2.{n}.1"), 60, 1);
+        IpHeader::parse(&packet).expect("a packet of ours").flow
+    };
+    let flows: Vec<Flow> = (0..110).map(flow).collect();
+    let before = ALLOCATIONS.get();
+    let found = flows.iter().filter(|flow| sadb.select(gateway::CONNECTION, flow).is_some()).count();
+    assert_eq!((found, ALLOCATIONS.get() - before), (100, 0));
 }
 
 /// The real sockets, over the loopback: runs of both forms, one datagram alone and many.

@@ -5,6 +5,10 @@ use ipnet::{IpNet, IpSubnets, Ipv4Subnets, Ipv6Subnets};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+/// A range of addresses that consists of more prefixes is listed at the one that holds it: what a peer proposes must not
+/// cost hundreds of places.
+const FEW_PREFIXES: usize = 16;
+
 /// Addresses, protocol and ports of one side: one traffic selector of RFC 7296 section 3.13.1.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Selector {
@@ -37,15 +41,21 @@ impl Selector {
         &self.addresses
     }
 
-    /// The fewest prefixes that its addresses consist of: at most 62 of IPv4, 254 of IPv6.
-    pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
+    /// The fewest prefixes that its addresses consist of; if they are more than a few, the one prefix that holds them all.
+    pub fn prefixes(&self) -> Vec<IpNet> {
         let subnets: Option<IpSubnets> = match (self.addresses.start(), self.addresses.end()) {
             (IpAddr::V4(first), IpAddr::V4(last)) => Some(Ipv4Subnets::new(*first, *last, 0).into()),
             (IpAddr::V6(first), IpAddr::V6(last)) => Some(Ipv6Subnets::new(*first, *last, 0).into()),
             // A selector is of one family.
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
         };
-        subnets.into_iter().flatten()
+        let prefixes: Vec<IpNet> = subnets.into_iter().flatten().take(FEW_PREFIXES + 1).collect();
+        if prefixes.len() <= FEW_PREFIXES {
+            return prefixes;
+        }
+        let (first, last) = (IpNet::from(*self.addresses.start()), *self.addresses.end());
+        let holder = std::iter::successors(Some(first), IpNet::supernet).find(|prefix| prefix.contains(&last));
+        holder.into_iter().collect()
     }
 
     fn covers(&self, address: IpAddr, protocol: u8, port: Option<u16>) -> bool {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::context::Context;
+use super::coverage::Flows;
 use super::event::{Deadline, Why};
 use super::exchange::{Exchange, Task};
+use super::state::WantedChild;
 
 /// First and longest wait after a Child SA was refused, before jitter.
 const FAILURE_WAIT: Duration = Duration::from_secs(5);
@@ -99,15 +101,24 @@ impl Agenda {
         due.into_iter().for_each(|(_, task)| self.queue(task));
     }
 
-    /// Whether a pair for this child is being asked for, or is to be.
-    pub(super) fn creates(&self, child: &Arc<str>) -> bool {
+    /// Whether what is wanted is being asked for, or is to be: the same part of the child, or the whole.
+    pub(super) fn creates(&self, child: &Arc<str>, flows: Option<&Flows>) -> bool {
+        let same = |wanted: &WantedChild| {
+            let holds = |part: &Flows| flows.is_some_and(|flows| flows.is_held_by((&[part.local], &[part.peer])));
+            wanted.child == *child && wanted.part.as_ref().is_none_or(holds)
+        };
         let creating = match &self.exchange {
-            Some(Exchange::CreateChild(exchange)) => exchange.child.name == *child,
+            Some(Exchange::CreateChild(exchange)) => same(exchange.wanted()),
             _ => false,
         };
-        creating
-            || self.tasks.iter().any(|task| task.creates(child))
-            || self.retries.iter().any(|(_, task)| task.creates(child))
+        let retries = self.retries.iter().map(|(_, task)| task);
+        creating || self.tasks.iter().chain(retries).filter_map(Task::wanted).any(same)
+    }
+
+    /// How many attempts for a child wait to be made again.
+    pub(super) fn retries_of(&self, child: &Arc<str>) -> usize {
+        let wanted = self.retries.iter().filter_map(|(_, task)| task.wanted());
+        wanted.filter(|wanted| wanted.child == *child).count()
     }
 
     /// Only this is left to do.
@@ -155,9 +166,10 @@ impl Agenda {
 
     // Failures.
 
-    /// A pair of this child was set up.
+    /// A pair of this child was set up: what waits for the whole of it need not.
     pub(super) fn succeeded(&mut self, child: &Arc<str>) {
-        self.retries.retain(|(_, task)| !task.creates(child));
+        let whole = |task: &Task| task.wanted().is_some_and(|wanted| wanted.child == *child && wanted.part.is_none());
+        self.retries.retain(|(_, task)| !whole(task));
         self.failures = Failures { install: self.failures.install, ..Failures::default() };
     }
 

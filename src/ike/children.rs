@@ -73,6 +73,12 @@ impl Children {
         self.current().any(|pair| pair.child == *child && flows.is_held_by(pair.selectors()))
     }
 
+    /// Whether pairs of the same child carry all that this one does, or are about to.
+    pub(super) fn carries_all_of(&self, pair: &ChildPair) -> bool {
+        let (local, peer) = pair.selectors();
+        local.iter().all(|local| peer.iter().all(|peer| self.hold(&pair.child, &Flows { local: *local, peer: *peer })))
+    }
+
     /// Takes in a pair that was installed.
     pub(super) fn add(&mut self, pair: ChildPair) {
         self.pairs.push(pair);

@@ -8,8 +8,6 @@ pub(super) mod path_probe;
 pub(super) mod rekey;
 pub(super) mod window;
 
-use std::sync::Arc;
-
 use self::create_child::CreateChild;
 use self::rekey::RekeyIke;
 use super::event::Removal;
@@ -63,10 +61,5 @@ impl Task {
             Self::CreateChild(wanted) => Some(wanted),
             _ => None,
         }
-    }
-
-    /// Whether the task would set up a pair for this child.
-    pub(super) fn creates(&self, name: &Arc<str>) -> bool {
-        self.wanted().is_some_and(|wanted| wanted.child == *name)
     }
 }

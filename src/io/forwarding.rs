@@ -149,6 +149,6 @@ pub async fn release(namespace: Namespace) -> Result<Released, ForwardingError> 
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     let routes = actual.routes.iter().filter(|route| route.protocol == PROTOCOL_GATEWAYD).count();
-    let rules = actual.rules.iter().filter(|rule| rule.protocol == PROTOCOL_GATEWAYD).count();
+    let rules = actual.rules.iter().filter(|rule| rule.protocol == PROTOCOL_GATEWAYD && !rule.is_foreign).count();
     Ok(Released { routes, rules, tables, trouble })
 }

@@ -1,5 +1,5 @@
 //! The kernel routes and rules that carry the VPN routes' packets into the tunnel device, and fail closed.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,13 +15,14 @@ pub const PROTOCOL_CEND: u8 = 202;
 /// Firewall mark (`SO_MARK`) of gatewayd's own sockets, unless its config names another.
 pub const FIREWALL_MARK: u32 = 0x4947_0001;
 
+/// The kernel's table of the machine's own addresses.
+pub const TABLE_LOCAL: u32 = 255;
 /// The kernel's main routing table.
 pub const TABLE_MAIN: u32 = 254;
 /// The table of the protected prefixes for which `main` is not enough, and of what is exempt inside them, asked before
 /// `main` for every packet without our sockets' mark.
 pub const TABLE_POLICY: u32 = 20_199;
-/// Priority of the rule that asks it: after `local` (0), and before the rules that others set, whose packets to a
-/// protected destination would not pass the filter.
+/// Priority of the rule that asks it, unless the kernel's rule for `local` (0) was moved behind it.
 const PRIORITY_POLICY: u32 = 10;
 /// Tables for routes behind the mark: this plus the prefix length.
 const TABLE_BEHIND_MARK: u32 = 20_200;
@@ -64,8 +65,9 @@ pub struct KernelPolicy {
     pub carried: BTreeSet<IpNet>,
     /// Prefixes inside them that are exempt, whatever the main table says of them.
     pub exempt: BTreeSet<IpNet>,
-    /// Those of `protect` that somebody else's route or rule would take packets of: see [`contested`].
-    pub contested: BTreeSet<IpNet>,
+    /// Families whose explicit prefixes stand in the table before `main` too, with the priority of the rule that asks it:
+    /// see [`KernelPolicy::needs_rule`].
+    pub before_main: BTreeMap<Family, u32>,
     /// Prefixes that are closed behind the routes to them: see [`super::local_subnets`].
     pub closed: BTreeSet<IpNet>,
     /// Prefixes inside those that are not closed.
@@ -75,18 +77,39 @@ pub struct KernelPolicy {
 }
 
 impl KernelPolicy {
-    /// The table that decides about packets to a destination. A rule before `main` costs every packet of the namespace a
-    /// slower lookup (with its own rules only, the kernel asks `main` at once), so a table before `main` is only asked for
-    /// those that need it: where `main` would not do, and for everything inside them.
+    /// The table that decides about packets to a destination.
     pub fn table(&self, destination: &IpNet) -> u32 {
-        let length = destination.prefix_len();
-        let mut holders = (1..=length).filter_map(|length| shortened(destination, length));
-        let before_main = |holder: IpNet| self.protect.contains(&holder) && !self.is_safe_in_main(&holder);
-        if length == 0 || holders.any(before_main) { tunnel_table(destination) } else { TABLE_MAIN }
+        let before_main = self.before_main.contains_key(&Family::of(destination));
+        if destination.prefix_len() == 0 || before_main { tunnel_table(destination) } else { TABLE_MAIN }
     }
 
-    fn is_safe_in_main(&self, destination: &IpNet) -> bool {
-        !self.contested.contains(destination) && self.may_stand_in_main(destination)
+    /// The families for which `main` is not enough, with the priority that a rule before it needs. In a namespace that
+    /// never had a rule besides its own, the kernel asks `main` at once; any rule makes each lookup slower, for good. So
+    /// there is none as long as nothing asks for it:
+    /// 1. there is a rule of somebody else, or one of ours, which costs no more if it stays;
+    /// 2. a prefix cannot stand in `main`, because it holds the outer address of a peer or something exempt;
+    /// 3. somebody else's route would take packets of a prefix, because it is longer, or has the place of ours (`device` is
+    ///    the tunnel's: what leads there takes nothing away);
+    /// 4. `unwatched`: no filter drops what such a route takes.
+    pub fn needs_rule(&self, actual: &KernelState, device: &str, unwatched: bool) -> BTreeMap<Family, u32> {
+        let explicit = || self.protect.iter().filter(|prefix| prefix.prefix_len() > 0);
+        let mut families: BTreeSet<Family> =
+            explicit().filter(|prefix| unwatched || !self.may_stand_in_main(prefix)).map(Family::of).collect();
+        families
+            .extend(actual.rules.iter().filter(|rule| (1..PRIORITY_MAIN).contains(&rule.priority)).map(|r| r.family));
+        let lengths: BTreeSet<u8> = explicit().map(IpNet::prefix_len).collect();
+        let foreign = actual.routes.iter().filter(|route| {
+            route.table == TABLE_MAIN
+                && route.protocol != PROTOCOL_GATEWAYD
+                && (route.device.as_deref() != Some(device) || route.metric == tunnel_metric(&route.destination))
+        });
+        let taking = foreign.filter(|route| {
+            let mut lengths = lengths.range(..=route.destination.prefix_len());
+            lengths.any(|length| shortened(&route.destination, *length).is_some_and(|net| self.protect.contains(&net)))
+        });
+        families.extend(taking.map(|route| Family::of(&route.destination)));
+        families.retain(|family| explicit().any(|prefix| Family::of(prefix) == *family));
+        families.into_iter().map(|family| (family, priority(actual, family))).collect()
     }
 
     /// Whether `main` would lead only into the tunnel what belongs there.
@@ -97,28 +120,11 @@ impl KernelPolicy {
     }
 }
 
-/// The explicit protected prefixes that somebody else's route or rule would take packets of if ours stood in `main`
-/// only: those that hold the destination of a route of `main`, be it longer or the same, and all of a family that has
-/// rules before `main`. `device` is the tunnel's: what leads there takes nothing away.
-pub fn contested(protect: &BTreeSet<IpNet>, actual: &KernelState, device: &str) -> BTreeSet<IpNet> {
-    let foreign = |rule: &&KernelRule| {
-        let is_ours = rule.protocol == PROTOCOL_GATEWAYD && !rule.is_foreign;
-        !is_ours && (1..PRIORITY_MAIN).contains(&rule.priority)
-    };
-    let families: BTreeSet<Family> = actual.rules.iter().filter(foreign).map(|rule| rule.family).collect();
-    let explicit = protect.iter().filter(|prefix| prefix.prefix_len() > 0);
-    let mut contested: BTreeSet<IpNet> =
-        explicit.filter(|prefix| families.contains(&Family::of(prefix))).copied().collect();
-    let lengths: BTreeSet<u8> = protect.iter().map(IpNet::prefix_len).filter(|length| *length > 0).collect();
-    for route in &actual.routes {
-        let is_ours = route.protocol == PROTOCOL_GATEWAYD || route.device.as_deref() == Some(device);
-        if route.table == TABLE_MAIN && !is_ours {
-            let lengths = lengths.range(..=route.destination.prefix_len());
-            let holders = lengths.filter_map(|length| shortened(&route.destination, *length));
-            contested.extend(holders.filter(|holder| protect.contains(holder)));
-        }
-    }
-    contested
+/// Where the rule before `main` stands: behind that for `local`, as a later one of the same priority does.
+fn priority(actual: &KernelState, family: Family) -> u32 {
+    let local =
+        actual.rules.iter().filter(|rule| rule.family == family && rule.table == TABLE_LOCAL && !rule.is_foreign);
+    local.map(|rule| rule.priority).max().unwrap_or(0).max(PRIORITY_POLICY)
 }
 
 /// What gatewayd wants in the kernel of its namespace.
@@ -129,10 +135,10 @@ pub fn contested(protect: &BTreeSet<IpNet>, actual: &KernelState, device: &str) 
 ///    when gatewayd ends and the device vanishes; the next start finds it in place.
 /// 3. Both stand in `main`, unless that would lead too much into the tunnel: our own sealed packets, where the
 ///    destination holds the outer address of a peer, or what is exempt inside it.
-/// 4. They stand in a table of their own, which is asked before `main`, where `main` cannot hold them, and where it would
-///    not be enough ([`KernelPolicy::contested`]): a more specific route of somebody else takes nothing out of the
-///    tunnel. What is exempt has a `throw` route there, which leads on to the next rule. Packets with our sockets' `mark`
-///    pass it by: they are sealed. Until the table stands, the filter drops what the other route takes.
+/// 4. They stand in a table of their own, which is asked before `main`, where `main` is not enough
+///    ([`KernelPolicy::needs_rule`]): a more specific route of somebody else takes nothing out of the tunnel. What is
+///    exempt has a `throw` route there, which leads on to the next rule. Packets with our sockets' `mark` pass it by: they
+///    are sealed. Until the table stands, the filter drops what the other route takes.
 /// 5. 0.0.0.0/0 and ::/0 come after every longer prefix of `main`: the rule before their table asks `main` and suppresses
 ///    prefixes of length 0.
 /// 6. A prefix that is to be closed for decrypted packets has a blackhole behind all other routes in `main`. If it holds
@@ -155,8 +161,8 @@ pub fn kernel_state(policy: &KernelPolicy, device: &Arc<str>, mark: u32) -> Kern
         let family = Family::of(destination);
         if destination.prefix_len() == 0 {
             state.rules.extend(rules_behind_mark(family, 0, 0, mark));
-        } else if table != TABLE_MAIN {
-            state.rules.insert(policy_rule(family, mark));
+        } else if let Some(priority) = policy.before_main.get(&family) {
+            state.rules.insert(policy_rule(family, *priority, mark));
         }
         if table != TABLE_MAIN {
             state.routes.extend(inside(destination, exempt).map(|prefix| throw(table, prefix)));
@@ -226,8 +232,8 @@ fn rule(family: Family, priority: u32, table: u32) -> KernelRule {
     }
 }
 
-fn policy_rule(family: Family, mark: u32) -> KernelRule {
-    KernelRule { unless_mark: Some(mark), ..rule(family, PRIORITY_POLICY, TABLE_POLICY) }
+fn policy_rule(family: Family, priority: u32, mark: u32) -> KernelRule {
+    KernelRule { unless_mark: Some(mark), ..rule(family, priority, TABLE_POLICY) }
 }
 
 /// The rules that ask the table of prefixes of length `length`: after `main`, whose prefixes of `suppressed` or less do not
@@ -278,44 +284,50 @@ mod tests {
     }
 
     #[test]
-    fn a_contested_prefix_and_what_lies_in_it_stands_before_main_as_well() {
-        let mut policy = policy(&["10.1.0.0/16", "10.1.1.0/24", "10.2.0.0/16"], &["203.0.113.2"]);
-        policy.contested = nets(&["10.1.0.0/16"]);
+    fn with_a_rule_everything_explicit_of_the_family_stands_before_main_as_well() {
+        let mut policy = policy(&["10.1.1.0/24", "fd00:1::/64", "0.0.0.0/0"], &[]);
+        policy.before_main = [(Family::Ipv4, 10)].into();
         let (routes, rules) = shown(&policy);
-        let of = |prefix: &str| routes.iter().filter(|route| route.contains(prefix)).map(String::as_str).collect();
-        let tables: [Vec<&str>; 3] = ["10.1.0.0/16", "10.1.1.0/24", "10.2.0.0/16"].map(of);
-        assert_eq!(tables.each_ref().map(Vec::len), [4, 4, 2]);
-        assert_eq!(tables[1], [IN_MAIN, BEFORE_MAIN].concat());
-        assert_eq!(rules, ["10 Ipv4 unmarked 20199 None"]);
+        let ipv4: Vec<&str> = routes.iter().filter(|route| route.contains("10.1.1")).map(String::as_str).collect();
+        assert_eq!(ipv4, [IN_MAIN, BEFORE_MAIN].concat());
+        assert_eq!(routes.iter().filter(|route| route.contains("fd00")).count(), 2);
+        assert_eq!(rules[0], "10 Ipv4 unmarked 20199 None");
     }
 
     #[test]
-    fn routes_and_rules_of_others_contest_a_prefix_and_our_own_and_the_kernels_do_not() {
-        let protect = nets(&["10.1.0.0/16", "10.1.1.0/24", "10.2.0.0/16", "0.0.0.0/0", "fd00:1::/64"]);
-        let state = |destination: &str, protocol, device: &str| {
+    fn a_rule_is_needed_for_what_others_would_take_and_what_main_cannot_hold() {
+        let policy = policy(&["10.1.0.0/16", "10.1.1.0/24", "10.2.0.0/16", "0.0.0.0/0", "fd00:1::/64"], &[]);
+        let needed = |policy: &KernelPolicy, actual: &KernelState| policy.needs_rule(actual, "ipsec0", false);
+        let nothing = BTreeMap::new();
+        let (ipv4, ipv6) = ([(Family::Ipv4, 10)].into(), [(Family::Ipv6, 10)].into());
+        assert_eq!(needed(&policy, &KernelState::default()), nothing);
+        let by_route = |destination: &str, protocol, device: &str, metric| {
             let route = tunnel_route(TABLE_MAIN, destination.parse().expect("a prefix"), &device.into());
-            KernelState { routes: [KernelRoute { protocol, ..route }].into(), rules: BTreeSet::new() }
+            let routes = [KernelRoute { protocol, metric, ..route }].into();
+            needed(&policy, &KernelState { routes, ..KernelState::default() })
         };
-        let by_route =
-            |destination, protocol, device| contested(&protect, &state(destination, protocol, device), "ipsec0");
-        assert_eq!(by_route("10.1.1.128/25", 4, "wan"), nets(&["10.1.0.0/16", "10.1.1.0/24"]));
-        assert_eq!(by_route("10.2.0.0/16", 2, "lan"), nets(&["10.2.0.0/16"]));
-        for (destination, protocol, device) in
-            [("10.0.0.0/8", 4, "wan"), ("10.1.1.0/24", PROTOCOL_GATEWAYD, "ipsec0"), ("10.1.1.0/25", 2, "ipsec0")]
-        {
-            assert_eq!(by_route(destination, protocol, device), BTreeSet::new());
-        }
-        let by_rule = |rule: KernelRule| {
-            contested(&protect, &KernelState { rules: [rule].into(), ..KernelState::default() }, "ipsec0")
-        };
-        let theirs = |priority| KernelRule { protocol: 3, ..rule(Family::Ipv6, priority, 77) };
-        assert_eq!(by_rule(theirs(100)), nets(&["fd00:1::/64"]));
-        let odd = KernelRule { is_foreign: true, ..rule(Family::Ipv6, 100, 77) };
-        assert_eq!(by_rule(odd), nets(&["fd00:1::/64"]), "one with our number, but not of our making");
+        assert_eq!(by_route("10.1.1.128/25", 4, "wan", 100), ipv4, "a longer one");
+        assert_eq!(by_route("10.2.0.0/16", 2, "lan", 100), ipv4, "an equal one, which wins when the tunnel is gone");
+        assert_eq!(by_route("10.2.0.0/16", 2, "ipsec0", 0), ipv4, "one in our place");
+        assert_eq!(by_route("10.0.0.0/8", 4, "wan", 0), nothing);
+        assert_eq!(by_route("10.1.1.0/24", PROTOCOL_GATEWAYD, "ipsec0", 0), nothing);
+        assert_eq!(by_route("10.1.1.0/25", 2, "ipsec0", 256), nothing);
+        let by_rule =
+            |rule: KernelRule| needed(&policy, &KernelState { rules: [rule].into(), ..KernelState::default() });
+        assert_eq!(by_rule(KernelRule { protocol: 3, ..rule(Family::Ipv6, 100, 77) }), ipv6);
+        assert_eq!(by_rule(KernelRule { is_foreign: true, ..rule(Family::Ipv6, 100, 77) }), ipv6);
+        assert_eq!(by_rule(policy_rule(Family::Ipv4, 10, FIREWALL_MARK)), ipv4, "ours stays");
+        assert_eq!(by_rule(rule(Family::Ipv4, 100, TABLE_LOCAL)), [(Family::Ipv4, 100)].into(), "behind `local`");
         for priority in [0, PRIORITY_MAIN, 32_767] {
-            assert_eq!(by_rule(theirs(priority)), BTreeSet::new());
+            assert_eq!(by_rule(rule(Family::Ipv6, priority, 77)), nothing);
         }
-        assert_eq!(by_rule(policy_rule(Family::Ipv6, FIREWALL_MARK)), BTreeSet::new());
+        let both: BTreeMap<Family, u32> = [(Family::Ipv4, 10), (Family::Ipv6, 10)].into();
+        assert_eq!(policy.needs_rule(&KernelState::default(), "ipsec0", true), both, "without a filter");
+        let with_peer =
+            KernelPolicy { outer_peers: ["10.2.0.9".parse().expect("an address")].into(), ..policy.clone() };
+        assert_eq!(needed(&with_peer, &KernelState::default()), ipv4);
+        let with_exempt = KernelPolicy { exempt: nets(&["fd00:1::7/128"]), ..policy.clone() };
+        assert_eq!(needed(&with_exempt, &KernelState::default()), ipv6);
     }
 
     #[test]
@@ -339,14 +351,17 @@ mod tests {
 
     #[test]
     fn a_prefix_that_holds_a_peer_stays_out_of_main() {
-        let (routes, _) = shown(&policy(&["203.0.113.0/24"], &["203.0.113.2"]));
+        let mut policy = policy(&["203.0.113.0/24"], &["203.0.113.2"]);
+        policy.before_main = policy.needs_rule(&KernelState::default(), "ipsec0", false);
+        let (routes, _) = shown(&policy);
         assert_eq!(routes, ["Unicast 203.0.113.0/24 20199 0", "Blackhole 203.0.113.0/24 20199 4294967295"]);
     }
 
     #[test]
     fn what_is_exempt_is_thrown_out_of_every_table_that_would_hold_it() {
         let exempt = nets(&["10.1.0.0/24", "192.0.2.0/24"]);
-        let policy = KernelPolicy { exempt, ..policy(&["10.0.0.0/8", "0.0.0.0/0"], &[]) };
+        let mut policy = KernelPolicy { exempt, ..policy(&["10.0.0.0/8", "0.0.0.0/0"], &[]) };
+        policy.before_main = policy.needs_rule(&KernelState::default(), "ipsec0", false);
         let (routes, _) = shown(&policy);
         let throws: Vec<_> = routes.iter().filter(|route| route.starts_with("Throw")).collect();
         assert_eq!(throws, ["Throw 10.1.0.0/24 20199 0", "Throw 10.1.0.0/24 20200 0", "Throw 192.0.2.0/24 20200 0"]);

@@ -5,13 +5,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::kernel_routes::{PROTOCOL_GATEWAYD, TABLE_MAIN};
+use super::kernel_routes::{PROTOCOL_GATEWAYD, TABLE_LOCAL, TABLE_MAIN};
 use super::policy::{Closed, Policy};
 use super::prefixes::{inside, shortened};
 use super::reconcile::{Family, KernelRoute, RouteKind};
-
-/// The kernel's table of the machine's own addresses.
-const TABLE_LOCAL: u32 = 255;
 
 /// How many local subnets that are not configured any more are remembered.
 const REMEMBERED: usize = 1024;

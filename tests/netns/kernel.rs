@@ -93,9 +93,12 @@ async fn routes_follow_the_table_heal_themselves_and_fail_closed() {
     again.apply(protecting(&["10.1.1.0/24"])).await.expect("the next start takes over");
     assert!(gateway.ip("route get 10.1.1.7").contains("dev ipsec0"));
     again.end().await;
-    assert_eq!(ours(&gateway).len(), 2, "an end takes nothing away");
+    assert_eq!(ours(&gateway).len(), 2, "an end leaves a blackhole in main and one before it");
+    assert!(
+        ours(&gateway).iter().all(|route| route.starts_with("blackhole")) && gateway.ip("rule show").contains("20199")
+    );
     let released = release(place(&gateway)).await.expect("a release");
-    assert_eq!((released.routes, released.rules, released.tables), (2, 0, vec!["gatewayd".to_owned()]));
+    assert_eq!((released.routes, released.rules, released.tables), (2, 1, vec!["gatewayd".to_owned()]));
     assert_eq!(ours(&gateway), Vec::<String>::new());
     assert!(!gateway.exec(&["nft", "list", "tables"]).contains("gatewayd"));
     assert!(gateway.ip("route show").contains(foreign), "what is not ours stays");
@@ -194,15 +197,15 @@ async fn no_foreign_route_takes_traffic_of_a_vpn_route() {
     eventually("the rule comes back", || gateway.ip("rule show").contains("20199")).await;
     assert_eq!(echoes(&outside), 6);
 
-    // Without foreign routes the kernel does not need the rule, and with a foreign rule it does.
-    foreign.iter().for_each(|route| drop(gateway.ip(&format!("route delete {route}"))));
-    eventually("the rule goes", || !gateway.ip("rule show").contains("20199")).await;
-    assert!(gateway.ip("route get 10.1.2.7").contains("dev ipsec0"));
+    // Somebody else's rule stands behind ours, unless it was given the place before it.
     gateway.ip("route add default via 198.51.100.1 table 77");
     gateway.ip("rule add from 192.168.4.0/24 lookup 77 priority 5000");
-    eventually("the rule comes before another", || gateway.ip("rule show").contains("20199")).await;
     assert!(gateway.ip("route get 10.1.2.7 from 192.168.4.10 iif lan").contains("dev ipsec0"));
-    assert_eq!(gateway.ip("rule show").matches("lookup").count(), 5, "the other rule stays");
+    gateway.ip("rule add from 192.168.4.0/24 lookup 77");
+    eventually("it is told of", || running.standing().borrow().preceding == [(Family::Ipv4, 9)].into()).await;
+    ping_all();
+    assert_eq!(echoes(&outside), 6, "what it leads elsewhere is dropped");
+    assert_eq!(gateway.ip("rule show").matches("lookup").count(), 6, "the others' rules stay");
 }
 
 #[tokio::test]
@@ -331,7 +334,7 @@ async fn what_gatewayd_sets_reads_back_the_same() {
         protect: destinations.into(),
         carried: destinations.into(),
         exempt: nets(&["10.1.1.128/25", "192.0.2.0/24", "2001:db8:1::/48"]),
-        contested: nets(&["10.1.2.3/32"]),
+        before_main: [(Family::Ipv4, 10), (Family::Ipv6, 10)].into(),
         closed: nets(&["192.168.0.0/16", "198.51.0.0/16", "fd00:2::/64"]),
         bypass: nets(&["fd00:2::7/128"]),
         outer_peers: ["203.0.113.2", "198.51.7.7", "2001:db8::2"].map(|peer| peer.parse().expect("an address")).into(),

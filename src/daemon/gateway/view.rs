@@ -62,7 +62,7 @@ fn view(gateway: &Gateway) -> View {
 fn kernel_conditions(gateway: &Gateway) -> Vec<String> {
     let standing = gateway.forwarding.standing();
     let standing = standing.borrow();
-    let Standing { one_armed, taken, unkept, shut, .. } = &*standing;
+    let Standing { one_armed, taken, unkept, shut, preceding, .. } = &*standing;
     let open: Vec<String> = gateway.policy().policy().protect.difference(shut).map(ToString::to_string).collect();
     let open = (!open.is_empty()).then(|| format!("without the tunnel these would be OPEN: {}", open.join(", ")));
     let one_armed = one_armed.iter().map(|net| {
@@ -87,7 +87,22 @@ fn kernel_conditions(gateway: &Gateway) -> Vec<String> {
     let unkept = unkept.iter().map(|error| {
         format!("what is protected cannot be kept in the state directory, for a start with a broken file: {error}")
     });
-    standing.dropped().into_iter().chain(one_armed).chain(taken).chain(before).chain(unkept).chain(open).collect()
+    let preceding = preceding.iter().map(|(family, priority)| {
+        format!(
+            "a policy rule of somebody else ({family:?}, priority {priority}) is asked before the VPN routes: what it leads \
+             elsewhere of their traffic is dropped"
+        )
+    });
+    standing
+        .dropped()
+        .into_iter()
+        .chain(preceding)
+        .chain(one_armed)
+        .chain(taken)
+        .chain(before)
+        .chain(unkept)
+        .chain(open)
+        .collect()
 }
 
 fn exemption(exemption: &routing::Exemption) -> Exemption {

@@ -9,12 +9,12 @@ use crate::wire::ike::TrafficSelector;
 use crate::wire::ip::{Flow, Ports};
 
 impl Wiring {
-    /// The command that a packet without an SA asks for. Connections that start at once are being negotiated already,
-    /// or were taken down; those that wait are the peer's to start.
+    /// The command that a packet without an SA asks for. Of a connection that starts at once it asks only for what the
+    /// peer has left out, which IKE sees to; those that wait are the peer's to start.
     pub fn acquire(&self, acquire: &Acquire) -> Option<Command> {
         let name = self.lines.ids.name(acquire.connection)?;
         let connection = self.configured.connection(&name)?;
-        if connection.start != Start::OnTraffic {
+        if connection.start == Start::Wait {
             return None;
         }
         let packet = packet_selectors(&acquire.flow);

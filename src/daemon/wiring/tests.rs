@@ -145,11 +145,11 @@ impl Bench {
 }
 
 #[test]
-fn only_a_connection_that_starts_on_traffic_is_asked_for_by_a_packet() {
+fn a_packet_asks_for_every_connection_but_those_that_wait_for_the_peer() {
     for (start, destination, child) in [
         ("on-traffic", "10.3.0.9", Some("two")),
         ("on-traffic", "10.9.0.9", None),
-        ("now", "10.3.0.9", None),
+        ("now", "10.3.0.9", Some("two")),
         ("wait", "10.3.0.9", None),
     ] {
         let bench = bench(start);

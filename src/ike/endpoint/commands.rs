@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Endpoint, IkeSa, Timer};
-use crate::ike::config::{Config, Connection, Peer};
+use crate::ike::config::{Config, Connection, Peer, Start};
 use crate::ike::context::Context;
 use crate::ike::coverage::Flows;
 use crate::ike::directory::Directory;
@@ -31,9 +31,10 @@ impl Endpoint {
             }
             Command::Acquire { connection, child, packet } => {
                 let waits = |at: Instant| at > now;
-                let held =
-                    self.connections.get(&connection).and_then(|runtime| runtime.next_attempt).is_some_and(waits);
-                if !held {
+                let Some(runtime) = self.connections.get(&connection) else { return };
+                let held = runtime.next_attempt.is_some_and(waits);
+                // What starts at once is being negotiated already, or was taken down.
+                if !held && (runtime.connection.start == Start::OnTraffic || runtime.is_up()) {
                     let packet = packet.map(|(local, peer)| Flows { local, peer });
                     self.negotiate(&connection, vec![WantedChild { child, packet, part: None }], now);
                 }

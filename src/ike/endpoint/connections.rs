@@ -42,6 +42,13 @@ pub(super) struct Runtime {
     up: bool,
 }
 
+impl Runtime {
+    /// Whether it has an IKE SA.
+    pub(super) fn is_up(&self) -> bool {
+        self.up
+    }
+}
+
 impl Endpoint {
     /// Takes a new connection; one that starts at once is due now.
     pub(super) fn add_connection(&mut self, connection: &Arc<Connection>, now: Instant) {

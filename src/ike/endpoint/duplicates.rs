@@ -51,16 +51,20 @@ impl Endpoint {
                         self.close_superfluous(*other, now);
                     } else {
                         duplicated = Some(state.sa().connection().name.clone());
+                        // It stays only if its peer still knows it.
+                        self.with_established(*other, now, Established::ask_for_life);
                     }
                 }
                 _ => {}
             }
         }
         if let Some(name) = duplicated {
-            if let Some(runtime) = self.connections.get_mut(&name) {
+            let Some(runtime) = self.connections.get_mut(&name) else { return };
+            // Those that are looked at already are not put off.
+            if runtime.duplicated.is_none() {
                 runtime.duplicated = Some(now);
+                self.look_at_duplicates(&name, now + OURS);
             }
-            self.look_at_duplicates(&name, now + OURS);
         }
     }
 
@@ -73,7 +77,7 @@ impl Endpoint {
         let Some(runtime) = self.connections.get_mut(name) else { return };
         let Some(since) = runtime.duplicated else { return };
         let age = now.saturating_duration_since(since);
-        let superfluous = self.superfluous(name);
+        let superfluous = self.superfluous(name, since);
         let (close, wait): (Vec<_>, Vec<_>) =
             superfluous.into_iter().partition(|one| one.carried && (one.initiated || age >= THEIRS));
         for one in close {
@@ -93,9 +97,10 @@ impl Endpoint {
         self.with_established(spi, now, |state, cx| state.close(Cause::Closed, Removal::Redundant, cx));
     }
 
-    /// Of a connection's active IKE SAs with one identity, all but the one that stays: if all were initiated by the same
-    /// end the newest, else that with the highest SPI of its initiator, which both ends know.
-    fn superfluous(&self, name: &Arc<str>) -> Vec<Superfluous> {
+    /// Of a connection's active IKE SAs with one identity, all but the one that stays. That is, of those whose peer has
+    /// given a sign of life since there were several: if all were initiated by the same end the newest, else that with the
+    /// highest SPI of its initiator, which both ends know.
+    fn superfluous(&self, name: &Arc<str>, since: Instant) -> Vec<Superfluous> {
         let Some(runtime) = self.connections.get(name) else { return Vec::new() };
         let active = |spi: &IkeSpi| match self.ike_sas.get(spi) {
             Some(IkeSa::Established(state)) if state.sa().is_active() => Some((*spi, &**state)),
@@ -110,12 +115,13 @@ impl Endpoint {
             left = others;
             let initiated = |state: &Established| state.sa().channel().is_initiator();
             let one_sided = peers.iter().all(|(_, state)| initiated(state) == initiated(first));
-            let newest = peers.last().copied();
-            let highest = peers.iter().copied().max_by_key(|(_, state)| state.sa().channel().spis().initiator);
+            let alive = peers.iter().copied().filter(|(_, state)| state.sa().liveness().heard() >= since);
+            let newest = alive.clone().next_back();
+            let highest = alive.max_by_key(|(_, state)| state.sa().channel().spis().initiator);
             let stays = if one_sided { newest } else { highest };
             let Some((kept, stays)) = stays else { continue };
             for (spi, state) in peers.into_iter().filter(|(spi, _)| *spi != kept) {
-                let carried = state.children().current().all(|pair| stays.children().serves(&pair.child));
+                let carried = state.children().current().all(|pair| stays.children().carries_all_of(pair));
                 superfluous.push(Superfluous { spi, initiated: initiated(state), carried });
             }
         }

@@ -149,6 +149,13 @@ pub(in crate::ike) fn report(refusal: &Refusal, connection: &Arc<str>, peer: Soc
     cx.event(Event::Failure { connection: Some(connection.clone()), peer, reason });
 }
 
+impl CreateChild {
+    /// What is asked for.
+    pub(in crate::ike) fn wanted(&self) -> &WantedChild {
+        &self.wanted
+    }
+}
+
 impl Established {
     /// Asks for a new pair, or for one that takes the place of `replaces`.
     pub(in crate::ike) fn start_create_child(
@@ -164,10 +171,8 @@ impl Established {
         let in_use = replaces.and_then(|spi| self.children().get(spi)).and_then(ChildPair::group);
         let group = prefer_group(&mut child.esp_proposals, in_use.unwrap_or(self.sa().algorithms().group));
         let inbound_spi = cx.inbound_spis.allocate(self.sa().channel().local_spi(), cx.entropy);
-        // Beside others the pair stands for its own part; alone it may become the whole child again (RFC 7296 2.9.2).
-        let part_of =
-            replaces.filter(|_| self.children().current().filter(|pair| pair.child == wanted.child).count() > 1);
-        let (local_selectors, peer_selectors) = match part_of.and_then(|spi| self.children().get(spi)) {
+        // A rekey is about what is in use; what was left out is asked for apart from it (RFC 7296 2.9.2).
+        let (local_selectors, peer_selectors) = match replaces.and_then(|spi| self.children().get(spi)) {
             Some(pair) => {
                 let (local, peer) = pair.selectors();
                 (local.to_vec(), peer.to_vec())
@@ -301,6 +306,8 @@ impl Established {
                 let lost = old.and_then(|spi| self.children_mut().remove(spi, Removal::DeletedByPeer, cx));
                 if let Some(lost) = lost {
                     self.agenda_mut().queue(Task::CreateChild(WantedChild::new(lost.child)));
+                    // It may have been one of several parts.
+                    self.child_lost(cx);
                 }
             }
             NotifyType::SINGLE_PAIR_REQUIRED if old.is_none() => {
@@ -324,7 +331,7 @@ impl Established {
     fn retry_child(&mut self, exchange: &CreateChild, at: std::time::Instant) {
         match exchange.replaces {
             Some(spi) => {
-                if let Some(pair) = self.children_mut().get_mut(spi) {
+                if let Some(pair) = self.children_mut().current_mut(spi) {
                     pair.postpone_rekey(at);
                 }
             }

@@ -22,6 +22,12 @@ impl Established {
         }
     }
 
+    /// Asks for a sign of life now, if there is nothing else under way: any answer is one.
+    pub(in crate::ike) fn ask_for_life(&mut self, cx: &mut Context<'_>) {
+        self.agenda_mut().queue(Task::Liveness);
+        self.advance(cx);
+    }
+
     /// The peer is silent though it is sent packets: asks for a sign of life at once.
     pub(in crate::ike) fn suspect(&mut self, cx: &mut Context<'_>) {
         if self.liveness_at().is_some() {

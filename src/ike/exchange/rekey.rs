@@ -193,6 +193,8 @@ impl Established {
             peer: self.sa().channel().path().peer,
             reason: format!("the peer does not rekey the IKE SA: {reason}"),
         });
+        // A new IKE SA takes its place before it ends (RFC 7296 2.8).
+        cx.outbox.renegotiate = true;
         let wait = cx.jitter(RETRY_WAIT, 80, 200);
         self.sa_mut().set_rekey_at(cx.now + wait);
     }

@@ -12,7 +12,7 @@ use crate::ike::agenda::Agenda;
 use crate::ike::channel::{Channel, OpenedMessage};
 use crate::ike::child::{Agreed, ChildPair, PairKeys};
 use crate::ike::children::Children;
-use crate::ike::config::Retransmission;
+use crate::ike::config::{Peer, Retransmission};
 use crate::ike::context::Context;
 use crate::ike::coverage::{self, Flows};
 use crate::ike::error::Unsendable;
@@ -97,7 +97,8 @@ impl Established {
 
     /// Somebody needs this child.
     pub(in crate::ike) fn want(&mut self, mut wanted: WantedChild) {
-        if self.agenda.creates(&wanted.child) || self.has(&wanted) {
+        let flows = wanted.packet.or(wanted.part);
+        if self.agenda.creates(&wanted.child, flows.as_ref()) || self.has(&wanted) {
             return;
         }
         if let (Some(packet), None) = (wanted.packet, wanted.part)
@@ -105,7 +106,12 @@ impl Established {
         {
             // The peer has narrowed the child: the packet asks for one of the parts that were left out.
             let holds = |part: &Flows| packet.is_held_by((&[part.local], &[part.peer]));
-            let Some(part) = self.left_out(&wanted.child).into_iter().find(holds) else { return };
+            let part = self.left_out(&wanted.child).into_iter().find(holds);
+            // Or for what was left out of a part: some protocols, some ports.
+            let configured = self.sa.connection().child(&wanted.child);
+            let configured =
+                configured.is_some_and(|child| packet.is_held_by((&child.local_selectors, &child.peer_selectors)));
+            let Some(part) = part.or_else(|| configured.then_some(packet)) else { return };
             wanted.part = Some(part);
         }
         self.agenda.queue(Task::CreateChild(wanted));
@@ -153,10 +159,14 @@ impl Established {
         }
     }
 
-    /// The first part of a child that the peer has left out. A peer that takes one pair of hosts at a time is left to the
+    /// The first part of a child that the peer has left out and has not refused. A peer that takes one pair of hosts at a time is left to the
     /// packets.
     fn part_to_ask_for(&self, child: &Arc<str>) -> Option<Flows> {
-        let mut pairs = 0;
+        // What one of many peers leaves out belongs to the others.
+        if self.sa.connection().peer == Peer::Any {
+            return None;
+        }
+        let mut pairs = self.agenda.retries_of(child);
         for pair in self.children.current().filter(|pair| pair.child == *child) {
             let (local, peer) = pair.selectors();
             let (Some(local), Some(peer)) = (local.first(), peer.first()) else { continue };
@@ -165,7 +175,8 @@ impl Established {
             }
             pairs += 1;
         }
-        self.left_out(child).into_iter().next().filter(|_| pairs < MAX_PARTS)
+        let asked = |part: &Flows| self.agenda.creates(child, Some(part));
+        self.left_out(child).into_iter().find(|part| !asked(part)).filter(|_| pairs < MAX_PARTS)
     }
 
     /// A pair is gone that nobody here wanted gone.
@@ -174,14 +185,16 @@ impl Established {
         self.agenda.look_at(cx.now + wait);
     }
 
-    /// A child that we asked for could not be set up; it is tried again, and packets don't ask sooner. An inbound SPI is given when the peer
-    /// believes in an SA that is of no use.
+    /// A child that we asked for could not be set up; it is tried again, and packets don't ask sooner. An inbound SPI is
+    /// given when the peer believes in an SA that is of no use.
     pub(in crate::ike) fn child_failed(&mut self, wanted: WantedChild, unusable: Option<u32>, cx: &mut Context<'_>) {
         if let Some(inbound_spi) = unusable {
             self.agenda.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
         }
         let at = cx.now + self.agenda.failure_wait(cx);
         self.agenda.retry(Task::CreateChild(wanted), at);
+        // The peer may take another part.
+        self.agenda.look_at(cx.now);
     }
 
     /// How long to wait after TEMPORARY_FAILURE was the answer when the peer was asked `what`.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::absence::{Absence, lines};
-use crate::routing::Closed;
 use crate::routing::policy::Exemption;
+use crate::routing::{Closed, Family};
 
 /// How things stand in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Standing {
     pub taken: BTreeSet<(IpNet, IpNet)>,
     /// Local subnets that are closed behind their routes, each with the prefix that is.
     pub closed: Closed,
+    /// Policy rules of somebody else that are asked before the VPN routes: family and priority.
+    pub preceding: BTreeSet<(Family, u32)>,
     /// Protected destinations whose blackholes stand: the others are open without the tunnel.
     pub shut: BTreeSet<IpNet>,
     /// What could not be done.

@@ -17,7 +17,9 @@ use crate::io::netlink::reconciler::{Occasions, Reason, Reconciler};
 use crate::io::netlink::{Change, Outcome, PinnedDevice};
 use crate::io::netns::Namespace;
 use crate::io::nftables::{self, FilterError, Listing, OuterPorts, PlaintextFilter, TableChanges};
-use crate::routing::kernel_routes::{METRIC_BLACKHOLE, METRIC_LOCAL_BLACKHOLE, TABLE_MAIN, contested, is_tunnel_table};
+use crate::routing::kernel_routes::{
+    METRIC_BLACKHOLE, METRIC_LOCAL_BLACKHOLE, TABLE_LOCAL, TABLE_MAIN, is_tunnel_table,
+};
 use crate::routing::policy::{Exemption, PROTOCOL_KERNEL};
 use crate::routing::{
     AddressRange, Family, KernelPolicy, KernelRoute, KernelState, OuterDevices, PROTOCOL_GATEWAYD, Policy, RouteKind,
@@ -67,6 +69,8 @@ pub(super) struct Work {
     filtered: Option<(Filtered, Listing)>,
     /// Destinations that the filter watches.
     watched: BTreeSet<IpNet>,
+    /// The filter could not be set, or nobody will.
+    unwatched: bool,
     kept: KeptPolicy,
     /// What the state directory has.
     written: Option<KeptPolicy>,
@@ -89,6 +93,7 @@ impl Work {
             filter,
             filtered: None,
             watched: BTreeSet::new(),
+            unwatched: false,
             kept: KeptPolicy { closed: kept.closed.clone(), ..KeptPolicy::default() },
             written: None,
             settings,
@@ -122,7 +127,7 @@ impl Work {
                 tokio::select! {
                     request = inbox.recv() => match request {
                         Some(request) => break request,
-                        None => return,
+                        None => return self.leave().await,
                     },
                     // What failed may have been told of by the kernel as well, and would be at once again.
                     () = sleep(RETRY), if failed => {}
@@ -136,6 +141,15 @@ impl Work {
                 }
             };
         }
+    }
+
+    /// What stays after the end must hold whatever others do to routes and filters, as nobody mends it: the blackholes
+    /// stand before `main`, too.
+    async fn leave(mut self) {
+        self.unwatched = true;
+        let round = self.round(false).await;
+        self.tell_trouble(round.as_ref().err());
+        self.keep().await;
     }
 
     /// Starts to listen for changes of the table, if that is not so yet.
@@ -185,14 +199,16 @@ impl Work {
             closed: subnets.closed.values().copied().collect(),
             bypass: self.kept.bypass.clone(),
             outer_peers: self.kept.outer_peers.clone(),
-            contested: contested(&policy.protect, &actual, &self.device),
             protect: policy.protect.clone(),
+            ..KernelPolicy::default()
         };
+        desired.before_main = desired.needs_rule(&actual, &self.device, self.unwatched);
         let mut outcome = self.bring(&desired, &mut actual).await?;
         let filtered = self.set_filter(&policy, &exemptions).await;
         let carried = self.carried(&policy, usable);
-        if carried != desired.carried {
-            desired.carried = carried;
+        let before_main = desired.needs_rule(&actual, &self.device, self.unwatched);
+        if carried != desired.carried || before_main != desired.before_main {
+            (desired.carried, desired.before_main) = (carried, before_main);
             outcome = self.bring(&desired, &mut actual).await?;
         }
         let led = in_force(&desired, &actual, RouteKind::Unicast);
@@ -205,6 +221,7 @@ impl Work {
                 exemptions,
                 one_armed: subnets.one_armed,
                 closed: subnets.closed,
+                preceding: preceding(&desired, &actual),
                 shut: in_force(&desired, &actual, RouteKind::Blackhole),
                 trouble: standing.trouble.clone(),
                 unkept: standing.unkept.clone(),
@@ -258,6 +275,7 @@ impl Work {
         match self.filter.trusting(tunnel).apply(protected).await {
             Ok(listing) => {
                 self.filtered = Some((wanted, listing));
+                self.unwatched = false;
                 self.watched.clone_from(&policy.protect);
                 Ok(())
             }
@@ -265,6 +283,7 @@ impl Work {
                 // A table that stood still stands, as it was.
                 if self.filtered.is_none() {
                     self.watched.clear();
+                    self.unwatched = true;
                 }
                 Err(error)
             }
@@ -325,6 +344,16 @@ fn in_force(policy: &KernelPolicy, actual: &KernelState, kind: RouteKind) -> BTr
             && (table == TABLE_MAIN || asked.contains(&(Family::of(destination), table)))
     };
     actual.routes.iter().filter(stands).map(|route| route.destination).collect()
+}
+
+/// Rules of somebody else that are asked before the one for the explicit prefixes of their family.
+fn preceding(policy: &KernelPolicy, actual: &KernelState) -> BTreeSet<(Family, u32)> {
+    let foreign = actual.rules.iter().filter(|rule| rule.protocol != PROTOCOL_GATEWAYD || rule.is_foreign);
+    let before = foreign.filter(|rule| {
+        let ours = policy.before_main.get(&rule.family);
+        rule.table != TABLE_LOCAL && ours.is_some_and(|ours| rule.priority < *ours)
+    });
+    before.map(|rule| (rule.family, rule.priority)).collect()
 }
 
 /// Destinations of blackholes that a gatewayd set for what it protected.

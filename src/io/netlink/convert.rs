@@ -141,7 +141,7 @@ pub fn rule(message: &RuleMessage) -> Option<KernelRule> {
         unless_mark: None,
         table: u32::from(header.table),
         suppress_prefix_length: None,
-        is_foreign: header.action != RuleAction::ToTable || header.dst_len > 0 || header.src_len > 0,
+        is_foreign: header.action != RuleAction::ToTable || header.dst_len > 0 || header.src_len > 0 || header.tos > 0,
     };
     let mut mark = None;
     for attribute in &message.attributes {
@@ -155,7 +155,11 @@ pub fn rule(message: &RuleMessage) -> Option<KernelRule> {
             RuleAttribute::SuppressPrefixLen(length) if *length != u32::MAX => {
                 rule.suppress_prefix_length = Some(*length);
             }
-            _ => {}
+            // All ones: the whole mark, and no group of devices.
+            RuleAttribute::FwMask(u32::MAX)
+            | RuleAttribute::SuppressIfGroup(u32::MAX)
+            | RuleAttribute::SuppressPrefixLen(_) => {}
+            _ => rule.is_foreign = true,
         }
     }
     let inverted = header.flags.contains(RuleFlags::Invert);

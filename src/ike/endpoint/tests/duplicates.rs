@@ -123,3 +123,39 @@ fn a_peer_with_an_ike_sa_for_each_child_keeps_them() {
     assert_eq!(ike_sas(&lab, 1), 2);
     lab.assert_paired(2);
 }
+
+#[test]
+fn a_peer_with_an_ike_sa_for_each_subnet_of_one_child_keeps_them() {
+    let mut right = connection(1);
+    right.start = Start::Wait;
+    right.children[0].peer_selectors = net("10.1.0.0/16 10.3.0.0/16");
+    let parts = ["10.1.0.0/16", "10.3.0.0/16"].map(|subnet| {
+        let mut part = Connection { name: Arc::from(subnet), ..connection(0) };
+        part.children[0].local_selectors = net(subnet);
+        Arc::new(part)
+    });
+    let mut lab = Lab::new([Config::new(parts.to_vec()), config(right)]);
+    lab.settle();
+    lab.pass(60 * SECOND);
+    assert_eq!(ike_sas(&lab, 1), 2);
+    lab.assert_paired(2);
+}
+
+#[test]
+fn what_a_peer_does_not_know_any_more_is_not_what_stays() {
+    for seed in 1..=8 {
+        let mut lab = crossed(seed);
+        let states = lab.ends[0].ike_sas.values().filter_map(|sa| match sa {
+            crate::ike::state::IkeSa::Established(state) => Some(state.sa().channel()),
+            _ => None,
+        });
+        let preferred = states.max_by_key(|channel| channel.spis().initiator).expect("two IKE SAs");
+        let (ours, spis) = (preferred.local_spi(), preferred.spis());
+        let theirs = if ours == spis.initiator { spis.responder } else { spis.initiator };
+        lab.ends[1].forget(theirs);
+        lab.pass(10 * SECOND);
+        assert_eq!(ike_sas(&lab, 0), 1, "seed {seed}");
+        assert!(!lab.ends[0].ike_sas.contains_key(&ours), "seed {seed}");
+        assert_eq!(lab.ike_spis(0), lab.ike_spis(1));
+    }
+}

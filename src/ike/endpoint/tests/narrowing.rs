@@ -135,3 +135,51 @@ fn a_peer_that_wants_single_pairs_gets_that_of_the_packet() {
     });
     lab.collect(0);
 }
+
+#[test]
+fn a_part_that_is_refused_does_not_keep_the_others_from_being_asked_for() {
+    let mut right = one_by_one();
+    // The second one that would be asked for.
+    right.children.retain(|child| &*child.name != "10.2.2.0/24-10.1.1.0/24");
+    assert_eq!(right.children.len(), 3);
+    let mut lab = Lab::new([config(two_by_two(Start::Now)), config(right)]);
+    lab.settle();
+    lab.pass(5 * SECOND);
+    lab.assert_paired(3);
+    assert_eq!(lab.ends[0].status()[0].left_out.len(), 1);
+}
+
+#[test]
+fn a_packet_asks_also_for_the_ports_that_were_left_out_and_also_when_all_starts_at_once() {
+    let mut right = connection(1);
+    let ports = |port| TrafficSelector { protocol: 6, start_port: port, end_port: port, ..net("10.2.0.0/16")[0] };
+    right.children[0].local_selectors = vec![ports(443)];
+    let mut second = right.children[0].clone();
+    (second.name, second.local_selectors) = (Arc::from("ssh"), vec![ports(22)]);
+    right.children.push(second);
+    let mut lab = Lab::new([config(connection(0)), config(right)]);
+    lab.settle();
+    lab.pass(SECOND);
+    lab.assert_paired(1);
+    let packet = TrafficSelector { protocol: 6, start_port: 22, end_port: 22, ..net("10.2.0.9/32")[0] };
+    let source = TrafficSelector { protocol: 6, start_port: 5000, end_port: 5000, ..net("10.1.0.9/32")[0] };
+    let packet = Some((source, packet));
+    lab.command(0, Command::Acquire { connection: Arc::from("site"), child: Arc::from("net"), packet });
+    lab.settle();
+    lab.assert_paired(2);
+}
+
+#[test]
+fn a_lone_part_is_rekeyed_as_it_is() {
+    let mut lab = Lab::new([config(two_by_two(Start::OnTraffic)), config(one_by_one())]);
+    lab.settle();
+    acquire(&mut lab, "10.1.2.7/32", "10.2.1.9/32");
+    let before = carried(&lab);
+    for _ in 0..2 {
+        lab.command(0, Command::Rekey { connection: Arc::from("site"), what: crate::ike::RekeyWhat::Child });
+        lab.settle();
+        lab.pass(10 * SECOND);
+        assert_eq!(carried(&lab), before);
+        lab.assert_paired(1);
+    }
+}

@@ -42,6 +42,8 @@ impl Established {
         let wanted = WantedChild::new(removed.child);
         self.agenda.queue_first(Task::CreateChild(wanted));
         self.agenda.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Exhausted });
+        // It may have been one of several parts.
+        self.child_lost(cx);
     }
 
     /// The data path has not installed a pair: the peer is told, and it is tried again later.
@@ -60,6 +62,8 @@ impl Established {
                 let at = cx.now + self.agenda.failure_wait(cx);
                 self.agenda.retry(Task::CreateChild(WantedChild::new(child)), at);
             }
+        } else if current {
+            self.child_lost(cx);
         }
         self.advance(cx);
     }
