@@ -149,7 +149,8 @@ case_peer_reauthenticates() {
         sleep 10
         stop ping-theirs INT
         check "there is another IKE SA" ike_spi_differs_from "$first"
-        [ $make_before_break = no ] || check "nothing was lost" nothing_lost theirs
+        # Who answers IKE_AUTH sends on the new SA at once, perhaps before the other side has installed it.
+        [ $make_before_break = no ] || check "at most one packet was lost each time" lost_at_most 3 theirs
         check_within 5 "packets flow" ping_from_theirs
         check_within 5 "there is one IKE SA, and one pair of Child SAs" one_ike_sa
     done

@@ -87,13 +87,16 @@ flow() { start "ping-$1" "$1" ping -i 0.006 -I "$2" "$3"; }
 
 # nothing_lost HOST: every packet of the flow was answered, up to the last answer; only what was under way when the flow
 # was stopped is not counted.
-nothing_lost() {
-    awk -v flow="$1" '
+nothing_lost() { lost_at_most 0 "$1"; }
+
+# lost_at_most COUNT HOST: likewise, but for so many packets.
+lost_at_most() {
+    awk -v most="$1" -v flow="$2" '
         /icmp_seq=[0-9]+ ttl=/ { match($0, /icmp_seq=[0-9]+/); n = substr($0, RSTART + 9, RLENGTH - 9) + 0
                                  if (!(n in seen)) { seen[n]; answered++ } if (n > last) last = n }
         / packets transmitted/ { sent = $1; rate = $NF + 0 ? int(sent * 1000 / $NF) : 0 }
         END { printf "from %s: %d packets, %d/s, %d lost\n", flow, sent, rate, last - answered
-              exit !(last >= 50 && last == answered && sent - last <= 50) }' "$lab_directory/ping-$1.log"
+              exit !(last >= 50 && last - answered <= most && sent - last <= 50) }' "$lab_directory/ping-$2.log"
 }
 
 # each_way RATE: the flows' packets and the answers to the other one's together reach that rate

@@ -411,6 +411,7 @@ impl Established {
         if let Some(pair) = self.children_mut().get_mut(inbound_spi) {
             pair.unconfirmed_until = Some(cx.now + UNCONFIRMED);
         }
+        self.leave_the_rest_to_peer(cx.now);
         if let Some(old) = replaces {
             self.rival_child(old, ChildRival { inbound_spi, lowest_nonce: lowest(initiator_nonce, &responder_nonce) });
             self.children_mut().replaced(old);

@@ -95,6 +95,11 @@ impl Established {
         }
     }
 
+    /// A pair was set up at the peer's request: more of them may come, and what is left out then is asked for.
+    pub(in crate::ike) fn leave_the_rest_to_peer(&mut self, now: Instant) {
+        self.agenda.look_at(now + RESPONDER_PATIENCE);
+    }
+
     /// Somebody needs this child.
     pub(in crate::ike) fn want(&mut self, mut wanted: WantedChild) {
         let flows = wanted.packet.or(wanted.part);

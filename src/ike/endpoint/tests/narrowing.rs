@@ -183,3 +183,15 @@ fn a_lone_part_is_rekeyed_as_it_is() {
         lab.assert_paired(1);
     }
 }
+
+#[test]
+fn of_two_ends_that_want_every_part_one_asks_for_them() {
+    let mut right = one_by_one();
+    right.start = Start::Now;
+    let mut lab = Lab::new([config(two_by_two(Start::Now)), config(right)]);
+    lab.tick(0);
+    while lab.deliver() {}
+    lab.pass(20 * SECOND);
+    lab.assert_paired(4);
+    assert_eq!([lab.pairs[0].len(), lab.pairs[1].len()], [4; 2], "and nothing twice");
+}
