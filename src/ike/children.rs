@@ -40,7 +40,7 @@ impl Children {
     }
 
     pub(super) fn get_mut(&mut self, inbound_spi: u32) -> Option<&mut ChildPair> {
-        self.pairs.iter_mut().find(|pair| pair.inbound_spi == inbound_spi)
+        find(&mut self.pairs, inbound_spi)
     }
 
     /// The pair with this SPI, if it is, or is about to be, what its child's traffic uses.
@@ -104,7 +104,7 @@ impl Children {
 
     /// The peer has used the pair: we send on it, too.
     pub(super) fn used_by_peer(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
-        if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.inbound_spi == inbound_spi) {
+        if let Some(pair) = find(&mut self.pairs, inbound_spi) {
             pair.activate(&self.connection, cx);
         }
     }
@@ -118,7 +118,7 @@ impl Children {
 
     /// We are about to delete the pair: nothing is sent on it any more. False if it was deleted already.
     pub(super) fn begin_delete(&mut self, inbound_spi: u32, cx: &mut Context<'_>) -> bool {
-        match self.pairs.iter_mut().find(|pair| pair.inbound_spi == inbound_spi) {
+        match find(&mut self.pairs, inbound_spi) {
             Some(pair) if pair.is_retired() => false,
             Some(pair) => {
                 pair.stage = Stage::Deleting;
@@ -132,7 +132,7 @@ impl Children {
 
     /// Both ends have deleted the pair; it still receives what is in flight until then.
     pub(super) fn retire(&mut self, inbound_spi: u32, until: Instant, cx: &mut Context<'_>) {
-        if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.inbound_spi == inbound_spi) {
+        if let Some(pair) = find(&mut self.pairs, inbound_spi) {
             pair.retire(&self.connection, until, cx);
         }
     }
@@ -190,6 +190,11 @@ impl Children {
         statuses.sort_by_key(|status| status.state);
         statuses
     }
+}
+
+/// The pair with this SPI. It borrows the pairs only, so that the events that it tells can name the connection.
+fn find(pairs: &mut [ChildPair], inbound_spi: u32) -> Option<&mut ChildPair> {
+    pairs.iter_mut().find(|pair| pair.inbound_spi == inbound_spi)
 }
 
 /// What a pair was that is gone.

@@ -1,4 +1,4 @@
-//! What stands between the right end and each other one, and what must hold of it for now.
+//! What stands between the right end and each other one, and what must hold of it at the moment.
 
 use crate::setup::RIGHT;
 

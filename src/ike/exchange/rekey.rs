@@ -156,7 +156,8 @@ impl Established {
         // The peer is authenticated by the old IKE SA; SK_pi and SK_pr have no use.
         let (channel_keys, child_key_source, _) = IkeSaKeys::of(keys, initiator);
         let channel = Channel::new(spis, initiator, channel_keys, Window::new(0, 0), self.sa().channel().path());
-        Some(self.successor(channel, child_key_source, algorithms, cx))
+        let sa = self.sa().successor(channel, child_key_source, algorithms, cx);
+        Some(Established::of(sa, Vec::new()))
     }
 
     fn ike_rekey_refused(&mut self, mut exchange: RekeyIke, error: &Notify, cx: &mut Context<'_>) {

@@ -18,8 +18,6 @@ use crate::ike::coverage::{self, Flows};
 use crate::ike::error::Unsendable;
 use crate::ike::event::Removal;
 use crate::ike::exchange::{Exchange, Task};
-use crate::ike::keys::ChildKeySource;
-use crate::ike::negotiate::IkeAlgorithms;
 use crate::ike::sa::{Cause, Establishing, Phase, Sa};
 use crate::wire::ike::{ExchangeType, Payload};
 
@@ -47,7 +45,7 @@ impl Established {
         Self::of(Sa::new(establishing, cx), children)
     }
 
-    fn of(sa: Sa, children: Vec<ChildPair>) -> Self {
+    pub(in crate::ike) fn of(sa: Sa, children: Vec<ChildPair>) -> Self {
         Self {
             children: Children::new(sa.connection().name.clone(), children),
             sa,
@@ -348,17 +346,6 @@ impl Established {
     /// The end of this IKE SA, from which its successors go on.
     pub(in crate::ike) fn ending(&mut self, cause: Cause, error: impl Into<Option<String>>) -> Ended {
         Ended { successors: self.take_successors(), ..Ended::new(cause, error) }
-    }
-
-    /// An IKE SA with the same peer, with keys of its own.
-    pub(in crate::ike) fn successor(
-        &self,
-        channel: Channel,
-        child_key_source: ChildKeySource,
-        algorithms: IkeAlgorithms,
-        cx: &mut Context<'_>,
-    ) -> Self {
-        Self::of(self.sa.successor(channel, child_key_source, algorithms, cx), Vec::new())
     }
 
     /// Takes the Child SAs of the IKE SA that it replaces, and what was to be done about them.
