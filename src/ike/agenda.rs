@@ -8,7 +8,7 @@ use super::context::Context;
 use super::coverage::Flows;
 use super::event::{Deadline, Why};
 use super::exchange::{Exchange, Task};
-use super::state::WantedChild;
+use super::wanted::WantedChild;
 
 /// First and longest wait after a Child SA was refused, before jitter.
 const FAILURE_WAIT: Duration = Duration::from_secs(5);

@@ -6,9 +6,10 @@ use super::config::Retransmission;
 use super::context::Context;
 use super::error::{Discard, Unsendable};
 use super::event::{Output, Path, Transmit};
-use super::exchange::window::{Due, Requested, Window};
 use super::keys::{IkeKeys, Spis};
 use super::message::{Payloads, id_body};
+use super::window::{Digest, Due, Requested, Window};
+use crate::crypto::digest::sha256;
 use crate::crypto::{Entropy, OpeningKey, SealingKey};
 use crate::wire::ike::grammar::{self, Direction, GrammarError};
 use crate::wire::ike::{
@@ -34,6 +35,7 @@ pub(super) struct OpenedMessage {
     payloads: Result<Payloads, Malformed>,
     id_body: Option<Vec<u8>>,
     path: Path,
+    digest: Digest,
 }
 
 /// What [`Channel::open`] found.
@@ -157,9 +159,10 @@ impl Channel {
         if spis != self.spis || header.flags.initiator == self.initiator {
             return Err(Discard::WrongDirection);
         }
+        let digest = sha256(message.bytes);
         if header.flags.response {
             self.window.check_response(header.message_id)?;
-        } else if let Requested::Repeated(response) = self.window.check_request(header.message_id, message.bytes)? {
+        } else if let Requested::Repeated(response) = self.window.check_request(header.message_id, &digest)? {
             return Ok(Opened::Repeated(Transmit::new(path, response.to_vec())));
         }
         let encrypted = message.encrypted.filter(|encrypted| encrypted.fragment.is_none()).ok_or(Discard::Cleartext)?;
@@ -177,7 +180,7 @@ impl Channel {
             PayloadType::IDENTIFICATION_INITIATOR
         };
         let id_body = id_body(encrypted.first_payload, body, id_kind).unwrap_or_default();
-        Ok(Opened::Message(OpenedMessage { header, payloads, id_body, path }))
+        Ok(Opened::Message(OpenedMessage { header, payloads, id_body, path, digest }))
     }
 
     /// Sends a request of ours. The window must be free.
@@ -226,12 +229,11 @@ impl Channel {
     pub(super) fn respond(
         &mut self,
         request: &OpenedMessage,
-        datagram: &[u8],
         payloads: &[Payload],
         cx: &mut Context<'_>,
     ) -> Result<(), Unsendable> {
         let response = self.seal(request.exchange(), true, request.header().message_id, payloads, cx.entropy)?;
-        self.window.respond(datagram, response.clone());
+        self.window.respond(request.digest, response.clone());
         cx.outbox.push(Output::Transmit(Transmit::new(request.path(), response)));
         Ok(())
     }
@@ -343,7 +345,7 @@ impl Echo {
         if header.flags.response {
             return Err(Discard::UnexpectedResponse);
         }
-        match self.window.check_request(header.message_id, message.bytes)? {
+        match self.window.check_request(header.message_id, &sha256(message.bytes))? {
             Requested::Repeated(response) => Ok(Transmit::new(path, response.to_vec())),
             Requested::New => Err(Discard::UnexpectedExchange),
         }

@@ -213,7 +213,7 @@ impl Endpoint {
             Input::Init(InitReply::Error(error)) => Err(error.discard()),
             _ => Ok(()),
         };
-        self.with_ike_sa(ours, now, |sa, cx| sa.handle(input, datagram, cx));
+        self.with_ike_sa(ours, now, |sa, cx| sa.handle(input, cx));
         noted
     }
 
@@ -245,7 +245,7 @@ impl Endpoint {
         }
         self.with_established(rekeyed, now, |state, cx| state.yield_to_rival(cx));
         let input = self.ike_sas.get(&ours).ok_or(Discard::UnknownSpi)?.open(message, path)?;
-        self.with_ike_sa(ours, now, |sa, cx| sa.handle(input, message.bytes, cx));
+        self.with_ike_sa(ours, now, |sa, cx| sa.handle(input, cx));
         Ok(())
     }
 

@@ -6,12 +6,11 @@ pub(super) mod delete;
 pub(super) mod liveness;
 pub(super) mod path_probe;
 pub(super) mod rekey;
-pub(super) mod window;
 
 use self::create_child::CreateChild;
 use self::rekey::RekeyIke;
 use super::event::Removal;
-use super::state::WantedChild;
+use super::wanted::WantedChild;
 
 /// The exchange of ours that is under way; the window allows one.
 pub(super) enum Exchange {

@@ -30,6 +30,9 @@ mod sa;
 mod size;
 mod state;
 pub mod status;
+mod transcript;
+mod wanted;
+mod window;
 
 pub use config::{Child, Config, Connection, EspProposal, IkeProposal, Peer, Retransmission, Start};
 pub use coverage::Flows;

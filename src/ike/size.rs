@@ -5,7 +5,7 @@ use super::config::{Child, Connection};
 use super::coverage::Flows;
 use super::error::Unsendable;
 use super::negotiate;
-use super::state::WantedChild;
+use super::wanted::WantedChild;
 use crate::wire::ike::{
     AuthMethod, Authentication, EncryptedShape, ExchangeType, Flags, Header, IkeSpi, KeyExchange, KeyExchangeId,
     Notify, NotifyType, Payload, TrafficSelector, encode_encrypted, encode_message,

@@ -23,16 +23,15 @@ use std::time::{Duration, Instant};
 use self::auth_sent::AuthSent;
 use self::awaiting_auth::AwaitingAuth;
 use self::established::Established;
-use self::init_sent::{InitReply, InitSent};
+use self::init_sent::{InitReply, InitSent, Next};
 use super::channel::{Channel, Echo, Opened, OpenedMessage};
 use super::config::{Child, Connection};
 use super::context::Context;
-use super::coverage::Flows;
 use super::error::Discard;
 use super::event::{Deadline, Path, Transmit, Why};
 use super::failure::ChildError;
 use super::sa::Cause;
-use crate::wire::ike::{IkeSpi, MAX_SELECTORS, NotifyType, ParsedMessage, TrafficSelector};
+use crate::wire::ike::{IkeSpi, NotifyType, ParsedMessage, TrafficSelector};
 
 /// How long the answer to a last request is kept for repetitions of it.
 const LINGER: Duration = Duration::from_secs(10);
@@ -44,37 +43,6 @@ pub(super) enum IkeSa {
     AwaitingAuth(Box<AwaitingAuth>),
     Established(Box<Established>),
     Lingering(Box<Lingering>),
-}
-
-/// A child that somebody asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct WantedChild {
-    pub(super) child: Arc<str>,
-    /// The packet that asked.
-    pub(super) packet: Option<Flows>,
-    /// Only this part of the child's traffic, because others have the rest or the peer takes no more at once.
-    pub(super) part: Option<Flows>,
-}
-
-impl WantedChild {
-    /// The whole of a child.
-    pub(super) fn new(child: Arc<str>) -> Self {
-        Self { child, packet: None, part: None }
-    }
-
-    /// The selectors to offer: the packet's own first (RFC 7296 2.9), if there is room, then those of the part, or as
-    /// configured.
-    pub(super) fn selectors(&self, child: &Child) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
-        let with = |first: Option<TrafficSelector>, others: &[TrafficSelector]| {
-            let first = first.filter(|_| others.len() < MAX_SELECTORS);
-            first.into_iter().chain(others.iter().copied().filter(|other| Some(*other) != first)).collect()
-        };
-        let (local, peer) = self.packet.map(|packet| (packet.local, packet.peer)).unzip();
-        match self.part {
-            Some(part) => (with(local, &[part.local]), with(peer, &[part.peer])),
-            None => (with(local, &child.local_selectors), with(peer, &child.peer_selectors)),
-        }
-    }
 }
 
 /// An IKE SA that is closed and only repeats its last answer. It has no keys any more.
@@ -122,6 +90,10 @@ impl Lingering {
 }
 
 impl IkeSa {
+    pub(super) fn established(state: Established) -> Self {
+        Self::Established(Box::new(state))
+    }
+
     /// Verifies a message for this SA.
     pub(super) fn open(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Input, Discard> {
         let opened = match self {
@@ -137,19 +109,20 @@ impl IkeSa {
         })
     }
 
-    /// Takes a verified input; `datagram` is what it was read from.
-    pub(super) fn handle(self, input: Input, datagram: &[u8], cx: &mut Context<'_>) -> Result<Self, Ended> {
+    /// Takes a verified input.
+    pub(super) fn handle(self, input: Input, cx: &mut Context<'_>) -> Result<Self, Ended> {
         match (self, input) {
             (sa, Input::Repeated(transmit)) => {
                 cx.outbox.push(super::event::Output::Transmit(transmit));
                 Ok(sa)
             }
-            (Self::InitSent(state), Input::Init(reply)) => state.handle(reply, datagram, cx),
-            (Self::AuthSent(state), Input::Message(message)) => state.handle(message, cx),
-            (Self::AwaitingAuth(state), Input::Message(message)) => state.handle(message, datagram, cx),
-            (Self::Established(state), Input::Message(message)) => {
-                state.handle(message, datagram, cx).map(|state| Self::Established(Box::new(state)))
-            }
+            (Self::InitSent(state), Input::Init(reply)) => state.handle(reply, cx).map(|next| match next {
+                Next::InitSent(state) => Self::InitSent(state),
+                Next::AuthSent(state) => Self::AuthSent(state),
+            }),
+            (Self::AuthSent(state), Input::Message(message)) => state.handle(message, cx).map(Self::established),
+            (Self::AwaitingAuth(state), Input::Message(message)) => state.handle(message, cx).map(Self::established),
+            (Self::Established(state), Input::Message(message)) => state.handle(message, cx).map(Self::established),
             (sa, _) => Ok(sa),
         }
     }
@@ -160,7 +133,7 @@ impl IkeSa {
             Self::InitSent(state) => state.handle_timeout(cx).map(|state| Self::InitSent(Box::new(state))),
             Self::AuthSent(state) => state.handle_timeout(cx).map(|state| Self::AuthSent(Box::new(state))),
             Self::AwaitingAuth(state) if state.deadline() <= cx.now => Err(Ended::new(Cause::NoAnswer, None)),
-            Self::Established(state) => state.handle_timeout(cx).map(|state| Self::Established(Box::new(state))),
+            Self::Established(state) => state.handle_timeout(cx).map(Self::established),
             Self::Lingering(state) if state.until <= cx.now => Err(Ended::new(Cause::Closed, None)),
             sa => Ok(sa),
         }
@@ -169,7 +142,7 @@ impl IkeSa {
     /// Goes on, unless a message that it cannot do without did not fit the wire.
     pub(super) fn unless_broken(self, cx: &mut Context<'_>) -> Result<Self, Ended> {
         match self {
-            Self::Established(state) => state.unless_broken(cx).map(|state| Self::Established(Box::new(state))),
+            Self::Established(state) => state.unless_broken(cx).map(Self::established),
             sa => Ok(sa),
         }
     }
@@ -201,13 +174,6 @@ impl IkeSa {
             Self::Established(state) => Some(state.sa().connection()),
             Self::AwaitingAuth(_) | Self::Lingering(_) => None,
         }
-    }
-}
-
-/// Adds a child to a list of wanted ones, once.
-pub(super) fn want(list: &mut Vec<WantedChild>, wanted: WantedChild) {
-    if !list.iter().any(|known| known.child == wanted.child) {
-        list.push(wanted);
     }
 }
 

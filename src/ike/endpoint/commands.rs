@@ -11,8 +11,8 @@ use crate::ike::coverage::Flows;
 use crate::ike::directory::Directory;
 use crate::ike::event::{Command, Deadline, Event, Output, Removal, Why};
 use crate::ike::sa::Cause;
-use crate::ike::state::WantedChild;
 use crate::ike::state::established::Established;
+use crate::ike::wanted::WantedChild;
 use crate::wire::ike::IkeSpi;
 
 /// A clean shutdown takes no longer.

@@ -12,10 +12,11 @@ use crate::ike::context::Context;
 use crate::ike::coverage;
 use crate::ike::event::{Deadline, Event, Output, Removal, Why};
 use crate::ike::sa::{Cause, Phase};
+use crate::ike::state::Ended;
 use crate::ike::state::established::Established;
 use crate::ike::state::init_sent::InitSent;
-use crate::ike::state::{Ended, WantedChild};
 use crate::ike::status::{ConnectionState, ConnectionStatus};
+use crate::ike::wanted::WantedChild;
 use crate::wire::ike::IkeSpi;
 
 /// Waits between attempts, before jitter: doubled each time, up to one limit for silence and another for refusals,

@@ -14,8 +14,8 @@ use crate::ike::ext::natd::{self, NatStatus};
 use crate::ike::keys::Spis;
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, Chosen, IkeAlgorithms};
-use crate::ike::state::auth_sent::Exchanged;
 use crate::ike::state::awaiting_auth::{AwaitingAuth, Initiated};
+use crate::ike::transcript::Transcript;
 use crate::wire::ike::grammar::{self, Direction};
 use crate::wire::ike::{
     ExchangeType, Flags, Header, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, Proposal, encode_message,
@@ -189,14 +189,14 @@ impl Endpoint {
         let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, 0);
         let response = encode_message(&header, &answer).map_err(|_| Discard::Unsendable)?;
         self.outbox.push(Output::Transmit(Transmit::new(path, response.clone())));
-        let exchanged = Exchanged {
+        let transcript = Transcript {
             request: message.bytes.to_vec(),
             response,
             initiator_nonce: initiator_nonce.clone(),
             responder_nonce,
         };
         let public = theirs.data.clone();
-        let initiated = Initiated { candidates, spis, path, exchanged, algorithms, nat, key_exchange, public };
+        let initiated = Initiated { candidates, spis, path, transcript, algorithms, nat, key_exchange, public };
         let state = AwaitingAuth::new(initiated, now + self.config.half_open_timeout);
         self.half_open.insert(spis.initiator, path.peer, spi);
         self.ike_sas.insert(spi, IkeSa::AwaitingAuth(Box::new(state)));

@@ -17,7 +17,8 @@ use crate::ike::keys::Nonces;
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, ChildGroups, EspAlgorithms};
 use crate::ike::state::established::Established;
-use crate::ike::state::{WantedChild, child_refused, esp_spi};
+use crate::ike::state::{child_refused, esp_spi};
+use crate::ike::wanted::WantedChild;
 use crate::wire::ike::{ExchangeType, MAX_SELECTORS, Notify, NotifyType, Payload, Proposal, TrafficSelector};
 
 /// Other key exchange methods that are tried at the peer's wish.

@@ -11,13 +11,13 @@ use crate::ike::child::Stage;
 use crate::ike::context::Context;
 use crate::ike::error::{Refusal, Unsendable};
 use crate::ike::event::{Event, Removal};
-use crate::ike::exchange::window::Window;
 use crate::ike::keys::{Nonces, Skeyseed, Spis};
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, IkeAlgorithms};
 use crate::ike::sa::{Cause, Phase};
-use crate::ike::state::WantedChild;
 use crate::ike::state::established::Established;
+use crate::ike::wanted::WantedChild;
+use crate::ike::window::Window;
 use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, Payload, Proposal};
 
 /// Other key exchange methods that are tried at the peer's wish.

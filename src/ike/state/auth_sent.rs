@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Ended;
 use super::established::Established;
-use super::{Ended, IkeSa, WantedChild};
-use crate::ike::authentication::{self, SignedOctets};
+use crate::ike::authentication;
 use crate::ike::channel::{Opened, OpenedMessage};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
 use crate::ike::config::{Child, Connection};
@@ -13,10 +13,12 @@ use crate::ike::context::{Context, InboundSpis};
 use crate::ike::error::Discard;
 use crate::ike::event::{Event, Path};
 use crate::ike::failure::{AuthError, AuthenticationError, ChildError};
-use crate::ike::keys::{AuthenticationKeys, Nonces, Signer};
+use crate::ike::keys::{AuthenticationKeys, Signer};
 use crate::ike::message::Payloads;
 use crate::ike::negotiate::{self, ChildGroups};
 use crate::ike::sa::{Cause, Establishing, Secured};
+use crate::ike::transcript::Transcript;
+use crate::ike::wanted::{WantedChild, want};
 use crate::wire::ike::{
     AuthMethod, Authentication, ExchangeType, Identification, Notify, NotifyType, ParsedMessage, Payload,
     TrafficSelector,
@@ -24,29 +26,6 @@ use crate::wire::ike::{
 
 /// A responder forgets a half-open IKE SA sooner than the late steps of the back-off come.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-
-/// What IKE_SA_INIT exchanged, as AUTH covers it.
-pub(in crate::ike) struct Exchanged {
-    pub(in crate::ike) request: Vec<u8>,
-    pub(in crate::ike) response: Vec<u8>,
-    pub(in crate::ike) initiator_nonce: Vec<u8>,
-    pub(in crate::ike) responder_nonce: Vec<u8>,
-}
-
-impl Exchanged {
-    pub(in crate::ike) fn nonces(&self) -> Nonces<'_> {
-        Nonces { initiator: &self.initiator_nonce, responder: &self.responder_nonce }
-    }
-
-    /// What one end signs with this identification payload.
-    pub(in crate::ike) fn signed_by<'a>(&'a self, signer: Signer, id_body: &'a [u8]) -> SignedOctets<'a> {
-        let (message, nonce) = match signer {
-            Signer::Initiator => (&self.request, &self.responder_nonce),
-            Signer::Responder => (&self.response, &self.initiator_nonce),
-        };
-        SignedOctets { signer, message, nonce, id_body }
-    }
-}
 
 /// The Child SA that the IKE_AUTH request asked for.
 struct Offered {
@@ -62,7 +41,7 @@ pub(in crate::ike) struct AuthSent {
     connection: Arc<Connection>,
     secured: Secured,
     authentication: AuthenticationKeys,
-    exchanged: Exchanged,
+    transcript: Transcript,
     offered: Option<Offered>,
     wanted: Vec<WantedChild>,
     /// The error of a response that nobody protected.
@@ -75,7 +54,7 @@ impl AuthSent {
         connection: Arc<Connection>,
         mut secured: Secured,
         authentication: AuthenticationKeys,
-        exchanged: Exchanged,
+        transcript: Transcript,
         mut wanted: Vec<WantedChild>,
         initial_contact: bool,
         cx: &mut Context<'_>,
@@ -95,7 +74,7 @@ impl AuthSent {
         if let Some(id) = authentication::expected_id(&connection) {
             payloads.push(Payload::IdentificationResponder(id));
         }
-        let octets = exchanged.signed_by(Signer::Initiator, &id_body);
+        let octets = transcript.signed_by(Signer::Initiator, &id_body);
         payloads.push(octets.sign(&authentication, &connection.pre_shared_key));
         if let Some(Offered { child, inbound_spi, local_selectors, peer_selectors, .. }) = &offered {
             let proposals = negotiate::offer_esp(&child.esp_proposals, *inbound_spi, false);
@@ -105,7 +84,7 @@ impl AuthSent {
         }
         let policy = cx.config.retransmission;
         let sent = secured.channel.request_with(ExchangeType::IKE_AUTH, &payloads, policy, LONGEST_WAIT, cx);
-        let state = Self { connection, secured, authentication, exchanged, offered, wanted, unprotected: None };
+        let state = Self { connection, secured, authentication, transcript, offered, wanted, unprotected: None };
         match sent {
             Ok(()) => Ok(state),
             Err(unsendable) => Err(state.give_up(unsendable.to_string(), cx)),
@@ -127,7 +106,7 @@ impl AuthSent {
     /// A further child that is to be negotiated.
     pub(in crate::ike) fn want(&mut self, wanted: WantedChild) {
         if self.offered.as_ref().is_none_or(|offered| offered.child.name != wanted.child) {
-            super::want(&mut self.wanted, wanted);
+            want(&mut self.wanted, wanted);
         }
     }
 
@@ -151,7 +130,7 @@ impl AuthSent {
         }
     }
 
-    pub(in crate::ike) fn handle(mut self, message: OpenedMessage, cx: &mut Context<'_>) -> Result<IkeSa, Ended> {
+    pub(in crate::ike) fn handle(mut self, message: OpenedMessage, cx: &mut Context<'_>) -> Result<Established, Ended> {
         self.secured.channel.answered();
         let verdict = match message.payloads() {
             Ok(payloads) => self.authenticate_peer(payloads, &message),
@@ -194,7 +173,7 @@ impl AuthSent {
             None => {}
         }
         established.advance(cx);
-        Ok(IkeSa::Established(Box::new(established)))
+        Ok(established)
     }
 
     fn authenticate_peer(&self, payloads: &Payloads, message: &OpenedMessage) -> Result<Identification, AuthError> {
@@ -223,7 +202,7 @@ impl AuthSent {
             let expected = authentication::expected_id(&self.connection).map(|id| id.to_string());
             return Err(AuthenticationError::UnknownIdentity { claimed, expected: expected.into_iter().collect() });
         }
-        let octets = self.exchanged.signed_by(Signer::Responder, id_body);
+        let octets = self.transcript.signed_by(Signer::Responder, id_body);
         match octets.verify(&self.authentication, &self.connection.pre_shared_key, auth) {
             true => Ok(()),
             false => Err(AuthenticationError::WrongKey { connection, claimed }),
@@ -251,7 +230,7 @@ impl AuthSent {
         ChildError::check_selectors(local, &local_selectors).map_err(failed)?;
         ChildError::check_selectors(peer, &peer_selectors).map_err(failed)?;
         let suite = chosen.algorithms.suite;
-        let keys = self.secured.child_key_source.child_keys(suite, self.exchanged.nonces(), None);
+        let keys = self.secured.child_key_source.child_keys(suite, self.transcript.nonces(), None);
         let agreed = Agreed {
             child: child.name,
             algorithms: chosen.algorithms,

@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::auth_sent::Exchanged;
+use super::Ended;
 use super::established::Established;
-use super::{Ended, IkeSa};
 use crate::crypto::KeyExchange;
 use crate::ike::authentication;
 use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify};
@@ -17,7 +16,6 @@ use crate::ike::directory::Candidates;
 use crate::ike::error::{Discard, Refusal};
 use crate::ike::event::{Event, Path, Removal};
 use crate::ike::exchange::create_child;
-use crate::ike::exchange::window::Window;
 use crate::ike::ext::natd::NatStatus;
 use crate::ike::failure::AuthenticationError;
 use crate::ike::key_log::KeyLog;
@@ -25,6 +23,8 @@ use crate::ike::keys::{AuthenticationKeys, ChildKeySource, Signer, Skeyseed, Spi
 use crate::ike::message::Payloads;
 use crate::ike::negotiate::{ChildGroups, IkeAlgorithms};
 use crate::ike::sa::{Cause, Establishing, Secured};
+use crate::ike::transcript::Transcript;
+use crate::ike::window::Window;
 use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, ParsedMessage, Payload};
 
 /// Waits for the IKE_AUTH request.
@@ -32,7 +32,7 @@ pub(in crate::ike) struct AwaitingAuth {
     candidates: Arc<Candidates>,
     source: SocketAddr,
     initiator_spi: IkeSpi,
-    exchanged: Exchanged,
+    transcript: Transcript,
     algorithms: IkeAlgorithms,
     nat: NatStatus,
     deadline: Instant,
@@ -52,7 +52,7 @@ pub(in crate::ike) struct Initiated {
     pub(in crate::ike) candidates: Arc<Candidates>,
     pub(in crate::ike) spis: Spis,
     pub(in crate::ike) path: Path,
-    pub(in crate::ike) exchanged: Exchanged,
+    pub(in crate::ike) transcript: Transcript,
     pub(in crate::ike) algorithms: IkeAlgorithms,
     pub(in crate::ike) nat: NatStatus,
     pub(in crate::ike) key_exchange: KeyExchange,
@@ -61,13 +61,13 @@ pub(in crate::ike) struct Initiated {
 
 impl AwaitingAuth {
     pub(in crate::ike) fn new(initiated: Initiated, deadline: Instant) -> Self {
-        let Initiated { candidates, spis, path, exchanged, algorithms, nat, key_exchange, public } = initiated;
+        let Initiated { candidates, spis, path, transcript, algorithms, nat, key_exchange, public } = initiated;
         let keys = Keys::Pending { spis, key_exchange, public, path };
         Self {
             candidates,
             source: path.peer,
             initiator_spi: spis.initiator,
-            exchanged,
+            transcript,
             algorithms,
             nat,
             deadline,
@@ -90,7 +90,7 @@ impl AwaitingAuth {
 
     /// The IKE_SA_INIT request and our response, for a repetition of the request.
     pub(in crate::ike) fn first_exchange(&self) -> (&[u8], &[u8]) {
-        (&self.exchanged.request, &self.exchanged.response)
+        (&self.transcript.request, &self.transcript.response)
     }
 
     /// Derives the keys, if that has not been done. Changes nothing that an initiator could notice.
@@ -113,7 +113,7 @@ impl AwaitingAuth {
     ) -> Option<Keys> {
         let IkeAlgorithms { suite, prf, group: _ } = self.algorithms;
         let shared = key_exchange.agree(public).ok()?;
-        let nonces = self.exchanged.nonces();
+        let nonces = self.transcript.nonces();
         let keys = Skeyseed::initial(prf, nonces, &shared).expand(prf, suite, nonces, spis, log).ok()?;
         let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, false);
         // IKE_AUTH is message 1 (RFC 7296 2.2).
@@ -131,28 +131,23 @@ impl AwaitingAuth {
         }
     }
 
-    pub(in crate::ike) fn handle(
-        self,
-        message: OpenedMessage,
-        datagram: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<IkeSa, Ended> {
+    pub(in crate::ike) fn handle(self, message: OpenedMessage, cx: &mut Context<'_>) -> Result<Established, Ended> {
         let Keys::Derived(keys) = self.keys else { return Err(Ended::new(Cause::Refused, None)) };
         let (mut channel, child_key_source, authentication) = *keys;
         let payloads = match message.payloads() {
             Ok(payloads) => payloads,
             Err(malformed) => {
                 let error = format!("the IKE_AUTH request is malformed: {malformed}");
-                return Err(refuse(channel, &message, datagram, malformed_notify(malformed), (None, error), cx));
+                return Err(refuse(channel, &message, malformed_notify(malformed), (None, error), cx));
             }
         };
-        let proven = prove(&self.candidates, &self.algorithms, &self.exchanged, payloads, &message, &authentication);
+        let proven = prove(&self.candidates, &self.algorithms, &self.transcript, payloads, &message, &authentication);
         let (connection, id) = match proven {
             Ok(proven) => proven,
             Err(error) => {
                 let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
                 let about = (error.connection(), format!("authentication failed: {error}"));
-                return Err(refuse(channel, &message, datagram, refusal, about, cx));
+                return Err(refuse(channel, &message, refusal, about, cx));
             }
         };
         channel.set_path(message.path());
@@ -162,14 +157,14 @@ impl AwaitingAuth {
             Secured { channel, child_key_source, algorithms: self.algorithms, nat: self.nat, encapsulate };
 
         let id_body = connection.local_id.body();
-        let octets = self.exchanged.signed_by(Signer::Responder, &id_body);
+        let octets = self.transcript.signed_by(Signer::Responder, &id_body);
         let mut answer = vec![
             Payload::IdentificationResponder(connection.local_id.clone()),
             octets.sign(&authentication, &connection.pre_shared_key),
         ];
         let mut pairs = Vec::new();
         if payloads.security_association().is_some() {
-            match answer_child(&connection, &secured, &self.exchanged, payloads, cx) {
+            match answer_child(&connection, &secured, &self.transcript, payloads, cx) {
                 Ok((pair, child_answer)) => {
                     pairs.push(pair);
                     answer.extend(child_answer);
@@ -180,19 +175,19 @@ impl AwaitingAuth {
                 }
             }
         }
-        if let Err(unsendable) = secured.channel.respond(&message, datagram, &answer, cx) {
+        if let Err(unsendable) = secured.channel.respond(&message, &answer, cx) {
             for pair in pairs {
                 pair.remove(&connection.name, Removal::IkeSaLost, cx);
             }
             let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
             let about = (Some(connection.name.clone()), unsendable.to_string());
-            return Err(refuse(secured.channel, &message, datagram, refusal, about, cx));
+            return Err(refuse(secured.channel, &message, refusal, about, cx));
         }
         let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();
         let establishing = Establishing { connection, peer_id: id, secured };
         let mut established = Established::new(establishing, pairs, cx);
         established.initial_contact = initial_contact;
-        Ok(IkeSa::Established(Box::new(established)))
+        Ok(established)
     }
 }
 
@@ -201,12 +196,11 @@ impl AwaitingAuth {
 fn refuse(
     mut channel: Channel,
     request: &OpenedMessage,
-    datagram: &[u8],
     notify: Notify,
     (connection, reason): (Option<Arc<str>>, String),
     cx: &mut Context<'_>,
 ) -> Ended {
-    let answered = channel.respond(request, datagram, &[Payload::Notify(notify)], cx);
+    let answered = channel.respond(request, &[Payload::Notify(notify)], cx);
     debug_assert!(answered.is_ok(), "an error of a few bytes fits a message");
     cx.event(Event::Failure { connection, peer: request.path().peer, reason: reason.clone() });
     Ended::new(Cause::Refused, reason).lingering(channel)
@@ -217,7 +211,7 @@ fn refuse(
 fn prove(
     candidates: &Candidates,
     algorithms: &IkeAlgorithms,
-    exchanged: &Exchanged,
+    transcript: &Transcript,
     payloads: &Payloads,
     message: &OpenedMessage,
     keys: &AuthenticationKeys,
@@ -225,7 +219,7 @@ fn prove(
     let (Some(id), Some(id_body)) = (payloads.id_initiator(), message.id_body()) else {
         return Err(AuthenticationError::NoAuth);
     };
-    let octets = exchanged.signed_by(Signer::Initiator, id_body);
+    let octets = transcript.signed_by(Signer::Initiator, id_body);
     let auth = payloads.authentication();
     let proven =
         authentication::authenticate(candidates, algorithms, &octets, keys, id, payloads.id_responder(), auth)?;
@@ -241,14 +235,14 @@ fn prove(
 fn answer_child(
     connection: &Arc<Connection>,
     secured: &Secured,
-    exchanged: &Exchanged,
+    transcript: &Transcript,
     payloads: &Payloads,
     cx: &mut Context<'_>,
 ) -> Result<(ChildPair, Vec<Payload>), Refusal> {
     let choice = create_child::choose(connection, payloads, ChildGroups::Ignored)?;
     let inbound_spi = cx.inbound_spis.allocate(secured.channel.local_spi(), cx.entropy);
     let answer = choice.answer(inbound_spi);
-    let keys = secured.child_key_source.child_keys(choice.algorithms.suite, exchanged.nonces(), None);
+    let keys = secured.child_key_source.child_keys(choice.algorithms.suite, transcript.nonces(), None);
     let agreed = Agreed {
         child: choice.child.clone(),
         algorithms: choice.algorithms,

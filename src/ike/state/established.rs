@@ -7,7 +7,7 @@ mod timers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Ended, WantedChild};
+use super::Ended;
 use crate::ike::agenda::Agenda;
 use crate::ike::channel::{Channel, OpenedMessage};
 use crate::ike::child::{Agreed, ChildPair, PairKeys};
@@ -19,6 +19,7 @@ use crate::ike::error::Unsendable;
 use crate::ike::event::Removal;
 use crate::ike::exchange::{Exchange, Task};
 use crate::ike::sa::{Cause, Establishing, Phase, Sa};
+use crate::ike::wanted::WantedChild;
 use crate::wire::ike::{ExchangeType, Payload};
 
 /// Pairs that one child is made of at most, unless packets ask for more.
@@ -263,8 +264,8 @@ impl Established {
     }
 
     /// Answers a request. An answer that does not fit a message ends the IKE SA: the peer would wait for it in vain.
-    fn answer(&mut self, request: &OpenedMessage, datagram: &[u8], payloads: &[Payload], cx: &mut Context<'_>) {
-        if let Err(unsendable) = self.sa.channel_mut().respond(request, datagram, payloads, cx) {
+    fn answer(&mut self, request: &OpenedMessage, payloads: &[Payload], cx: &mut Context<'_>) {
+        if let Err(unsendable) = self.sa.channel_mut().respond(request, payloads, cx) {
             self.broken = Some(unsendable);
         }
     }

@@ -4,21 +4,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Ended;
 use super::auth_sent::AuthSent;
-use super::{Ended, IkeSa, WantedChild};
 use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, KeyExchangeError};
 use crate::ike::channel::{Channel, IkeSaKeys};
 use crate::ike::config::{Config, Connection};
 use crate::ike::context::Context;
 use crate::ike::error::{Discard, Unsendable};
 use crate::ike::event::{Output, Path, Transmit};
-use crate::ike::exchange::window::{Due, Window};
 use crate::ike::ext::natd::{self, NatStatus};
 use crate::ike::failure::InitError;
 use crate::ike::keys::{Nonces, Skeyseed, Spis};
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, IkeAlgorithms};
 use crate::ike::sa::{Cause, Secured};
+use crate::ike::transcript::Transcript;
+use crate::ike::wanted::{WantedChild, want};
+use crate::ike::window::{Due, Window};
 use crate::wire::ike::{
     ExchangeType, Flags, Header, IkeSpi, KeyExchangeId, Malformed, Notify, NotifyType, ParsedMessage, Payload,
     PayloadType, encode_message,
@@ -57,7 +59,26 @@ pub(in crate::ike) enum InitReply {
     /// repeated (RFC 7296 2.21.1).
     Error(InitError),
     /// The exchange is complete.
-    Complete { responder_spi: IkeSpi, algorithms: IkeAlgorithms, public: Vec<u8>, nonce: Vec<u8>, nat: NatStatus },
+    Complete(Answer),
+}
+
+/// What the response has chosen.
+pub(in crate::ike) struct Answer {
+    spis: Spis,
+    algorithms: IkeAlgorithms,
+    public: Vec<u8>,
+    nonce: Vec<u8>,
+    nat: NatStatus,
+    /// The whole message, which the responder signs.
+    message: Vec<u8>,
+}
+
+/// What comes after a response.
+pub(in crate::ike) enum Next {
+    /// The request is repeated, or another one was sent.
+    InitSent(Box<InitSent>),
+    /// IKE_AUTH was sent.
+    AuthSent(Box<AuthSent>),
 }
 
 impl InitSent {
@@ -112,7 +133,7 @@ impl InitSent {
 
     /// A further child that is to be negotiated.
     pub(in crate::ike) fn want(&mut self, wanted: WantedChild) {
-        super::want(&mut self.wanted, wanted);
+        want(&mut self.wanted, wanted);
     }
 
     /// What was wrong with the last response that was not taken.
@@ -129,7 +150,7 @@ impl InitSent {
         let payloads = Payloads::new(message.payloads.clone());
         let judged = match payloads.security_association() {
             None => self.check_notify(&payloads),
-            Some(_) => self.check_answer(message.header.responder_spi, &payloads, path),
+            Some(_) => self.check_answer(message, &payloads, path),
         };
         Ok(judged.unwrap_or_else(InitReply::Error))
     }
@@ -182,7 +203,12 @@ impl InitSent {
         if self.retries < MAX_RETRIES { Ok(reply) } else { Err(InitError::Retries(self.retries)) }
     }
 
-    fn check_answer(&self, responder_spi: IkeSpi, payloads: &Payloads, path: Path) -> Result<InitReply, InitError> {
+    fn check_answer(
+        &self,
+        message: &ParsedMessage<'_>,
+        payloads: &Payloads,
+        path: Path,
+    ) -> Result<InitReply, InitError> {
         let missing = |kind| move || InitError::Missing(kind);
         let answer = payloads.security_association().ok_or_else(missing(PayloadType::SECURITY_ASSOCIATION))?;
         let key_exchange = payloads.key_exchange().ok_or_else(missing(PayloadType::KEY_EXCHANGE))?;
@@ -190,7 +216,8 @@ impl InitSent {
         let group = self.key_exchange.algorithm();
         let chosen = negotiate::check_ike(&self.connection.ike_proposals, answer, group.transform_id)
             .map_err(InitError::Choice)?;
-        if responder_spi.is_zero() {
+        let spis = Spis { initiator: self.spi, responder: message.header.responder_spi };
+        if spis.responder.is_zero() {
             return Err(InitError::NoSpi);
         }
         if key_exchange.group.0 != group.transform_id {
@@ -202,24 +229,20 @@ impl InitSent {
             return Err(InitError::KeyExchange(KeyExchangeError::WrongLength { expected, actual }));
         }
         let nat = match self.connection.nat_traversal {
-            true => natd::detect(Spis { initiator: self.spi, responder: responder_spi }, &path, payloads),
+            true => natd::detect(spis, &path, payloads),
             false => NatStatus::default(),
         };
-        Ok(InitReply::Complete {
-            responder_spi,
+        Ok(InitReply::Complete(Answer {
+            spis,
             algorithms: chosen.algorithms,
             public: key_exchange.data.clone(),
             nonce: nonce.clone(),
             nat,
-        })
+            message: message.bytes.to_vec(),
+        }))
     }
 
-    pub(in crate::ike) fn handle(
-        mut self,
-        reply: InitReply,
-        datagram: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<IkeSa, Ended> {
+    pub(in crate::ike) fn handle(mut self, reply: InitReply, cx: &mut Context<'_>) -> Result<Next, Ended> {
         match reply {
             InitReply::Cookie(cookie) => {
                 self.cookie = Some(cookie);
@@ -230,12 +253,11 @@ impl InitSent {
                 self.again(cx)?;
             }
             InitReply::Error(error) => self.note(&error),
-            InitReply::Complete { responder_spi, algorithms, public, nonce, nat } => {
-                let spis = Spis { initiator: self.spi, responder: responder_spi };
-                return self.complete(spis, algorithms, &public, nonce, nat, datagram, cx);
+            InitReply::Complete(answer) => {
+                return self.complete(answer, cx).map(|state| Next::AuthSent(Box::new(state)));
             }
         }
-        Ok(IkeSa::InitSent(Box::new(self)))
+        Ok(Next::InitSent(Box::new(self)))
     }
 
     fn again(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
@@ -244,19 +266,10 @@ impl InitSent {
     }
 
     /// Derives the keys and goes on with IKE_AUTH.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one message, taken apart by the only caller")]
-    fn complete(
-        self,
-        spis: Spis,
-        algorithms: IkeAlgorithms,
-        public: &[u8],
-        responder_nonce: Vec<u8>,
-        nat: NatStatus,
-        response: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<IkeSa, Ended> {
+    fn complete(self, answer: Answer, cx: &mut Context<'_>) -> Result<AuthSent, Ended> {
+        let Answer { spis, algorithms, public, nonce: responder_nonce, nat, message: response } = answer;
         let failed = |error: KeyExchangeError| Ended::new(Cause::NoAnswer, format!("key exchange failed: {error}"));
-        let shared = self.key_exchange.agree(public).map_err(failed)?;
+        let shared = self.key_exchange.agree(&public).map_err(failed)?;
         let nonces = Nonces { initiator: &self.nonce, responder: &responder_nonce };
         let keys = Skeyseed::initial(algorithms.prf, nonces, &shared)
             .expand(algorithms.prf, algorithms.suite, nonces, spis, cx.key_log)
@@ -268,15 +281,9 @@ impl InitSent {
         // IKE_SA_INIT was message 0 (RFC 7296 2.2).
         let channel = Channel::new(spis, true, channel_keys, Window::new(1, 0), path);
         let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
-        let exchanged = super::auth_sent::Exchanged {
-            request: self.request,
-            response: response.to_vec(),
-            initiator_nonce: self.nonce,
-            responder_nonce,
-        };
+        let transcript = Transcript { request: self.request, response, initiator_nonce: self.nonce, responder_nonce };
         let (connection, wanted) = (self.connection, self.wanted);
-        AuthSent::start(connection, secured, authentication, exchanged, wanted, self.initial_contact, cx)
-            .map(|state| IkeSa::AuthSent(Box::new(state)))
+        AuthSent::start(connection, secured, authentication, transcript, wanted, self.initial_contact, cx)
     }
 
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Unsendable> {

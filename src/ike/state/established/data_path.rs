@@ -8,7 +8,7 @@ use crate::ike::config::Start;
 use crate::ike::context::Context;
 use crate::ike::event::{Removal, SaLimit};
 use crate::ike::exchange::Task;
-use crate::ike::state::WantedChild;
+use crate::ike::wanted::WantedChild;
 
 impl Established {
     /// An SA of this pair has come to a limit.

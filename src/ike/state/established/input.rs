@@ -16,39 +16,34 @@ impl Established {
         self.sa.channel().open(message, path)
     }
 
-    pub(in crate::ike) fn handle(
-        mut self,
-        message: OpenedMessage,
-        datagram: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<Self, Ended> {
+    pub(in crate::ike) fn handle(mut self, message: OpenedMessage, cx: &mut Context<'_>) -> Result<Self, Ended> {
         self.sa.heard_message(cx.now);
         self.follow_peer(message.path(), cx);
         if message.is_response() {
             self.handle_response(&message, cx)?;
         } else {
-            self = self.handle_request(&message, datagram, cx)?;
+            self = self.handle_request(&message, cx)?;
         }
         self.sa.mind_message_ids(cx.now);
         self.advance(cx);
         Ok(self)
     }
 
-    fn handle_request(mut self, message: &OpenedMessage, datagram: &[u8], cx: &mut Context<'_>) -> Result<Self, Ended> {
+    fn handle_request(mut self, message: &OpenedMessage, cx: &mut Context<'_>) -> Result<Self, Ended> {
         // With a window of one, a new request shows that our last answer has arrived (RFC 7296 2.3).
         self.children.confirmed();
         let payloads = match message.payloads() {
             Ok(payloads) => payloads,
             Err(malformed) => {
                 self.sa.tell(format!("the peer's {} request is malformed: {malformed}", message.exchange()), cx);
-                self.answer(message, datagram, &[Payload::Notify(malformed_notify(malformed))], cx);
+                self.answer(message, &[Payload::Notify(malformed_notify(malformed))], cx);
                 return Ok(self);
             }
         };
         let answer = match message.exchange() {
             ExchangeType::INFORMATIONAL => {
                 if let Some(cause) = deletes_ike_sa(payloads) {
-                    self.answer(message, datagram, &[], cx);
+                    self.answer(message, &[], cx);
                     return Err(self.deleted_by_peer(cause, cx));
                 }
                 self.children_deleted_by_peer(payloads, cx)
@@ -57,7 +52,7 @@ impl Established {
             ExchangeType::CREATE_CHILD_SA => self.create_child_requested(message, payloads, cx),
             _ => vec![Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()))],
         };
-        self.answer(message, datagram, &answer, cx);
+        self.answer(message, &answer, cx);
         Ok(self)
     }
 

@@ -2,15 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::crypto::digest::sha256;
 use crate::ike::config::Retransmission;
 use crate::ike::error::Discard;
 
 /// An IKE SA whose message IDs have come this far is to be rekeyed: they must not wrap (RFC 7296 2.2).
 const REKEY_AT: u64 = u32::MAX as u64 / 4 * 3;
 
+/// The SHA-256 of a message, by which a repetition is told from another message of the same ID.
+pub(super) type Digest = [u8; 32];
+
 /// Both directions of an IKE SA: at most one request of ours, and the last request of the peer.
-pub(in crate::ike) struct Window {
+pub(super) struct Window {
     /// Counts on beyond 32 bits, where no message has an ID any more.
     next_request: u64,
     outstanding: Option<Outstanding>,
@@ -35,13 +37,13 @@ struct Outstanding {
 /// The peer's last request, and what it was answered.
 struct Answered {
     message_id: u32,
-    request: [u8; 32],
+    request: Digest,
     response: Vec<u8>,
 }
 
 /// What to do with a request of the peer, before it is opened.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::ike) enum Requested<'a> {
+pub(super) enum Requested<'a> {
     /// It is the next one.
     New,
     /// It is the last one again, byte for byte: send this once more.
@@ -50,7 +52,7 @@ pub(in crate::ike) enum Requested<'a> {
 
 /// What the passing of time asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::ike) enum Due<'a> {
+pub(super) enum Due<'a> {
     /// Nothing yet.
     Nothing,
     /// Send this again, and then what may arrive in its place.
@@ -61,29 +63,29 @@ pub(in crate::ike) enum Due<'a> {
 
 impl Window {
     /// With our next request and the one expected from the peer.
-    pub(in crate::ike) fn new(next_request: u32, expected_request: u32) -> Self {
+    pub(super) fn new(next_request: u32, expected_request: u32) -> Self {
         let (next_request, expected_request) = (next_request.into(), expected_request.into());
         Self { next_request, outstanding: None, expected_request, answered: None }
     }
 
     /// Whether a request of ours can be sent now.
-    pub(in crate::ike) fn is_free(&self) -> bool {
+    pub(super) fn is_free(&self) -> bool {
         self.outstanding.is_none() && self.next_request <= u32::MAX.into()
     }
 
     /// Whether so many message IDs are used, of either end, that it is time for another IKE SA.
-    pub(in crate::ike) fn runs_out(&self) -> bool {
+    pub(super) fn runs_out(&self) -> bool {
         self.next_request.max(self.expected_request) >= REKEY_AT
     }
 
     /// The ID of our next request, if one can be sent.
-    pub(in crate::ike) fn next_request(&self) -> u32 {
+    pub(super) fn next_request(&self) -> u32 {
         u32::try_from(self.next_request).unwrap_or(u32::MAX)
     }
 
     /// Records a request of ours that is being sent under [`next_request`](Self::next_request). No wait between two
     /// transmissions is longer than `limit`.
-    pub(in crate::ike) fn sent(&mut self, datagram: Vec<u8>, policy: Retransmission, limit: Duration, now: Instant) {
+    pub(super) fn sent(&mut self, datagram: Vec<u8>, policy: Retransmission, limit: Duration, now: Instant) {
         let next = now + policy.wait(0).min(limit);
         let message_id = self.next_request();
         self.outstanding =
@@ -93,14 +95,14 @@ impl Window {
 
     /// Gives the outstanding request a smaller one of the same ID, which is sent with every repetition. A peer that has got
     /// one of them takes the other for a repetition.
-    pub(in crate::ike) fn or_smaller(&mut self, datagram: Vec<u8>) {
+    pub(super) fn or_smaller(&mut self, datagram: Vec<u8>) {
         if let Some(outstanding) = &mut self.outstanding {
             outstanding.smaller = Some(datagram);
         }
     }
 
     /// Whether this ID is that of our outstanding request.
-    pub(in crate::ike) fn check_response(&self, message_id: u32) -> Result<(), Discard> {
+    pub(super) fn check_response(&self, message_id: u32) -> Result<(), Discard> {
         match &self.outstanding {
             Some(outstanding) if outstanding.message_id == message_id => Ok(()),
             _ => Err(Discard::UnexpectedResponse),
@@ -108,17 +110,17 @@ impl Window {
     }
 
     /// Our request was answered. Says whether it had been repeated.
-    pub(in crate::ike) fn answered(&mut self) -> bool {
+    pub(super) fn answered(&mut self) -> bool {
         self.outstanding.take().is_some_and(|outstanding| outstanding.repeated)
     }
 
     /// When the outstanding request is due.
-    pub(in crate::ike) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.outstanding.as_ref().map(|outstanding| outstanding.next)
     }
 
     /// Lets time pass for the outstanding request.
-    pub(in crate::ike) fn due(&mut self, now: Instant) -> Due<'_> {
+    pub(super) fn due(&mut self, now: Instant) -> Due<'_> {
         match &mut self.outstanding {
             Some(outstanding) if outstanding.next <= now => {
                 if outstanding.sent > outstanding.policy.tries {
@@ -135,7 +137,7 @@ impl Window {
 
     /// The peer has shown that it lives, or where it is: what went unanswered so far says nothing any more, and the
     /// outstanding request gets the full back-off from now on.
-    pub(in crate::ike) fn heard(&mut self, now: Instant) {
+    pub(super) fn heard(&mut self, now: Instant) {
         if let Some(outstanding) = self.outstanding.as_mut().filter(|outstanding| outstanding.sent > 1) {
             outstanding.sent = 1;
             outstanding.next = outstanding.next.min(now + outstanding.policy.wait(0).min(outstanding.limit));
@@ -143,7 +145,7 @@ impl Window {
     }
 
     /// Waits no longer than this between transmissions of the outstanding request from now on.
-    pub(in crate::ike) fn hasten(&mut self, limit: Duration, now: Instant) {
+    pub(super) fn hasten(&mut self, limit: Duration, now: Instant) {
         if let Some(outstanding) = &mut self.outstanding {
             outstanding.limit = outstanding.limit.min(limit);
             outstanding.next = outstanding.next.min(now + limit);
@@ -152,13 +154,13 @@ impl Window {
 
     /// Judges a request by its ID and, for one that was answered before, by its bytes: only an identical copy gets
     /// the response again, and no request is handled twice.
-    pub(in crate::ike) fn check_request(&self, message_id: u32, datagram: &[u8]) -> Result<Requested<'_>, Discard> {
+    pub(super) fn check_request(&self, message_id: u32, digest: &Digest) -> Result<Requested<'_>, Discard> {
         if u64::from(message_id) == self.expected_request {
             return Ok(Requested::New);
         }
         match &self.answered {
             Some(answered) if answered.message_id == message_id => {
-                if answered.request == sha256(datagram) {
+                if answered.request == *digest {
                     Ok(Requested::Repeated(&answered.response))
                 } else {
                     Err(Discard::NotIdentical)
@@ -169,9 +171,9 @@ impl Window {
     }
 
     /// Remembers the response to the request that was expected.
-    pub(in crate::ike) fn respond(&mut self, request: &[u8], response: Vec<u8>) {
+    pub(super) fn respond(&mut self, request: Digest, response: Vec<u8>) {
         let message_id = u32::try_from(self.expected_request).unwrap_or(u32::MAX);
-        self.answered = Some(Answered { message_id, request: sha256(request), response });
+        self.answered = Some(Answered { message_id, request, response });
         self.expected_request += 1;
     }
 }
@@ -179,6 +181,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::digest::sha256;
 
     const LIMIT: Duration = Duration::from_secs(60);
 
@@ -233,10 +236,10 @@ mod tests {
     fn message_ids_never_begin_again() {
         let mut window = Window::new(u32::MAX - 1, u32::MAX);
         assert!(window.runs_out() && !Window::new(1 << 31, 1 << 31).runs_out());
-        assert_eq!(window.check_request(u32::MAX, b"last"), Ok(Requested::New));
-        window.respond(b"last", b"answer".to_vec());
-        assert_eq!(window.check_request(u32::MAX, b"last"), Ok(Requested::Repeated(b"answer")));
-        assert_eq!(window.check_request(0, b"first"), Err(Discard::MessageId), "what was captured long ago");
+        assert_eq!(window.check_request(u32::MAX, &sha256(b"last")), Ok(Requested::New));
+        window.respond(sha256(b"last"), b"answer".to_vec());
+        assert_eq!(window.check_request(u32::MAX, &sha256(b"last")), Ok(Requested::Repeated(b"answer")));
+        assert_eq!(window.check_request(0, &sha256(b"first")), Err(Discard::MessageId), "what was captured long ago");
         for id in [u32::MAX - 1, u32::MAX] {
             assert!(window.is_free() && window.next_request() == id);
             window.sent(Vec::new(), policy(), LIMIT, Instant::now());
@@ -249,12 +252,12 @@ mod tests {
     #[test]
     fn only_an_identical_copy_gets_the_cached_response() {
         let mut window = Window::new(0, 1);
-        assert_eq!(window.check_request(1, b"a"), Ok(Requested::New));
-        window.respond(b"a", b"answer".to_vec());
-        assert_eq!(window.check_request(1, b"a"), Ok(Requested::Repeated(b"answer")));
-        assert_eq!(window.check_request(1, b"b"), Err(Discard::NotIdentical));
-        assert_eq!(window.check_request(0, b"a"), Err(Discard::MessageId));
-        assert_eq!(window.check_request(3, b"a"), Err(Discard::MessageId));
-        assert_eq!(window.check_request(2, b"b"), Ok(Requested::New));
+        assert_eq!(window.check_request(1, &sha256(b"a")), Ok(Requested::New));
+        window.respond(sha256(b"a"), b"answer".to_vec());
+        assert_eq!(window.check_request(1, &sha256(b"a")), Ok(Requested::Repeated(b"answer")));
+        assert_eq!(window.check_request(1, &sha256(b"b")), Err(Discard::NotIdentical));
+        assert_eq!(window.check_request(0, &sha256(b"a")), Err(Discard::MessageId));
+        assert_eq!(window.check_request(3, &sha256(b"a")), Err(Discard::MessageId));
+        assert_eq!(window.check_request(2, &sha256(b"b")), Ok(Requested::New));
     }
 }

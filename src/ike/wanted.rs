@@ -1,0 +1,45 @@
+//! A Child SA that somebody asked for: which child, by which packet, and which part of its traffic.
+
+use std::sync::Arc;
+
+use super::config::Child;
+use super::coverage::Flows;
+use crate::wire::ike::{MAX_SELECTORS, TrafficSelector};
+
+/// A child that somebody asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct WantedChild {
+    pub(super) child: Arc<str>,
+    /// The packet that asked.
+    pub(super) packet: Option<Flows>,
+    /// Only this part of the child's traffic, because others have the rest or the peer takes no more at once.
+    pub(super) part: Option<Flows>,
+}
+
+impl WantedChild {
+    /// The whole of a child.
+    pub(super) fn new(child: Arc<str>) -> Self {
+        Self { child, packet: None, part: None }
+    }
+
+    /// The selectors to offer: the packet's own first (RFC 7296 2.9), if there is room, then those of the part, or as
+    /// configured.
+    pub(super) fn selectors(&self, child: &Child) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
+        let with = |first: Option<TrafficSelector>, others: &[TrafficSelector]| {
+            let first = first.filter(|_| others.len() < MAX_SELECTORS);
+            first.into_iter().chain(others.iter().copied().filter(|other| Some(*other) != first)).collect()
+        };
+        let (local, peer) = self.packet.map(|packet| (packet.local, packet.peer)).unzip();
+        match self.part {
+            Some(part) => (with(local, &[part.local]), with(peer, &[part.peer])),
+            None => (with(local, &child.local_selectors), with(peer, &child.peer_selectors)),
+        }
+    }
+}
+
+/// Adds a child to a list of wanted ones, once.
+pub(super) fn want(list: &mut Vec<WantedChild>, wanted: WantedChild) {
+    if !list.iter().any(|known| known.child == wanted.child) {
+        list.push(wanted);
+    }
+}
