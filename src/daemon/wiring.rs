@@ -158,8 +158,12 @@ impl Wiring {
             }
             Event::PathProbed { peer, asked, sent, in_time } => self.paths.probed(peer, asked, sent, in_time, now),
             Event::ConnectionUp { connection } => self.tell(Notice::ConnectionUp { connection }),
-            Event::ConnectionDown { connection, error, .. } => self.tell(Notice::ConnectionDown { connection, error }),
-            Event::Failure { connection, peer, reason } => self.tell(Notice::Failure { connection, peer, reason }),
+            Event::ConnectionDown { connection, error, .. } => {
+                self.tell(Notice::ConnectionDown { connection, error: error.map(|error| error.to_string()) });
+            }
+            Event::Failure { connection, peer, failure } => {
+                self.tell(Notice::Failure { connection, peer, reason: failure.to_string() });
+            }
             Event::ShutdownComplete => self.tell(Notice::ShutdownComplete),
         }
     }

@@ -72,8 +72,7 @@ pub(super) struct ChildPair {
     pub(super) child: Arc<str>,
     pub(super) inbound_spi: u32,
     pub(super) outbound_spi: u32,
-    /// The data path was told to use the outbound SA.
-    activated: bool,
+    outbound: Outbound,
     /// Made at the peer's request, and our answer may not have arrived until then.
     pub(super) unconfirmed_until: Option<Instant>,
     /// The inbound SPI of the pair that this one is to replace, until it does.
@@ -88,6 +87,17 @@ pub(super) struct ChildPair {
     established: Instant,
     rekey_at: Instant,
     expires_at: Instant,
+}
+
+/// What the data path was told of the outbound SA of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outbound {
+    /// Nothing yet.
+    Waits,
+    /// To use it.
+    Sends,
+    /// Not to use it any more.
+    Retired,
 }
 
 /// How far a pair is in its life.
@@ -113,14 +123,12 @@ impl Stage {
 }
 
 impl ChildPair {
-    /// Tells the data path to install the pair, and to use it if it is to be used at once. `replaces` is the inbound SPI of
-    /// the pair whose place it takes.
+    /// Tells the data path to install the pair, which takes the place of `replaces`.
     pub(super) fn install(
         agreed: Agreed,
         keys: PairKeys,
         connection: &Connection,
         transport: Transport,
-        outbound_active: bool,
         replaces: Option<u32>,
         cx: &mut Context<'_>,
     ) -> Self {
@@ -145,12 +153,12 @@ impl ChildPair {
         }
         cx.event(Event::ChildInstalled(Box::new(pair)));
         let rekey_at = cx.now + cx.jitter(connection.child_lifetime, 80, 90);
-        let mut pair = Self {
+        Self {
             child,
             inbound_spi,
             outbound_spi,
             unconfirmed_until: None,
-            activated: false,
+            outbound: Outbound::Waits,
             replaces,
             stage: Stage::Installed,
             exhausted: false,
@@ -161,45 +169,38 @@ impl ChildPair {
             established: cx.now,
             rekey_at,
             expires_at: cx.now + connection.child_lifetime,
-        };
-        if outbound_active {
-            pair.activate(&connection.name, cx);
         }
+    }
+
+    /// Tells the data path to install the first pair of an IKE SA, and to use it.
+    pub(super) fn install_first(
+        agreed: Agreed,
+        keys: PairKeys,
+        connection: &Connection,
+        transport: Transport,
+        cx: &mut Context<'_>,
+    ) -> Self {
+        let mut pair = Self::install(agreed, keys, connection, transport, None, cx);
+        pair.activate(&connection.name, cx);
         pair
     }
 
-    /// Starts to send on the pair, if that has not been done, and stops on the one that it replaces.
+    /// Starts to send on the pair, if that has not been done. Only [`super::children`] knows when.
     pub(super) fn activate(&mut self, connection: &Arc<str>, cx: &mut Context<'_>) {
         self.unconfirmed_until = None;
-        if std::mem::replace(&mut self.activated, true) {
-            return;
-        }
-        cx.event(Event::ChildOutboundActivated {
-            connection: connection.clone(),
-            inbound_spi: self.inbound_spi,
-            outbound_spi: self.outbound_spi,
-        });
-        // One that is gone has no SPI any more.
-        let replaced = self.replaces.take().filter(|spi| cx.inbound_spis.owner(*spi).is_some());
-        if let Some(inbound_spi) = replaced {
-            cx.event(Event::ChildOutboundRetired { connection: connection.clone(), inbound_spi });
+        if self.outbound == Outbound::Waits {
+            self.outbound = Outbound::Sends;
+            let (connection, inbound_spi, outbound_spi) = (connection.clone(), self.inbound_spi, self.outbound_spi);
+            cx.event(Event::ChildOutboundActivated { connection, inbound_spi, outbound_spi });
         }
     }
 
-    /// Stops sending on the pair and keeps its inbound SA for packets in flight.
-    pub(super) fn retire(&mut self, connection: &Arc<str>, until: Instant, cx: &mut Context<'_>) {
-        let sends = !matches!(self.stage, Stage::Deleting | Stage::Retired(_));
-        if !self.is_retired() {
-            self.stage = Stage::Retired(until);
+    /// Stops sending on the pair, if that has not been done.
+    pub(super) fn retire_outbound(&mut self, connection: &Arc<str>, cx: &mut Context<'_>) {
+        if self.outbound != Outbound::Retired {
+            self.outbound = Outbound::Retired;
+            cx.event(Event::ChildOutboundRetired { connection: connection.clone(), inbound_spi: self.inbound_spi });
         }
-        if sends {
-            self.retire_outbound(connection, cx);
-        }
-    }
-
-    /// Stops sending on the pair.
-    pub(super) fn retire_outbound(&self, connection: &Arc<str>, cx: &mut Context<'_>) {
-        cx.event(Event::ChildOutboundRetired { connection: connection.clone(), inbound_spi: self.inbound_spi });
     }
 
     /// Removes the pair from the data path.

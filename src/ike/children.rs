@@ -8,11 +8,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::child::{ChildPair, Stage};
+use super::child::{Agreed, ChildPair, PairKeys, Stage};
 use super::context::Context;
 use super::coverage::Flows;
 use super::event::{Deadline, Removal, Why};
-use super::status::ChildStatus;
+use super::sa::Sa;
+use super::wanted::WantedChild;
 use crate::wire::ike::IkeSpi;
 
 /// The pairs of Child SAs of one IKE SA, by the SPI that we receive on.
@@ -29,10 +30,6 @@ impl Children {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &ChildPair> {
         self.pairs.iter()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.pairs.len()
     }
 
     pub(super) fn get(&self, inbound_spi: u32) -> Option<&ChildPair> {
@@ -79,15 +76,25 @@ impl Children {
         local.iter().all(|local| peer.iter().all(|peer| self.hold(&pair.child, &Flows { local: *local, peer: *peer })))
     }
 
-    /// Takes in a pair that was installed.
-    pub(super) fn add(&mut self, pair: ChildPair) {
-        self.pairs.push(pair);
+    /// Whether there is a pair for what is wanted.
+    pub(super) fn have(&self, wanted: &WantedChild) -> bool {
+        match wanted.packet.or(wanted.part) {
+            Some(flows) => self.hold(&wanted.child, &flows),
+            None => self.has_current(&wanted.child),
+        }
     }
 
-    /// Takes a pair out, which stays in the data path.
-    fn take(&mut self, inbound_spi: u32) -> Option<ChildPair> {
-        let index = self.pairs.iter().position(|pair| pair.inbound_spi == inbound_spi)?;
-        Some(self.pairs.remove(index))
+    /// Installs a pair in the data path, which does not send on it yet. It takes the place of `replaces`.
+    pub(super) fn install(
+        &mut self,
+        agreed: Agreed,
+        keys: PairKeys,
+        replaces: Option<u32>,
+        sa: &Sa,
+        cx: &mut Context<'_>,
+    ) {
+        let transport = sa.transport(sa.channel().path(), cx);
+        self.pairs.push(ChildPair::install(agreed, keys, sa.connection(), transport, replaces, cx));
     }
 
     /// Every answer of ours has arrived.
@@ -102,17 +109,20 @@ impl Children {
         }
     }
 
-    /// The peer has used the pair: we send on it, too.
-    pub(super) fn used_by_peer(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
-        if let Some(pair) = find(&mut self.pairs, inbound_spi) {
-            pair.activate(&self.connection, cx);
+    /// Starts to send on a pair, if that has not been done, and stops on the one that it replaces.
+    pub(super) fn activate(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
+        let Some(pair) = find(&mut self.pairs, inbound_spi) else { return };
+        pair.activate(&self.connection, cx);
+        if let Some(replaced) = pair.replaces.take().and_then(|spi| find(&mut self.pairs, spi)) {
+            replaced.retire_outbound(&self.connection, cx);
         }
     }
 
     /// Starts to send on the pair that was waiting for this one to go.
     pub(super) fn activate_successor(&mut self, of: u32, cx: &mut Context<'_>) {
-        if let Some(successor) = self.pairs.iter_mut().find(|pair| pair.replaces == Some(of) && pair.is_current()) {
-            successor.activate(&self.connection, cx);
+        let successor = self.pairs.iter().find(|pair| pair.replaces == Some(of) && pair.is_current());
+        if let Some(inbound_spi) = successor.map(|pair| pair.inbound_spi) {
+            self.activate(inbound_spi, cx);
         }
     }
 
@@ -132,14 +142,17 @@ impl Children {
 
     /// Both ends have deleted the pair; it still receives what is in flight until then.
     pub(super) fn retire(&mut self, inbound_spi: u32, until: Instant, cx: &mut Context<'_>) {
-        if let Some(pair) = find(&mut self.pairs, inbound_spi) {
-            pair.retire(&self.connection, until, cx);
+        let Some(pair) = find(&mut self.pairs, inbound_spi) else { return };
+        if !pair.is_retired() {
+            pair.stage = Stage::Retired(until);
         }
+        pair.retire_outbound(&self.connection, cx);
     }
 
     /// Takes a pair from the data path. Tells how it was.
     pub(super) fn remove(&mut self, inbound_spi: u32, reason: Removal, cx: &mut Context<'_>) -> Option<Removed> {
-        let pair = self.take(inbound_spi)?;
+        let index = self.pairs.iter().position(|pair| pair.inbound_spi == inbound_spi)?;
+        let pair = self.pairs.remove(index);
         let removed = Removed { child: pair.child.clone(), stage: pair.stage };
         pair.remove(&self.connection, reason, cx);
         Some(removed)
@@ -182,13 +195,6 @@ impl Children {
             let rekey = pair.rekey_due().map(|at| Deadline { at, why: Why::RekeyChild });
             [Some(Deadline { at: pair.end_due(), why }), rekey].into_iter().flatten()
         })
-    }
-
-    /// For the status, the ones in use first.
-    pub(super) fn statuses(&self) -> Vec<ChildStatus> {
-        let mut statuses: Vec<ChildStatus> = self.pairs.iter().map(ChildPair::status).collect();
-        statuses.sort_by_key(|status| status.state);
-        statuses
     }
 }
 

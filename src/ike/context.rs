@@ -2,10 +2,13 @@
 //! consequences go.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::event::{Event, Output};
+use super::failure::Failure;
 use super::key_log::KeyLog;
 use crate::crypto::Entropy;
 use crate::wire::ike::IkeSpi;
@@ -23,6 +26,11 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     pub(super) fn event(&mut self, event: Event) {
         self.outbox.push(Output::Event(event));
+    }
+
+    /// Something failed that a person should see.
+    pub(super) fn failed(&mut self, connection: Option<Arc<str>>, peer: SocketAddr, failure: Failure) {
+        self.event(Event::Failure { connection, peer, failure });
     }
 
     /// A random number below `bound`.

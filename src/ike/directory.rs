@@ -5,9 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::authentication::{expected_id, expects, same_identity};
 use super::config::{Connection, Peer};
 use super::event::Path;
+use super::identity::{expected_id, expects, same_identity};
 use super::negotiate::IkeAlgorithms;
 use crate::wire::ike::Identification;
 

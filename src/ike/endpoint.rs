@@ -21,14 +21,16 @@ use super::config::{Config, Connection};
 use super::context::{Context, InboundSpis, Outbox};
 use super::cookie::CookieJar;
 use super::directory::Directory;
+use super::ended::Ended;
 use super::error::{Discard, DiscardCounters};
 use super::event::{Command, Deadline, Event, Output, Path, Why};
 use super::half_open::HalfOpen;
 use super::key_log::KeyLog;
-use super::state::established::Established;
+use super::state::established::{Established, liveness};
 use super::state::init_sent::InitReply;
-use super::state::{Ended, IkeSa, Input, Lingering};
+use super::state::{IkeSa, Input, Lingering};
 use super::status::ConnectionStatus;
+use super::successor::Successor;
 use crate::crypto::Entropy;
 use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, parse_message};
 
@@ -161,10 +163,10 @@ impl Endpoint {
 
     /// The status of a connection that is down says what failed last, also when the peer had asked.
     fn remember_failure(&mut self, output: &Output) {
-        if let Output::Event(Event::Failure { connection: Some(name), reason, .. }) = output
+        if let Output::Event(Event::Failure { connection: Some(name), failure, .. }) = output
             && let Some(runtime) = self.connections.get_mut(name)
         {
-            runtime.last_error = Some(reason.clone());
+            runtime.last_error = Some(failure.clone());
         }
     }
 
@@ -205,7 +207,7 @@ impl Endpoint {
         let input = match sa.open(&message, path) {
             Ok(input) => input,
             Err(reason) => {
-                self.heed_hint(ours, &message, path, now);
+                self.heed_report(ours, &message, path, now);
                 return Err(reason);
             }
         };
@@ -233,7 +235,7 @@ impl Endpoint {
             return Err(Discard::UnknownSpi);
         }
         let rival = self.ike_sas.iter().find_map(|(spi, sa)| match sa {
-            IkeSa::Established(state) => state.rival_ike_sa(ours).map(|rival| (*spi, rival)),
+            IkeSa::Established(state) => state.rival(ours).map(|rival| (*spi, rival)),
             _ => None,
         });
         let Some((rekeyed, rival)) = rival else {
@@ -251,14 +253,16 @@ impl Endpoint {
 
     /// An unprotected error can come from anybody: an established IKE SA asks its peer, one that is being set up notes
     /// it, nothing more (RFC 7296 2.4, 2.21.2, 2.21.4).
-    fn heed_hint(&mut self, ours: IkeSpi, message: &ParsedMessage<'_>, path: Path, now: Instant) {
-        let hints = |payload: &Payload| matches!(payload, Payload::Notify(notify) if notify.kind == NotifyType::INVALID_IKE_SPI);
+    fn heed_report(&mut self, ours: IkeSpi, message: &ParsedMessage<'_>, path: Path, now: Instant) {
+        let reports = |payload: &Payload| matches!(payload, Payload::Notify(notify) if notify.kind == NotifyType::INVALID_IKE_SPI);
         if let Some(IkeSa::AuthSent(state)) = self.ike_sas.get_mut(&ours) {
-            state.hinted(message);
+            state.note_unprotected(message);
         }
         let Some(IkeSa::Established(state)) = self.ike_sas.get(&ours) else { return };
-        if path.peer.ip() == state.sa().channel().path().peer.ip() && message.payloads.iter().any(hints) {
-            self.with_established(ours, now, |state, cx| state.hinted(cx));
+        if path.peer.ip() == state.sa().channel().path().peer.ip() && message.payloads.iter().any(reports) {
+            self.with_established(ours, now, |state, cx| {
+                state.act(cx, |sa, _, agenda, cx| liveness::is_reported_unknown(sa, agenda, cx.now));
+            });
         }
     }
 
@@ -285,8 +289,8 @@ impl Endpoint {
             Err(ended) => std::mem::take(&mut ended.successors),
         };
         let renegotiate = std::mem::take(&mut self.outbox.renegotiate);
-        for established in successors {
-            self.adopt(established, now);
+        for successor in successors {
+            self.adopt(successor, now);
         }
         match after {
             Ok(sa) => {
@@ -335,7 +339,8 @@ impl Endpoint {
     }
 
     /// Takes an IKE SA that came of a rekey, and starts what it was left to do.
-    fn adopt(&mut self, established: Established, now: Instant) {
+    fn adopt(&mut self, successor: Successor, now: Instant) {
+        let established = Established::of(successor);
         let spi = established.sa().channel().local_spi();
         if let Some(runtime) = self.connections.get_mut(&established.sa().connection().name)
             && Arc::ptr_eq(&runtime.connection, established.sa().connection())

@@ -8,19 +8,23 @@ mod allowance;
 mod authentication;
 mod channel;
 mod child;
+mod child_offer;
 mod children;
 pub mod config;
 mod context;
 mod cookie;
 mod coverage;
+mod data_path;
 mod directory;
+mod ended;
 mod endpoint;
 pub mod error;
 pub mod event;
 mod exchange;
 mod ext;
-mod failure;
+pub mod failure;
 mod half_open;
+mod identity;
 pub mod key_log;
 mod keys;
 mod liveness;
@@ -30,7 +34,10 @@ mod sa;
 mod size;
 mod state;
 pub mod status;
+mod successor;
+mod tasks;
 mod transcript;
+mod upkeep;
 mod wanted;
 mod window;
 
@@ -42,5 +49,6 @@ pub use event::{
     ChildSa, Command, Deadline, Encapsulation, Event, Output, Path, RekeyWhat, Removal, SaActivity, SaKeys, SaLimit,
     Transmit, Why,
 };
+pub use failure::Failure;
 pub use key_log::KeyLog;
 pub use status::{ChildState, ChildStatus, ConnectionState, ConnectionStatus, IkeSaStatus};

@@ -4,16 +4,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::channel::Channel;
+use super::channel::{Channel, IkeSaKeys};
 use super::child::Transport;
 use super::config::Connection;
 use super::context::Context;
-use super::event::{Deadline, Event, Path, Why};
+use super::event::{Deadline, Path, Why};
 use super::ext::natd::{self, NatStatus};
-use super::keys::ChildKeySource;
+use super::failure::Failure;
+use super::keys::{ChildKeySource, Nonces, Skeyseed, Spis};
 use super::liveness::Liveness;
 use super::negotiate::IkeAlgorithms;
 use super::status::IkeSaStatus;
+use super::window::Window;
+use crate::crypto::{Secret, WrongKeyLength};
 use crate::wire::ike::Identification;
 
 /// Why an IKE SA is no more.
@@ -94,19 +97,34 @@ impl Sa {
         }
     }
 
-    /// An IKE SA with the same peer, with keys of its own, that comes of a rekey of this one.
-    pub(super) fn successor(
+    /// The IKE SA that comes of a rekey of this one: with the same peer, keys of its own, and message IDs that start at 0
+    /// at both ends (RFC 7296 2.18).
+    ///
+    /// # Errors
+    /// No keys can be derived.
+    pub(super) fn rekeyed(
         &self,
-        channel: Channel,
-        child_key_source: ChildKeySource,
         algorithms: IkeAlgorithms,
+        nonces: Nonces<'_>,
+        spis: Spis,
+        shared: &Secret,
+        initiator: bool,
         cx: &mut Context<'_>,
-    ) -> Self {
+    ) -> Result<Self, WrongKeyLength> {
+        let keys = Skeyseed::rekeyed(self.child_key_source(), nonces, shared).expand(
+            algorithms.prf,
+            algorithms.suite,
+            nonces,
+            spis,
+            cx.key_log,
+        )?;
+        // The peer is authenticated by the old IKE SA; SK_pi and SK_pr have no use.
+        let (channel_keys, child_key_source, _) = IkeSaKeys::of(keys, initiator);
+        let channel = Channel::new(spis, initiator, channel_keys, Window::new(0, 0), self.channel().path());
         let Secured { nat, encapsulate, .. } = self.secured;
         let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
         let establishing = Establishing { connection: self.connection.clone(), peer_id: self.peer_id.clone(), secured };
-        let unconfirmed = !establishing.secured.channel.is_initiator();
-        Self { unconfirmed, ..Self::new(establishing, cx) }
+        Ok(Self { unconfirmed: !initiator, ..Self::new(establishing, cx) })
     }
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
@@ -246,9 +264,8 @@ impl Sa {
     // What others see.
 
     /// Tells a person what went wrong.
-    pub(super) fn tell(&self, reason: String, cx: &mut Context<'_>) {
-        let peer = self.channel().path().peer;
-        cx.event(Event::Failure { connection: Some(self.connection.name.clone()), peer, reason });
+    pub(super) fn tell(&self, failure: Failure, cx: &mut Context<'_>) {
+        cx.failed(Some(self.connection.name.clone()), self.channel().path().peer, failure);
     }
 
     pub(super) fn status(&self) -> IkeSaStatus {

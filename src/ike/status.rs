@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::config::Start;
 use super::coverage::Flows;
 use super::event::Encapsulation;
+use super::failure::Failure;
 use crate::wire::ike::{Identification, IkeSpi, TrafficSelector};
 
 /// The state of one configured connection.
@@ -32,7 +33,7 @@ pub struct ConnectionStatus {
     /// packets are dropped, or ask for Child SAs of their own.
     pub left_out: Vec<(Arc<str>, Flows)>,
     /// What went wrong last, if the connection isn't up, or not every child of it has a pair of Child SAs.
-    pub last_error: Option<String>,
+    pub last_error: Option<Failure>,
     /// When it will be tried again.
     pub next_attempt: Option<Instant>,
 }

@@ -5,13 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Endpoint, IkeSa, Timer};
+use crate::ike::agenda::Agenda;
+use crate::ike::children::Children;
 use crate::ike::config::{Config, Connection, Peer, Start};
 use crate::ike::context::Context;
 use crate::ike::coverage::Flows;
+use crate::ike::data_path;
 use crate::ike::directory::Directory;
 use crate::ike::event::{Command, Deadline, Event, Output, Removal, Why};
-use crate::ike::sa::Cause;
-use crate::ike::state::established::Established;
+use crate::ike::exchange::rekey;
+use crate::ike::exchange::task::Task;
+use crate::ike::sa::{Cause, Sa};
+use crate::ike::state::established::liveness;
 use crate::ike::wanted::WantedChild;
 use crate::wire::ike::IkeSpi;
 
@@ -26,7 +31,9 @@ impl Endpoint {
             Command::Down { connection } => self.down(&connection, now),
             Command::Rekey { connection, what } => {
                 for spi in self.ike_sas_of(&connection) {
-                    self.with_established(spi, now, |state, cx| state.rekey_now(what, cx));
+                    self.with_established(spi, now, |state, cx| {
+                        state.act(cx, |_, children, agenda, _| rekey::now(what, children, &mut agenda.tasks));
+                    });
                 }
             }
             Command::Acquire { connection, child, packet } => {
@@ -41,29 +48,40 @@ impl Endpoint {
             }
             Command::SaActivity(activities) => {
                 for activity in activities {
-                    self.with_owner(activity.inbound_spi, now, |state, cx| state.activity(activity, cx));
+                    self.with_owner(activity.inbound_spi, now, |sa, children, agenda, cx| {
+                        data_path::activity(activity, sa, children, &mut agenda.tasks, cx);
+                    });
                 }
             }
-            Command::Suspect { inbound_spi } => self.with_owner(inbound_spi, now, |state, cx| state.suspect(cx)),
+            Command::Suspect { inbound_spi } => {
+                self.with_owner(inbound_spi, now, |sa, _, agenda, cx| liveness::is_silent(sa, agenda, cx.now));
+            }
             Command::LimitReached { inbound_spi, limit } => {
-                self.with_owner(inbound_spi, now, |state, cx| state.limit_reached(inbound_spi, limit, cx));
+                self.with_owner(inbound_spi, now, |sa, children, agenda, cx| {
+                    data_path::limit_reached(inbound_spi, limit, sa, children, &mut agenda.tasks, cx);
+                });
             }
             Command::InstallFailed { inbound_spi, reason } => {
-                self.with_owner(inbound_spi, now, |state, cx| state.install_failed(inbound_spi, &reason, cx));
+                self.with_owner(inbound_spi, now, |sa, children, agenda, cx| {
+                    data_path::install_failed(inbound_spi, reason, sa, children, &mut agenda.tasks, cx);
+                });
             }
             Command::ProbePath { inbound_spi, size } => {
-                if let Some(owner) = self.inbound_spis.owner(inbound_spi) {
-                    self.with_established(owner, now, |state, cx| state.probe_path(size, cx));
-                }
+                self.with_owner(inbound_spi, now, |_, _, agenda, _| agenda.tasks.queue(Task::PathProbe(size)));
             }
             Command::Shutdown => self.shut_down(now),
         }
     }
 
-    /// Runs a handler of the established IKE SA that a pair belongs to. A pair that is gone needs none.
-    fn with_owner(&mut self, inbound_spi: u32, now: Instant, handler: impl FnOnce(&mut Established, &mut Context<'_>)) {
+    /// Lets somebody work on the parts of the established IKE SA that a pair belongs to. A pair that is gone needs none.
+    fn with_owner(
+        &mut self,
+        inbound_spi: u32,
+        now: Instant,
+        work: impl FnOnce(&mut Sa, &mut Children, &mut Agenda, &mut Context<'_>),
+    ) {
         if let Some(owner) = self.inbound_spis.owner(inbound_spi) {
-            self.with_established(owner, now, handler);
+            self.with_established(owner, now, |state, cx| state.act(cx, work));
         }
     }
 
@@ -77,7 +95,7 @@ impl Endpoint {
         runtime.attempts = 0;
         let initiates = matches!(runtime.connection.peer, Peer::Address(_));
         for spi in self.ike_sas_of(name) {
-            self.with_established(spi, now, |state, _| state.keep_children(true, now));
+            self.keep_children(spi, true, now);
         }
         if initiates {
             self.unschedule(name);

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Endpoint, IkeSa, Timer};
-use crate::ike::authentication::{expected_id, same_identity};
 use crate::ike::child::ChildPair;
 use crate::ike::config::{Connection, Peer, Start};
 use crate::ike::context::Context;
 use crate::ike::coverage;
+use crate::ike::ended::Ended;
 use crate::ike::event::{Deadline, Event, Output, Removal, Why};
+use crate::ike::failure::Failure;
+use crate::ike::identity::{expected_id, same_identity};
 use crate::ike::sa::{Cause, Phase};
-use crate::ike::state::Ended;
 use crate::ike::state::established::Established;
 use crate::ike::state::init_sent::InitSent;
-use crate::ike::status::{ConnectionState, ConnectionStatus};
+use crate::ike::status::{ChildStatus, ConnectionState, ConnectionStatus};
+use crate::ike::upkeep;
 use crate::ike::wanted::WantedChild;
 use crate::wire::ike::IkeSpi;
 
@@ -35,7 +37,7 @@ pub(super) struct Runtime {
     pub(super) attempts: u32,
     /// Not tried before.
     pub(super) next_attempt: Option<Instant>,
-    pub(super) last_error: Option<String>,
+    pub(super) last_error: Option<Failure>,
     /// Waits for its start behind others of the same peer.
     pub(super) in_line: bool,
     /// Since when it has had several IKE SAs with one peer of which one is to stay.
@@ -110,16 +112,15 @@ impl Endpoint {
         });
         match usable {
             Some(spi) => self.with_ike_sa(spi, now, |mut sa, cx| {
-                for wanted in wanted {
-                    match &mut sa {
-                        IkeSa::InitSent(state) => state.want(wanted),
-                        IkeSa::AuthSent(state) => state.want(wanted),
-                        IkeSa::Established(state) => state.want(wanted),
-                        IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_) => {}
-                    }
-                }
-                if let IkeSa::Established(state) = &mut sa {
-                    state.advance(cx);
+                match &mut sa {
+                    IkeSa::InitSent(state) => wanted.into_iter().for_each(|wanted| state.want(wanted)),
+                    IkeSa::AuthSent(state) => wanted.into_iter().for_each(|wanted| state.want(wanted)),
+                    IkeSa::Established(state) => state.act(cx, |sa, children, agenda, _| {
+                        for wanted in wanted {
+                            upkeep::want(wanted, sa.connection(), children, agenda);
+                        }
+                    }),
+                    IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_) => {}
                 }
                 Ok(sa)
             }),
@@ -182,7 +183,7 @@ impl Endpoint {
         };
         let state = match InitSent::start(connection, peer, wanted, initial_contact, &mut cx) {
             Ok(state) => state,
-            Err(reason) => return self.not_started(name, SocketAddr::new(peer, self.config.ike_port), reason, now),
+            Err(failure) => return self.not_started(name, SocketAddr::new(peer, self.config.ike_port), failure, now),
         };
         let spi = state.spi();
         runtime.ike_sas.push(spi);
@@ -192,14 +193,14 @@ impl Endpoint {
     }
 
     /// A connection cannot even be asked for.
-    fn not_started(&mut self, name: &Arc<str>, peer: SocketAddr, reason: String, now: Instant) {
+    fn not_started(&mut self, name: &Arc<str>, peer: SocketAddr, failure: Failure, now: Instant) {
         let Some(runtime) = self.connections.get_mut(name) else { return };
-        runtime.last_error = Some(reason.clone());
+        runtime.last_error = Some(failure.clone());
         let (connection, alone) = (runtime.connection.clone(), runtime.ike_sas.is_empty());
-        let failure = Event::Failure { connection: Some(name.clone()), peer, reason: reason.clone() };
-        self.outbox.push(Output::Event(failure));
+        let event = Event::Failure { connection: Some(name.clone()), peer, failure: failure.clone() };
+        self.outbox.push(Output::Event(event));
         if alone {
-            self.goes_down(&connection, false, &Ended::new(Cause::Refused, reason), now);
+            self.goes_down(&connection, false, &Ended::new(Cause::Refused, failure), now);
         }
     }
 
@@ -226,8 +227,17 @@ impl Endpoint {
         if !was_up {
             self.outbox.push(Output::Event(Event::ConnectionUp { connection: name }));
         }
-        self.with_established(spi, now, |state, _| state.keep_children(wanted, now));
+        self.keep_children(spi, wanted, now);
         self.meet_others(spi, &others, initial_contact, now);
+    }
+
+    /// Whether every configured child is to be kept up from now on.
+    pub(super) fn keep_children(&mut self, spi: IkeSpi, keep: bool, now: Instant) {
+        self.with_established(spi, now, |state, cx| {
+            state.act(cx, |sa, _, agenda, cx| {
+                agenda.tasks.keep_children(keep, sa.channel().is_initiator(), cx.now);
+            });
+        });
     }
 
     /// Drops an IKE SA of which the peer knows nothing that matters.
@@ -261,13 +271,13 @@ impl Endpoint {
         let others_serve = runtime.ike_sas.iter().any(serves);
         // How one of several ends, perhaps another peer's, is no error of those that go on.
         if ended.error.is_some() && !others_serve {
-            runtime.last_error.clone_from(&ended.error);
+            runtime.last_error = ended.error.as_deref().cloned();
         }
         if !runtime.ike_sas.is_empty() {
             if established && runtime.up && !others_serve {
                 // What is being negotiated beside it may still take its place.
                 runtime.up = false;
-                let (connection, error) = (name.clone(), ended.error.clone());
+                let (connection, error) = (name.clone(), ended.error.as_deref().cloned());
                 self.outbox.push(Output::Event(Event::ConnectionDown { connection, error, next_attempt: None }));
             }
             return;
@@ -295,7 +305,7 @@ impl Endpoint {
         }
         self.outbox.push(Output::Event(Event::ConnectionDown {
             connection: name.clone(),
-            error: ended.error.clone(),
+            error: ended.error.as_deref().cloned(),
             next_attempt: again.then_some(now + wait),
         }));
     }
@@ -340,8 +350,11 @@ impl Endpoint {
             coverage::left_out(child, pairs(&child.name)).into_iter().map(|flows| (child.name.clone(), flows))
         });
         let left_out = left_out.collect();
+        let all = established.iter().flat_map(|state| state.children().iter());
+        let mut children: Vec<ChildStatus> = all.map(ChildPair::status).collect();
+        children.sort_by_key(|status| status.state);
         let last_error = runtime.and_then(|runtime| runtime.last_error.clone());
-        let current_error = connecting.and_then(|(_, error)| error).map(str::to_owned);
+        let current_error = connecting.and_then(|(_, error)| error).map(|error| Failure::Init(error.clone()));
         ConnectionStatus {
             name: connection.name.clone(),
             state,
@@ -353,7 +366,7 @@ impl Endpoint {
                 .or(connecting.map(|(peer, _)| peer))
                 .or(configured),
             ike_sa: active.filter(|state| state.sa().is_active()).map(|state| state.sa().status()),
-            children: established.iter().flat_map(|state| state.children().statuses()).collect(),
+            children,
             left_out,
             last_error: if up && served { None } else { current_error.or(last_error) },
             next_attempt: runtime.filter(|_| !up).and_then(|runtime| runtime.next_attempt),

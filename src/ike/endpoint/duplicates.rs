@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Endpoint, IkeSa, Timer};
-use crate::ike::authentication::same_identity;
 use crate::ike::event::{Deadline, Removal, Why};
+use crate::ike::exchange::task::Task;
+use crate::ike::identity::same_identity;
 use crate::ike::sa::Cause;
 use crate::ike::state::established::Established;
 use crate::wire::ike::IkeSpi;
@@ -52,7 +53,7 @@ impl Endpoint {
                     } else {
                         duplicated = Some(state.sa().connection().name.clone());
                         // It stays only if its peer still knows it.
-                        self.with_established(*other, now, Established::ask_for_life);
+                        self.with_established(*other, now, |state, cx| state.begin(Task::Liveness, cx));
                     }
                 }
                 _ => {}

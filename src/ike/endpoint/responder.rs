@@ -8,12 +8,15 @@ use super::{Endpoint, IkeSa};
 use crate::ike::config::{Connection, Peer};
 use crate::ike::cookie::Initiator;
 use crate::ike::directory::Candidates;
+use crate::ike::ended::Ended;
 use crate::ike::error::Discard;
 use crate::ike::event::{Event, Output, Path, Transmit};
 use crate::ike::ext::natd::{self, NatStatus};
+use crate::ike::failure::{Failure, Refusal};
 use crate::ike::keys::Spis;
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, Chosen, IkeAlgorithms};
+use crate::ike::sa::Cause;
 use crate::ike::state::awaiting_auth::{AwaitingAuth, Initiated};
 use crate::ike::transcript::Transcript;
 use crate::wire::ike::grammar::{self, Direction};
@@ -128,11 +131,7 @@ impl Endpoint {
             self.outbox.push(Output::Event(Event::Failure {
                 connection: first.map(|first| first.name.clone()),
                 peer: path.peer,
-                reason: format!(
-                    "no common IKE proposal; the peer offers {}, we accept {}",
-                    negotiate::describe(offer),
-                    negotiate::describe(&ours)
-                ),
+                failure: Failure::Refused(Refusal::IkeProposal { offered: offer.to_vec(), accepted: ours }),
             }));
         }
         self.answer_unprotected(header, path, Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()), now);
@@ -146,7 +145,7 @@ impl Endpoint {
         }
         let configured = candidates.first().is_some_and(|connection| matches!(connection.peer, Peer::Address(_)));
         let oldest = self.half_open.oldest().filter(|_| configured && proven).ok_or(Discard::HalfOpenLimit)?;
-        self.with_ike_sa(oldest, now, |_, _| Err(crate::ike::state::Ended::new(crate::ike::sa::Cause::NoAnswer, None)));
+        self.with_ike_sa(oldest, now, |_, _| Err(Ended::new(Cause::NoAnswer, None)));
         Ok(())
     }
 

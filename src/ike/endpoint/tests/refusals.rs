@@ -3,8 +3,6 @@
 use super::*;
 use crate::crypto::KeyExchangeAlgorithm;
 use crate::ike::RekeyWhat;
-use crate::ike::exchange::Exchange;
-use crate::ike::message::Payloads;
 use crate::wire::ike::{Notify, NotifyType, Payload};
 
 fn rekey_child(lab: &mut Lab) {
@@ -71,9 +69,12 @@ fn a_peer_that_is_never_ready_is_asked_less_often_and_told_of_once() {
         let now = lab.now;
         let mut next = None;
         lab.ends[0].with_established(spi, now, |state, cx| {
-            let Some(Exchange::CreateChild(exchange)) = state.agenda_mut().take_exchange() else { panic!("a request") };
-            state.sa_mut().channel_mut().answered();
-            state.child_created(*exchange, &answer, cx);
+            state.act(cx, |sa, _, _, _| {
+                sa.channel_mut().answered();
+            });
+        });
+        lab.ends[0].answer_with(spi, &answer, now);
+        lab.ends[0].with_established(spi, now, |state, _| {
             next = state.children().deadlines().map(|deadline| deadline.at).min();
         });
         lab.collect(0);

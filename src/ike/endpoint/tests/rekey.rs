@@ -122,8 +122,8 @@ fn an_ike_sa_that_runs_out_of_message_ids_is_rekeyed() {
     let old = lab.ike_spis(0);
     for end in &mut lab.ends {
         for sa in end.ike_sas.values_mut() {
-            let crate::ike::state::IkeSa::Established(state) = sa else { panic!("not established") };
-            state.sa_mut().channel_mut().skip_to(u32::MAX - 3);
+            let IkeSa::Established(state) = sa else { panic!("not established") };
+            state.skip_to(u32::MAX - 3);
         }
     }
     rekey(&mut lab, 0, RekeyWhat::Child);

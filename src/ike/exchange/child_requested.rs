@@ -1,0 +1,104 @@
+//! CREATE_CHILD_SA for a Child SA that the peer asks for, a new one or a replacing one (RFC 7296 1.3.1, 1.3.3, 2.17).
+
+use std::time::Duration;
+
+use super::collision::{ChildRival, lowest};
+use crate::ike::child::{Agreed, PairKeys, Stage};
+use crate::ike::child_offer::{Choice, choose};
+use crate::ike::children::Children;
+use crate::ike::context::Context;
+use crate::ike::failure::Refusal;
+use crate::ike::keys::Nonces;
+use crate::ike::message::{self, Payloads};
+use crate::ike::negotiate::ChildGroups;
+use crate::ike::sa::Sa;
+use crate::ike::tasks::Tasks;
+use crate::wire::ike::{NotifyType, Payload};
+
+/// How long our answer may be under way: longer than a peer repeats its request.
+const UNCONFIRMED: Duration = Duration::from_secs(180);
+
+/// Pairs that one IKE SA holds before the peer gets no more.
+const MAX_CHILDREN: usize = 256;
+
+/// What the peer is answered.
+pub(in crate::ike) struct Answer {
+    pub(in crate::ike) payloads: Vec<Payload>,
+    /// The new pair, if it replaces another one: an exchange of ours may be about the same.
+    pub(in crate::ike) rival: Option<ChildRival>,
+}
+
+/// The peer asks for a Child SA, to replace one when it says so. `busy` says that the IKE SA goes or is being replaced
+/// (RFC 7296 2.25.2).
+///
+/// # Errors
+/// Why it gets none.
+pub(in crate::ike) fn requested(
+    request: &Payloads,
+    busy: bool,
+    sa: &Sa,
+    children: &mut Children,
+    tasks: &mut Tasks,
+    cx: &mut Context<'_>,
+) -> Result<Answer, Refusal> {
+    let replaces = match request.notify(NotifyType::REKEY_SA) {
+        Some(notify) => Some(child_to_rekey(notify.esp_spi().ok_or(Refusal::Syntax)?, children)?),
+        None => None,
+    };
+    if busy {
+        return Err(Refusal::Temporary);
+    }
+    // A rekey is refused later, so that one is possible at the limit.
+    if children.iter().count() >= if replaces.is_some() { 2 * MAX_CHILDREN } else { MAX_CHILDREN } {
+        return Err(Refusal::NoAdditionalSas(MAX_CHILDREN));
+    }
+    let initiator_nonce = request.nonce().ok_or(Refusal::Syntax)?;
+    let their_key = request.key_exchange();
+    let guess = their_key.map(|key| key.group.0);
+    let choice = choose(sa.connection(), request, ChildGroups::AsConfigured(guess))?;
+    let (shared, public) = match (choice.algorithms.group, their_key) {
+        (None, _) => (None, None),
+        (Some(group), Some(theirs)) if theirs.group.0 == group.transform_id => {
+            let ours = group.generate(cx.entropy);
+            let public = message::key_exchange(group, ours.public());
+            (Some(ours.agree(&theirs.data).map_err(|_| Refusal::Syntax)?), Some(public))
+        }
+        (Some(group), _) => return Err(Refusal::WrongGroup(group.transform_id)),
+    };
+    let responder_nonce = cx.nonce();
+    let inbound_spi = cx.inbound_spis.allocate(sa.channel().local_spi(), cx.entropy);
+    let mut payloads = choice.answer(inbound_spi);
+    payloads.insert(1, Payload::Nonce(responder_nonce.clone()));
+    if let Some(public) = public {
+        payloads.insert(2, public);
+    }
+    let nonces = Nonces { initiator: initiator_nonce, responder: &responder_nonce };
+    let keys = sa.child_key_source().child_keys(choice.algorithms.suite, nonces, shared.as_ref());
+    let Choice { child, algorithms, outbound_spi, local_selectors, peer_selectors, .. } = choice;
+    let agreed = Agreed { child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
+    tasks.child_set_up(&agreed.child, replaces.is_some(), cx.now);
+    children.install(agreed, PairKeys::of(keys, false), replaces, sa, cx);
+    // Who answers a rekey goes on with the old SA until the peer shows that it has the new one (RFC 7296 2.8).
+    if replaces.is_none() {
+        children.activate(inbound_spi, cx);
+    }
+    if let Some(pair) = children.get_mut(inbound_spi) {
+        pair.unconfirmed_until = Some(cx.now + UNCONFIRMED);
+    }
+    tasks.leave_the_rest_to_peer(cx.now);
+    let rival = replaces.map(|replaced| {
+        children.replaced(replaced);
+        ChildRival { replaced, inbound_spi, lowest_nonce: lowest(initiator_nonce, &responder_nonce) }
+    });
+    Ok(Answer { payloads, rival })
+}
+
+/// The pair that the peer wants to replace, by the SPI that it receives on (RFC 7296 1.3.3, 2.25.1).
+fn child_to_rekey(outbound_spi: u32, children: &Children) -> Result<u32, Refusal> {
+    let pair = children.by_outbound_spi(outbound_spi).ok_or(Refusal::ChildNotFound(outbound_spi))?;
+    match pair.stage {
+        Stage::Installed | Stage::Rekeying => Ok(pair.inbound_spi),
+        Stage::Replaced | Stage::Deleting => Err(Refusal::Temporary),
+        Stage::Retired(_) => Err(Refusal::ChildNotFound(outbound_spi)),
+    }
+}
