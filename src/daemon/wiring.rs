@@ -378,7 +378,7 @@ impl Wiring {
             }
             if pair.is_suspicious(inbound.last_used, outbound.last_used, now) {
                 pair.suspected = Some(now);
-                commands.push(Command::Suspect { inbound_spi });
+                commands.push(Command::CheckLiveness { inbound_spi });
             }
             commands.extend(pair.trouble(inbound_spi, &inbound, &outbound));
         }

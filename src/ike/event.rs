@@ -142,7 +142,7 @@ pub enum Command {
     SaActivity(Vec<SaActivity>),
     /// Packets go out on this pair, but none have come back for a while: asks the peer for a sign of life now, if the
     /// connection does so at all (RFC 7296 2.4).
-    Suspect {
+    CheckLiveness {
         /// SPI of the inbound SA of the pair.
         inbound_spi: u32,
     },

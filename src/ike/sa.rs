@@ -2,7 +2,7 @@
 //! Its Child SAs are in [`super::children`], what it is about in [`super::agenda`].
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::channel::{Channel, IkeSaKeys};
 use super::child::Transport;
@@ -67,15 +67,45 @@ pub(super) struct Sa {
     peer_id: Identification,
     secured: Secured,
     phase: Phase,
-    born: Instant,
-    rekey_at: Instant,
-    expires_at: Instant,
+    lifetime: Lifetime,
     keepalive_at: Option<Instant>,
     liveness: Liveness,
     /// The peer asked for this IKE SA in a rekey and has not used it: our answer may not have arrived.
     unconfirmed: bool,
+}
+
+/// How long an IKE SA lives, and when it is to be rekeyed.
+#[derive(Debug)]
+pub(super) struct Lifetime {
+    born: Instant,
+    rekey_at: Instant,
+    expires_at: Instant,
     /// Its message IDs run out, which has made its rekey due.
     runs_out: bool,
+}
+
+impl Lifetime {
+    fn new(lifetime: Duration, cx: &mut Context<'_>) -> Self {
+        let rekey_at = cx.now + cx.jitter(lifetime, 80, 90);
+        Self { born: cx.now, rekey_at, expires_at: cx.now + lifetime, runs_out: false }
+    }
+
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.expires_at <= now
+    }
+
+    /// Whether to rekey it now; it is asked for once.
+    pub(super) fn takes_rekey(&mut self, now: Instant) -> bool {
+        let due = self.rekey_at <= now;
+        if due {
+            self.rekey_at = self.expires_at;
+        }
+        due
+    }
+
+    pub(super) fn set_rekey_at(&mut self, at: Instant) {
+        self.rekey_at = at.min(self.expires_at);
+    }
 }
 
 impl Sa {
@@ -83,17 +113,14 @@ impl Sa {
         let Establishing { connection, peer_id, secured } = establishing;
         let keepalive = connection.nat_keepalive;
         Self {
-            rekey_at: cx.now + cx.jitter(connection.ike_lifetime, 80, 90),
-            expires_at: cx.now + connection.ike_lifetime,
+            lifetime: Lifetime::new(connection.ike_lifetime, cx),
             keepalive_at: (secured.nat.local_behind_nat && !keepalive.is_zero()).then(|| cx.now + keepalive),
             connection,
             peer_id,
             secured,
             phase: Phase::Active,
-            born: cx.now,
             liveness: Liveness::new(cx.now),
             unconfirmed: false,
-            runs_out: false,
         }
     }
 
@@ -218,26 +245,13 @@ impl Sa {
 
     /// Message IDs that run out make the rekey due, once.
     pub(super) fn mind_message_ids(&mut self, now: Instant) {
-        if self.channel().runs_out() && !std::mem::replace(&mut self.runs_out, true) {
-            self.rekey_at = self.rekey_at.min(now);
+        if self.channel().runs_out() && !std::mem::replace(&mut self.lifetime.runs_out, true) {
+            self.lifetime.rekey_at = self.lifetime.rekey_at.min(now);
         }
     }
 
-    pub(super) fn is_expired(&self, now: Instant) -> bool {
-        self.expires_at <= now
-    }
-
-    /// Whether to rekey it now; it is asked for once.
-    pub(super) fn takes_rekey(&mut self, now: Instant) -> bool {
-        let due = self.rekey_at <= now;
-        if due {
-            self.rekey_at = self.expires_at;
-        }
-        due
-    }
-
-    pub(super) fn set_rekey_at(&mut self, at: Instant) {
-        self.rekey_at = at.min(self.expires_at);
+    pub(super) fn lifetime_mut(&mut self) -> &mut Lifetime {
+        &mut self.lifetime
     }
 
     /// Sends a NAT keepalive, if one is due.
@@ -252,8 +266,8 @@ impl Sa {
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Deadline> {
         let at = |at: Instant, why: Why| Some(Deadline { at, why });
         [
-            at(self.rekey_at, Why::RekeyIke),
-            at(self.expires_at, Why::ExpireIke),
+            at(self.lifetime.rekey_at, Why::RekeyIke),
+            at(self.lifetime.expires_at, Why::ExpireIke),
             self.liveness.deadline().and_then(|due| at(due, Why::Liveness)),
             self.keepalive_at.and_then(|due| at(due, Why::NatKeepalive)),
         ]
@@ -276,9 +290,9 @@ impl Sa {
             responder_spi: spis.responder,
             initiator: channel.is_initiator(),
             algorithms: algorithms.name(),
-            established: self.born,
-            rekey_at: self.rekey_at,
-            expires_at: self.expires_at,
+            established: self.lifetime.born,
+            rekey_at: self.lifetime.rekey_at,
+            expires_at: self.lifetime.expires_at,
             local_behind_nat: nat.local_behind_nat,
             peer_behind_nat: nat.peer_behind_nat,
         }

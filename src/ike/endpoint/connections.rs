@@ -1,22 +1,29 @@
-//! Connections: whether they are wanted, their IKE SAs, and when they are tried again.
+//! Connections and their IKE SAs: whether each is wanted, how it is negotiated, and when it is tried again.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Endpoint, IkeSa, Timer};
-use crate::ike::child::ChildPair;
-use crate::ike::config::{Connection, Peer, Start};
+use super::ike_sas::{Handled, IkeSas};
+use super::runtime::Runtime;
+use super::start_limit::StartLimit;
+use super::timers::Timer;
+use crate::crypto::Entropy;
+use crate::ike::agenda::Agenda;
+use crate::ike::children::Children;
+use crate::ike::config::{Config, Connection, Peer, Start};
 use crate::ike::context::Context;
-use crate::ike::coverage;
+use crate::ike::directory::Directory;
 use crate::ike::ended::Ended;
-use crate::ike::event::{Deadline, Event, Output, Removal, Why};
+use crate::ike::event::{Deadline, Event, Removal, Why};
 use crate::ike::failure::Failure;
 use crate::ike::identity::{expected_id, same_identity};
-use crate::ike::sa::{Cause, Phase};
+use crate::ike::sa::{Cause, Sa};
+use crate::ike::state::IkeSa;
 use crate::ike::state::established::Established;
 use crate::ike::state::init_sent::InitSent;
-use crate::ike::status::{ChildStatus, ConnectionState, ConnectionStatus};
+use crate::ike::successor::Successor;
 use crate::ike::upkeep;
 use crate::ike::wanted::WantedChild;
 use crate::wire::ike::IkeSpi;
@@ -27,88 +34,159 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT_AFTER_SILENCE: Duration = Duration::from_secs(4);
 const LONGEST_WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
-/// What the endpoint keeps of a connection.
-pub(super) struct Runtime {
-    pub(super) connection: Arc<Connection>,
-    /// To be up, and to be tried again when it is not.
-    pub(super) wanted: bool,
-    /// Our SPIs of its IKE SAs, those that are being negotiated included.
-    pub(super) ike_sas: Vec<IkeSpi>,
-    pub(super) attempts: u32,
-    /// Not tried before.
-    pub(super) next_attempt: Option<Instant>,
-    pub(super) last_error: Option<Failure>,
-    /// Waits for its start behind others of the same peer.
-    pub(super) in_line: bool,
-    /// Since when it has had several IKE SAs with one peer of which one is to stay.
-    pub(super) duplicated: Option<Instant>,
-    up: bool,
+/// Every configured connection, and every IKE SA.
+pub(super) struct Connections {
+    pub(super) ike_sas: IkeSas,
+    pub(super) by_name: BTreeMap<Arc<str>, Runtime>,
+    pub(super) directory: Directory,
+    start_limit: StartLimit,
+    /// Nothing is negotiated any more.
+    pub(super) closed: bool,
 }
 
-impl Runtime {
-    /// Whether it has an IKE SA.
-    pub(super) fn is_up(&self) -> bool {
-        self.up
-    }
-}
-
-impl Endpoint {
-    /// Takes a new connection; one that starts at once is due now.
-    pub(super) fn add_connection(&mut self, connection: &Arc<Connection>, now: Instant) {
-        let wanted = connection.start == Start::Now;
-        let runtime = Runtime {
-            connection: connection.clone(),
-            wanted,
-            ike_sas: Vec::new(),
-            attempts: 0,
-            next_attempt: None,
-            last_error: None,
-            in_line: false,
-            duplicated: None,
-            up: false,
+impl Connections {
+    /// Takes its configuration.
+    pub(super) fn new(config: Arc<Config>, entropy: Box<dyn Entropy>, now: Instant) -> Self {
+        let mut connections = Self {
+            directory: Directory::new(&config.connections),
+            ike_sas: IkeSas::new(config.clone(), entropy),
+            by_name: BTreeMap::new(),
+            start_limit: StartLimit::default(),
+            closed: false,
         };
-        self.connections.insert(connection.name.clone(), runtime);
-        if wanted && matches!(connection.peer, Peer::Address(_)) {
-            self.schedule(&connection.name, now);
+        config.connections.iter().for_each(|connection| connections.add(connection, now));
+        connections
+    }
+
+    /// Takes a new connection; one that starts at once is due now.
+    pub(super) fn add(&mut self, connection: &Arc<Connection>, now: Instant) {
+        let runtime = Runtime::new(connection.clone());
+        let starts = runtime.wanted && matches!(connection.peer, Peer::Address(_));
+        self.by_name.insert(connection.name.clone(), runtime);
+        if starts {
+            self.schedule(&connection.name, Some(now));
         }
     }
 
-    pub(super) fn schedule(&mut self, name: &Arc<str>, at: Instant) {
-        if let Some(runtime) = self.connections.get_mut(name) {
-            runtime.next_attempt = Some(at);
-            self.set_deadline(Timer::Connection(name.clone()), Some(Deadline { at, why: Why::Reconnect }));
+    /// Tries a connection then, and not before; or not by itself.
+    pub(super) fn schedule(&mut self, name: &Arc<str>, at: Option<Instant>) {
+        if let Some(runtime) = self.by_name.get_mut(name) {
+            runtime.next_attempt = at;
+        }
+        let deadline = at.map(|at| Deadline { at, why: Why::Reconnect });
+        self.ike_sas.timers.set(Timer::Connection(name.clone()), deadline);
+    }
+
+    /// Runs a handler of one IKE SA and carries out what comes of it.
+    pub(super) fn with_ike_sa(
+        &mut self,
+        spi: IkeSpi,
+        now: Instant,
+        handler: impl FnOnce(IkeSa, &mut Context<'_>) -> Result<IkeSa, Ended>,
+    ) {
+        let Some(handled) = self.ike_sas.handle(spi, now, handler) else { return };
+        let Handled { before, end, established, successors, renegotiate } = handled;
+        for successor in successors {
+            self.adopt(successor, now);
+        }
+        if established {
+            self.established(spi, now);
+        }
+        if (established || end.is_some())
+            && let Some(peer) = before.negotiating
+        {
+            let next = self.start_limit.over(peer, |spi| self.ike_sas.is_being_negotiated(spi), now);
+            if next.is_some() {
+                self.ike_sas.timers.set(Timer::Starts(peer), next);
+            }
+        }
+        match (end, before.connection) {
+            (Some(ended), Some(connection)) => self.ike_sa_ended(spi, &connection, before.established, &ended, now),
+            (None, _) if renegotiate => self.negotiate_beside(spi, now),
+            _ => {}
         }
     }
 
-    pub(super) fn unschedule(&mut self, name: &Arc<str>) {
-        if let Some(runtime) = self.connections.get_mut(name) {
-            runtime.next_attempt = None;
-        }
-        self.set_deadline(Timer::Connection(name.clone()), None);
+    /// The same for an established IKE SA that goes on.
+    pub(super) fn with_established(
+        &mut self,
+        spi: IkeSpi,
+        now: Instant,
+        handler: impl FnOnce(&mut Established, &mut Context<'_>),
+    ) {
+        self.with_ike_sa(spi, now, |mut sa, cx| {
+            if let IkeSa::Established(state) = &mut sa {
+                handler(state, cx);
+            }
+            Ok(sa)
+        });
     }
 
-    /// It is time to try a wanted connection.
+    /// Lets somebody work on the parts of an established IKE SA.
+    pub(super) fn act(
+        &mut self,
+        spi: IkeSpi,
+        now: Instant,
+        work: impl FnOnce(&mut Sa, &mut Children, &mut Agenda, &mut Context<'_>),
+    ) {
+        self.with_established(spi, now, |state, cx| state.act(cx, work));
+    }
+
+    /// Takes an IKE SA that came of a rekey, and starts what it was left to do.
+    fn adopt(&mut self, successor: Successor, now: Instant) {
+        let established = Established::of(successor);
+        let spi = established.sa().channel().local_spi();
+        if let Some(runtime) = self.by_name.get_mut(&established.sa().connection().name)
+            && Arc::ptr_eq(&runtime.connection, established.sa().connection())
+        {
+            runtime.ike_sas.push(spi);
+        }
+        self.ike_sas.insert(spi, IkeSa::Established(Box::new(established)));
+        self.with_established(spi, now, |state, cx| state.advance(cx));
+    }
+
+    /// It is time to try a wanted connection. It may have to wait for others with the same peer.
     pub(super) fn attempt(&mut self, name: &Arc<str>, now: Instant) {
-        let Some(runtime) = self.connections.get_mut(name) else { return };
+        let Some(runtime) = self.by_name.get_mut(name) else { return };
         runtime.next_attempt = None;
-        if runtime.wanted && !self.stand_in_line(name, now) {
-            let Some(runtime) = self.connections.get(name) else { return };
-            let children = runtime.connection.children.iter();
-            let all = children.map(|child| WantedChild::new(child.name.clone())).collect();
-            self.negotiate(name, all, now);
+        if !runtime.wanted {
+            return;
         }
+        if let Peer::Address(peer) = runtime.connection.peer
+            && runtime.ike_sas.is_empty()
+            && !self.start_limit.allows(peer, |spi| self.ike_sas.is_being_negotiated(spi), now)
+        {
+            if !std::mem::replace(&mut runtime.waits, true) {
+                self.start_limit.wait(peer, name.clone());
+            }
+            return self.ike_sas.timers.set(Timer::Starts(peer), self.start_limit.deadline(peer));
+        }
+        let children = runtime.connection.children.iter();
+        let all = children.map(|child| WantedChild::new(child.name.clone())).collect();
+        self.negotiate(name, all, now);
+    }
+
+    /// Starts the connections that wait for this peer, as far as may be.
+    pub(super) fn start_waiting(&mut self, peer: std::net::IpAddr, now: Instant) {
+        while self.start_limit.allows(peer, |spi| self.ike_sas.is_being_negotiated(spi), now) {
+            let Some(name) = self.start_limit.next(peer) else { break };
+            if let Some(runtime) = self.by_name.get_mut(&name) {
+                runtime.waits = false;
+                self.attempt(&name, now);
+            }
+        }
+        self.ike_sas.timers.set(Timer::Starts(peer), self.start_limit.deadline(peer));
     }
 
     /// Sees to it that a connection has these children: by an IKE SA that there is, or by a new one.
     pub(super) fn negotiate(&mut self, name: &Arc<str>, wanted: Vec<WantedChild>, now: Instant) {
-        let Some(runtime) = self.connections.get(name) else { return };
-        if self.shutdown.is_some() {
+        let Some(runtime) = self.by_name.get(name) else { return };
+        if self.closed {
             return;
         }
-        let usable = runtime.ike_sas.iter().copied().find(|spi| match self.ike_sas.get(spi) {
-            Some(IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => true,
-            Some(IkeSa::Established(state)) => state.sa().is_active(),
-            _ => false,
+        let usable = runtime.ike_sas.iter().copied().find(|spi| {
+            self.ike_sas.is_being_negotiated(spi)
+                || self.ike_sas.established(spi).is_some_and(|state| state.sa().is_active())
         });
         match usable {
             Some(spi) => self.with_ike_sa(spi, now, |mut sa, cx| {
@@ -137,27 +215,26 @@ impl Endpoint {
         let runtimes = self
             .directory
             .between(&connection.local_id, &expected)
-            .filter_map(|connection| self.connections.get(&connection.name));
-        let mut states = runtimes.flat_map(|runtime| &runtime.ike_sas).filter_map(|spi| self.ike_sas.get(spi));
-        !states.any(|sa| established_state(sa).is_some_and(rivals))
+            .filter_map(|connection| self.by_name.get(&connection.name));
+        let mut states = runtimes.flat_map(|runtime| &runtime.ike_sas).filter_map(|spi| self.ike_sas.established(spi));
+        !states.any(rivals)
     }
 
     /// Negotiates another IKE SA beside one whose peer may have restarted, or does not rekey; if it is set up, it takes
     /// over. One at a time, and not when it is for the peer to initiate.
     pub(super) fn negotiate_beside(&mut self, spi: IkeSpi, now: Instant) {
-        let Some(IkeSa::Established(state)) = self.ike_sas.get(&spi) else { return };
+        let Some(state) = self.ike_sas.established(&spi) else { return };
         let name = state.sa().connection().name.clone();
         let served: Vec<Arc<str>> = state.children().current().map(|pair| pair.child.clone()).collect();
-        let Some(runtime) = self.connections.get(&name) else { return };
-        let negotiating = |other: &IkeSpi| match self.ike_sas.get(other) {
-            Some(IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => true,
-            Some(IkeSa::Established(beside)) => {
-                *other != spi && beside.sa().is_active() && same_identity(beside.sa().peer_id(), state.sa().peer_id())
-            }
-            _ => false,
+        let Some(runtime) = self.by_name.get(&name) else { return };
+        let beside =
+            |other: &Established| other.sa().is_active() && same_identity(other.sa().peer_id(), state.sa().peer_id());
+        let negotiating = |other: &IkeSpi| {
+            self.ike_sas.is_being_negotiated(other)
+                || *other != spi && self.ike_sas.established(other).is_some_and(beside)
         };
         let initiates = runtime.wanted || runtime.connection.start == Start::OnTraffic;
-        if !initiates || self.shutdown.is_some() || runtime.ike_sas.iter().any(negotiating) {
+        if !initiates || self.closed || runtime.ike_sas.iter().any(negotiating) {
             return;
         }
         let configured = runtime.connection.children.iter().map(|child| child.name.clone());
@@ -167,54 +244,42 @@ impl Endpoint {
     }
 
     fn initiate(&mut self, name: &Arc<str>, wanted: Vec<WantedChild>, now: Instant) {
-        let Some(runtime) = self.connections.get(name) else { return };
+        let Some(runtime) = self.by_name.get(name) else { return };
         let initial_contact = self.is_only_one(&runtime.connection);
-        let Some(runtime) = self.connections.get_mut(name) else { return };
+        let Some(runtime) = self.by_name.get_mut(name) else { return };
         let Peer::Address(peer) = runtime.connection.peer else { return };
         runtime.attempts += 1;
         let connection = runtime.connection.clone();
-        let mut cx = Context {
-            now,
-            config: &self.config,
-            entropy: &mut *self.entropy,
-            outbox: &mut self.outbox,
-            inbound_spis: &mut self.inbound_spis,
-            key_log: self.key_log.as_deref(),
-        };
-        let state = match InitSent::start(connection, peer, wanted, initial_contact, &mut cx) {
-            Ok(state) => state,
-            Err(failure) => return self.not_started(name, SocketAddr::new(peer, self.config.ike_port), failure, now),
-        };
-        let spi = state.spi();
-        runtime.ike_sas.push(spi);
-        self.ike_sas.insert(spi, IkeSa::InitSent(Box::new(state)));
-        self.retime(spi);
-        self.note_start(peer, spi, now);
-    }
-
-    /// A connection cannot even be asked for.
-    fn not_started(&mut self, name: &Arc<str>, peer: SocketAddr, failure: Failure, now: Instant) {
-        let Some(runtime) = self.connections.get_mut(name) else { return };
-        runtime.last_error = Some(failure.clone());
-        let (connection, alone) = (runtime.connection.clone(), runtime.ike_sas.is_empty());
-        let event = Event::Failure { connection: Some(name.clone()), peer, failure: failure.clone() };
-        self.outbox.push(Output::Event(event));
-        if alone {
-            self.goes_down(&connection, false, &Ended::new(Cause::Refused, failure), now);
+        let mut cx = self.ike_sas.context(now);
+        match InitSent::start(connection.clone(), peer, wanted, initial_contact, &mut cx) {
+            Ok(state) => {
+                let spi = state.spi();
+                runtime.ike_sas.push(spi);
+                self.ike_sas.insert(spi, IkeSa::InitSent(Box::new(state)));
+                self.start_limit.started(peer, spi, now);
+            }
+            // It cannot even be asked for.
+            Err(failure) => {
+                let peer = SocketAddr::new(peer, cx.config.ike_port);
+                cx.failed(Some(name.clone()), peer, failure.clone());
+                runtime.last_error = Some(failure.clone());
+                if runtime.ike_sas.is_empty() {
+                    self.goes_down(&connection, false, &Ended::new(Cause::Refused, failure), now);
+                }
+            }
         }
     }
 
     /// An IKE SA was authenticated.
-    pub(super) fn established(&mut self, spi: IkeSpi, now: Instant) {
+    fn established(&mut self, spi: IkeSpi, now: Instant) {
         let Some(IkeSa::Established(state)) = self.ike_sas.get_mut(&spi) else { return };
         let initial_contact = std::mem::take(&mut state.initial_contact);
         let name = state.sa().connection().name.clone();
         let known =
-            self.connections.get_mut(&name).filter(|runtime| Arc::ptr_eq(&runtime.connection, state.sa().connection()));
+            self.by_name.get_mut(&name).filter(|runtime| Arc::ptr_eq(&runtime.connection, state.sa().connection()));
         let Some(runtime) = known else {
             // The connection was changed or removed while the peer was being authenticated.
-            self.with_established(spi, now, |state, cx| state.close(Cause::Closed, Removal::Closed, cx));
-            return;
+            return self.close(spi, Removal::Closed, now);
         };
         if !runtime.ike_sas.contains(&spi) {
             runtime.ike_sas.push(spi);
@@ -223,38 +288,47 @@ impl Endpoint {
         runtime.last_error = None;
         let (wanted, was_up) = (runtime.wanted, std::mem::replace(&mut runtime.up, true));
         let others: Vec<IkeSpi> = runtime.ike_sas.iter().copied().filter(|other| *other != spi).collect();
-        self.unschedule(&name);
+        self.schedule(&name, None);
         if !was_up {
-            self.outbox.push(Output::Event(Event::ConnectionUp { connection: name }));
+            self.ike_sas.event(Event::ConnectionUp { connection: name });
         }
-        self.keep_children(spi, wanted, now);
+        self.act(spi, now, |sa, _, agenda, cx| {
+            agenda.tasks.keep_children(wanted, sa.channel().is_initiator(), cx.now);
+        });
         self.meet_others(spi, &others, initial_contact, now);
     }
 
-    /// Whether every configured child is to be kept up from now on.
-    pub(super) fn keep_children(&mut self, spi: IkeSpi, keep: bool, now: Instant) {
-        self.with_established(spi, now, |state, cx| {
-            state.act(cx, |sa, _, agenda, cx| {
-                agenda.tasks.keep_children(keep, sa.channel().is_initiator(), cx.now);
-            });
-        });
+    /// Closes an IKE SA in whatever state it is.
+    pub(super) fn close(&mut self, spi: IkeSpi, removal: Removal, now: Instant) {
+        match self.ike_sas.get(&spi) {
+            Some(IkeSa::Established(_)) => {
+                self.with_established(spi, now, |state, cx| state.close(Cause::Closed, removal, cx));
+            }
+            Some(sa) => {
+                let connection = sa.connection().map(|connection| connection.name.clone());
+                self.forget(spi);
+                if let Some(connection) = connection {
+                    self.ike_sas.event(Event::ConnectionDown { connection, error: None, next_attempt: None });
+                }
+            }
+            None => {}
+        }
     }
 
     /// Drops an IKE SA of which the peer knows nothing that matters.
     pub(super) fn forget(&mut self, spi: IkeSpi) {
-        let Some(sa) = self.ike_sas.remove(&spi) else { return };
-        self.set_deadline(Timer::IkeSa(spi), None);
-        if let Some(runtime) = sa.connection().and_then(|connection| self.connections.get_mut(&connection.name)) {
+        let Some(sa) = self.ike_sas.remove(spi) else { return };
+        if let Some(runtime) = sa.connection().and_then(|connection| self.by_name.get_mut(&connection.name)) {
             runtime.ike_sas.retain(|known| *known != spi);
         }
         if let IkeSa::AuthSent(state) = sa {
-            state.abandon(&mut self.inbound_spis);
+            state.abandon(&mut self.ike_sas.inbound_spis);
         }
     }
 
     /// An IKE SA of a connection is no more. If it was the last one, the connection is down, and tried again if it is
     /// wanted.
-    pub(super) fn connection_ended(
+    fn ike_sa_ended(
         &mut self,
         spi: IkeSpi,
         connection: &Arc<Connection>,
@@ -263,121 +337,45 @@ impl Endpoint {
         now: Instant,
     ) {
         let name = &connection.name;
-        let Some(runtime) = self.connections.get_mut(name) else { return };
+        let Some(runtime) = self.by_name.get_mut(name) else { return };
         let known = runtime.ike_sas.iter().position(|known| *known == spi);
         let Some(index) = known else { return };
         runtime.ike_sas.remove(index);
-        let serves = |spi: &IkeSpi| self.ike_sas.get(spi).and_then(established_state).is_some();
-        let others_serve = runtime.ike_sas.iter().any(serves);
+        let others_serve = runtime.ike_sas.iter().any(|spi| self.ike_sas.established(spi).is_some());
+        let error: Option<Failure> = ended.error.as_deref().cloned();
         // How one of several ends, perhaps another peer's, is no error of those that go on.
-        if ended.error.is_some() && !others_serve {
-            runtime.last_error = ended.error.as_deref().cloned();
+        if error.is_some() && !others_serve {
+            runtime.last_error.clone_from(&error);
         }
-        if !runtime.ike_sas.is_empty() {
-            if established && runtime.up && !others_serve {
-                // What is being negotiated beside it may still take its place.
-                runtime.up = false;
-                let (connection, error) = (name.clone(), ended.error.as_deref().cloned());
-                self.outbox.push(Output::Event(Event::ConnectionDown { connection, error, next_attempt: None }));
-            }
-            return;
+        if runtime.ike_sas.is_empty() {
+            self.goes_down(connection, established, ended, now);
+        } else if established && runtime.up && !others_serve {
+            // What is being negotiated beside it may still take its place.
+            runtime.up = false;
+            self.ike_sas.event(Event::ConnectionDown { connection: name.clone(), error, next_attempt: None });
         }
-        self.goes_down(connection, established, ended, now);
     }
 
     /// A connection has no IKE SA any more, or got none.
     fn goes_down(&mut self, connection: &Arc<Connection>, established: bool, ended: &Ended, now: Instant) {
         let name = &connection.name;
-        let Some(runtime) = self.connections.get_mut(name) else { return };
+        let Some(runtime) = self.by_name.get_mut(name) else { return };
         runtime.up = false;
-        let attempts = runtime.attempts;
-        let again = runtime.wanted && self.shutdown.is_none() && matches!(connection.peer, Peer::Address(_));
+        let again = runtime.wanted && !self.closed && matches!(connection.peer, Peer::Address(_));
         let on_traffic = runtime.connection.start == Start::OnTraffic;
-        let wait = retry_wait(attempts, established, &ended.cause);
-        let wait = self.jittered(wait);
+        let wait = retry_wait(runtime.attempts, established, &ended.cause);
+        let wait = self.ike_sas.context(now).jitter(wait, 75, 125);
         if again {
-            self.schedule(name, now + wait);
+            self.schedule(name, Some(now + wait));
         } else if on_traffic && !established {
             // Packets ask again and again; they must wait as well.
-            if let Some(runtime) = self.connections.get_mut(name) {
-                runtime.next_attempt = Some(now + wait);
-            }
+            runtime.next_attempt = Some(now + wait);
         }
-        self.outbox.push(Output::Event(Event::ConnectionDown {
+        self.ike_sas.event(Event::ConnectionDown {
             connection: name.clone(),
             error: ended.error.as_deref().cloned(),
             next_attempt: again.then_some(now + wait),
-        }));
-    }
-
-    fn jittered(&mut self, wait: Duration) -> Duration {
-        let mut bytes = [0; 4];
-        self.entropy.fill(&mut bytes);
-        wait.mul_f64(0.75 + 0.5 * f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
-    }
-
-    pub(super) fn connection_status(&self, connection: &Arc<Connection>) -> ConnectionStatus {
-        let runtime = self.connections.get(&connection.name);
-        let sas = || runtime.into_iter().flat_map(|runtime| &runtime.ike_sas).filter_map(|spi| self.ike_sas.get(spi));
-        let established: Vec<&Established> = sas().filter_map(established_state).collect();
-        // The newest is at the end.
-        let active = established.iter().rev().find(|state| state.sa().is_active()).or(established.last()).copied();
-        let connecting = sas().find_map(|sa| match sa {
-            IkeSa::InitSent(state) => Some((state.path().peer, state.error())),
-            IkeSa::AuthSent(state) => Some((state.path().peer, None)),
-            _ => None,
         });
-        let state = match (active.map(|state| state.sa().phase()), connecting) {
-            (Some(Phase::Active | Phase::Passive(_)), _) => ConnectionState::Established,
-            (_, Some(_)) => ConnectionState::Connecting,
-            (Some(Phase::Closing(_)), None) => ConnectionState::Closing,
-            (None, None) => ConnectionState::Down,
-        };
-        let configured = match connection.peer {
-            Peer::Address(address) => Some(SocketAddr::new(address, self.config.ike_port)),
-            Peer::Any => None,
-        };
-        let up = state == ConnectionState::Established;
-        // What failed once and works now is no error any more.
-        let serves = |name: &Arc<str>| established.iter().any(|state| state.children().serves(name));
-        let served = connection.children.iter().all(|child| serves(&child.name));
-        let pairs = |name: &Arc<str>| {
-            let name = name.clone();
-            let current = established.iter().flat_map(|state| state.children().current());
-            current.filter(move |pair| pair.child == name).map(ChildPair::selectors)
-        };
-        let left_out = connection.children.iter().flat_map(|child| {
-            coverage::left_out(child, pairs(&child.name)).into_iter().map(|flows| (child.name.clone(), flows))
-        });
-        let left_out = left_out.collect();
-        let all = established.iter().flat_map(|state| state.children().iter());
-        let mut children: Vec<ChildStatus> = all.map(ChildPair::status).collect();
-        children.sort_by_key(|status| status.state);
-        let last_error = runtime.and_then(|runtime| runtime.last_error.clone());
-        let current_error = connecting.and_then(|(_, error)| error).map(|error| Failure::Init(error.clone()));
-        ConnectionStatus {
-            name: connection.name.clone(),
-            state,
-            start: connection.start,
-            local_id: connection.local_id.clone(),
-            peer_id: active.map(|state| state.sa().peer_id().clone()).or_else(|| expected_id(connection)),
-            peer: active
-                .map(|state| state.sa().channel().path().peer)
-                .or(connecting.map(|(peer, _)| peer))
-                .or(configured),
-            ike_sa: active.filter(|state| state.sa().is_active()).map(|state| state.sa().status()),
-            children,
-            left_out,
-            last_error: if up && served { None } else { current_error.or(last_error) },
-            next_attempt: runtime.filter(|_| !up).and_then(|runtime| runtime.next_attempt),
-        }
-    }
-}
-
-fn established_state(sa: &IkeSa) -> Option<&Established> {
-    match sa {
-        IkeSa::Established(state) => Some(state),
-        _ => None,
     }
 }
 

@@ -11,11 +11,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Endpoint, IkeSa, Timer};
+use super::connections::Connections;
+use super::ike_sas::IkeSas;
+use super::runtime::Runtime;
+use super::timers::Timer;
 use crate::ike::event::{Deadline, Removal, Why};
 use crate::ike::exchange::task::Task;
 use crate::ike::identity::same_identity;
-use crate::ike::sa::Cause;
+use crate::ike::state::IkeSa;
 use crate::ike::state::established::Established;
 use crate::wire::ike::IkeSpi;
 
@@ -28,7 +31,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// From then on it is believed that the peer means to have several.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-impl Endpoint {
+impl Connections {
     /// An IKE SA was established beside others of its connection.
     ///
     /// 1. An own attempt that has sent no more than IKE_SA_INIT is given up for it.
@@ -49,85 +52,80 @@ impl Endpoint {
                         continue;
                     }
                     if initial_contact || old.sa().liveness().is_replacing() {
-                        self.close_superfluous(*other, now);
+                        self.close(*other, Removal::Redundant, now);
                     } else {
                         duplicated = Some(state.sa().connection().name.clone());
                         // It stays only if its peer still knows it.
-                        self.with_established(*other, now, |state, cx| state.begin(Task::Liveness, cx));
+                        self.act(*other, now, |_, _, agenda, _| agenda.tasks.queue(Task::Liveness));
                     }
                 }
                 _ => {}
             }
         }
         if let Some(name) = duplicated {
-            let Some(runtime) = self.connections.get_mut(&name) else { return };
+            let Some(runtime) = self.by_name.get_mut(&name) else { return };
             // Those that are looked at already are not put off.
             if runtime.duplicated.is_none() {
                 runtime.duplicated = Some(now);
-                self.look_at_duplicates(&name, now + OURS);
+                self.ike_sas.timers.set(Timer::Duplicates(name), Some(look(now + OURS)));
             }
         }
-    }
-
-    fn look_at_duplicates(&mut self, name: &Arc<str>, at: Instant) {
-        self.set_deadline(Timer::Duplicates(name.clone()), Some(Deadline { at, why: Why::Duplicates }));
     }
 
     /// Closes superfluous IKE SAs of a connection.
     pub(super) fn settle_duplicates(&mut self, name: &Arc<str>, now: Instant) {
-        let Some(runtime) = self.connections.get_mut(name) else { return };
+        let Some(runtime) = self.by_name.get_mut(name) else { return };
         let Some(since) = runtime.duplicated else { return };
         let age = now.saturating_duration_since(since);
-        let superfluous = self.superfluous(name, since);
+        let superfluous = superfluous(runtime, &self.ike_sas, since);
         let (close, wait): (Vec<_>, Vec<_>) =
             superfluous.into_iter().partition(|one| one.carried && (one.initiated || age >= THEIRS));
         for one in close {
-            self.close_superfluous(one.spi, now);
+            self.close(one.spi, Removal::Redundant, now);
         }
         if wait.is_empty() || age >= PATIENCE {
-            if let Some(runtime) = self.connections.get_mut(name) {
+            if let Some(runtime) = self.by_name.get_mut(name) {
                 runtime.duplicated = None;
             }
         } else {
             let at = if age < THEIRS { since + THEIRS } else { now + AGAIN };
-            self.look_at_duplicates(name, at);
+            self.ike_sas.timers.set(Timer::Duplicates(name.clone()), Some(look(at)));
         }
     }
+}
 
-    fn close_superfluous(&mut self, spi: IkeSpi, now: Instant) {
-        self.with_established(spi, now, |state, cx| state.close(Cause::Closed, Removal::Redundant, cx));
-    }
+fn look(at: Instant) -> Deadline {
+    Deadline { at, why: Why::Duplicates }
+}
 
-    /// Of a connection's active IKE SAs with one identity, all but the one that stays. That is, of those whose peer has
-    /// given a sign of life since there were several: if all were initiated by the same end the newest, else that with the
-    /// highest SPI of its initiator, which both ends know.
-    fn superfluous(&self, name: &Arc<str>, since: Instant) -> Vec<Superfluous> {
-        let Some(runtime) = self.connections.get(name) else { return Vec::new() };
-        let active = |spi: &IkeSpi| match self.ike_sas.get(spi) {
-            Some(IkeSa::Established(state)) if state.sa().is_active() => Some((*spi, &**state)),
-            _ => None,
-        };
-        // The newest is at the end.
-        let mut left: Vec<(IkeSpi, &Established)> = runtime.ike_sas.iter().filter_map(active).collect();
-        let mut superfluous = Vec::new();
-        while let Some((_, first)) = left.first().copied() {
-            let (peers, others): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|(_, state)| same_identity(state.sa().peer_id(), first.sa().peer_id()));
-            left = others;
-            let initiated = |state: &Established| state.sa().channel().is_initiator();
-            let one_sided = peers.iter().all(|(_, state)| initiated(state) == initiated(first));
-            let alive = peers.iter().copied().filter(|(_, state)| state.sa().liveness().heard() >= since);
-            let newest = alive.clone().next_back();
-            let highest = alive.max_by_key(|(_, state)| state.sa().channel().spis().initiator);
-            let stays = if one_sided { newest } else { highest };
-            let Some((kept, stays)) = stays else { continue };
-            for (spi, state) in peers.into_iter().filter(|(spi, _)| *spi != kept) {
-                let carried = state.children().current().all(|pair| stays.children().carries_all_of(pair));
-                superfluous.push(Superfluous { spi, initiated: initiated(state), carried });
-            }
+/// Of a connection's active IKE SAs with one identity, all but the one that stays. That is, of those whose peer has
+/// given a sign of life since there were several: if all were initiated by the same end the newest, else that with the
+/// highest SPI of its initiator, which both ends know.
+fn superfluous(runtime: &Runtime, ike_sas: &IkeSas, since: Instant) -> Vec<Superfluous> {
+    let active = |spi: &IkeSpi| {
+        let state = ike_sas.established(spi).filter(|state| state.sa().is_active())?;
+        Some((*spi, state))
+    };
+    // The newest is at the end.
+    let mut left: Vec<(IkeSpi, &Established)> = runtime.ike_sas.iter().filter_map(active).collect();
+    let mut superfluous = Vec::new();
+    while let Some((_, first)) = left.first().copied() {
+        let (peers, others): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|(_, state)| same_identity(state.sa().peer_id(), first.sa().peer_id()));
+        left = others;
+        let initiated = |state: &Established| state.sa().channel().is_initiator();
+        let one_sided = peers.iter().all(|(_, state)| initiated(state) == initiated(first));
+        let alive = peers.iter().copied().filter(|(_, state)| state.sa().liveness().heard() >= since);
+        let newest = alive.clone().next_back();
+        let highest = alive.max_by_key(|(_, state)| state.sa().channel().spis().initiator);
+        let stays = if one_sided { newest } else { highest };
+        let Some((kept, stays)) = stays else { continue };
+        for (spi, state) in peers.into_iter().filter(|(spi, _)| *spi != kept) {
+            let carried = state.children().current().all(|pair| stays.children().carries_all_of(pair));
+            superfluous.push(Superfluous { spi, initiated: initiated(state), carried });
         }
-        superfluous
     }
+    superfluous
 }
 
 /// An IKE SA beside the one that is to stay.

@@ -87,7 +87,7 @@ fn config(connection: Connection) -> Config {
 impl Endpoint {
     /// As if this were the response to the request of ours that is under way.
     fn answer_with(&mut self, spi: IkeSpi, reply: &Payloads, now: Instant) {
-        self.with_ike_sa(spi, now, |sa, cx| match sa {
+        self.connections.with_ike_sa(spi, now, |sa, cx| match sa {
             IkeSa::Established(state) => state.answered(reply, false, cx).map(IkeSa::established),
             _ => panic!("not established"),
         });

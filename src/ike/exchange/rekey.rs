@@ -125,7 +125,7 @@ impl RekeyIke {
         if error.kind == NotifyType::TEMPORARY_FAILURE {
             if self.rival.is_none() {
                 let wait = tasks.temporary_wait(Asked::RekeyIke, sa, cx);
-                sa.set_rekey_at(cx.now + wait);
+                sa.lifetime_mut().set_rekey_at(cx.now + wait);
             }
             return self.give_way(sa, cx.now);
         }
@@ -143,7 +143,7 @@ impl RekeyIke {
         // A new IKE SA takes its place before it ends (RFC 7296 2.8).
         cx.outbox.renegotiate = true;
         let wait = cx.jitter(RETRY_WAIT, 80, 200);
-        sa.set_rekey_at(cx.now + wait);
+        sa.lifetime_mut().set_rekey_at(cx.now + wait);
         Next::Done
     }
 

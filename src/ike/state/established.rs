@@ -82,11 +82,6 @@ impl Established {
         self.advance(cx);
     }
 
-    /// Does this as soon as the window allows.
-    pub(in crate::ike) fn begin(&mut self, task: Task, cx: &mut Context<'_>) {
-        self.act(cx, |_, _, agenda, _| agenda.tasks.queue(task));
-    }
-
     /// Starts what waits, as the window allows.
     pub(in crate::ike) fn advance(&mut self, cx: &mut Context<'_>) {
         while self.agenda.is_free() && self.sa.channel().is_free() {

@@ -120,12 +120,12 @@ fn a_peer_that_wants_single_pairs_gets_that_of_the_packet() {
     let packet = Some((net("10.1.2.7/32")[0], net("10.2.2.9/32")[0]));
     lab.command(0, Command::Acquire { connection: Arc::from("site"), child: Arc::from("net"), packet });
     lab.lose();
-    let spi = *lab.ends[0].ike_sas.keys().next().expect("an IKE SA");
+    let spi = *lab.ends[0].connections.ike_sas.all().keys().next().expect("an IKE SA");
     let now = lab.now;
     let refusal = Payloads::new(vec![Payload::Notify(Notify::new(NotifyType::SINGLE_PAIR_REQUIRED, Vec::new()))]);
     // As if that were the answer to the request that was lost: the next request has its message ID.
     lab.ends[0].answer_with(spi, &refusal, now);
-    lab.ends[0].with_established(spi, now, |state, cx| {
+    lab.ends[0].connections.with_established(spi, now, |state, cx| {
         state.act(cx, |_, _, agenda, _| {
             let wanted: Vec<_> = agenda.tasks.queued().iter().filter_map(Task::wanted).cloned().collect();
             let part = wanted.first().and_then(|wanted| wanted.part).expect("a part");

@@ -31,12 +31,12 @@ impl Established {
             }
             Phase::Active => {}
         }
-        if self.sa.is_expired(cx.now) {
+        if self.sa.lifetime_mut().is_over(cx.now) {
             self.close(Cause::Expired, Removal::Expired, cx);
             return Ok(self);
         }
         self.act(cx, |sa, children, agenda, cx| {
-            if sa.takes_rekey(cx.now) {
+            if sa.lifetime_mut().takes_rekey(cx.now) {
                 agenda.tasks.queue(Task::RekeyIke);
             }
             for spi in children.ended(cx.now) {
