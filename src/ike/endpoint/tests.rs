@@ -8,6 +8,7 @@ mod lifecycle;
 mod many;
 mod narrowing;
 mod path_probe;
+mod phases;
 mod refusals;
 mod rekey;
 mod responder;

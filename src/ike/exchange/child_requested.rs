@@ -41,13 +41,14 @@ pub(in crate::ike) fn requested(
     tasks: &mut Tasks,
     cx: &mut Context<'_>,
 ) -> Result<Answer, Refusal> {
+    // Before the pair is looked for: it may live on in the IKE SA that takes this one's place.
+    if busy {
+        return Err(Refusal::Temporary);
+    }
     let replaces = match request.notify(NotifyType::REKEY_SA) {
         Some(notify) => Some(child_to_rekey(notify.esp_spi().ok_or(Refusal::Syntax)?, children)?),
         None => None,
     };
-    if busy {
-        return Err(Refusal::Temporary);
-    }
     // A rekey is refused later, so that one is possible at the limit.
     if children.iter().count() >= if replaces.is_some() { 2 * MAX_CHILDREN } else { MAX_CHILDREN } {
         return Err(Refusal::NoAdditionalSas(MAX_CHILDREN));
