@@ -67,7 +67,7 @@ impl Context<'_> {
 #[derive(Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Output>,
-    /// The IKE SA being handled is doubted, or of no more use: the endpoint is to negotiate another one beside it.
+    /// The peer may not know the IKE SA being handled any more, or does not rekey it: the endpoint is to negotiate another one beside it.
     pub(super) renegotiate: bool,
 }
 

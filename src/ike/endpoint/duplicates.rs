@@ -29,7 +29,7 @@ const THEIRS: Duration = Duration::from_millis(3500);
 /// How often it is looked again whether another one carries the same.
 const AGAIN: Duration = Duration::from_secs(2);
 /// From then on it is believed that the peer means to have several.
-const PATIENCE: Duration = Duration::from_secs(30);
+const MEANT: Duration = Duration::from_secs(30);
 
 impl Connections {
     /// An IKE SA was established beside others of its connection.
@@ -83,7 +83,7 @@ impl Connections {
         for one in close {
             self.close(one.spi, Removal::Redundant, now);
         }
-        if wait.is_empty() || age >= PATIENCE {
+        if wait.is_empty() || age >= MEANT {
             if let Some(runtime) = self.by_name.get_mut(name) {
                 runtime.duplicated = None;
             }

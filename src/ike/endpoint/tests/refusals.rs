@@ -4,7 +4,7 @@ use super::*;
 use crate::crypto::KeyExchangeAlgorithm;
 use crate::ike::RekeyWhat;
 use crate::ike::channel::Opened;
-use crate::wire::ike::{Notify, NotifyType, Payload, parse_message};
+use crate::wire::ike::{ExchangeType, Notify, NotifyType, Payload, parse_message};
 
 fn rekey_child(lab: &mut Lab) {
     lab.command(0, Command::Rekey { connection: Arc::from("site"), what: RekeyWhat::Child });
@@ -92,20 +92,10 @@ fn a_peer_that_is_never_ready_is_asked_less_often_and_told_of_once() {
 #[test]
 fn a_refused_rekey_of_the_ike_sa_negotiates_another_one_beside_it() {
     let mut lab = Lab::up();
-    let (old, now) = (lab.ike_spis(0), lab.now);
+    let old = lab.ike_spis(0);
     let spi = *lab.ends[1].connections.ike_sas.all().keys().next().expect("an IKE SA");
     lab.command(0, Command::Rekey { connection: Arc::from("site"), what: RekeyWhat::Ike });
-    let (_, request) = lab.wire.pop_front().expect("a request");
-    let Path { local, peer, non_esp_marker } = request.path;
-    let path = Path { local: peer, peer: local, non_esp_marker };
-    lab.ends[1].connections.act(spi, now, |sa, _, _, cx| {
-        let message = parse_message(&request.payload).expect("a message");
-        let Ok(Opened::Message(request)) = sa.channel().open(&message, path) else { panic!("no request") };
-        let refusal = [Payload::Notify(Notify::new(NotifyType::NO_ADDITIONAL_SAS, Vec::new()))];
-        sa.channel_mut().respond(&request, &refusal, cx).expect("a response");
-    });
-    lab.collect(1);
-    lab.deliver();
+    answer_instead(&mut lab, spi, &[Payload::Notify(Notify::new(NotifyType::NO_ADDITIONAL_SAS, Vec::new()))]);
     assert_eq!(lab.failures(0), ["the peer does not rekey the IKE SA: it answers NO_ADDITIONAL_SAS"]);
     assert_eq!(lab.wire.len(), 1, "IKE_SA_INIT");
     assert!(header(&lab.wire[0].1).responder_spi.is_zero());
@@ -115,4 +105,34 @@ fn a_refused_rekey_of_the_ike_sa_negotiates_another_one_beside_it() {
     lab.assert_paired(1);
     let down = |event: &Event| matches!(event, Event::ConnectionDown { .. });
     assert!(!lab.events.iter().flatten().any(down), "and there was always one");
+}
+
+/// End 1 gives this answer to the request that is on the wire.
+fn answer_instead(lab: &mut Lab, spi: IkeSpi, payloads: &[Payload]) {
+    let (_, request) = lab.wire.pop_front().expect("a request");
+    let Path { local, peer, non_esp_marker } = request.path;
+    let path = Path { local: peer, peer: local, non_esp_marker };
+    lab.ends[1].connections.act(spi, lab.now, |sa, _, _, cx| {
+        let message = parse_message(&request.payload).expect("a message");
+        let Ok(Opened::Message(request)) = sa.channel().open(&message, path) else { panic!("no request") };
+        sa.channel_mut().respond(&request, payloads, cx).expect("a response");
+    });
+    lab.collect(1);
+    lab.deliver();
+}
+
+#[test]
+fn what_the_peer_has_made_of_a_request_is_deleted_when_its_answer_cannot_be_read() {
+    let mut lab = Lab::up();
+    let spi = *lab.ends[1].connections.ike_sas.all().keys().next().expect("an IKE SA");
+    rekey_child(&mut lab);
+    answer_instead(&mut lab, spi, &[Payload::Nonce(vec![7; 32])]);
+    assert_eq!(lab.failures(0), ["Child SA net was not set up: the response lacks a payload"]);
+    assert_eq!(
+        lab.wire.iter().map(|(_, sent)| header(sent).exchange_type).collect::<Vec<_>>(),
+        [ExchangeType::INFORMATIONAL]
+    );
+    lab.settle();
+    lab.pass(20 * SECOND);
+    lab.assert_paired(1);
 }

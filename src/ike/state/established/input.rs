@@ -19,8 +19,9 @@ impl Established {
         follow_peer(message.path(), &mut self.sa, &self.children, cx);
         if message.is_response() {
             let repeated = self.sa.channel_mut().answered();
-            let unreadable = Payloads::unreadable();
-            self = self.answered(message.payloads().unwrap_or(&unreadable), repeated, cx)?;
+            // One that cannot be read brings nothing, and leaves the peer with what it has made (RFC 7296 2.21).
+            let payloads = message.payloads().unwrap_or(const { &Payloads::empty() });
+            self = self.answered(payloads, repeated, cx)?;
         } else {
             self = self.requested(&message, cx)?;
         }
