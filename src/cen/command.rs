@@ -11,6 +11,7 @@ use super::identifier::{
 };
 use super::network::{Declarations, NetworkId, Tag, UnixMillis};
 use super::vpn::{PreSharedKey, VpnRouteKey};
+use crate::crypto::{CloudName, CloudPfs, EncryptionAlgorithm, IntegrityAlgorithm, KeyExchangeAlgorithm};
 
 /// A command with what surrounds it.
 #[derive(Clone, Debug)]
@@ -191,9 +192,9 @@ pub struct IkeParameters {
     pub psk: Option<PreSharedKey>,
     pub version: Option<String>,
     pub mode: Option<String>,
-    pub encryption: Option<String>,
-    pub authentication: Option<String>,
-    pub group: Option<String>,
+    pub encryption: Option<CloudName<EncryptionAlgorithm>>,
+    pub authentication: Option<CloudName<IntegrityAlgorithm>>,
+    pub group: Option<CloudName<KeyExchangeAlgorithm>>,
     pub lifetime: Option<u32>,
     pub local_id: Option<String>,
     pub remote_id: Option<String>,
@@ -202,9 +203,9 @@ pub struct IkeParameters {
 /// `IpsecConfig` as given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpsecParameters {
-    pub encryption: Option<String>,
-    pub authentication: Option<String>,
-    pub pfs: Option<String>,
+    pub encryption: Option<CloudName<EncryptionAlgorithm>>,
+    pub authentication: Option<CloudName<IntegrityAlgorithm>>,
+    pub pfs: Option<CloudPfs>,
     pub lifetime: Option<u32>,
 }
 

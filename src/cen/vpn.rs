@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::identifier::{CustomerGatewayId, VSwitchId, VpcId, VpnConnectionId, VpnGatewayId};
 use super::network::{Tag, UnixMillis};
+use crate::crypto::{CloudName, CloudPfs, EncryptionAlgorithm, IntegrityAlgorithm, KeyExchangeAlgorithm};
 
 /// A VPN gateway of a VPC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,10 +84,12 @@ pub struct IkeConfig {
     pub version: String,
     /// `main` or `aggressive`; means something to IKEv1 only.
     pub mode: String,
-    pub encryption: String,
-    pub authentication: String,
+    /// `IkeEncAlg`.
+    pub encryption: CloudName<EncryptionAlgorithm>,
+    /// `IkeAuthAlg`, as PRF and as integrity algorithm.
+    pub authentication: CloudName<IntegrityAlgorithm>,
     /// Diffie-Hellman group, `IkePfs`.
-    pub group: String,
+    pub group: CloudName<KeyExchangeAlgorithm>,
     /// Seconds, 0 to 86400.
     pub lifetime: u32,
     /// Identity of the VPN gateway.
@@ -98,10 +101,12 @@ pub struct IkeConfig {
 /// Phase 2 of a connection (`IpsecConfig`), in the API's words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpsecConfig {
-    pub encryption: String,
-    pub authentication: String,
-    /// A group, or `disabled`.
-    pub pfs: String,
+    /// `IpsecEncAlg`.
+    pub encryption: CloudName<EncryptionAlgorithm>,
+    /// `IpsecAuthAlg`.
+    pub authentication: CloudName<IntegrityAlgorithm>,
+    /// `IpsecPfs`.
+    pub pfs: CloudPfs,
     /// Seconds, 0 to 86400.
     pub lifetime: u32,
 }

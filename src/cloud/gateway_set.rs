@@ -35,9 +35,9 @@ fn connection(state: &State, connection: &VpnConnection) -> Option<OwnerConnecti
         ike: OwnerIke {
             version: version.clone(),
             mode: mode.clone(),
-            encryption: encryption.clone(),
-            integrity: authentication.clone(),
-            group: group.clone(),
+            encryption: encryption.word().to_owned(),
+            integrity: authentication.word().to_owned(),
+            group: group.word().to_owned(),
             lifetime: u64::from(*lifetime),
         },
         esp: esp(&connection.ipsec),
@@ -52,9 +52,9 @@ fn connection(state: &State, connection: &VpnConnection) -> Option<OwnerConnecti
 fn esp(config: &IpsecConfig) -> OwnerEsp {
     let IpsecConfig { encryption, authentication, pfs, lifetime } = config;
     OwnerEsp {
-        encryption: encryption.clone(),
-        integrity: authentication.clone(),
-        pfs: pfs.clone(),
+        encryption: encryption.word().to_owned(),
+        integrity: authentication.word().to_owned(),
+        pfs: pfs.word().to_owned(),
         lifetime: u64::from(*lifetime),
     }
 }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::gateway::Gateway;
-use super::proposal::{self, WithWeak};
+use super::proposal;
 use super::secret::{self, Secrets};
 use super::section::Section;
 use super::tunnel::{Carriage, ChildSubnets, Df, PeerName, Tunnel};
@@ -211,50 +211,37 @@ fn read_start(table: &mut Section<'_>, peer: Option<&PeerName>) -> Start {
 }
 
 fn read_ike_proposals(table: &mut Section<'_>) -> Vec<IkeProposal> {
-    let read = table.list("ike", |value| proposal::ike(&value::text(value)?));
-    match read {
-        None => {
-            proposal::DEFAULT_IKE.iter().filter_map(|text| proposal::ike(text).ok()).map(|read| read.proposal).collect()
-        }
-        Some(list) => without_weak(table, "ike", list),
+    match table.list("ike", |value| proposal::ike(&value::text(value)?)) {
+        None => proposal::default_ike(),
+        Some(list) => warned_of_weak(table, "ike", list, proposal::weak_ike),
     }
 }
 
 fn read_esp_proposals(table: &mut Section<'_>, esn: &[bool]) -> Option<Vec<EspProposal>> {
     let read = table.list("esp", |value| proposal::esp(&value::text(value)?, esn))?;
-    Some(without_weak(table, "esp", read))
+    Some(warned_of_weak(table, "esp", read, proposal::weak_esp))
 }
 
-fn without_weak<P>(table: &Section<'_>, key: &'static str, list: Vec<WithWeak<P>>) -> Vec<P> {
-    if list.is_empty() {
+fn warned_of_weak<P>(
+    table: &Section<'_>,
+    key: &'static str,
+    proposals: Vec<P>,
+    weak: impl Fn(&P) -> Vec<&'static str>,
+) -> Vec<P> {
+    if proposals.is_empty() {
         table.problem(key, "names no proposal; leave the key out for the defaults");
     }
-    list.into_iter()
-        .map(|WithWeak { proposal, weak }| {
-            if !weak.is_empty() {
-                table.warn(
-                    key,
-                    &format!(
-                        "{} can be broken today; use it only for a peer that knows nothing better",
-                        weak.join(", ")
-                    ),
-                );
-            }
-            proposal
-        })
-        .collect()
+    for weak in proposals.iter().map(weak).filter(|weak| !weak.is_empty()) {
+        let weak = weak.join(", ");
+        table.warn(key, &format!("{weak} can be broken today; use it only for a peer that knows nothing better"));
+    }
+    proposals
 }
 
 fn read_children(table: &mut Section<'_>, connection: &str) -> Vec<(Child, ChildSubnets)> {
     let words = [("prefer", [true, false].as_slice()), ("require", &[true]), ("off", &[false])];
     let esn = table.optional("esn", value::one_of(&words)).unwrap_or(&[true, false]);
-    let default: Vec<EspProposal> = read_esp_proposals(table, esn).unwrap_or_else(|| {
-        proposal::DEFAULT_ESP
-            .iter()
-            .filter_map(|text| proposal::esp(text, esn).ok())
-            .map(|read| read.proposal)
-            .collect()
-    });
+    let default = read_esp_proposals(table, esn).unwrap_or_else(|| proposal::default_esp(esn));
     let sections = table.tables("child");
     let own_subnets = table.place("local_subnets").is_some() || table.place("peer_subnets").is_some();
     if !sections.is_empty() && own_subnets {
