@@ -8,6 +8,7 @@
 
 mod acquire;
 pub mod carried;
+mod discovery;
 mod installation;
 mod pair;
 pub mod path_mtu;

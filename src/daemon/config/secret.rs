@@ -7,7 +7,7 @@ use std::sync::Arc;
 use toml::de::DeValue;
 
 use super::section::{Section, Source};
-use super::value;
+use super::value::text;
 use crate::crypto::Secret;
 use crate::crypto::psk::{self, Notation, PskError};
 use crate::io::private_file::{self, PrivateFileError};
@@ -55,7 +55,7 @@ pub struct Secrets(BTreeMap<String, Arc<Secret>>);
 impl Secrets {
     /// Reads the file that the key `secrets` names, if it is there.
     pub fn read(section: &mut Section<'_>) -> Self {
-        let Some(name) = section.optional("secrets", value::text) else { return Self::default() };
+        let Some(name) = section.optional("secrets", text) else { return Self::default() };
         match Self::load(&beside(section.source.path(), &name)) {
             Ok(secrets) => secrets,
             Err(message) => {
