@@ -19,7 +19,7 @@ use super::wiring::{Pair, Wiring};
 use crate::dataplane::acquire::Acquire;
 use crate::dataplane::drop::DropReason;
 use crate::dataplane::ike_queue::IkeQueueReader;
-use crate::ike::{Command, ConnectionStatus, Endpoint, Event, Output, Path, Transmit};
+use crate::ike::{Command, ConnectionStatus, Deadline, Endpoint, Event, Output, Path, Transmit};
 use crate::io::esp_sockets::NatTraversalSender;
 use crate::io::icmp::IcmpSocket;
 use crate::io::memory;
@@ -118,7 +118,8 @@ pub struct IkeThread {
 
 /// What one run of the loop carries from round to round.
 struct Pace {
-    deadline: Option<Instant>,
+    /// When the endpoint wants to be called.
+    deadline: Option<Deadline>,
     looked: Instant,
     /// Who waits for a snapshot.
     askers: Vec<oneshot::Sender<Arc<IkeSnapshot>>>,
@@ -145,7 +146,7 @@ impl IkeThread {
     pub fn run(mut self) -> io::Result<()> {
         let start = Instant::now();
         let mut pace = Pace {
-            deadline: Some(start),
+            deadline: None,
             looked: start,
             askers: Vec::new(),
             snapshot: None,
@@ -197,7 +198,8 @@ impl IkeThread {
         self.take_icmp(now);
         self.take_facts(pace, now);
         self.take_refusals(pace, now);
-        if pace.deadline.is_some_and(|at| at <= now) {
+        if let Some(deadline) = pace.deadline.filter(|deadline| deadline.at <= now) {
+            trace!(why = ?deadline.why, late = ?now.saturating_duration_since(deadline.at), "IKE's deadline has come");
             self.endpoint.handle_timeout(now);
             self.drain(pace, now);
         }
@@ -212,7 +214,8 @@ impl IkeThread {
 
     fn wait(&self, pace: &Pace) -> io::Result<()> {
         let now = Instant::now();
-        let mut until = pace.deadline.unwrap_or(now + LONGEST_WAIT).min(now + LONGEST_WAIT);
+        let asked = pace.deadline.map(|deadline| deadline.at);
+        let mut until = asked.unwrap_or(now + LONGEST_WAIT).min(now + LONGEST_WAIT);
         if !self.wiring.pairs.is_empty() {
             until = until.min(pace.looked + LOOK);
         }
@@ -368,7 +371,7 @@ impl IkeThread {
                     self.send_failures.ike_sent(local.ip(), peer.ip(), &sent, now);
                 }
                 Output::Timeout(deadline) => {
-                    pace.deadline = deadline.map(|deadline| deadline.at);
+                    pace.deadline = deadline;
                     return;
                 }
             }
