@@ -25,7 +25,7 @@ pub use gateway::Gateway;
 use secret::Secrets;
 pub use section::ConfigError;
 use section::{Section, Source};
-pub use tunnel::{Carriage, ChildSubnets, Df, PeerName, Tunnel};
+pub use tunnel::{ChildSubnets, Df, EspOptions, PeerName, Tunnel};
 
 /// The largest configuration file that is read, in bytes.
 const FILE_LIMIT: u64 = 64 << 20;

@@ -41,9 +41,9 @@ use crate::io::{clock, private_file};
 use crate::routing::{self, Family, Table, build_fib};
 
 /// How long a status waits for IKE.
-const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a change waits for the kernel's side to follow.
-const KERNEL_PATIENCE: Duration = Duration::from_secs(1);
+const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The file of cend's last set in the state directory.
 const OWNER_FILE: &str = "cend.json";
 /// The largest set that is read back, in bytes.
@@ -67,7 +67,7 @@ impl IkeHandle {
     pub async fn snapshot(&self) -> Option<Arc<IkeSnapshot>> {
         let (asker, answer) = oneshot::channel();
         self.send(Request::Snapshot(asker));
-        timeout(SNAPSHOT_PATIENCE, answer).await.ok()?.ok()
+        timeout(SNAPSHOT_TIMEOUT, answer).await.ok()?.ok()
     }
 }
 
@@ -180,8 +180,8 @@ impl Gateway {
         let resolved = |tunnel: &Tunnel| tunnel.ike(self.resolved_peer(tunnel));
         let connections: Vec<Arc<ike::Connection>> =
             self.tunnels().filter_map(|(_, tunnel)| resolved(tunnel)).collect();
-        let carriage = self.tunnels().map(|(_, tunnel)| (Arc::clone(tunnel.name()), tunnel.carriage));
-        let configured = Configured::new(ike::Config::new(connections), carriage);
+        let options = self.tunnels().map(|(_, tunnel)| (Arc::clone(tunnel.name()), tunnel.esp_options));
+        let configured = Configured::new(ike::Config::new(connections), options);
         self.ike.send(Request::Configure(configured));
     }
 
@@ -210,7 +210,7 @@ impl Gateway {
         self.families.send_replace(Families { ipv4: of_family(Family::Ipv4), ipv6: of_family(Family::Ipv6) });
         // What did not succeed is logged where it is tried again, and stands in the view as long as it lasts. A kernel's side
         // that takes longer tells when it is done.
-        let _ = timeout(KERNEL_PATIENCE, self.forwarding.apply(policy)).await;
+        let _ = timeout(KERNEL_TIMEOUT, self.forwarding.apply(policy)).await;
         self.publish_view();
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::config::{Carriage, ChildSubnets, Config, PeerName, Tunnel, check_name, proposal};
+use super::config::{ChildSubnets, Config, EspOptions, PeerName, Tunnel, check_name, proposal};
 use crate::control::owner::{
     OwnerConnection, OwnerEsp, OwnerIke, OwnerRoute, OwnerSet, OwnerStart, Refusal, RefusedKind,
 };
@@ -168,7 +168,7 @@ fn tunnel(wanted: &OwnerConnection, file: &Config) -> Result<(Tunnel, BTreeSet<&
     };
     connection.check_size().map_err(|unsendable| format!("it cannot be negotiated: {unsendable}"))?;
     let subnets = ChildSubnets { local: local_subnets.clone(), peer: peer_subnets.clone() };
-    Ok((Tunnel::new(connection, PeerName::Address(address), Carriage::default(), vec![subnets]), weak))
+    Ok((Tunnel::new(connection, PeerName::Address(address), EspOptions::default(), vec![subnets]), weak))
 }
 
 fn selectors(nets: &[IpNet]) -> Result<Vec<TrafficSelector>, String> {

@@ -205,7 +205,7 @@ impl Wiring {
         let Some(place) = configured.children.iter().position(|child| child.name == sa.child) else {
             return Err(format!("connection {} has no child {}", sa.connection, sa.child));
         };
-        let carriage = self.configured.carriage(&sa.connection);
+        let options = self.configured.esp_options(&sa.connection);
         let selectors = selector_pair(&sa.local_selectors, &sa.peer_selectors)
             .ok_or("the agreed traffic selectors are no ranges of one family")?;
         let path = OuterPath { local: sa.path.local, peer: sa.path.peer };
@@ -215,7 +215,7 @@ impl Wiring {
         let tunnel = Tunnel { encapsulation: encapsulation(sa.encapsulation), path, outer_mtu };
         let pair = Pair::new(&sa.connection, &sa.child, outbound_spi, tunnel, now);
         self.tell(Notice::PeerAt { connection: Arc::clone(&sa.connection), peer: sa.path.peer.ip() });
-        let parts = Installation { id, place, carriage, tunnel, selectors: Arc::new(selectors) };
+        let parts = Installation { id, place, options, tunnel, selectors: Arc::new(selectors) };
         let (inbound, outbound) = (Arc::clone(&pair.inbound), Arc::clone(&pair.outbound));
         let (receiving, sending) = parts.parameters(sa, inbound, outbound, self.entropy.as_mut());
         if let Err(full) = self.lines.inbound.offer(InboundCommand::Install(Box::new(receiving))) {

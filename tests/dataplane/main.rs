@@ -5,6 +5,7 @@ mod faults;
 mod gateway;
 mod header_rules;
 mod kernel;
+mod lifetimes;
 mod offload;
 mod offload_kernel;
 mod packets;

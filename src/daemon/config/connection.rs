@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +13,16 @@ use super::gateway::Gateway;
 use super::proposal;
 use super::secret::{self, Secrets};
 use super::section::Section;
-use super::tunnel::{Carriage, ChildSubnets, Df, PeerName, Tunnel};
+use super::tunnel::{ChildSubnets, Df, EspOptions, PeerName, Tunnel};
 use super::value;
 use crate::crypto::Secret;
 use crate::ike::{Child, Connection, EspProposal, IkeProposal, Peer, Start};
 use crate::wire::ike::{Identification, TrafficSelector};
+
+/// What a Child SA may carry in packets and in bytes. With less, an SA would be used up while its successor is negotiated;
+/// TOML has no larger integers.
+const LIFETIME_PACKETS: RangeInclusive<u64> = 1000..=i64::MAX as u64;
+const LIFETIME_BYTES: RangeInclusive<u64> = 1_000_000..=i64::MAX as u64;
 
 /// A connection, and what only the checks of the whole file need.
 pub struct Read {
@@ -61,7 +67,7 @@ fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mu
     if force_encapsulation && !nat_traversal {
         table.problem("force_encapsulation", "needs nat_traversal = true");
     }
-    let carriage = read_carriage(&mut table);
+    let options = read_esp_options(&mut table);
     let (source, place, key_of_name) = (table.source, table.place("name"), table.path("name"));
     table.finish();
 
@@ -88,7 +94,7 @@ fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mu
     if let (Err(unsendable), Some(place)) = (ike.check_size(), place) {
         source.problem(place, key_of_name, format!("cannot be negotiated: {unsendable}"));
     }
-    Some(Read { tunnel: Tunnel::new(ike, peer, carriage, subnets), key_in_file })
+    Some(Read { tunnel: Tunnel::new(ike, peer, options, subnets), key_in_file })
 }
 
 fn connection_name(value: &DeValue<'_>) -> Result<String, String> {
@@ -335,10 +341,14 @@ impl Times {
     }
 }
 
-fn read_carriage(table: &mut Section<'_>) -> Carriage {
+fn read_esp_options(table: &mut Section<'_>) -> EspOptions {
     let words = [("copy", Df::Copy), ("set", Df::Set), ("clear", Df::Clear)];
-    Carriage {
-        replay_window: table.optional("replay_window", value::integer(64..=65_536)).unwrap_or(1024) as u32,
-        df: table.optional("df", value::one_of(&words)).unwrap_or(Df::Copy),
+    let default = EspOptions::default();
+    let window = table.optional("replay_window", value::integer(64..=65_536));
+    EspOptions {
+        replay_window: window.map_or(default.replay_window, |packets| packets as u32),
+        df: table.optional("df", value::one_of(&words)).unwrap_or(default.df),
+        lifetime_packets: table.optional("child_lifetime_packets", value::integer(LIFETIME_PACKETS)),
+        lifetime_bytes: table.optional("child_lifetime_bytes", value::integer(LIFETIME_BYTES)),
     }
 }

@@ -34,17 +34,22 @@ pub enum Df {
     Clear,
 }
 
-/// How a connection's packets are carried.
+/// How a connection's Child SAs handle packets (RFC 4301 section 4.4.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Carriage {
+pub struct EspOptions {
     /// Size of the replay window in packets.
     pub replay_window: u32,
+    /// The outer Don't Fragment bit.
     pub df: Df,
+    /// Packets that an SA carries at most; `None`: no limit but the sequence numbers.
+    pub lifetime_packets: Option<u64>,
+    /// Bytes of inner packets that an SA carries at most; `None`: no limit.
+    pub lifetime_bytes: Option<u64>,
 }
 
-impl Default for Carriage {
+impl Default for EspOptions {
     fn default() -> Self {
-        Self { replay_window: 1024, df: Df::Copy }
+        Self { replay_window: 1024, df: Df::Copy, lifetime_packets: None, lifetime_bytes: None }
     }
 }
 
@@ -54,7 +59,7 @@ pub struct Tunnel {
     /// `peer` in it is only right for addresses and `any`; [`Tunnel::ike`] fills in what a name resolved to.
     ike: Arc<ike::Connection>,
     pub peer: PeerName,
-    pub carriage: Carriage,
+    pub esp_options: EspOptions,
     /// Protected networks, for export, child by child as in `ike`.
     pub subnets: Vec<ChildSubnets>,
 }
@@ -66,8 +71,8 @@ pub struct ChildSubnets {
 }
 
 impl Tunnel {
-    pub fn new(ike: ike::Connection, peer: PeerName, carriage: Carriage, subnets: Vec<ChildSubnets>) -> Self {
-        Self { ike: Arc::new(ike), peer, carriage, subnets }
+    pub fn new(ike: ike::Connection, peer: PeerName, esp_options: EspOptions, subnets: Vec<ChildSubnets>) -> Self {
+        Self { ike: Arc::new(ike), peer, esp_options, subnets }
     }
 
     pub fn name(&self) -> &Arc<str> {

@@ -45,8 +45,8 @@ fn bench_with(start: &str, room: usize) -> Bench {
     let (inbound_ring, inbound) = rtrb::RingBuffer::new(room);
     let (sender, notices) = mpsc::unbounded_channel();
     let lines = Lines {
-        outbound: Arc::new(CommandRing::with_patience(outbound_ring, Duration::ZERO)),
-        inbound: CommandRing::with_patience(inbound_ring, Duration::ZERO),
+        outbound: Arc::new(CommandRing::with_timeout(outbound_ring, Duration::ZERO)),
+        inbound: CommandRing::with_timeout(inbound_ring, Duration::ZERO),
         ids: Arc::default(),
         notices: sender,
     };
