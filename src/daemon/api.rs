@@ -39,7 +39,7 @@ use crate::io::unix::PeerCredentials;
 const BODY_LIMIT: usize = 32 << 20;
 
 /// How long a status waits for the filter's counters.
-const FILTER_PATIENCE: Duration = Duration::from_secs(1);
+const FILTER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What only the control task can do.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Api {
 
 async fn read_status(State(api): State<Api>) -> Answer<Status> {
     // Read before the rest, which must not be older than the question. Without a filter there is nothing to tell.
-    let plaintext = timeout(FILTER_PATIENCE, api.filter.dropped()).await.ok().and_then(Result::ok);
+    let plaintext = timeout(FILTER_TIMEOUT, api.filter.dropped()).await.ok().and_then(Result::ok);
     let ike = api.snapshot().await?;
     let view = api.view.load();
     let mut status = status::status(&view, &ike, &api.drops, api.started, Instant::now());
