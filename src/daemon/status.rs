@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use super::config::Tunnel;
+use super::export::{peer_identity, start_word};
 use super::ike_thread::IkeSnapshot;
 use super::metrics::Drops;
 use super::wiring::Pair;
@@ -43,6 +45,25 @@ pub struct TunnelView {
     pub children: Vec<String>,
     /// Why its peer's name has no address.
     pub unresolved: Option<String>,
+}
+
+impl TunnelView {
+    /// A connection as it is configured. `unresolved`: why its peer's name has no address, if it has none.
+    pub fn of(tunnel: &Tunnel, owner: Owner, unresolved: Option<String>) -> Self {
+        // What the status does not show is the data path's and the export's.
+        let Tunnel { ike: _, peer, esp_options: _, subnets: _ } = tunnel;
+        let template = tunnel.template();
+        Self {
+            name: tunnel.name().to_string(),
+            owner,
+            peer: peer.to_string(),
+            local_id: template.local_id.to_string(),
+            peer_id: peer_identity(tunnel),
+            start: start_word(template.start),
+            children: template.children.iter().map(|child| child.name.to_string()).collect(),
+            unresolved,
+        }
+    }
 }
 
 /// The whole status.

@@ -57,7 +57,7 @@ impl Default for EspOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tunnel {
     /// `peer` in it is only right for addresses and `any`; [`Tunnel::ike`] fills in what a name resolved to.
-    ike: Arc<ike::Connection>,
+    pub(in crate::daemon) ike: Arc<ike::Connection>,
     pub peer: PeerName,
     pub esp_options: EspOptions,
     /// Protected networks, for export, child by child as in `ike`.
