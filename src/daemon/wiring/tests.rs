@@ -31,15 +31,18 @@ fn bench(start: &str) -> Bench {
     bench_with(start, 64)
 }
 
-/// With rings that hold so many commands.
-fn bench_with(start: &str, room: usize) -> Bench {
+fn config(start: &str) -> Config {
     let text = format!(
         "[[connection]]\nname = \"idc\"\npeer = \"203.0.113.2\"\nlocal_id = \"gw\"\npsk = \"x\"\nstart = \"{start}\"\n\
          [[connection.child]]\nname = \"one\"\nlocal_subnets = \"10.1.0.0/24\"\npeer_subnets = \"10.2.0.0/24\"\n\
          [[connection.child]]\nname = \"two\"\nlocal_subnets = \"10.1.0.0/24\"\npeer_subnets = \"10.3.0.0/24\"\n"
     );
-    let config = Config::parse(&text, FilePath::new("gatewayd.toml")).unwrap();
-    let ike = config.connections.iter().map(|tunnel| tunnel.ike(None).unwrap()).collect();
+    Config::parse(&text, FilePath::new("gatewayd.toml")).unwrap()
+}
+
+/// With rings that hold so many commands.
+fn bench_with(start: &str, room: usize) -> Bench {
+    let ike = config(start).connections.iter().map(|tunnel| tunnel.ike(None).unwrap()).collect();
     let configured = Configured::new(ike::Config::new(ike), []);
     let (outbound_ring, outbound) = rtrb::RingBuffer::new(room);
     let (inbound_ring, inbound) = rtrb::RingBuffer::new(room);
