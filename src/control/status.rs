@@ -94,6 +94,9 @@ pub enum ChildState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     pub name: String,
+    /// What gatewayd.toml notes about it, one line of up to 256 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     pub owner: Owner,
     pub state: ConnectionState,
     pub ike_state: IkeState,

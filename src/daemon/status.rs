@@ -37,6 +37,7 @@ pub struct View {
 #[derive(Clone, Debug)]
 pub struct TunnelView {
     pub name: String,
+    pub description: Option<String>,
     pub owner: Owner,
     pub peer: String,
     pub local_id: String,
@@ -51,10 +52,11 @@ impl TunnelView {
     /// A connection as it is configured. `unresolved`: why its peer's name has no address, if it has none.
     pub fn of(tunnel: &Tunnel, owner: Owner, unresolved: Option<String>) -> Self {
         // What the status does not show is the data path's and the export's.
-        let Tunnel { ike: _, peer, esp_options: _, subnets: _ } = tunnel;
+        let Tunnel { ike: _, peer, esp_options: _, subnets: _, description } = tunnel;
         let template = tunnel.template();
         Self {
             name: tunnel.name().to_string(),
+            description: description.clone(),
             owner,
             peer: peer.to_string(),
             local_id: template.local_id.to_string(),
@@ -137,9 +139,11 @@ fn connection(
     let path = pair.map(Pair::outer);
     let peer_ip = path.map(|(_, peer)| peer).or_else(|| ike.and_then(|status| status.peer)).map(|peer| peer.ip());
     let refused = peer_ip.and_then(|peer| snapshot.refused.get(&peer)).cloned();
-    let TunnelView { name, owner, peer, local_id, peer_id, start, children: _, unresolved } = tunnel.clone();
+    let TunnelView { name, description, owner, peer, local_id, peer_id, start, children: _, unresolved } =
+        tunnel.clone();
     Connection {
         name,
+        description,
         owner,
         state: state(ike, any_carried, start, unresolved.is_some()),
         ike_state: if ike_up { IkeState::IkeSaEstablished } else { IkeState::IkeSaNotEstablished },
@@ -226,4 +230,23 @@ fn seconds_since(then: Instant, now: Instant) -> u64 {
 
 fn seconds_until(then: Instant, now: Instant) -> u64 {
     then.saturating_duration_since(now).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::daemon::config::Config;
+
+    #[test]
+    fn what_the_file_notes_about_a_connection_is_shown() {
+        let text = "[[connection]]\nname = \"idc\"\npeer = \"203.0.113.2\"\nlocal_id = \"gw\"\npsk = \"x\"\n\
+                    local_subnets = \"10.1.0.0/24\"\npeer_subnets = \"10.2.0.0/24\"\ndescription = \"to the plant\"\n";
+        let config = Config::parse(text, Path::new("gatewayd.toml")).unwrap();
+        let tunnels = config.connections.iter().map(|tunnel| TunnelView::of(tunnel, Owner::File, None)).collect();
+        let view = View { tunnels, ..View::default() };
+        let shown = connections(&view, &IkeSnapshot::default(), Instant::now());
+        assert_eq!(shown[0].description.as_deref(), Some("to the plant"));
+    }
 }

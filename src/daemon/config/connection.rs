@@ -24,6 +24,9 @@ use crate::wire::ike::{Identification, TrafficSelector};
 const LIFETIME_PACKETS: RangeInclusive<u64> = 1000..=i64::MAX as u64;
 const LIFETIME_BYTES: RangeInclusive<u64> = 1_000_000..=i64::MAX as u64;
 
+/// Characters of a description at most.
+const DESCRIPTION_LIMIT: usize = 256;
+
 /// A connection, and what only the checks of the whole file need.
 pub struct Read {
     pub tunnel: Tunnel,
@@ -68,6 +71,7 @@ fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mu
         table.problem("force_encapsulation", "needs nat_traversal = true");
     }
     let options = read_esp_options(&mut table);
+    let description = table.optional("description", description);
     let (source, place, key_of_name) = (table.source, table.place("name"), table.path("name"));
     table.finish();
 
@@ -94,13 +98,27 @@ fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mu
     if let (Err(unsendable), Some(place)) = (ike.check_size(), place) {
         source.problem(place, key_of_name, format!("cannot be negotiated: {unsendable}"));
     }
-    Some(Read { tunnel: Tunnel::new(ike, peer, options, subnets), key_in_file })
+    let tunnel = Tunnel { description, ..Tunnel::new(ike, peer, options, subnets) };
+    Some(Read { tunnel, key_in_file })
 }
 
 fn connection_name(value: &DeValue<'_>) -> Result<String, String> {
     let name = value::text(value)?;
     check_name(&name)?;
     Ok(name)
+}
+
+/// Free text of one line.
+fn description(value: &DeValue<'_>) -> Result<String, String> {
+    let text = value::text(value)?;
+    let length = text.chars().count();
+    if length > DESCRIPTION_LIMIT {
+        return Err(format!("has {length} characters; allowed: up to {DESCRIPTION_LIMIT}"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("holds line ends or other control characters; allowed: one line of text".to_owned());
+    }
+    Ok(text)
 }
 
 /// A connection's name is one segment of the control API's paths, where `.` and `..` would mean a folder

@@ -111,6 +111,16 @@ fn a_child_s_lifetime_may_be_one_of_packets_and_of_bytes() {
 }
 
 #[test]
+fn a_description_is_one_line_of_256_characters_at_most() {
+    let with = |text: &str| parse(&GOOD.replace("\n[[route]]", &format!("description = \"{text}\"\n\n[[route]]")));
+    let longest = "é".repeat(256);
+    assert_eq!(with(&longest).unwrap().connections[0].description.as_deref(), Some(&*longest));
+    let error = with(&format!("{longest}x")).unwrap_err().to_string();
+    assert!(error.contains("connection.idc.description: has 257 characters; allowed: up to 256"), "{error}");
+    assert_eq!(parse(GOOD).unwrap().connections[0].description, None);
+}
+
+#[test]
 fn every_wrong_value_names_its_line_its_key_and_what_is_allowed() {
     for (line, key, allowed) in [
         ("start = \"later\"", "start", "allowed: \"now\", \"on-traffic\", \"wait\""),
@@ -130,6 +140,9 @@ fn every_wrong_value_names_its_line_its_key_and_what_is_allowed() {
         ("child_lifetime_bytes = 999_999", "child_lifetime_bytes", "allowed: a whole number from 1000000"),
         ("child_lifetime_bytes = \"4 GB\"", "child_lifetime_bytes", "allowed: a whole number from 1000000"),
         ("child_lifetime_bytes = -1", "child_lifetime_bytes", "allowed: a whole number from 1000000"),
+        ("description = 7", "description", "allowed: a text in quotes, not empty"),
+        ("description = \"a\\nb\"", "description", "holds line ends or other control characters"),
+        ("description = \"\\u001b[31m\"", "description", "holds line ends or other control characters"),
         ("df = true", "df", "allowed: \"copy\", \"set\", \"clear\""),
         ("esn = \"maybe\"", "esn", "allowed: \"prefer\", \"require\", \"off\""),
         ("nat_traversal = \"yes\"", "nat_traversal", "allowed: true, false"),

@@ -62,6 +62,8 @@ pub struct Tunnel {
     pub esp_options: EspOptions,
     /// Protected networks, for export, child by child as in `ike`.
     pub subnets: Vec<ChildSubnets>,
+    /// What an operator notes about it, for status.
+    pub description: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +74,7 @@ pub struct ChildSubnets {
 
 impl Tunnel {
     pub fn new(ike: ike::Connection, peer: PeerName, esp_options: EspOptions, subnets: Vec<ChildSubnets>) -> Self {
-        Self { ike: Arc::new(ike), peer, esp_options, subnets }
+        Self { ike: Arc::new(ike), peer, esp_options, subnets, description: None }
     }
 
     pub fn name(&self) -> &Arc<str> {
