@@ -81,6 +81,11 @@ impl<'a> Reader<'a> {
                 "{" => depth += 1,
                 "}" if depth == 0 => break,
                 "}" => depth -= 1,
+                // `#[path = "…"]`, whose text is no token: only for a file that is not below `src`.
+                "mod" if self.tokens[..self.at].ends_with(&["=", "]"]) => {
+                    self.at += 3;
+                    continue;
+                }
                 "mod" if self.token(1).is_some_and(is_word) => {
                     self.child(module, folder);
                     continue;
