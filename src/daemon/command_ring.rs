@@ -20,10 +20,12 @@ pub struct CommandRing<T> {
 pub struct RingFull;
 
 impl<T> CommandRing<T> {
+    /// Over a ring that a data thread drains; [`offer`](Self::offer) waits three seconds for room.
     pub fn new(ring: rtrb::Producer<T>) -> Self {
         Self::with_timeout(ring, ROOM_WITHIN)
     }
 
+    /// Likewise, with another time that [`offer`](Self::offer) waits.
     pub fn with_timeout(ring: rtrb::Producer<T>, timeout: Duration) -> Self {
         Self { ring: Mutex::new(ring), timeout }
     }

@@ -33,11 +33,15 @@ const FILE_LIMIT: u64 = 64 << 20;
 /// A whole gatewayd.toml.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The keys at the top of the file.
     pub gateway: Gateway,
+    /// The connections, with names that are unique, in the file's order.
     pub connections: Vec<Tunnel>,
+    /// The VPN routes; each names one of the connections.
     pub routes: Vec<VpnRoute>,
     /// Prefixes that are not protected although a route's destination holds them.
     pub bypass: BTreeSet<IpNet>,
+    /// What becomes of the protected prefixes at the end.
     pub on_stop: OnStop,
     /// What an operator should change though it works.
     pub warnings: Vec<String>,

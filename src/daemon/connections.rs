@@ -40,6 +40,7 @@ impl ConnectionIds {
 /// The connections in force: for IKE, and the ESP options of each one.
 #[derive(Clone, Debug)]
 pub struct Configured {
+    /// The connections for IKE, with the endpoint's limits.
     pub ike: Arc<ike::Config>,
     by_name: HashMap<Arc<str>, (Option<Arc<ike::Connection>>, EspOptions)>,
 }

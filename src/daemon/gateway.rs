@@ -52,11 +52,14 @@ const OWNER_FILE_LIMIT: u64 = 64 << 20;
 /// The way to the IKE thread.
 #[derive(Clone, Debug)]
 pub struct IkeHandle {
+    /// What the thread is asked, in order.
     pub requests: mpsc::Sender<Request>,
+    /// Wakes it, so that it looks.
     pub waker: Waker,
 }
 
 impl IkeHandle {
+    /// Asks the thread for something and wakes it.
     pub fn send(&self, request: Request) {
         // An IKE thread that has ended takes the process with it; see `threads`.
         let _ = self.requests.send(request);
@@ -74,29 +77,49 @@ impl IkeHandle {
 /// Why something that an operator asked for was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
+    /// There is no such connection.
     #[error("no connection is called \"{name}\"; there are: {known}")]
-    UnknownConnection { name: String, known: String },
+    UnknownConnection {
+        /// The name that was asked for.
+        name: String,
+        /// The names that there are, separated by commas.
+        known: String,
+    },
+    /// The file that was read again is wrong; its problems.
     #[error("the configuration is as it was: {0}")]
     BadConfiguration(String),
+    /// The state directory does not take the set.
     #[error("the set could not be kept in the state directory: {0}")]
     NotKept(std::io::Error),
 }
 
 /// Owned by the control task alone.
 pub struct Gateway {
+    /// The configuration file, for a reload.
     pub path: PathBuf,
+    /// The state directory.
     pub state: PathBuf,
+    /// What the configuration file said when it was last taken.
     pub file: Config,
+    /// The way to the IKE thread.
     pub ike: IkeHandle,
+    /// The connections' numbers in the data path.
     pub ids: Arc<ConnectionIds>,
+    /// The ring of the outbound thread's commands.
     pub outbound: Arc<CommandRing<OutboundCommand>>,
+    /// The kernel's side: routes, blackholes and filter.
     pub forwarding: Forwarding,
+    /// Where events are told and listened to.
     pub events: EventLog,
+    /// What the status is made of, for the API.
     pub view: Arc<ArcSwap<View>>,
+    /// cend's last complete set; `None` while there is none.
     pub owner: Option<OwnerSet>,
     /// What the cloud protected last, while its set is not known.
     pub cend_before: Share,
+    /// The VPN gateway's route table.
     pub table: Table,
+    /// Makes forwarding tables, and frees the former ones here rather than in the outbound thread.
     pub fibs: FibPublisher,
     /// What of cend's set is done, and what is not.
     pub cend: Translation,
@@ -269,6 +292,7 @@ impl Gateway {
         private_file::replace(&self.state.join(OWNER_FILE), &text)
     }
 
+    /// What became of cend's set: the answer to it, and to who asks later.
     pub fn owner_reply(&self) -> OwnerReply {
         let revision = self.owner.as_ref().map_or(0, |set| set.revision);
         OwnerReply { revision, refused: self.cend.refused.clone() }

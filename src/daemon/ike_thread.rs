@@ -54,6 +54,7 @@ const QUIET_TO_TIDY: Duration = Duration::from_secs(3);
 pub enum Request {
     /// Connections that did not change keep their SAs.
     Configure(Configured),
+    /// A command for the endpoint.
     Command(Command),
     /// What IKE and the data path look like, not older than the request.
     Snapshot(oneshot::Sender<Arc<IkeSnapshot>>),
@@ -64,11 +65,13 @@ pub enum Request {
 /// What IKE and the data path look like, for status.
 #[derive(Debug, Default)]
 pub struct IkeSnapshot {
+    /// Every configured connection, as IKE sees it.
     pub connections: Vec<ConnectionStatus>,
     /// By inbound SPI.
     pub pairs: HashMap<u32, Pair>,
     /// By the name of the connection, its pairs that are gone.
     pub gone: HashMap<Arc<str>, Gone>,
+    /// Datagrams and requests that IKE or its sockets dropped since the start, by the reason's name.
     pub discards: Vec<(String, u64)>,
     /// What the kernel refuses to send at the moment, by peer.
     pub refused: BTreeMap<IpAddr, String>,
@@ -101,16 +104,23 @@ impl Sockets {
 
 /// Everything that the thread owns.
 pub struct IkeThread {
+    /// IKE itself.
     pub endpoint: Endpoint,
+    /// Between IKE and the data path.
     pub wiring: Wiring,
+    /// What is sent on and, but for port 4500, received from.
     pub sockets: Sockets,
     /// What came in on port 4500, from the inbound thread.
     pub nat_queue: IkeQueueReader,
+    /// Packets without an SA, from the outbound thread.
     pub acquires: rtrb::Consumer<Acquire>,
     /// What the kernel refused the outbound thread.
     pub refusals: rtrb::Consumer<Refusal>,
+    /// What the kernel refuses to send.
     pub send_failures: SendFailures,
+    /// What the control task asks.
     pub requests: mpsc::Receiver<Request>,
+    /// Ends the thread's waiting.
     pub waker: Waker,
     /// Grows with every round; the watchdog looks whether it does.
     pub heartbeat: Arc<AtomicU64>,

@@ -26,11 +26,15 @@ const LIVENESS: Duration = Duration::from_secs(30);
 /// What of a set can be done.
 #[derive(Debug, Default)]
 pub struct Translation {
+    /// The connections, with names that are neither the file's nor there twice.
     pub tunnels: Vec<Tunnel>,
+    /// The routes through these connections.
     pub routes: Vec<VpnRoute>,
     /// Publication state of the file's routes.
     pub publications: BTreeMap<RouteKey, Publication>,
+    /// What is not done, and why.
     pub refused: Vec<Refusal>,
+    /// What an operator should know although it is done, such as a weak algorithm.
     pub warnings: Vec<String>,
 }
 

@@ -51,15 +51,22 @@ use crate::io::wake::Waker;
 
 /// IKE's port, and the port of NAT traversal (RFC 7296 section 2.23).
 pub const IKE_PORT: u16 = 500;
+/// See [`IKE_PORT`].
 pub const NAT_PORT: u16 = 4500;
 
 /// What the control task holds of the other threads.
 pub struct Threads {
+    /// The way to the IKE thread.
     pub ike: IkeHandle,
+    /// The ring of the outbound thread's commands.
     pub outbound: Arc<CommandRing<OutboundCommand>>,
+    /// The connections' numbers in the data path.
     pub ids: Arc<ConnectionIds>,
+    /// What the data threads drop.
     pub drops: Drops,
+    /// Grows with every round of the IKE thread; the watchdog looks whether it does.
     pub heartbeat: Arc<AtomicU64>,
+    /// What the wiring tells.
     pub notices: tokio_mpsc::UnboundedReceiver<Notice>,
     /// Why a thread ended that should not have.
     pub failures: tokio_mpsc::UnboundedReceiver<String>,

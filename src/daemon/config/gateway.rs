@@ -20,6 +20,7 @@ pub const DEFAULT_STATE: &str = "/var/lib/gatewayd";
 pub struct Gateway {
     /// Outer addresses of this gateway; empty: any.
     pub local_addresses: Vec<IpAddr>,
+    /// The name of the TUN device, up to 15 bytes.
     pub tun: String,
     /// Whether the TUN device hands over super-packets.
     pub tun_backend: Backend,
@@ -29,10 +30,13 @@ pub struct Gateway {
     pub mtu: u32,
     /// How long it takes at most until a path that takes larger packets than before is found.
     pub pmtu_raise: Duration,
+    /// The path of the control socket.
     pub socket: PathBuf,
+    /// The directory of the state, which only its owner may look into.
     pub state: PathBuf,
     /// Firewall mark of gatewayd's own packets.
     pub mark: u32,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
     pub log: String,
     /// Core files, which hold keys, are permitted.
     pub core_dumps: bool,

@@ -21,10 +21,17 @@ const KEYS_FILE_LIMIT: u64 = 16 << 20;
 /// Why a file yields no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
+    /// It cannot be read, or others may read it.
     #[error(transparent)]
     File(#[from] PrivateFileError),
+    /// It is no key.
     #[error("{path} {problem}")]
-    Key { path: String, problem: PskError },
+    Key {
+        /// The file.
+        path: String,
+        /// What is wrong; the text itself is never shown.
+        problem: PskError,
+    },
 }
 
 /// The whole of a file is one key.
@@ -84,6 +91,7 @@ impl Secrets {
         Ok(Self(keys))
     }
 
+    /// The key of a connection, if the file has one.
     pub fn key(&self, connection: &str) -> Option<Arc<Secret>> {
         self.0.get(connection).map(Arc::clone)
     }

@@ -10,9 +10,11 @@ use crate::ike;
 /// Where a connection's peer is, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerName {
+    /// At an address.
     Address(IpAddr),
     /// A host name, resolved at the start and again and again.
     Name(String),
+    /// Anywhere: the peer calls.
     Any,
 }
 
@@ -29,8 +31,11 @@ impl std::fmt::Display for PeerName {
 /// What to do with the Don't Fragment bit of the outer IPv4 header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Df {
+    /// As the inner packet has it; set over an inner IPv6 packet (RFC 4301 section 8.1).
     Copy,
+    /// Always set.
     Set,
+    /// Never set.
     Clear,
 }
 
@@ -58,7 +63,9 @@ impl Default for EspOptions {
 pub struct Tunnel {
     /// `peer` in it is only right for addresses and `any`; [`Tunnel::ike`] fills in what a name resolved to.
     pub(in crate::daemon) ike: Arc<ike::Connection>,
+    /// Where the peer is, as configured.
     pub peer: PeerName,
+    /// How its Child SAs handle packets.
     pub esp_options: EspOptions,
     /// Protected networks, for export, child by child as in `ike`.
     pub subnets: Vec<ChildSubnets>,
@@ -66,17 +73,22 @@ pub struct Tunnel {
     pub description: Option<String>,
 }
 
+/// The protected networks of one child.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildSubnets {
+    /// On our side, without host bits.
     pub local: Vec<IpNet>,
+    /// On the peer's side, without host bits.
     pub peer: Vec<IpNet>,
 }
 
 impl Tunnel {
+    /// A connection without a description. `subnets` are those of `ike`'s children, in their order.
     pub fn new(ike: ike::Connection, peer: PeerName, esp_options: EspOptions, subnets: Vec<ChildSubnets>) -> Self {
         Self { ike: Arc::new(ike), peer, esp_options, subnets, description: None }
     }
 
+    /// The connection's name.
     pub fn name(&self) -> &Arc<str> {
         &self.ike.name
     }
