@@ -20,10 +20,15 @@ use crate::ike;
 /// What the control task publishes after every change.
 #[derive(Debug, Default)]
 pub struct View {
+    /// The name of the TUN device.
     pub device: String,
+    /// Its MTU in bytes.
     pub mtu: u32,
+    /// The connections of both owners, those of the file first.
     pub tunnels: Vec<TunnelView>,
+    /// The VPN gateway's route table.
     pub routes: Vec<Route>,
+    /// What an operator should change or know of.
     pub warnings: Vec<String>,
     /// What is exempt inside the routes' destinations.
     pub exemptions: Vec<Exemption>,
@@ -36,13 +41,21 @@ pub struct View {
 /// A configured connection.
 #[derive(Clone, Debug)]
 pub struct TunnelView {
+    /// As [`Connection::name`], and so on for what has the same name there.
     pub name: String,
+    /// What the file notes about it.
     pub description: Option<String>,
+    /// Who defined it.
     pub owner: Owner,
+    /// The peer as configured: an address, a name, or `any`.
     pub peer: String,
+    /// Our identity.
     pub local_id: String,
+    /// The peer's identity as configured, else its address.
     pub peer_id: String,
+    /// `now`, `on-traffic` or `wait`.
     pub start: &'static str,
+    /// The names of its children, in their order.
     pub children: Vec<String>,
     /// Why its peer's name has no address.
     pub unresolved: Option<String>,

@@ -42,47 +42,70 @@ const LOOKS_AROUND: usize = 10;
 /// What the control task is told.
 #[derive(Debug)]
 pub enum Notice {
+    /// A connection has an established IKE SA.
     ConnectionUp {
+        /// Its name.
         connection: Arc<str>,
     },
+    /// A connection has no IKE SA any more, or could not get one.
     ConnectionDown {
+        /// Its name.
         connection: Arc<str>,
+        /// Why, unless it was asked for.
         error: Option<String>,
     },
     /// A child carries traffic that had no SA to send on before.
     ChildUp {
+        /// The connection's name.
         connection: Arc<str>,
+        /// The child's name.
         child: Arc<str>,
     },
     /// A child has no SA to send on any more.
     ChildDown {
+        /// The connection's name.
         connection: Arc<str>,
+        /// The child's name.
         child: Arc<str>,
+        /// Why, for a person.
         reason: String,
     },
     /// Whether the connection has any SA to send on.
     Carries {
+        /// The connection's name.
         connection: Arc<str>,
+        /// It has one.
         up: bool,
     },
+    /// A negotiation failed.
     Failure {
+        /// The connection that it was for, if that was clear by then.
         connection: Option<Arc<str>>,
+        /// The peer's outer address.
         peer: std::net::SocketAddr,
+        /// Why, for a person.
         reason: String,
     },
     /// The peer's outer address in use.
     PeerAt {
+        /// The connection's name.
         connection: Arc<str>,
+        /// The address.
         peer: IpAddr,
     },
+    /// IKE has shut down: every peer has acknowledged that its SAs are deleted, or none was waited for any longer.
     ShutdownComplete,
 }
 
 /// Where the wiring leads.
 pub struct Lines {
+    /// The ring of the outbound thread's commands.
     pub outbound: Arc<CommandRing<OutboundCommand>>,
+    /// The ring of the inbound thread's commands.
     pub inbound: CommandRing<InboundCommand>,
+    /// The connections' numbers in the data path.
     pub ids: Arc<ConnectionIds>,
+    /// What the control task is told.
     pub notices: mpsc::UnboundedSender<Notice>,
 }
 
@@ -101,6 +124,7 @@ pub struct Wiring {
     lines: Lines,
     /// What happened since the last status.
     held: Vec<Notice>,
+    /// The paths to the peers, and what they take.
     pub paths: Paths,
     /// What IKE has to know of what it decided.
     answers: VecDeque<Command>,
