@@ -32,7 +32,7 @@ use super::key_log::KeyLogFiles;
 use super::metrics::Drops;
 use super::send_failures::SendFailures;
 use super::wiring::path_mtu::Paths;
-use super::wiring::{CommandRing, Lines, Notice, Wiring};
+use super::wiring::{Channels, CommandRing, Notice, Wiring};
 use crate::crypto::SystemEntropy;
 use crate::dataplane::acquire::Acquires;
 use crate::dataplane::command::{COMMAND_RING, OutboundCommand};
@@ -126,7 +126,7 @@ impl Threads {
         let (requests, request_receiver) = mpsc::channel();
         let nothing = Configured::new(ike::Config::new(Vec::new()), []);
         let entropy = || Box::new(SystemEntropy::new());
-        let lines = Lines {
+        let channels = Channels {
             outbound: Arc::clone(&outbound),
             inbound: CommandRing::new(inbound_ring),
             ids: Arc::clone(&ids),
@@ -137,7 +137,7 @@ impl Threads {
         let paths = Paths::new(settings.mtu, settings.pmtu_raise, Arc::clone(&drops.outbound), device_mtu);
         let ike_thread = IkeThread {
             endpoint: Endpoint::new(Arc::clone(&nothing.ike), entropy(), Instant::now()).with_key_log(key_log),
-            wiring: Wiring::new(lines, paths, entropy(), nothing),
+            wiring: Wiring::new(channels, paths, entropy(), nothing),
             sockets: ike_sockets,
             nat_queue,
             acquires: acquire_reader,

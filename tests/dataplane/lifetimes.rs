@@ -8,7 +8,7 @@ use ipsec_gateway::daemon::command_ring::CommandRing;
 use ipsec_gateway::daemon::config::Config;
 use ipsec_gateway::daemon::connections::{Configured, ConnectionIds};
 use ipsec_gateway::daemon::wiring::path_mtu::Paths;
-use ipsec_gateway::daemon::wiring::{Lines, Wiring};
+use ipsec_gateway::daemon::wiring::{Channels, Wiring};
 use ipsec_gateway::dataplane::command::OutboundCommand;
 use ipsec_gateway::dataplane::drop::DropReason;
 use ipsec_gateway::dataplane::fib::Fib;
@@ -50,14 +50,14 @@ impl End {
         // The wiring takes the place of the test as who commands the loops.
         let outbound = std::mem::replace(&mut gateway.outbound_commands, rtrb::RingBuffer::new(1).0);
         let inbound = std::mem::replace(&mut gateway.inbound_commands, rtrb::RingBuffer::new(1).0);
-        let lines = Lines {
+        let channels = Channels {
             outbound: Arc::new(CommandRing::new(outbound)),
             inbound: CommandRing::new(inbound),
             ids,
             notices: tokio::sync::mpsc::unbounded_channel().0,
         };
         let paths = Paths::new(1500, Duration::from_secs(600), Arc::default(), Box::new(|_, _| Ok(1500)));
-        let mut wiring = Wiring::new(lines, paths, Box::new(SeededEntropy::new(side as u64)), configured);
+        let mut wiring = Wiring::new(channels, paths, Box::new(SeededEntropy::new(side as u64)), configured);
         wiring.event(Event::ChildInstalled(Box::new(child_sa(side))), Instant::now());
         let activated = Event::ChildOutboundActivated {
             connection: "idc".into(),

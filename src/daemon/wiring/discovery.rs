@@ -96,8 +96,8 @@ impl Wiring {
                 pair.path_mtu = mtu;
             }
         }
-        self.lines.outbound.send(OutboundCommand::SetPathMtu { peer, mtu });
-        self.lines.inbound.send(InboundCommand::SetPathMtu { peer, mtu });
+        self.channels.outbound.send(OutboundCommand::SetPathMtu { peer, mtu });
+        self.channels.inbound.send(InboundCommand::SetPathMtu { peer, mtu });
     }
 }
 

@@ -47,13 +47,13 @@ fn bench_with(start: &str, room: usize) -> Bench {
     let (outbound_ring, outbound) = rtrb::RingBuffer::new(room);
     let (inbound_ring, inbound) = rtrb::RingBuffer::new(room);
     let (sender, notices) = mpsc::unbounded_channel();
-    let lines = Lines {
+    let channels = Channels {
         outbound: Arc::new(CommandRing::with_timeout(outbound_ring, Duration::ZERO)),
         inbound: CommandRing::with_timeout(inbound_ring, Duration::ZERO),
         ids: Arc::default(),
         notices: sender,
     };
-    let wiring = Wiring::new(lines, paths(), Box::new(SeededEntropy::new(7)), configured);
+    let wiring = Wiring::new(channels, paths(), Box::new(SeededEntropy::new(7)), configured);
     Bench { wiring, outbound, inbound, notices }
 }
 
@@ -156,7 +156,7 @@ fn a_packet_asks_for_every_connection_but_those_that_wait_for_the_peer() {
         ("wait", "10.3.0.9", None),
     ] {
         let bench = bench(start);
-        let connection = bench.wiring.lines.ids.id(&Arc::from("idc"));
+        let connection = bench.wiring.channels.ids.id(&Arc::from("idc"));
         let flow = Flow {
             source: "10.1.0.9".parse().unwrap(),
             destination: destination.parse().unwrap(),

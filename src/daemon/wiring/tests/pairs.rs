@@ -73,7 +73,7 @@ fn obey(bench: &mut Bench, sadb: &mut OutboundSadb) {
 /// The outbound SPI of the SA that carries a packet to an address.
 fn carrier(bench: &mut Bench, sadb: &mut OutboundSadb, destination: &str) -> Option<u32> {
     obey(bench, sadb);
-    let connection = bench.wiring.lines.ids.id(&Arc::from("idc"));
+    let connection = bench.wiring.channels.ids.id(&Arc::from("idc"));
     let (source, destination) = ("10.1.0.9".parse().unwrap(), destination.parse().unwrap());
     let flow = Flow { source, destination, protocol: protocol::UDP, ports: Ports::Opaque };
     let place = sadb.select(connection, &flow)?;
