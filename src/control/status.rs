@@ -16,8 +16,9 @@ pub struct Status {
     pub version: String,
     /// Seconds since gatewayd started.
     pub uptime_seconds: u64,
-    /// The name of the TUN device, and its MTU in bytes.
+    /// The name of the TUN device.
     pub device: String,
+    /// Its MTU in bytes.
     pub mtu: u32,
     /// Revision of cend's last complete set; absent while cend never sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

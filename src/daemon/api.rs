@@ -20,7 +20,8 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::events::EventLog;
-use super::gateway::{IkeHandle, Refused};
+use super::gateway::Refused;
+use super::ike_handle::IkeHandle;
 use super::ike_thread::IkeSnapshot;
 use super::metrics::Drops;
 use super::status::{self, View};

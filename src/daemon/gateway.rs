@@ -4,12 +4,12 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -18,7 +18,9 @@ use super::config::{self, Config, PeerName, Tunnel};
 use super::connections::{Configured, ConnectionIds};
 use super::events::EventLog;
 use super::export;
-use super::ike_thread::{IkeSnapshot, Request};
+use super::ike_handle::IkeHandle;
+use super::ike_thread::Request;
+use super::owner_file;
 use super::owner_set::{self, Translation};
 use super::policy;
 use super::status::View;
@@ -30,50 +32,16 @@ use crate::control::export::ConnectionExport;
 use crate::control::owner::{OwnerReply, OwnerSet, Refusal, RefusedKind};
 use crate::control::reload::Reloaded;
 use crate::dataplane::command::OutboundCommand;
-use crate::dataplane::device::Wake;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::{self, Command, RekeyWhat};
+use crate::io::clock;
 use crate::io::forwarding::Forwarding;
 use crate::io::ip_forwarding::Families;
 use crate::io::kept_policy::{KeptPolicy, Share};
-use crate::io::wake::Waker;
-use crate::io::{clock, private_file};
 use crate::routing::{self, Family, Table, build_fib};
 
-/// How long a status waits for IKE.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a change waits for the kernel's side to follow.
 const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
-/// The file of cend's last set in the state directory.
-const OWNER_FILE: &str = "cend.json";
-/// The largest set that is read back, in bytes.
-const OWNER_FILE_LIMIT: u64 = 64 << 20;
-
-/// The way to the IKE thread.
-#[derive(Clone, Debug)]
-pub struct IkeHandle {
-    /// What the thread is asked, in order.
-    pub requests: mpsc::Sender<Request>,
-    /// Wakes it, so that it looks.
-    pub waker: Waker,
-}
-
-impl IkeHandle {
-    /// Asks the thread for something and wakes it.
-    pub fn send(&self, request: Request) {
-        // An IKE thread that has ended takes the process with it; see `threads`.
-        let _ = self.requests.send(request);
-        self.waker.wake();
-    }
-
-    /// What IKE and the data path look like. None when IKE does not answer in time, or is about to end.
-    pub async fn snapshot(&self) -> Option<Arc<IkeSnapshot>> {
-        let (asker, answer) = oneshot::channel();
-        self.send(Request::Snapshot(asker));
-        timeout(SNAPSHOT_TIMEOUT, answer).await.ok()?.ok()
-    }
-}
-
 /// Why something that an operator asked for was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -143,21 +111,6 @@ pub struct Gateway {
     pub conditions: Conditions,
     /// The address families of the routes.
     pub families: watch::Sender<Families>,
-}
-
-/// Reads back cend's set of the last run, if there is one.
-///
-/// # Errors
-/// It cannot be read. What it protected is still known from the policy that was kept.
-pub fn restore_owner(state: &Path) -> Result<Option<OwnerSet>, String> {
-    let path = state.join(OWNER_FILE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = private_file::read(&path, OWNER_FILE_LIMIT).map_err(|error| error.to_string())?;
-    let set: OwnerSet = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    info!(revision = set.revision, connections = set.connections.len(), "restored cend's set");
-    Ok(Some(set))
 }
 
 impl Gateway {
@@ -276,7 +229,7 @@ impl Gateway {
     /// Takes cend's complete set: kept on the disk first, then applied.
     pub async fn take_owner_set(&mut self, set: OwnerSet) -> Result<OwnerReply, Refused> {
         if self.owner.as_ref() != Some(&set) {
-            self.keep(&set).map_err(Refused::NotKept)?;
+            owner_file::keep(&self.state, &set).map_err(Refused::NotKept)?;
             let known = self.owner.as_ref().map_or(0, |set| set.revision);
             info!(revision = set.revision, previous = known, connections = set.connections.len(), "took cend's set");
             self.owner = Some(set);
@@ -284,12 +237,6 @@ impl Gateway {
             self.events.happened(EventKind::Reloaded, None, None, None);
         }
         Ok(self.owner_reply())
-    }
-
-    fn keep(&self, set: &OwnerSet) -> std::io::Result<()> {
-        std::fs::create_dir_all(&self.state)?;
-        let text = zeroize::Zeroizing::new(serde_json::to_vec(set)?);
-        private_file::replace(&self.state.join(OWNER_FILE), &text)
     }
 
     /// What became of cend's set: the answer to it, and to who asks later.
@@ -435,17 +382,10 @@ fn difference(before: &[Tunnel], after: &[Tunnel]) -> Reloaded {
     reloaded
 }
 
-/// Makes the state directory, which only its owner may look into.
-///
-/// # Errors
-/// It cannot be made.
-pub fn make_state_directory(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

@@ -20,12 +20,12 @@ use super::closed::{self, End, close_what_was_kept, forward};
 use super::conditions::Source;
 use super::config::{self, Config, Gateway as Settings, OnStop};
 use super::events::EventLog;
-use super::gateway::{Gateway, make_state_directory, restore_owner};
+use super::gateway::Gateway;
 use super::ike_thread::Request;
 use super::process::{Asked, Signals, feed_watchdog, tell_systemd};
 use super::status::View;
 use super::threads::Threads;
-use super::{log, names, policy};
+use super::{log, names, owner_file, policy};
 use crate::control::event::EventKind;
 use crate::control::owner::OwnerSet;
 use crate::dataplane::fib::FibPublisher;
@@ -113,9 +113,9 @@ async fn run_configured(arguments: Arguments, mut file: Config, locked: &memory:
     let state = file.gateway.state.clone();
     // What does not work out is told when it is needed, after what protects is closed.
     let signals = memory::settle(locked, file.gateway.core_dumps).and_then(|()| Signals::new());
-    let made = make_state_directory(&state);
+    let made = owner_file::make_state_directory(&state);
     let mut kept = read_kept(&state, &mut file.warnings);
-    let owner = restore_owner(&state).unwrap_or_else(|error| {
+    let owner = owner_file::restore(&state).unwrap_or_else(|error| {
         error!(%error, "cend's last set cannot be read; what it protected stays closed until cend sends it again");
         None
     });

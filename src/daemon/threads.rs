@@ -26,7 +26,7 @@ use tokio::sync::mpsc as tokio_mpsc;
 use super::config::Gateway as Settings;
 use super::connections::{Configured, ConnectionIds};
 use super::data_threads::data_threads;
-use super::gateway::IkeHandle;
+use super::ike_handle::IkeHandle;
 use super::ike_thread::{IkeThread, Sockets};
 use super::key_log::KeyLogFiles;
 use super::metrics::Drops;
