@@ -16,6 +16,7 @@ mod unprotected;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use self::commands::SHUTDOWN_TIME;
 use self::connections::Connections;
 use self::timers::Timer;
 use super::allowance::Allowance;
