@@ -11,12 +11,29 @@ use crate::wire::ike::{AuthMethod, Identification, Malformed, NotifyType};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthenticationError {
     /// No connection expects who the peer says that it is.
-    UnknownIdentity { claimed: Identification, expected: Vec<String> },
+    UnknownIdentity {
+        /// Who the peer says that it is.
+        claimed: Identification,
+        /// Whom connections expect, as text.
+        expected: Vec<String>,
+    },
     /// The peer does not know the pre-shared key of the connection.
-    WrongKey { connection: Arc<str>, claimed: Identification },
+    WrongKey {
+        /// The name of the connection.
+        connection: Arc<str>,
+        /// Who the peer says that it is.
+        claimed: Identification,
+    },
     /// The peer proves its identity in another way than by a pre-shared key, so that nothing is said of the key. The
     /// connection is the one that it means, if any expects it.
-    OtherMethod { connection: Option<Arc<str>>, claimed: Identification, method: AuthMethod },
+    OtherMethod {
+        /// The name of the connection, if that is clear.
+        connection: Option<Arc<str>>,
+        /// Who the peer says that it is.
+        claimed: Identification,
+        /// How the peer proves it.
+        method: AuthMethod,
+    },
     /// The peer proves nothing.
     NoAuth,
 }
@@ -64,7 +81,12 @@ impl fmt::Display for AuthenticationError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthError {
     /// None came that is protected; perhaps one that is not, with an error.
-    NoAnswer { peer: SocketAddr, unprotected: Option<NotifyType> },
+    NoAnswer {
+        /// The peer's address.
+        peer: SocketAddr,
+        /// The error of an unprotected response, if one came.
+        unprotected: Option<NotifyType>,
+    },
     /// It cannot be read.
     Malformed(Malformed),
     /// It has neither identity and proof nor an error.

@@ -14,7 +14,12 @@ pub enum ChildError {
     /// The peer accepts none of our ESP proposals, which are these.
     NoProposalChosen(Vec<Proposal>),
     /// The peer accepts none of these traffic selectors.
-    SelectorsUnacceptable { local: Vec<TrafficSelector>, peer: Vec<TrafficSelector> },
+    SelectorsUnacceptable {
+        /// Ours.
+        local: Vec<TrafficSelector>,
+        /// The peer's.
+        peer: Vec<TrafficSelector>,
+    },
     /// The peer reports another error.
     Refused(NotifyType),
     /// The response has neither a Child SA nor an error.

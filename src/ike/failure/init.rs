@@ -27,13 +27,23 @@ pub enum InitError {
     /// The peer chose what was not offered.
     Choice(ChoiceError),
     /// The peer's public value is of another method than ours.
-    OtherGroup { answered: KeyExchangeId, sent: KeyExchangeId },
+    OtherGroup {
+        /// The method of the value.
+        answered: KeyExchangeId,
+        /// The method that the peer was sent.
+        sent: KeyExchangeId,
+    },
     /// The peer's public value cannot be one of the method.
     KeyExchange(KeyExchangeError),
     /// The peer wants another method, but says none (RFC 7296 1.3).
     NoGroup,
     /// The peer wants a method that we do not offer.
-    GroupNotOffered { wanted: KeyExchangeId, offered: Vec<KeyExchangeId> },
+    GroupNotOffered {
+        /// The method that the peer wants.
+        wanted: KeyExchangeId,
+        /// The methods that we offer.
+        offered: Vec<KeyExchangeId>,
+    },
     /// The peer wants the method that it was sent.
     SameGroup(KeyExchangeId),
     /// A cookie is not of 1 to 64 bytes (RFC 7296 2.6).

@@ -13,13 +13,35 @@ pub type Selectors = (Vec<TrafficSelector>, Vec<TrafficSelector>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// No common proposal for an IKE SA.
-    IkeProposal { offered: Vec<Proposal>, accepted: Vec<Proposal> },
+    IkeProposal {
+        /// What the peer offers.
+        offered: Vec<Proposal>,
+        /// What we accept.
+        accepted: Vec<Proposal>,
+    },
     /// No common proposal for a Child SA of this child.
-    EspProposal { child: Arc<str>, offered: Vec<Proposal>, accepted: Vec<Proposal> },
+    EspProposal {
+        /// The child's name.
+        child: Arc<str>,
+        /// What the peer offers.
+        offered: Vec<Proposal>,
+        /// What we accept.
+        accepted: Vec<Proposal>,
+    },
     /// No common traffic selectors with any child of the connection.
-    Selectors { connection: Arc<str>, asked: Selectors, configured: Vec<Selectors> },
+    Selectors {
+        /// The name of the connection.
+        connection: Arc<str>,
+        /// What the peer asks for.
+        asked: Selectors,
+        /// What each child of the connection has.
+        configured: Vec<Selectors>,
+    },
     /// What this child and the peer have in common are more traffic selectors than a payload of ours holds.
-    TooManySelectors { child: Arc<str> },
+    TooManySelectors {
+        /// The child's name.
+        child: Arc<str>,
+    },
     /// The key exchange payload is not for the chosen method, which is this one.
     WrongGroup(u16),
     /// Not now: it would collide with an exchange of ours (RFC 7296 2.25).

@@ -21,7 +21,12 @@ pub enum RekeyError {
     /// The peer has no SPI for its end of the IKE SA.
     NoSpi,
     /// The peer's public value is of another method than ours.
-    OtherGroup { answered: KeyExchangeId, sent: KeyExchangeId },
+    OtherGroup {
+        /// The method of the value.
+        answered: KeyExchangeId,
+        /// The method that the peer was sent.
+        sent: KeyExchangeId,
+    },
     /// The peer's public value cannot be one of the method.
     KeyExchange(KeyExchangeError),
     /// No keys can be derived.
