@@ -21,7 +21,7 @@ for argument in "$@"; do
     case $argument in
         --rust | --tutorial) what=$argument ;;
         --require) export CI=${CI:-require} ;;
-        *) sed -n '2,11p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
+        *) sed -n '2,10p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
     esac
 done
 require_root
