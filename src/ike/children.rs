@@ -45,11 +45,6 @@ impl Children {
         self.get_mut(inbound_spi).filter(|pair| pair.is_current())
     }
 
-    /// The pair that the peer receives on with this SPI, unless it was deleted at both ends.
-    pub(super) fn by_outbound_spi(&self, outbound_spi: u32) -> Option<&ChildPair> {
-        self.pairs.iter().find(|pair| pair.outbound_spi == outbound_spi && !pair.is_retired())
-    }
-
     /// The pairs that are, or are about to be, what their child's traffic uses.
     pub(super) fn current(&self) -> impl Iterator<Item = &ChildPair> {
         self.pairs.iter().filter(|pair| pair.is_current())

@@ -103,6 +103,13 @@ impl Lifetime {
         due
     }
 
+    /// Message IDs that run out make the rekey due, once.
+    pub(super) fn message_ids_run_out(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.runs_out, true) {
+            self.rekey_at = self.rekey_at.min(now);
+        }
+    }
+
     pub(super) fn set_rekey_at(&mut self, at: Instant) {
         self.rekey_at = at.min(self.expires_at);
     }
@@ -242,13 +249,6 @@ impl Sa {
     }
 
     // Its life.
-
-    /// Message IDs that run out make the rekey due, once.
-    pub(super) fn mind_message_ids(&mut self, now: Instant) {
-        if self.channel().runs_out() && !std::mem::replace(&mut self.lifetime.runs_out, true) {
-            self.lifetime.rekey_at = self.lifetime.rekey_at.min(now);
-        }
-    }
 
     pub(super) fn lifetime_mut(&mut self) -> &mut Lifetime {
         &mut self.lifetime

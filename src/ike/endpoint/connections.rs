@@ -1,7 +1,7 @@
 //! Connections and their IKE SAs: whether each is wanted, how it is negotiated, and when it is tried again.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -167,7 +167,7 @@ impl Connections {
     }
 
     /// Starts the connections that wait for this peer, as far as may be.
-    pub(super) fn start_waiting(&mut self, peer: std::net::IpAddr, now: Instant) {
+    pub(super) fn start_waiting(&mut self, peer: IpAddr, now: Instant) {
         while self.start_limit.allows(peer, |spi| self.ike_sas.is_being_negotiated(spi), now) {
             let Some(name) = self.start_limit.next(peer) else { break };
             if let Some(runtime) = self.by_name.get_mut(&name) {

@@ -96,7 +96,9 @@ pub(in crate::ike) fn requested(
 
 /// The pair that the peer wants to replace, by the SPI that it receives on (RFC 7296 1.3.3, 2.25.1).
 fn child_to_rekey(outbound_spi: u32, children: &Children) -> Result<u32, Refusal> {
-    let pair = children.by_outbound_spi(outbound_spi).ok_or(Refusal::ChildNotFound(outbound_spi))?;
+    // One that was deleted at both ends is none any more.
+    let pair = children.iter().find(|pair| pair.outbound_spi == outbound_spi && !pair.is_retired());
+    let pair = pair.ok_or(Refusal::ChildNotFound(outbound_spi))?;
     match pair.stage {
         Stage::Installed | Stage::Rekeying => Ok(pair.inbound_spi),
         Stage::Replaced | Stage::Deleting => Err(Refusal::Temporary),

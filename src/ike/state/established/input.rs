@@ -25,7 +25,9 @@ impl Established {
         } else {
             self = self.requested(&message, cx)?;
         }
-        self.sa.mind_message_ids(cx.now);
+        if self.sa.channel().runs_out() {
+            self.sa.lifetime_mut().message_ids_run_out(cx.now);
+        }
         self.advance(cx);
         Ok(self)
     }
