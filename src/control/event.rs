@@ -39,11 +39,23 @@ pub struct Event {
     pub kind: EventKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
+    /// The number of the connection's association with this peer, and the peer's identity: of a child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub association: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child: Option<String>,
     /// Why, where there is a reason: the error of a connection that went down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl Event {
+    /// One that is about nothing in particular.
+    pub fn new(sequence: u64, kind: EventKind) -> Self {
+        Self { sequence, kind, connection: None, association: None, peer_id: None, child: None, reason: None }
+    }
 }
 
 #[cfg(test)]
@@ -52,7 +64,7 @@ mod tests {
 
     #[test]
     fn an_event_is_written_without_what_it_lacks() {
-        let event = Event { sequence: 4, kind: EventKind::RoutesChanged, connection: None, child: None, reason: None };
+        let event = Event::new(4, EventKind::RoutesChanged);
         assert_eq!(serde_json::to_string(&event).unwrap(), r#"{"sequence":4,"kind":"routes-changed"}"#);
     }
 
