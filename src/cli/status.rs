@@ -309,6 +309,59 @@ mod tests {
         assert_eq!(lines, ["    next try in 1m 15s", "    error    AUTHENTICATION_FAILED: the peer refused our key"]);
     }
 
+    /// A connection with so many peers, each with one Child SA.
+    fn with_peers(count: u64) -> Connection {
+        let association = |id| Association {
+            id,
+            peer_id: format!("warrior-{id}.example"),
+            peer_address: format!("198.51.100.7:{}", 20_000 + id).parse().unwrap(),
+            age_seconds: 60,
+            ike_sas: Vec::new(),
+            inbound: Traffic { packets: 2, bytes: 168, errors: 3, idle_seconds: None },
+            outbound: Traffic::default(),
+        };
+        let child = |id| ChildSa {
+            name: "net".into(),
+            association: id,
+            inbound_spi: format!("{id:08x}"),
+            outbound_spi: "00000000".into(),
+            algorithms: "aes128gcm16".into(),
+            encapsulation: "udp".into(),
+            local_selectors: vec!["10.1.0.0/16".into()],
+            peer_selectors: vec![format!("10.64.0.{id}/32")],
+            sending: true,
+            age_seconds: 60,
+            rekey_seconds: None,
+            inbound: Traffic::default(),
+            outbound: Traffic::default(),
+        };
+        let (associations, child_sas) = (1..=count).map(|id| (association(id), child(id))).unzip();
+        Connection { state: ConnectionState::Established, last_error: None, associations, child_sas, ..down() }
+    }
+
+    #[test]
+    fn a_connection_with_many_peers_shows_each_with_its_own_sas() {
+        let text = connection(&with_peers(3), 10);
+        let lines: Vec<&str> = text.lines().collect();
+        let at =
+            |part: &str| lines.iter().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {text}"));
+        for id in 1..=3 {
+            let peer = at(&format!("warrior-{id}.example at 198.51.100.7:{} · association {id}", 20_000 + id));
+            assert!(lines[peer + 1].contains("2 packets, 168 B, 3 dropped"), "{text}");
+            assert!(lines[peer + 3].contains(&format!("Child SA net · in {id:08x}")), "{text}");
+        }
+        assert!(lines[at("peers    3")].starts_with("    peers"));
+        assert!(connections(&[with_peers(3)]).contains("3 peers"));
+    }
+
+    #[test]
+    fn of_very_many_peers_some_are_shown_and_all_when_asked_for_by_name() {
+        let count = |text: &str| text.lines().filter(|line| line.contains("Child SA")).count();
+        let text = connection(&with_peers(25), PEERS_SHOWN);
+        assert!(text.contains("and 15 more; gatewayctl status branch shows all"), "{text}");
+        assert_eq!((count(&text), count(&connection(&with_peers(25), usize::MAX))), (10, 25));
+    }
+
     #[test]
     fn the_short_list_tells_why_too() {
         let text = connections(&[down()]);
