@@ -134,7 +134,8 @@ fn connection(
     let pair = ike.filter(|_| !several).and_then(|status| pair_in_use(status, snapshot));
     let path = pair.map(Pair::outer);
     let peer_ip = path.map(|(_, peer)| peer).or_else(|| ike.and_then(|status| status.peer)).map(|peer| peer.ip());
-    let refused = peer_ip.and_then(|peer| snapshot.refused.get(&peer)).cloned();
+    let peers = associations.iter().map(|of| of.peer_address.ip()).chain(peer_ip);
+    let refused = peers.into_iter().find_map(|peer| snapshot.refused.get(&peer)).cloned();
     let TunnelView { name, owner, peer, local_id, peer_id, start, children: _, unresolved } = tunnel.clone();
     Connection {
         name,

@@ -285,7 +285,8 @@ impl Endpoint {
                 let (connection, error) = (name.clone(), ended.error.clone());
                 self.outbox.push(Output::Event(Event::ConnectionDown { connection, error, next_attempt: None }));
             }
-            return;
+            // Others may carry only a part of what this one did.
+            return self.seek_missing(name, now);
         }
         self.goes_down(connection, established, ended, now);
     }

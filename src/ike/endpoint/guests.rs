@@ -102,9 +102,9 @@ impl Endpoint {
     }
 
     /// A connection that is wanted, and that no IKE SA of its own sees to, tries to get what no other one carries.
-    fn seek_missing(&mut self, name: &Arc<str>, now: Instant) {
+    pub(super) fn seek_missing(&mut self, name: &Arc<str>, now: Instant) {
         let Some(runtime) = self.connections.get(name) else { return };
-        let alone = runtime.ike_sas.is_empty() && runtime.next_attempt.is_none();
+        let alone = runtime.ike_sas.is_empty() && !runtime.hosts.is_empty() && runtime.next_attempt.is_none();
         let initiates = runtime.wanted && matches!(runtime.connection.peer, Peer::Address(_));
         if alone && initiates && self.shutdown.is_none() && !self.not_in_hosts(runtime).is_empty() {
             let wait = self.jittered(super::connections::FIRST_WAIT);

@@ -160,6 +160,40 @@ fn one_whose_pairs_the_peer_deletes_goes_down_and_tries_by_itself() {
 }
 
 #[test]
+fn what_an_ike_sa_of_its_own_carried_is_asked_for_again_although_another_ones_carries_the_rest() {
+    let far = |side: usize| {
+        let nets = ["10.5.0.0/16", "10.6.0.0/16"];
+        let mut child = connection(side).children.remove(0);
+        child.name = Arc::from("far");
+        (child.local_selectors, child.peer_selectors) = (net(nets[side]), net(nets[1 - side]));
+        child
+    };
+    let mut connections = two_with_one(Start::Now);
+    let mut two = (*connections[1]).clone();
+    two.children.push(far(1));
+    connections[1] = Arc::new(two);
+    let extra = Connection { name: Arc::from("extra"), children: vec![far(0)], ..connection(0) };
+    let left = Config::new(vec![Arc::new(one_with_two()), Arc::new(extra)]);
+    let mut lab = Lab::new([left, Config::new(connections)]);
+    lab.tick(1);
+    lab.lose();
+    lab.settle();
+    let all = |lab: &Lab| {
+        let mut all = sending(lab, "two");
+        all.sort_by_key(|selector| selector.start);
+        all.dedup();
+        all
+    };
+    assert_eq!(all(&lab), net("10.3.0.0/16 10.5.0.0/16"));
+    lab.command(0, Command::Down { connection: "extra".into() });
+    while lab.deliver() {}
+    assert_eq!(all(&lab), net("10.3.0.0/16"));
+    lab.pass(5 * SECOND);
+    assert_eq!(all(&lab), net("10.3.0.0/16 10.5.0.0/16"));
+    assert!(!told(&mut lab).contains(&"two down".to_owned()), "it was never without a pair");
+}
+
+#[test]
 fn with_their_ike_sa_both_go_down() {
     let mut lab = up(Start::Wait);
     told(&mut lab);
