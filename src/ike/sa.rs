@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::association::Association;
 use super::channel::Channel;
 use super::child::Transport;
 use super::config::Connection;
@@ -14,7 +15,6 @@ use super::keys::ChildKeySource;
 use super::liveness::Liveness;
 use super::negotiate::IkeAlgorithms;
 use super::status::IkeSaStatus;
-use crate::wire::ike::Identification;
 
 /// Why an IKE SA is no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,15 +53,13 @@ pub(super) struct Secured {
 
 /// What becomes an established IKE SA.
 pub(super) struct Establishing {
-    pub(super) connection: Arc<Connection>,
-    pub(super) peer_id: Identification,
+    pub(super) association: Arc<Association>,
     pub(super) secured: Secured,
 }
 
 /// An IKE SA whose peer is authenticated.
 pub(super) struct Sa {
-    connection: Arc<Connection>,
-    peer_id: Identification,
+    association: Arc<Association>,
     secured: Secured,
     phase: Phase,
     born: Instant,
@@ -77,14 +75,13 @@ pub(super) struct Sa {
 
 impl Sa {
     pub(super) fn new(establishing: Establishing, cx: &mut Context<'_>) -> Self {
-        let Establishing { connection, peer_id, secured } = establishing;
-        let keepalive = connection.nat_keepalive;
+        let Establishing { association, secured } = establishing;
+        let Connection { nat_keepalive: keepalive, ike_lifetime, .. } = **association.connection();
         Self {
-            rekey_at: cx.now + cx.jitter(connection.ike_lifetime, 80, 90),
-            expires_at: cx.now + connection.ike_lifetime,
+            rekey_at: cx.now + cx.jitter(ike_lifetime, 80, 90),
+            expires_at: cx.now + ike_lifetime,
             keepalive_at: (secured.nat.local_behind_nat && !keepalive.is_zero()).then(|| cx.now + keepalive),
-            connection,
-            peer_id,
+            association,
             secured,
             phase: Phase::Active,
             born: cx.now,
@@ -104,17 +101,18 @@ impl Sa {
     ) -> Self {
         let Secured { nat, encapsulate, .. } = self.secured;
         let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
-        let establishing = Establishing { connection: self.connection.clone(), peer_id: self.peer_id.clone(), secured };
+        let establishing = Establishing { association: self.association.clone(), secured };
         let unconfirmed = !establishing.secured.channel.is_initiator();
         Self { unconfirmed, ..Self::new(establishing, cx) }
     }
 
-    pub(super) fn connection(&self) -> &Arc<Connection> {
-        &self.connection
+    /// Whose it is.
+    pub(super) fn association(&self) -> &Arc<Association> {
+        &self.association
     }
 
-    pub(super) fn peer_id(&self) -> &Identification {
-        &self.peer_id
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        self.association.connection()
     }
 
     pub(super) fn channel(&self) -> &Channel {
@@ -225,7 +223,7 @@ impl Sa {
     /// Sends a NAT keepalive, if one is due.
     pub(super) fn keep_alive(&mut self, cx: &mut Context<'_>) {
         if self.keepalive_at.is_some_and(|at| at <= cx.now) {
-            self.keepalive_at = Some(cx.now + self.connection.nat_keepalive);
+            self.keepalive_at = Some(cx.now + self.connection().nat_keepalive);
             natd::keep_alive(self.channel().path(), cx);
         }
     }
@@ -248,13 +246,14 @@ impl Sa {
     /// Tells a person what went wrong.
     pub(super) fn tell(&self, reason: String, cx: &mut Context<'_>) {
         let peer = self.channel().path().peer;
-        cx.event(Event::Failure { connection: Some(self.connection.name.clone()), peer, reason });
+        cx.event(Event::Failure { connection: Some(self.connection().name.clone()), peer, reason });
     }
 
     pub(super) fn status(&self) -> IkeSaStatus {
         let Secured { channel, algorithms, nat, .. } = &self.secured;
         let spis = channel.spis();
         IkeSaStatus {
+            connection: self.connection().name.clone(),
             initiator_spi: spis.initiator,
             responder_spi: spis.responder,
             initiator: channel.is_initiator(),
