@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config::Connection;
+use super::association::Association;
 use super::context::Context;
 use super::coverage::Pair;
 use super::event::{ChildSa, Encapsulation, Event, Path, Removal, SaKeys};
@@ -18,6 +18,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// What both ends agreed on for a pair.
 #[derive(Debug)]
 pub(super) struct Agreed {
+    /// Whose it is.
+    pub(super) association: Arc<Association>,
     pub(super) child: Arc<str>,
     pub(super) algorithms: EspAlgorithms,
     pub(super) inbound_spi: u32,
@@ -69,6 +71,8 @@ impl Transport {
 /// A pair of Child SAs.
 #[derive(Debug)]
 pub(super) struct ChildPair {
+    /// Whose it is; not always that of the IKE SA.
+    pub(super) association: Arc<Association>,
     pub(super) child: Arc<str>,
     pub(super) inbound_spi: u32,
     pub(super) outbound_spi: u32,
@@ -82,8 +86,8 @@ pub(super) struct ChildPair {
     pub(super) exhausted: bool,
     algorithms: EspAlgorithms,
     encapsulation: Encapsulation,
-    local_selectors: Vec<TrafficSelector>,
-    peer_selectors: Vec<TrafficSelector>,
+    /// Ours, and the peer's.
+    selectors: (Vec<TrafficSelector>, Vec<TrafficSelector>),
     established: Instant,
     rekey_at: Instant,
     expires_at: Instant,
@@ -127,15 +131,17 @@ impl ChildPair {
     pub(super) fn install(
         agreed: Agreed,
         keys: PairKeys,
-        connection: &Connection,
         transport: Transport,
         replaces: Option<u32>,
         cx: &mut Context<'_>,
     ) -> Self {
-        let Agreed { child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors } = agreed;
+        let Agreed { association, child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors } =
+            agreed;
         let EspAlgorithms { suite, group: _, esn } = algorithms;
         let pair = ChildSa {
-            connection: connection.name.clone(),
+            connection: association.name().clone(),
+            association: association.id(),
+            peer_id: association.peer_id().clone(),
             child: child.clone(),
             inbound_spi,
             outbound_spi,
@@ -152,8 +158,10 @@ impl ChildPair {
             log.child_sa(&pair);
         }
         cx.event(Event::ChildInstalled(Box::new(pair)));
-        let rekey_at = cx.now + cx.jitter(connection.child_lifetime, 80, 90);
+        let lifetime = association.connection().child_lifetime;
+        let rekey_at = cx.now + cx.jitter(lifetime, 80, 90);
         Self {
+            association,
             child,
             inbound_spi,
             outbound_spi,
@@ -164,50 +172,52 @@ impl ChildPair {
             exhausted: false,
             algorithms,
             encapsulation: transport.encapsulation,
-            local_selectors,
-            peer_selectors,
+            selectors: (local_selectors, peer_selectors),
             established: cx.now,
             rekey_at,
-            expires_at: cx.now + connection.child_lifetime,
+            expires_at: cx.now + lifetime,
         }
     }
 
     /// Tells the data path to install the first pair of an IKE SA, and to use it.
-    pub(super) fn install_first(
-        agreed: Agreed,
-        keys: PairKeys,
-        connection: &Connection,
-        transport: Transport,
-        cx: &mut Context<'_>,
-    ) -> Self {
-        let mut pair = Self::install(agreed, keys, connection, transport, None, cx);
-        pair.activate(&connection.name, cx);
+    pub(super) fn install_first(agreed: Agreed, keys: PairKeys, transport: Transport, cx: &mut Context<'_>) -> Self {
+        let mut pair = Self::install(agreed, keys, transport, None, cx);
+        pair.activate(cx);
         pair
     }
 
     /// Starts to send on the pair, if that has not been done. Only [`super::children`] knows when.
-    pub(super) fn activate(&mut self, connection: &Arc<str>, cx: &mut Context<'_>) {
+    pub(super) fn activate(&mut self, cx: &mut Context<'_>) {
         self.unconfirmed_until = None;
         if self.outbound == Outbound::Waits {
             self.outbound = Outbound::Sends;
-            let (connection, inbound_spi, outbound_spi) = (connection.clone(), self.inbound_spi, self.outbound_spi);
-            cx.event(Event::ChildOutboundActivated { connection, inbound_spi, outbound_spi });
+            cx.event(Event::ChildOutboundActivated {
+                connection: self.association.name().clone(),
+                association: self.association.id(),
+                inbound_spi: self.inbound_spi,
+                outbound_spi: self.outbound_spi,
+            });
         }
     }
 
     /// Stops sending on the pair, if that has not been done.
-    pub(super) fn retire_outbound(&mut self, connection: &Arc<str>, cx: &mut Context<'_>) {
+    pub(super) fn retire_outbound(&mut self, cx: &mut Context<'_>) {
         if self.outbound != Outbound::Retired {
             self.outbound = Outbound::Retired;
-            cx.event(Event::ChildOutboundRetired { connection: connection.clone(), inbound_spi: self.inbound_spi });
+            cx.event(Event::ChildOutboundRetired {
+                connection: self.association.name().clone(),
+                association: self.association.id(),
+                inbound_spi: self.inbound_spi,
+            });
         }
     }
 
     /// Removes the pair from the data path.
-    pub(super) fn remove(self, connection: &Arc<str>, reason: Removal, cx: &mut Context<'_>) {
+    pub(super) fn remove(self, reason: Removal, cx: &mut Context<'_>) {
         cx.inbound_spis.release(self.inbound_spi);
         cx.event(Event::ChildRemoved {
-            connection: connection.clone(),
+            connection: self.association.name().clone(),
+            association: self.association.id(),
             child: self.child,
             inbound_spi: self.inbound_spi,
             outbound_spi: self.outbound_spi,
@@ -245,7 +255,7 @@ impl ChildPair {
 
     /// What it carries: our selectors and the peer's.
     pub(super) fn selectors(&self) -> Pair<'_> {
-        (&self.local_selectors, &self.peer_selectors)
+        (&self.selectors.0, &self.selectors.1)
     }
 
     /// The key exchange method that its keys came of, if it had one of its own.
@@ -259,6 +269,7 @@ impl ChildPair {
 
     pub(super) fn status(&self) -> ChildStatus {
         ChildStatus {
+            association: self.association.id(),
             name: self.child.clone(),
             state: match self.stage {
                 Stage::Installed => ChildState::Installed,
@@ -270,8 +281,8 @@ impl ChildPair {
             algorithms: self.algorithms.name(),
             esn: self.algorithms.esn,
             encapsulation: self.encapsulation,
-            local_selectors: self.local_selectors.clone(),
-            peer_selectors: self.peer_selectors.clone(),
+            local_selectors: self.selectors.0.clone(),
+            peer_selectors: self.selectors.1.clone(),
             established: self.established,
             rekey_at: self.rekey_at,
             expires_at: self.expires_at,

@@ -12,6 +12,7 @@ use crate::wire::ike::{MAX_SELECTORS, Payload, Proposal, TrafficSelector};
 
 /// What a responder chose of a request.
 pub(super) struct Choice {
+    pub(super) connection: Arc<Connection>,
     pub(super) child: Arc<str>,
     pub(super) algorithms: EspAlgorithms,
     pub(super) outbound_spi: u32,
@@ -32,16 +33,23 @@ impl Choice {
     }
 }
 
-/// Chooses child, proposal and traffic selectors for a request.
+/// Chooses child, proposal and traffic selectors for a request: of the first of these connections that has any traffic in
+/// common with it. The first one is told of when none has.
 ///
 /// # Errors
 /// Why there is nothing to choose.
-pub(super) fn choose(connection: &Connection, payloads: &Payloads, groups: ChildGroups) -> Result<Choice, Refusal> {
+pub(super) fn choose(
+    connections: &[&Arc<Connection>],
+    payloads: &Payloads,
+    groups: ChildGroups,
+) -> Result<Choice, Refusal> {
     let (Some(offer), Some(theirs), Some(ours)) =
         (payloads.security_association(), payloads.ts_initiator(), payloads.ts_responder())
     else {
         return Err(Refusal::Syntax);
     };
+    let of = |connection: &&Arc<Connection>| negotiate::choose_child(&connection.children, ours, theirs).is_some();
+    let connection = connections.iter().copied().find(of).or(connections.first().copied()).ok_or(Refusal::Syntax)?;
     let Some((child, local_selectors, peer_selectors)) = negotiate::choose_child(&connection.children, ours, theirs)
     else {
         let configured = connection.children.iter();
@@ -61,6 +69,7 @@ pub(super) fn choose(connection: &Connection, payloads: &Payloads, groups: Child
     })?;
     let outbound_spi = ChildError::check_spi(&chosen.spi).map_err(|_| Refusal::Syntax)?;
     Ok(Choice {
+        connection: connection.clone(),
         child: child.name.clone(),
         algorithms: chosen.algorithms,
         outbound_spi,

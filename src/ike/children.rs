@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::association::Association;
 use super::child::{Agreed, ChildPair, PairKeys, Stage};
 use super::context::Context;
 use super::coverage::Flows;
@@ -18,14 +19,14 @@ use crate::wire::ike::IkeSpi;
 
 /// The pairs of Child SAs of one IKE SA, by the SPI that we receive on.
 pub(super) struct Children {
-    /// The name of the connection, for events.
-    connection: Arc<str>,
+    /// Whose IKE SA it is. Most pairs, and those that are meant by the name of a child alone, are its, too.
+    association: Arc<Association>,
     pairs: Vec<ChildPair>,
 }
 
 impl Children {
-    pub(super) fn new(connection: Arc<str>, pairs: Vec<ChildPair>) -> Self {
-        Self { connection, pairs }
+    pub(super) fn new(association: Arc<Association>, pairs: Vec<ChildPair>) -> Self {
+        Self { association, pairs }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &ChildPair> {
@@ -50,31 +51,38 @@ impl Children {
         self.pairs.iter().filter(|pair| pair.is_current())
     }
 
-    /// Whether there is such a pair of this child.
+    /// Such pairs of one child of the IKE SA's own connection.
+    pub(super) fn current_of(&self, child: &Arc<str>) -> impl Iterator<Item = &ChildPair> {
+        self.current_for(&self.association, child)
+    }
+
+    fn current_for(&self, association: &Arc<Association>, child: &Arc<str>) -> impl Iterator<Item = &ChildPair> {
+        self.current().filter(move |pair| pair.child == *child && Arc::ptr_eq(&pair.association, association))
+    }
+
+    /// Such pairs of other connections.
+    pub(super) fn guests(&self) -> impl Iterator<Item = &ChildPair> {
+        self.current().filter(|pair| !Arc::ptr_eq(&pair.association, &self.association))
+    }
+
+    /// Whether there is a pair that carries this child's traffic, or is about to.
     pub(super) fn has_current(&self, child: &Arc<str>) -> bool {
-        self.current().any(|pair| pair.child == *child)
-    }
-
-    /// Whether a pair carries this child's traffic, or is about to.
-    pub(super) fn serves(&self, child: &Arc<str>) -> bool {
-        self.current().any(|pair| pair.child == *child && !pair.exhausted)
-    }
-
-    /// Whether a pair of this child carries these flows, or is about to.
-    pub(super) fn hold(&self, child: &Arc<str>, flows: &Flows) -> bool {
-        self.current().any(|pair| pair.child == *child && flows.is_held_by(pair.selectors()))
+        self.current_of(child).next().is_some()
     }
 
     /// Whether pairs of the same child carry all that this one does, or are about to.
     pub(super) fn carries_all_of(&self, pair: &ChildPair) -> bool {
         let (local, peer) = pair.selectors();
-        local.iter().all(|local| peer.iter().all(|peer| self.hold(&pair.child, &Flows { local: *local, peer: *peer })))
+        let held = |flows: Flows| {
+            self.current_for(&pair.association, &pair.child).any(|other| flows.is_held_by(other.selectors()))
+        };
+        local.iter().all(|local| peer.iter().all(|peer| held(Flows { local: *local, peer: *peer })))
     }
 
     /// Whether there is a pair for what is wanted.
     pub(super) fn have(&self, wanted: &WantedChild) -> bool {
         match wanted.packet.or(wanted.part) {
-            Some(flows) => self.hold(&wanted.child, &flows),
+            Some(flows) => self.current_of(&wanted.child).any(|pair| flows.is_held_by(pair.selectors())),
             None => self.has_current(&wanted.child),
         }
     }
@@ -89,7 +97,7 @@ impl Children {
         cx: &mut Context<'_>,
     ) {
         let transport = sa.transport(sa.channel().path(), cx);
-        self.pairs.push(ChildPair::install(agreed, keys, sa.connection(), transport, replaces, cx));
+        self.pairs.push(ChildPair::install(agreed, keys, transport, replaces, cx));
     }
 
     /// Every answer of ours has arrived.
@@ -107,9 +115,9 @@ impl Children {
     /// Starts to send on a pair, if that has not been done, and stops on the one that it replaces.
     pub(super) fn activate(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
         let Some(pair) = find(&mut self.pairs, inbound_spi) else { return };
-        pair.activate(&self.connection, cx);
+        pair.activate(cx);
         if let Some(replaced) = pair.replaces.take().and_then(|spi| find(&mut self.pairs, spi)) {
-            replaced.retire_outbound(&self.connection, cx);
+            replaced.retire_outbound(cx);
         }
     }
 
@@ -127,7 +135,7 @@ impl Children {
             Some(pair) if pair.is_retired() => false,
             Some(pair) => {
                 pair.stage = Stage::Deleting;
-                pair.retire_outbound(&self.connection, cx);
+                pair.retire_outbound(cx);
                 true
             }
             // The peer may have one that we never installed.
@@ -141,22 +149,23 @@ impl Children {
         if !pair.is_retired() {
             pair.stage = Stage::Retired(until);
         }
-        pair.retire_outbound(&self.connection, cx);
+        pair.retire_outbound(cx);
     }
 
     /// Takes a pair from the data path. Tells how it was.
     pub(super) fn remove(&mut self, inbound_spi: u32, reason: Removal, cx: &mut Context<'_>) -> Option<Removed> {
         let index = self.pairs.iter().position(|pair| pair.inbound_spi == inbound_spi)?;
         let pair = self.pairs.remove(index);
-        let removed = Removed { child: pair.child.clone(), stage: pair.stage };
-        pair.remove(&self.connection, reason, cx);
+        let is_guest = !Arc::ptr_eq(&pair.association, &self.association);
+        let removed = Removed { child: pair.child.clone(), stage: pair.stage, is_guest };
+        pair.remove(reason, cx);
         Some(removed)
     }
 
     /// Takes every pair from the data path.
     pub(super) fn remove_all(&mut self, reason: Removal, cx: &mut Context<'_>) {
         for pair in self.pairs.drain(..) {
-            pair.remove(&self.connection, reason, cx);
+            pair.remove(reason, cx);
         }
     }
 
@@ -193,7 +202,7 @@ impl Children {
     }
 }
 
-/// The pair with this SPI. It borrows the pairs only, so that the events that it tells can name the connection.
+/// The pair with this SPI.
 fn find(pairs: &mut [ChildPair], inbound_spi: u32) -> Option<&mut ChildPair> {
     pairs.iter_mut().find(|pair| pair.inbound_spi == inbound_spi)
 }
@@ -202,6 +211,8 @@ fn find(pairs: &mut [ChildPair], inbound_spi: u32) -> Option<&mut ChildPair> {
 pub(super) struct Removed {
     pub(super) child: Arc<str>,
     pub(super) stage: Stage,
+    /// It was another connection's, which sees to a new one itself.
+    pub(super) is_guest: bool,
 }
 
 impl Removed {

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::association::Associations;
 use super::config::Config;
+use super::directory::Directory;
 use super::event::{Event, Output};
 use super::failure::Failure;
 use super::key_log::KeyLog;
@@ -17,6 +19,8 @@ use crate::wire::ike::IkeSpi;
 pub(super) struct Context<'a> {
     pub(super) now: Instant,
     pub(super) config: &'a Config,
+    pub(super) directory: &'a Directory,
+    pub(super) associations: &'a mut Associations,
     pub(super) entropy: &'a mut dyn Entropy,
     pub(super) outbox: &'a mut Outbox,
     pub(super) inbound_spis: &'a mut InboundSpis,

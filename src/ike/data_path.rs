@@ -43,10 +43,10 @@ pub(super) fn follow_peer(path: Path, sa: &mut Sa, children: &Children, cx: &mut
         return;
     }
     let encapsulated = children.iter().filter(|pair| pair.is_encapsulated());
-    let outbound_spis: Vec<u32> = encapsulated.map(|pair| pair.outbound_spi).collect();
-    if !outbound_spis.is_empty() {
+    let inbound_spis: Vec<u32> = encapsulated.map(|pair| pair.inbound_spi).collect();
+    if !inbound_spis.is_empty() {
         let path = sa.transport(path, cx).path;
-        cx.event(Event::PathChanged { connection: sa.connection().name.clone(), outbound_spis, path });
+        cx.event(Event::PathChanged { connection: sa.connection().name.clone(), inbound_spis, path });
     }
 }
 
@@ -76,7 +76,9 @@ pub(super) fn limit_reached(
 /// new one takes its place.
 pub(super) fn replace_exhausted(inbound_spi: u32, children: &mut Children, tasks: &mut Tasks, cx: &mut Context<'_>) {
     let Some(removed) = children.remove(inbound_spi, Removal::Exhausted, cx) else { return };
-    tasks.queue_first(Task::CreateChild(WantedChild::new(removed.child)));
+    if !removed.is_guest {
+        tasks.queue_first(Task::CreateChild(WantedChild::new(removed.child)));
+    }
     tasks.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Exhausted });
     tasks.child_lost(cx);
 }
@@ -92,12 +94,13 @@ pub(super) fn install_failed(
 ) {
     let Some(removed) = children.remove(inbound_spi, Removal::NotInstalled, cx) else { return };
     let current = removed.was_current();
-    let Removed { child, stage } = removed;
+    let Removed { child, stage, is_guest } = removed;
     sa.tell(Failure::NotInstalled { child: child.clone(), reason }, cx);
     if !matches!(stage, Stage::Deleting | Stage::Retired(_)) {
         tasks.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::NotInstalled });
     }
-    if current && !children.serves(&child) {
+    let serves = || children.current_of(&child).any(|pair| !pair.exhausted);
+    if current && !is_guest && !serves() {
         tasks.was_installed(false);
         // Who waits for the peer leaves it to the peer to try again.
         if tasks.keeps_children() || sa.connection().start == Start::OnTraffic {

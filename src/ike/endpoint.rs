@@ -1,13 +1,14 @@
 //! The endpoint: every IKE SA, found by its SPI, and every connection.
 
 mod commands;
-mod connection_status;
 mod connections;
 mod duplicates;
+mod guests;
 mod ike_sas;
 mod responder;
 mod runtime;
 mod start_limit;
+mod status;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -99,7 +100,7 @@ impl Endpoint {
             match timer {
                 Timer::IkeSa(spi) => connections.with_ike_sa(spi, now, |sa, cx| sa.handle_timeout(cx)),
                 Timer::Connection(name) => connections.attempt(&name, now),
-                Timer::Duplicates(name) => connections.settle_duplicates(&name, now),
+                Timer::Duplicates(name, association) => connections.settle_duplicates(&name, association, now),
                 Timer::Starts(peer) => connections.start_waiting(peer, now),
                 // The time for a clean shutdown is over.
                 Timer::Shutdown => connections.ike_sas.clear(),

@@ -115,10 +115,10 @@ impl Exchange {
         Ok(Next::Done)
     }
 
-    /// The Child SA that it is to set up anew.
+    /// The Child SA of the IKE SA's own connection that it is to set up.
     pub(super) fn wanted(&self) -> Option<&WantedChild> {
         match self {
-            Self::CreateChild(exchange) => Some(exchange.wanted()),
+            Self::CreateChild(exchange) if !exchange.is_guests() => Some(exchange.wanted()),
             _ => None,
         }
     }

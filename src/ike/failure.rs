@@ -75,6 +75,8 @@ pub enum Failure {
     NeverReady(Asked),
     /// The peer, at this address, does not answer on an established IKE SA any more.
     Silent(SocketAddr),
+    /// The Child SAs that a connection had in the IKE SA of another one with the same peer are gone.
+    LeftByHost,
     /// The peer deleted the IKE SA.
     Deleted,
     /// The peer says on an established IKE SA that it does not believe in it (RFC 7296 2.21.2).
@@ -120,6 +122,9 @@ impl fmt::Display for Failure {
                 write!(f, "the peer keeps answering TEMPORARY_FAILURE when it is asked {asked}; it is asked again")
             }
             Self::Silent(peer) => write!(f, "the peer {peer} does not answer any more"),
+            Self::LeftByHost => {
+                f.write_str("its Child SAs in the IKE SA of another connection with the same peer are gone")
+            }
             Self::Deleted => f.write_str("the peer deleted the IKE SA"),
             Self::NotBelieved => f.write_str("the peer does not accept our identity or key (AUTHENTICATION_FAILED)"),
         }

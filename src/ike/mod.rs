@@ -5,6 +5,7 @@
 
 mod agenda;
 mod allowance;
+mod association;
 mod authentication;
 mod channel;
 mod child;
@@ -41,6 +42,7 @@ mod upkeep;
 mod wanted;
 mod window;
 
+pub use association::{AssociationId, are_siblings};
 pub use config::{Child, Config, Connection, EspProposal, IkeProposal, Peer, Retransmission, Start};
 pub use coverage::Flows;
 pub use endpoint::{Endpoint, SHUTDOWN_TIME};
@@ -51,4 +53,4 @@ pub use event::{
 };
 pub use failure::Failure;
 pub use key_log::KeyLog;
-pub use status::{ChildState, ChildStatus, ConnectionState, ConnectionStatus, IkeSaStatus};
+pub use status::{AssociationStatus, ChildState, ChildStatus, ConnectionState, ConnectionStatus, IkeSaStatus};

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::association::Association;
 use super::channel::{Channel, IkeSaKeys};
 use super::child::Transport;
 use super::config::Connection;
@@ -17,7 +18,6 @@ use super::negotiate::IkeAlgorithms;
 use super::status::IkeSaStatus;
 use super::window::Window;
 use crate::crypto::{Secret, WrongKeyLength};
-use crate::wire::ike::Identification;
 
 /// Why an IKE SA is no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,15 +56,13 @@ pub(super) struct Secured {
 
 /// What becomes an established IKE SA.
 pub(super) struct Establishing {
-    pub(super) connection: Arc<Connection>,
-    pub(super) peer_id: Identification,
+    pub(super) association: Arc<Association>,
     pub(super) secured: Secured,
 }
 
 /// An IKE SA whose peer is authenticated.
 pub(super) struct Sa {
-    connection: Arc<Connection>,
-    peer_id: Identification,
+    association: Arc<Association>,
     secured: Secured,
     phase: Phase,
     lifetime: Lifetime,
@@ -117,13 +115,12 @@ impl Lifetime {
 
 impl Sa {
     pub(super) fn new(establishing: Establishing, cx: &mut Context<'_>) -> Self {
-        let Establishing { connection, peer_id, secured } = establishing;
-        let keepalive = connection.nat_keepalive;
+        let Establishing { association, secured } = establishing;
+        let Connection { nat_keepalive: keepalive, ike_lifetime, .. } = **association.connection();
         Self {
-            lifetime: Lifetime::new(connection.ike_lifetime, cx),
+            lifetime: Lifetime::new(ike_lifetime, cx),
             keepalive_at: (secured.nat.local_behind_nat && !keepalive.is_zero()).then(|| cx.now + keepalive),
-            connection,
-            peer_id,
+            association,
             secured,
             phase: Phase::Active,
             liveness: Liveness::new(cx.now),
@@ -157,16 +154,17 @@ impl Sa {
         let channel = Channel::new(spis, initiator, channel_keys, Window::new(0, 0), self.channel().path());
         let Secured { nat, encapsulate, .. } = self.secured;
         let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
-        let establishing = Establishing { connection: self.connection.clone(), peer_id: self.peer_id.clone(), secured };
+        let establishing = Establishing { association: self.association.clone(), secured };
         Ok(Self { unconfirmed: !initiator, ..Self::new(establishing, cx) })
     }
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
-        &self.connection
+        self.association.connection()
     }
 
-    pub(super) fn peer_id(&self) -> &Identification {
-        &self.peer_id
+    /// Whose it is.
+    pub(super) fn association(&self) -> &Arc<Association> {
+        &self.association
     }
 
     pub(super) fn channel(&self) -> &Channel {
@@ -257,7 +255,7 @@ impl Sa {
     /// Sends a NAT keepalive, if one is due.
     pub(super) fn keep_alive(&mut self, cx: &mut Context<'_>) {
         if self.keepalive_at.is_some_and(|at| at <= cx.now) {
-            self.keepalive_at = Some(cx.now + self.connection.nat_keepalive);
+            self.keepalive_at = Some(cx.now + self.connection().nat_keepalive);
             natd::keep_alive(self.channel().path(), cx);
         }
     }
@@ -279,13 +277,14 @@ impl Sa {
 
     /// Tells a person what went wrong.
     pub(super) fn tell(&self, failure: Failure, cx: &mut Context<'_>) {
-        cx.failed(Some(self.connection.name.clone()), self.channel().path().peer, failure);
+        cx.failed(Some(self.connection().name.clone()), self.channel().path().peer, failure);
     }
 
     pub(super) fn status(&self) -> IkeSaStatus {
         let Secured { channel, algorithms, nat, .. } = &self.secured;
         let spis = channel.spis();
         IkeSaStatus {
+            connection: self.connection().name.clone(),
             initiator_spi: spis.initiator,
             responder_spi: spis.responder,
             initiator: channel.is_initiator(),

@@ -17,7 +17,7 @@ impl Successor {
     /// One that takes the Child SAs of the IKE SA that it replaces, and what was to be done about them.
     pub(super) fn heir(sa: Sa, children: &mut Children, tasks: &mut Tasks, cx: &mut Context<'_>) -> Self {
         let mut heir =
-            Self { children: Children::new(sa.connection().name.clone(), Vec::new()), sa, tasks: Tasks::default() };
+            Self { children: Children::new(sa.association().clone(), Vec::new()), sa, tasks: Tasks::default() };
         heir.children.inherit(children, heir.sa.channel().local_spi(), cx);
         heir.tasks.inherit(tasks);
         heir
@@ -29,6 +29,6 @@ impl Successor {
             Phase::Closing(_) => Tasks::only(Task::DeleteIke),
             Phase::Active | Phase::Passive(_) => Tasks::default(),
         };
-        Self { children: Children::new(sa.connection().name.clone(), Vec::new()), sa, tasks }
+        Self { children: Children::new(sa.association().clone(), Vec::new()), sa, tasks }
     }
 }

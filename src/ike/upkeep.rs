@@ -52,7 +52,7 @@ fn part_to_ask_for(child: &Arc<str>, connection: &Connection, children: &Childre
         return None;
     }
     let mut pairs = agenda.tasks.retries_of(child);
-    for pair in children.current().filter(|pair| pair.child == *child) {
+    for pair in children.current_of(child) {
         let (local, peer) = pair.selectors();
         let (Some(local), Some(peer)) = (local.first(), peer.first()) else { continue };
         if (Flows { local: *local, peer: *peer }).is_one_pair_of_hosts() {
@@ -66,6 +66,6 @@ fn part_to_ask_for(child: &Arc<str>, connection: &Connection, children: &Childre
 
 /// What of a child's traffic the peer has left out of the pairs that there are.
 fn left_out(child: &Arc<str>, connection: &Connection, children: &Children) -> Vec<Flows> {
-    let pairs = children.current().filter(|pair| pair.child == *child).map(ChildPair::selectors);
+    let pairs = children.current_of(child).map(ChildPair::selectors);
     connection.child(child).map_or_else(Vec::new, |child| coverage::left_out(child, pairs))
 }

@@ -14,9 +14,9 @@ use crate::ike::context::Context;
 use crate::ike::coverage::Flows;
 use crate::ike::data_path;
 use crate::ike::directory::Directory;
-use crate::ike::event::{Command, Deadline, Removal, Why};
-use crate::ike::exchange::rekey;
+use crate::ike::event::{Command, Deadline, RekeyWhat, Removal, Why};
 use crate::ike::exchange::task::Task;
+use crate::ike::exchange::{delete, rekey};
 use crate::ike::sa::Sa;
 use crate::ike::state::IkeSa;
 use crate::ike::state::established::liveness;
@@ -34,8 +34,14 @@ impl Endpoint {
             Command::Up { connection } => connections.up(&connection, now),
             Command::Down { connection } => connections.down(&connection, now),
             Command::Rekey { connection, what } => {
-                for spi in connections.ike_sas_of(&connection) {
-                    connections.act(spi, now, |_, children, agenda, _| rekey::now(what, children, &mut agenda.tasks));
+                let mut spis = connections.ike_sas_of(&connection);
+                if what == RekeyWhat::Child {
+                    spis.extend(connections.hosts_of(&connection));
+                }
+                for spi in spis {
+                    connections.act(spi, now, |_, children, agenda, _| {
+                        rekey::now(what, &connection, children, &mut agenda.tasks);
+                    });
                 }
             }
             Command::Acquire { connection, child, packet } => {
@@ -113,7 +119,18 @@ impl Endpoint {
 
 impl Connections {
     fn ike_sas_of(&self, connection: &str) -> Vec<IkeSpi> {
-        self.by_name.get(connection).map_or_else(Vec::new, |runtime| runtime.ike_sas.clone())
+        self.by_name.get(connection).map_or_else(Vec::new, |runtime| runtime.ike_sas.iter().collect())
+    }
+
+    fn hosts_of(&self, connection: &str) -> Vec<IkeSpi> {
+        self.by_name.get(connection).map_or_else(Vec::new, |runtime| runtime.hosts.clone())
+    }
+
+    /// Deletes the pairs of a connection in other ones' IKE SAs, and nothing else of these.
+    fn leave_hosts(&mut self, connection: &str, now: Instant) {
+        for spi in self.hosts_of(connection) {
+            self.act(spi, now, |_, children, agenda, cx| delete::guests(connection, children, &mut agenda.tasks, cx));
+        }
     }
 
     fn up(&mut self, name: &Arc<str>, now: Instant) {
@@ -141,6 +158,7 @@ impl Connections {
         for spi in self.ike_sas_of(name) {
             self.close(spi, Removal::Closed, now);
         }
+        self.leave_hosts(name, now);
     }
 
     /// Takes a configuration: what is equal stays as it is.
@@ -156,7 +174,7 @@ impl Connections {
         }
         let config = Arc::new(config);
         self.ike_sas.config = config.clone();
-        self.directory = Directory::new(&config.connections);
+        self.ike_sas.directory = Directory::new(&config.connections);
         let same: HashMap<&str, &Arc<Connection>> =
             config.connections.iter().map(|connection| (&*connection.name, connection)).collect();
         let kept = |connection: &Arc<Connection>| {
@@ -168,6 +186,7 @@ impl Connections {
             for spi in self.ike_sas_of(&name) {
                 self.close(spi, Removal::Closed, now);
             }
+            self.leave_hosts(&name, now);
             self.by_name.remove(&name);
         }
         for connection in config.connections.iter() {

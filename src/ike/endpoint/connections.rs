@@ -5,20 +5,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ike_sas::{Handled, IkeSas};
+use super::ike_sas::{Handled, IkeSaTable};
 use super::runtime::Runtime;
 use super::start_limit::StartLimit;
 use super::timers::Timer;
 use crate::crypto::Entropy;
 use crate::ike::agenda::Agenda;
+use crate::ike::association::AssociationId;
 use crate::ike::children::Children;
 use crate::ike::config::{Config, Connection, Peer, Start};
 use crate::ike::context::Context;
-use crate::ike::directory::Directory;
 use crate::ike::ended::Ended;
 use crate::ike::event::{Deadline, Event, Removal, Why};
 use crate::ike::failure::Failure;
-use crate::ike::identity::{expected_id, same_identity};
+use crate::ike::identity::expected_id;
 use crate::ike::sa::{Cause, Sa};
 use crate::ike::state::IkeSa;
 use crate::ike::state::established::Established;
@@ -30,15 +30,14 @@ use crate::wire::ike::IkeSpi;
 
 /// Waits between attempts, before jitter: doubled each time, up to one limit for silence and another for refusals,
 /// which another attempt alone does not cure.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+pub(super) const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT_AFTER_SILENCE: Duration = Duration::from_secs(4);
 const LONGEST_WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
 /// Every configured connection, and every IKE SA.
 pub(super) struct Connections {
-    pub(super) ike_sas: IkeSas,
+    pub(super) ike_sas: IkeSaTable,
     pub(super) by_name: BTreeMap<Arc<str>, Runtime>,
-    pub(super) directory: Directory,
     start_limit: StartLimit,
     /// Nothing is negotiated any more.
     pub(super) closed: bool,
@@ -48,8 +47,7 @@ impl Connections {
     /// Takes its configuration.
     pub(super) fn new(config: Arc<Config>, entropy: Box<dyn Entropy>, now: Instant) -> Self {
         let mut connections = Self {
-            directory: Directory::new(&config.connections),
-            ike_sas: IkeSas::new(config.clone(), entropy),
+            ike_sas: IkeSaTable::new(config.clone(), entropy),
             by_name: BTreeMap::new(),
             start_limit: StartLimit::default(),
             closed: false,
@@ -85,7 +83,7 @@ impl Connections {
         handler: impl FnOnce(IkeSa, &mut Context<'_>) -> Result<IkeSa, Ended>,
     ) {
         let Some(handled) = self.ike_sas.handle(spi, now, handler) else { return };
-        let Handled { before, end, established, successors, renegotiate } = handled;
+        let Handled { before, end, established, successors, guests, renegotiate } = handled;
         for successor in successors {
             self.adopt(successor, now);
         }
@@ -100,11 +98,14 @@ impl Connections {
                 self.ike_sas.timers.set(Timer::Starts(peer), next);
             }
         }
-        match (end, before.connection) {
-            (Some(ended), Some(connection)) => self.ike_sa_ended(spi, &connection, before.established, &ended, now),
+        let association = before.association.map(|association| association.id());
+        match (&end, before.connection) {
+            (Some(ended), Some(connection)) => self.ike_sa_ended(spi, &connection, association, ended, now),
             (None, _) if renegotiate => self.negotiate_beside(spi, now),
             _ => {}
         }
+        let error = end.and_then(|ended| ended.error).map(|error| *error);
+        self.guests_changed(spi, &before.guests, &guests, error, now);
     }
 
     /// The same for an established IKE SA that goes on.
@@ -139,9 +140,12 @@ impl Connections {
         if let Some(runtime) = self.by_name.get_mut(&established.sa().connection().name)
             && Arc::ptr_eq(&runtime.connection, established.sa().connection())
         {
-            runtime.ike_sas.push(spi);
+            runtime.ike_sas.add_established(spi, established.sa().association().id());
         }
-        self.ike_sas.insert(spi, IkeSa::Established(Box::new(established)));
+        let sa = IkeSa::established(established);
+        let guests = sa.guests();
+        self.ike_sas.insert(spi, sa);
+        self.guests_changed(spi, &[], &guests, None, now);
         self.with_established(spi, now, |state, cx| state.advance(cx));
     }
 
@@ -161,9 +165,10 @@ impl Connections {
             }
             return self.ike_sas.timers.set(Timer::Starts(peer), self.start_limit.deadline(peer));
         }
-        let children = runtime.connection.children.iter();
-        let all = children.map(|child| WantedChild::new(child.name.clone())).collect();
-        self.negotiate(name, all, now);
+        let missing = runtime.not_in_hosts(&self.ike_sas);
+        if !missing.is_empty() {
+            self.negotiate(name, missing.into_iter().map(WantedChild::new).collect(), now);
+        }
     }
 
     /// Starts the connections that wait for this peer, as far as may be.
@@ -184,10 +189,11 @@ impl Connections {
         if self.closed {
             return;
         }
-        let usable = runtime.ike_sas.iter().copied().find(|spi| {
-            self.ike_sas.is_being_negotiated(spi)
-                || self.ike_sas.established(spi).is_some_and(|state| state.sa().is_active())
-        });
+        let ike_sas = &runtime.ike_sas;
+        let active = |spi: &IkeSpi| self.ike_sas.active(spi).is_some();
+        // Which of many peers is meant is not known.
+        let of_one_peer = ike_sas.established().find(active).filter(|_| ike_sas.associations() == 1);
+        let usable = ike_sas.attempts().first().copied().or(of_one_peer);
         match usable {
             Some(spi) => self.with_ike_sa(spi, now, |mut sa, cx| {
                 match &mut sa {
@@ -211,13 +217,12 @@ impl Connections {
     fn is_only_one(&self, connection: &Connection) -> bool {
         // A connection that takes any identity waits for its peer.
         let Some(expected) = expected_id(connection) else { return false };
-        let rivals = |state: &Established| state.sa().is_active() && same_identity(&expected, state.sa().peer_id());
-        let runtimes = self
-            .directory
-            .between(&connection.local_id, &expected)
-            .filter_map(|connection| self.by_name.get(&connection.name));
-        let mut states = runtimes.flat_map(|runtime| &runtime.ike_sas).filter_map(|spi| self.ike_sas.established(spi));
-        !states.any(rivals)
+        !self.ike_sas.directory.between(&connection.local_id, &expected).any(|rival| {
+            let association = self.ike_sas.associations.find(rival, &expected);
+            let ike_sas = self.by_name.get(&rival.name).map(|runtime| &runtime.ike_sas);
+            let spis = association.zip(ike_sas).map_or(&[][..], |(association, ike_sas)| ike_sas.of(association.id()));
+            spis.iter().any(|spi| self.ike_sas.active(spi).is_some())
+        })
     }
 
     /// Negotiates another IKE SA beside one whose peer may have restarted, or does not rekey; if it is set up, it takes
@@ -225,16 +230,15 @@ impl Connections {
     pub(super) fn negotiate_beside(&mut self, spi: IkeSpi, now: Instant) {
         let Some(state) = self.ike_sas.established(&spi) else { return };
         let name = state.sa().connection().name.clone();
-        let served: Vec<Arc<str>> = state.children().current().map(|pair| pair.child.clone()).collect();
+        let association = state.sa().association();
+        let own = state.children().current().filter(|pair| Arc::ptr_eq(&pair.association, association));
+        let served: Vec<Arc<str>> = own.map(|pair| pair.child.clone()).collect();
         let Some(runtime) = self.by_name.get(&name) else { return };
-        let beside =
-            |other: &Established| other.sa().is_active() && same_identity(other.sa().peer_id(), state.sa().peer_id());
-        let negotiating = |other: &IkeSpi| {
-            self.ike_sas.is_being_negotiated(other)
-                || *other != spi && self.ike_sas.established(other).is_some_and(beside)
-        };
+        let mut others = runtime.ike_sas.of(association.id()).iter().filter(|other| **other != spi);
+        let beside = others.any(|other| self.ike_sas.active(other).is_some());
+        let negotiating = beside || !runtime.ike_sas.attempts().is_empty();
         let initiates = runtime.wanted || runtime.connection.start == Start::OnTraffic;
-        if !initiates || self.closed || runtime.ike_sas.iter().any(negotiating) {
+        if !initiates || self.closed || negotiating {
             return;
         }
         let configured = runtime.connection.children.iter().map(|child| child.name.clone());
@@ -254,7 +258,7 @@ impl Connections {
         match InitSent::start(connection.clone(), peer, wanted, initial_contact, &mut cx) {
             Ok(state) => {
                 let spi = state.spi();
-                runtime.ike_sas.push(spi);
+                runtime.ike_sas.add_attempt(spi);
                 self.ike_sas.insert(spi, IkeSa::InitSent(Box::new(state)));
                 self.start_limit.started(peer, spi, now);
             }
@@ -274,20 +278,22 @@ impl Connections {
     fn established(&mut self, spi: IkeSpi, now: Instant) {
         let Some(IkeSa::Established(state)) = self.ike_sas.get_mut(&spi) else { return };
         let initial_contact = std::mem::take(&mut state.initial_contact);
-        let name = state.sa().connection().name.clone();
+        let (name, association) = (state.sa().connection().name.clone(), state.sa().association().id());
         let known =
             self.by_name.get_mut(&name).filter(|runtime| Arc::ptr_eq(&runtime.connection, state.sa().connection()));
         let Some(runtime) = known else {
             // The connection was changed or removed while the peer was being authenticated.
             return self.close(spi, Removal::Closed, now);
         };
-        if !runtime.ike_sas.contains(&spi) {
-            runtime.ike_sas.push(spi);
-        }
+        runtime.ike_sas.add_established(spi, association);
         runtime.attempts = 0;
-        runtime.last_error = None;
         let (wanted, was_up) = (runtime.wanted, std::mem::replace(&mut runtime.up, true));
-        let others: Vec<IkeSpi> = runtime.ike_sas.iter().copied().filter(|other| *other != spi).collect();
+        if !was_up {
+            // What failed with one of several peers is not mended by another one.
+            runtime.last_error = None;
+        }
+        let others = runtime.ike_sas.attempts().iter().chain(runtime.ike_sas.of(association));
+        let others: Vec<IkeSpi> = others.copied().filter(|other| *other != spi).collect();
         self.schedule(&name, None);
         if !was_up {
             self.ike_sas.event(Event::ConnectionUp { connection: name });
@@ -319,7 +325,7 @@ impl Connections {
     pub(super) fn forget(&mut self, spi: IkeSpi) {
         let Some(sa) = self.ike_sas.remove(spi) else { return };
         if let Some(runtime) = sa.connection().and_then(|connection| self.by_name.get_mut(&connection.name)) {
-            runtime.ike_sas.retain(|known| *known != spi);
+            runtime.ike_sas.remove(spi, sa.association().map(|association| association.id()));
         }
         if let IkeSa::AuthSent(state) = sa {
             state.abandon(&mut self.ike_sas.inbound_spis);
@@ -332,32 +338,34 @@ impl Connections {
         &mut self,
         spi: IkeSpi,
         connection: &Arc<Connection>,
-        established: bool,
+        association: Option<AssociationId>,
         ended: &Ended,
         now: Instant,
     ) {
-        let name = &connection.name;
+        let (name, established) = (&connection.name, association.is_some());
         let Some(runtime) = self.by_name.get_mut(name) else { return };
-        let known = runtime.ike_sas.iter().position(|known| *known == spi);
-        let Some(index) = known else { return };
-        runtime.ike_sas.remove(index);
-        let others_serve = runtime.ike_sas.iter().any(|spi| self.ike_sas.established(spi).is_some());
+        if !runtime.ike_sas.remove(spi, association) {
+            return;
+        }
+        let others_serve = runtime.ike_sas.has_established() || !runtime.hosts.is_empty();
         let error: Option<Failure> = ended.error.as_deref().cloned();
         // How one of several ends, perhaps another peer's, is no error of those that go on.
         if error.is_some() && !others_serve {
             runtime.last_error.clone_from(&error);
         }
-        if runtime.ike_sas.is_empty() {
-            self.goes_down(connection, established, ended, now);
-        } else if established && runtime.up && !others_serve {
-            // What is being negotiated beside it may still take its place.
-            runtime.up = false;
+        if !others_serve && runtime.ike_sas.is_empty() {
+            return self.goes_down(connection, established, ended, now);
+        }
+        // What is being negotiated beside it may still take its place.
+        if established && !others_serve && std::mem::take(&mut runtime.up) {
             self.ike_sas.event(Event::ConnectionDown { connection: name.clone(), error, next_attempt: None });
         }
+        // Others may carry only a part of what this one did.
+        self.seek_missing(name, now);
     }
 
     /// A connection has no IKE SA any more, or got none.
-    fn goes_down(&mut self, connection: &Arc<Connection>, established: bool, ended: &Ended, now: Instant) {
+    pub(super) fn goes_down(&mut self, connection: &Arc<Connection>, established: bool, ended: &Ended, now: Instant) {
         let name = &connection.name;
         let Some(runtime) = self.by_name.get_mut(name) else { return };
         runtime.up = false;

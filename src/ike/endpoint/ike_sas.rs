@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use super::timers::{Timer, Timers};
 use crate::crypto::Entropy;
+use crate::ike::association::{Association, Associations};
 use crate::ike::config::{Config, Connection};
 use crate::ike::context::{Context, InboundSpis, Outbox};
+use crate::ike::directory::Directory;
 use crate::ike::ended::Ended;
 use crate::ike::event::{Event, Output};
 use crate::ike::half_open::HalfOpen;
@@ -19,16 +21,21 @@ use crate::ike::successor::Successor;
 use crate::wire::ike::IkeSpi;
 
 /// The IKE SAs by the SPI that we chose.
-pub(super) struct IkeSas {
+pub(super) struct IkeSaTable {
     by_spi: HashMap<IkeSpi, IkeSa>,
     pub(super) half_open: HalfOpen,
     pub(super) timers: Timers,
     pub(super) config: Arc<Config>,
+    pub(super) directory: Directory,
+    pub(super) associations: Associations,
     pub(super) entropy: Box<dyn Entropy>,
     pub(super) outbox: Outbox,
     pub(super) inbound_spis: InboundSpis,
     pub(super) key_log: Option<Box<dyn KeyLog>>,
 }
+
+/// Whose a pair of another connection is, and the name of its child.
+pub(super) type Guest = (Arc<Association>, Arc<str>);
 
 /// What a handler has made of an IKE SA, as far as it concerns the connection.
 pub(super) struct Handled {
@@ -38,6 +45,8 @@ pub(super) struct Handled {
     pub(super) established: bool,
     /// IKE SAs that came of its rekeys.
     pub(super) successors: Vec<Successor>,
+    /// What it carries of other connections.
+    pub(super) guests: Vec<Guest>,
     /// Another one is to be negotiated beside it.
     pub(super) renegotiate: bool,
 }
@@ -45,19 +54,24 @@ pub(super) struct Handled {
 /// What an IKE SA was before a handler consumed it.
 pub(super) struct Before {
     pub(super) connection: Option<Arc<Connection>>,
-    pub(super) established: bool,
+    /// Whose it was, if it was established.
+    pub(super) association: Option<Arc<Association>>,
+    /// What it carried of other connections.
+    pub(super) guests: Vec<Guest>,
     /// With whom we negotiate it as its initiator.
     pub(super) negotiating: Option<IpAddr>,
     half_open: Option<(IkeSpi, SocketAddr)>,
 }
 
-impl IkeSas {
+impl IkeSaTable {
     /// Without any.
     pub(super) fn new(config: Arc<Config>, entropy: Box<dyn Entropy>) -> Self {
         Self {
             by_spi: HashMap::new(),
             half_open: HalfOpen::default(),
             timers: Timers::default(),
+            directory: Directory::new(&config.connections),
+            associations: Associations::default(),
             config,
             entropy,
             outbox: Outbox::default(),
@@ -71,6 +85,8 @@ impl IkeSas {
         Context {
             now,
             config: &self.config,
+            directory: &self.directory,
+            associations: &mut self.associations,
             entropy: &mut *self.entropy,
             outbox: &mut self.outbox,
             inbound_spis: &mut self.inbound_spis,
@@ -100,6 +116,11 @@ impl IkeSas {
             Some(IkeSa::Established(state)) => Some(state),
             _ => None,
         }
+    }
+
+    /// The same, if it serves.
+    pub(super) fn active(&self, spi: &IkeSpi) -> Option<&Established> {
+        self.established(spi).filter(|state| state.sa().is_active())
     }
 
     /// Whether we are negotiating it as its initiator.
@@ -147,11 +168,13 @@ impl IkeSas {
         let mut cx = self.context(now);
         let after = handler(sa, &mut cx).and_then(|sa| sa.unless_broken(&mut cx));
         let renegotiate = std::mem::take(&mut self.outbox.renegotiate);
-        let mut handled = Handled { before, end: None, established: false, successors: Vec::new(), renegotiate };
+        let mut handled =
+            Handled { before, end: None, established: false, successors: Vec::new(), guests: Vec::new(), renegotiate };
         match after {
             Ok(mut sa) => {
-                handled.established = matches!(sa, IkeSa::Established(_)) && !handled.before.established;
+                handled.established = matches!(sa, IkeSa::Established(_)) && handled.before.association.is_none();
                 handled.successors = sa.take_successors();
+                handled.guests = sa.guests();
                 self.insert(spi, sa);
             }
             Err(mut ended) => {
@@ -179,7 +202,8 @@ impl Before {
     fn of(sa: &IkeSa) -> Self {
         Self {
             connection: sa.connection().cloned(),
-            established: matches!(sa, IkeSa::Established(_)),
+            association: sa.association().cloned(),
+            guests: sa.guests(),
             half_open: match sa {
                 IkeSa::AwaitingAuth(state) => Some((state.initiator_spi(), state.source())),
                 IkeSa::Lingering(state) => state.half_open,

@@ -50,7 +50,7 @@ impl Endpoint {
         }
         let payloads = Payloads::new(message.payloads.clone());
         let nonce = payloads.nonce().ok_or(Discard::Grammar)?;
-        let candidates = self.connections.directory.candidates(&path);
+        let candidates = self.connections.ike_sas.directory.candidates(&path);
         let proven = self.check_cookie(&header, &payloads, nonce, path, now)?;
         if candidates.is_empty() {
             let refusal = Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new());

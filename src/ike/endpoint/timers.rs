@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::ike::association::AssociationId;
 use crate::ike::event::{Deadline, Why};
 use crate::wire::ike::IkeSpi;
 
@@ -13,8 +14,8 @@ use crate::wire::ike::IkeSpi;
 pub(super) enum Timer {
     IkeSa(IkeSpi),
     Connection(Arc<str>),
-    /// A connection with several IKE SAs of one peer.
-    Duplicates(Arc<str>),
+    /// An association of this connection with several IKE SAs.
+    Duplicates(Arc<str>, AssociationId),
     /// Connections to this peer that wait for their start.
     Starts(IpAddr),
     Shutdown,

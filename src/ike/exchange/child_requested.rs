@@ -1,11 +1,14 @@
 //! CREATE_CHILD_SA for a Child SA that the peer asks for, a new one or a replacing one (RFC 7296 1.3.1, 1.3.3, 2.17).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::collision::{ChildRival, lowest};
+use crate::ike::association::Association;
 use crate::ike::child::{Agreed, PairKeys, Stage};
 use crate::ike::child_offer::{Choice, choose};
 use crate::ike::children::Children;
+use crate::ike::config::Connection;
 use crate::ike::context::Context;
 use crate::ike::failure::Refusal;
 use crate::ike::keys::Nonces;
@@ -56,7 +59,9 @@ pub(in crate::ike) fn requested(
     let initiator_nonce = request.nonce().ok_or(Refusal::Syntax)?;
     let their_key = request.key_exchange();
     let guess = their_key.map(|key| key.group.0);
-    let choice = choose(sa.connection(), request, ChildGroups::AsConfigured(guess))?;
+    let choice = choice(replaces, request, ChildGroups::AsConfigured(guess), sa, children, cx)?;
+    let association = association_of(&choice.connection, sa, cx);
+    let is_own = Arc::ptr_eq(&association, sa.association());
     let (shared, public) = match (choice.algorithms.group, their_key) {
         (None, _) => (None, None),
         (Some(group), Some(theirs)) if theirs.group.0 == group.transform_id => {
@@ -76,8 +81,11 @@ pub(in crate::ike) fn requested(
     let nonces = Nonces { initiator: initiator_nonce, responder: &responder_nonce };
     let keys = sa.child_key_source().child_keys(choice.algorithms.suite, nonces, shared.as_ref());
     let Choice { child, algorithms, outbound_spi, local_selectors, peer_selectors, .. } = choice;
-    let agreed = Agreed { child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
-    tasks.child_set_up(&agreed.child, replaces.is_some(), cx.now);
+    let agreed = Agreed { association, child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
+    if is_own {
+        tasks.child_set_up(&agreed.child, replaces.is_some(), cx.now);
+        tasks.leave_the_rest_to_peer(cx.now);
+    }
     children.install(agreed, PairKeys::of(keys, false), replaces, sa, cx);
     // Who answers a rekey goes on with the old SA until the peer shows that it has the new one (RFC 7296 2.8).
     if replaces.is_none() {
@@ -86,12 +94,39 @@ pub(in crate::ike) fn requested(
     if let Some(pair) = children.get_mut(inbound_spi) {
         pair.unconfirmed_until = Some(cx.now + UNCONFIRMED);
     }
-    tasks.leave_the_rest_to_peer(cx.now);
     let rival = replaces.map(|replaced| {
         children.replaced(replaced);
         ChildRival { replaced, inbound_spi, lowest_nonce: lowest(initiator_nonce, &responder_nonce) }
     });
     Ok(Answer { payloads, rival })
+}
+
+/// Chooses for a request on an IKE SA: a pair is replaced by one of its own connection; a new one may be of the IKE SA's
+/// connection, or else of one that the peer cannot tell from it.
+fn choice(
+    replaces: Option<u32>,
+    request: &Payloads,
+    groups: ChildGroups,
+    sa: &Sa,
+    children: &Children,
+    cx: &Context<'_>,
+) -> Result<Choice, Refusal> {
+    if let Some(pair) = replaces.and_then(|spi| children.get(spi)) {
+        return choose(&[pair.association.connection()], request, groups);
+    }
+    let (own, algorithms) = (sa.connection(), sa.algorithms());
+    let siblings = cx.directory.siblings(own, sa.association().peer_id(), &algorithms);
+    let connections: Vec<&Arc<Connection>> = std::iter::once(own).chain(siblings).collect();
+    choose(&connections, request, groups)
+}
+
+/// The association of one of these connections with the peer.
+fn association_of(connection: &Arc<Connection>, sa: &Sa, cx: &mut Context<'_>) -> Arc<Association> {
+    let own = sa.association();
+    if Arc::ptr_eq(connection, own.connection()) {
+        return own.clone();
+    }
+    cx.associations.of(connection, own.peer_id(), cx.now)
 }
 
 /// The pair that the peer wants to replace, by the SPI that it receives on (RFC 7296 1.3.3, 2.25.1).

@@ -1,11 +1,13 @@
 //! CREATE_CHILD_SA for Child SAs that we ask for, new ones and replacing ones (RFC 7296 1.3.1, 1.3.3, 2.17).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::collision::{ChildRival, lowest};
 use super::next::Next;
 use super::task::Task;
 use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, Secret};
+use crate::ike::association::Association;
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Stage};
 use crate::ike::children::Children;
 use crate::ike::config::{Child, EspProposal};
@@ -30,6 +32,9 @@ const UNCONFIRMED_WAIT: Duration = Duration::from_secs(1);
 
 /// A CREATE_CHILD_SA request of ours for a Child SA.
 pub(in crate::ike) struct CreateChild {
+    association: Arc<Association>,
+    /// It is another connection's than the IKE SA.
+    is_guests: bool,
     child: Child,
     inbound_spi: u32,
     /// The inbound SPI of the pair to replace.
@@ -75,11 +80,12 @@ impl CreateChild {
         children: &Children,
         cx: &mut Context<'_>,
     ) -> Next<Self> {
-        let Some(mut child) = sa.connection().child(&wanted.child).cloned() else {
+        let replaced = replaces.and_then(|spi| children.get(spi));
+        let association = replaced.map_or(sa.association(), |pair| &pair.association).clone();
+        let Some(mut child) = association.connection().child(&wanted.child).cloned() else {
             sa.tell(Failure::Child { child: wanted.child, error: ChildError::Unknown }, cx);
             return Next::Done;
         };
-        let replaced = replaces.and_then(|spi| children.get(spi));
         // The method that the peer surely accepts. Some accept no other: that of the pair, or of the IKE SA.
         let in_use = replaced.and_then(ChildPair::group);
         let group = prefer_group(&mut child.esp_proposals, in_use.unwrap_or(sa.algorithms().group));
@@ -93,6 +99,8 @@ impl CreateChild {
             None => wanted.selectors(&child),
         };
         let exchange = Self {
+            is_guests: !Arc::ptr_eq(&association, sa.association()),
+            association,
             child,
             inbound_spi,
             replaces,
@@ -128,6 +136,11 @@ impl CreateChild {
     /// What is asked for.
     pub(in crate::ike) fn wanted(&self) -> &WantedChild {
         &self.wanted
+    }
+
+    /// Whether it is for another connection than the IKE SA.
+    pub(in crate::ike) fn is_guests(&self) -> bool {
+        self.is_guests
     }
 
     /// The peer has made a pair in place of the one that we replace, if that is the same.
@@ -210,6 +223,7 @@ impl CreateChild {
         };
         Ok(Accepted {
             agreed: Agreed {
+                association: self.association.clone(),
                 child: self.child.name.clone(),
                 algorithms: chosen.algorithms,
                 inbound_spi: self.inbound_spi,
@@ -225,7 +239,7 @@ impl CreateChild {
     /// Installs our new pair, unless it is the redundant one of two (RFC 7296 2.8.1).
     fn settle(self, accepted: Accepted, sa: &Sa, children: &mut Children, tasks: &mut Tasks, cx: &mut Context<'_>) {
         let Accepted { agreed, responder_nonce, shared } = accepted;
-        let Self { inbound_spi, replaces, rival, nonce, .. } = self;
+        let Self { is_guests, inbound_spi, replaces, rival, nonce, .. } = self;
         if let Some(rival) = &rival
             && lowest(&nonce, &responder_nonce) < rival.lowest_nonce
         {
@@ -238,7 +252,9 @@ impl CreateChild {
         let nonces = Nonces { initiator: &nonce, responder: &responder_nonce };
         let keys = sa.child_key_source().child_keys(agreed.algorithms.suite, nonces, shared.as_ref());
         let replaces = replaces.filter(|spi| children.get(*spi).is_some());
-        tasks.child_set_up(&agreed.child, replaces.is_some(), cx.now);
+        if !is_guests {
+            tasks.child_set_up(&agreed.child, replaces.is_some(), cx.now);
+        }
         children.install(agreed, PairKeys::of(keys, true), replaces, sa, cx);
         children.activate(inbound_spi, cx);
         if let Some(old) = replaces {
@@ -283,7 +299,8 @@ impl CreateChild {
                 self.retry(cx.now + wait, children, tasks);
             }
             NotifyType::CHILD_SA_NOT_FOUND => {
-                if let Some(lost) = old.and_then(|spi| children.remove(spi, Removal::DeletedByPeer, cx)) {
+                let lost = old.and_then(|spi| children.remove(spi, Removal::DeletedByPeer, cx));
+                if let Some(lost) = lost.filter(|lost| !lost.is_guest) {
                     tasks.queue(Task::CreateChild(WantedChild::new(lost.child)));
                     tasks.child_lost(cx);
                 }

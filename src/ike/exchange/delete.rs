@@ -94,6 +94,16 @@ pub(in crate::ike) fn requested(
     if gone.is_empty() { Vec::new() } else { vec![Payload::Delete(Delete::esp(gone))] }
 }
 
+/// Deletes every pair of another connection, which is taken down or changed: it is not sent on from now on.
+pub(in crate::ike) fn guests(connection: &str, children: &mut Children, tasks: &mut Tasks, cx: &mut Context<'_>) {
+    let guests = children.guests().filter(|pair| **pair.association.name() == *connection);
+    let spis: Vec<u32> = guests.map(|pair| pair.inbound_spi).collect();
+    for inbound_spi in spis {
+        children.begin_delete(inbound_spi, cx);
+        tasks.queue(Task::DeleteChild { inbound_spi, reason: Removal::Closed });
+    }
+}
+
 /// A pair has reached its end: that of its grace, or of its life.
 pub(in crate::ike) fn at_its_end(inbound_spi: u32, children: &mut Children, tasks: &mut Tasks, cx: &mut Context<'_>) {
     children.activate_successor(inbound_spi, cx);

@@ -188,11 +188,14 @@ pub(in crate::ike) fn succeeded_by(mut theirs: Sa, sa: &Sa, now: Instant) -> Suc
     Succession { heir: Some(theirs), superfluous: Vec::new(), replaced: Phase::Passive(now + REPLACED_WAIT) }
 }
 
-/// Asks for new keys now: of the IKE SA, or of every pair that serves.
-pub(in crate::ike) fn now(what: RekeyWhat, children: &Children, tasks: &mut Tasks) {
+/// Asks for new keys now: of the IKE SA, or of every pair of a connection that serves.
+pub(in crate::ike) fn now(what: RekeyWhat, connection: &str, children: &Children, tasks: &mut Tasks) {
     match what {
         RekeyWhat::Ike => tasks.queue(Task::RekeyIke),
-        RekeyWhat::Child => children.current().for_each(|pair| tasks.queue(Task::RekeyChild(pair.inbound_spi))),
+        RekeyWhat::Child => {
+            let current = children.current().filter(|pair| **pair.association.name() == *connection);
+            current.for_each(|pair| tasks.queue(Task::RekeyChild(pair.inbound_spi)));
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::established::Established;
+use crate::ike::association::Association;
 use crate::ike::channel::{Opened, OpenedMessage};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
 use crate::ike::config::{Child, Connection};
@@ -142,11 +143,12 @@ impl AuthSent {
             Err(error) => return Err(self.fail(error, cx)),
         };
         let payloads = message.payloads().unwrap_or(const { &Payloads::empty() });
+        let association = cx.associations.of(&self.connection, &peer_id, cx.now);
         let mut pairs = Vec::new();
         let mut failed_child = None;
         if let Some(offered) = self.offered.take() {
             let wanted = offered.wanted.clone();
-            match self.install(offered, payloads, cx) {
+            match self.install(offered, &association, payloads, cx) {
                 Ok(pair) => pairs.push(pair),
                 Err((inbound_spi, error)) => {
                     cx.inbound_spis.release(inbound_spi);
@@ -158,7 +160,7 @@ impl AuthSent {
                 }
             }
         }
-        let establishing = Establishing { connection: self.connection, peer_id, secured: self.secured };
+        let establishing = Establishing { association, secured: self.secured };
         let mut established = Established::new(establishing, pairs, cx);
         established.act(cx, |sa, children, agenda, cx| {
             for wanted in self.wanted {
@@ -213,6 +215,7 @@ impl AuthSent {
     fn install(
         &self,
         offered: Offered,
+        association: &Arc<Association>,
         payloads: &Payloads,
         cx: &mut Context<'_>,
     ) -> Result<ChildPair, (u32, ChildError)> {
@@ -232,6 +235,7 @@ impl AuthSent {
         let suite = chosen.algorithms.suite;
         let keys = self.secured.child_key_source.child_keys(suite, self.transcript.nonces(), None);
         let agreed = Agreed {
+            association: association.clone(),
             child: child.name,
             algorithms: chosen.algorithms,
             inbound_spi,
@@ -240,7 +244,7 @@ impl AuthSent {
             peer_selectors: peer.clone(),
         };
         let transport = Transport::new(self.path(), self.secured.encapsulate, cx.config.nat_port);
-        Ok(ChildPair::install_first(agreed, PairKeys::of(keys, true), &self.connection, transport, cx))
+        Ok(ChildPair::install_first(agreed, PairKeys::of(keys, true), transport, cx))
     }
 
     /// Ends the attempt. A responder that we don't believe has an IKE SA now, and is told to drop it.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::established::Established;
 use crate::crypto::KeyExchange;
+use crate::ike::association::Association;
 use crate::ike::authentication;
 use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
@@ -162,9 +163,10 @@ impl AwaitingAuth {
             Payload::IdentificationResponder(connection.local_id.clone()),
             octets.sign(&authentication, &connection.pre_shared_key),
         ];
+        let association = cx.associations.of(&connection, &id, cx.now);
         let mut pairs = Vec::new();
         if payloads.security_association().is_some() {
-            match answer_child(&connection, &secured, &self.transcript, payloads, cx) {
+            match answer_child(&association, &secured, &self.transcript, payloads, cx) {
                 Ok((pair, child_answer)) => {
                     pairs.push(pair);
                     answer.extend(child_answer);
@@ -177,14 +179,14 @@ impl AwaitingAuth {
         }
         if let Err(unsendable) = secured.channel.respond(&message, &answer, cx) {
             for pair in pairs {
-                pair.remove(&connection.name, Removal::IkeSaLost, cx);
+                pair.remove(Removal::IkeSaLost, cx);
             }
             let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
             let about = (Some(connection.name.clone()), Failure::from(unsendable));
             return Err(refuse(secured.channel, &message, refusal, about, cx));
         }
         let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();
-        let establishing = Establishing { connection, peer_id: id, secured };
+        let establishing = Establishing { association, secured };
         let mut established = Established::new(establishing, pairs, cx);
         established.initial_contact = initial_contact;
         Ok(established)
@@ -233,17 +235,18 @@ fn prove(
 
 /// Sets up the Child SA that the request asks for; its keys come from the IKE SA's own key exchange.
 fn answer_child(
-    connection: &Arc<Connection>,
+    association: &Arc<Association>,
     secured: &Secured,
     transcript: &Transcript,
     payloads: &Payloads,
     cx: &mut Context<'_>,
 ) -> Result<(ChildPair, Vec<Payload>), Refusal> {
-    let choice = choose(connection, payloads, ChildGroups::Ignored)?;
+    let choice = choose(&[association.connection()], payloads, ChildGroups::Ignored)?;
     let inbound_spi = cx.inbound_spis.allocate(secured.channel.local_spi(), cx.entropy);
     let answer = choice.answer(inbound_spi);
     let keys = secured.child_key_source.child_keys(choice.algorithms.suite, transcript.nonces(), None);
     let agreed = Agreed {
+        association: association.clone(),
         child: choice.child.clone(),
         algorithms: choice.algorithms,
         inbound_spi,
@@ -252,6 +255,6 @@ fn answer_child(
         peer_selectors: choice.peer_selectors,
     };
     let transport = Transport::new(secured.channel.path(), secured.encapsulate, cx.config.nat_port);
-    let pair = ChildPair::install_first(agreed, PairKeys::of(keys, false), connection, transport, cx);
+    let pair = ChildPair::install_first(agreed, PairKeys::of(keys, false), transport, cx);
     Ok((pair, answer))
 }

@@ -45,11 +45,7 @@ pub(in crate::ike) struct Established {
 impl Established {
     pub(in crate::ike) fn new(establishing: Establishing, pairs: Vec<ChildPair>, cx: &mut Context<'_>) -> Self {
         let sa = Sa::new(establishing, cx);
-        Self::of(Successor {
-            children: Children::new(sa.connection().name.clone(), pairs),
-            sa,
-            tasks: Tasks::default(),
-        })
+        Self::of(Successor { children: Children::new(sa.association().clone(), pairs), sa, tasks: Tasks::default() })
     }
 
     /// One that came of a rekey.
