@@ -208,9 +208,9 @@ impl Initiator {
                     self.failures += u64::from(error.is_some());
                     next.push(Command::Up { connection });
                 }
-                Output::Event(Event::Failure { reason, .. }) => {
+                Output::Event(Event::Failure { failure, .. }) => {
                     if self.failures == 0 {
-                        eprintln!("{reason}");
+                        eprintln!("{failure}");
                     }
                     self.failures += 1;
                 }

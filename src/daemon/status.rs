@@ -199,7 +199,9 @@ fn connection(
         left_out: ike.map(left_out).unwrap_or_default(),
         inbound: traffic(carried.inbound, now),
         outbound: traffic(carried.outbound, now),
-        last_error: unresolved.or(refused).or_else(|| ike.and_then(|status| status.last_error.clone())),
+        last_error: unresolved
+            .or(refused)
+            .or_else(|| ike.and_then(|status| status.last_error.as_ref()).map(ToString::to_string)),
         next_attempt_seconds: ike.and_then(|status| status.next_attempt).map(|at| seconds_until(at, now)),
     }
 }

@@ -194,8 +194,12 @@ impl Wiring {
             Event::PathChanged { inbound_spis, path, .. } => self.path(&inbound_spis, path, now),
             Event::PathProbed { peer, asked, sent, in_time } => self.paths.probed(peer, asked, sent, in_time, now),
             Event::ConnectionUp { connection } => self.tell(Notice::ConnectionUp { connection }),
-            Event::ConnectionDown { connection, error, .. } => self.tell(Notice::ConnectionDown { connection, error }),
-            Event::Failure { connection, peer, reason } => self.tell(Notice::Failure { connection, peer, reason }),
+            Event::ConnectionDown { connection, error, .. } => {
+                self.tell(Notice::ConnectionDown { connection, error: error.map(|error| error.to_string()) });
+            }
+            Event::Failure { connection, peer, failure } => {
+                self.tell(Notice::Failure { connection, peer, reason: failure.to_string() });
+            }
             Event::ShutdownComplete => self.tell(Notice::ShutdownComplete),
         }
     }
@@ -410,7 +414,7 @@ impl Wiring {
             }
             if pair.is_suspicious(inbound.last_used, outbound.last_used, now) {
                 pair.suspected = Some(now);
-                commands.push(Command::Suspect { inbound_spi });
+                commands.push(Command::CheckLiveness { inbound_spi });
             }
             commands.extend(pair.trouble(inbound_spi, &inbound, &outbound));
         }

@@ -10,8 +10,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::authentication::{expected_id, same_identity};
 use super::config::Connection;
+use super::identity::{expected_id, same_identity};
 use crate::crypto::digest::constant_time_eq;
 use crate::wire::ike::{Identification, IkeSpi};
 

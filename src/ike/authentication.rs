@@ -1,47 +1,16 @@
-//! Who the peer is: identities and the pre-shared key (RFC 7296 2.15).
+//! Whether the peer is who it says: the pre-shared key (RFC 7296 2.15). Identities are in [`super::identity`].
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::config::{Connection, Peer};
+use super::config::Connection;
 use super::directory::Candidates;
 use super::failure::AuthenticationError;
+use super::identity::same_identity;
 use super::keys::{AuthenticationKeys, Signer};
 use super::negotiate::IkeAlgorithms;
 use crate::crypto::Secret;
 use crate::crypto::digest::constant_time_eq;
 use crate::wire::ike::{AuthMethod, Authentication, Identification, Payload};
-
-/// The identity that an address stands for.
-pub(super) fn address_id(address: IpAddr) -> Identification {
-    match address {
-        IpAddr::V4(address) => Identification::Ipv4(address),
-        IpAddr::V6(address) => Identification::Ipv6(address),
-    }
-}
-
-/// The identity that the peer of a connection must have; `None`: any.
-pub(super) fn expected_id(connection: &Connection) -> Option<Identification> {
-    match (&connection.peer_id, connection.peer) {
-        (Some(id), _) => Some(id.clone()),
-        (None, Peer::Address(address)) => Some(address_id(address)),
-        (None, Peer::Any) => None,
-    }
-}
-
-/// Whether a connection expects this identity. Names are compared without regard to case.
-pub(super) fn expects(connection: &Connection, id: &Identification) -> bool {
-    expected_id(connection).is_none_or(|expected| same_identity(&expected, id))
-}
-
-/// Whether two identities are the same one.
-pub(super) fn same_identity(one: &Identification, other: &Identification) -> bool {
-    match (one, other) {
-        (Identification::Fqdn(one), Identification::Fqdn(other))
-        | (Identification::UserFqdn(one), Identification::UserFqdn(other)) => one.eq_ignore_ascii_case(other),
-        _ => one == other,
-    }
-}
 
 /// What one end signs: its own first message, the other end's nonce, and its identification payload's body.
 pub(super) struct SignedOctets<'a> {

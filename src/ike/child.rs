@@ -76,8 +76,7 @@ pub(super) struct ChildPair {
     pub(super) child: Arc<str>,
     pub(super) inbound_spi: u32,
     pub(super) outbound_spi: u32,
-    /// The data path was told to use the outbound SA.
-    activated: bool,
+    outbound: Outbound,
     /// Made at the peer's request, and our answer may not have arrived until then.
     pub(super) unconfirmed_until: Option<Instant>,
     /// The inbound SPI of the pair that this one is to replace, until it does.
@@ -87,11 +86,22 @@ pub(super) struct ChildPair {
     pub(super) exhausted: bool,
     algorithms: EspAlgorithms,
     encapsulation: Encapsulation,
-    local_selectors: Vec<TrafficSelector>,
-    peer_selectors: Vec<TrafficSelector>,
+    /// Ours, and the peer's.
+    selectors: (Vec<TrafficSelector>, Vec<TrafficSelector>),
     established: Instant,
     rekey_at: Instant,
     expires_at: Instant,
+}
+
+/// What the data path was told of the outbound SA of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outbound {
+    /// Nothing yet.
+    Waits,
+    /// To use it.
+    Sends,
+    /// Not to use it any more.
+    Retired,
 }
 
 /// How far a pair is in its life.
@@ -117,13 +127,11 @@ impl Stage {
 }
 
 impl ChildPair {
-    /// Tells the data path to install the pair, and to use it if it is to be used at once. `replaces` is the inbound SPI of
-    /// the pair whose place it takes.
+    /// Tells the data path to install the pair, which takes the place of `replaces`.
     pub(super) fn install(
         agreed: Agreed,
         keys: PairKeys,
         transport: Transport,
-        outbound_active: bool,
         replaces: Option<u32>,
         cx: &mut Context<'_>,
     ) -> Self {
@@ -152,68 +160,56 @@ impl ChildPair {
         cx.event(Event::ChildInstalled(Box::new(pair)));
         let lifetime = association.connection().child_lifetime;
         let rekey_at = cx.now + cx.jitter(lifetime, 80, 90);
-        let mut pair = Self {
+        Self {
             association,
             child,
             inbound_spi,
             outbound_spi,
             unconfirmed_until: None,
-            activated: false,
+            outbound: Outbound::Waits,
             replaces,
             stage: Stage::Installed,
             exhausted: false,
             algorithms,
             encapsulation: transport.encapsulation,
-            local_selectors,
-            peer_selectors,
+            selectors: (local_selectors, peer_selectors),
             established: cx.now,
             rekey_at,
             expires_at: cx.now + lifetime,
-        };
-        if outbound_active {
-            pair.activate(cx);
         }
+    }
+
+    /// Tells the data path to install the first pair of an IKE SA, and to use it.
+    pub(super) fn install_first(agreed: Agreed, keys: PairKeys, transport: Transport, cx: &mut Context<'_>) -> Self {
+        let mut pair = Self::install(agreed, keys, transport, None, cx);
+        pair.activate(cx);
         pair
     }
 
-    /// Starts to send on the pair, if that has not been done, and stops on the one that it replaces.
+    /// Starts to send on the pair, if that has not been done. Only [`super::children`] knows when.
     pub(super) fn activate(&mut self, cx: &mut Context<'_>) {
         self.unconfirmed_until = None;
-        if std::mem::replace(&mut self.activated, true) {
-            return;
-        }
-        cx.event(Event::ChildOutboundActivated {
-            connection: self.association.name().clone(),
-            association: self.association.id(),
-            inbound_spi: self.inbound_spi,
-            outbound_spi: self.outbound_spi,
-        });
-        // One that is gone has no SPI any more.
-        let replaced = self.replaces.take().filter(|spi| cx.inbound_spis.owner(*spi).is_some());
-        if let Some(inbound_spi) = replaced {
-            self.outbound_retired(inbound_spi, cx);
+        if self.outbound == Outbound::Waits {
+            self.outbound = Outbound::Sends;
+            cx.event(Event::ChildOutboundActivated {
+                connection: self.association.name().clone(),
+                association: self.association.id(),
+                inbound_spi: self.inbound_spi,
+                outbound_spi: self.outbound_spi,
+            });
         }
     }
 
-    /// Stops sending on the pair and keeps its inbound SA for packets in flight.
-    pub(super) fn retire(&mut self, until: Instant, cx: &mut Context<'_>) {
-        let sends = !matches!(self.stage, Stage::Deleting | Stage::Retired(_));
-        if !self.is_retired() {
-            self.stage = Stage::Retired(until);
+    /// Stops sending on the pair, if that has not been done.
+    pub(super) fn retire_outbound(&mut self, cx: &mut Context<'_>) {
+        if self.outbound != Outbound::Retired {
+            self.outbound = Outbound::Retired;
+            cx.event(Event::ChildOutboundRetired {
+                connection: self.association.name().clone(),
+                association: self.association.id(),
+                inbound_spi: self.inbound_spi,
+            });
         }
-        if sends {
-            self.retire_outbound(cx);
-        }
-    }
-
-    /// Stops sending on the pair.
-    pub(super) fn retire_outbound(&self, cx: &mut Context<'_>) {
-        self.outbound_retired(self.inbound_spi, cx);
-    }
-
-    fn outbound_retired(&self, inbound_spi: u32, cx: &mut Context<'_>) {
-        let (connection, association) = (self.association.name().clone(), self.association.id());
-        cx.event(Event::ChildOutboundRetired { connection, association, inbound_spi });
     }
 
     /// Removes the pair from the data path.
@@ -259,7 +255,7 @@ impl ChildPair {
 
     /// What it carries: our selectors and the peer's.
     pub(super) fn selectors(&self) -> Pair<'_> {
-        (&self.local_selectors, &self.peer_selectors)
+        (&self.selectors.0, &self.selectors.1)
     }
 
     /// The key exchange method that its keys came of, if it had one of its own.
@@ -285,8 +281,8 @@ impl ChildPair {
             algorithms: self.algorithms.name(),
             esn: self.algorithms.esn,
             encapsulation: self.encapsulation,
-            local_selectors: self.local_selectors.clone(),
-            peer_selectors: self.peer_selectors.clone(),
+            local_selectors: self.selectors.0.clone(),
+            peer_selectors: self.selectors.1.clone(),
             established: self.established,
             rekey_at: self.rekey_at,
             expires_at: self.expires_at,

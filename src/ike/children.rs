@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::association::Association;
-use super::child::{ChildPair, Stage};
-use super::config::Connection;
+use super::child::{Agreed, ChildPair, PairKeys, Stage};
 use super::context::Context;
 use super::coverage::Flows;
 use super::event::{Deadline, Removal, Why};
-use super::status::ChildStatus;
+use super::sa::Sa;
+use super::wanted::WantedChild;
 use crate::wire::ike::IkeSpi;
 
 /// The pairs of Child SAs of one IKE SA, by the SPI that we receive on.
@@ -33,10 +33,6 @@ impl Children {
         self.pairs.iter()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.pairs.len()
-    }
-
     pub(super) fn get(&self, inbound_spi: u32) -> Option<&ChildPair> {
         self.pairs.iter().find(|pair| pair.inbound_spi == inbound_spi)
     }
@@ -48,11 +44,6 @@ impl Children {
     /// The pair with this SPI, if it is, or is about to be, what its child's traffic uses.
     pub(super) fn current_mut(&mut self, inbound_spi: u32) -> Option<&mut ChildPair> {
         self.get_mut(inbound_spi).filter(|pair| pair.is_current())
-    }
-
-    /// The pair that the peer receives on with this SPI, unless it was deleted at both ends.
-    pub(super) fn by_outbound_spi(&self, outbound_spi: u32) -> Option<&ChildPair> {
-        self.pairs.iter().find(|pair| pair.outbound_spi == outbound_spi && !pair.is_retired())
     }
 
     /// The pairs that are, or are about to be, what their child's traffic uses.
@@ -79,16 +70,6 @@ impl Children {
         self.current_of(child).next().is_some()
     }
 
-    /// Whether such a pair has not come to its limit.
-    pub(super) fn serves(&self, child: &Arc<str>) -> bool {
-        self.current_of(child).any(|pair| !pair.exhausted)
-    }
-
-    /// Whether a pair of this child carries these flows, or is about to.
-    pub(super) fn hold(&self, child: &Arc<str>, flows: &Flows) -> bool {
-        self.current_of(child).any(|pair| flows.is_held_by(pair.selectors()))
-    }
-
     /// Whether pairs of the same child carry all that this one does, or are about to.
     pub(super) fn carries_all_of(&self, pair: &ChildPair) -> bool {
         let (local, peer) = pair.selectors();
@@ -98,15 +79,25 @@ impl Children {
         local.iter().all(|local| peer.iter().all(|peer| held(Flows { local: *local, peer: *peer })))
     }
 
-    /// Takes in a pair that was installed.
-    pub(super) fn add(&mut self, pair: ChildPair) {
-        self.pairs.push(pair);
+    /// Whether there is a pair for what is wanted.
+    pub(super) fn have(&self, wanted: &WantedChild) -> bool {
+        match wanted.packet.or(wanted.part) {
+            Some(flows) => self.current_of(&wanted.child).any(|pair| flows.is_held_by(pair.selectors())),
+            None => self.has_current(&wanted.child),
+        }
     }
 
-    /// Takes a pair out, which stays in the data path.
-    fn take(&mut self, inbound_spi: u32) -> Option<ChildPair> {
-        let index = self.pairs.iter().position(|pair| pair.inbound_spi == inbound_spi)?;
-        Some(self.pairs.remove(index))
+    /// Installs a pair in the data path, which does not send on it yet. It takes the place of `replaces`.
+    pub(super) fn install(
+        &mut self,
+        agreed: Agreed,
+        keys: PairKeys,
+        replaces: Option<u32>,
+        sa: &Sa,
+        cx: &mut Context<'_>,
+    ) {
+        let transport = sa.transport(sa.channel().path(), cx);
+        self.pairs.push(ChildPair::install(agreed, keys, transport, replaces, cx));
     }
 
     /// Every answer of ours has arrived.
@@ -121,17 +112,20 @@ impl Children {
         }
     }
 
-    /// The peer has used the pair: we send on it, too.
-    pub(super) fn used_by_peer(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
-        if let Some(pair) = find(&mut self.pairs, inbound_spi) {
-            pair.activate(cx);
+    /// Starts to send on a pair, if that has not been done, and stops on the one that it replaces.
+    pub(super) fn activate(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
+        let Some(pair) = find(&mut self.pairs, inbound_spi) else { return };
+        pair.activate(cx);
+        if let Some(replaced) = pair.replaces.take().and_then(|spi| find(&mut self.pairs, spi)) {
+            replaced.retire_outbound(cx);
         }
     }
 
     /// Starts to send on the pair that was waiting for this one to go.
     pub(super) fn activate_successor(&mut self, of: u32, cx: &mut Context<'_>) {
-        if let Some(successor) = self.pairs.iter_mut().find(|pair| pair.replaces == Some(of) && pair.is_current()) {
-            successor.activate(cx);
+        let successor = self.pairs.iter().find(|pair| pair.replaces == Some(of) && pair.is_current());
+        if let Some(inbound_spi) = successor.map(|pair| pair.inbound_spi) {
+            self.activate(inbound_spi, cx);
         }
     }
 
@@ -151,14 +145,17 @@ impl Children {
 
     /// Both ends have deleted the pair; it still receives what is in flight until then.
     pub(super) fn retire(&mut self, inbound_spi: u32, until: Instant, cx: &mut Context<'_>) {
-        if let Some(pair) = find(&mut self.pairs, inbound_spi) {
-            pair.retire(until, cx);
+        let Some(pair) = find(&mut self.pairs, inbound_spi) else { return };
+        if !pair.is_retired() {
+            pair.stage = Stage::Retired(until);
         }
+        pair.retire_outbound(cx);
     }
 
     /// Takes a pair from the data path. Tells how it was.
     pub(super) fn remove(&mut self, inbound_spi: u32, reason: Removal, cx: &mut Context<'_>) -> Option<Removed> {
-        let pair = self.take(inbound_spi)?;
+        let index = self.pairs.iter().position(|pair| pair.inbound_spi == inbound_spi)?;
+        let pair = self.pairs.remove(index);
         let is_guest = !Arc::ptr_eq(&pair.association, &self.association);
         let removed = Removed { child: pair.child.clone(), stage: pair.stage, is_guest };
         pair.remove(reason, cx);
@@ -203,17 +200,9 @@ impl Children {
             [Some(Deadline { at: pair.end_due(), why }), rekey].into_iter().flatten()
         })
     }
-
-    /// The pairs of one connection for its status, the ones in use first.
-    pub(super) fn statuses(&self, connection: &Arc<Connection>) -> Vec<ChildStatus> {
-        let pairs = self.pairs.iter().filter(|pair| Arc::ptr_eq(pair.association.connection(), connection));
-        let mut statuses: Vec<ChildStatus> = pairs.map(ChildPair::status).collect();
-        statuses.sort_by_key(|status| status.state);
-        statuses
-    }
 }
 
-/// The pair with this SPI. It borrows the pairs only, so that the events that it tells can name the connection.
+/// The pair with this SPI.
 fn find(pairs: &mut [ChildPair], inbound_spi: u32) -> Option<&mut ChildPair> {
     pairs.iter_mut().find(|pair| pair.inbound_spi == inbound_spi)
 }

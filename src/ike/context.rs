@@ -2,12 +2,15 @@
 //! consequences go.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::association::Associations;
 use super::config::Config;
 use super::directory::Directory;
 use super::event::{Event, Output};
+use super::failure::Failure;
 use super::key_log::KeyLog;
 use crate::crypto::Entropy;
 use crate::wire::ike::IkeSpi;
@@ -27,6 +30,11 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     pub(super) fn event(&mut self, event: Event) {
         self.outbox.push(Output::Event(event));
+    }
+
+    /// Something failed that a person should see.
+    pub(super) fn failed(&mut self, connection: Option<Arc<str>>, peer: SocketAddr, failure: Failure) {
+        self.event(Event::Failure { connection, peer, failure });
     }
 
     /// A random number below `bound`.
@@ -63,7 +71,7 @@ impl Context<'_> {
 #[derive(Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Output>,
-    /// The IKE SA being handled is doubted, or of no more use: the endpoint is to negotiate another one beside it.
+    /// The peer may not know the IKE SA being handled any more, or does not rekey it: the endpoint is to negotiate another one beside it.
     pub(super) renegotiate: bool,
 }
 

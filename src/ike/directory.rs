@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::association::are_siblings;
-use super::authentication::{expected_id, expects, same_identity};
 use super::config::{Connection, Peer};
 use super::event::Path;
+use super::identity::{expected_id, expects, same_identity};
 use super::negotiate::IkeAlgorithms;
 use crate::wire::ike::Identification;
 

@@ -1,8 +1,8 @@
-//! Why a datagram was dropped, why a request is refused and why a message of ours is not sent.
+//! Why a datagram was dropped, and why a message of ours is not sent.
 
 use std::fmt;
 
-use crate::wire::ike::{ExchangeType, Malformed, NotifyType, TooLong};
+use crate::wire::ike::{ExchangeType, Malformed, TooLong};
 
 macro_rules! discards {
     ($($(#[$doc:meta])* $reason:ident = $name:literal;)*) => {
@@ -122,37 +122,4 @@ pub struct Unsendable {
     pub response: bool,
     /// What there is too much of.
     pub too_long: TooLong,
-}
-
-/// Why a request of the peer is refused. The IKE SA stays as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// No common proposal; the text has both sides'.
-    NoProposal(String),
-    /// The key exchange payload is not for the chosen method, which is this one.
-    WrongGroup(u16),
-    /// No common traffic selectors.
-    Selectors(String),
-    /// Not now: it would collide with an exchange of ours (RFC 7296 2.25).
-    Temporary,
-    /// The Child SA to rekey, with this SPI, does not exist.
-    ChildNotFound(u32),
-    /// A payload is missing or wrong.
-    Syntax,
-    /// No further Child SAs.
-    NoAdditionalSas,
-}
-
-impl From<&Refusal> for NotifyType {
-    fn from(refusal: &Refusal) -> Self {
-        match refusal {
-            Refusal::NoProposal(_) => Self::NO_PROPOSAL_CHOSEN,
-            Refusal::WrongGroup(_) => Self::INVALID_KE_PAYLOAD,
-            Refusal::Selectors(_) => Self::TS_UNACCEPTABLE,
-            Refusal::Temporary => Self::TEMPORARY_FAILURE,
-            Refusal::ChildNotFound(_) => Self::CHILD_SA_NOT_FOUND,
-            Refusal::Syntax => Self::INVALID_SYNTAX,
-            Refusal::NoAdditionalSas => Self::NO_ADDITIONAL_SAS,
-        }
-    }
 }

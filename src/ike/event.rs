@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::association::AssociationId;
 use super::config::Config;
+use super::failure::Failure;
 use crate::crypto::{Secret, Suite};
 use crate::wire::ike::{Identification, TrafficSelector};
 use crate::wire::natt::NON_ESP_MARKER;
@@ -142,7 +143,7 @@ pub enum Command {
     SaActivity(Vec<SaActivity>),
     /// Packets go out on this pair, but none have come back for a while: asks the peer for a sign of life now, if the
     /// connection does so at all (RFC 7296 2.4).
-    Suspect {
+    CheckLiveness {
         /// SPI of the inbound SA of the pair.
         inbound_spi: u32,
     },
@@ -225,8 +226,8 @@ pub enum Event {
     /// The outbound SA of this pair is not to be used any more: remove it now. Its inbound SA still takes packets in flight;
     /// [`Event::ChildRemoved`] follows when it is to go.
     ///
-    /// Said of a pair that another one replaces, after that one's activation, and of a pair that is being deleted; of one
-    /// that is replaced and then deleted perhaps twice.
+    /// Said of a pair that another one replaces, after that one's activation, and of a pair that is being deleted: at most
+    /// once of each pair.
     ChildOutboundRetired {
         /// Name of the connection.
         connection: Arc<str>,
@@ -281,18 +282,18 @@ pub enum Event {
         /// Its name.
         connection: Arc<str>,
         /// Why, unless it was asked for.
-        error: Option<String>,
+        error: Option<Failure>,
         /// When it will be tried again.
         next_attempt: Option<Instant>,
     },
-    /// Something failed that a person should see; the text says what to look at.
+    /// Something failed that a person should see; its text says what to look at.
     Failure {
         /// Name of the connection, when the peer could be matched to one.
         connection: Option<Arc<str>>,
         /// The peer's address.
         peer: SocketAddr,
         /// What failed.
-        reason: String,
+        failure: Failure,
     },
     /// Every SA is closed. The endpoint sends nothing more.
     ShutdownComplete,

@@ -20,6 +20,14 @@ pub(super) struct Spis {
     pub(super) responder: IkeSpi,
 }
 
+impl Spis {
+    /// The SPI of an IKE proposal: eight bytes, not all zero (RFC 7296 3.3.1).
+    pub(super) fn of_proposal(spi: &[u8]) -> Option<IkeSpi> {
+        let spi = IkeSpi(<[u8; 8]>::try_from(spi).ok()?);
+        (!spi.is_zero()).then_some(spi)
+    }
+}
+
 /// SKEYSEED (RFC 7296 2.14 and 2.18).
 pub(super) struct Skeyseed(Secret);
 

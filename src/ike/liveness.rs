@@ -1,29 +1,28 @@
 //! Liveness: whether the peer is still there, and still knows the IKE SA (RFC 7296 2.4).
 //!
 //! A peer that has restarted answers with INVALID_IKE_SPI, which anybody could send, or leaves what it is sent without
-//! any answer. Either leads to one probe, and when the probe stays without an authenticated answer, to an IKE SA beside
-//! this one: only a peer that authenticates takes the place of the old one. The patience with the old one is always the
-//! same.
+//! any answer. Either leads to one liveness check, and when that stays without an authenticated answer, to an IKE SA beside
+//! this one: only a peer that authenticates takes the place of the old one, which is waited for as long as ever.
 //!
 //! ```text
 //!  request ─────────────► peer that has restarted
 //!          ◄───────────── INVALID_IKE_SPI, unprotected, or nothing at all for packets
-//!  DOUBT or SILENCE later, nothing authentic was heard:
+//!  two or three seconds later, nothing authentic was heard:
 //!  IKE_SA_INIT ─────────► … IKE_AUTH: the new IKE SA replaces the old one
 //! ```
 
 use std::time::{Duration, Instant};
 
-/// Between probes that hints cause.
-const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// Between checks that unprotected reports cause.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// When the peer last gave a sign of life, and what hints that it does not know the IKE SA have led to.
+/// When the peer last gave a sign of life, and what reports that it does not know the IKE SA have led to.
 #[derive(Debug)]
 pub(super) struct Liveness {
     /// When the peer last gave an authenticated sign of life.
     heard: Instant,
-    /// No hint causes a probe before.
-    next_probe: Option<Instant>,
+    /// No report causes a check before.
+    next_check: Option<Instant>,
     /// When another IKE SA is to be negotiated.
     replace_at: Option<Instant>,
     /// Another IKE SA is being negotiated, and nothing was heard on this one meanwhile.
@@ -32,7 +31,7 @@ pub(super) struct Liveness {
 
 impl Liveness {
     pub(super) fn new(now: Instant) -> Self {
-        Self { heard: now, next_probe: None, replace_at: None, replacing: false }
+        Self { heard: now, next_check: None, replace_at: None, replacing: false }
     }
 
     /// When the peer last gave an authenticated sign of life.
@@ -50,7 +49,7 @@ impl Liveness {
     }
 
     /// Without a sign of life until `due`, another IKE SA is to be negotiated.
-    pub(super) fn doubt_from(&mut self, due: Instant) {
+    pub(super) fn replace_at(&mut self, due: Instant) {
         self.replace_at = Some(self.replace_at.map_or(due, |at| at.min(due)));
     }
 
@@ -73,11 +72,11 @@ impl Liveness {
         self.replacing
     }
 
-    /// Whether a hint may cause a probe now; it does, then.
-    pub(super) fn allows_probe(&mut self, now: Instant) -> bool {
-        let allowed = self.next_probe.is_none_or(|at| at <= now);
+    /// Whether a report may cause a check now; it does, then.
+    pub(super) fn allows_check(&mut self, now: Instant) -> bool {
+        let allowed = self.next_check.is_none_or(|at| at <= now);
         if allowed {
-            self.next_probe = Some(now + PROBE_INTERVAL);
+            self.next_check = Some(now + CHECK_INTERVAL);
         }
         allowed
     }

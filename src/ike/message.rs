@@ -27,11 +27,6 @@ impl Payloads {
         Self(Vec::new())
     }
 
-    /// Stands for a response whose sender is authenticated but whose payloads can't be read: a refusal.
-    pub(super) fn unreadable() -> Self {
-        Self(vec![Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()))])
-    }
-
     pub(super) fn new(payloads: Vec<Payload>) -> Self {
         Self(payloads)
     }

@@ -9,19 +9,23 @@ mod association;
 mod authentication;
 mod channel;
 mod child;
+mod child_offer;
 mod children;
 pub mod config;
 mod context;
 mod cookie;
 mod coverage;
+mod data_path;
 mod directory;
+mod ended;
 mod endpoint;
 pub mod error;
 pub mod event;
 mod exchange;
 mod ext;
-mod failure;
+pub mod failure;
 mod half_open;
+mod identity;
 pub mod key_log;
 mod keys;
 mod liveness;
@@ -31,7 +35,10 @@ mod sa;
 mod size;
 mod state;
 pub mod status;
+mod successor;
+mod tasks;
 mod transcript;
+mod upkeep;
 mod wanted;
 mod window;
 
@@ -44,5 +51,6 @@ pub use event::{
     ChildSa, Command, Deadline, Encapsulation, Event, Output, Path, RekeyWhat, Removal, SaActivity, SaKeys, SaLimit,
     Transmit, Why,
 };
+pub use failure::Failure;
 pub use key_log::KeyLog;
 pub use status::{AssociationStatus, ChildState, ChildStatus, ConnectionState, ConnectionStatus, IkeSaStatus};

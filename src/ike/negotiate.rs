@@ -2,7 +2,8 @@
 
 mod answer;
 
-pub(super) use self::answer::{ChoiceError, accept_esp, accept_ike, check_esp, check_ike};
+pub use self::answer::ChoiceError;
+pub(super) use self::answer::{check_esp, check_ike};
 use super::config::{Child, EspProposal, IkeProposal};
 use crate::crypto::{EncryptionAlgorithm, IntegrityAlgorithm, KeyExchangeAlgorithm, PrfAlgorithm, Suite};
 use crate::wire::ike::{Proposal, ProtocolId, TrafficSelector, Transform, TransformType};
@@ -252,11 +253,6 @@ pub(super) fn narrow(ours: &[TrafficSelector], theirs: &[TrafficSelector]) -> Ve
         }
     }
     agreed
-}
-
-/// Whether every selector of an answer lies within one that was offered.
-pub(super) fn within(answer: &[TrafficSelector], offered: &[TrafficSelector]) -> bool {
-    !answer.is_empty() && answer.iter().all(|selector| offered.iter().any(|other| selector.is_subset(other)))
 }
 
 /// The child that the peer's selectors mean, with what is agreed: (child, ours, theirs).

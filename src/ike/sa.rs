@@ -2,19 +2,22 @@
 //! Its Child SAs are in [`super::children`], what it is about in [`super::agenda`].
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::association::Association;
-use super::channel::Channel;
+use super::channel::{Channel, IkeSaKeys};
 use super::child::Transport;
 use super::config::Connection;
 use super::context::Context;
-use super::event::{Deadline, Event, Path, Why};
+use super::event::{Deadline, Path, Why};
 use super::ext::natd::{self, NatStatus};
-use super::keys::ChildKeySource;
+use super::failure::Failure;
+use super::keys::{ChildKeySource, Nonces, Skeyseed, Spis};
 use super::liveness::Liveness;
 use super::negotiate::IkeAlgorithms;
 use super::status::IkeSaStatus;
+use super::window::Window;
+use crate::crypto::{Secret, WrongKeyLength};
 
 /// Why an IKE SA is no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,15 +65,52 @@ pub(super) struct Sa {
     association: Arc<Association>,
     secured: Secured,
     phase: Phase,
-    born: Instant,
-    rekey_at: Instant,
-    expires_at: Instant,
+    lifetime: Lifetime,
     keepalive_at: Option<Instant>,
     liveness: Liveness,
     /// The peer asked for this IKE SA in a rekey and has not used it: our answer may not have arrived.
     unconfirmed: bool,
+}
+
+/// How long an IKE SA lives, and when it is to be rekeyed.
+#[derive(Debug)]
+pub(super) struct Lifetime {
+    born: Instant,
+    rekey_at: Instant,
+    expires_at: Instant,
     /// Its message IDs run out, which has made its rekey due.
     runs_out: bool,
+}
+
+impl Lifetime {
+    fn new(lifetime: Duration, cx: &mut Context<'_>) -> Self {
+        let rekey_at = cx.now + cx.jitter(lifetime, 80, 90);
+        Self { born: cx.now, rekey_at, expires_at: cx.now + lifetime, runs_out: false }
+    }
+
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.expires_at <= now
+    }
+
+    /// Whether to rekey it now; it is asked for once.
+    pub(super) fn takes_rekey(&mut self, now: Instant) -> bool {
+        let due = self.rekey_at <= now;
+        if due {
+            self.rekey_at = self.expires_at;
+        }
+        due
+    }
+
+    /// Message IDs that run out make the rekey due, once.
+    pub(super) fn message_ids_run_out(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.runs_out, true) {
+            self.rekey_at = self.rekey_at.min(now);
+        }
+    }
+
+    pub(super) fn set_rekey_at(&mut self, at: Instant) {
+        self.rekey_at = at.min(self.expires_at);
+    }
 }
 
 impl Sa {
@@ -78,41 +118,53 @@ impl Sa {
         let Establishing { association, secured } = establishing;
         let Connection { nat_keepalive: keepalive, ike_lifetime, .. } = **association.connection();
         Self {
-            rekey_at: cx.now + cx.jitter(ike_lifetime, 80, 90),
-            expires_at: cx.now + ike_lifetime,
+            lifetime: Lifetime::new(ike_lifetime, cx),
             keepalive_at: (secured.nat.local_behind_nat && !keepalive.is_zero()).then(|| cx.now + keepalive),
             association,
             secured,
             phase: Phase::Active,
-            born: cx.now,
             liveness: Liveness::new(cx.now),
             unconfirmed: false,
-            runs_out: false,
         }
     }
 
-    /// An IKE SA with the same peer, with keys of its own, that comes of a rekey of this one.
-    pub(super) fn successor(
+    /// The IKE SA that comes of a rekey of this one: with the same peer, keys of its own, and message IDs that start at 0
+    /// at both ends (RFC 7296 2.18).
+    ///
+    /// # Errors
+    /// No keys can be derived.
+    pub(super) fn rekeyed(
         &self,
-        channel: Channel,
-        child_key_source: ChildKeySource,
         algorithms: IkeAlgorithms,
+        nonces: Nonces<'_>,
+        spis: Spis,
+        shared: &Secret,
+        initiator: bool,
         cx: &mut Context<'_>,
-    ) -> Self {
+    ) -> Result<Self, WrongKeyLength> {
+        let keys = Skeyseed::rekeyed(self.child_key_source(), nonces, shared).expand(
+            algorithms.prf,
+            algorithms.suite,
+            nonces,
+            spis,
+            cx.key_log,
+        )?;
+        // The peer is authenticated by the old IKE SA; SK_pi and SK_pr have no use.
+        let (channel_keys, child_key_source, _) = IkeSaKeys::of(keys, initiator);
+        let channel = Channel::new(spis, initiator, channel_keys, Window::new(0, 0), self.channel().path());
         let Secured { nat, encapsulate, .. } = self.secured;
         let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
         let establishing = Establishing { association: self.association.clone(), secured };
-        let unconfirmed = !establishing.secured.channel.is_initiator();
-        Self { unconfirmed, ..Self::new(establishing, cx) }
+        Ok(Self { unconfirmed: !initiator, ..Self::new(establishing, cx) })
+    }
+
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        self.association.connection()
     }
 
     /// Whose it is.
     pub(super) fn association(&self) -> &Arc<Association> {
         &self.association
-    }
-
-    pub(super) fn connection(&self) -> &Arc<Connection> {
-        self.association.connection()
     }
 
     pub(super) fn channel(&self) -> &Channel {
@@ -196,28 +248,8 @@ impl Sa {
 
     // Its life.
 
-    /// Message IDs that run out make the rekey due, once.
-    pub(super) fn mind_message_ids(&mut self, now: Instant) {
-        if self.channel().runs_out() && !std::mem::replace(&mut self.runs_out, true) {
-            self.rekey_at = self.rekey_at.min(now);
-        }
-    }
-
-    pub(super) fn is_expired(&self, now: Instant) -> bool {
-        self.expires_at <= now
-    }
-
-    /// Whether to rekey it now; it is asked for once.
-    pub(super) fn takes_rekey(&mut self, now: Instant) -> bool {
-        let due = self.rekey_at <= now;
-        if due {
-            self.rekey_at = self.expires_at;
-        }
-        due
-    }
-
-    pub(super) fn set_rekey_at(&mut self, at: Instant) {
-        self.rekey_at = at.min(self.expires_at);
+    pub(super) fn lifetime_mut(&mut self) -> &mut Lifetime {
+        &mut self.lifetime
     }
 
     /// Sends a NAT keepalive, if one is due.
@@ -232,8 +264,8 @@ impl Sa {
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Deadline> {
         let at = |at: Instant, why: Why| Some(Deadline { at, why });
         [
-            at(self.rekey_at, Why::RekeyIke),
-            at(self.expires_at, Why::ExpireIke),
+            at(self.lifetime.rekey_at, Why::RekeyIke),
+            at(self.lifetime.expires_at, Why::ExpireIke),
             self.liveness.deadline().and_then(|due| at(due, Why::Liveness)),
             self.keepalive_at.and_then(|due| at(due, Why::NatKeepalive)),
         ]
@@ -244,9 +276,8 @@ impl Sa {
     // What others see.
 
     /// Tells a person what went wrong.
-    pub(super) fn tell(&self, reason: String, cx: &mut Context<'_>) {
-        let peer = self.channel().path().peer;
-        cx.event(Event::Failure { connection: Some(self.connection().name.clone()), peer, reason });
+    pub(super) fn tell(&self, failure: Failure, cx: &mut Context<'_>) {
+        cx.failed(Some(self.connection().name.clone()), self.channel().path().peer, failure);
     }
 
     pub(super) fn status(&self) -> IkeSaStatus {
@@ -258,9 +289,9 @@ impl Sa {
             responder_spi: spis.responder,
             initiator: channel.is_initiator(),
             algorithms: algorithms.name(),
-            established: self.born,
-            rekey_at: self.rekey_at,
-            expires_at: self.expires_at,
+            established: self.lifetime.born,
+            rekey_at: self.lifetime.rekey_at,
+            expires_at: self.lifetime.expires_at,
             local_behind_nat: nat.local_behind_nat,
             peer_behind_nat: nat.peer_behind_nat,
         }

@@ -26,13 +26,14 @@ use self::established::Established;
 use self::init_sent::{InitReply, InitSent, Next};
 use super::association::Association;
 use super::channel::{Channel, Echo, Opened, OpenedMessage};
-use super::config::{Child, Connection};
+use super::config::Connection;
 use super::context::Context;
+use super::ended::Ended;
 use super::error::Discard;
 use super::event::{Deadline, Path, Transmit, Why};
-use super::failure::ChildError;
 use super::sa::Cause;
-use crate::wire::ike::{IkeSpi, NotifyType, ParsedMessage, TrafficSelector};
+use super::successor::Successor;
+use crate::wire::ike::{IkeSpi, ParsedMessage};
 
 /// How long the answer to a last request is kept for repetitions of it.
 const LINGER: Duration = Duration::from_secs(10);
@@ -62,28 +63,6 @@ pub(super) enum Input {
     Repeated(Transmit),
 }
 
-/// The end of an IKE SA.
-pub(super) struct Ended {
-    pub(super) cause: Cause,
-    /// What happened, for a person.
-    pub(super) error: Option<String>,
-    /// Set when the peer may still repeat its last request.
-    pub(super) channel: Option<Box<Channel>>,
-    /// IKE SAs that came of its rekeys, for the endpoint to adopt.
-    pub(super) successors: Vec<Established>,
-}
-
-impl Ended {
-    pub(super) fn new(cause: Cause, error: impl Into<Option<String>>) -> Self {
-        Self { cause, error: error.into(), channel: None, successors: Vec::new() }
-    }
-
-    /// The same, whose last answer may have to be repeated.
-    pub(super) fn lingering(self, channel: Channel) -> Self {
-        Self { channel: Some(Box::new(channel)), ..self }
-    }
-}
-
 impl Lingering {
     pub(super) fn new(channel: Channel, half_open: Option<(IkeSpi, SocketAddr)>, now: Instant) -> Self {
         Self { echo: channel.into_echo(), until: now + LINGER, half_open }
@@ -101,7 +80,7 @@ impl IkeSa {
             Self::InitSent(state) => return state.check(message, path).map(Input::Init),
             Self::AuthSent(state) => state.open(message, path)?,
             Self::AwaitingAuth(state) => state.open(message, path)?,
-            Self::Established(state) => state.open(message, path)?,
+            Self::Established(state) => state.sa().channel().open(message, path)?,
             Self::Lingering(state) => return state.echo.answer(message, path).map(Input::Repeated),
         };
         Ok(match opened {
@@ -149,7 +128,7 @@ impl IkeSa {
     }
 
     /// IKE SAs that came of rekeys, for the endpoint to adopt.
-    pub(super) fn take_successors(&mut self) -> Vec<Established> {
+    pub(super) fn take_successors(&mut self) -> Vec<Successor> {
         match self {
             Self::Established(state) => state.take_successors(),
             _ => Vec::new(),
@@ -195,19 +174,4 @@ impl IkeSa {
             Self::AwaitingAuth(_) | Self::Lingering(_) => None,
         }
     }
-}
-
-/// The SPI of an ESP proposal, if it may be used.
-pub(super) fn esp_spi(spi: &[u8]) -> Option<u32> {
-    ChildError::check_spi(spi).ok()
-}
-
-/// What a refused Child SA means, for a person.
-pub(super) fn child_refused(
-    kind: Option<NotifyType>,
-    child: &Child,
-    local: &[TrafficSelector],
-    peer: &[TrafficSelector],
-) -> String {
-    ChildError::refused(kind, child, local, peer).to_string()
 }

@@ -8,6 +8,7 @@ use super::association::AssociationId;
 use super::config::Start;
 use super::coverage::Flows;
 use super::event::Encapsulation;
+use super::failure::Failure;
 use crate::wire::ike::{Identification, IkeSpi, TrafficSelector};
 
 /// The state of one configured connection.
@@ -35,7 +36,7 @@ pub struct ConnectionStatus {
     /// packets are dropped, or ask for Child SAs of their own.
     pub left_out: Vec<(Arc<str>, Flows)>,
     /// What went wrong last, if the connection isn't up, or not every child of it has a pair of Child SAs.
-    pub last_error: Option<String>,
+    pub last_error: Option<Failure>,
     /// When it will be tried again.
     pub next_attempt: Option<Instant>,
 }

@@ -51,7 +51,7 @@ pub fn is_word(token: &str) -> bool {
 }
 
 /// The place behind the bracket that closes the one at `open`.
-fn end_of_group(tokens: &[&str], open: usize) -> usize {
+pub fn end_of_group(tokens: &[&str], open: usize) -> usize {
     let mut depth = 0_usize;
     for (at, token) in tokens.iter().enumerate().skip(open) {
         match *token {

@@ -1,6 +1,6 @@
 //! What one peer of an end does never moves another one's SAs, status or events.
 
-use ipsec_gateway::ike::{ChildState, ConnectionState};
+use ipsec_gateway::ike::{ChildState, ConnectionState, Failure};
 
 use crate::end::Said;
 use crate::setup::{RIGHT, name};
@@ -15,7 +15,7 @@ pub struct Standing {
     /// Inbound and outbound SPI and state of each pair, as the endpoint tells them.
     pairs: Vec<(u32, u32, ChildState)>,
     /// What the connection shows, while the peer has a pair in use.
-    shown: Option<(ConnectionState, Option<String>)>,
+    shown: Option<(ConnectionState, Option<Failure>)>,
 }
 
 impl World {

@@ -1,19 +1,30 @@
-//! Connections: whether they are wanted, their IKE SAs, and when they are tried again.
+//! Connections and their IKE SAs: whether each is wanted, how it is negotiated, and when it is tried again.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Endpoint, IkeSa, Timer};
-use crate::ike::association::{AssociationId, IkeSas};
-use crate::ike::authentication::expected_id;
-use crate::ike::config::{Connection, Peer, Start};
+use super::ike_sas::{Handled, IkeSaTable};
+use super::runtime::Runtime;
+use super::start_limit::StartLimit;
+use super::timers::Timer;
+use crate::crypto::Entropy;
+use crate::ike::agenda::Agenda;
+use crate::ike::association::AssociationId;
+use crate::ike::children::Children;
+use crate::ike::config::{Config, Connection, Peer, Start};
 use crate::ike::context::Context;
-use crate::ike::event::{Deadline, Event, Output, Removal, Why};
-use crate::ike::sa::Cause;
-use crate::ike::state::Ended;
+use crate::ike::ended::Ended;
+use crate::ike::event::{Deadline, Event, Removal, Why};
+use crate::ike::failure::Failure;
+use crate::ike::identity::expected_id;
+use crate::ike::sa::{Cause, Sa};
+use crate::ike::state::IkeSa;
 use crate::ike::state::established::Established;
 use crate::ike::state::init_sent::InitSent;
+use crate::ike::successor::Successor;
+use crate::ike::upkeep;
 use crate::ike::wanted::WantedChild;
 use crate::wire::ike::IkeSpi;
 
@@ -23,112 +34,177 @@ pub(super) const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT_AFTER_SILENCE: Duration = Duration::from_secs(4);
 const LONGEST_WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
-/// What the endpoint keeps of a connection.
-pub(super) struct Runtime {
-    pub(super) connection: Arc<Connection>,
-    /// To be up, and to be tried again when it is not.
-    pub(super) wanted: bool,
-    /// Our SPIs of its IKE SAs, those that are being negotiated included.
-    pub(super) ike_sas: IkeSas,
-    /// Our SPIs of other connections' IKE SAs that carry pairs of this one.
-    pub(super) hosts: Vec<IkeSpi>,
-    pub(super) attempts: u32,
-    /// Not tried before.
-    pub(super) next_attempt: Option<Instant>,
-    pub(super) last_error: Option<String>,
-    /// Waits for its start behind others of the same peer.
-    pub(super) in_line: bool,
-    up: bool,
+/// Every configured connection, and every IKE SA.
+pub(super) struct Connections {
+    pub(super) ike_sas: IkeSaTable,
+    pub(super) by_name: BTreeMap<Arc<str>, Runtime>,
+    start_limit: StartLimit,
+    /// Nothing is negotiated any more.
+    pub(super) closed: bool,
 }
 
-impl Runtime {
-    /// Whether it has an IKE SA, or pairs in another connection's.
-    pub(super) fn is_up(&self) -> bool {
-        self.up
-    }
-
-    /// Notes that it has one. Says whether it had none before.
-    pub(super) fn goes_up(&mut self) -> bool {
-        !std::mem::replace(&mut self.up, true)
-    }
-
-    /// Notes that it has none any more. Says whether it had one before.
-    pub(super) fn goes_down(&mut self) -> bool {
-        std::mem::take(&mut self.up)
-    }
-}
-
-impl Endpoint {
-    /// Takes a new connection; one that starts at once is due now.
-    pub(super) fn add_connection(&mut self, connection: &Arc<Connection>, now: Instant) {
-        let wanted = connection.start == Start::Now;
-        let runtime = Runtime {
-            connection: connection.clone(),
-            wanted,
-            ike_sas: IkeSas::default(),
-            hosts: Vec::new(),
-            attempts: 0,
-            next_attempt: None,
-            last_error: None,
-            in_line: false,
-            up: false,
+impl Connections {
+    /// Takes its configuration.
+    pub(super) fn new(config: Arc<Config>, entropy: Box<dyn Entropy>, now: Instant) -> Self {
+        let mut connections = Self {
+            ike_sas: IkeSaTable::new(config.clone(), entropy),
+            by_name: BTreeMap::new(),
+            start_limit: StartLimit::default(),
+            closed: false,
         };
-        self.connections.insert(connection.name.clone(), runtime);
-        if wanted && matches!(connection.peer, Peer::Address(_)) {
-            self.schedule(&connection.name, now);
+        config.connections.iter().for_each(|connection| connections.add(connection, now));
+        connections
+    }
+
+    /// Takes a new connection; one that starts at once is due now.
+    pub(super) fn add(&mut self, connection: &Arc<Connection>, now: Instant) {
+        let runtime = Runtime::new(connection.clone());
+        let starts = runtime.wanted && matches!(connection.peer, Peer::Address(_));
+        self.by_name.insert(connection.name.clone(), runtime);
+        if starts {
+            self.schedule(&connection.name, Some(now));
         }
     }
 
-    pub(super) fn schedule(&mut self, name: &Arc<str>, at: Instant) {
-        if let Some(runtime) = self.connections.get_mut(name) {
-            runtime.next_attempt = Some(at);
-            self.set_deadline(Timer::Connection(name.clone()), Some(Deadline { at, why: Why::Reconnect }));
+    /// Tries a connection then, and not before; or not by itself.
+    pub(super) fn schedule(&mut self, name: &Arc<str>, at: Option<Instant>) {
+        if let Some(runtime) = self.by_name.get_mut(name) {
+            runtime.next_attempt = at;
         }
+        let deadline = at.map(|at| Deadline { at, why: Why::Reconnect });
+        self.ike_sas.timers.set(Timer::Connection(name.clone()), deadline);
     }
 
-    pub(super) fn unschedule(&mut self, name: &Arc<str>) {
-        if let Some(runtime) = self.connections.get_mut(name) {
-            runtime.next_attempt = None;
+    /// Runs a handler of one IKE SA and carries out what comes of it.
+    pub(super) fn with_ike_sa(
+        &mut self,
+        spi: IkeSpi,
+        now: Instant,
+        handler: impl FnOnce(IkeSa, &mut Context<'_>) -> Result<IkeSa, Ended>,
+    ) {
+        let Some(handled) = self.ike_sas.handle(spi, now, handler) else { return };
+        let Handled { before, end, established, successors, guests, renegotiate } = handled;
+        for successor in successors {
+            self.adopt(successor, now);
         }
-        self.set_deadline(Timer::Connection(name.clone()), None);
-    }
-
-    /// It is time to try a wanted connection.
-    pub(super) fn attempt(&mut self, name: &Arc<str>, now: Instant) {
-        let Some(runtime) = self.connections.get_mut(name) else { return };
-        runtime.next_attempt = None;
-        if runtime.wanted && !self.stand_in_line(name, now) {
-            let Some(runtime) = self.connections.get(name) else { return };
-            let missing = self.not_in_hosts(runtime);
-            if !missing.is_empty() {
-                self.negotiate(name, missing.into_iter().map(WantedChild::new).collect(), now);
+        if established {
+            self.established(spi, now);
+        }
+        if (established || end.is_some())
+            && let Some(peer) = before.negotiating
+        {
+            let next = self.start_limit.over(peer, |spi| self.ike_sas.is_being_negotiated(spi), now);
+            if next.is_some() {
+                self.ike_sas.timers.set(Timer::Starts(peer), next);
             }
         }
+        let association = before.association.map(|association| association.id());
+        match (&end, before.connection) {
+            (Some(ended), Some(connection)) => self.ike_sa_ended(spi, &connection, association, ended, now),
+            (None, _) if renegotiate => self.negotiate_beside(spi, now),
+            _ => {}
+        }
+        let error = end.and_then(|ended| ended.error).map(|error| *error);
+        self.guests_changed(spi, &before.guests, &guests, error, now);
+    }
+
+    /// The same for an established IKE SA that goes on.
+    pub(super) fn with_established(
+        &mut self,
+        spi: IkeSpi,
+        now: Instant,
+        handler: impl FnOnce(&mut Established, &mut Context<'_>),
+    ) {
+        self.with_ike_sa(spi, now, |mut sa, cx| {
+            if let IkeSa::Established(state) = &mut sa {
+                handler(state, cx);
+            }
+            Ok(sa)
+        });
+    }
+
+    /// Lets somebody work on the parts of an established IKE SA.
+    pub(super) fn act(
+        &mut self,
+        spi: IkeSpi,
+        now: Instant,
+        work: impl FnOnce(&mut Sa, &mut Children, &mut Agenda, &mut Context<'_>),
+    ) {
+        self.with_established(spi, now, |state, cx| state.act(cx, work));
+    }
+
+    /// Takes an IKE SA that came of a rekey, and starts what it was left to do.
+    fn adopt(&mut self, successor: Successor, now: Instant) {
+        let established = Established::of(successor);
+        let spi = established.sa().channel().local_spi();
+        if let Some(runtime) = self.by_name.get_mut(&established.sa().connection().name)
+            && Arc::ptr_eq(&runtime.connection, established.sa().connection())
+        {
+            runtime.ike_sas.add_established(spi, established.sa().association().id());
+        }
+        let sa = IkeSa::established(established);
+        let guests = sa.guests();
+        self.ike_sas.insert(spi, sa);
+        self.guests_changed(spi, &[], &guests, None, now);
+        self.with_established(spi, now, |state, cx| state.advance(cx));
+    }
+
+    /// It is time to try a wanted connection. It may have to wait for others with the same peer.
+    pub(super) fn attempt(&mut self, name: &Arc<str>, now: Instant) {
+        let Some(runtime) = self.by_name.get_mut(name) else { return };
+        runtime.next_attempt = None;
+        if !runtime.wanted {
+            return;
+        }
+        if let Peer::Address(peer) = runtime.connection.peer
+            && runtime.ike_sas.is_empty()
+            && !self.start_limit.allows(peer, |spi| self.ike_sas.is_being_negotiated(spi), now)
+        {
+            if !std::mem::replace(&mut runtime.waits, true) {
+                self.start_limit.wait(peer, name.clone());
+            }
+            return self.ike_sas.timers.set(Timer::Starts(peer), self.start_limit.deadline(peer));
+        }
+        let missing = runtime.not_in_hosts(&self.ike_sas);
+        if !missing.is_empty() {
+            self.negotiate(name, missing.into_iter().map(WantedChild::new).collect(), now);
+        }
+    }
+
+    /// Starts the connections that wait for this peer, as far as may be.
+    pub(super) fn start_waiting(&mut self, peer: IpAddr, now: Instant) {
+        while self.start_limit.allows(peer, |spi| self.ike_sas.is_being_negotiated(spi), now) {
+            let Some(name) = self.start_limit.next(peer) else { break };
+            if let Some(runtime) = self.by_name.get_mut(&name) {
+                runtime.waits = false;
+                self.attempt(&name, now);
+            }
+        }
+        self.ike_sas.timers.set(Timer::Starts(peer), self.start_limit.deadline(peer));
     }
 
     /// Sees to it that a connection has these children: by an IKE SA that there is, or by a new one.
     pub(super) fn negotiate(&mut self, name: &Arc<str>, wanted: Vec<WantedChild>, now: Instant) {
-        let Some(runtime) = self.connections.get(name) else { return };
-        if self.shutdown.is_some() {
+        let Some(runtime) = self.by_name.get(name) else { return };
+        if self.closed {
             return;
         }
         let ike_sas = &runtime.ike_sas;
-        let active = |spi: &IkeSpi| self.active(*spi).is_some();
+        let active = |spi: &IkeSpi| self.ike_sas.active(spi).is_some();
         // Which of many peers is meant is not known.
         let of_one_peer = ike_sas.established().find(active).filter(|_| ike_sas.associations() == 1);
         let usable = ike_sas.attempts().first().copied().or(of_one_peer);
         match usable {
             Some(spi) => self.with_ike_sa(spi, now, |mut sa, cx| {
-                for wanted in wanted {
-                    match &mut sa {
-                        IkeSa::InitSent(state) => state.want(wanted),
-                        IkeSa::AuthSent(state) => state.want(wanted),
-                        IkeSa::Established(state) => state.want(wanted),
-                        IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_) => {}
-                    }
-                }
-                if let IkeSa::Established(state) = &mut sa {
-                    state.advance(cx);
+                match &mut sa {
+                    IkeSa::InitSent(state) => wanted.into_iter().for_each(|wanted| state.want(wanted)),
+                    IkeSa::AuthSent(state) => wanted.into_iter().for_each(|wanted| state.want(wanted)),
+                    IkeSa::Established(state) => state.act(cx, |sa, children, agenda, _| {
+                        for wanted in wanted {
+                            upkeep::want(wanted, sa.connection(), children, agenda);
+                        }
+                    }),
+                    IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_) => {}
                 }
                 Ok(sa)
             }),
@@ -141,28 +217,28 @@ impl Endpoint {
     fn is_only_one(&self, connection: &Connection) -> bool {
         // A connection that takes any identity waits for its peer.
         let Some(expected) = expected_id(connection) else { return false };
-        !self.directory.between(&connection.local_id, &expected).any(|rival| {
-            let association = self.associations.find(rival, &expected);
-            let ike_sas = self.connections.get(&rival.name).map(|runtime| &runtime.ike_sas);
+        !self.ike_sas.directory.between(&connection.local_id, &expected).any(|rival| {
+            let association = self.ike_sas.associations.find(rival, &expected);
+            let ike_sas = self.by_name.get(&rival.name).map(|runtime| &runtime.ike_sas);
             let spis = association.zip(ike_sas).map_or(&[][..], |(association, ike_sas)| ike_sas.of(association.id()));
-            spis.iter().any(|spi| self.active(*spi).is_some())
+            spis.iter().any(|spi| self.ike_sas.active(spi).is_some())
         })
     }
 
     /// Negotiates another IKE SA beside one whose peer may have restarted, or does not rekey; if it is set up, it takes
     /// over. One at a time, and not when it is for the peer to initiate.
     pub(super) fn negotiate_beside(&mut self, spi: IkeSpi, now: Instant) {
-        let Some(IkeSa::Established(state)) = self.ike_sas.get(&spi) else { return };
+        let Some(state) = self.ike_sas.established(&spi) else { return };
         let name = state.sa().connection().name.clone();
         let association = state.sa().association();
         let own = state.children().current().filter(|pair| Arc::ptr_eq(&pair.association, association));
         let served: Vec<Arc<str>> = own.map(|pair| pair.child.clone()).collect();
-        let Some(runtime) = self.connections.get(&name) else { return };
-        let beside =
-            runtime.ike_sas.of(association.id()).iter().any(|other| *other != spi && self.active(*other).is_some());
+        let Some(runtime) = self.by_name.get(&name) else { return };
+        let mut others = runtime.ike_sas.of(association.id()).iter().filter(|other| **other != spi);
+        let beside = others.any(|other| self.ike_sas.active(other).is_some());
         let negotiating = beside || !runtime.ike_sas.attempts().is_empty();
         let initiates = runtime.wanted || runtime.connection.start == Start::OnTraffic;
-        if !initiates || self.shutdown.is_some() || negotiating {
+        if !initiates || self.closed || negotiating {
             return;
         }
         let configured = runtime.connection.children.iter().map(|child| child.name.clone());
@@ -172,96 +248,93 @@ impl Endpoint {
     }
 
     fn initiate(&mut self, name: &Arc<str>, wanted: Vec<WantedChild>, now: Instant) {
-        let Some(runtime) = self.connections.get(name) else { return };
+        let Some(runtime) = self.by_name.get(name) else { return };
         let initial_contact = self.is_only_one(&runtime.connection);
-        let Some(runtime) = self.connections.get_mut(name) else { return };
+        let Some(runtime) = self.by_name.get_mut(name) else { return };
         let Peer::Address(peer) = runtime.connection.peer else { return };
         runtime.attempts += 1;
         let connection = runtime.connection.clone();
-        let mut cx = Context {
-            now,
-            config: &self.config,
-            directory: &self.directory,
-            associations: &mut self.associations,
-            entropy: &mut *self.entropy,
-            outbox: &mut self.outbox,
-            inbound_spis: &mut self.inbound_spis,
-            key_log: self.key_log.as_deref(),
-        };
-        let state = match InitSent::start(connection, peer, wanted, initial_contact, &mut cx) {
-            Ok(state) => state,
-            Err(reason) => return self.not_started(name, SocketAddr::new(peer, self.config.ike_port), reason, now),
-        };
-        let spi = state.spi();
-        runtime.ike_sas.add_attempt(spi);
-        self.ike_sas.insert(spi, IkeSa::InitSent(Box::new(state)));
-        self.retime(spi);
-        self.note_start(peer, spi, now);
-    }
-
-    /// A connection cannot even be asked for.
-    fn not_started(&mut self, name: &Arc<str>, peer: SocketAddr, reason: String, now: Instant) {
-        let Some(runtime) = self.connections.get_mut(name) else { return };
-        runtime.last_error = Some(reason.clone());
-        let (connection, alone) = (runtime.connection.clone(), runtime.ike_sas.is_empty());
-        let failure = Event::Failure { connection: Some(name.clone()), peer, reason: reason.clone() };
-        self.outbox.push(Output::Event(failure));
-        if alone {
-            self.goes_down(&connection, false, &Ended::new(Cause::Refused, reason), now);
+        let mut cx = self.ike_sas.context(now);
+        match InitSent::start(connection.clone(), peer, wanted, initial_contact, &mut cx) {
+            Ok(state) => {
+                let spi = state.spi();
+                runtime.ike_sas.add_attempt(spi);
+                self.ike_sas.insert(spi, IkeSa::InitSent(Box::new(state)));
+                self.start_limit.started(peer, spi, now);
+            }
+            // It cannot even be asked for.
+            Err(failure) => {
+                let peer = SocketAddr::new(peer, cx.config.ike_port);
+                cx.failed(Some(name.clone()), peer, failure.clone());
+                runtime.last_error = Some(failure.clone());
+                if runtime.ike_sas.is_empty() {
+                    self.goes_down(&connection, false, &Ended::new(Cause::Refused, failure), now);
+                }
+            }
         }
     }
 
     /// An IKE SA was authenticated.
-    pub(super) fn established(&mut self, spi: IkeSpi, now: Instant) {
+    fn established(&mut self, spi: IkeSpi, now: Instant) {
         let Some(IkeSa::Established(state)) = self.ike_sas.get_mut(&spi) else { return };
         let initial_contact = std::mem::take(&mut state.initial_contact);
         let (name, association) = (state.sa().connection().name.clone(), state.sa().association().id());
         let known =
-            self.connections.get_mut(&name).filter(|runtime| Arc::ptr_eq(&runtime.connection, state.sa().connection()));
+            self.by_name.get_mut(&name).filter(|runtime| Arc::ptr_eq(&runtime.connection, state.sa().connection()));
         let Some(runtime) = known else {
             // The connection was changed or removed while the peer was being authenticated.
-            self.with_established(spi, now, |state, cx| state.close(Cause::Closed, Removal::Closed, cx));
-            return;
+            return self.close(spi, Removal::Closed, now);
         };
         runtime.ike_sas.add_established(spi, association);
         runtime.attempts = 0;
-        runtime.last_error = None;
-        let (wanted, goes_up) = (runtime.wanted, runtime.goes_up());
+        let (wanted, was_up) = (runtime.wanted, std::mem::replace(&mut runtime.up, true));
+        if !was_up {
+            // What failed with one of several peers is not mended by another one.
+            runtime.last_error = None;
+        }
         let others = runtime.ike_sas.attempts().iter().chain(runtime.ike_sas.of(association));
         let others: Vec<IkeSpi> = others.copied().filter(|other| *other != spi).collect();
-        self.unschedule(&name);
-        if goes_up {
-            self.outbox.push(Output::Event(Event::ConnectionUp { connection: name }));
+        self.schedule(&name, None);
+        if !was_up {
+            self.ike_sas.event(Event::ConnectionUp { connection: name });
         }
-        self.with_established(spi, now, |state, _| state.keep_children(wanted, now));
+        self.act(spi, now, |sa, _, agenda, cx| {
+            agenda.tasks.keep_children(wanted, sa.channel().is_initiator(), cx.now);
+        });
         self.meet_others(spi, &others, initial_contact, now);
     }
 
-    /// The established IKE SA with this SPI of ours.
-    pub(super) fn established_sa(&self, spi: IkeSpi) -> Option<&Established> {
-        self.ike_sas.get(&spi).and_then(established_state)
-    }
-
-    /// The same, if it serves.
-    pub(super) fn active(&self, spi: IkeSpi) -> Option<&Established> {
-        self.established_sa(spi).filter(|state| state.sa().is_active())
+    /// Closes an IKE SA in whatever state it is.
+    pub(super) fn close(&mut self, spi: IkeSpi, removal: Removal, now: Instant) {
+        match self.ike_sas.get(&spi) {
+            Some(IkeSa::Established(_)) => {
+                self.with_established(spi, now, |state, cx| state.close(Cause::Closed, removal, cx));
+            }
+            Some(sa) => {
+                let connection = sa.connection().map(|connection| connection.name.clone());
+                self.forget(spi);
+                if let Some(connection) = connection {
+                    self.ike_sas.event(Event::ConnectionDown { connection, error: None, next_attempt: None });
+                }
+            }
+            None => {}
+        }
     }
 
     /// Drops an IKE SA of which the peer knows nothing that matters.
     pub(super) fn forget(&mut self, spi: IkeSpi) {
-        let Some(sa) = self.ike_sas.remove(&spi) else { return };
-        self.set_deadline(Timer::IkeSa(spi), None);
-        if let Some(runtime) = sa.connection().and_then(|connection| self.connections.get_mut(&connection.name)) {
+        let Some(sa) = self.ike_sas.remove(spi) else { return };
+        if let Some(runtime) = sa.connection().and_then(|connection| self.by_name.get_mut(&connection.name)) {
             runtime.ike_sas.remove(spi, sa.association().map(|association| association.id()));
         }
         if let IkeSa::AuthSent(state) = sa {
-            state.abandon(&mut self.inbound_spis);
+            state.abandon(&mut self.ike_sas.inbound_spis);
         }
     }
 
     /// An IKE SA of a connection is no more. If it was the last one, the connection is down, and tried again if it is
     /// wanted.
-    pub(super) fn connection_ended(
+    fn ike_sa_ended(
         &mut self,
         spi: IkeSpi,
         connection: &Arc<Connection>,
@@ -270,63 +343,47 @@ impl Endpoint {
         now: Instant,
     ) {
         let (name, established) = (&connection.name, association.is_some());
-        let Some(runtime) = self.connections.get_mut(name) else { return };
+        let Some(runtime) = self.by_name.get_mut(name) else { return };
         if !runtime.ike_sas.remove(spi, association) {
             return;
         }
         let others_serve = runtime.ike_sas.has_established() || !runtime.hosts.is_empty();
+        let error: Option<Failure> = ended.error.as_deref().cloned();
         // How one of several ends, perhaps another peer's, is no error of those that go on.
-        if ended.error.is_some() && !others_serve {
-            runtime.last_error.clone_from(&ended.error);
+        if error.is_some() && !others_serve {
+            runtime.last_error.clone_from(&error);
         }
-        if others_serve || !runtime.ike_sas.is_empty() {
-            // What is being negotiated beside it may still take its place.
-            if established && !others_serve && runtime.goes_down() {
-                let (connection, error) = (name.clone(), ended.error.clone());
-                self.outbox.push(Output::Event(Event::ConnectionDown { connection, error, next_attempt: None }));
-            }
-            // Others may carry only a part of what this one did.
-            return self.seek_missing(name, now);
+        if !others_serve && runtime.ike_sas.is_empty() {
+            return self.goes_down(connection, established, ended, now);
         }
-        self.goes_down(connection, established, ended, now);
+        // What is being negotiated beside it may still take its place.
+        if established && !others_serve && std::mem::take(&mut runtime.up) {
+            self.ike_sas.event(Event::ConnectionDown { connection: name.clone(), error, next_attempt: None });
+        }
+        // Others may carry only a part of what this one did.
+        self.seek_missing(name, now);
     }
 
     /// A connection has no IKE SA any more, or got none.
     pub(super) fn goes_down(&mut self, connection: &Arc<Connection>, established: bool, ended: &Ended, now: Instant) {
         let name = &connection.name;
-        let Some(runtime) = self.connections.get_mut(name) else { return };
+        let Some(runtime) = self.by_name.get_mut(name) else { return };
         runtime.up = false;
-        let attempts = runtime.attempts;
-        let again = runtime.wanted && self.shutdown.is_none() && matches!(connection.peer, Peer::Address(_));
+        let again = runtime.wanted && !self.closed && matches!(connection.peer, Peer::Address(_));
         let on_traffic = runtime.connection.start == Start::OnTraffic;
-        let wait = retry_wait(attempts, established, &ended.cause);
-        let wait = self.jittered(wait);
+        let wait = retry_wait(runtime.attempts, established, &ended.cause);
+        let wait = self.ike_sas.context(now).jitter(wait, 75, 125);
         if again {
-            self.schedule(name, now + wait);
+            self.schedule(name, Some(now + wait));
         } else if on_traffic && !established {
             // Packets ask again and again; they must wait as well.
-            if let Some(runtime) = self.connections.get_mut(name) {
-                runtime.next_attempt = Some(now + wait);
-            }
+            runtime.next_attempt = Some(now + wait);
         }
-        self.outbox.push(Output::Event(Event::ConnectionDown {
+        self.ike_sas.event(Event::ConnectionDown {
             connection: name.clone(),
-            error: ended.error.clone(),
+            error: ended.error.as_deref().cloned(),
             next_attempt: again.then_some(now + wait),
-        }));
-    }
-
-    pub(super) fn jittered(&mut self, wait: Duration) -> Duration {
-        let mut bytes = [0; 4];
-        self.entropy.fill(&mut bytes);
-        wait.mul_f64(0.75 + 0.5 * f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
-    }
-}
-
-fn established_state(sa: &IkeSa) -> Option<&Established> {
-    match sa {
-        IkeSa::Established(state) => Some(state),
-        _ => None,
+        });
     }
 }
 

@@ -11,10 +11,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Endpoint, IkeSa, Timer};
+use super::connections::Connections;
+use super::ike_sas::IkeSaTable;
+use super::runtime::Runtime;
+use super::timers::Timer;
 use crate::ike::association::AssociationId;
 use crate::ike::event::{Deadline, Removal, Why};
-use crate::ike::sa::Cause;
+use crate::ike::exchange::task::Task;
+use crate::ike::state::IkeSa;
 use crate::ike::state::established::Established;
 use crate::wire::ike::IkeSpi;
 
@@ -25,9 +29,9 @@ const THEIRS: Duration = Duration::from_millis(3500);
 /// How often it is looked again whether another one carries the same.
 const AGAIN: Duration = Duration::from_secs(2);
 /// From then on it is believed that the peer means to have several.
-const PATIENCE: Duration = Duration::from_secs(30);
+const MEANT: Duration = Duration::from_secs(30);
 
-impl Endpoint {
+impl Connections {
     /// An IKE SA was established beside others of its connection: attempts, and those of the same association. With another
     /// authenticated identity (peer `any`) they are another peer's, and none of its business.
     ///
@@ -45,11 +49,11 @@ impl Endpoint {
                         continue;
                     }
                     if initial_contact || old.sa().liveness().is_replacing() {
-                        self.close_superfluous(*other, now);
+                        self.close(*other, Removal::Redundant, now);
                     } else {
                         duplicated = Some(state.sa().association().clone());
                         // It stays only if its peer still knows it.
-                        self.with_established(*other, now, Established::ask_for_life);
+                        self.act(*other, now, |_, _, agenda, _| agenda.tasks.queue(Task::Liveness));
                     }
                 }
                 _ => {}
@@ -60,67 +64,68 @@ impl Endpoint {
             // Those that are looked at already are not put off.
             if let Some(duplicated @ None) = self.duplicated(name, id) {
                 *duplicated = Some(now);
-                self.look_at_duplicates(name, id, now + OURS);
+                self.ike_sas.timers.set(Timer::Duplicates(name.clone(), id), Some(look(now + OURS)));
             }
         }
     }
 
     /// Since when an association has had several IKE SAs of which one is to stay.
     fn duplicated(&mut self, name: &str, association: AssociationId) -> Option<&mut Option<Instant>> {
-        let peers = self.connections.get_mut(name)?.ike_sas.peers_mut(association)?;
+        let peers = self.by_name.get_mut(name)?.ike_sas.peers_mut(association)?;
         Some(&mut peers.duplicated)
-    }
-
-    fn look_at_duplicates(&mut self, name: &Arc<str>, association: AssociationId, at: Instant) {
-        self.set_deadline(Timer::Duplicates(name.clone(), association), Some(Deadline { at, why: Why::Duplicates }));
     }
 
     /// Closes superfluous IKE SAs of an association.
     pub(super) fn settle_duplicates(&mut self, name: &Arc<str>, association: AssociationId, now: Instant) {
         let Some(Some(since)) = self.duplicated(name, association).copied() else { return };
         let age = now.saturating_duration_since(since);
-        let superfluous = self.superfluous(name, association, since);
+        let Some(runtime) = self.by_name.get(name) else { return };
+        let superfluous = superfluous(runtime, association, &self.ike_sas, since);
         let (close, wait): (Vec<_>, Vec<_>) =
             superfluous.into_iter().partition(|one| one.carried && (one.initiated || age >= THEIRS));
         for one in close {
-            self.close_superfluous(one.spi, now);
+            self.close(one.spi, Removal::Redundant, now);
         }
-        if wait.is_empty() || age >= PATIENCE {
+        if wait.is_empty() || age >= MEANT {
             if let Some(duplicated) = self.duplicated(name, association) {
                 *duplicated = None;
             }
         } else {
             let at = if age < THEIRS { since + THEIRS } else { now + AGAIN };
-            self.look_at_duplicates(name, association, at);
+            self.ike_sas.timers.set(Timer::Duplicates(name.clone(), association), Some(look(at)));
         }
     }
+}
 
-    fn close_superfluous(&mut self, spi: IkeSpi, now: Instant) {
-        self.with_established(spi, now, |state, cx| state.close(Cause::Closed, Removal::Redundant, cx));
-    }
+fn look(at: Instant) -> Deadline {
+    Deadline { at, why: Why::Duplicates }
+}
 
-    /// Of an association's active IKE SAs, all but the one that stays. That is, of those whose peer has given a sign of life
-    /// since there were several: if all were initiated by the same end the newest, else that with the highest SPI of its
-    /// initiator, which both ends know.
-    fn superfluous(&self, name: &str, association: AssociationId, since: Instant) -> Vec<Superfluous> {
-        let Some(runtime) = self.connections.get(name) else { return Vec::new() };
-        // The newest is at the end.
-        let active = runtime.ike_sas.of(association).iter().filter_map(|spi| Some((*spi, self.active(*spi)?)));
-        let all: Vec<(IkeSpi, &Established)> = active.collect();
-        let initiated = |state: &Established| state.sa().channel().is_initiator();
-        let first = all.first().map(|(_, first)| initiated(first));
-        let one_sided = all.iter().all(|(_, state)| Some(initiated(state)) == first);
-        let alive = all.iter().copied().filter(|(_, state)| state.sa().liveness().heard() >= since);
-        let newest = alive.clone().next_back();
-        let highest = alive.max_by_key(|(_, state)| state.sa().channel().spis().initiator);
-        let Some((kept, stays)) = (if one_sided { newest } else { highest }) else { return Vec::new() };
-        let others = all.iter().filter(|(spi, _)| *spi != kept);
-        let superfluous = others.map(|(spi, state)| {
-            let carried = state.children().current().all(|pair| stays.children().carries_all_of(pair));
-            Superfluous { spi: *spi, initiated: initiated(state), carried }
-        });
-        superfluous.collect()
-    }
+/// Of an association's active IKE SAs, all but the one that stays. That is, of those whose peer has given a sign of life
+/// since there were several: if all were initiated by the same end the newest, else that with the highest SPI of its
+/// initiator, which both ends know.
+fn superfluous(
+    runtime: &Runtime,
+    association: AssociationId,
+    ike_sas: &IkeSaTable,
+    since: Instant,
+) -> Vec<Superfluous> {
+    // The newest is at the end.
+    let active = runtime.ike_sas.of(association).iter().filter_map(|spi| Some((*spi, ike_sas.active(spi)?)));
+    let all: Vec<(IkeSpi, &Established)> = active.collect();
+    let initiated = |state: &Established| state.sa().channel().is_initiator();
+    let first = all.first().map(|(_, first)| initiated(first));
+    let one_sided = all.iter().all(|(_, state)| Some(initiated(state)) == first);
+    let alive = all.iter().copied().filter(|(_, state)| state.sa().liveness().heard() >= since);
+    let newest = alive.clone().next_back();
+    let highest = alive.max_by_key(|(_, state)| state.sa().channel().spis().initiator);
+    let Some((kept, stays)) = (if one_sided { newest } else { highest }) else { return Vec::new() };
+    let others = all.iter().filter(|(spi, _)| *spi != kept);
+    let superfluous = others.map(|(spi, state)| {
+        let carried = state.children().current().all(|pair| stays.children().carries_all_of(pair));
+        Superfluous { spi: *spi, initiated: initiated(state), carried }
+    });
+    superfluous.collect()
 }
 
 /// An IKE SA beside the one that is to stay.

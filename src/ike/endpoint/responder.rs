@@ -4,16 +4,20 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Endpoint, IkeSa};
+use super::Endpoint;
 use crate::ike::config::{Connection, Peer};
 use crate::ike::cookie::Initiator;
 use crate::ike::directory::Candidates;
+use crate::ike::ended::Ended;
 use crate::ike::error::Discard;
 use crate::ike::event::{Event, Output, Path, Transmit};
 use crate::ike::ext::natd::{self, NatStatus};
+use crate::ike::failure::{Failure, Refusal};
 use crate::ike::keys::Spis;
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, Chosen, IkeAlgorithms};
+use crate::ike::sa::Cause;
+use crate::ike::state::IkeSa;
 use crate::ike::state::awaiting_auth::{AwaitingAuth, Initiated};
 use crate::ike::transcript::Transcript;
 use crate::wire::ike::grammar::{self, Direction};
@@ -41,12 +45,12 @@ impl Endpoint {
         }
         grammar::check(header.exchange_type, Direction::Request, false, &message.payloads)
             .map_err(|_| Discard::Grammar)?;
-        if let Some(ours) = self.half_open.of(header.initiator_spi, path.peer) {
+        if let Some(ours) = self.connections.ike_sas.half_open.of(header.initiator_spi, path.peer) {
             return self.repeat_answer(ours, message.bytes, path);
         }
         let payloads = Payloads::new(message.payloads.clone());
         let nonce = payloads.nonce().ok_or(Discard::Grammar)?;
-        let candidates = self.directory.candidates(&path);
+        let candidates = self.connections.ike_sas.directory.candidates(&path);
         let proven = self.check_cookie(&header, &payloads, nonce, path, now)?;
         if candidates.is_empty() {
             let refusal = Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new());
@@ -74,14 +78,14 @@ impl Endpoint {
     }
 
     fn repeat_answer(&mut self, ours: IkeSpi, datagram: &[u8], path: Path) -> Result<(), Discard> {
-        let Some(IkeSa::AwaitingAuth(state)) = self.ike_sas.get(&ours) else {
+        let Some(IkeSa::AwaitingAuth(state)) = self.connections.ike_sas.get(&ours) else {
             return Err(Discard::UnexpectedExchange);
         };
         let (request, response) = state.first_exchange();
         if request != datagram {
             return Err(Discard::NotIdentical);
         }
-        self.outbox.push(Output::Transmit(Transmit::new(path, response.to_vec())));
+        self.connections.ike_sas.outbox.push(Output::Transmit(Transmit::new(path, response.to_vec())));
         Ok(())
     }
 
@@ -94,22 +98,23 @@ impl Endpoint {
         path: Path,
         now: Instant,
     ) -> Result<bool, Discard> {
+        let ike_sas = &mut self.connections.ike_sas;
         let initiator = Initiator { nonce, source: path.peer, spi: header.initiator_spi };
         let returned = payloads.notify(NotifyType::COOKIE);
         if let Some(cookie) = returned
-            && self.cookies.accepts(&cookie.data, &initiator, &mut *self.entropy, now)
+            && self.cookies.accepts(&cookie.data, &initiator, &mut *ike_sas.entropy, now)
         {
             return Ok(true);
         }
-        if !self.half_open.needs_cookie(path.peer, &self.config) {
+        if !ike_sas.half_open.needs_cookie(path.peer, &ike_sas.config) {
             return Ok(false);
         }
-        let cookie = self.cookies.bake(&initiator, &mut *self.entropy, now);
+        let cookie = self.cookies.bake(&initiator, &mut *ike_sas.entropy, now);
         let flags = Flags { response: true, ..Flags::default() };
         let answer = Header::new(header.initiator_spi, IkeSpi::ZERO, ExchangeType::IKE_SA_INIT, flags, 0);
         let notify = Payload::Notify(Notify::new(NotifyType::COOKIE, cookie));
         if let Ok(payload) = encode_message(&answer, &[notify]) {
-            self.outbox.push(Output::Transmit(Transmit::new(path, payload)));
+            ike_sas.outbox.push(Output::Transmit(Transmit::new(path, payload)));
         }
         Err(Discard::CookieRequired)
     }
@@ -125,14 +130,10 @@ impl Endpoint {
         let first = candidates.first();
         if self.unprotected.take(now) {
             let ours = first.map_or_else(Vec::new, |first| negotiate::offer_ike(&first.ike_proposals, &[]));
-            self.outbox.push(Output::Event(Event::Failure {
+            self.connections.ike_sas.outbox.push(Output::Event(Event::Failure {
                 connection: first.map(|first| first.name.clone()),
                 peer: path.peer,
-                reason: format!(
-                    "no common IKE proposal; the peer offers {}, we accept {}",
-                    negotiate::describe(offer),
-                    negotiate::describe(&ours)
-                ),
+                failure: Failure::Refused(Refusal::IkeProposal { offered: offer.to_vec(), accepted: ours }),
             }));
         }
         self.answer_unprotected(header, path, Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()), now);
@@ -141,12 +142,18 @@ impl Endpoint {
     /// At the limit only a configured peer that has returned a cookie is served, in place of the one that has waited
     /// longest: a flood can't keep it out.
     fn make_room(&mut self, candidates: &Candidates, proven: bool, now: Instant) -> Result<(), Discard> {
-        if self.half_open.len() < self.config.half_open_limit {
+        if self.connections.ike_sas.half_open.len() < self.connections.ike_sas.config.half_open_limit {
             return Ok(());
         }
         let configured = candidates.first().is_some_and(|connection| matches!(connection.peer, Peer::Address(_)));
-        let oldest = self.half_open.oldest().filter(|_| configured && proven).ok_or(Discard::HalfOpenLimit)?;
-        self.with_ike_sa(oldest, now, |_, _| Err(crate::ike::state::Ended::new(crate::ike::sa::Cause::NoAnswer, None)));
+        let oldest = self
+            .connections
+            .ike_sas
+            .half_open
+            .oldest()
+            .filter(|_| configured && proven)
+            .ok_or(Discard::HalfOpenLimit)?;
+        self.connections.with_ike_sa(oldest, now, |_, _| Err(Ended::new(Cause::NoAnswer, None)));
         Ok(())
     }
 
@@ -165,13 +172,13 @@ impl Endpoint {
         };
         let Chosen { algorithms, answer, .. } = chosen;
         let mut spi = IkeSpi::ZERO;
-        while spi.is_zero() || self.ike_sas.contains_key(&spi) {
-            self.entropy.fill(&mut spi.0);
+        while spi.is_zero() || self.connections.ike_sas.get(&spi).is_some() {
+            self.connections.ike_sas.entropy.fill(&mut spi.0);
         }
         let spis = Spis { initiator: message.header.initiator_spi, responder: spi };
-        let key_exchange = algorithms.group.generate(&mut *self.entropy);
+        let key_exchange = algorithms.group.generate(&mut *self.connections.ike_sas.entropy);
         let mut responder_nonce = vec![0; 32];
-        self.entropy.fill(&mut responder_nonce);
+        self.connections.ike_sas.entropy.fill(&mut responder_nonce);
         let mut answer = vec![
             Payload::SecurityAssociation(vec![answer]),
             message::key_exchange(algorithms.group, key_exchange.public()),
@@ -183,12 +190,12 @@ impl Endpoint {
         let nat = if traversal { natd::detect(request_spis, &path, payloads) } else { NatStatus::default() };
         if nat.supported {
             let force = candidates.first_with(&algorithms).is_some_and(|first| first.force_encapsulation);
-            answer.extend(natd::announce(spis, &path, force, &mut *self.entropy));
+            answer.extend(natd::announce(spis, &path, force, &mut *self.connections.ike_sas.entropy));
         }
         let flags = Flags { response: true, ..Flags::default() };
         let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, 0);
         let response = encode_message(&header, &answer).map_err(|_| Discard::Unsendable)?;
-        self.outbox.push(Output::Transmit(Transmit::new(path, response.clone())));
+        self.connections.ike_sas.outbox.push(Output::Transmit(Transmit::new(path, response.clone())));
         let transcript = Transcript {
             request: message.bytes.to_vec(),
             response,
@@ -197,10 +204,9 @@ impl Endpoint {
         };
         let public = theirs.data.clone();
         let initiated = Initiated { candidates, spis, path, transcript, algorithms, nat, key_exchange, public };
-        let state = AwaitingAuth::new(initiated, now + self.config.half_open_timeout);
-        self.half_open.insert(spis.initiator, path.peer, spi);
-        self.ike_sas.insert(spi, IkeSa::AwaitingAuth(Box::new(state)));
-        self.retime(spi);
+        let state = AwaitingAuth::new(initiated, now + self.connections.ike_sas.config.half_open_timeout);
+        self.connections.ike_sas.half_open.insert(spis.initiator, path.peer, spi);
+        self.connections.ike_sas.insert(spi, IkeSa::AwaitingAuth(Box::new(state)));
         Ok(())
     }
 }

@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Endpoint, IkeSa};
+use super::connections::Connections;
 use crate::ike::association::{Association, AssociationId};
-use crate::ike::authentication::expected_id;
 use crate::ike::child::ChildPair;
 use crate::ike::config::{Connection, Peer};
 use crate::ike::coverage::{self, Flows};
+use crate::ike::failure::Failure;
+use crate::ike::identity::expected_id;
 use crate::ike::sa::Phase;
+use crate::ike::state::IkeSa;
 use crate::ike::state::established::Established;
-use crate::ike::status::{AssociationStatus, ConnectionState, ConnectionStatus};
+use crate::ike::status::{AssociationStatus, ChildStatus, ConnectionState, ConnectionStatus};
 
-impl Endpoint {
-    pub(super) fn connection_status(&self, connection: &Arc<Connection>) -> ConnectionStatus {
-        let runtime = self.connections.get(&connection.name);
+impl Connections {
+    pub(super) fn status(&self, connection: &Arc<Connection>) -> ConnectionStatus {
+        let runtime = self.by_name.get(&connection.name);
         let of = |spis: Vec<_>| -> Vec<&Established> {
-            spis.into_iter().filter_map(|spi| self.established_sa(spi)).collect()
+            spis.into_iter().filter_map(|spi| self.ike_sas.established(&spi)).collect()
         };
         // The newest is at the end.
         let own = of(runtime.map_or_else(Vec::new, |runtime| runtime.ike_sas.established().collect()));
@@ -38,7 +40,7 @@ impl Endpoint {
             (None, None) => ConnectionState::Down,
         };
         let configured = match connection.peer {
-            Peer::Address(address) => Some(SocketAddr::new(address, self.config.ike_port)),
+            Peer::Address(address) => Some(SocketAddr::new(address, self.ike_sas.config.ike_port)),
             Peer::Any => None,
         };
         let up = state == ConnectionState::Established;
@@ -47,7 +49,11 @@ impl Endpoint {
         let serves = |name: &Arc<str>| current(connection, &states).any(|pair| pair.child == *name && !pair.exhausted);
         let served = connection.children.iter().all(|child| serves(&child.name));
         let last_error = runtime.and_then(|runtime| runtime.last_error.clone());
-        let current_error = connecting.and_then(|(_, error)| error).map(str::to_owned);
+        let current_error = connecting.and_then(|(_, error)| error).map(|error| Failure::Init(error.clone()));
+        let all = states.iter().flat_map(|state| state.children().iter());
+        let own = all.filter(|pair| Arc::ptr_eq(pair.association.connection(), connection));
+        let mut children: Vec<ChildStatus> = own.map(ChildPair::status).collect();
+        children.sort_by_key(|status| status.state);
         ConnectionStatus {
             name: connection.name.clone(),
             state,
@@ -60,7 +66,7 @@ impl Endpoint {
                 .or(configured),
             associations: associations(connection, &states),
             ike_sa: active.filter(|state| state.sa().is_active()).map(|state| state.sa().status()),
-            children: states.iter().flat_map(|state| state.children().statuses(connection)).collect(),
+            children,
             left_out: left_out(connection, &states),
             last_error: if up && served { None } else { current_error.or(last_error) },
             next_attempt: runtime.filter(|_| !up).and_then(|runtime| runtime.next_attempt),

@@ -9,6 +9,7 @@ mod lifecycle;
 mod many;
 mod narrowing;
 mod path_probe;
+mod phases;
 mod refusals;
 mod rekey;
 mod responder;
@@ -22,11 +23,13 @@ use std::time::{Duration, Instant};
 
 use crate::crypto::fake::SeededEntropy;
 use crate::crypto::{Secret, encryption, integ, ke, prf};
+use crate::ike::message::Payloads;
+use crate::ike::state::IkeSa;
 use crate::ike::{
     Child, ChildSa, Command, Config, Connection, ConnectionState, Discard, Endpoint, EspProposal, Event, IkeProposal,
     Output, Path, Peer, Start, Transmit,
 };
-use crate::wire::ike::{Header, TrafficSelector};
+use crate::wire::ike::{Header, IkeSpi, TrafficSelector};
 
 const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];
 const SECOND: Duration = Duration::from_secs(1);
@@ -84,14 +87,22 @@ fn config(connection: Connection) -> Config {
     Config::new(vec![Arc::new(connection)])
 }
 
+impl Endpoint {
+    /// As if this were the response to the request of ours that is under way.
+    fn answer_with(&mut self, spi: IkeSpi, reply: &Payloads, now: Instant) {
+        self.connections.with_ike_sa(spi, now, |sa, cx| match sa {
+            IkeSa::Established(state) => state.answered(reply, false, cx).map(IkeSa::established),
+            _ => panic!("not established"),
+        });
+    }
+}
+
 /// A pair as the data path of one end has it.
 #[derive(Debug)]
 struct Pair {
     sa: Box<ChildSa>,
     sending: bool,
     outbound_gone: bool,
-    /// How often it was retired: when it was replaced, and when it was deleted.
-    retired: usize,
 }
 
 struct Lab {
@@ -165,7 +176,7 @@ impl Lab {
         let pairs = &mut self.pairs[side];
         match event {
             Event::ChildInstalled(sa) => {
-                pairs.insert(sa.inbound_spi, Pair { sa, sending: false, outbound_gone: false, retired: 0 });
+                pairs.insert(sa.inbound_spi, Pair { sa, sending: false, outbound_gone: false });
                 return;
             }
             Event::ChildOutboundActivated { inbound_spi, .. } => {
@@ -175,9 +186,7 @@ impl Lab {
             }
             Event::ChildOutboundRetired { inbound_spi, .. } => {
                 let pair = pairs.get_mut(&inbound_spi).expect("an installed pair");
-                pair.retired += 1;
-                assert!(pair.retired <= 2, "retired again and again");
-                pair.outbound_gone = true;
+                assert!(!std::mem::replace(&mut pair.outbound_gone, true), "retired twice");
             }
             Event::ChildRemoved { inbound_spi, .. } => {
                 pairs.remove(&inbound_spi).expect("an installed pair");
@@ -252,7 +261,7 @@ impl Lab {
 
     fn failures(&self, side: usize) -> Vec<String> {
         let reason = |event: &'_ Event| match event {
-            Event::Failure { reason, .. } => Some(reason.clone()),
+            Event::Failure { failure, .. } => Some(failure.to_string()),
             _ => None,
         };
         self.events[side].iter().filter_map(reason).collect()

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use super::{Endpoint, IkeSa};
+use super::Endpoint;
 use crate::ike::channel::malformed_notify;
 use crate::ike::error::Discard;
 use crate::ike::event::{Output, Path, Transmit};
+use crate::ike::state::IkeSa;
 use crate::wire::ike::{ExchangeType, Flags, Header, Malformed, Notify, NotifyType, Payload, encode_message};
 
 impl Endpoint {
@@ -16,7 +17,7 @@ impl Endpoint {
         let discard = Discard::from(malformed);
         let Ok(header) = Header::parse(datagram) else { return discard };
         if header.flags.response {
-            if let Some(IkeSa::InitSent(state)) = self.ike_sas.get_mut(&header.initiator_spi) {
+            if let Some(IkeSa::InitSent(state)) = self.connections.ike_sas.get_mut(&header.initiator_spi) {
                 state.unreadable(&header, malformed);
             }
             return discard;
@@ -46,7 +47,7 @@ impl Endpoint {
         let answer =
             Header::new(header.initiator_spi, header.responder_spi, header.exchange_type, flags, header.message_id);
         if let Ok(payload) = encode_message(&answer, &[Payload::Notify(notify)]) {
-            self.outbox.push(Output::Transmit(Transmit::new(path, payload)));
+            self.connections.ike_sas.outbox.push(Output::Transmit(Transmit::new(path, payload)));
         }
     }
 }

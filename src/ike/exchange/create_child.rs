@@ -1,47 +1,46 @@
-//! CREATE_CHILD_SA for Child SAs, new ones and replacing ones (RFC 7296 1.3.1, 1.3.3, 2.17).
+//! CREATE_CHILD_SA for Child SAs that we ask for, new ones and replacing ones (RFC 7296 1.3.1, 1.3.3, 2.17).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::collision::{ChildRival, lowest};
-use super::{Exchange, Task};
+use super::next::Next;
+use super::task::Task;
 use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, Secret};
 use crate::ike::association::Association;
-use crate::ike::channel::OpenedMessage;
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Stage};
-use crate::ike::config::{Child, Connection, EspProposal};
+use crate::ike::children::Children;
+use crate::ike::config::{Child, EspProposal};
 use crate::ike::context::Context;
-use crate::ike::error::{Refusal, Unsendable};
-use crate::ike::event::{Event, Removal};
+use crate::ike::data_path;
+use crate::ike::error::Unsendable;
+use crate::ike::event::Removal;
+use crate::ike::failure::{Asked, ChildError, Failure};
 use crate::ike::keys::Nonces;
 use crate::ike::message::{self, Payloads};
-use crate::ike::negotiate::{self, ChildGroups, EspAlgorithms};
-use crate::ike::state::established::Established;
-use crate::ike::state::{child_refused, esp_spi};
+use crate::ike::negotiate::{self, ChildGroups, ChoiceError};
+use crate::ike::sa::Sa;
+use crate::ike::tasks::Tasks;
 use crate::ike::wanted::WantedChild;
-use crate::wire::ike::{ExchangeType, MAX_SELECTORS, Notify, NotifyType, Payload, Proposal, TrafficSelector};
+use crate::wire::ike::{ExchangeType, KeyExchangeId, Notify, NotifyType, Payload, TrafficSelector};
 
 /// Other key exchange methods that are tried at the peer's wish.
 const MAX_GROUPS: u32 = 3;
 
-/// How long our answer may be under way: longer than a peer repeats its request.
-const UNCONFIRMED: Duration = Duration::from_secs(180);
-
-/// Pairs that one IKE SA holds before the peer gets no more.
-const MAX_CHILDREN: usize = 256;
+/// How long the rekey of a pair waits that the peer is not yet known to have.
+const UNCONFIRMED_WAIT: Duration = Duration::from_secs(1);
 
 /// A CREATE_CHILD_SA request of ours for a Child SA.
 pub(in crate::ike) struct CreateChild {
     association: Arc<Association>,
     /// It is another connection's than the IKE SA.
     is_guests: bool,
-    pub(in crate::ike) child: Child,
-    pub(in crate::ike) inbound_spi: u32,
+    child: Child,
+    inbound_spi: u32,
     /// The inbound SPI of the pair to replace.
-    pub(in crate::ike) replaces: Option<u32>,
+    replaces: Option<u32>,
     /// A pair that the peer has made meanwhile in place of the same one.
-    pub(in crate::ike) rival: Option<ChildRival>,
+    rival: Option<ChildRival>,
     nonce: Vec<u8>,
     key_exchange: Option<KeyExchange>,
     local_selectors: Vec<TrafficSelector>,
@@ -50,156 +49,58 @@ pub(in crate::ike) struct CreateChild {
     groups_tried: u32,
 }
 
-/// What a responder chose of a request.
-pub(in crate::ike) struct Choice {
-    pub(in crate::ike) connection: Arc<Connection>,
-    pub(in crate::ike) child: Arc<str>,
-    pub(in crate::ike) algorithms: EspAlgorithms,
-    pub(in crate::ike) outbound_spi: u32,
-    pub(in crate::ike) local_selectors: Vec<TrafficSelector>,
-    pub(in crate::ike) peer_selectors: Vec<TrafficSelector>,
-    answer: Proposal,
-}
-
-impl Choice {
-    /// The SA and TS payloads of the response.
-    pub(in crate::ike) fn answer(&self, inbound_spi: u32) -> Vec<Payload> {
-        let proposal = Proposal { spi: inbound_spi.to_be_bytes().to_vec(), ..self.answer.clone() };
-        vec![
-            Payload::SecurityAssociation(vec![proposal]),
-            Payload::TrafficSelectorsInitiator(self.peer_selectors.clone()),
-            Payload::TrafficSelectorsResponder(self.local_selectors.clone()),
-        ]
-    }
-}
-
-/// Chooses child, proposal and traffic selectors for a request: of the first of these connections that has any traffic in
-/// common with it. The first one is told of when none has.
-pub(in crate::ike) fn choose(
-    connections: &[&Arc<Connection>],
-    payloads: &Payloads,
-    groups: ChildGroups,
-) -> Result<Choice, Refusal> {
-    let (Some(offer), Some(theirs), Some(ours)) =
-        (payloads.security_association(), payloads.ts_initiator(), payloads.ts_responder())
-    else {
-        return Err(Refusal::Syntax);
-    };
-    let of = |connection: &&Arc<Connection>| negotiate::choose_child(&connection.children, ours, theirs).is_some();
-    let connection = connections.iter().copied().find(of).or(connections.first().copied()).ok_or(Refusal::Syntax)?;
-    let Some((child, local_selectors, peer_selectors)) = negotiate::choose_child(&connection.children, ours, theirs)
-    else {
-        return Err(Refusal::Selectors(selectors_differ(connection, theirs, ours)));
-    };
-    if local_selectors.len().max(peer_selectors.len()) > MAX_SELECTORS {
-        return Err(Refusal::Selectors(format!(
-            "what child {} and the peer have in common are more than {MAX_SELECTORS} traffic selectors on one side",
-            child.name
-        )));
-    }
-    let chosen = negotiate::choose_esp(&child.esp_proposals, offer, groups).ok_or_else(|| {
-        let with_groups = groups != ChildGroups::Ignored;
-        Refusal::NoProposal(format!(
-            "no common ESP proposal; the peer offers {}, child {} accepts {}",
-            negotiate::describe(offer),
-            child.name,
-            negotiate::describe(&negotiate::offer_esp(&child.esp_proposals, 0, with_groups))
-        ))
-    })?;
-    let outbound_spi = esp_spi(&chosen.spi).ok_or(Refusal::Syntax)?;
-    Ok(Choice {
-        connection: connection.clone(),
-        child: child.name.clone(),
-        algorithms: chosen.algorithms,
-        outbound_spi,
-        local_selectors,
-        peer_selectors,
-        answer: chosen.answer,
-    })
-}
-
-fn selectors_differ(connection: &Connection, theirs: &[TrafficSelector], ours: &[TrafficSelector]) -> String {
-    let configured = connection.children.iter().map(|child| {
-        format!(
-            "{} === {}",
-            negotiate::describe_selectors(&child.local_selectors),
-            negotiate::describe_selectors(&child.peer_selectors)
-        )
-    });
-    format!(
-        "no common traffic selectors; the peer asks for {} === {}, connection {} has {}",
-        negotiate::describe_selectors(ours),
-        negotiate::describe_selectors(theirs),
-        connection.name,
-        configured.collect::<Vec<_>>().join(", ")
-    )
-}
-
-/// The notification that tells a refusal.
-pub(in crate::ike) fn refusal_notify(refusal: &Refusal) -> Payload {
-    let kind = NotifyType::from(refusal);
-    Payload::Notify(match refusal {
-        Refusal::WrongGroup(group) => Notify::new(kind, group.to_be_bytes().to_vec()),
-        Refusal::ChildNotFound(spi) => Notify::about_esp(kind, *spi, Vec::new()),
-        _ => Notify::new(kind, Vec::new()),
-    })
-}
-
-/// Tells a person of a refusal that only a person can do something about.
-pub(in crate::ike) fn report(refusal: &Refusal, connection: &Arc<str>, peer: SocketAddr, cx: &mut Context<'_>) {
-    let reason = match refusal {
-        Refusal::NoProposal(reason) | Refusal::Selectors(reason) => reason.clone(),
-        Refusal::NoAdditionalSas => format!("refused a further Child SA: the peer has {MAX_CHILDREN} already"),
-        Refusal::Syntax => {
-            "a CREATE_CHILD_SA or IKE_AUTH request lacks a payload, or has one that cannot be".to_owned()
-        }
-        // Both ends go on as the protocol says.
-        Refusal::WrongGroup(_) | Refusal::Temporary | Refusal::ChildNotFound(_) => return,
-    };
-    cx.event(Event::Failure { connection: Some(connection.clone()), peer, reason });
-}
-
 impl CreateChild {
-    /// What is asked for.
-    pub(in crate::ike) fn wanted(&self) -> &WantedChild {
-        &self.wanted
+    /// Asks for a new pair.
+    pub(in crate::ike) fn start(wanted: WantedChild, sa: &Sa, children: &Children, cx: &mut Context<'_>) -> Next<Self> {
+        Self::begin(wanted, None, sa, children, cx)
     }
 
-    /// Whether it is for another connection than the IKE SA.
-    pub(in crate::ike) fn is_guests(&self) -> bool {
-        self.is_guests
+    /// Asks for a pair in place of this one, if it still serves.
+    pub(in crate::ike) fn start_rekey(
+        inbound_spi: u32,
+        sa: &Sa,
+        children: &mut Children,
+        cx: &mut Context<'_>,
+    ) -> Next<Self> {
+        let Some(pair) = children.current_mut(inbound_spi) else { return Next::Done };
+        if pair.unconfirmed_until.is_some_and(|until| cx.now < until) {
+            // The peer might not find the pair, and get to know it from our answer afterwards.
+            pair.postpone_rekey(cx.now + UNCONFIRMED_WAIT);
+            return Next::Done;
+        }
+        pair.stage = Stage::Rekeying;
+        let wanted = WantedChild::new(pair.child.clone());
+        Self::begin(wanted, Some(inbound_spi), sa, children, cx)
     }
-}
 
-impl Established {
-    /// Asks for a new pair, or for one that takes the place of `replaces`.
-    pub(in crate::ike) fn start_create_child(
-        &mut self,
+    fn begin(
         wanted: WantedChild,
         replaces: Option<u32>,
+        sa: &Sa,
+        children: &Children,
         cx: &mut Context<'_>,
-    ) {
-        let replaced = replaces.and_then(|spi| self.children().get(spi));
-        let association = replaced.map_or(self.sa().association(), |pair| &pair.association).clone();
+    ) -> Next<Self> {
+        let replaced = replaces.and_then(|spi| children.get(spi));
+        let association = replaced.map_or(sa.association(), |pair| &pair.association).clone();
         let Some(mut child) = association.connection().child(&wanted.child).cloned() else {
-            return self.failed(&wanted.child, "the connection has no child of this name", cx);
+            sa.tell(Failure::Child { child: wanted.child, error: ChildError::Unknown }, cx);
+            return Next::Done;
         };
         // The method that the peer surely accepts. Some accept no other: that of the pair, or of the IKE SA.
-        let in_use = replaces.and_then(|spi| self.children().get(spi)).and_then(ChildPair::group);
-        let group = prefer_group(&mut child.esp_proposals, in_use.unwrap_or(self.sa().algorithms().group));
-        let inbound_spi = cx.inbound_spis.allocate(self.sa().channel().local_spi(), cx.entropy);
+        let in_use = replaced.and_then(ChildPair::group);
+        let group = prefer_group(&mut child.esp_proposals, in_use.unwrap_or(sa.algorithms().group));
+        let inbound_spi = cx.inbound_spis.allocate(sa.channel().local_spi(), cx.entropy);
         // A rekey is about what is in use; what was left out is asked for apart from it (RFC 7296 2.9.2).
-        let (local_selectors, peer_selectors) = match replaces.and_then(|spi| self.children().get(spi)) {
+        let (local_selectors, peer_selectors) = match replaced {
             Some(pair) => {
                 let (local, peer) = pair.selectors();
                 (local.to_vec(), peer.to_vec())
             }
             None => wanted.selectors(&child),
         };
-        let is_guests = !Arc::ptr_eq(&association, self.sa().association());
-        let exchange = CreateChild {
+        let exchange = Self {
+            is_guests: !Arc::ptr_eq(&association, sa.association()),
             association,
-            is_guests,
             child,
             inbound_spi,
             replaces,
@@ -211,322 +112,248 @@ impl Established {
             wanted,
             groups_tried: 0,
         };
-        self.send_create_child(exchange, cx);
+        exchange.request(children)
     }
 
-    fn send_create_child(&mut self, exchange: CreateChild, cx: &mut Context<'_>) {
+    fn request(self, children: &Children) -> Next<Self> {
         let mut payloads = Vec::new();
-        let replaced = exchange.replaces.and_then(|spi| self.children().get(spi)).map(|pair| pair.inbound_spi);
+        let replaced = self.replaces.and_then(|spi| children.get(spi)).map(|pair| pair.inbound_spi);
         if let Some(spi) = replaced {
             // The SPI that we would expect in packets to us (RFC 7296 2.8).
             payloads.push(Payload::Notify(Notify::about_esp(NotifyType::REKEY_SA, spi, Vec::new())));
         }
-        let proposals = negotiate::offer_esp(&exchange.child.esp_proposals, exchange.inbound_spi, true);
+        let proposals = negotiate::offer_esp(&self.child.esp_proposals, self.inbound_spi, true);
         payloads.push(Payload::SecurityAssociation(proposals));
-        payloads.push(Payload::Nonce(exchange.nonce.clone()));
-        if let Some(ours) = &exchange.key_exchange {
+        payloads.push(Payload::Nonce(self.nonce.clone()));
+        if let Some(ours) = &self.key_exchange {
             payloads.push(message::key_exchange(ours.algorithm(), ours.public()));
         }
-        payloads.push(Payload::TrafficSelectorsInitiator(exchange.local_selectors.clone()));
-        payloads.push(Payload::TrafficSelectorsResponder(exchange.peer_selectors.clone()));
-        self.send(ExchangeType::CREATE_CHILD_SA, &payloads, Exchange::CreateChild(Box::new(exchange)), cx);
+        payloads.push(Payload::TrafficSelectorsInitiator(self.local_selectors.clone()));
+        payloads.push(Payload::TrafficSelectorsResponder(self.peer_selectors.clone()));
+        Next::send(ExchangeType::CREATE_CHILD_SA, payloads, self)
+    }
+
+    /// What is asked for.
+    pub(in crate::ike) fn wanted(&self) -> &WantedChild {
+        &self.wanted
+    }
+
+    /// Whether it is for another connection than the IKE SA.
+    pub(in crate::ike) fn is_guests(&self) -> bool {
+        self.is_guests
+    }
+
+    /// The peer has made a pair in place of the one that we replace, if that is the same.
+    pub(in crate::ike) fn meet(&mut self, rival: ChildRival) {
+        if self.replaces == Some(rival.replaced) {
+            self.rival = Some(rival);
+        }
+    }
+
+    /// Nothing comes of it.
+    pub(in crate::ike) fn abandon(&self, cx: &mut Context<'_>) {
+        cx.inbound_spis.release(self.inbound_spi);
     }
 
     /// Our request does not fit a message: the attempt has failed.
-    pub(in crate::ike) fn create_child_not_sent(
-        &mut self,
-        exchange: &CreateChild,
+    pub(in crate::ike) fn not_sent(
+        self,
         unsendable: Unsendable,
+        sa: &Sa,
+        children: &mut Children,
+        tasks: &mut Tasks,
         cx: &mut Context<'_>,
     ) {
-        cx.inbound_spis.release(exchange.inbound_spi);
-        self.failed(&exchange.child.name, &unsendable.to_string(), cx);
-        self.child_attempt_failed(exchange, cx);
+        self.abandon(cx);
+        self.failed(ChildError::Unsendable(unsendable), sa, children, tasks, cx);
     }
 
     /// The peer's answer to our request.
-    pub(in crate::ike) fn child_created(
-        &mut self,
-        mut exchange: CreateChild,
-        payloads: &Payloads,
+    pub(in crate::ike) fn reply(
+        mut self,
+        reply: &Payloads,
+        sa: &Sa,
+        children: &mut Children,
+        tasks: &mut Tasks,
         cx: &mut Context<'_>,
-    ) {
-        if let Some(error) = payloads.error() {
-            return self.child_refused(exchange, error.clone(), cx);
+    ) -> Next<Self> {
+        if let Some(error) = reply.error() {
+            return self.refused(error, sa, children, tasks, cx);
         }
-        let key_exchange = exchange.key_exchange.take();
-        match accept(&exchange, key_exchange, payloads) {
-            Ok(accepted) => self.settle_child(exchange, accepted, cx),
-            Err(reason) => {
+        let key_exchange = self.key_exchange.take();
+        match self.accept(key_exchange, reply) {
+            Ok(accepted) => self.settle(accepted, sa, children, tasks, cx),
+            Err(error) => {
                 // The peer believes in an SA that we can't use.
-                self.agenda_mut()
-                    .queue_first(Task::DeleteChild { inbound_spi: exchange.inbound_spi, reason: Removal::Redundant });
-                self.failed(&exchange.child.name, &reason, cx);
-                self.child_attempt_failed(&exchange, cx);
+                let (inbound_spi, reason) = (self.inbound_spi, Removal::Redundant);
+                tasks.queue_first(Task::DeleteChild { inbound_spi, reason });
+                self.failed(error, sa, children, tasks, cx);
             }
         }
+        Next::Done
+    }
+
+    /// Checks an answer against what was offered.
+    fn accept(&self, key_exchange: Option<KeyExchange>, reply: &Payloads) -> Result<Accepted, ChildError> {
+        let (Some(answer), Some(nonce), Some(local), Some(peer)) =
+            (reply.security_association(), reply.nonce(), reply.ts_initiator(), reply.ts_responder())
+        else {
+            return Err(ChildError::Incomplete);
+        };
+        let group = key_exchange.as_ref().map(|ours| ours.algorithm().transform_id);
+        let chosen = negotiate::check_esp(&self.child.esp_proposals, answer, ChildGroups::AsConfigured(group))
+            .map_err(ChildError::Choice)?;
+        let outbound_spi = ChildError::check_spi(&chosen.spi)?;
+        ChildError::check_selectors(local, &self.local_selectors)?;
+        ChildError::check_selectors(peer, &self.peer_selectors)?;
+        let shared = match (chosen.algorithms.group, key_exchange, reply.key_exchange()) {
+            (None, _, _) => None,
+            (Some(chosen), Some(ours), Some(theirs)) => {
+                let sent = ours.algorithm().transform_id;
+                if chosen.transform_id != sent {
+                    let (chosen, sent) = (KeyExchangeId(chosen.transform_id), KeyExchangeId(sent));
+                    return Err(ChildError::Choice(ChoiceError::Group { chosen, sent }));
+                }
+                if theirs.group.0 != sent {
+                    return Err(ChildError::NoKeyExchange);
+                }
+                Some(ours.agree(&theirs.data).map_err(ChildError::KeyExchange)?)
+            }
+            _ => return Err(ChildError::NoKeyExchange),
+        };
+        Ok(Accepted {
+            agreed: Agreed {
+                association: self.association.clone(),
+                child: self.child.name.clone(),
+                algorithms: chosen.algorithms,
+                inbound_spi: self.inbound_spi,
+                outbound_spi,
+                local_selectors: local.clone(),
+                peer_selectors: peer.clone(),
+            },
+            responder_nonce: nonce.clone(),
+            shared,
+        })
     }
 
     /// Installs our new pair, unless it is the redundant one of two (RFC 7296 2.8.1).
-    fn settle_child(&mut self, exchange: CreateChild, accepted: Accepted, cx: &mut Context<'_>) {
-        let CreateChild { association, child, inbound_spi, replaces, rival, nonce, .. } = exchange;
-        let Accepted { algorithms, outbound_spi, local_selectors, peer_selectors, responder_nonce, shared } = accepted;
+    fn settle(self, accepted: Accepted, sa: &Sa, children: &mut Children, tasks: &mut Tasks, cx: &mut Context<'_>) {
+        let Accepted { agreed, responder_nonce, shared } = accepted;
+        let Self { is_guests, inbound_spi, replaces, rival, nonce, .. } = self;
         if let Some(rival) = &rival
             && lowest(&nonce, &responder_nonce) < rival.lowest_nonce
         {
-            self.agenda_mut().queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
+            tasks.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
             return;
         }
         if let Some(rival) = rival {
-            self.children_mut().replaced(rival.inbound_spi);
+            children.replaced(rival.inbound_spi);
         }
         let nonces = Nonces { initiator: &nonce, responder: &responder_nonce };
-        let keys = self.sa().child_key_source().child_keys(algorithms.suite, nonces, shared.as_ref());
-        let child = child.name;
-        let agreed =
-            Agreed { association, child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
-        let replaces = replaces.filter(|spi| self.children().get(*spi).is_some());
-        self.install_child(agreed, PairKeys::of(keys, true), true, replaces, cx);
+        let keys = sa.child_key_source().child_keys(agreed.algorithms.suite, nonces, shared.as_ref());
+        let replaces = replaces.filter(|spi| children.get(*spi).is_some());
+        if !is_guests {
+            tasks.child_set_up(&agreed.child, replaces.is_some(), cx.now);
+        }
+        children.install(agreed, PairKeys::of(keys, true), replaces, sa, cx);
+        children.activate(inbound_spi, cx);
         if let Some(old) = replaces {
-            self.children_mut().replaced(old);
-            self.agenda_mut().queue_first(Task::DeleteChild { inbound_spi: old, reason: Removal::Replaced });
+            children.replaced(old);
+            tasks.queue_first(Task::DeleteChild { inbound_spi: old, reason: Removal::Replaced });
         }
     }
 
-    fn child_refused(&mut self, mut exchange: CreateChild, error: Notify, cx: &mut Context<'_>) {
-        let wanted = exchange.key_exchange.as_ref().and_then(|_| group_wanted(&exchange.child, &error));
+    fn refused(
+        mut self,
+        error: &Notify,
+        sa: &Sa,
+        children: &mut Children,
+        tasks: &mut Tasks,
+        cx: &mut Context<'_>,
+    ) -> Next<Self> {
+        let wanted = self.key_exchange.as_ref().and_then(|_| group_wanted(&self.child, error));
         if error.kind == NotifyType::INVALID_KE_PAYLOAD
             && let Some(group) = wanted
-            && exchange.groups_tried < MAX_GROUPS
+            && self.groups_tried < MAX_GROUPS
         {
-            exchange.groups_tried += 1;
-            exchange.key_exchange = Some(group.generate(cx.entropy));
-            return self.send_create_child(exchange, cx);
+            self.groups_tried += 1;
+            self.key_exchange = Some(group.generate(cx.entropy));
+            return self.request(children);
         }
-        if error.kind == NotifyType::SINGLE_PAIR_REQUIRED
-            && exchange.replaces.is_none()
-            && self.ask_for_one_pair(&exchange.wanted)
-        {
-            return cx.inbound_spis.release(exchange.inbound_spi);
+        self.abandon(cx);
+        let single_pair = error.kind == NotifyType::SINGLE_PAIR_REQUIRED;
+        if single_pair && self.replaces.is_none() && tasks.ask_for_one_pair(&self.wanted) {
+            return Next::Done;
         }
-        cx.inbound_spis.release(exchange.inbound_spi);
-        let old = exchange.replaces.filter(|spi| self.children().get(*spi).is_some_and(ChildPair::is_current));
-        if exchange.replaces.is_some() && old.is_none() {
+        let old = self.replaces.filter(|spi| children.get(*spi).is_some_and(ChildPair::is_current));
+        if self.replaces.is_some() && old.is_none() {
             // The peer has replaced what was to be replaced, or it has ended meanwhile.
-            if !self.children().has_current(&exchange.child.name) {
-                self.child_lost(cx);
+            if !children.has_current(&self.child.name) {
+                tasks.child_lost(cx);
             }
-            return;
+            return Next::Done;
         }
         match error.kind {
             NotifyType::TEMPORARY_FAILURE => {
-                let wait = self.temporary_wait(&format!("to set up Child SA {}", exchange.child.name), cx);
-                self.retry_child(&exchange, cx.now + wait);
+                let wait = tasks.temporary_wait(Asked::Child(self.child.name.clone()), sa, cx);
+                self.retry(cx.now + wait, children, tasks);
             }
             NotifyType::CHILD_SA_NOT_FOUND => {
-                let lost = old.and_then(|spi| self.children_mut().remove(spi, Removal::DeletedByPeer, cx));
+                let lost = old.and_then(|spi| children.remove(spi, Removal::DeletedByPeer, cx));
                 if let Some(lost) = lost.filter(|lost| !lost.is_guest) {
-                    self.agenda_mut().queue(Task::CreateChild(WantedChild::new(lost.child)));
-                    // It may have been one of several parts.
-                    self.child_lost(cx);
+                    tasks.queue(Task::CreateChild(WantedChild::new(lost.child)));
+                    tasks.child_lost(cx);
                 }
             }
-            NotifyType::SINGLE_PAIR_REQUIRED if old.is_none() => {
-                // The packets that come ask for theirs.
-                let reason = "the peer wants a Child SA for each pair of hosts (SINGLE_PAIR_REQUIRED)";
-                self.failed(&exchange.child.name, reason, cx);
-            }
+            // The packets that come ask for theirs.
+            NotifyType::SINGLE_PAIR_REQUIRED if old.is_none() => self.tell(ChildError::SinglePairRequired, sa, cx),
             kind => {
-                let reason =
-                    child_refused(Some(kind), &exchange.child, &exchange.local_selectors, &exchange.peer_selectors);
-                self.failed(&exchange.child.name, &reason, cx);
-                self.child_attempt_failed(&exchange, cx);
+                let error = ChildError::refused(Some(kind), &self.child, &self.local_selectors, &self.peer_selectors);
+                self.failed(error, sa, children, tasks, cx);
                 // A pair that cannot be rekeyed would end with its life; a new IKE SA brings a new one before
                 // (RFC 7296 2.8).
-                let stays = |spi: u32| self.children().get(spi).is_some_and(ChildPair::is_current);
+                let stays = |spi: u32| children.get(spi).is_some_and(ChildPair::is_current);
                 cx.outbox.renegotiate |= old.is_some_and(stays);
             }
         }
+        Next::Done
     }
 
-    fn retry_child(&mut self, exchange: &CreateChild, at: std::time::Instant) {
-        match exchange.replaces {
+    fn tell(&self, error: ChildError, sa: &Sa, cx: &mut Context<'_>) {
+        sa.tell(Failure::Child { child: self.child.name.clone(), error }, cx);
+    }
+
+    /// The attempt has failed, and is made again later.
+    fn failed(self, error: ChildError, sa: &Sa, children: &mut Children, tasks: &mut Tasks, cx: &mut Context<'_>) {
+        self.tell(error, sa, cx);
+        let exhausted = |spi: &u32| children.get(*spi).is_some_and(|pair| pair.exhausted && pair.is_current());
+        match self.replaces {
+            Some(spi) if exhausted(&spi) => data_path::replace_exhausted(spi, children, tasks, cx),
+            Some(_) => {
+                let wait = tasks.failure_wait(cx);
+                self.retry(cx.now + wait, children, tasks);
+            }
+            None => tasks.child_failed(WantedChild { packet: None, ..self.wanted }, None, cx),
+        }
+    }
+
+    fn retry(self, at: Instant, children: &mut Children, tasks: &mut Tasks) {
+        match self.replaces {
             Some(spi) => {
-                if let Some(pair) = self.children_mut().current_mut(spi) {
+                if let Some(pair) = children.current_mut(spi) {
                     pair.postpone_rekey(at);
                 }
             }
-            None => {
-                self.agenda_mut().retry(Task::CreateChild(exchange.wanted.clone()), at);
-            }
+            None => tasks.retry(Task::CreateChild(self.wanted), at),
         }
-    }
-
-    fn child_attempt_failed(&mut self, exchange: &CreateChild, cx: &mut Context<'_>) {
-        let exhausted = |spi: &u32| self.children().get(*spi).is_some_and(|pair| pair.exhausted && pair.is_current());
-        match exchange.replaces {
-            Some(spi) if exhausted(&spi) => self.replace_exhausted(spi, cx),
-            Some(_) => {
-                let wait = self.agenda_mut().failure_wait(cx);
-                self.retry_child(exchange, cx.now + wait);
-            }
-            None => self.child_failed(WantedChild { packet: None, ..exchange.wanted.clone() }, None, cx),
-        }
-    }
-
-    /// The peer asks for a Child SA, to replace one when it says so. Gives the response's payloads.
-    pub(in crate::ike) fn create_child_requested(
-        &mut self,
-        request: &OpenedMessage,
-        payloads: &Payloads,
-        cx: &mut Context<'_>,
-    ) -> Vec<Payload> {
-        match self.answer_create_child(payloads, cx) {
-            Ok(answer) => answer,
-            Err(refusal) => {
-                report(&refusal, &self.sa().connection().name.clone(), request.path().peer, cx);
-                vec![refusal_notify(&refusal)]
-            }
-        }
-    }
-
-    fn answer_create_child(&mut self, payloads: &Payloads, cx: &mut Context<'_>) -> Result<Vec<Payload>, Refusal> {
-        let rekey = payloads.notify(NotifyType::REKEY_SA);
-        let replaces = match rekey {
-            Some(notify) => Some(self.child_to_rekey(notify.esp_spi().ok_or(Refusal::Syntax)?)?),
-            None => None,
-        };
-        if self.is_closing_or_rekeying() {
-            return Err(Refusal::Temporary);
-        }
-        // A rekey is refused later, so that one is possible at the limit.
-        if self.children().len() >= if replaces.is_some() { 2 * MAX_CHILDREN } else { MAX_CHILDREN } {
-            return Err(Refusal::NoAdditionalSas);
-        }
-        let initiator_nonce = payloads.nonce().ok_or(Refusal::Syntax)?;
-        let their_key = payloads.key_exchange();
-        let guess = their_key.map(|key| key.group.0);
-        let choice = self.choose(replaces, payloads, ChildGroups::AsConfigured(guess), cx)?;
-        let association = self.association_of(&choice.connection, cx);
-        let (shared, public) = match (choice.algorithms.group, their_key) {
-            (None, _) => (None, None),
-            (Some(group), Some(theirs)) if theirs.group.0 == group.transform_id => {
-                let ours = group.generate(cx.entropy);
-                let public = message::key_exchange(group, ours.public());
-                (Some(ours.agree(&theirs.data).map_err(|_| Refusal::Syntax)?), Some(public))
-            }
-            (Some(group), _) => return Err(Refusal::WrongGroup(group.transform_id)),
-        };
-        let responder_nonce = cx.nonce();
-        let inbound_spi = cx.inbound_spis.allocate(self.sa().channel().local_spi(), cx.entropy);
-        let mut answer = choice.answer(inbound_spi);
-        answer.insert(1, Payload::Nonce(responder_nonce.clone()));
-        if let Some(public) = public {
-            answer.insert(2, public);
-        }
-        let nonces = Nonces { initiator: initiator_nonce, responder: &responder_nonce };
-        let keys = self.sa().child_key_source().child_keys(choice.algorithms.suite, nonces, shared.as_ref());
-        let Choice { child, algorithms, outbound_spi, local_selectors, peer_selectors, .. } = choice;
-        let is_own = Arc::ptr_eq(&association, self.sa().association());
-        let agreed =
-            Agreed { association, child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
-        // Who answers a rekey goes on with the old SA until the peer shows that it has the new one (RFC 7296 2.8).
-        self.install_child(agreed, PairKeys::of(keys, false), replaces.is_none(), replaces, cx);
-        if let Some(pair) = self.children_mut().get_mut(inbound_spi) {
-            pair.unconfirmed_until = Some(cx.now + UNCONFIRMED);
-        }
-        if is_own {
-            self.leave_the_rest_to_peer(cx.now);
-        }
-        if let Some(old) = replaces {
-            self.rival_child(old, ChildRival { inbound_spi, lowest_nonce: lowest(initiator_nonce, &responder_nonce) });
-            self.children_mut().replaced(old);
-        }
-        Ok(answer)
-    }
-
-    /// Chooses for a request on this IKE SA: a pair is replaced by one of its own connection; a new one may be of the IKE
-    /// SA's connection, or else of one that the peer cannot tell from it.
-    fn choose(
-        &self,
-        replaces: Option<u32>,
-        payloads: &Payloads,
-        groups: ChildGroups,
-        cx: &Context<'_>,
-    ) -> Result<Choice, Refusal> {
-        if let Some(pair) = replaces.and_then(|spi| self.children().get(spi)) {
-            return choose(&[pair.association.connection()], payloads, groups);
-        }
-        let (own, algorithms) = (self.sa().connection(), self.sa().algorithms());
-        let siblings = cx.directory.siblings(own, self.sa().association().peer_id(), &algorithms);
-        let connections: Vec<&Arc<Connection>> = std::iter::once(own).chain(siblings).collect();
-        choose(&connections, payloads, groups)
-    }
-
-    /// The association of one of these connections with the peer.
-    fn association_of(&self, connection: &Arc<Connection>, cx: &mut Context<'_>) -> Arc<Association> {
-        let own = self.sa().association();
-        if Arc::ptr_eq(connection, own.connection()) {
-            return own.clone();
-        }
-        cx.associations.of(connection, own.peer_id(), cx.now)
-    }
-
-    /// The pair that the peer wants to replace, by the SPI that it receives on (RFC 7296 1.3.3, 2.25.1).
-    fn child_to_rekey(&self, outbound_spi: u32) -> Result<u32, Refusal> {
-        let pair = self.children().by_outbound_spi(outbound_spi).ok_or(Refusal::ChildNotFound(outbound_spi))?;
-        match pair.stage {
-            Stage::Installed | Stage::Rekeying => Ok(pair.inbound_spi),
-            Stage::Replaced | Stage::Deleting => Err(Refusal::Temporary),
-            Stage::Retired(_) => Err(Refusal::ChildNotFound(outbound_spi)),
-        }
-    }
-
-    fn failed(&self, child: &Arc<str>, reason: &str, cx: &mut Context<'_>) {
-        self.sa().tell(format!("Child SA {child} was not set up: {reason}"), cx);
     }
 }
 
 /// What an answer to our request amounts to.
 struct Accepted {
-    algorithms: EspAlgorithms,
-    outbound_spi: u32,
-    local_selectors: Vec<TrafficSelector>,
-    peer_selectors: Vec<TrafficSelector>,
+    agreed: Agreed,
     responder_nonce: Vec<u8>,
     shared: Option<Secret>,
-}
-
-/// Checks an answer against what was offered.
-fn accept(exchange: &CreateChild, key_exchange: Option<KeyExchange>, payloads: &Payloads) -> Result<Accepted, String> {
-    let (Some(answer), Some(nonce), Some(local), Some(peer)) =
-        (payloads.security_association(), payloads.nonce(), payloads.ts_initiator(), payloads.ts_responder())
-    else {
-        return Err("the response lacks a payload".to_owned());
-    };
-    let group = key_exchange.as_ref().map(|ours| ours.algorithm().transform_id);
-    let chosen = negotiate::accept_esp(&exchange.child.esp_proposals, answer, ChildGroups::AsConfigured(group))
-        .filter(|chosen| chosen.algorithms.group.is_none_or(|chosen| Some(chosen.transform_id) == group))
-        .ok_or("the peer chose what was not offered")?;
-    let outbound_spi = esp_spi(&chosen.spi).ok_or("the peer chose a reserved SPI")?;
-    if !negotiate::within(local, &exchange.local_selectors) || !negotiate::within(peer, &exchange.peer_selectors) {
-        return Err("the peer widened the traffic selectors".to_owned());
-    }
-    let shared = match (chosen.algorithms.group, key_exchange, payloads.key_exchange()) {
-        (None, _, _) => None,
-        (Some(group), Some(ours), Some(theirs)) if theirs.group.0 == group.transform_id => {
-            Some(ours.agree(&theirs.data).map_err(|error| error.to_string())?)
-        }
-        _ => return Err("the response lacks the key exchange".to_owned()),
-    };
-    Ok(Accepted {
-        algorithms: chosen.algorithms,
-        outbound_spi,
-        local_selectors: local.clone(),
-        peer_selectors: peer.clone(),
-        responder_nonce: nonce.clone(),
-        shared,
-    })
 }
 
 /// Puts a key exchange method first wherever it is configured, and gives the one to guess (RFC 7296 1.3).

@@ -7,43 +7,46 @@
 //!
 //! ```text
 //!  request, DF, padded to size ──────────► ╳ too large for the path       ──────────► arrives
-//!  PATIENCE later: the same, without DF,
+//!  FIRST_WAIT later: the same, without DF,
 //!  and an empty one ─────────────────────► one of them arrives            ◄────────── response: the size passes
 //!                                        ◄ response: it does not
 //! ```
 
 use std::time::Duration;
 
-use super::{Exchange, Task};
+use super::next::Next;
 use crate::ike::config::Retransmission;
 use crate::ike::context::Context;
 use crate::ike::event::Event;
-use crate::ike::state::established::Established;
+use crate::ike::sa::Sa;
 
 /// How long the first answer is waited for: longer than a packet takes there and back.
-const PATIENCE: Duration = Duration::from_secs(1);
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-impl Established {
-    /// Somebody wants to know whether outer packets of this size reach the peer.
-    pub(in crate::ike) fn probe_path(&mut self, size: u16, cx: &mut Context<'_>) {
-        self.agenda_mut().queue(Task::PathProbe(size));
-        self.advance(cx);
-    }
+/// An INFORMATIONAL request of a certain size.
+pub(in crate::ike) struct PathProbe {
+    /// Bytes of the whole outer packet that was asked for,
+    asked: u16,
+    /// and of the one that was sent.
+    sent: u16,
+}
 
-    pub(in crate::ike) fn start_path_probe(&mut self, size: u16, cx: &mut Context<'_>) {
-        if !self.sa().is_active() {
-            return;
+impl PathProbe {
+    /// Sends a probe of an outer packet of this size, if there is room in it for a message at all.
+    pub(in crate::ike) fn start(asked: u16, sa: &mut Sa, cx: &mut Context<'_>) -> Next<Self> {
+        if !sa.is_active() {
+            return Next::Done;
         }
         // One transmission more, so that the peer has as long to answer as to any other request.
         let usual = cx.config.retransmission;
-        let policy = Retransmission { initial: PATIENCE, tries: usual.tries + 1, ..usual };
-        if let Some(sent) = self.sa_mut().channel_mut().probe(size, policy, cx) {
-            self.agenda_mut().begin(Exchange::PathProbe { asked: size, sent });
-        }
+        let policy = Retransmission { initial: FIRST_WAIT, tries: usual.tries + 1, ..usual };
+        let sent = sa.channel_mut().probe(asked, policy, cx);
+        sent.map_or(Next::Done, |sent| Next::Sent(Self { asked, sent }))
     }
 
-    pub(in crate::ike) fn path_probed(&mut self, asked: u16, sent: u16, in_time: bool, cx: &mut Context<'_>) {
-        let peer = self.sa().channel().path().peer.ip();
-        cx.event(Event::PathProbed { peer, asked, sent, in_time });
+    /// It was answered: before it was repeated, if `in_time`.
+    pub(in crate::ike) fn reply(self, in_time: bool, sa: &Sa, cx: &mut Context<'_>) {
+        let Self { asked, sent } = self;
+        cx.event(Event::PathProbed { peer: sa.channel().path().peer.ip(), asked, sent, in_time });
     }
 }

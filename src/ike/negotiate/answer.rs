@@ -11,7 +11,7 @@ use crate::wire::ike::{KeyExchangeId, Proposal, ProtocolId, Transform, Transform
 
 /// What is wrong with the peer's choice from an offer of ours: in each case it is the peer that did what it must not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::ike) enum ChoiceError {
+pub enum ChoiceError {
     /// So many proposals instead of one.
     Proposals(usize),
     /// The number of no proposal of ours, which have the numbers from 1 to `offered`.
@@ -90,24 +90,6 @@ pub(in crate::ike) fn check_esp(
     single(answer)
         .and_then(|(index, answer)| choose_esp(ours.get(index..=index)?, std::slice::from_ref(answer), groups))
         .ok_or_else(|| explain(&offer_esp(ours, 0, groups != ChildGroups::Ignored), answer))
-}
-
-/// [`check_ike`] for those who do not say why.
-pub(in crate::ike) fn accept_ike(
-    ours: &[IkeProposal],
-    answer: &[Proposal],
-    group: u16,
-) -> Option<Chosen<IkeAlgorithms>> {
-    check_ike(ours, answer, group).ok()
-}
-
-/// [`check_esp`] for those who do not say why.
-pub(in crate::ike) fn accept_esp(
-    ours: &[EspProposal],
-    answer: &[Proposal],
-    groups: ChildGroups,
-) -> Option<Chosen<EspAlgorithms>> {
-    check_esp(ours, answer, groups).ok()
 }
 
 /// The only proposal of an answer, and which one of ours its number means.

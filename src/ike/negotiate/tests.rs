@@ -67,8 +67,8 @@ fn the_right_one_of_several_proposals_is_answered_with_its_number() {
         chosen.algorithms.name(),
         "AES_CBC_256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/".to_owned() + ke::ECP256.iana_name
     );
-    assert!(accept_ike(&ours(true), &[Proposal { number: 1, ..chosen.answer.clone() }], 19).is_some());
-    assert!(accept_ike(&ours(true), &[chosen.answer], 19).is_none(), "an answer to a proposal that was not made");
+    assert!(check_ike(&ours(true), &[Proposal { number: 1, ..chosen.answer.clone() }], 19).is_ok());
+    assert!(check_ike(&ours(true), &[chosen.answer], 19).is_err(), "an answer to a proposal that was not made");
 }
 
 #[test]
@@ -157,9 +157,6 @@ fn selectors_are_intersected_without_repetition() {
     assert_eq!(narrowed("10.1.0.0/16", "10.1.2.3/32 10.0.0.0/8"), selectors("10.1.0.0/16"));
     assert_eq!(narrowed("10.1.0.0/16", "10.2.0.0/16"), []);
     assert_eq!(narrowed("2001:db8::/32 10.0.0.0/8", "::/0 0.0.0.0/0"), selectors("2001:db8::/32 10.0.0.0/8"));
-    assert!(within(&selectors("10.1.0.0/24"), &selectors("10.2.0.0/16 10.1.0.0/16")));
-    assert!(!within(&selectors("10.0.0.0/8"), &selectors("10.2.0.0/16 10.1.0.0/16")));
-    assert!(!within(&[], &selectors("10.1.0.0/16")));
 }
 
 #[test]

@@ -3,22 +3,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Ended;
 use super::established::Established;
 use crate::ike::association::Association;
-use crate::ike::authentication;
 use crate::ike::channel::{Opened, OpenedMessage};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
 use crate::ike::config::{Child, Connection};
 use crate::ike::context::{Context, InboundSpis};
+use crate::ike::ended::Ended;
 use crate::ike::error::Discard;
-use crate::ike::event::{Event, Path};
-use crate::ike::failure::{AuthError, AuthenticationError, ChildError};
+use crate::ike::event::Path;
+use crate::ike::failure::{AuthError, AuthenticationError, ChildError, Failure};
+use crate::ike::identity;
 use crate::ike::keys::{AuthenticationKeys, Signer};
 use crate::ike::message::Payloads;
 use crate::ike::negotiate::{self, ChildGroups};
 use crate::ike::sa::{Cause, Establishing, Secured};
 use crate::ike::transcript::Transcript;
+use crate::ike::upkeep;
 use crate::ike::wanted::{WantedChild, want};
 use crate::wire::ike::{
     AuthMethod, Authentication, ExchangeType, Identification, Notify, NotifyType, ParsedMessage, Payload,
@@ -72,7 +73,7 @@ impl AuthSent {
         if initial_contact {
             payloads.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT, Vec::new())));
         }
-        if let Some(id) = authentication::expected_id(&connection) {
+        if let Some(id) = identity::expected_id(&connection) {
             payloads.push(Payload::IdentificationResponder(id));
         }
         let octets = transcript.signed_by(Signer::Initiator, &id_body);
@@ -88,7 +89,7 @@ impl AuthSent {
         let state = Self { connection, secured, authentication, transcript, offered, wanted, unprotected: None };
         match sent {
             Ok(()) => Ok(state),
-            Err(unsendable) => Err(state.give_up(unsendable.to_string(), cx)),
+            Err(unsendable) => Err(state.give_up(Failure::from(unsendable), cx)),
         }
     }
 
@@ -120,7 +121,7 @@ impl AuthSent {
     }
 
     /// Notes an error in the clear that stands in place of the response: anybody could have sent it.
-    pub(in crate::ike) fn hinted(&mut self, message: &ParsedMessage<'_>) {
+    pub(in crate::ike) fn note_unprotected(&mut self, message: &ParsedMessage<'_>) {
         let ParsedMessage { header, payloads, encrypted, .. } = message;
         let error = payloads.iter().find_map(|payload| match payload {
             Payload::Notify(notify) if notify.kind.is_error() => Some(notify.kind),
@@ -139,7 +140,7 @@ impl AuthSent {
         };
         let peer_id = match verdict {
             Ok(peer_id) => peer_id,
-            Err(error) => return Err(self.fail(&error, cx)),
+            Err(error) => return Err(self.fail(error, cx)),
         };
         let payloads = message.payloads().unwrap_or(const { &Payloads::empty() });
         let association = cx.associations.of(&self.connection, &peer_id, cx.now);
@@ -151,30 +152,29 @@ impl AuthSent {
                 Ok(pair) => pairs.push(pair),
                 Err((inbound_spi, error)) => {
                     cx.inbound_spis.release(inbound_spi);
-                    cx.event(Event::Failure {
-                        connection: Some(self.connection.name.clone()),
-                        peer: self.path().peer,
-                        reason: format!("Child SA {} was not set up: {error}", wanted.child),
-                    });
                     let one_pair = payloads.error().is_some_and(|error| error.kind == NotifyType::SINGLE_PAIR_REQUIRED);
-                    failed_child = Some((wanted, error.leaves_child_sa().then_some(inbound_spi), one_pair));
+                    let unusable = error.leaves_child_sa().then_some(inbound_spi);
+                    let failure = Failure::Child { child: wanted.child.clone(), error };
+                    cx.failed(Some(self.connection.name.clone()), self.path().peer, failure);
+                    failed_child = Some((wanted, unusable, one_pair));
                 }
             }
         }
         let establishing = Establishing { association, secured: self.secured };
         let mut established = Established::new(establishing, pairs, cx);
-        for wanted in self.wanted {
-            established.want(wanted);
-        }
-        match failed_child {
-            // Without a packet, the ones to come ask.
-            Some((wanted, _, true)) => drop(established.ask_for_one_pair(&wanted)),
-            Some((wanted, unusable, false)) => {
-                established.child_failed(WantedChild { packet: None, ..wanted }, unusable, cx);
+        established.act(cx, |sa, children, agenda, cx| {
+            for wanted in self.wanted {
+                upkeep::want(wanted, sa.connection(), children, agenda);
             }
-            None => {}
-        }
-        established.advance(cx);
+            match failed_child {
+                // Without a packet, the ones to come ask.
+                Some((wanted, _, true)) => drop(agenda.tasks.ask_for_one_pair(&wanted)),
+                Some((wanted, unusable, false)) => {
+                    agenda.tasks.child_failed(WantedChild { packet: None, ..wanted }, unusable, cx);
+                }
+                None => {}
+            }
+        });
         Ok(established)
     }
 
@@ -200,8 +200,8 @@ impl AuthSent {
             let (connection, method) = (Some(connection), auth.method);
             return Err(AuthenticationError::OtherMethod { connection, claimed, method });
         }
-        if !authentication::expects(&self.connection, id) {
-            let expected = authentication::expected_id(&self.connection).map(|id| id.to_string());
+        if !identity::expects(&self.connection, id) {
+            let expected = identity::expected_id(&self.connection).map(|id| id.to_string());
             return Err(AuthenticationError::UnknownIdentity { claimed, expected: expected.into_iter().collect() });
         }
         let octets = self.transcript.signed_by(Signer::Responder, id_body);
@@ -244,27 +244,23 @@ impl AuthSent {
             peer_selectors: peer.clone(),
         };
         let transport = Transport::new(self.path(), self.secured.encapsulate, cx.config.nat_port);
-        Ok(ChildPair::install(agreed, PairKeys::of(keys, true), transport, true, None, cx))
+        Ok(ChildPair::install_first(agreed, PairKeys::of(keys, true), transport, cx))
     }
 
     /// Ends the attempt. A responder that we don't believe has an IKE SA now, and is told to drop it.
-    fn fail(mut self, error: &AuthError, cx: &mut Context<'_>) -> Ended {
+    fn fail(mut self, error: AuthError, cx: &mut Context<'_>) -> Ended {
         if error.leaves_ike_sa() {
             self.secured.channel.delete_once(cx);
         }
-        self.give_up(error.to_string(), cx)
+        self.give_up(Failure::Auth(error), cx)
     }
 
-    fn give_up(self, reason: String, cx: &mut Context<'_>) -> Ended {
+    fn give_up(self, failure: Failure, cx: &mut Context<'_>) -> Ended {
         if let Some(offered) = &self.offered {
             cx.inbound_spis.release(offered.inbound_spi);
         }
-        cx.event(Event::Failure {
-            connection: Some(self.connection.name.clone()),
-            peer: self.path().peer,
-            reason: reason.clone(),
-        });
-        Ended::new(Cause::Refused, reason)
+        cx.failed(Some(self.connection.name.clone()), self.path().peer, failure.clone());
+        Ended::new(Cause::Refused, failure)
     }
 
     pub(in crate::ike) fn handle_timeout(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {
@@ -275,7 +271,7 @@ impl AuthSent {
             cx.inbound_spis.release(offered.inbound_spi);
         }
         let silence = AuthError::NoAnswer { peer: self.path().peer, unprotected: self.unprotected };
-        Err(Ended::new(Cause::NoAnswer, silence.to_string()))
+        Err(Ended::new(Cause::NoAnswer, Failure::Auth(silence)))
     }
 
     /// Gives the attempt up.

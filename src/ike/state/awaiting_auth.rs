@@ -4,21 +4,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Ended;
 use super::established::Established;
 use crate::crypto::KeyExchange;
 use crate::ike::association::Association;
 use crate::ike::authentication;
 use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
+use crate::ike::child_offer::{choose, report};
 use crate::ike::config::Connection;
 use crate::ike::context::Context;
 use crate::ike::directory::Candidates;
-use crate::ike::error::{Discard, Refusal};
-use crate::ike::event::{Event, Path, Removal};
-use crate::ike::exchange::create_child;
+use crate::ike::ended::Ended;
+use crate::ike::error::Discard;
+use crate::ike::event::{Path, Removal};
 use crate::ike::ext::natd::NatStatus;
-use crate::ike::failure::AuthenticationError;
+use crate::ike::failure::{AuthenticationError, Failure, Refusal};
 use crate::ike::key_log::KeyLog;
 use crate::ike::keys::{AuthenticationKeys, ChildKeySource, Signer, Skeyseed, Spis};
 use crate::ike::message::Payloads;
@@ -138,8 +138,8 @@ impl AwaitingAuth {
         let payloads = match message.payloads() {
             Ok(payloads) => payloads,
             Err(malformed) => {
-                let error = format!("the IKE_AUTH request is malformed: {malformed}");
-                return Err(refuse(channel, &message, malformed_notify(malformed), (None, error), cx));
+                let failure = Failure::MalformedRequest { exchange: message.exchange(), malformed };
+                return Err(refuse(channel, &message, malformed_notify(malformed), (None, failure), cx));
             }
         };
         let proven = prove(&self.candidates, &self.algorithms, &self.transcript, payloads, &message, &authentication);
@@ -147,7 +147,7 @@ impl AwaitingAuth {
             Ok(proven) => proven,
             Err(error) => {
                 let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
-                let about = (error.connection(), format!("authentication failed: {error}"));
+                let about = (error.connection(), Failure::NotProven(error));
                 return Err(refuse(channel, &message, refusal, about, cx));
             }
         };
@@ -172,8 +172,8 @@ impl AwaitingAuth {
                     answer.extend(child_answer);
                 }
                 Err(refusal) => {
-                    create_child::report(&refusal, &connection.name, message.path().peer, cx);
-                    answer.push(create_child::refusal_notify(&refusal));
+                    answer.push(refusal.notify());
+                    report(refusal, &connection.name, message.path().peer, cx);
                 }
             }
         }
@@ -182,7 +182,7 @@ impl AwaitingAuth {
                 pair.remove(Removal::IkeSaLost, cx);
             }
             let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
-            let about = (Some(connection.name.clone()), unsendable.to_string());
+            let about = (Some(connection.name.clone()), Failure::from(unsendable));
             return Err(refuse(secured.channel, &message, refusal, about, cx));
         }
         let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();
@@ -199,13 +199,13 @@ fn refuse(
     mut channel: Channel,
     request: &OpenedMessage,
     notify: Notify,
-    (connection, reason): (Option<Arc<str>>, String),
+    (connection, failure): (Option<Arc<str>>, Failure),
     cx: &mut Context<'_>,
 ) -> Ended {
     let answered = channel.respond(request, &[Payload::Notify(notify)], cx);
     debug_assert!(answered.is_ok(), "an error of a few bytes fits a message");
-    cx.event(Event::Failure { connection, peer: request.path().peer, reason: reason.clone() });
-    Ended::new(Cause::Refused, reason).lingering(channel)
+    cx.failed(connection, request.path().peer, failure.clone());
+    Ended::new(Cause::Refused, failure).lingering(channel)
 }
 
 /// Checks the peer's proof, and picks the connection: of several that it proves, the first whose traffic selectors
@@ -241,7 +241,7 @@ fn answer_child(
     payloads: &Payloads,
     cx: &mut Context<'_>,
 ) -> Result<(ChildPair, Vec<Payload>), Refusal> {
-    let choice = create_child::choose(&[association.connection()], payloads, ChildGroups::Ignored)?;
+    let choice = choose(&[association.connection()], payloads, ChildGroups::Ignored)?;
     let inbound_spi = cx.inbound_spis.allocate(secured.channel.local_spi(), cx.entropy);
     let answer = choice.answer(inbound_spi);
     let keys = secured.child_key_source.child_keys(choice.algorithms.suite, transcript.nonces(), None);
@@ -255,6 +255,6 @@ fn answer_child(
         peer_selectors: choice.peer_selectors,
     };
     let transport = Transport::new(secured.channel.path(), secured.encapsulate, cx.config.nat_port);
-    let pair = ChildPair::install(agreed, PairKeys::of(keys, false), transport, true, None, cx);
+    let pair = ChildPair::install_first(agreed, PairKeys::of(keys, false), transport, cx);
     Ok((pair, answer))
 }

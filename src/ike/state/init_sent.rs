@@ -4,16 +4,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Ended;
 use super::auth_sent::AuthSent;
 use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, KeyExchangeError};
 use crate::ike::channel::{Channel, IkeSaKeys};
 use crate::ike::config::{Config, Connection};
 use crate::ike::context::Context;
+use crate::ike::ended::Ended;
 use crate::ike::error::{Discard, Unsendable};
 use crate::ike::event::{Output, Path, Transmit};
 use crate::ike::ext::natd::{self, NatStatus};
-use crate::ike::failure::InitError;
+use crate::ike::failure::{Failure, InitError};
 use crate::ike::keys::{Nonces, Skeyseed, Spis};
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, IkeAlgorithms};
@@ -45,8 +45,8 @@ pub(in crate::ike) struct InitSent {
     retries: u32,
     wanted: Vec<WantedChild>,
     initial_contact: bool,
-    /// What was wrong with the last response that was not taken, for a person.
-    error: Option<String>,
+    /// What was wrong with the last response that was not taken.
+    error: Option<InitError>,
 }
 
 /// A response to our request, as far as one that nobody has authenticated can be judged.
@@ -85,16 +85,16 @@ impl InitSent {
     /// Sends the first request of a connection whose peer's address is `peer`.
     ///
     /// # Errors
-    /// Says, for a person, why there is nothing to send.
+    /// There is nothing to send.
     pub(in crate::ike) fn start(
         connection: Arc<Connection>,
         peer: IpAddr,
         wanted: Vec<WantedChild>,
         initial_contact: bool,
         cx: &mut Context<'_>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Failure> {
         let group = connection.ike_proposals.iter().flat_map(|proposal| &proposal.groups).next();
-        let group = group.ok_or("the connection has no IKE proposal with a key exchange method")?;
+        let group = group.ok_or(Failure::NoKeyExchangeMethod)?;
         let key_exchange = group.generate(cx.entropy);
         let path = first_path(&connection, peer, cx.config);
         let mut state = Self {
@@ -111,7 +111,7 @@ impl InitSent {
             initial_contact,
             error: None,
         };
-        state.send(cx).map_err(|unsendable| unsendable.to_string())?;
+        state.send(cx)?;
         Ok(state)
     }
 
@@ -137,8 +137,8 @@ impl InitSent {
     }
 
     /// What was wrong with the last response that was not taken.
-    pub(in crate::ike) fn error(&self) -> Option<&str> {
-        self.error.as_deref()
+    pub(in crate::ike) fn error(&self) -> Option<&InitError> {
+        self.error.as_ref()
     }
 
     /// Judges a response.
@@ -169,12 +169,8 @@ impl InitSent {
     /// Notes why a message cannot be read, if it would be the response to our request.
     pub(in crate::ike) fn unreadable(&mut self, header: &Header, malformed: Malformed) {
         if self.check_header(header).is_ok() {
-            self.note(&InitError::Malformed(malformed));
+            self.error = Some(InitError::Malformed(malformed));
         }
-    }
-
-    fn note(&mut self, error: &InitError) {
-        self.error = Some(error.to_string());
     }
 
     fn check_notify(&self, payloads: &Payloads) -> Result<InitReply, InitError> {
@@ -252,7 +248,7 @@ impl InitSent {
                 self.key_exchange = group.generate(cx.entropy);
                 self.again(cx)?;
             }
-            InitReply::Error(error) => self.note(&error),
+            InitReply::Error(error) => self.error = Some(error),
             InitReply::Complete(answer) => {
                 return self.complete(answer, cx).map(|state| Next::AuthSent(Box::new(state)));
             }
@@ -262,18 +258,18 @@ impl InitSent {
 
     fn again(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         self.retries += 1;
-        self.send(cx).map_err(|unsendable| Ended::new(Cause::Refused, unsendable.to_string()))
+        self.send(cx).map_err(|unsendable| Ended::new(Cause::Refused, Failure::from(unsendable)))
     }
 
     /// Derives the keys and goes on with IKE_AUTH.
     fn complete(self, answer: Answer, cx: &mut Context<'_>) -> Result<AuthSent, Ended> {
         let Answer { spis, algorithms, public, nonce: responder_nonce, nat, message: response } = answer;
-        let failed = |error: KeyExchangeError| Ended::new(Cause::NoAnswer, format!("key exchange failed: {error}"));
+        let failed = |error: KeyExchangeError| Ended::new(Cause::NoAnswer, Failure::KeyExchange(error));
         let shared = self.key_exchange.agree(&public).map_err(failed)?;
         let nonces = Nonces { initiator: &self.nonce, responder: &responder_nonce };
         let keys = Skeyseed::initial(algorithms.prf, nonces, &shared)
             .expand(algorithms.prf, algorithms.suite, nonces, spis, cx.key_log)
-            .map_err(|error| Ended::new(Cause::NoAnswer, error.to_string()))?;
+            .map_err(|error| Ended::new(Cause::NoAnswer, Failure::Keys(error)))?;
         let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, true);
         let force = self.connection.force_encapsulation;
         let encapsulate = nat.supported && (nat.detected() || force);
@@ -322,9 +318,8 @@ impl InitSent {
                 Ok(self)
             }
             Due::Dead => {
-                let silent = || format!("no answer from {}", self.path.peer);
-                let error = self.error.unwrap_or_else(silent);
-                Err(Ended::new(Cause::NoAnswer, error))
+                let failure = self.error.map_or(Failure::NoAnswer(self.path.peer), Failure::Init);
+                Err(Ended::new(Cause::NoAnswer, failure))
             }
         }
     }

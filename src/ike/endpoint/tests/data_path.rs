@@ -22,7 +22,7 @@ fn removals(lab: &Lab, side: usize) -> Vec<Removal> {
 }
 
 fn last_error(lab: &Lab, side: usize) -> Option<String> {
-    lab.ends[side].status().remove(0).last_error
+    lab.ends[side].status().remove(0).last_error.map(|error| error.to_string())
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! Peers that take a part of what they are offered (RFC 7296 2.9).
 
 use super::*;
-use crate::ike::exchange::Exchange;
-use crate::ike::message::Payloads;
+use crate::ike::exchange::task::Task;
 use crate::wire::ike::{Notify, NotifyType, Payload};
 
 const LOCAL: &str = "10.1.1.0/24 10.1.2.0/24";
@@ -121,17 +120,18 @@ fn a_peer_that_wants_single_pairs_gets_that_of_the_packet() {
     let packet = Some((net("10.1.2.7/32")[0], net("10.2.2.9/32")[0]));
     lab.command(0, Command::Acquire { connection: Arc::from("site"), child: Arc::from("net"), packet });
     lab.lose();
-    let spi = *lab.ends[0].ike_sas.keys().next().expect("an IKE SA");
+    let spi = *lab.ends[0].connections.ike_sas.all().keys().next().expect("an IKE SA");
     let now = lab.now;
     let refusal = Payloads::new(vec![Payload::Notify(Notify::new(NotifyType::SINGLE_PAIR_REQUIRED, Vec::new()))]);
     // As if that were the answer to the request that was lost: the next request has its message ID.
-    lab.ends[0].with_established(spi, now, |state, cx| {
-        let Some(Exchange::CreateChild(exchange)) = state.agenda_mut().take_exchange() else { panic!("a request") };
-        state.child_created(*exchange, &refusal, cx);
-        let wanted: Vec<_> = state.agenda().tasks().iter().filter_map(|task| task.wanted()).cloned().collect();
-        let part = wanted.first().and_then(|wanted| wanted.part).expect("a part");
-        assert_eq!(part.to_string(), "10.1.2.7/32 === 10.2.2.9/32");
-        assert!(!state.ask_for_one_pair(wanted.first().expect("a task")), "asked for once");
+    lab.ends[0].answer_with(spi, &refusal, now);
+    lab.ends[0].connections.with_established(spi, now, |state, cx| {
+        state.act(cx, |_, _, agenda, _| {
+            let wanted: Vec<_> = agenda.tasks.queued().iter().filter_map(Task::wanted).cloned().collect();
+            let part = wanted.first().and_then(|wanted| wanted.part).expect("a part");
+            assert_eq!(part.to_string(), "10.1.2.7/32 === 10.2.2.9/32");
+            assert!(!agenda.tasks.ask_for_one_pair(wanted.first().expect("a task")), "asked for once");
+        });
     });
     lab.collect(0);
 }

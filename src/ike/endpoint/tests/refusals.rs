@@ -3,9 +3,8 @@
 use super::*;
 use crate::crypto::KeyExchangeAlgorithm;
 use crate::ike::RekeyWhat;
-use crate::ike::exchange::Exchange;
-use crate::ike::message::Payloads;
-use crate::wire::ike::{Notify, NotifyType, Payload};
+use crate::ike::channel::Opened;
+use crate::wire::ike::{ExchangeType, Notify, NotifyType, Payload, parse_message};
 
 fn rekey_child(lab: &mut Lab) {
     lab.command(0, Command::Rekey { connection: Arc::from("site"), what: RekeyWhat::Child });
@@ -62,7 +61,7 @@ fn a_rekey_asks_for_the_group_in_use() {
 #[test]
 fn a_peer_that_is_never_ready_is_asked_less_often_and_told_of_once() {
     let mut lab = Lab::up();
-    let spi = *lab.ends[0].ike_sas.keys().next().expect("an IKE SA");
+    let spi = *lab.ends[0].connections.ike_sas.all().keys().next().expect("an IKE SA");
     let answer = Payloads::new(vec![Payload::Notify(Notify::new(NotifyType::TEMPORARY_FAILURE, Vec::new()))]);
     let mut waits = Vec::new();
     rekey_child(&mut lab);
@@ -70,10 +69,13 @@ fn a_peer_that_is_never_ready_is_asked_less_often_and_told_of_once() {
         lab.lose();
         let now = lab.now;
         let mut next = None;
-        lab.ends[0].with_established(spi, now, |state, cx| {
-            let Some(Exchange::CreateChild(exchange)) = state.agenda_mut().take_exchange() else { panic!("a request") };
-            state.sa_mut().channel_mut().answered();
-            state.child_created(*exchange, &answer, cx);
+        lab.ends[0].connections.with_established(spi, now, |state, cx| {
+            state.act(cx, |sa, _, _, _| {
+                sa.channel_mut().answered();
+            });
+        });
+        lab.ends[0].answer_with(spi, &answer, now);
+        lab.ends[0].connections.with_established(spi, now, |state, _| {
             next = state.children().deadlines().map(|deadline| deadline.at).min();
         });
         lab.collect(0);
@@ -85,4 +87,52 @@ fn a_peer_that_is_never_ready_is_asked_less_often_and_told_of_once() {
     assert!(waits[0] <= 4 && waits[1] >= 4 && waits.iter().all(|wait| *wait <= 39), "{waits:?}");
     assert!(waits[4..].iter().all(|wait| *wait >= 21), "{waits:?}");
     assert_eq!(lab.failures(0).len(), 1, "{:?}", lab.failures(0));
+}
+
+#[test]
+fn a_refused_rekey_of_the_ike_sa_negotiates_another_one_beside_it() {
+    let mut lab = Lab::up();
+    let old = lab.ike_spis(0);
+    let spi = *lab.ends[1].connections.ike_sas.all().keys().next().expect("an IKE SA");
+    lab.command(0, Command::Rekey { connection: Arc::from("site"), what: RekeyWhat::Ike });
+    answer_instead(&mut lab, spi, &[Payload::Notify(Notify::new(NotifyType::NO_ADDITIONAL_SAS, Vec::new()))]);
+    assert_eq!(lab.failures(0), ["the peer does not rekey the IKE SA: it answers NO_ADDITIONAL_SAS"]);
+    assert_eq!(lab.wire.len(), 1, "IKE_SA_INIT");
+    assert!(header(&lab.wire[0].1).responder_spi.is_zero());
+    lab.settle();
+    lab.pass(5 * SECOND);
+    assert_ne!(lab.ike_spis(0), old, "the new one serves");
+    lab.assert_paired(1);
+    let down = |event: &Event| matches!(event, Event::ConnectionDown { .. });
+    assert!(!lab.events.iter().flatten().any(down), "and there was always one");
+}
+
+/// End 1 gives this answer to the request that is on the wire.
+fn answer_instead(lab: &mut Lab, spi: IkeSpi, payloads: &[Payload]) {
+    let (_, request) = lab.wire.pop_front().expect("a request");
+    let Path { local, peer, non_esp_marker } = request.path;
+    let path = Path { local: peer, peer: local, non_esp_marker };
+    lab.ends[1].connections.act(spi, lab.now, |sa, _, _, cx| {
+        let message = parse_message(&request.payload).expect("a message");
+        let Ok(Opened::Message(request)) = sa.channel().open(&message, path) else { panic!("no request") };
+        sa.channel_mut().respond(&request, payloads, cx).expect("a response");
+    });
+    lab.collect(1);
+    lab.deliver();
+}
+
+#[test]
+fn what_the_peer_has_made_of_a_request_is_deleted_when_its_answer_cannot_be_read() {
+    let mut lab = Lab::up();
+    let spi = *lab.ends[1].connections.ike_sas.all().keys().next().expect("an IKE SA");
+    rekey_child(&mut lab);
+    answer_instead(&mut lab, spi, &[Payload::Nonce(vec![7; 32])]);
+    assert_eq!(lab.failures(0), ["Child SA net was not set up: the response lacks a payload"]);
+    assert_eq!(
+        lab.wire.iter().map(|(_, sent)| header(sent).exchange_type).collect::<Vec<_>>(),
+        [ExchangeType::INFORMATIONAL]
+    );
+    lab.settle();
+    lab.pass(20 * SECOND);
+    lab.assert_paired(1);
 }

@@ -110,8 +110,8 @@ fn the_ike_sa_is_rekeyed_by_either_end_and_the_children_move() {
         }
         lab.pass(120 * SECOND);
         lab.assert_paired(1);
-        assert_eq!(lab.ends[0].ike_sas.len(), 1);
-        assert_eq!(lab.ends[1].ike_sas.len(), 1);
+        assert_eq!(lab.ends[0].connections.ike_sas.all().len(), 1);
+        assert_eq!(lab.ends[1].connections.ike_sas.all().len(), 1);
         assert!(lab.events.iter().flatten().all(|event| !matches!(event, Event::ConnectionDown { .. })));
     }
 }
@@ -121,9 +121,9 @@ fn an_ike_sa_that_runs_out_of_message_ids_is_rekeyed() {
     let mut lab = Lab::up();
     let old = lab.ike_spis(0);
     for end in &mut lab.ends {
-        for sa in end.ike_sas.values_mut() {
-            let crate::ike::state::IkeSa::Established(state) = sa else { panic!("not established") };
-            state.sa_mut().channel_mut().skip_to(u32::MAX - 3);
+        for sa in end.connections.ike_sas.all_mut().values_mut() {
+            let IkeSa::Established(state) = sa else { panic!("not established") };
+            state.skip_to(u32::MAX - 3);
         }
     }
     rekey(&mut lab, 0, RekeyWhat::Child);
@@ -167,7 +167,11 @@ fn simultaneous_ike_rekeys_leave_one_ike_sa() {
             lab.pass(130 * SECOND);
             lab.assert_paired(1);
             assert_eq!(lab.ike_spis(0), lab.ike_spis(1), "seed {seed} order {order}");
-            assert_eq!([lab.ends[0].ike_sas.len(), lab.ends[1].ike_sas.len()], [1, 1], "seed {seed} order {order}");
+            assert_eq!(
+                [lab.ends[0].connections.ike_sas.all().len(), lab.ends[1].connections.ike_sas.all().len()],
+                [1, 1],
+                "seed {seed} order {order}"
+            );
             rekey(&mut lab, 1, RekeyWhat::Child);
             lab.settle();
             lab.assert_paired(1);
@@ -248,4 +252,16 @@ fn lifetimes_rekey_in_time() {
     let replaced = |event: &&Event| matches!(event, Event::ChildRemoved { reason: Removal::Replaced, .. });
     assert!(lab.events[0].iter().filter(replaced).count() >= 20);
     assert!(lab.events.iter().flatten().all(|event| !matches!(event, Event::ConnectionDown { .. })));
+}
+
+#[test]
+fn an_ike_sa_that_is_closed_while_it_is_rekeyed_leaves_none_at_the_peer() {
+    let mut lab = Lab::up();
+    rekey(&mut lab, 0, RekeyWhat::Ike);
+    lab.command(0, Command::Down { connection: Arc::from("site") });
+    lab.settle();
+    lab.pass(5 * SECOND);
+    let left = [0, 1].map(|side| lab.ends[side].connections.ike_sas.all().len());
+    assert!(lab.pairs.iter().all(BTreeMap::is_empty), "{:?}", lab.pairs);
+    assert_eq!(lab.ends[1].status()[0].state, ConnectionState::Down, "{left:?}");
 }

@@ -16,7 +16,7 @@ fn connection_with_hosts(side: usize, count: usize) -> Connection {
 }
 
 fn last_error(lab: &Lab, side: usize) -> String {
-    lab.ends[side].status().remove(0).last_error.expect("an error")
+    lab.ends[side].status().remove(0).last_error.expect("an error").to_string()
 }
 
 #[test]

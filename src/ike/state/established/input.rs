@@ -1,129 +1,110 @@
-//! What an established IKE SA does with messages, and with what the data path saw.
+//! What an established IKE SA does with messages.
 
 use super::Established;
-use crate::ike::channel::{Opened, OpenedMessage, malformed_notify};
+use crate::ike::channel::{OpenedMessage, malformed_notify};
+use crate::ike::child_offer::report;
 use crate::ike::context::Context;
-use crate::ike::error::Discard;
-use crate::ike::event::{Event, Path, SaActivity};
-use crate::ike::exchange::Exchange;
+use crate::ike::data_path::follow_peer;
+use crate::ike::ended::Ended;
+use crate::ike::event::Removal;
+use crate::ike::exchange::{Exchange, child_requested, delete, rekey, rekey_requested};
+use crate::ike::failure::{Failure, Refusal};
 use crate::ike::message::Payloads;
-use crate::ike::sa::{Cause, Phase};
-use crate::ike::state::Ended;
-use crate::wire::ike::{ExchangeType, Notify, NotifyType, ParsedMessage, Payload, ProtocolId};
+use crate::ike::sa::Cause;
+use crate::wire::ike::{ExchangeType, Notify, NotifyType, Payload};
 
 impl Established {
-    pub(in crate::ike) fn open(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Opened, Discard> {
-        self.sa.channel().open(message, path)
-    }
-
     pub(in crate::ike) fn handle(mut self, message: OpenedMessage, cx: &mut Context<'_>) -> Result<Self, Ended> {
         self.sa.heard_message(cx.now);
-        self.follow_peer(message.path(), cx);
+        follow_peer(message.path(), &mut self.sa, &self.children, cx);
         if message.is_response() {
-            self.handle_response(&message, cx)?;
+            let repeated = self.sa.channel_mut().answered();
+            // One that cannot be read brings nothing, and leaves the peer with what it has made (RFC 7296 2.21).
+            let payloads = message.payloads().unwrap_or(const { &Payloads::empty() });
+            self = self.answered(payloads, repeated, cx)?;
         } else {
-            self = self.handle_request(&message, cx)?;
+            self = self.requested(&message, cx)?;
         }
-        self.sa.mind_message_ids(cx.now);
+        if self.sa.channel().runs_out() {
+            self.sa.lifetime_mut().message_ids_run_out(cx.now);
+        }
         self.advance(cx);
         Ok(self)
     }
 
-    fn handle_request(mut self, message: &OpenedMessage, cx: &mut Context<'_>) -> Result<Self, Ended> {
+    fn requested(mut self, message: &OpenedMessage, cx: &mut Context<'_>) -> Result<Self, Ended> {
         // With a window of one, a new request shows that our last answer has arrived (RFC 7296 2.3).
         self.children.confirmed();
         let payloads = match message.payloads() {
             Ok(payloads) => payloads,
             Err(malformed) => {
-                self.sa.tell(format!("the peer's {} request is malformed: {malformed}", message.exchange()), cx);
+                self.sa.tell(Failure::MalformedRequest { exchange: message.exchange(), malformed }, cx);
                 self.answer(message, &[Payload::Notify(malformed_notify(malformed))], cx);
                 return Ok(self);
             }
         };
         let answer = match message.exchange() {
             ExchangeType::INFORMATIONAL => {
-                if let Some(cause) = deletes_ike_sa(payloads) {
+                if let Some(cause) = delete::of_ike_sa(payloads) {
                     self.answer(message, &[], cx);
-                    return Err(self.deleted_by_peer(cause, cx));
+                    let (removal, failure) = match cause {
+                        Cause::DeletedByPeer => (Removal::DeletedByPeer, Failure::Deleted),
+                        _ => (Removal::IkeSaLost, Failure::NotBelieved),
+                    };
+                    // The peer may repeat its request: the channel stays.
+                    return Err(self.end(cause, failure, removal, cx));
                 }
-                self.children_deleted_by_peer(payloads, cx)
+                Ok(delete::requested(payloads, &mut self.children, &mut self.agenda.tasks, cx))
             }
-            ExchangeType::CREATE_CHILD_SA if concerns_ike(payloads) => self.ike_rekey_requested(message, payloads, cx),
-            ExchangeType::CREATE_CHILD_SA => self.create_child_requested(message, payloads, cx),
-            _ => vec![Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()))],
+            ExchangeType::CREATE_CHILD_SA if rekey_requested::is_meant(payloads) => self.rekey_requested(payloads, cx),
+            ExchangeType::CREATE_CHILD_SA => self.child_requested(payloads, cx),
+            _ => Ok(vec![Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()))]),
         };
+        let answer = answer.unwrap_or_else(|refusal| {
+            let told = vec![refusal.notify()];
+            report(refusal, &self.sa.connection().name, message.path().peer, cx);
+            told
+        });
         self.answer(message, &answer, cx);
         Ok(self)
     }
 
-    fn handle_response(&mut self, message: &OpenedMessage, cx: &mut Context<'_>) -> Result<(), Ended> {
-        let repeated = self.sa.channel_mut().answered();
-        let unreadable = Payloads::unreadable();
-        let payloads = message.payloads().unwrap_or(&unreadable);
-        match self.agenda.take_exchange() {
-            // The SA goes anyway: what the answer would have brought is deleted with it.
-            Some(Exchange::CreateChild(_) | Exchange::RekeyIke(_)) if matches!(self.sa.phase(), Phase::Closing(_)) => {}
-            Some(Exchange::CreateChild(exchange)) => self.child_created(*exchange, payloads, cx),
-            Some(Exchange::RekeyIke(exchange)) => self.ike_rekeyed(*exchange, payloads, cx),
-            Some(Exchange::DeleteChild { inbound_spi, reason }) => self.child_deleted(inbound_spi, reason, cx),
-            Some(Exchange::DeleteIke) => {
-                let cause = match self.sa.phase() {
-                    Phase::Closing(cause) => cause.clone(),
-                    Phase::Active | Phase::Passive(_) => Cause::Closed,
-                };
-                return Err(self.ending(cause, None));
-            }
-            Some(Exchange::PathProbe { asked, sent }) => self.path_probed(asked, sent, !repeated, cx),
-            Some(Exchange::Liveness) | None => {}
+    /// The peer asks for a Child SA. A rekey of ours may be about the same pair.
+    fn child_requested(&mut self, request: &Payloads, cx: &mut Context<'_>) -> Result<Vec<Payload>, Refusal> {
+        let Self { sa, children, agenda, .. } = self;
+        let busy = !sa.is_active() || agenda.exchange.as_ref().is_some_and(Exchange::refuses_children);
+        let answer = child_requested::requested(request, busy, sa, children, &mut agenda.tasks, cx)?;
+        if let (Some(rival), Some(Exchange::CreateChild(exchange))) = (answer.rival, &mut agenda.exchange) {
+            exchange.meet(rival);
         }
-        Ok(())
+        Ok(answer.payloads)
     }
 
-    /// What the data path saw.
-    pub(in crate::ike) fn activity(&mut self, activity: SaActivity, cx: &mut Context<'_>) {
-        let Some(pair) = self.children.get(activity.inbound_spi) else { return };
-        let encapsulated = pair.is_encapsulated();
-        if activity.first_seen && pair.is_current() {
-            self.children.used_by_peer(activity.inbound_spi, cx);
-            self.agenda.was_installed();
+    /// The peer asks for an IKE SA in place of this one: it takes over, unless a rekey of ours is under way as well.
+    fn rekey_requested(&mut self, request: &Payloads, cx: &mut Context<'_>) -> Result<Vec<Payload>, Refusal> {
+        let Self { sa, agenda, .. } = self;
+        let busy = !sa.is_active() || agenda.exchange.as_ref().is_some_and(Exchange::refuses_rekey_of_ike);
+        let rekey_requested::Answer { payloads, rival } = rekey_requested::requested(request, busy, sa, cx)?;
+        match &mut agenda.exchange {
+            Some(Exchange::RekeyIke(exchange)) => exchange.meet(rival),
+            _ => self.succeed(rekey::succeeded_by(rival.sa, &self.sa, cx.now), cx),
         }
-        self.sa.heard_at(activity.last_inbound, cx.now);
-        if let Some(source) = activity.source
-            && encapsulated
-            && self.sa.channel().path().non_esp_marker
-        {
-            let path = Path { peer: source, ..self.sa.channel().path() };
-            self.follow_peer(path, cx);
-        }
+        Ok(payloads)
     }
 
-    /// Child SAs follow a peer that has moved.
-    fn follow_peer(&mut self, path: Path, cx: &mut Context<'_>) {
-        if !self.sa.follow(path, cx.now) {
-            return;
+    /// The exchange under way is answered. `repeated` says whether its request had been sent more than once.
+    pub(in crate::ike) fn answered(
+        mut self,
+        reply: &Payloads,
+        repeated: bool,
+        cx: &mut Context<'_>,
+    ) -> Result<Self, Ended> {
+        let Some(exchange) = self.agenda.exchange.take() else { return Ok(self) };
+        let Self { sa, children, agenda, .. } = &mut self;
+        match exchange.reply(reply, repeated, sa, children, &mut agenda.tasks, cx) {
+            Ok(next) => self.carry_out(next, cx),
+            Err(cause) => return Err(Ended { channel: None, ..self.end(cause, None, Removal::Closed, cx) }),
         }
-        let encapsulated = self.children.iter().filter(|pair| pair.is_encapsulated());
-        let inbound_spis: Vec<u32> = encapsulated.map(|pair| pair.inbound_spi).collect();
-        if !inbound_spis.is_empty() {
-            let path = self.sa.transport(path, cx).path;
-            cx.event(Event::PathChanged { connection: self.sa.connection().name.clone(), inbound_spis, path });
-        }
+        Ok(self)
     }
-}
-
-/// Whether a request deletes the IKE SA that carries it, or says that the peer does not believe in it
-/// (RFC 7296 2.21.2).
-pub(in crate::ike) fn deletes_ike_sa(payloads: &Payloads) -> Option<Cause> {
-    if payloads.deletes().any(|delete| delete.protocol == ProtocolId::IKE) {
-        return Some(Cause::DeletedByPeer);
-    }
-    payloads.notify(NotifyType::AUTHENTICATION_FAILED).map(|_| Cause::Refused)
-}
-
-/// Whether a CREATE_CHILD_SA request rekeys the IKE SA.
-fn concerns_ike(payloads: &Payloads) -> bool {
-    payloads
-        .security_association()
-        .and_then(|offer| offer.first())
-        .is_some_and(|first| first.protocol == ProtocolId::IKE)
 }

@@ -1,80 +1,63 @@
 //! What an established IKE SA does as time passes.
 
-use std::time::Instant;
-
-use super::Established;
+use super::{Established, liveness};
 use crate::ike::context::Context;
+use crate::ike::ended::Ended;
 use crate::ike::event::{Deadline, Removal, Why};
-use crate::ike::exchange::Task;
+use crate::ike::exchange::delete;
+use crate::ike::exchange::task::Task;
+use crate::ike::failure::Failure;
 use crate::ike::sa::{Cause, Phase};
-use crate::ike::state::Ended;
+use crate::ike::upkeep;
 
 impl Established {
     pub(in crate::ike) fn handle_timeout(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {
         if !self.sa.channel_mut().retransmit(cx) {
-            return Err(self.peer_is_dead(cx));
+            let (cause, failure) = match self.sa.phase().clone() {
+                Phase::Closing(cause) => (cause, None),
+                Phase::Active | Phase::Passive(_) => {
+                    (Cause::NoAnswer, Some(Failure::Silent(self.sa.channel().path().peer)))
+                }
+            };
+            return Err(Ended { channel: None, ..self.end(cause, failure, Removal::IkeSaLost, cx) });
         }
         match self.sa.phase() {
-            Phase::Passive(until) if *until <= cx.now => return Err(self.ending(Cause::Closed, None)),
+            Phase::Passive(until) if *until <= cx.now => {
+                return Err(Ended { channel: None, ..self.end(Cause::Closed, None, Removal::Closed, cx) });
+            }
             Phase::Passive(_) | Phase::Closing(_) => {
                 self.advance(cx);
                 return Ok(self);
             }
             Phase::Active => {}
         }
-        if self.sa.is_expired(cx.now) {
+        if self.sa.lifetime_mut().is_over(cx.now) {
             self.close(Cause::Expired, Removal::Expired, cx);
             return Ok(self);
         }
-        if self.sa.takes_rekey(cx.now) {
-            self.agenda.queue(Task::RekeyIke);
-        }
-        self.children_timeout(cx);
-        self.agenda.queue_retries(cx.now);
-        if self.agenda.take_look(cx.now) {
-            self.ensure_children();
-        }
-        if self.liveness_at().is_some_and(|at| at <= cx.now) {
-            self.agenda.queue(Task::Liveness);
-        }
-        if self.sa.liveness_mut().is_due(cx.now) {
-            cx.outbox.renegotiate = true;
-        }
-        self.sa.keep_alive(cx);
-        self.advance(cx);
-        Ok(self)
-    }
-
-    fn children_timeout(&mut self, cx: &mut Context<'_>) {
-        for spi in self.children.ended(cx.now) {
-            self.child_ended(spi, cx);
-        }
-        for spi in self.children.take_rekeys_due(cx.now) {
-            self.agenda.queue(Task::RekeyChild(spi));
-        }
-    }
-
-    /// When to ask for a sign of life. An exchange under way asks for one by itself.
-    pub(in crate::ike) fn liveness_at(&self) -> Option<Instant> {
-        let interval = self.sa.connection().liveness_interval?;
-        (self.agenda.is_free() && self.sa.is_active()).then(|| self.sa.liveness().heard() + interval)
-    }
-
-    /// Whether a silent peer is asked for a sign of life at all.
-    pub(in crate::ike) fn checks_liveness(&self) -> bool {
-        self.sa.connection().liveness_interval.is_some() && self.sa.is_active()
-    }
-
-    fn peer_is_dead(mut self, cx: &mut Context<'_>) -> Ended {
-        self.settle_for_rival(cx);
-        self.remove_children(Removal::IkeSaLost, cx);
-        match self.sa.phase().clone() {
-            Phase::Closing(cause) => self.ending(cause, None),
-            Phase::Active | Phase::Passive(_) => {
-                let peer = self.sa.channel().path().peer;
-                self.ending(Cause::NoAnswer, format!("the peer {peer} does not answer any more"))
+        self.act(cx, |sa, children, agenda, cx| {
+            if sa.lifetime_mut().takes_rekey(cx.now) {
+                agenda.tasks.queue(Task::RekeyIke);
             }
-        }
+            for spi in children.ended(cx.now) {
+                delete::at_its_end(spi, children, &mut agenda.tasks, cx);
+            }
+            for spi in children.take_rekeys_due(cx.now) {
+                agenda.tasks.queue(Task::RekeyChild(spi));
+            }
+            agenda.tasks.queue_retries(cx.now);
+            if agenda.tasks.take_look(cx.now) {
+                upkeep::want_all(sa.connection(), children, agenda);
+            }
+            if liveness::due(sa, agenda).is_some_and(|at| at <= cx.now) {
+                agenda.tasks.queue(Task::Liveness);
+            }
+            if sa.liveness_mut().is_due(cx.now) {
+                cx.outbox.renegotiate = true;
+            }
+            sa.keep_alive(cx);
+        });
+        Ok(self)
     }
 
     pub(in crate::ike) fn deadline(&self) -> Option<Deadline> {
@@ -83,8 +66,9 @@ impl Established {
             Phase::Passive(until) => Some(Deadline { at: *until, why: Why::ExpireIke }),
             Phase::Closing(_) => None,
             Phase::Active => {
-                let liveness = self.liveness_at().map(|at| Deadline { at, why: Why::Liveness });
-                let deadlines = self.sa.deadlines().chain(self.agenda.deadlines()).chain(self.children.deadlines());
+                let liveness = liveness::due(&self.sa, &self.agenda).map(|at| Deadline { at, why: Why::Liveness });
+                let tasks = self.agenda.tasks.deadlines();
+                let deadlines = self.sa.deadlines().chain(tasks).chain(self.children.deadlines());
                 deadlines.chain(liveness).min_by_key(|deadline| deadline.at)
             }
         };

@@ -1,0 +1,87 @@
+//! What we choose of a peer's offer of a Child SA, in IKE_AUTH as in CREATE_CHILD_SA (RFC 7296 1.2, 1.3.1, 2.9).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::config::Connection;
+use super::context::Context;
+use super::failure::{ChildError, Failure, Refusal};
+use super::message::Payloads;
+use super::negotiate::{self, ChildGroups, EspAlgorithms};
+use crate::wire::ike::{MAX_SELECTORS, Payload, Proposal, TrafficSelector};
+
+/// What a responder chose of a request.
+pub(super) struct Choice {
+    pub(super) connection: Arc<Connection>,
+    pub(super) child: Arc<str>,
+    pub(super) algorithms: EspAlgorithms,
+    pub(super) outbound_spi: u32,
+    pub(super) local_selectors: Vec<TrafficSelector>,
+    pub(super) peer_selectors: Vec<TrafficSelector>,
+    answer: Proposal,
+}
+
+impl Choice {
+    /// The SA and TS payloads of the response.
+    pub(super) fn answer(&self, inbound_spi: u32) -> Vec<Payload> {
+        let proposal = Proposal { spi: inbound_spi.to_be_bytes().to_vec(), ..self.answer.clone() };
+        vec![
+            Payload::SecurityAssociation(vec![proposal]),
+            Payload::TrafficSelectorsInitiator(self.peer_selectors.clone()),
+            Payload::TrafficSelectorsResponder(self.local_selectors.clone()),
+        ]
+    }
+}
+
+/// Chooses child, proposal and traffic selectors for a request: of the first of these connections that has any traffic in
+/// common with it. The first one is told of when none has.
+///
+/// # Errors
+/// Why there is nothing to choose.
+pub(super) fn choose(
+    connections: &[&Arc<Connection>],
+    payloads: &Payloads,
+    groups: ChildGroups,
+) -> Result<Choice, Refusal> {
+    let (Some(offer), Some(theirs), Some(ours)) =
+        (payloads.security_association(), payloads.ts_initiator(), payloads.ts_responder())
+    else {
+        return Err(Refusal::Syntax);
+    };
+    let of = |connection: &&Arc<Connection>| negotiate::choose_child(&connection.children, ours, theirs).is_some();
+    let connection = connections.iter().copied().find(of).or(connections.first().copied()).ok_or(Refusal::Syntax)?;
+    let Some((child, local_selectors, peer_selectors)) = negotiate::choose_child(&connection.children, ours, theirs)
+    else {
+        let configured = connection.children.iter();
+        return Err(Refusal::Selectors {
+            connection: connection.name.clone(),
+            asked: (ours.clone(), theirs.clone()),
+            configured: configured.map(|child| (child.local_selectors.clone(), child.peer_selectors.clone())).collect(),
+        });
+    };
+    if local_selectors.len().max(peer_selectors.len()) > MAX_SELECTORS {
+        return Err(Refusal::TooManySelectors { child: child.name.clone() });
+    }
+    let chosen = negotiate::choose_esp(&child.esp_proposals, offer, groups).ok_or_else(|| Refusal::EspProposal {
+        child: child.name.clone(),
+        offered: offer.clone(),
+        accepted: negotiate::offer_esp(&child.esp_proposals, 0, groups != ChildGroups::Ignored),
+    })?;
+    let outbound_spi = ChildError::check_spi(&chosen.spi).map_err(|_| Refusal::Syntax)?;
+    Ok(Choice {
+        connection: connection.clone(),
+        child: child.name.clone(),
+        algorithms: chosen.algorithms,
+        outbound_spi,
+        local_selectors,
+        peer_selectors,
+        answer: chosen.answer,
+    })
+}
+
+/// Tells a person of a refusal that only a person can do something about.
+pub(super) fn report(refusal: Refusal, connection: &Arc<str>, peer: SocketAddr, cx: &mut Context<'_>) {
+    if refusal.concerns_a_person() {
+        cx.failed(Some(connection.clone()), peer, Failure::Refused(refusal));
+    }
+}
