@@ -43,7 +43,7 @@ pub(super) enum Opened {
     /// A new request or the response that we wait for.
     Message(OpenedMessage),
     /// The request that was answered last, again: only the answer is to be sent once more.
-    Repeated(Transmit),
+    Repeated(Vec<Transmit>),
 }
 
 impl OpenedMessage {
@@ -104,6 +104,11 @@ impl Channel {
         Self { spis, initiator, sealing, opening, messages_sealed: 0, window, path }
     }
 
+    /// The answer to the peer's last request once more, if the message is that request once more.
+    pub(super) fn repetition(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Vec<Transmit>, Discard> {
+        repetition(&self.window, message, path)
+    }
+
     /// Closes the channel: the keys go, the last answer stays.
     pub(super) fn into_echo(self) -> Echo {
         let Self { spis, initiator, window, .. } = self;
@@ -145,7 +150,7 @@ impl Channel {
     /// As if so many messages had been exchanged.
     #[cfg(test)]
     pub(super) fn skip_to(&mut self, message_id: u32) {
-        self.window = Window::new(message_id, message_id);
+        self.window = Window::at(message_id, message_id);
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -163,7 +168,7 @@ impl Channel {
         if header.flags.response {
             self.window.check_response(header.message_id)?;
         } else if let Requested::Repeated(response) = self.window.check_request(header.message_id, &digest)? {
-            return Ok(Opened::Repeated(Transmit::new(path, response.to_vec())));
+            return Ok(Opened::Repeated(on_path(path, response)));
         }
         let encrypted = message.encrypted.filter(|encrypted| encrypted.fragment.is_none()).ok_or(Discard::Cleartext)?;
         let suite = self.opening.suite();
@@ -209,8 +214,8 @@ impl Channel {
         cx: &mut Context<'_>,
     ) -> Result<(), Unsendable> {
         let datagram = self.seal(exchange, false, self.window.next_request(), payloads, cx.entropy)?;
-        self.window.sent(datagram.clone(), policy, limit, cx.now);
-        cx.outbox.push(Output::Transmit(Transmit::new(self.path, datagram)));
+        cx.transmit(self.path, std::slice::from_ref(&datagram));
+        self.window.sent(vec![datagram], policy, limit, cx.now);
         Ok(())
     }
 
@@ -233,8 +238,8 @@ impl Channel {
         cx: &mut Context<'_>,
     ) -> Result<(), Unsendable> {
         let response = self.seal(request.exchange(), true, request.header().message_id, payloads, cx.entropy)?;
-        self.window.respond(request.digest, response.clone());
-        cx.outbox.push(Output::Transmit(Transmit::new(request.path(), response)));
+        cx.transmit(request.path(), std::slice::from_ref(&response));
+        self.window.respond(request.digest, vec![response]);
         Ok(())
     }
 
@@ -260,7 +265,7 @@ impl Channel {
         // Where fragments are dropped, or a link below IP takes less than it says, no repetition of the probe arrives. An
         // empty request of the same ID does, and ends the exchange: nothing may wait for a probe for long.
         let empty = self.seal(exchange, false, self.window.next_request(), &[], cx.entropy).ok()?;
-        self.window.sent(datagram.clone(), policy, Duration::MAX, cx.now);
+        self.window.sent(vec![datagram.clone()], policy, Duration::MAX, cx.now);
         self.window.or_smaller(empty);
         let probe = Transmit { path: self.path, payload: datagram, dont_fragment: true };
         cx.outbox.push(Output::Transmit(probe));
@@ -281,10 +286,9 @@ impl Channel {
     pub(super) fn retransmit(&mut self, cx: &mut Context<'_>) -> bool {
         match self.window.due(cx.now) {
             Due::Nothing => true,
-            Due::Retransmit(datagram, smaller) => {
-                for datagram in [Some(datagram), smaller].into_iter().flatten() {
-                    cx.outbox.push(Output::Transmit(Transmit::new(self.path, datagram.to_vec())));
-                }
+            Due::Retransmit(datagrams, smaller) => {
+                cx.transmit(self.path, datagrams);
+                cx.transmit(self.path, smaller);
                 true
             }
             Due::Dead => false,
@@ -327,6 +331,18 @@ impl Channel {
     }
 }
 
+/// The answer once more, if the message is the last request once more, byte for byte.
+pub(super) fn repetition(window: &Window, message: &ParsedMessage<'_>, path: Path) -> Result<Vec<Transmit>, Discard> {
+    match window.check_request(message.header.message_id, &sha256(message.bytes))? {
+        Requested::Repeated(response) => Ok(on_path(path, response)),
+        Requested::New => Err(Discard::UnexpectedExchange),
+    }
+}
+
+fn on_path(path: Path, datagrams: &[Vec<u8>]) -> Vec<Transmit> {
+    datagrams.iter().map(|datagram| Transmit::new(path, datagram.clone())).collect()
+}
+
 /// What is left of a channel that is closed: the answer to the peer's last request, for repetitions of it.
 pub(super) struct Echo {
     spis: Spis,
@@ -336,7 +352,7 @@ pub(super) struct Echo {
 
 impl Echo {
     /// The answer once more, if the message is the last request once more.
-    pub(super) fn answer(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Transmit, Discard> {
+    pub(super) fn answer(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Vec<Transmit>, Discard> {
         let header = message.header;
         let spis = Spis { initiator: header.initiator_spi, responder: header.responder_spi };
         if spis != self.spis || header.flags.initiator == self.initiator {
@@ -345,10 +361,7 @@ impl Echo {
         if header.flags.response {
             return Err(Discard::UnexpectedResponse);
         }
-        match self.window.check_request(header.message_id, &sha256(message.bytes))? {
-            Requested::Repeated(response) => Ok(Transmit::new(path, response.to_vec())),
-            Requested::New => Err(Discard::UnexpectedExchange),
-        }
+        repetition(&self.window, message, path)
     }
 }
 

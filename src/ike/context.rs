@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
-use super::event::{Event, Output};
+use super::event::{Event, Output, Path, Transmit};
 use super::key_log::KeyLog;
 use crate::crypto::Entropy;
 use crate::wire::ike::IkeSpi;
@@ -23,6 +23,17 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     pub(super) fn event(&mut self, event: Event) {
         self.outbox.push(Output::Event(event));
+    }
+
+    /// Sends datagrams that may be fragmented.
+    pub(super) fn transmit<Datagram: AsRef<[u8]>>(
+        &mut self,
+        path: Path,
+        datagrams: impl IntoIterator<Item = Datagram>,
+    ) {
+        for datagram in datagrams {
+            self.outbox.push(Output::Transmit(Transmit::new(path, datagram.as_ref().to_vec())));
+        }
     }
 
     /// A random number below `bound`.

@@ -28,7 +28,7 @@ use super::channel::{Channel, Echo, Opened, OpenedMessage};
 use super::config::{Child, Connection};
 use super::context::Context;
 use super::error::Discard;
-use super::event::{Deadline, Path, Transmit, Why};
+use super::event::{Deadline, Output, Path, Transmit, Why};
 use super::failure::ChildError;
 use super::sa::Cause;
 use crate::wire::ike::{IkeSpi, NotifyType, ParsedMessage, TrafficSelector};
@@ -58,7 +58,7 @@ pub(super) struct Lingering {
 pub(super) enum Input {
     Init(InitReply),
     Message(OpenedMessage),
-    Repeated(Transmit),
+    Repeated(Vec<Transmit>),
 }
 
 /// The end of an IKE SA.
@@ -105,15 +105,15 @@ impl IkeSa {
         };
         Ok(match opened {
             Opened::Message(message) => Input::Message(message),
-            Opened::Repeated(transmit) => Input::Repeated(transmit),
+            Opened::Repeated(answer) => Input::Repeated(answer),
         })
     }
 
     /// Takes a verified input.
     pub(super) fn handle(self, input: Input, cx: &mut Context<'_>) -> Result<Self, Ended> {
         match (self, input) {
-            (sa, Input::Repeated(transmit)) => {
-                cx.outbox.push(super::event::Output::Transmit(transmit));
+            (sa, Input::Repeated(answer)) => {
+                answer.into_iter().for_each(|transmit| cx.outbox.push(Output::Transmit(transmit)));
                 Ok(sa)
             }
             (Self::InitSent(state), Input::Init(reply)) => state.handle(reply, cx).map(|next| match next {

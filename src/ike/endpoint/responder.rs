@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Endpoint, IkeSa};
+use crate::crypto::digest::sha256;
 use crate::ike::config::{Connection, Peer};
 use crate::ike::cookie::Initiator;
 use crate::ike::directory::Candidates;
@@ -16,6 +17,7 @@ use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, Chosen, IkeAlgorithms};
 use crate::ike::state::awaiting_auth::{AwaitingAuth, Initiated};
 use crate::ike::transcript::Transcript;
+use crate::ike::window::Window;
 use crate::wire::ike::grammar::{self, Direction};
 use crate::wire::ike::{
     ExchangeType, Flags, Header, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, Proposal, encode_message,
@@ -42,7 +44,7 @@ impl Endpoint {
         grammar::check(header.exchange_type, Direction::Request, false, &message.payloads)
             .map_err(|_| Discard::Grammar)?;
         if let Some(ours) = self.half_open.of(header.initiator_spi, path.peer) {
-            return self.repeat_answer(ours, message.bytes, path);
+            return self.repeat_answer(ours, message, path);
         }
         let payloads = Payloads::new(message.payloads.clone());
         let nonce = payloads.nonce().ok_or(Discard::Grammar)?;
@@ -73,15 +75,13 @@ impl Endpoint {
         self.open_half(message, candidates, chosen, &payloads, path, now)
     }
 
-    fn repeat_answer(&mut self, ours: IkeSpi, datagram: &[u8], path: Path) -> Result<(), Discard> {
+    fn repeat_answer(&mut self, ours: IkeSpi, message: &ParsedMessage<'_>, path: Path) -> Result<(), Discard> {
         let Some(IkeSa::AwaitingAuth(state)) = self.ike_sas.get(&ours) else {
             return Err(Discard::UnexpectedExchange);
         };
-        let (request, response) = state.first_exchange();
-        if request != datagram {
-            return Err(Discard::NotIdentical);
+        for transmit in state.repetition(message, path)? {
+            self.outbox.push(Output::Transmit(transmit));
         }
-        self.outbox.push(Output::Transmit(Transmit::new(path, response.to_vec())));
         Ok(())
     }
 
@@ -106,7 +106,8 @@ impl Endpoint {
         }
         let cookie = self.cookies.bake(&initiator, &mut *self.entropy, now);
         let flags = Flags { response: true, ..Flags::default() };
-        let answer = Header::new(header.initiator_spi, IkeSpi::ZERO, ExchangeType::IKE_SA_INIT, flags, 0);
+        let answer =
+            Header::new(header.initiator_spi, IkeSpi::ZERO, ExchangeType::IKE_SA_INIT, flags, header.message_id);
         let notify = Payload::Notify(Notify::new(NotifyType::COOKIE, cookie));
         if let Ok(payload) = encode_message(&answer, &[notify]) {
             self.outbox.push(Output::Transmit(Transmit::new(path, payload)));
@@ -186,9 +187,12 @@ impl Endpoint {
             answer.extend(natd::announce(spis, &path, force, &mut *self.entropy));
         }
         let flags = Flags { response: true, ..Flags::default() };
-        let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, 0);
+        let message_id = message.header.message_id;
+        let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, message_id);
         let response = encode_message(&header, &answer).map_err(|_| Discard::Unsendable)?;
         self.outbox.push(Output::Transmit(Transmit::new(path, response.clone())));
+        let mut window = Window::fresh();
+        window.respond(sha256(message.bytes), vec![response.clone()]);
         let transcript = Transcript {
             request: message.bytes.to_vec(),
             response,
@@ -196,7 +200,7 @@ impl Endpoint {
             responder_nonce,
         };
         let public = theirs.data.clone();
-        let initiated = Initiated { candidates, spis, path, transcript, algorithms, nat, key_exchange, public };
+        let initiated = Initiated { candidates, spis, path, transcript, algorithms, nat, key_exchange, public, window };
         let state = AwaitingAuth::new(initiated, now + self.config.half_open_timeout);
         self.half_open.insert(spis.initiator, path.peer, spi);
         self.ike_sas.insert(spi, IkeSa::AwaitingAuth(Box::new(state)));

@@ -155,7 +155,7 @@ impl Established {
             .ok()?;
         // The peer is authenticated by the old IKE SA; SK_pi and SK_pr have no use.
         let (channel_keys, child_key_source, _) = IkeSaKeys::of(keys, initiator);
-        let channel = Channel::new(spis, initiator, channel_keys, Window::new(0, 0), self.sa().channel().path());
+        let channel = Channel::new(spis, initiator, channel_keys, Window::fresh(), self.sa().channel().path());
         let sa = self.sa().successor(channel, child_key_source, algorithms, cx);
         Some(Established::of(sa, Vec::new()))
     }

@@ -8,13 +8,13 @@ use super::Ended;
 use super::established::Established;
 use crate::crypto::KeyExchange;
 use crate::ike::authentication;
-use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify};
+use crate::ike::channel::{self, Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
 use crate::ike::config::Connection;
 use crate::ike::context::Context;
 use crate::ike::directory::Candidates;
 use crate::ike::error::{Discard, Refusal};
-use crate::ike::event::{Event, Path, Removal};
+use crate::ike::event::{Event, Path, Removal, Transmit};
 use crate::ike::exchange::create_child;
 use crate::ike::ext::natd::NatStatus;
 use crate::ike::failure::AuthenticationError;
@@ -42,9 +42,17 @@ pub(in crate::ike) struct AwaitingAuth {
 /// The keys are derived when the first IKE_AUTH request comes: an initiator that never sends one costs us no more
 /// than the generation of a key pair.
 enum Keys {
-    Pending { spis: Spis, key_exchange: KeyExchange, public: Vec<u8>, path: Path },
+    Pending(Box<Pending>),
     Derived(Box<(Channel, ChildKeySource, AuthenticationKeys)>),
     Impossible,
+}
+
+struct Pending {
+    spis: Spis,
+    key_exchange: KeyExchange,
+    public: Vec<u8>,
+    path: Path,
+    window: Window,
 }
 
 /// What the endpoint negotiated in IKE_SA_INIT.
@@ -57,12 +65,14 @@ pub(in crate::ike) struct Initiated {
     pub(in crate::ike) nat: NatStatus,
     pub(in crate::ike) key_exchange: KeyExchange,
     pub(in crate::ike) public: Vec<u8>,
+    /// With the request and the answer that it got.
+    pub(in crate::ike) window: Window,
 }
 
 impl AwaitingAuth {
     pub(in crate::ike) fn new(initiated: Initiated, deadline: Instant) -> Self {
-        let Initiated { candidates, spis, path, transcript, algorithms, nat, key_exchange, public } = initiated;
-        let keys = Keys::Pending { spis, key_exchange, public, path };
+        let Initiated { candidates, spis, path, transcript, algorithms, nat, key_exchange, public, window } = initiated;
+        let keys = Keys::Pending(Box::new(Pending { spis, key_exchange, public, path, window }));
         Self {
             candidates,
             source: path.peer,
@@ -88,36 +98,31 @@ impl AwaitingAuth {
         self.source
     }
 
-    /// The IKE_SA_INIT request and our response, for a repetition of the request.
-    pub(in crate::ike) fn first_exchange(&self) -> (&[u8], &[u8]) {
-        (&self.transcript.request, &self.transcript.response)
+    /// Our answer once more, if the message is the IKE_SA_INIT request once more.
+    pub(in crate::ike) fn repetition(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Vec<Transmit>, Discard> {
+        match &self.keys {
+            Keys::Pending(pending) => channel::repetition(&pending.window, message, path),
+            Keys::Derived(keys) => keys.0.repetition(message, path),
+            Keys::Impossible => Err(Discard::UnexpectedExchange),
+        }
     }
 
     /// Derives the keys, if that has not been done. Changes nothing that an initiator could notice.
     pub(in crate::ike) fn derive(&mut self, log: Option<&dyn KeyLog>) {
         self.keys = match std::mem::replace(&mut self.keys, Keys::Impossible) {
-            Keys::Pending { spis, key_exchange, public, path } => {
-                self.derived(spis, key_exchange, &public, path, log).unwrap_or(Keys::Impossible)
-            }
+            Keys::Pending(pending) => self.derived(*pending, log).unwrap_or(Keys::Impossible),
             keys => keys,
         };
     }
 
-    fn derived(
-        &self,
-        spis: Spis,
-        key_exchange: KeyExchange,
-        public: &[u8],
-        path: Path,
-        log: Option<&dyn KeyLog>,
-    ) -> Option<Keys> {
+    fn derived(&self, pending: Pending, log: Option<&dyn KeyLog>) -> Option<Keys> {
+        let Pending { spis, key_exchange, public, path, window } = pending;
         let IkeAlgorithms { suite, prf, group: _ } = self.algorithms;
-        let shared = key_exchange.agree(public).ok()?;
+        let shared = key_exchange.agree(&public).ok()?;
         let nonces = self.transcript.nonces();
         let keys = Skeyseed::initial(prf, nonces, &shared).expand(prf, suite, nonces, spis, log).ok()?;
         let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, false);
-        // IKE_AUTH is message 1 (RFC 7296 2.2).
-        let channel = Channel::new(spis, false, channel_keys, Window::new(0, 1), path);
+        let channel = Channel::new(spis, false, channel_keys, window, path);
         Some(Keys::Derived(Box::new((channel, child_key_source, authentication))))
     }
 
@@ -127,7 +132,7 @@ impl AwaitingAuth {
         }
         match &self.keys {
             Keys::Derived(keys) => keys.0.open(message, path),
-            Keys::Pending { .. } | Keys::Impossible => Err(Discard::BadKeyExchange),
+            Keys::Pending(_) | Keys::Impossible => Err(Discard::BadKeyExchange),
         }
     }
 

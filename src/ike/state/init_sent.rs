@@ -11,7 +11,7 @@ use crate::ike::channel::{Channel, IkeSaKeys};
 use crate::ike::config::{Config, Connection};
 use crate::ike::context::Context;
 use crate::ike::error::{Discard, Unsendable};
-use crate::ike::event::{Output, Path, Transmit};
+use crate::ike::event::Path;
 use crate::ike::ext::natd::{self, NatStatus};
 use crate::ike::failure::InitError;
 use crate::ike::keys::{Nonces, Skeyseed, Spis};
@@ -105,7 +105,7 @@ impl InitSent {
             key_exchange,
             cookie: None,
             request: Vec::new(),
-            window: Window::new(0, 0),
+            window: Window::fresh(),
             retries: 0,
             wanted,
             initial_contact,
@@ -160,10 +160,10 @@ impl InitSent {
         if !header.flags.response || header.flags.initiator || header.initiator_spi != self.spi {
             return Err(Discard::WrongDirection);
         }
-        if header.exchange_type != ExchangeType::IKE_SA_INIT || header.message_id != 0 {
+        if header.exchange_type != ExchangeType::IKE_SA_INIT {
             return Err(Discard::UnexpectedResponse);
         }
-        Ok(())
+        self.window.check_response(header.message_id)
     }
 
     /// Notes why a message cannot be read, if it would be the response to our request.
@@ -266,7 +266,7 @@ impl InitSent {
     }
 
     /// Derives the keys and goes on with IKE_AUTH.
-    fn complete(self, answer: Answer, cx: &mut Context<'_>) -> Result<AuthSent, Ended> {
+    fn complete(mut self, answer: Answer, cx: &mut Context<'_>) -> Result<AuthSent, Ended> {
         let Answer { spis, algorithms, public, nonce: responder_nonce, nat, message: response } = answer;
         let failed = |error: KeyExchangeError| Ended::new(Cause::NoAnswer, format!("key exchange failed: {error}"));
         let shared = self.key_exchange.agree(&public).map_err(failed)?;
@@ -278,8 +278,8 @@ impl InitSent {
         let force = self.connection.force_encapsulation;
         let encapsulate = nat.supported && (nat.detected() || force);
         let path = if encapsulate { nat_path(self.path, cx.config) } else { self.path };
-        // IKE_SA_INIT was message 0 (RFC 7296 2.2).
-        let channel = Channel::new(spis, true, channel_keys, Window::new(1, 0), path);
+        self.window.answered();
+        let channel = Channel::new(spis, true, channel_keys, self.window, path);
         let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
         let transcript = Transcript { request: self.request, response, initiator_nonce: self.nonce, responder_nonce };
         let (connection, wanted) = (self.connection, self.wanted);
@@ -301,24 +301,24 @@ impl InitSent {
         }
         let flags = Flags { initiator: true, ..Flags::default() };
         let exchange = ExchangeType::IKE_SA_INIT;
-        let header = Header::new(spis.initiator, spis.responder, exchange, flags, 0);
+        // Asked again with a cookie or another group, it is still the first message (RFC 7296 2.6).
+        self.window = Window::fresh();
+        let header = Header::new(spis.initiator, spis.responder, exchange, flags, self.window.next_request());
         self.request = encode_message(&header, &payloads).map_err(|too_long| Unsendable {
             exchange,
             response: false,
             too_long,
         })?;
-        self.window = Window::new(0, 0);
-        self.window.sent(self.request.clone(), cx.config.retransmission, LONGEST_WAIT, cx.now);
-        cx.outbox.push(Output::Transmit(Transmit::new(self.path, self.request.clone())));
+        self.window.sent(vec![self.request.clone()], cx.config.retransmission, LONGEST_WAIT, cx.now);
+        cx.transmit(self.path, [&self.request]);
         Ok(())
     }
 
     pub(in crate::ike) fn handle_timeout(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {
         match self.window.due(cx.now) {
             Due::Nothing => Ok(self),
-            Due::Retransmit(datagram, _) => {
-                let payload = datagram.to_vec();
-                cx.outbox.push(Output::Transmit(Transmit::new(self.path, payload)));
+            Due::Retransmit(datagrams, _) => {
+                cx.transmit(self.path, datagrams);
                 Ok(self)
             }
             Due::Dead => {
