@@ -1,3 +1,6 @@
-//! Optional capabilities of IKE, one per file.
+//! Optional capabilities of IKE: one file each, and the table of them all. The rest of `ike` calls the table, never a row.
 
-pub(super) mod natd;
+mod extension;
+mod natd;
+pub(super) mod negotiated;
+pub(super) mod table;

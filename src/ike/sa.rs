@@ -9,7 +9,8 @@ use super::child::Transport;
 use super::config::Connection;
 use super::context::Context;
 use super::event::{Deadline, Event, Path, Why};
-use super::ext::natd::{self, NatStatus};
+use super::ext::negotiated::Negotiated;
+use super::ext::table;
 use super::keys::ChildKeySource;
 use super::liveness::Liveness;
 use super::negotiate::IkeAlgorithms;
@@ -46,9 +47,7 @@ pub(super) struct Secured {
     pub(super) channel: Channel,
     pub(super) child_key_source: ChildKeySource,
     pub(super) algorithms: IkeAlgorithms,
-    pub(super) nat: NatStatus,
-    /// ESP goes in UDP.
-    pub(super) encapsulate: bool,
+    pub(super) negotiated: Negotiated,
 }
 
 /// What becomes an established IKE SA.
@@ -67,7 +66,6 @@ pub(super) struct Sa {
     born: Instant,
     rekey_at: Instant,
     expires_at: Instant,
-    keepalive_at: Option<Instant>,
     liveness: Liveness,
     /// The peer asked for this IKE SA in a rekey and has not used it: our answer may not have arrived.
     unconfirmed: bool,
@@ -77,12 +75,11 @@ pub(super) struct Sa {
 
 impl Sa {
     pub(super) fn new(establishing: Establishing, cx: &mut Context<'_>) -> Self {
-        let Establishing { connection, peer_id, secured } = establishing;
-        let keepalive = connection.nat_keepalive;
+        let Establishing { connection, peer_id, mut secured } = establishing;
+        table::begin(&connection, &mut secured.negotiated, cx.now);
         Self {
             rekey_at: cx.now + cx.jitter(connection.ike_lifetime, 80, 90),
             expires_at: cx.now + connection.ike_lifetime,
-            keepalive_at: (secured.nat.local_behind_nat && !keepalive.is_zero()).then(|| cx.now + keepalive),
             connection,
             peer_id,
             secured,
@@ -102,8 +99,8 @@ impl Sa {
         algorithms: IkeAlgorithms,
         cx: &mut Context<'_>,
     ) -> Self {
-        let Secured { nat, encapsulate, .. } = self.secured;
-        let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
+        let negotiated = self.secured.negotiated.clone();
+        let secured = Secured { channel, child_key_source, algorithms, negotiated };
         let establishing = Establishing { connection: self.connection.clone(), peer_id: self.peer_id.clone(), secured };
         let unconfirmed = !establishing.secured.channel.is_initiator();
         Self { unconfirmed, ..Self::new(establishing, cx) }
@@ -139,7 +136,7 @@ impl Sa {
 
     /// How ESP goes to the peer, on a path of this IKE SA.
     pub(super) fn transport(&self, path: Path, cx: &Context<'_>) -> Transport {
-        Transport::new(path, self.secured.encapsulate, cx.config.nat_port)
+        Transport::new(path, self.secured.negotiated.nat.encapsulate, cx.config.nat_port)
     }
 
     // Whether it serves.
@@ -183,12 +180,10 @@ impl Sa {
         }
     }
 
-    /// A peer behind a NAT is followed when its address changes; who is behind a NAT itself does not follow, for
-    /// then anybody on the way could redirect it (RFC 7296 2.23). Says whether it has moved.
+    /// The peer has sent on this path. Says whether it is followed there from another one.
     pub(super) fn follow(&mut self, path: Path, now: Instant) -> bool {
-        let Secured { channel, nat, .. } = &mut self.secured;
-        let moved = path != channel.path() && path.non_esp_marker == channel.path().non_esp_marker;
-        let follows = moved && nat.peer_behind_nat && !nat.local_behind_nat;
+        let Secured { channel, negotiated, .. } = &mut self.secured;
+        let follows = table::follows(channel.path(), path, negotiated);
         if follows {
             channel.set_path(path);
             channel.heard(now);
@@ -222,12 +217,10 @@ impl Sa {
         self.rekey_at = at.min(self.expires_at);
     }
 
-    /// Sends a NAT keepalive, if one is due.
-    pub(super) fn keep_alive(&mut self, cx: &mut Context<'_>) {
-        if self.keepalive_at.is_some_and(|at| at <= cx.now) {
-            self.keepalive_at = Some(cx.now + self.connection.nat_keepalive);
-            natd::keep_alive(self.channel().path(), cx);
-        }
+    /// Lets time pass for its extensions.
+    pub(super) fn extensions_timeout(&mut self, cx: &mut Context<'_>) {
+        let path = self.channel().path();
+        table::timeout(&self.connection, path, &mut self.secured.negotiated, cx);
     }
 
     /// When something is due while it is active.
@@ -237,10 +230,10 @@ impl Sa {
             at(self.rekey_at, Why::RekeyIke),
             at(self.expires_at, Why::ExpireIke),
             self.liveness.deadline().and_then(|due| at(due, Why::Liveness)),
-            self.keepalive_at.and_then(|due| at(due, Why::NatKeepalive)),
         ]
         .into_iter()
         .flatten()
+        .chain(table::deadlines(&self.secured.negotiated))
     }
 
     // What others see.
@@ -252,7 +245,7 @@ impl Sa {
     }
 
     pub(super) fn status(&self) -> IkeSaStatus {
-        let Secured { channel, algorithms, nat, .. } = &self.secured;
+        let Secured { channel, algorithms, negotiated, .. } = &self.secured;
         let spis = channel.spis();
         IkeSaStatus {
             initiator_spi: spis.initiator,
@@ -262,8 +255,9 @@ impl Sa {
             established: self.born,
             rekey_at: self.rekey_at,
             expires_at: self.expires_at,
-            local_behind_nat: nat.local_behind_nat,
-            peer_behind_nat: nat.peer_behind_nat,
+            local_behind_nat: negotiated.nat.local_behind_nat,
+            peer_behind_nat: negotiated.nat.peer_behind_nat,
+            extensions: table::names(negotiated),
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::ike::cookie::Initiator;
 use crate::ike::directory::Candidates;
 use crate::ike::error::Discard;
 use crate::ike::event::{Event, Output, Path, Transmit};
-use crate::ike::ext::natd::{self, NatStatus};
+use crate::ike::ext::negotiated::Negotiated;
+use crate::ike::ext::table::{self, At, Point, Voice};
 use crate::ike::keys::Spis;
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, Chosen, IkeAlgorithms};
@@ -178,14 +179,12 @@ impl Endpoint {
             message::key_exchange(algorithms.group, key_exchange.public()),
             Payload::Nonce(responder_nonce.clone()),
         ];
-        let traversal = candidates.nat_traversal(&algorithms);
-        // The request's hashes cover its own header, where our SPI is still zero.
-        let request_spis = Spis { responder: IkeSpi::ZERO, ..spis };
-        let nat = if traversal { natd::detect(request_spis, &path, payloads) } else { NatStatus::default() };
-        if nat.supported {
-            let force = candidates.first_with(&algorithms).is_some_and(|first| first.force_encapsulation);
-            answer.extend(natd::announce(spis, &path, force, &mut *self.entropy));
-        }
+        let first = candidates.first_with(&algorithms).ok_or(Discard::NoProposal)?;
+        let (rows, mut negotiated) = (candidates.rows(&algorithms), Negotiated::default());
+        let asked = At { point: Point::InitRequest, spis: Spis { responder: IkeSpi::ZERO, ..spis }, path };
+        table::hear(&rows, asked, payloads, &mut negotiated);
+        let voice = Voice { connection: first, entropy: &mut *self.entropy };
+        answer.extend(table::say(&rows, At { point: Point::InitResponse, spis, path }, voice, &mut negotiated));
         let flags = Flags { response: true, ..Flags::default() };
         let message_id = message.header.message_id;
         let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, message_id);
@@ -200,7 +199,8 @@ impl Endpoint {
             responder_nonce,
         };
         let public = theirs.data.clone();
-        let initiated = Initiated { candidates, spis, path, transcript, algorithms, nat, key_exchange, public, window };
+        let initiated =
+            Initiated { candidates, spis, path, transcript, algorithms, negotiated, key_exchange, public, window };
         let state = AwaitingAuth::new(initiated, now + self.config.half_open_timeout);
         self.half_open.insert(spis.initiator, path.peer, spi);
         self.ike_sas.insert(spi, IkeSa::AwaitingAuth(Box::new(state)));

@@ -239,7 +239,7 @@ impl AuthSent {
             local_selectors: local.clone(),
             peer_selectors: peer.clone(),
         };
-        let transport = Transport::new(self.path(), self.secured.encapsulate, cx.config.nat_port);
+        let transport = Transport::new(self.path(), self.secured.negotiated.nat.encapsulate, cx.config.nat_port);
         Ok(ChildPair::install(agreed, PairKeys::of(keys, true), &self.connection, transport, true, None, cx))
     }
 

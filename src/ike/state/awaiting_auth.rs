@@ -16,7 +16,8 @@ use crate::ike::directory::Candidates;
 use crate::ike::error::{Discard, Refusal};
 use crate::ike::event::{Event, Path, Removal, Transmit};
 use crate::ike::exchange::create_child;
-use crate::ike::ext::natd::NatStatus;
+use crate::ike::ext::negotiated::Negotiated;
+use crate::ike::ext::table;
 use crate::ike::failure::AuthenticationError;
 use crate::ike::key_log::KeyLog;
 use crate::ike::keys::{AuthenticationKeys, ChildKeySource, Signer, Skeyseed, Spis};
@@ -34,7 +35,7 @@ pub(in crate::ike) struct AwaitingAuth {
     initiator_spi: IkeSpi,
     transcript: Transcript,
     algorithms: IkeAlgorithms,
-    nat: NatStatus,
+    negotiated: Negotiated,
     deadline: Instant,
     keys: Keys,
 }
@@ -62,7 +63,7 @@ pub(in crate::ike) struct Initiated {
     pub(in crate::ike) path: Path,
     pub(in crate::ike) transcript: Transcript,
     pub(in crate::ike) algorithms: IkeAlgorithms,
-    pub(in crate::ike) nat: NatStatus,
+    pub(in crate::ike) negotiated: Negotiated,
     pub(in crate::ike) key_exchange: KeyExchange,
     pub(in crate::ike) public: Vec<u8>,
     /// With the request and the answer that it got.
@@ -71,7 +72,8 @@ pub(in crate::ike) struct Initiated {
 
 impl AwaitingAuth {
     pub(in crate::ike) fn new(initiated: Initiated, deadline: Instant) -> Self {
-        let Initiated { candidates, spis, path, transcript, algorithms, nat, key_exchange, public, window } = initiated;
+        let Initiated { candidates, spis, path, transcript, algorithms, negotiated, key_exchange, public, window } =
+            initiated;
         let keys = Keys::Pending(Box::new(Pending { spis, key_exchange, public, path, window }));
         Self {
             candidates,
@@ -79,7 +81,7 @@ impl AwaitingAuth {
             initiator_spi: spis.initiator,
             transcript,
             algorithms,
-            nat,
+            negotiated,
             deadline,
             keys,
         }
@@ -156,10 +158,9 @@ impl AwaitingAuth {
             }
         };
         channel.set_path(message.path());
-        let force = connection.force_encapsulation;
-        let encapsulate = connection.nat_traversal && self.nat.supported && (self.nat.detected() || force);
-        let mut secured =
-            Secured { channel, child_key_source, algorithms: self.algorithms, nat: self.nat, encapsulate };
+        let mut negotiated = self.negotiated;
+        table::settle(&connection, &mut negotiated);
+        let mut secured = Secured { channel, child_key_source, algorithms: self.algorithms, negotiated };
 
         let id_body = connection.local_id.body();
         let octets = self.transcript.signed_by(Signer::Responder, &id_body);
@@ -256,7 +257,7 @@ fn answer_child(
         local_selectors: choice.local_selectors,
         peer_selectors: choice.peer_selectors,
     };
-    let transport = Transport::new(secured.channel.path(), secured.encapsulate, cx.config.nat_port);
+    let transport = Transport::new(secured.channel.path(), secured.negotiated.nat.encapsulate, cx.config.nat_port);
     let pair = ChildPair::install(agreed, PairKeys::of(keys, false), connection, transport, true, None, cx);
     Ok((pair, answer))
 }

@@ -12,7 +12,8 @@ use crate::ike::config::{Config, Connection};
 use crate::ike::context::Context;
 use crate::ike::error::{Discard, Unsendable};
 use crate::ike::event::Path;
-use crate::ike::ext::natd::{self, NatStatus};
+use crate::ike::ext::negotiated::Negotiated;
+use crate::ike::ext::table::{self, At, Point, Voice};
 use crate::ike::failure::InitError;
 use crate::ike::keys::{Nonces, Skeyseed, Spis};
 use crate::ike::message::{self, Payloads};
@@ -68,7 +69,7 @@ pub(in crate::ike) struct Answer {
     algorithms: IkeAlgorithms,
     public: Vec<u8>,
     nonce: Vec<u8>,
-    nat: NatStatus,
+    negotiated: Negotiated,
     /// The whole message, which the responder signs.
     message: Vec<u8>,
 }
@@ -228,16 +229,16 @@ impl InitSent {
         if actual != expected {
             return Err(InitError::KeyExchange(KeyExchangeError::WrongLength { expected, actual }));
         }
-        let nat = match self.connection.nat_traversal {
-            true => natd::detect(spis, &path, payloads),
-            false => NatStatus::default(),
-        };
+        let mut negotiated = Negotiated::default();
+        let at = At { point: Point::InitResponse, spis, path };
+        table::hear(&table::rows_of(&self.connection), at, payloads, &mut negotiated);
+        table::settle(&self.connection, &mut negotiated);
         Ok(InitReply::Complete(Answer {
             spis,
             algorithms: chosen.algorithms,
             public: key_exchange.data.clone(),
             nonce: nonce.clone(),
-            nat,
+            negotiated,
             message: message.bytes.to_vec(),
         }))
     }
@@ -267,7 +268,7 @@ impl InitSent {
 
     /// Derives the keys and goes on with IKE_AUTH.
     fn complete(mut self, answer: Answer, cx: &mut Context<'_>) -> Result<AuthSent, Ended> {
-        let Answer { spis, algorithms, public, nonce: responder_nonce, nat, message: response } = answer;
+        let Answer { spis, algorithms, public, nonce: responder_nonce, negotiated, message: response } = answer;
         let failed = |error: KeyExchangeError| Ended::new(Cause::NoAnswer, format!("key exchange failed: {error}"));
         let shared = self.key_exchange.agree(&public).map_err(failed)?;
         let nonces = Nonces { initiator: &self.nonce, responder: &responder_nonce };
@@ -275,12 +276,10 @@ impl InitSent {
             .expand(algorithms.prf, algorithms.suite, nonces, spis, cx.key_log)
             .map_err(|error| Ended::new(Cause::NoAnswer, error.to_string()))?;
         let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, true);
-        let force = self.connection.force_encapsulation;
-        let encapsulate = nat.supported && (nat.detected() || force);
-        let path = if encapsulate { nat_path(self.path, cx.config) } else { self.path };
+        let path = table::path(self.path, cx.config.nat_port, &negotiated);
         self.window.answered();
         let channel = Channel::new(spis, true, channel_keys, self.window, path);
-        let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
+        let secured = Secured { channel, child_key_source, algorithms, negotiated };
         let transcript = Transcript { request: self.request, response, initiator_nonce: self.nonce, responder_nonce };
         let (connection, wanted) = (self.connection, self.wanted);
         AuthSent::start(connection, secured, authentication, transcript, wanted, self.initial_contact, cx)
@@ -296,9 +295,9 @@ impl InitSent {
         payloads.push(Payload::SecurityAssociation(negotiate::offer_ike(&self.connection.ike_proposals, &[])));
         payloads.push(message::key_exchange(self.key_exchange.algorithm(), self.key_exchange.public()));
         payloads.push(Payload::Nonce(self.nonce.clone()));
-        if self.connection.nat_traversal {
-            payloads.extend(natd::announce(spis, &self.path, self.connection.force_encapsulation, cx.entropy));
-        }
+        let at = At { point: Point::InitRequest, spis, path: self.path };
+        let voice = Voice { connection: &self.connection, entropy: cx.entropy };
+        payloads.extend(table::say(&table::rows_of(&self.connection), at, voice, &mut Negotiated::default()));
         let flags = Flags { initiator: true, ..Flags::default() };
         let exchange = ExchangeType::IKE_SA_INIT;
         // Asked again with a cookie or another group, it is still the first message (RFC 7296 2.6).
@@ -351,12 +350,4 @@ fn first_path(connection: &Connection, peer: IpAddr, config: &Config) -> Path {
         peer: SocketAddr::new(peer, config.ike_port),
         non_esp_marker: false,
     }
-}
-
-/// The same hosts, on the ports of NAT traversal.
-fn nat_path(mut path: Path, config: &Config) -> Path {
-    path.local.set_port(config.nat_port);
-    path.peer.set_port(config.nat_port);
-    path.non_esp_marker = true;
-    path
 }

@@ -40,7 +40,7 @@ impl Established {
         if self.sa.liveness_mut().is_due(cx.now) {
             cx.outbox.renegotiate = true;
         }
-        self.sa.keep_alive(cx);
+        self.sa.extensions_timeout(cx);
         self.advance(cx);
         Ok(self)
     }
