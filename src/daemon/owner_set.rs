@@ -14,7 +14,7 @@ use crate::control::owner::{
 };
 use crate::control::route;
 use crate::crypto::psk::{self, Notation};
-use crate::ike::{Child, Connection, EspProposal, IkeProposal, Peer, Start};
+use crate::ike::{Child, Connection, EspProposal, Extensions, IkeProposal, Peer, Start};
 use crate::routing::{Owner, Publication, RouteKey, VpnRoute, Weight};
 use crate::wire::ike::{Identification, TrafficSelector};
 
@@ -166,6 +166,7 @@ fn tunnel(wanted: &OwnerConnection, file: &Config) -> Result<(Tunnel, Weak), Str
         nat_traversal: *nat_traversal,
         force_encapsulation: false,
         nat_keepalive: Duration::from_secs(20),
+        extensions: Extensions::default(),
     };
     connection.check_size().map_err(|unsendable| format!("it cannot be negotiated: {unsendable}"))?;
     let subnets = ChildSubnets { local: local_subnets.clone(), peer: peer_subnets.clone() };

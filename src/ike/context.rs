@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::config::Config;
 use super::event::{Event, Output, Path, Transmit};
 use super::key_log::KeyLog;
-use crate::crypto::Entropy;
+use crate::crypto::{Entropy, Secret};
 use crate::wire::ike::IkeSpi;
 
 /// The surroundings of a call.
@@ -18,6 +18,8 @@ pub(super) struct Context<'a> {
     pub(super) outbox: &'a mut Outbox,
     pub(super) inbound_spis: &'a mut InboundSpis,
     pub(super) key_log: Option<&'a dyn KeyLog>,
+    /// What the tokens of quick crash detection are made with.
+    pub(super) token_secret: Option<&'a Secret>,
 }
 
 impl Context<'_> {

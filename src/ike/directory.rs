@@ -120,6 +120,11 @@ impl Candidates {
         self.distinct_proposals().find(|connection| allows(connection, algorithms))
     }
 
+    /// The extensions that any wants.
+    pub(super) fn all_rows(&self) -> &[Row] {
+        &self.rows
+    }
+
     /// The extensions that any wants that accepts these algorithms.
     pub(super) fn rows(&self, algorithms: &IkeAlgorithms) -> Vec<Row> {
         let wanted = |row: &Row| {

@@ -25,12 +25,13 @@ use super::error::{Discard, DiscardCounters};
 use super::event::{Command, Deadline, Event, Output, Path, Why};
 use super::half_open::HalfOpen;
 use super::key_log::KeyLog;
+use super::message::Payloads;
 use super::state::established::Established;
 use super::state::init_sent::InitReply;
 use super::state::{Ended, IkeSa, Input, Lingering};
 use super::status::ConnectionStatus;
-use crate::crypto::Entropy;
-use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, parse_message};
+use crate::crypto::{Entropy, Secret};
+use crate::wire::ike::{ExchangeType, IkeSpi, NotifyType, ParsedMessage, Payload, parse_message};
 
 /// An IKEv2 endpoint with all its connections.
 ///
@@ -54,6 +55,7 @@ pub struct Endpoint {
     deadline_of: HashMap<Timer, (Instant, Why)>,
     unprotected: Allowance,
     key_log: Option<Box<dyn KeyLog>>,
+    token_secret: Option<Secret>,
     /// Set from `Shutdown` on: whether `ShutdownComplete` was said.
     shutdown: Option<bool>,
 }
@@ -94,6 +96,7 @@ impl Endpoint {
             deadline_of: HashMap::new(),
             unprotected: Allowance::new(now),
             key_log: None,
+            token_secret: None,
             shutdown: None,
         };
         for connection in endpoint.config.clone().connections.iter() {
@@ -106,6 +109,14 @@ impl Endpoint {
     #[must_use]
     pub fn with_key_log(mut self, log: Option<Box<dyn KeyLog>>) -> Self {
         self.key_log = log;
+        self
+    }
+
+    /// Gives peers tokens made with `secret`, by which they know that this end has restarted (RFC 6290). The secret has to
+    /// be the same after a restart, and known to nobody else.
+    #[must_use]
+    pub fn with_token_secret(mut self, secret: Option<Secret>) -> Self {
+        self.token_secret = secret;
         self
     }
 
@@ -227,17 +238,16 @@ impl Endpoint {
         now: Instant,
     ) -> Result<(), Discard> {
         let header = &message.header;
-        let wants = !header.flags.response && !header.responder_spi.is_zero() && self.shutdown.is_none();
+        // Of a request in fragments the first one is enough.
+        let first = message.encrypted.and_then(|encrypted| encrypted.fragment).is_none_or(|one| one.number == 1);
+        let wants = !header.flags.response && !header.responder_spi.is_zero() && self.shutdown.is_none() && first;
         // The allowance bounds the search, too.
         if !wants || !self.unprotected.take(now) {
             return Err(Discard::UnknownSpi);
         }
-        let rival = self.ike_sas.iter().find_map(|(spi, sa)| match sa {
-            IkeSa::Established(state) => state.rival_ike_sa(ours).map(|rival| (*spi, rival)),
-            _ => None,
-        });
+        let rival = self.all_established().find_map(|(spi, state)| state.rival_ike_sa(ours).map(|rival| (spi, rival)));
         let Some((rekeyed, rival)) = rival else {
-            self.send_unprotected(header, path, Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()));
+            self.disown(header, path);
             return Err(Discard::UnknownSpi);
         };
         if !rival.is_taken_up(message, path) {
@@ -249,6 +259,13 @@ impl Endpoint {
         Ok(())
     }
 
+    fn all_established(&self) -> impl Iterator<Item = (IkeSpi, &Established)> {
+        self.ike_sas.iter().filter_map(|(spi, sa)| match sa {
+            IkeSa::Established(state) => Some((*spi, &**state)),
+            _ => None,
+        })
+    }
+
     /// An unprotected error can come from anybody: an established IKE SA asks its peer, one that is being set up notes
     /// it, nothing more (RFC 7296 2.4, 2.21.2, 2.21.4).
     fn heed_hint(&mut self, ours: IkeSpi, message: &ParsedMessage<'_>, path: Path, now: Instant) {
@@ -257,7 +274,15 @@ impl Endpoint {
             state.hinted(message);
         }
         let Some(IkeSa::Established(state)) = self.ike_sas.get(&ours) else { return };
-        if path.peer.ip() == state.sa().channel().path().peer.ip() && message.payloads.iter().any(hints) {
+        if path.peer.ip() != state.sa().channel().path().peer.ip() || message.encrypted.is_some() {
+            return;
+        }
+        if state.sa().is_disowned(&Payloads::new(message.payloads.clone())) {
+            self.with_ike_sa(ours, now, |sa, cx| match sa {
+                IkeSa::Established(state) => Err(state.peer_restarted(cx)),
+                sa => Ok(sa),
+            });
+        } else if message.payloads.iter().any(hints) {
             self.with_established(ours, now, |state, cx| state.hinted(cx));
         }
     }
@@ -278,6 +303,7 @@ impl Endpoint {
             outbox: &mut self.outbox,
             inbound_spis: &mut self.inbound_spis,
             key_log: self.key_log.as_deref(),
+            token_secret: self.token_secret.as_ref(),
         };
         let mut after = handler(sa, &mut cx).and_then(|sa| sa.unless_broken(&mut cx));
         let successors = match &mut after {

@@ -28,6 +28,8 @@ pub(super) enum Exchange {
     DeleteIke,
     /// INFORMATIONAL without payloads.
     Liveness,
+    /// INFORMATIONAL in which extensions say something.
+    Inform,
     /// INFORMATIONAL of a certain size.
     PathProbe {
         /// The size that was asked for, and that of the outer packet.
@@ -49,6 +51,8 @@ pub(super) enum Task {
     },
     DeleteIke,
     Liveness,
+    /// What extensions have to say.
+    Inform,
     /// Of an outer packet of this size.
     PathProbe(u16),
 }

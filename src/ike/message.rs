@@ -3,7 +3,7 @@
 use crate::crypto::KeyExchangeAlgorithm;
 use crate::wire::ike::{
     Authentication, Delete, Identification, KeyExchange, KeyExchangeId, Malformed, Notify, NotifyType, Payload,
-    PayloadType, Proposal, TrafficSelector, split_payloads, strip_padding,
+    PayloadType, Proposal, TrafficSelector, split_payloads,
 };
 
 /// The payloads of one message.
@@ -86,9 +86,9 @@ pub(super) fn wanted_group(notify: &Notify) -> Option<u16> {
     <[u8; 2]>::try_from(notify.data.as_slice()).ok().map(u16::from_be_bytes)
 }
 
-/// The body of an identification payload as it stands in an opened message, reserved bytes included: AUTH is computed
-/// over it (RFC 7296 2.15).
+/// The body of an identification payload as it stands in an opened message without its padding, reserved bytes included:
+/// AUTH is computed over it (RFC 7296 2.15).
 pub(super) fn id_body(first: PayloadType, plaintext: &[u8], kind: PayloadType) -> Result<Option<Vec<u8>>, Malformed> {
-    let raw = split_payloads(first, strip_padding(plaintext)?)?;
+    let raw = split_payloads(first, plaintext)?;
     Ok(raw.iter().find(|raw| raw.payload_type == kind).map(|raw| raw.body.to_vec()))
 }

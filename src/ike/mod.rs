@@ -34,7 +34,9 @@ mod transcript;
 mod wanted;
 mod window;
 
-pub use config::{Child, Config, Connection, EspProposal, IkeProposal, Peer, Retransmission, Start};
+pub use config::{
+    Child, Childless, Config, Connection, EspProposal, Extensions, IkeProposal, Peer, Retransmission, Start,
+};
 pub use coverage::Flows;
 pub use endpoint::Endpoint;
 pub use error::{Discard, DiscardCounters, Unsendable};

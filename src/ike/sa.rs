@@ -10,12 +10,13 @@ use super::config::Connection;
 use super::context::Context;
 use super::event::{Deadline, Event, Path, Why};
 use super::ext::negotiated::Negotiated;
-use super::ext::table;
+use super::ext::table::{self, At, Point, Voice};
 use super::keys::ChildKeySource;
 use super::liveness::Liveness;
+use super::message::Payloads;
 use super::negotiate::IkeAlgorithms;
 use super::status::IkeSaStatus;
-use crate::wire::ike::Identification;
+use crate::wire::ike::{Identification, Payload};
 
 /// Why an IKE SA is no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(super) enum Cause {
     DeletedByPeer,
     /// We closed it because somebody asked for that, or because it was superfluous.
     Closed,
+    /// The peer has proven that it does not know it any more.
+    Restarted,
     /// Its life is over.
     Expired,
 }
@@ -48,6 +51,26 @@ pub(super) struct Secured {
     pub(super) child_key_source: ChildKeySource,
     pub(super) algorithms: IkeAlgorithms,
     pub(super) negotiated: Negotiated,
+}
+
+impl Secured {
+    /// What the extensions of its connection add to a message of ours.
+    pub(super) fn say(&mut self, connection: &Connection, point: Point, cx: &mut Context<'_>) -> Vec<Payload> {
+        let voice = Voice { connection, entropy: cx.entropy, token_secret: cx.token_secret };
+        let at = self.at(point);
+        table::say(&table::rows_of(connection), at, voice, &mut self.negotiated)
+    }
+
+    /// Lets the extensions of its connection read a message of the peer's.
+    pub(super) fn hear(&mut self, connection: &Connection, point: Point, payloads: &Payloads) {
+        let at = self.at(point);
+        table::hear(&table::rows_of(connection), at, payloads, &mut self.negotiated);
+    }
+
+    fn at(&self, point: Point) -> At {
+        let channel = &self.channel;
+        At { point, spis: channel.spis(), path: channel.path(), initiator: channel.is_initiator() }
+    }
 }
 
 /// What becomes an established IKE SA.
@@ -77,6 +100,7 @@ impl Sa {
     pub(super) fn new(establishing: Establishing, cx: &mut Context<'_>) -> Self {
         let Establishing { connection, peer_id, mut secured } = establishing;
         table::begin(&connection, &mut secured.negotiated, cx.now);
+        secured.channel.set_fragments(secured.negotiated.fragments, true);
         Self {
             rekey_at: cx.now + cx.jitter(connection.ike_lifetime, 80, 90),
             expires_at: cx.now + connection.ike_lifetime,
@@ -99,7 +123,8 @@ impl Sa {
         algorithms: IkeAlgorithms,
         cx: &mut Context<'_>,
     ) -> Self {
-        let negotiated = self.secured.negotiated.clone();
+        let mut negotiated = self.secured.negotiated.clone();
+        table::renew(&mut negotiated);
         let secured = Secured { channel, child_key_source, algorithms, negotiated };
         let establishing = Establishing { connection: self.connection.clone(), peer_id: self.peer_id.clone(), secured };
         let unconfirmed = !establishing.secured.channel.is_initiator();
@@ -189,6 +214,29 @@ impl Sa {
             channel.heard(now);
         }
         follows
+    }
+
+    // Its extensions.
+
+    /// Whether they have something to say in a request of its own.
+    pub(super) fn owes_information(&self, cx: &Context<'_>) -> bool {
+        let may = self.is_active() && !self.unconfirmed;
+        may && table::owes(&self.connection, cx.token_secret.is_some(), &self.secured.negotiated)
+    }
+
+    /// What they say in an INFORMATIONAL request.
+    pub(super) fn inform(&mut self, cx: &mut Context<'_>) -> Vec<Payload> {
+        self.secured.say(&self.connection, Point::Inform, cx)
+    }
+
+    /// The peer's INFORMATIONAL request.
+    pub(super) fn informed(&mut self, payloads: &Payloads) {
+        self.secured.hear(&self.connection, Point::Inform, payloads);
+    }
+
+    /// Whether something in the clear proves that the peer has lost this IKE SA.
+    pub(super) fn is_disowned(&self, payloads: &Payloads) -> bool {
+        table::is_disowned(&self.connection, payloads, &self.secured.negotiated)
     }
 
     // Its life.

@@ -29,6 +29,7 @@ use super::config::{Child, Connection};
 use super::context::Context;
 use super::error::Discard;
 use super::event::{Deadline, Output, Path, Transmit, Why};
+use super::ext::reassembly::VerifiedFragment;
 use super::failure::ChildError;
 use super::sa::Cause;
 use crate::wire::ike::{IkeSpi, NotifyType, ParsedMessage, TrafficSelector};
@@ -59,6 +60,7 @@ pub(super) enum Input {
     Init(InitReply),
     Message(OpenedMessage),
     Repeated(Vec<Transmit>),
+    Fragment(VerifiedFragment),
 }
 
 /// The end of an IKE SA.
@@ -106,11 +108,28 @@ impl IkeSa {
         Ok(match opened {
             Opened::Message(message) => Input::Message(message),
             Opened::Repeated(answer) => Input::Repeated(answer),
+            Opened::Fragment(fragment) => Input::Fragment(fragment),
         })
     }
 
+    fn channel_mut(&mut self) -> Option<&mut Channel> {
+        match self {
+            Self::AuthSent(state) => Some(state.channel_mut()),
+            Self::AwaitingAuth(state) => state.channel_mut(),
+            Self::Established(state) => Some(state.sa_mut().channel_mut()),
+            Self::InitSent(_) | Self::Lingering(_) => None,
+        }
+    }
+
     /// Takes a verified input.
-    pub(super) fn handle(self, input: Input, cx: &mut Context<'_>) -> Result<Self, Ended> {
+    pub(super) fn handle(mut self, input: Input, cx: &mut Context<'_>) -> Result<Self, Ended> {
+        let input = match input {
+            Input::Fragment(fragment) => match self.channel_mut().and_then(|channel| channel.collect(fragment)) {
+                Some(message) => Input::Message(message),
+                None => return Ok(self),
+            },
+            input => input,
+        };
         match (self, input) {
             (sa, Input::Repeated(answer)) => {
                 answer.into_iter().for_each(|transmit| cx.outbox.push(Output::Transmit(transmit)));

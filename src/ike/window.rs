@@ -177,6 +177,11 @@ impl Window {
         }
     }
 
+    /// The response to the request of this ID, if it was answered last.
+    pub(super) fn answer_to(&self, message_id: u32) -> Option<&[Vec<u8>]> {
+        self.answered.as_ref().filter(|answered| answered.message_id == message_id).map(|answered| &*answered.response)
+    }
+
     /// Remembers the response to the request that was expected.
     pub(super) fn respond(&mut self, request: Digest, response: Vec<Vec<u8>>) {
         let message_id = u32::try_from(self.expected_request).unwrap_or(u32::MAX);

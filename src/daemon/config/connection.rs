@@ -15,7 +15,7 @@ use super::section::Section;
 use super::tunnel::{Carriage, ChildSubnets, Df, PeerName, Tunnel};
 use super::value;
 use crate::crypto::Secret;
-use crate::ike::{Child, Connection, EspProposal, IkeProposal, Peer, Start};
+use crate::ike::{Child, Childless, Connection, EspProposal, Extensions, IkeProposal, Peer, Start};
 use crate::wire::ike::{Identification, TrafficSelector};
 
 /// A connection, and what only the checks of the whole file need.
@@ -61,6 +61,7 @@ fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mu
     if force_encapsulation && !nat_traversal {
         table.problem("force_encapsulation", "needs nat_traversal = true");
     }
+    let extensions = read_extensions(&mut table);
     let carriage = read_carriage(&mut table);
     let (source, place, key_of_name) = (table.source, table.place("name"), table.path("name"));
     table.finish();
@@ -84,6 +85,7 @@ fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mu
         nat_traversal,
         force_encapsulation,
         nat_keepalive: times.nat_keepalive,
+        extensions,
     };
     if let (Err(unsendable), Some(place)) = (ike.check_size(), place) {
         source.problem(place, key_of_name, format!("cannot be negotiated: {unsendable}"));
@@ -345,6 +347,21 @@ impl Times {
             liveness: liveness.unwrap_or(Some(Duration::from_secs(30))),
             nat_keepalive: nat_keepalive.unwrap_or(Some(Duration::from_secs(20))).unwrap_or(Duration::ZERO),
         }
+    }
+}
+
+fn read_extensions(table: &mut Section<'_>) -> Extensions {
+    let fragmentation = table.optional("fragmentation", value::boolean).unwrap_or(true);
+    // RFC 791: every host takes 576 bytes.
+    let size = table.optional("fragment_size", value::integer(576..=u64::from(u16::MAX)));
+    if size.is_some() && !fragmentation {
+        table.problem("fragment_size", "needs fragmentation = true");
+    }
+    let words = [("allow", Childless::Allow), ("force", Childless::Force), ("never", Childless::Never)];
+    Extensions {
+        fragment_size: fragmentation.then_some(size.map_or(Extensions::FRAGMENT_SIZE, |size| size as u16)),
+        childless: table.optional("childless", value::one_of(&words)).unwrap_or(Childless::Allow),
+        quick_crash_detection: table.optional("quick_crash_detection", value::boolean).unwrap_or(true),
     }
 }
 

@@ -179,6 +179,7 @@ impl Endpoint {
             outbox: &mut self.outbox,
             inbound_spis: &mut self.inbound_spis,
             key_log: self.key_log.as_deref(),
+            token_secret: self.token_secret.as_ref(),
         };
         let state = match InitSent::start(connection, peer, wanted, initial_contact, &mut cx) {
             Ok(state) => state,
@@ -370,6 +371,10 @@ fn established_state(sa: &IkeSa) -> Option<&Established> {
 
 /// How long to wait before the next attempt. A connection that was up is tried again soon.
 fn retry_wait(attempts: u32, established: bool, cause: &Cause) -> Duration {
+    // That the peer is there again is proven.
+    if *cause == Cause::Restarted {
+        return Duration::ZERO;
+    }
     if established && *cause != Cause::Refused {
         return FIRST_WAIT;
     }

@@ -181,10 +181,11 @@ impl Endpoint {
         ];
         let first = candidates.first_with(&algorithms).ok_or(Discard::NoProposal)?;
         let (rows, mut negotiated) = (candidates.rows(&algorithms), Negotiated::default());
-        let asked = At { point: Point::InitRequest, spis: Spis { responder: IkeSpi::ZERO, ..spis }, path };
+        let asked =
+            At { point: Point::InitRequest, spis: Spis { responder: IkeSpi::ZERO, ..spis }, path, initiator: false };
         table::hear(&rows, asked, payloads, &mut negotiated);
-        let voice = Voice { connection: first, entropy: &mut *self.entropy };
-        answer.extend(table::say(&rows, At { point: Point::InitResponse, spis, path }, voice, &mut negotiated));
+        let voice = Voice { connection: first, entropy: &mut *self.entropy, token_secret: self.token_secret.as_ref() };
+        answer.extend(table::say(&rows, At { point: Point::InitResponse, spis, ..asked }, voice, &mut negotiated));
         let flags = Flags { response: true, ..Flags::default() };
         let message_id = message.header.message_id;
         let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, message_id);

@@ -2,6 +2,7 @@
 
 mod data_path;
 mod duplicates;
+mod extensions;
 mod failures;
 mod handshake;
 mod lifecycle;
@@ -21,8 +22,8 @@ use std::time::{Duration, Instant};
 use crate::crypto::fake::SeededEntropy;
 use crate::crypto::{Secret, encryption, integ, ke, prf};
 use crate::ike::{
-    Child, ChildSa, Command, Config, Connection, ConnectionState, Discard, Endpoint, EspProposal, Event, IkeProposal,
-    Output, Path, Peer, Start, Transmit,
+    Child, ChildSa, Command, Config, Connection, ConnectionState, Discard, Endpoint, EspProposal, Event, Extensions,
+    IkeProposal, Output, Path, Peer, Start, Transmit,
 };
 use crate::wire::ike::{Header, TrafficSelector};
 
@@ -75,6 +76,7 @@ fn connection(side: usize) -> Connection {
         nat_traversal: true,
         force_encapsulation: false,
         nat_keepalive: 20 * SECOND,
+        extensions: Extensions::default(),
     }
 }
 

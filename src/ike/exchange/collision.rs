@@ -57,11 +57,22 @@ impl Established {
         }
     }
 
+    /// Whether this SPI is of an IKE SA that a rekey under way makes.
+    pub(in crate::ike) fn is_to_be_replaced_by(&self, local_spi: IkeSpi) -> bool {
+        let asked = match self.agenda().exchange() {
+            Some(Exchange::RekeyIke(exchange)) => exchange.spi() == local_spi,
+            _ => false,
+        };
+        asked || self.rival_ike_sa(local_spi).is_some()
+    }
+
     /// Whether this is an authentic request on an IKE SA that the peer goes on with. One that loses the comparison of
     /// nonces is only ever deleted by it.
     pub(in crate::ike) fn is_taken_up(&self, message: &ParsedMessage<'_>, path: Path) -> bool {
         match self.open(message, path) {
             Ok(Opened::Message(request)) => request.payloads().is_ok_and(|payloads| deletes_ike_sa(payloads).is_none()),
+            // What deletes an IKE SA is never so long.
+            Ok(Opened::Fragment(_)) => true,
             Ok(Opened::Repeated(_)) | Err(_) => false,
         }
     }

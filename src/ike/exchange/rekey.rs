@@ -43,6 +43,11 @@ pub(in crate::ike) struct RekeyIke {
 }
 
 impl RekeyIke {
+    /// The SPI that we chose.
+    pub(in crate::ike) fn spi(&self) -> IkeSpi {
+        self.spi
+    }
+
     /// The peer's IKE SA that waits for our exchange to end.
     pub(in crate::ike) fn rival(&self) -> Option<&Established> {
         self.rival.as_ref().map(|rival| &*rival.established)
@@ -155,7 +160,8 @@ impl Established {
             .ok()?;
         // The peer is authenticated by the old IKE SA; SK_pi and SK_pr have no use.
         let (channel_keys, child_key_source, _) = IkeSaKeys::of(keys, initiator);
-        let channel = Channel::new(spis, initiator, channel_keys, Window::fresh(), self.sa().channel().path());
+        let (path, fragments) = (self.sa().channel().path(), self.sa().channel().fragments());
+        let channel = Channel::new(spis, initiator, channel_keys, Window::fresh(), path, fragments);
         let sa = self.sa().successor(channel, child_key_source, algorithms, cx);
         Some(Established::of(sa, Vec::new()))
     }
@@ -245,7 +251,7 @@ impl Established {
             // RFC 7296 2.25.2.
             Some(Exchange::CreateChild(_) | Exchange::DeleteChild { .. } | Exchange::DeleteIke) => true,
             Some(Exchange::RekeyIke(exchange)) => exchange.rival.is_some(),
-            Some(Exchange::Liveness | Exchange::PathProbe { .. }) | None => false,
+            Some(Exchange::Liveness | Exchange::Inform | Exchange::PathProbe { .. }) | None => false,
         };
         if busy || !self.sa().is_active() {
             return Err(Refusal::Temporary);

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::negotiated::Negotiated;
-use crate::crypto::Entropy;
+use crate::crypto::{Entropy, Secret};
 use crate::ike::config::Connection;
 use crate::ike::context::Context;
 use crate::ike::event::{Deadline, Path};
@@ -20,6 +20,11 @@ pub(in crate::ike) enum Point {
     /// Of IKE_SA_INIT.
     InitRequest,
     InitResponse,
+    /// Of IKE_AUTH.
+    AuthRequest,
+    AuthResponse,
+    /// An INFORMATIONAL request.
+    Inform,
 }
 
 /// Which message it is, of which IKE SA.
@@ -30,6 +35,8 @@ pub(in crate::ike) struct At {
     pub(in crate::ike) spis: Spis,
     /// How it goes or came.
     pub(in crate::ike) path: Path,
+    /// We initiated the IKE SA.
+    pub(in crate::ike) initiator: bool,
 }
 
 /// What a row may need to say something.
@@ -37,6 +44,8 @@ pub(in crate::ike) struct Voice<'a> {
     /// The connection; while a responder does not know it, the first one that it may be.
     pub(in crate::ike) connection: &'a Connection,
     pub(in crate::ike) entropy: &'a mut dyn Entropy,
+    /// What the tokens of quick crash detection are made with.
+    pub(in crate::ike) token_secret: Option<&'a Secret>,
 }
 
 /// One row of the table. Every point that it does not use does nothing.
@@ -55,6 +64,29 @@ pub(in crate::ike) trait Extension: Sync {
 
     /// What the peer's message means to it.
     fn hear(&self, at: At, payloads: &Payloads, negotiated: &mut Negotiated);
+
+    /// What is wrong with a request of the peer's, for a person; it is refused. Asked of rows that are off, too.
+    fn refuses(&self, _connection: &Connection, _point: Point, _payloads: &Payloads) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether it has something to say in an INFORMATIONAL request of its own.
+    fn owes(&self, _has_token_secret: bool, _negotiated: &Negotiated) -> bool {
+        false
+    }
+
+    /// Another IKE SA takes over what this one has negotiated: what hangs on the SPIs begins anew.
+    fn renew(&self, _negotiated: &mut Negotiated) {}
+
+    /// What is said in the clear to who sends on an IKE SA that does not exist.
+    fn disown(&self, _at: At, _token_secret: Option<&Secret>) -> Vec<Payload> {
+        Vec::new()
+    }
+
+    /// Whether something in the clear proves that the peer has lost the IKE SA.
+    fn is_disowned(&self, _payloads: &Payloads, _negotiated: &Negotiated) -> bool {
+        false
+    }
 
     /// It is known now which connection the IKE SA belongs to; not only its own may have wanted the row.
     fn settle(&self, _connection: &Connection, _negotiated: &mut Negotiated) {}

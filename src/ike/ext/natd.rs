@@ -36,7 +36,7 @@ impl Extension for NatDetection {
         match at.point {
             Point::InitRequest => {}
             Point::InitResponse if negotiated.nat.supported => {}
-            Point::InitResponse => return Vec::new(),
+            _ => return Vec::new(),
         }
         let mut source = hash(at.spis, at.path.local);
         if voice.connection.force_encapsulation {
@@ -50,8 +50,8 @@ impl Extension for NatDetection {
     }
 
     fn hear(&self, at: At, payloads: &Payloads, negotiated: &mut Negotiated) {
-        match at.point {
-            Point::InitRequest | Point::InitResponse => negotiated.nat = detect(at, payloads),
+        if let Point::InitRequest | Point::InitResponse = at.point {
+            negotiated.nat = detect(at, payloads);
         }
     }
 

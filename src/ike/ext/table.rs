@@ -2,22 +2,27 @@
 
 use std::time::Instant;
 
+use super::childless::{self, ChildlessInitiation};
 use super::extension::Extension;
+use super::fragmentation::Fragmentation;
 use super::natd::NatDetection;
 use super::negotiated::Negotiated;
+use super::quick_crash_detection::QuickCrashDetection;
+use crate::crypto::Secret;
 use crate::ike::config::Connection;
 use crate::ike::context::Context;
 use crate::ike::event::{Deadline, Path};
 use crate::ike::message::Payloads;
 use crate::wire::ike::Payload;
 
+pub(in crate::ike) use super::childless::Unsupported;
 pub(in crate::ike) use super::extension::{At, Point, Voice};
 
 /// A row of the table.
 pub(in crate::ike) type Row = &'static dyn Extension;
 
 /// Every extension. Their payloads stand in messages in this order.
-pub(in crate::ike) static ALL: &[Row] = &[&NatDetection];
+pub(in crate::ike) static ALL: &[Row] = &[&NatDetection, &Fragmentation, &ChildlessInitiation, &QuickCrashDetection];
 
 /// The rows that a connection wants.
 pub(in crate::ike) fn rows_of(connection: &Connection) -> Vec<Row> {
@@ -32,6 +37,43 @@ pub(in crate::ike) fn say(rows: &[Row], at: At, mut voice: Voice<'_>, negotiated
 /// Lets these rows read a message of the peer's.
 pub(in crate::ike) fn hear(rows: &[Row], at: At, payloads: &Payloads, negotiated: &mut Negotiated) {
     rows.iter().for_each(|row| row.hear(at, payloads, negotiated));
+}
+
+/// What is wrong with a request of the peer's, for a person; it is refused.
+pub(in crate::ike) fn refuses(connection: &Connection, point: Point, payloads: &Payloads) -> Option<&'static str> {
+    ALL.iter().find_map(|row| row.refuses(connection, point, payloads))
+}
+
+/// Whether an initiator asks for no Child SA in IKE_AUTH; `wants_child` says whether there is any to ask for.
+///
+/// # Errors
+/// The peer does not take such a request, and the connection makes no other.
+pub(in crate::ike) fn asks_for_no_child(
+    connection: &Connection,
+    negotiated: &Negotiated,
+    wants_child: bool,
+) -> Result<bool, Unsupported> {
+    childless::asks_for_no_child(connection, negotiated, wants_child)
+}
+
+/// Whether something is to be said in an INFORMATIONAL request of its own.
+pub(in crate::ike) fn owes(connection: &Connection, has_token_secret: bool, negotiated: &Negotiated) -> bool {
+    ALL.iter().any(|row| row.is_on(connection) && row.owes(has_token_secret, negotiated))
+}
+
+/// Another IKE SA takes over what this one has negotiated.
+pub(in crate::ike) fn renew(negotiated: &mut Negotiated) {
+    ALL.iter().for_each(|row| row.renew(negotiated));
+}
+
+/// What is said in the clear to who sends on an IKE SA that does not exist.
+pub(in crate::ike) fn disown(rows: &[Row], at: At, token_secret: Option<&Secret>) -> Vec<Payload> {
+    rows.iter().flat_map(|row| row.disown(at, token_secret)).collect()
+}
+
+/// Whether something in the clear proves that the peer has lost the IKE SA.
+pub(in crate::ike) fn is_disowned(connection: &Connection, payloads: &Payloads, negotiated: &Negotiated) -> bool {
+    ALL.iter().any(|row| row.is_on(connection) && row.is_disowned(payloads, negotiated))
 }
 
 /// It is known now which connection the IKE SA belongs to.

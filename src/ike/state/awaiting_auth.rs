@@ -17,7 +17,7 @@ use crate::ike::error::{Discard, Refusal};
 use crate::ike::event::{Event, Path, Removal, Transmit};
 use crate::ike::exchange::create_child;
 use crate::ike::ext::negotiated::Negotiated;
-use crate::ike::ext::table;
+use crate::ike::ext::table::{self, Point};
 use crate::ike::failure::AuthenticationError;
 use crate::ike::key_log::KeyLog;
 use crate::ike::keys::{AuthenticationKeys, ChildKeySource, Signer, Skeyseed, Spis};
@@ -124,8 +124,16 @@ impl AwaitingAuth {
         let nonces = self.transcript.nonces();
         let keys = Skeyseed::initial(prf, nonces, &shared).expand(prf, suite, nonces, spis, log).ok()?;
         let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, false);
-        let channel = Channel::new(spis, false, channel_keys, window, path);
+        let channel = Channel::new(spis, false, channel_keys, window, path, self.negotiated.fragments);
         Some(Keys::Derived(Box::new((channel, child_key_source, authentication))))
+    }
+
+    /// The channel, once there are keys.
+    pub(in crate::ike) fn channel_mut(&mut self) -> Option<&mut Channel> {
+        match &mut self.keys {
+            Keys::Derived(keys) => Some(&mut keys.0),
+            Keys::Pending(_) | Keys::Impossible => None,
+        }
     }
 
     pub(in crate::ike) fn open(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Opened, Discard> {
@@ -157,11 +165,17 @@ impl AwaitingAuth {
                 return Err(refuse(channel, &message, refusal, about, cx));
             }
         };
+        if let Some(wrong) = table::refuses(&connection, Point::AuthRequest, payloads) {
+            let refusal = Notify::new(NotifyType::INVALID_SYNTAX, Vec::new());
+            return Err(refuse(channel, &message, refusal, (Some(connection.name.clone()), wrong.to_owned()), cx));
+        }
         channel.set_path(message.path());
         let mut negotiated = self.negotiated;
         table::settle(&connection, &mut negotiated);
+        channel.set_fragments(negotiated.fragments, false);
         let mut secured = Secured { channel, child_key_source, algorithms: self.algorithms, negotiated };
 
+        secured.hear(&connection, Point::AuthRequest, payloads);
         let id_body = connection.local_id.body();
         let octets = self.transcript.signed_by(Signer::Responder, &id_body);
         let mut answer = vec![
@@ -181,6 +195,7 @@ impl AwaitingAuth {
                 }
             }
         }
+        answer.extend(secured.say(&connection, Point::AuthResponse, cx));
         if let Err(unsendable) = secured.channel.respond(&message, &answer, cx) {
             for pair in pairs {
                 pair.remove(&connection.name, Removal::IkeSaLost, cx);

@@ -259,7 +259,9 @@ impl Established {
             Exchange::RekeyIke(exchange) => self.rekey_ike_not_sent(*exchange, unsendable, cx),
             // Nothing depends on a probe.
             Exchange::PathProbe { .. } => {}
-            Exchange::DeleteChild { .. } | Exchange::DeleteIke | Exchange::Liveness => self.broken = Some(unsendable),
+            Exchange::DeleteChild { .. } | Exchange::DeleteIke | Exchange::Liveness | Exchange::Inform => {
+                self.broken = Some(unsendable);
+            }
         }
     }
 
@@ -290,7 +292,8 @@ impl Established {
     /// Starts what waits, as the window allows.
     pub(in crate::ike) fn advance(&mut self, cx: &mut Context<'_>) {
         while self.agenda.is_free() && self.sa.channel().is_free() {
-            let Some(task) = self.agenda.next_task() else { return };
+            let owed = self.sa.owes_information(cx).then_some(Task::Inform);
+            let Some(task) = self.agenda.next_task().or(owed) else { return };
             match task {
                 Task::CreateChild(wanted) => {
                     if !self.has(&wanted) {
@@ -302,6 +305,10 @@ impl Established {
                 Task::DeleteChild { inbound_spi, reason } => self.start_delete_child(inbound_spi, reason, cx),
                 Task::DeleteIke => self.start_delete_ike(cx),
                 Task::Liveness => self.start_liveness(cx),
+                Task::Inform => {
+                    let payloads = self.sa.inform(cx);
+                    self.send(ExchangeType::INFORMATIONAL, &payloads, Exchange::Inform, cx);
+                }
                 Task::PathProbe(size) => self.start_path_probe(size, cx),
             }
         }

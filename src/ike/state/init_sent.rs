@@ -230,7 +230,7 @@ impl InitSent {
             return Err(InitError::KeyExchange(KeyExchangeError::WrongLength { expected, actual }));
         }
         let mut negotiated = Negotiated::default();
-        let at = At { point: Point::InitResponse, spis, path };
+        let at = At { point: Point::InitResponse, spis, path, initiator: true };
         table::hear(&table::rows_of(&self.connection), at, payloads, &mut negotiated);
         table::settle(&self.connection, &mut negotiated);
         Ok(InitReply::Complete(Answer {
@@ -278,7 +278,7 @@ impl InitSent {
         let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, true);
         let path = table::path(self.path, cx.config.nat_port, &negotiated);
         self.window.answered();
-        let channel = Channel::new(spis, true, channel_keys, self.window, path);
+        let channel = Channel::new(spis, true, channel_keys, self.window, path, negotiated.fragments);
         let secured = Secured { channel, child_key_source, algorithms, negotiated };
         let transcript = Transcript { request: self.request, response, initiator_nonce: self.nonce, responder_nonce };
         let (connection, wanted) = (self.connection, self.wanted);
@@ -295,8 +295,8 @@ impl InitSent {
         payloads.push(Payload::SecurityAssociation(negotiate::offer_ike(&self.connection.ike_proposals, &[])));
         payloads.push(message::key_exchange(self.key_exchange.algorithm(), self.key_exchange.public()));
         payloads.push(Payload::Nonce(self.nonce.clone()));
-        let at = At { point: Point::InitRequest, spis, path: self.path };
-        let voice = Voice { connection: &self.connection, entropy: cx.entropy };
+        let at = At { point: Point::InitRequest, spis, path: self.path, initiator: true };
+        let voice = Voice { connection: &self.connection, entropy: cx.entropy, token_secret: cx.token_secret };
         payloads.extend(table::say(&table::rows_of(&self.connection), at, voice, &mut Negotiated::default()));
         let flags = Flags { initiator: true, ..Flags::default() };
         let exchange = ExchangeType::IKE_SA_INIT;

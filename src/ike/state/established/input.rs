@@ -46,6 +46,7 @@ impl Established {
                     self.answer(message, &[], cx);
                     return Err(self.deleted_by_peer(cause, cx));
                 }
+                self.sa.informed(payloads);
                 self.children_deleted_by_peer(payloads, cx)
             }
             ExchangeType::CREATE_CHILD_SA if concerns_ike(payloads) => self.ike_rekey_requested(message, payloads, cx),
@@ -74,7 +75,7 @@ impl Established {
                 return Err(self.ending(cause, None));
             }
             Some(Exchange::PathProbe { asked, sent }) => self.path_probed(asked, sent, !repeated, cx),
-            Some(Exchange::Liveness) | None => {}
+            Some(Exchange::Liveness | Exchange::Inform) | None => {}
         }
         Ok(())
     }

@@ -65,15 +65,24 @@ impl Established {
         self.sa.connection().liveness_interval.is_some() && self.sa.is_active()
     }
 
-    fn peer_is_dead(mut self, cx: &mut Context<'_>) -> Ended {
+    fn peer_is_dead(self, cx: &mut Context<'_>) -> Ended {
+        let peer = self.sa.channel().path().peer;
+        self.peer_is_gone(Cause::NoAnswer, format!("the peer {peer} does not answer any more"), cx)
+    }
+
+    /// The peer has proven that it does not know this IKE SA any more (RFC 6290 4.5): nothing of it is left to be closed
+    /// there.
+    pub(in crate::ike) fn peer_restarted(self, cx: &mut Context<'_>) -> Ended {
+        let peer = self.sa.channel().path().peer;
+        self.peer_is_gone(Cause::Restarted, format!("the peer {peer} has restarted"), cx)
+    }
+
+    fn peer_is_gone(mut self, cause: Cause, error: String, cx: &mut Context<'_>) -> Ended {
         self.settle_for_rival(cx);
         self.remove_children(Removal::IkeSaLost, cx);
         match self.sa.phase().clone() {
             Phase::Closing(cause) => self.ending(cause, None),
-            Phase::Active | Phase::Passive(_) => {
-                let peer = self.sa.channel().path().peer;
-                self.ending(Cause::NoAnswer, format!("the peer {peer} does not answer any more"))
-            }
+            Phase::Active | Phase::Passive(_) => self.ending(cause, error),
         }
     }
 
