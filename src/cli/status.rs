@@ -111,8 +111,12 @@ fn ike_sa(sa: &IkeSa) -> String {
         Role::Initiator => "initiator",
         Role::Responder => "responder",
     };
+    let extensions = match &sa.extensions[..] {
+        [] => String::new(),
+        names => format!("             {}\n", names.join(" · ")),
+    };
     format!(
-        "    IKE SA   {}_i {}_r · we are the {role}\n             {}\n             {}\n",
+        "    IKE SA   {}_i {}_r · we are the {role}\n             {}\n{extensions}             {}\n",
         sa.initiator_spi,
         sa.responder_spi,
         sa.algorithms,

@@ -149,6 +149,9 @@ pub struct IkeSa {
     pub role: Role,
     /// The proposal in force, in the keyword style: `aes128gcm16-prfsha256-x25519`.
     pub algorithms: String,
+    /// The extensions that both ends use: `nat-detection`, `fragmentation`, `childless`, `quick-crash-detection`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
     pub age_seconds: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rekey_seconds: Option<u64>,

@@ -164,6 +164,7 @@ fn ike_sa(sa: &ike::IkeSaStatus, now: Instant) -> IkeSa {
         responder_spi: hex::encode(sa.responder_spi.0),
         role: if sa.initiator { Role::Initiator } else { Role::Responder },
         algorithms: sa.algorithms.clone(),
+        extensions: sa.extensions.iter().map(ToString::to_string).collect(),
         age_seconds: seconds_since(sa.established, now),
         rekey_seconds: Some(seconds_until(sa.rekey_at, now)),
     }
