@@ -14,30 +14,97 @@ use super::vpn::{CustomerGateway, VpnConnection, VpnGateway, VpnRoute, VpnRouteK
 /// `…Set` creates a resource or replaces it whole, `…Removed` takes it away.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
+    /// A CEN instance is created or gets new attributes (`CreateCen`, `ModifyCenAttribute`).
     CenSet(Cen),
+    /// The CEN instance of this id is gone (`DeleteCen`); nothing was attached to it any more.
     CenRemoved(CenId),
-    Attached { network: NetworkId, cen: CenId, at: UnixMillis },
-    Detached { network: NetworkId },
-    Published { network: NetworkId, destination: Ipv4Net, order: u64 },
-    Withdrawn { network: NetworkId, destination: Ipv4Net },
+    /// A network becomes a child instance of a CEN instance, with nothing published yet (`AttachCenChildInstance`).
+    Attached {
+        /// The VPC or VBR that is attached (`ChildInstanceId`).
+        network: NetworkId,
+        /// The CEN instance that it joins (`CenId`).
+        cen: CenId,
+        /// When it joined, shown as `ChildInstanceAttachTime`.
+        at: UnixMillis,
+    },
+    /// A network leaves its CEN instance, which forgets what it published (`DetachCenChildInstance`).
+    Detached {
+        /// The VPC or VBR that leaves (`ChildInstanceId`).
+        network: NetworkId,
+    },
+    /// A destination of a network's route table enters the network's CEN instance, by a call or by default.
+    Published {
+        /// The VPC or VBR whose entry it is.
+        network: NetworkId,
+        /// Destination of the entry, exactly as the route table has it (`DestinationCidrBlock`).
+        destination: Ipv4Net,
+        /// Place in the order of publication: of two publishers of one destination the one with the smaller place wins.
+        order: u64,
+    },
+    /// A destination leaves CEN, by a call or because its entry goes; the publisher's own table does not change.
+    Withdrawn {
+        /// The VPC or VBR that had published it.
+        network: NetworkId,
+        /// Destination of the entry, exactly as the route table has it (`DestinationCidrBlock`).
+        destination: Ipv4Net,
+    },
+    /// A VPC is created (`CreateVpc`); its route table comes by [`Change::RouteTableSet`].
     VpcSet(Vpc),
+    /// The VPC of this id is gone (`DeleteVpc`); its route table goes by [`Change::RouteTableRemoved`].
     VpcRemoved(VpcId),
+    /// A vSwitch is created (`CreateVSwitch`); its system route comes by [`Change::RouteEntrySet`].
     VSwitchSet(VSwitch),
+    /// The vSwitch of this id is gone (`DeleteVSwitch`); its system route goes by [`Change::RouteEntryRemoved`].
     VSwitchRemoved(VSwitchId),
+    /// The configuration declares a VBR, or declares it otherwise than before.
     VbrSet(Vbr),
+    /// The configuration no longer declares the VBR of this id.
     VbrRemoved(VbrId),
+    /// A route table with all of its entries, made together with its VPC or VBR.
     RouteTableSet(RouteTable),
+    /// The route table of this id is gone together with its VPC or VBR, and so are its entries.
     RouteTableRemoved(RouteTableId),
-    RouteEntrySet { table: RouteTableId, entry: RouteEntry },
-    RouteEntryRemoved { table: RouteTableId, entry: RouteEntryId },
+    /// A route table gets an entry, in place of one with the same id.
+    RouteEntrySet {
+        /// The table that holds the entry.
+        table: RouteTableId,
+        /// The entry as it is from now on.
+        entry: RouteEntry,
+    },
+    /// A route table loses an entry; a [`Change::Withdrawn`] takes it out of CEN.
+    RouteEntryRemoved {
+        /// The table that held the entry.
+        table: RouteTableId,
+        /// The entry's `RouteEntryId`.
+        entry: RouteEntryId,
+    },
+    /// A VPN gateway is created (`CreateVpnGateway`).
     VpnGatewaySet(VpnGateway),
+    /// The VPN gateway of this id is gone (`DeleteVpnGateway`); no connection and no entry of its VPC named it any
+    /// more.
     VpnGatewayRemoved(VpnGatewayId),
+    /// A customer gateway is created (`CreateCustomerGateway`).
     CustomerGatewaySet(CustomerGateway),
+    /// The customer gateway of this id is gone (`DeleteCustomerGateway`); no connection named it any more.
     CustomerGatewayRemoved(CustomerGatewayId),
+    /// An IPsec-VPN connection is created or gets new attributes (`CreateVpnConnection`,
+    /// `ModifyVpnConnectionAttribute`).
     VpnConnectionSet(Box<VpnConnection>),
+    /// The IPsec-VPN connection of this id is gone (`DeleteVpnConnection`); its routes go by
+    /// [`Change::VpnRouteRemoved`].
     VpnConnectionRemoved(VpnConnectionId),
+    /// A VPN gateway gets a destination-based route, or its publication to the VPC changes (`CreateVpnRouteEntry`,
+    /// `PublishVpnRouteEntry`).
     VpnRouteSet(VpnRoute),
+    /// A VPN gateway loses a destination-based route (`DeleteVpnRouteEntry`, or with its connection or gateway).
     VpnRouteRemoved(VpnRouteKey),
-    ClientTokenUsed { key: String, record: ClientTokenRecord },
+    /// A call with a `ClientToken` succeeds, so that its repetition will change nothing.
+    ClientTokenUsed {
+        /// The token together with its action, as [`ClientToken::key`](super::command::ClientToken::key) joins them.
+        key: String,
+        /// Which command the token stands for, and when it was used.
+        record: ClientTokenRecord,
+    },
+    /// What the configuration of the simulator declares, in place of all that it declared before.
     Declared(Box<Declarations>),
 }

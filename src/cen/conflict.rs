@@ -11,7 +11,9 @@ use super::state::State;
 pub struct Conflict {
     /// The destination over there that collides.
     pub destination: Ipv4Net,
+    /// Region of the other network (`RegionId`).
     pub region: String,
+    /// The other network of the collision (`InstanceId`, `InstanceType`).
     pub instance: NetworkId,
     /// `conflict` (a colliding destination) or `overflow` (the other network's quota is exhausted).
     pub status: &'static str,

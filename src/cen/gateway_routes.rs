@@ -14,8 +14,11 @@ pub const ACTIVE_WEIGHT: u8 = 100;
 /// A route that the cloud wants in a VPN gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayRoute {
+    /// Where packets must go to take the route (`RouteDest`).
     pub destination: Ipv4Net,
+    /// The connection that they leave through (`NextHop`).
     pub connection: VpnConnectionId,
+    /// 100: in use whenever its connection is up; 0: standby (`Weight`).
     pub weight: u8,
     /// Published to the VPC's route table.
     pub published: bool,
@@ -24,6 +27,7 @@ pub struct GatewayRoute {
 /// The publication of a route that the gateway's own file names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileRoutePublication {
+    /// Destination of the route, exactly as that file has it.
     pub destination: Ipv4Net,
     /// The connection's name in that file.
     pub connection: String,

@@ -19,6 +19,7 @@ macro_rules! identifiers {
                 Self(format!("{}{}", $prefix, suffix(seed)))
             }
 
+            /// The text as the API shows it, prefix included.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

@@ -49,14 +49,17 @@ impl LearnedStatus {
 /// A route that another network published, as one network sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LearnedRoute {
+    /// Destination of the publisher's entry (`DestinationCidrBlock`).
     pub destination: Ipv4Net,
     /// The network that published it: its next hop.
     pub publisher: NetworkId,
+    /// Region of the publisher (`NextHopRegionId`).
     pub publisher_region: String,
     /// Kind of the publisher's entry.
     pub kind: RouteKind,
     /// AS path of a BGP route; empty for all others.
     pub as_path: Vec<u32>,
+    /// Whether the learner uses it, and if not, why (`Status`).
     pub status: LearnedStatus,
 }
 

@@ -18,7 +18,9 @@ pub struct UnixMillis(pub u64);
 /// A label that a caller puts on a resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Tag {
+    /// `Key`: 1 to 128 characters, unlike those of the resource's other tags.
     pub key: String,
+    /// `Value`: any text, also none.
     pub value: String,
 }
 
@@ -26,14 +28,18 @@ pub struct Tag {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum NetworkId {
+    /// A VPC by its id; stored as `VPC:` and the id.
     Vpc(VpcId),
+    /// A virtual border router by its id; stored as `VBR:` and the id.
     Vbr(VbrId),
 }
 
 /// The kind of a network, as `ChildInstanceType` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NetworkKind {
+    /// A virtual private cloud, `VPC`.
     Vpc,
+    /// A virtual border router, `VBR`.
     Vbr,
 }
 
@@ -46,6 +52,7 @@ impl NetworkKind {
         }
     }
 
+    /// The kind of a `ChildInstanceType`; `None` for any text but `VPC` and `VBR`.
     pub fn from_api_name(name: &str) -> Option<Self> {
         [Self::Vpc, Self::Vbr].into_iter().find(|kind| kind.api_name() == name)
     }
@@ -60,6 +67,7 @@ impl NetworkKind {
 }
 
 impl NetworkId {
+    /// Whether it is a VPC or a VBR (`ChildInstanceType`).
     pub fn kind(&self) -> NetworkKind {
         match self {
             Self::Vpc(_) => NetworkKind::Vpc,
@@ -67,6 +75,7 @@ impl NetworkId {
         }
     }
 
+    /// The instance id alone, without its kind (`ChildInstanceId`).
     pub fn as_str(&self) -> &str {
         match self {
             Self::Vpc(id) => id.as_str(),
@@ -100,58 +109,84 @@ impl TryFrom<String> for NetworkId {
 /// A virtual private cloud. It has one route table, its system table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vpc {
+    /// `VpcId`, beginning with `vpc-`.
     pub id: VpcId,
+    /// `RegionId`, such as `cn-hangzhou`.
     pub region: String,
+    /// `CidrBlock`: the block that all of its vSwitches lie in, /8 to /28.
     pub cidr: Ipv4Net,
+    /// `VpcName`; may be empty and need not be unique. The configuration names VPCs by it.
     pub name: String,
+    /// `Description`; may be empty.
     pub description: String,
+    /// `VRouterId` of its virtual router, beginning with `vrt-`.
     pub router: VRouterId,
+    /// `RouteTableId` of its system table, beginning with `vtb-`.
     pub route_table: RouteTableId,
+    /// `CreationTime`, shown to the second.
     pub created: UnixMillis,
+    /// `Tags`, in the order given.
     pub tags: Vec<Tag>,
 }
 
 /// A subnet of a VPC. Its system route (next hop `local`) stands in the VPC's route table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VSwitch {
+    /// `VSwitchId`, beginning with `vsw-`.
     pub id: VSwitchId,
+    /// The VPC that it is a subnet of (`VpcId`).
     pub vpc: VpcId,
+    /// `ZoneId`, such as `cn-hangzhou-b`.
     pub zone: String,
+    /// `CidrBlock`: /16 to /29 inside the VPC's block, disjoint from the VPC's other vSwitches.
     pub cidr: Ipv4Net,
+    /// `VSwitchName`; may be empty.
     pub name: String,
+    /// `Description`; may be empty.
     pub description: String,
+    /// `CreationTime`, shown to the second.
     pub created: UnixMillis,
 }
 
 /// A virtual border router: the cloud's end of a leased line to a data centre.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vbr {
+    /// Its id as the configuration gives it, beginning with `vbr-`.
     pub id: VbrId,
+    /// The region whose end of the leased line it is.
     pub region: String,
+    /// Name for people (`ChildInstanceName`); may be empty.
     pub name: String,
+    /// `RouteTableId` of its only table.
     pub route_table: RouteTableId,
     /// The router interface on the leased line: the next hop of the VBR's static routes.
     pub router_interface: String,
+    /// When the configuration first declared it.
     pub created: UnixMillis,
 }
 
 /// A VPC named before it exists: by its name and region.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VpcName {
+    /// The region that the VPC stands in or will stand in.
     pub region: String,
+    /// The `VpcName` with which the VPC was or will be created.
     pub name: String,
 }
 
 /// A host inside a VPC that a route may point to: an ECS instance or a HaVip.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
+    /// The VPC that it stands in.
     pub vpc: VpcName,
+    /// Its private address there.
     pub address: Ipv4Addr,
 }
 
 /// A route that the configuration gives to a VBR.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeclaredRoute {
+    /// Network of the data centre behind the leased line.
     pub destination: Ipv4Net,
     /// Learned over BGP from the data centre, with this AS path; `None`: a static route.
     pub as_path: Option<Vec<u32>>,
@@ -160,36 +195,50 @@ pub struct DeclaredRoute {
 /// A VBR as the configuration declares it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeclaredVbr {
+    /// Id by which it is attached to CEN (`ChildInstanceId`), beginning with `vbr-`.
     pub id: VbrId,
+    /// The region whose end of the leased line it is.
     pub region: String,
+    /// Name for people (`ChildInstanceName`); may be empty.
     pub name: String,
+    /// `RouteTableId` of its only table. A VBR declared with another table is another VBR.
     pub route_table: RouteTableId,
+    /// The router interface on the leased line: the next hop of all of its routes (`NextHopId`).
     pub router_interface: String,
+    /// All routes that its table gets from the configuration; those of the API stand beside them.
     pub routes: Vec<DeclaredRoute>,
 }
 
 /// The public address of a VPN gateway, named before the gateway exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeclaredAddress {
+    /// The region that the gateway will stand in.
     pub region: String,
     /// The `Name` with which the gateway will be created.
     pub gateway_name: String,
+    /// The `InternetIp` that the gateway gets, unless another gateway has it already.
     pub address: Ipv4Addr,
 }
 
 /// A VPC whose place in the real network is known before it is created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoundVpc {
+    /// The VPC by its region and name.
     pub vpc: VpcName,
+    /// The `CidrBlock` that it must be created with; any other is refused with `InvalidCidrBlock`.
     pub cidr: Ipv4Net,
 }
 
 /// What the configuration says exists beside what the API makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declarations {
+    /// ECS instances that entries of the type `Instance` may point to.
     pub instances: BTreeMap<InstanceId, Host>,
+    /// HaVips that entries of the type `HaVip` may point to.
     pub ha_vips: BTreeMap<HaVipId, Host>,
+    /// Virtual border routers with their routes. The API attaches them; it neither creates nor deletes them.
     pub vbrs: Vec<DeclaredVbr>,
+    /// Public addresses that are kept for VPN gateways of certain names.
     pub gateway_addresses: Vec<DeclaredAddress>,
     /// A VPC of such a name and region must be created with this CIDR block.
     pub bound_vpcs: Vec<BoundVpc>,

@@ -15,7 +15,9 @@ use super::state::State;
 /// `PublishStatus` of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishStatus {
+    /// The network's CEN instance has the route.
     Published,
+    /// Only the network's own table has the route.
     NonPublished,
 }
 

@@ -30,6 +30,7 @@ pub enum RouteKind {
 /// Everything that the cloud's rules say about one kind of route.
 #[derive(Debug)]
 pub struct KindRow {
+    /// The kind that the row is about.
     pub kind: RouteKind,
     /// Networks whose tables hold such entries.
     pub network: NetworkKind,
@@ -141,26 +142,37 @@ pub enum EntryOrigin {
 /// One entry of a route table. Destinations are unique within a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteEntry {
+    /// `RouteEntryId`, beginning with `rte-`.
     pub id: RouteEntryId,
+    /// `DestinationCidrBlock`.
     pub destination: Ipv4Net,
+    /// What the entry points to: `NextHopType` and `RouteType` follow from it.
     pub kind: RouteKind,
     /// Id of the instance, gateway, HaVip, vSwitch or router interface that the entry points to; empty for the
     /// service route.
     pub next_hop: String,
     /// AS path of a BGP route, nearest AS first; empty for all others.
     pub as_path: Vec<u32>,
+    /// Who made the entry, and so who may delete it.
     pub origin: EntryOrigin,
+    /// `RouteEntryName`; may be empty.
     pub name: String,
+    /// `Description`; may be empty.
     pub description: String,
+    /// When the entry was made.
     pub created: UnixMillis,
 }
 
 /// The system route table of a VPC, or the table of a VBR.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTable {
+    /// `RouteTableId`, beginning with `vtb-`.
     pub id: RouteTableId,
+    /// The VPC or VBR whose table it is.
     pub network: NetworkId,
+    /// `CreationTime`: when its network was made.
     pub created: UnixMillis,
+    /// Its own entries by their ids. What the network learns from CEN is derived and never stands here.
     pub entries: BTreeMap<RouteEntryId, RouteEntry>,
 }
 

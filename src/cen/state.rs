@@ -15,19 +15,26 @@ use super::vpn::{CustomerGateway, VpnConnection, VpnGateway, VpnRoute, VpnRouteK
 /// A CEN instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cen {
+    /// `CenId`, beginning with `cen-`.
     pub id: CenId,
+    /// `Name`; may be empty.
     pub name: String,
+    /// `Description`; may be empty.
     pub description: String,
     /// `REDUCED`: attached networks may overlap, only identical CIDR blocks collide.
     pub protection_level: String,
+    /// `CreationTime`, shown to the minute.
     pub created: UnixMillis,
+    /// `Tags`, in the order given.
     pub tags: Vec<Tag>,
 }
 
 /// A network's membership of a CEN instance, with what it publishes there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
+    /// The CEN instance that the network is attached to (`CenId`).
     pub cen: CenId,
+    /// `ChildInstanceAttachTime`, shown to the minute.
     pub attached: UnixMillis,
     /// Published destinations of the network's table, each with its place in the order of publication: of two
     /// publishers of one CIDR the earlier one wins. Destinations that are not here are `NonPublished`.
@@ -39,28 +46,40 @@ pub struct Attachment {
 pub struct ClientTokenRecord {
     /// SHA-256 of the command that the token made, in hexadecimal: the same token with another command is refused.
     pub fingerprint: String,
+    /// When the call came that used it first.
     pub used: UnixMillis,
 }
 
 /// The whole state of the simulated cloud.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
+    /// All CEN instances.
     pub cens: BTreeMap<CenId, Cen>,
     /// A network is attached to one CEN instance at most.
     pub attachments: BTreeMap<NetworkId, Attachment>,
     /// The place that the next publication takes.
     pub next_publication: u64,
+    /// All VPCs.
     pub vpcs: BTreeMap<VpcId, Vpc>,
+    /// All vSwitches, of every VPC.
     pub vswitches: BTreeMap<VSwitchId, VSwitch>,
+    /// All virtual border routers, as the configuration declares them.
     pub vbrs: BTreeMap<VbrId, Vbr>,
+    /// The route tables of all VPCs and VBRs, one each.
     pub route_tables: BTreeMap<RouteTableId, RouteTable>,
+    /// All VPN gateways.
     pub vpn_gateways: BTreeMap<VpnGatewayId, VpnGateway>,
+    /// All customer gateways.
     pub customer_gateways: BTreeMap<CustomerGatewayId, CustomerGateway>,
+    /// All IPsec-VPN connections, of every VPN gateway.
     pub vpn_connections: BTreeMap<VpnConnectionId, VpnConnection>,
+    /// Destination-based routes of all VPN gateways. Those of a gateway's own file stand here only while they are
+    /// published.
     #[serde(with = "vpn_routes")]
     pub vpn_routes: BTreeMap<VpnRouteKey, VpnRoute>,
     /// By [`ClientToken::key`](super::command::ClientToken::key).
     pub client_tokens: BTreeMap<String, ClientTokenRecord>,
+    /// What the configuration said at the last start.
     pub declarations: Declarations,
 }
 

@@ -13,32 +13,50 @@ use super::network::{Tag, UnixMillis};
 /// A VPN gateway of a VPC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VpnGateway {
+    /// `VpnGatewayId`, beginning with `vpn-`.
     pub id: VpnGatewayId,
+    /// `RegionId`, the VPC's.
     pub region: String,
+    /// The VPC that it connects (`VpcId`).
     pub vpc: VpcId,
+    /// The vSwitch that it stands in, if one was given (`VSwitchId`).
     pub vswitch: Option<VSwitchId>,
+    /// The vSwitch for a second tunnel, if one was given (`DisasterRecoveryVSwitchId`); there is no second tunnel.
     pub disaster_recovery_vswitch: Option<VSwitchId>,
+    /// `Name`; may be empty.
     pub name: String,
+    /// `Description`; may be empty.
     pub description: String,
     /// Mbit/s, shown as `Spec`. It is not enforced.
     pub bandwidth: u32,
     /// `PREPAY` or `POSTPAY`.
     pub charge_type: String,
+    /// `InternetIp`: its public address, unlike those of all other VPN gateways.
     pub internet_ip: Ipv4Addr,
+    /// `CreateTime`, shown in milliseconds.
     pub created: UnixMillis,
+    /// `Tags`, in the order given.
     pub tags: Vec<Tag>,
 }
 
 /// The customer's VPN device: its public address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerGateway {
+    /// `CustomerGatewayId`, beginning with `cgw-`.
     pub id: CustomerGatewayId,
+    /// The region that knows it (`RegionId`).
     pub region: String,
+    /// `IpAddress`: the device's public address, unlike those of the region's other customer gateways.
     pub address: Ipv4Addr,
+    /// `Asn`: AS number of the customer's network, if one was given. Nothing uses it.
     pub asn: Option<u32>,
+    /// `Name`; may be empty.
     pub name: String,
+    /// `Description`; may be empty.
     pub description: String,
+    /// `CreateTime`, shown in milliseconds.
     pub created: UnixMillis,
+    /// `Tags`, in the order given.
     pub tags: Vec<Tag>,
 }
 
@@ -47,6 +65,7 @@ pub struct CustomerGateway {
 pub struct PreSharedKey(Zeroizing<String>);
 
 impl PreSharedKey {
+    /// Keeps a key. Whether its length and characters are allowed is for the plan to say.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
@@ -78,12 +97,15 @@ impl<'de> Deserialize<'de> for PreSharedKey {
 /// Phase 1 of a connection (`IkeConfig`), in the API's words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IkeConfig {
+    /// `Psk`, which `DescribeVpnConnection` shows in clear, as the cloud does.
     pub psk: PreSharedKey,
     /// `ikev1` or `ikev2`.
     pub version: String,
     /// `main` or `aggressive`; means something to IKEv1 only.
     pub mode: String,
+    /// `IkeEncAlg`: `aes` (128 bits), `aes192`, `aes256`, `des` or `3des`.
     pub encryption: String,
+    /// `IkeAuthAlg`: `md5`, `sha1`, `sha256`, `sha384` or `sha512`.
     pub authentication: String,
     /// Diffie-Hellman group, `IkePfs`.
     pub group: String,
@@ -98,7 +120,9 @@ pub struct IkeConfig {
 /// Phase 2 of a connection (`IpsecConfig`), in the API's words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpsecConfig {
+    /// `IpsecEncAlg`: `aes` (128 bits), `aes192`, `aes256`, `des` or `3des`.
     pub encryption: String,
+    /// `IpsecAuthAlg`: `md5`, `sha1`, `sha256`, `sha384` or `sha512`.
     pub authentication: String,
     /// A group, or `disabled`.
     pub pfs: String,
@@ -109,21 +133,33 @@ pub struct IpsecConfig {
 /// An IPsec-VPN connection between a VPN gateway and a customer gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VpnConnection {
+    /// `VpnConnectionId`, beginning with `vco-`. It is also the connection's name in gatewayd.
     pub id: VpnConnectionId,
+    /// The VPN gateway at the cloud's end (`VpnGatewayId`).
     pub gateway: VpnGatewayId,
+    /// The customer gateway at the other end (`CustomerGatewayId`).
     pub customer_gateway: CustomerGatewayId,
+    /// `Name`; may be empty.
     pub name: String,
+    /// `LocalSubnet`: 1 to 10 different CIDR blocks on the cloud's side, in the order given.
     pub local_subnets: Vec<Ipv4Net>,
+    /// `RemoteSubnet`: 1 to 10 different CIDR blocks on the customer's side, in the order given.
     pub remote_subnets: Vec<Ipv4Net>,
     /// Negotiate at once; otherwise on the first packet or when the peer starts.
     pub effect_immediately: bool,
+    /// `EnableDpd`: a silent peer is asked for a sign of life.
     pub dead_peer_detection: bool,
+    /// `EnableNatTraversal`: a NAT on the way is looked for, and ESP carried in UDP behind one.
     pub nat_traversal: bool,
     /// The connection made its own routes in the gateway and in the VPC.
     pub auto_config_route: bool,
+    /// Phase 1: `IkeConfig`, and `TunnelIkeConfig` of the only tunnel.
     pub ike: IkeConfig,
+    /// Phase 2: `IpsecConfig`, and `TunnelIpsecConfig` of the only tunnel.
     pub ipsec: IpsecConfig,
+    /// `CreateTime`, shown in milliseconds.
     pub created: UnixMillis,
+    /// `Tags` (in lists `Tag`), in the order given.
     pub tags: Vec<Tag>,
 }
 
@@ -139,7 +175,9 @@ impl VpnConnection {
 /// What makes a route of a VPN gateway unique.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VpnRouteKey {
+    /// The VPN gateway whose table holds the route (`VpnGatewayId`, in answers `VpnInstanceId`).
     pub gateway: VpnGatewayId,
+    /// Where packets must go to take the route (`RouteDest`).
     pub destination: Ipv4Net,
     /// A connection's id; for a route that gatewayd's own file names, the connection's name there.
     pub next_hop: String,
@@ -148,6 +186,7 @@ pub struct VpnRouteKey {
 /// A destination-based route of a VPN gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VpnRoute {
+    /// Gateway, destination and next hop, which no two routes share.
     pub key: VpnRouteKey,
     /// 100: active, 0: standby.
     pub weight: u8,
@@ -157,6 +196,8 @@ pub struct VpnRoute {
     pub owned_by_file: bool,
     /// Made by a connection with `AutoConfigRoute`, and gone with it.
     pub automatic: bool,
+    /// `Description`; may be empty.
     pub description: String,
+    /// `CreateTime`, shown in milliseconds.
     pub created: UnixMillis,
 }

@@ -18,7 +18,9 @@ use super::secret::placed;
 /// An encryption algorithm with the integrity algorithm that it needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Suite {
+    /// What keeps a message secret; an AEAD protects its integrity too.
     pub encryption: &'static EncryptionAlgorithm,
+    /// What protects its integrity when encryption does not; `None` with an AEAD.
     pub integrity: Option<&'static IntegrityAlgorithm>,
 }
 
@@ -86,7 +88,9 @@ impl fmt::Debug for Suite {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("keys of {actual:?} bytes where the suite takes {expected:?}")]
 pub struct WrongKeyLength {
+    /// What the suite takes.
     pub expected: (usize, usize),
+    /// What was given.
     pub actual: (usize, usize),
 }
 
@@ -123,6 +127,7 @@ impl SealingKey {
         Ok(Self { suite, sealing })
     }
 
+    /// The algorithms that the key is for.
     pub fn suite(&self) -> Suite {
         self.suite
     }
@@ -188,6 +193,7 @@ impl OpeningKey {
         Ok(Self { suite, opening })
     }
 
+    /// The algorithms that the key is for.
     pub fn suite(&self) -> Suite {
         self.suite
     }

@@ -10,6 +10,7 @@ pub struct EncryptionAlgorithm {
     pub transform_id: u16,
     /// What configuration files and `status` call it.
     pub name: &'static str,
+    /// Its name in that registry, such as `ENCR_AES_GCM_16`.
     pub iana_name: &'static str,
     /// The Key Length attribute in bits, for algorithms that carry one (RFC 7296 3.3.5).
     pub key_bits: Option<u16>,

@@ -13,6 +13,7 @@ use super::{Entropy, Secret, Suite};
 pub struct SeededEntropy(u64);
 
 impl SeededEntropy {
+    /// The sequence of this seed, from its beginning: equal seeds give equal bytes.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }

@@ -10,7 +10,9 @@ pub struct IntegrityAlgorithm {
     pub transform_id: u16,
     /// What configuration files and `status` call it.
     pub name: &'static str,
+    /// Its name in that registry, such as `AUTH_HMAC_SHA2_256_128`.
     pub iana_name: &'static str,
+    /// The key, as long as the hash's output (RFC 2404 3, RFC 4868 2.1.1).
     pub key_len: usize,
     /// The ICV, which is the HMAC truncated.
     pub icv_len: usize,

@@ -16,6 +16,8 @@ pub struct IvSource {
 }
 
 impl IvSource {
+    /// A source for a fresh sealing key of this suite. For CBC it draws a key of 32 bytes, with which counters become
+    /// unpredictable.
     pub fn new(suite: Suite, entropy: &mut dyn Entropy) -> Self {
         let scramble = (!suite.encryption.is_aead()).then(|| {
             let mut key = Zeroizing::new([0; 32]);

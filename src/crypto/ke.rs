@@ -20,6 +20,7 @@ pub struct KeyExchangeAlgorithm {
     pub transform_id: u16,
     /// What configuration files and `status` call it.
     pub name: &'static str,
+    /// Its name in that registry, such as `Curve25519`.
     pub iana_name: &'static str,
     /// Bytes of a public value in the Key Exchange payload.
     pub public_len: usize,
@@ -50,6 +51,7 @@ impl KeyExchange {
         &self.public
     }
 
+    /// The method that the key pair belongs to.
     pub fn algorithm(&self) -> &'static KeyExchangeAlgorithm {
         self.algorithm
     }

@@ -13,6 +13,7 @@ pub struct PrfAlgorithm {
     pub transform_id: u16,
     /// What configuration files and `status` call it.
     pub name: &'static str,
+    /// Its name in that registry, such as `PRF_HMAC_SHA2_256`.
     pub iana_name: &'static str,
     /// Bytes of output, which is also the preferred key length (RFC 7296 2.13, 2.14).
     pub output_len: usize,

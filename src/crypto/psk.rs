@@ -33,13 +33,16 @@ pub enum Notation {
 /// Why a text is no key. Its words never show the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PskError {
+    /// The text, or what follows its prefix, has no bytes.
     #[error("holds no key")]
     Empty,
+    /// What follows this prefix is not pairs of hexadecimal digits alone.
     #[error(
         "begins with {0}, so pairs of hexadecimal digits must follow and nothing else; a key that is a text and begins \
          like this has to be written in hexadecimal itself"
     )]
     NotHexadecimal(&'static str),
+    /// What follows this prefix is not base64 (RFC 4648 4) alone.
     #[error(
         "begins with {0}, so base64 must follow and nothing else; a key that is a text and begins like this has to be \
          written in base64 itself"

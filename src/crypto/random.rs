@@ -15,6 +15,7 @@ pub trait Entropy: Send {
 pub struct SystemEntropy(SystemRandom);
 
 impl SystemEntropy {
+    /// The generator, ready at once: it has no state of its own.
     pub fn new() -> Self {
         Self(SystemRandom::new())
     }

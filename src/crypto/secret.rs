@@ -28,11 +28,13 @@ pub(super) fn placed<T: ?Sized>(value: &T) {
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
+    /// Takes the bytes over without a copy, so that no other one is left behind.
     pub fn new(bytes: Vec<u8>) -> Self {
         placed(&*bytes);
         Self(Zeroizing::new(bytes))
     }
 
+    /// The secret itself, for computing with it; nothing that shows bytes may get them.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -42,6 +44,7 @@ impl Secret {
         self.0.len()
     }
 
+    /// Whether it has no bytes, as the integrity key of an AEAD.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

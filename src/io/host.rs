@@ -13,14 +13,19 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
+    /// What was looked at, such as `/dev/net/tun` or `UDP port 500`.
     pub subject: &'static str,
+    /// Whether gatewayd can do with it.
     pub verdict: Verdict,
+    /// What was found, and where something is missing, what to do about it.
     pub detail: String,
 }
 
+/// Whether gatewayd can do with what this machine offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
+    /// All that gatewayd uses is there.
     Good,
     /// gatewayd does without, but slower or with less.
     Lacking,
@@ -129,7 +134,12 @@ fn udp_offload() -> Finding {
     }
 }
 
-nix::ioctl_read_bad!(tun_features, libc::TUNGETFEATURES, libc::c_uint);
+nix::ioctl_read_bad!(
+    /// Writes the `IFF_` flags that the kernel's TUN driver knows (`TUNGETFEATURES`, linux/if_tun.h).
+    tun_features,
+    libc::TUNGETFEATURES,
+    libc::c_uint
+);
 
 fn tun_offload() -> Finding {
     const SUBJECT: &str = "TUN offloads";

@@ -35,7 +35,10 @@ pub enum Locked {
     /// All memory, now and in future.
     Everything,
     /// Pages with keys, as far as the limit on locked memory (in bytes) and [`KEY_PAGES`] go.
-    PagesWithKeys { limit: u64 },
+    PagesWithKeys {
+        /// `RLIMIT_MEMLOCK`, in bytes.
+        limit: u64,
+    },
     /// Nothing.
     Nothing(io::Error),
 }

@@ -57,14 +57,28 @@ impl Product {
 /// Why there is no answer. A refusal by the API is an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
+    /// The endpoint is not `host:port`, nor an HTTP URL without a path; holds it as given.
     #[error("{0:?} is no endpoint: give host:port, or http://host:port")]
     Endpoint(String),
+    /// The request cannot be signed.
     #[error("{0}")]
     Parameters(ApiError),
+    /// The endpoint was not reached, or did not answer in time, or no HTTP client could be made.
     #[error("no answer from {endpoint}: {source}")]
-    Http { endpoint: String, source: reqwest::Error },
+    Http {
+        /// Where the call went.
+        endpoint: String,
+        /// What HTTP says about it.
+        source: reqwest::Error,
+    },
+    /// Something answered, but not the API.
     #[error("the answer of {endpoint} (HTTP {status}) is not JSON")]
-    NotJson { endpoint: String, status: u16 },
+    NotJson {
+        /// Where the call went.
+        endpoint: String,
+        /// The HTTP status that came.
+        status: u16,
+    },
 }
 
 /// An answer of the API.

@@ -10,12 +10,32 @@ use zeroize::Zeroizing;
 /// Why a file with secrets was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateFileError {
+    /// The file cannot be opened or read, or is not text in UTF-8.
     #[error("{path}: {source}")]
-    Io { path: String, source: io::Error },
+    Io {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The group or the world has a right to the file.
     #[error("{path} has mode {mode:04o}, so others may read it; allowed: 0600 or 0400 (run chmod 600 {path})")]
-    OthersMayRead { path: String, mode: u32 },
+    OthersMayRead {
+        /// The file.
+        path: String,
+        /// Its permission bits (chmod(2)).
+        mode: u32,
+    },
+    /// The file is larger than one of its kind can be.
     #[error("{path} has {length} bytes; allowed: up to {limit}")]
-    TooLarge { path: String, length: u64, limit: u64 },
+    TooLarge {
+        /// The file.
+        path: String,
+        /// Its length in bytes.
+        length: u64,
+        /// The most bytes that are read.
+        limit: u64,
+    },
 }
 
 /// Whether the group or the world may do anything with the file. A file that is not there is nobody's to read.

@@ -16,11 +16,13 @@ const QUIET: Duration = Duration::from_secs(1);
 /// What the kernel refused since it was told last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
-    /// Where to, and from where.
+    /// Where the datagrams were to go.
     pub peer: SocketAddr,
+    /// The source address that they were to have; unspecified where the kernel was to choose.
     pub local: IpAddr,
-    /// The class of the error, and the last one itself.
+    /// The class of the error.
     pub class: SendRefusal,
+    /// The last error of this class itself (errno(3)).
     pub errno: i32,
     /// How many datagrams.
     pub datagrams: u64,

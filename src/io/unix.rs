@@ -22,7 +22,9 @@ use crate::control::request::{Method, Request};
 /// Who is at the other end of a connection to the control socket, as the kernel knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerCredentials {
+    /// The caller's process id; `None` when the kernel does not tell it.
     pub pid: Option<i32>,
+    /// The caller's effective user id; `None` when the kernel does not tell it (SO_PEERCRED, unix(7)).
     pub uid: Option<u32>,
 }
 
@@ -58,12 +60,20 @@ impl Drop for SocketFile {
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlSocketError {
+    /// Somebody answers on the socket of this path.
     #[error("another gatewayd answers on {0}; give this one a socket of its own (--socket)")]
     InUse(String),
+    /// A file that is no socket stands at this path; it is left alone.
     #[error("{0} is there already and is no socket")]
     NotASocket(String),
+    /// The directory or the socket cannot be made, or a stale socket not removed.
     #[error("{path}: {source}")]
-    Io { path: String, source: io::Error },
+    Io {
+        /// The socket's path.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
 }
 
 impl ControlSocket {
@@ -133,16 +143,24 @@ pub struct ControlClient {
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
+    /// Nobody answers on the socket, or the connection broke.
     #[error("cannot reach gatewayd at {path}: {reason}")]
-    Unreachable { path: String, reason: String },
+    Unreachable {
+        /// The socket's path.
+        path: String,
+        /// The innermost cause, in words.
+        reason: String,
+    },
     /// gatewayd's own words.
     #[error("{0}")]
     Refused(String),
+    /// The answer is not the JSON that the call expects; holds what is wrong with it, or the answer itself.
     #[error("gatewayd's answer makes no sense: {0}")]
     Senseless(String),
 }
 
 impl ControlClient {
+    /// Makes a client for the socket of this path. Nothing is sent yet.
     pub fn new(path: &Path) -> Result<Self, CallError> {
         let http = reqwest::Client::builder()
             .unix_socket(path.to_owned())

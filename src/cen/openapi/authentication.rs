@@ -46,6 +46,8 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
+    /// Accepts the given keys only. No nonce has been used yet, so what an earlier process accepted can be replayed
+    /// within the clock window.
     pub fn new(keys: AccessKeys) -> Self {
         Self { keys, nonces: NonceMemory::new(NONCE_LIMIT) }
     }

@@ -14,12 +14,17 @@ const IPSEC_FIELDS: &[&str] = &["IpsecEncAlg", "IpsecAuthAlg", "IpsecPfs", "Ipse
 /// What a call says about a connection's tunnel; `None` where it says nothing.
 #[derive(Debug, Default)]
 pub struct TunnelOptions {
+    /// `CustomerGatewayId`, of the tunnel or of the connection.
     pub customer_gateway: Option<String>,
     /// Names the tunnel in a modification.
     pub tunnel_id: Option<String>,
+    /// `EnableDpd`, of the tunnel or of the connection.
     pub dead_peer_detection: Option<bool>,
+    /// `EnableNatTraversal`, of the tunnel or of the connection.
     pub nat_traversal: Option<bool>,
+    /// Phase 1: `TunnelIkeConfig` of the tunnel, or `IkeConfig` of the connection.
     pub ike: IkeParameters,
+    /// Phase 2: `TunnelIpsecConfig` of the tunnel, or `IpsecConfig` of the connection.
     pub ipsec: IpsecParameters,
 }
 

@@ -20,8 +20,14 @@ pub trait PrivateKey: Send {
 /// Why a peer's public value was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyExchangeError {
+    /// Not as long as public values of the method are, in bytes.
     #[error("the peer's public value has {actual} bytes, not {expected}")]
-    WrongLength { expected: usize, actual: usize },
+    WrongLength {
+        /// What the method takes.
+        expected: usize,
+        /// What the peer sent.
+        actual: usize,
+    },
     /// Not on the curve, or of so small an order that the secret would be known (RFC 6989 2, RFC 7748 6.1).
     #[error("the peer's public value is not a valid one of its group")]
     InvalidPublicValue,

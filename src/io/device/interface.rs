@@ -8,8 +8,20 @@ use socket2::{Domain, Socket, Type};
 
 use crate::io::netns::Namespace;
 
-nix::ioctl_read_bad!(tun_get_interface, libc::TUNGETIFF, libc::ifreq);
-nix::ioctl_readwrite_bad!(ethtool, libc::SIOCETHTOOL, libc::ifreq);
+nix::ioctl_read_bad!(
+    /// Writes the name and the flags of the interface behind a TUN descriptor to the `ifreq` (`TUNGETIFF`,
+    /// linux/if_tun.h).
+    tun_get_interface,
+    libc::TUNGETIFF,
+    libc::ifreq
+);
+nix::ioctl_readwrite_bad!(
+    /// Runs the ethtool command whose structure `ifr_data` points to, on the interface that the `ifreq` names
+    /// (`SIOCETHTOOL`, linux/ethtool.h).
+    ethtool,
+    libc::SIOCETHTOOL,
+    libc::ifreq
+);
 
 /// Room for 128 offloads; Linux has fewer than 96.
 const WORDS: usize = 4;

@@ -12,6 +12,7 @@ use crate::cen::state::State;
 pub struct Revision(pub u64);
 
 impl Revision {
+    /// The revision after one more commit.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -27,12 +28,22 @@ impl fmt::Display for Revision {
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The caller has not seen the newest state; nothing has changed.
     #[error("the store is at revision {found}, not at {expected}: somebody else has written to it")]
-    Outdated { expected: Revision, found: Revision },
+    Outdated {
+        /// The revision that the caller took for the newest.
+        expected: Revision,
+        /// The newest revision.
+        found: Revision,
+    },
+    /// What the store holds cannot be read as this program writes it: another format, a gap, or damage. Holds what was
+    /// found.
     #[error("the store holds something that this program did not write: {0}")]
     Foreign(String),
+    /// Another process has the store open.
     #[error("another process uses the store")]
     InUse,
+    /// The system or the database refused; holds its words.
     #[error("the store failed: {0}")]
     Failed(String),
 }

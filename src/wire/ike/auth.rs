@@ -7,7 +7,10 @@ use super::malformed::Malformed;
 /// The proof that the sender is who its identification payload says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authentication {
+    /// How the proof was made (Auth Method).
     pub method: AuthMethod,
+    /// The MAC or signature itself (Authentication Data); its length is not checked here, because only the method knows
+    /// it.
     pub data: Vec<u8>,
 }
 

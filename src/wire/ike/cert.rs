@@ -6,13 +6,16 @@ use super::malformed::Malformed;
 /// A certificate, or other data that backs an identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
+    /// How `data` is to be read (Cert Encoding).
     pub encoding: CertificateEncoding,
+    /// The certificate, its URL or another proof, as `encoding` says (Certificate Data).
     pub data: Vec<u8>,
 }
 
 /// Which certificates the sender would like to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateRequest {
+    /// The kind of certificate that is asked for (Cert Encoding).
     pub encoding: CertificateEncoding,
     /// SHA-1 hashes of the public keys of trusted authorities, one after another, for the X.509 encodings.
     pub authorities: Vec<u8>,

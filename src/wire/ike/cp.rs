@@ -10,7 +10,9 @@ const RESERVED: u16 = 0x8000;
 /// A request for, or a grant of, addresses and other settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Configuration {
+    /// Request, reply, set or acknowledgement (CFG Type).
     pub kind: ConfigurationType,
+    /// The settings, in the order sent; types may come several times.
     pub attributes: Vec<ConfigurationAttribute>,
 }
 

@@ -13,6 +13,7 @@ const HEADER_LEN: usize = 4;
 pub struct Eap {
     /// 1 request, 2 response, 3 success, 4 failure.
     pub code: u8,
+    /// Ties a response to its request (RFC 3748 section 4.1).
     pub identifier: u8,
     /// The type and what it carries; empty for success and failure.
     pub data: Vec<u8>,

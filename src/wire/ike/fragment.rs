@@ -12,6 +12,7 @@ pub const FRAGMENT_HEADER_LEN: usize = 4;
 pub struct Fragment {
     /// From 1 to `total`.
     pub number: u16,
+    /// How many fragments the message was cut into, at least 1.
     pub total: u16,
 }
 

@@ -11,7 +11,9 @@ use super::payload::Payload;
 /// Which half of an exchange a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
+    /// Opens the exchange, with the R flag clear.
     Request,
+    /// Answers a request and ends the exchange, with the R flag set.
     Response,
 }
 
@@ -19,14 +21,24 @@ pub enum Direction {
 /// authenticated (RFC 7296 section 2.21).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GrammarError {
+    /// The exchange type and direction have no rows in the table.
     #[error("{0} is not an exchange with a known grammar")]
     UnknownExchange(ExchangeType),
+    /// A payload that this message must have is not there, and no notification reports a failure instead.
     #[error("the {0} payload is missing")]
     Missing(PayloadType),
+    /// A payload comes more often than this message may have it.
     #[error("more than {limit} {payload} payloads")]
-    TooMany { payload: PayloadType, limit: usize },
+    TooMany {
+        /// The payload that comes too often.
+        payload: PayloadType,
+        /// How often it may come.
+        limit: usize,
+    },
+    /// A payload of an exchange that is encrypted stands outside of the Encrypted payload.
     #[error("the {0} payload stands in the clear")]
     NotEncrypted(PayloadType),
+    /// Of payloads that belong together the first one is there and the second is not.
     #[error("{0} comes without {1}, with which it belongs")]
     Incomplete(PayloadType, PayloadType),
 }

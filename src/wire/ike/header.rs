@@ -31,8 +31,10 @@ mod field {
 pub struct IkeSpi(pub [u8; 8]);
 
 impl IkeSpi {
+    /// No SPI: what the responder's field holds until the responder has chosen one (RFC 7296 section 3.1).
     pub const ZERO: Self = Self([0; 8]);
 
+    /// Whether all bytes are zero, so that no SPI has been chosen; an SPI that is in use never is.
     pub fn is_zero(self) -> bool {
         self == Self::ZERO
     }
@@ -85,7 +87,9 @@ impl Flags {
 /// The IKE header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
+    /// Chosen by the original initiator of the IKE SA; never zero in a valid message.
     pub initiator_spi: IkeSpi,
+    /// Chosen by the responder; zero in the first request of an IKE SA.
     pub responder_spi: IkeSpi,
     /// Type of the first payload; the encoder fills it in.
     pub next_payload: PayloadType,
@@ -93,8 +97,12 @@ pub struct Header {
     pub major_version: u8,
     /// Ignored when read (RFC 7296 section 2.5).
     pub minor_version: u8,
+    /// What the message is for; decides which payloads it has.
     pub exchange_type: ExchangeType,
+    /// Who sends, and whether it is a response.
     pub flags: Flags,
+    /// Number of the exchange among those that one end began, from 0; a response repeats the request's (RFC 7296
+    /// section 2.2).
     pub message_id: u32,
     /// Bytes of the whole message, this header included; the encoder fills it in.
     pub length: u32,

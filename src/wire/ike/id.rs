@@ -12,7 +12,9 @@ use super::malformed::Malformed;
 /// Who an end of an IKE SA says it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Identification {
+    /// An IPv4 address (ID_IPV4_ADDR).
     Ipv4(Ipv4Addr),
+    /// An IPv6 address (ID_IPV6_ADDR).
     Ipv6(Ipv6Addr),
     /// A domain name, without a final dot: printable ASCII without spaces.
     Fqdn(String),
@@ -22,7 +24,9 @@ pub enum Identification {
     KeyId(Vec<u8>),
     /// Any other type, or one of the above with contents that are not of its form.
     Other {
+        /// The type as it was sent.
         id_type: IdType,
+        /// The identification data field as it was sent.
         data: Vec<u8>,
     },
 }
@@ -41,6 +45,7 @@ impl Identification {
         known.unwrap_or_else(|| Self::Other { id_type, data: data.to_vec() })
     }
 
+    /// The ID Type field that the payload carries.
     pub fn id_type(&self) -> IdType {
         match self {
             Self::Ipv4(_) => IdType::IPV4_ADDR,
@@ -111,14 +116,18 @@ impl fmt::Display for Identification {
 /// Why a text is not an identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIdentification {
+    /// The text is empty.
     #[error(
         "an identity is an address, a domain name, an e-mail address or keyid: and hexadecimal digits, not nothing"
     )]
     Empty,
+    /// `keyid:`, `@#` or the braces of a type are not followed by pairs of hexadecimal digits alone.
     #[error("what follows keyid: must be pairs of hexadecimal digits")]
     Hexadecimal,
+    /// A name has bytes other than visible ASCII, or none.
     #[error("an identity must be printable ASCII without spaces")]
     NotPrintable,
+    /// The braces do not hold a number from 0 to 255, or no colon follows them.
     #[error("what stands in braces must be a number from 0 to 255, followed by a colon")]
     Type,
     /// RFC 7296 knows no other text form for which the bytes would be clear.

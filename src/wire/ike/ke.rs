@@ -7,6 +7,7 @@ use super::malformed::Malformed;
 /// A public value and the method that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyExchange {
+    /// The method that the public value belongs to (Diffie-Hellman Group Num).
     pub group: KeyExchangeId,
     /// The public value; its length is not checked here, because only the method knows it.
     pub data: Vec<u8>,

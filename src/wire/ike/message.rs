@@ -12,10 +12,12 @@ use super::payload::{self, Chain, Payload};
 /// A message whose header and clear payloads are read; what is encrypted is only located.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParsedMessage<'a> {
+    /// The header as it came; its major version is 2 and its length that of `bytes`.
     pub header: Header,
     /// The payloads in the clear, without the Encrypted one. Where there is an Encrypted payload they are not
     /// authenticated until that one is opened.
     pub payloads: Vec<Payload>,
+    /// Where the Encrypted payload lies; `None` in a message that is all in the clear.
     pub encrypted: Option<Encrypted>,
     /// The whole datagram, header included.
     pub bytes: &'a [u8],
@@ -36,9 +38,11 @@ pub struct Encrypted {
 pub struct EncryptedParts<'a> {
     /// From the IKE header to the initialization vector: the associated data (RFC 5282 section 5.1).
     pub before: &'a [u8],
+    /// The initialization vector, as long as the suite says.
     pub iv: &'a [u8],
     /// The ciphertext, to be decrypted in place.
     pub body: &'a mut [u8],
+    /// The integrity check value at the message's end, over all that stands before it.
     pub icv: &'a [u8],
 }
 
@@ -120,9 +124,11 @@ fn finish(header: &Header, next_payload: PayloadType, mut message: Vec<u8>) -> R
 /// The sizes of a cipher suite that shape an Encrypted payload, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncryptedShape {
+    /// Bytes of the initialization vector before the ciphertext.
     pub iv_len: usize,
     /// What the ciphertext's length must be a multiple of; 1 (or 0) for a stream.
     pub block_len: usize,
+    /// Bytes of the integrity check value after the ciphertext.
     pub icv_len: usize,
 }
 
@@ -131,7 +137,9 @@ pub struct EncryptedShape {
 pub struct Sealable {
     /// The whole message.
     pub message: Vec<u8>,
+    /// Where in `message` the initialization vector goes.
     pub iv: Range<usize>,
+    /// Where in `message` the plaintext stands that is to be encrypted in place, padding included.
     pub body: Range<usize>,
     /// Ends with the message.
     pub icv: Range<usize>,
@@ -141,12 +149,16 @@ pub struct Sealable {
 pub struct SealableParts<'a> {
     /// The associated data: all that precedes the initialization vector.
     pub before: &'a [u8],
+    /// Where the initialization vector goes.
     pub iv: &'a mut [u8],
+    /// The padded plaintext, to be encrypted in place.
     pub body: &'a mut [u8],
+    /// Where the integrity check value over all before it goes.
     pub icv: &'a mut [u8],
 }
 
 impl Sealable {
+    /// Splits the message, so that the body can be sealed while the rest is read.
     pub fn parts(&mut self) -> SealableParts<'_> {
         let (before, rest) = self.message.split_at_mut(self.iv.start);
         let (iv, rest) = rest.split_at_mut(self.iv.len());

@@ -11,7 +11,9 @@ pub struct Notify {
     pub protocol: ProtocolId,
     /// The SPI of that SA, empty for the IKE SA and when it concerns none. At most 255 bytes.
     pub spi: Vec<u8>,
+    /// What is notified (Notify Message Type).
     pub kind: NotifyType,
+    /// What the type says about it; empty for most types (Notification Data).
     pub data: Vec<u8>,
 }
 

@@ -25,31 +25,49 @@ const CRITICAL: u8 = 0x80;
 /// One payload, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
+    /// SA: proposals in the order sent, of which an answer has one (RFC 7296 section 3.3).
     SecurityAssociation(Vec<Proposal>),
+    /// KE: the sender's public value (RFC 7296 section 3.4).
     KeyExchange(KeyExchange),
+    /// IDi: who the initiator says it is (RFC 7296 section 3.5).
     IdentificationInitiator(Identification),
+    /// IDr: who the responder says it is, or whom the initiator wants (RFC 7296 section 3.5).
     IdentificationResponder(Identification),
+    /// CERT: one certificate; the first one has the key that signs (RFC 7296 section 3.6).
     Certificate(Certificate),
+    /// CERTREQ: which certificates the sender can verify (RFC 7296 section 3.7).
     CertificateRequest(CertificateRequest),
+    /// AUTH: the proof of the sender's identity (RFC 7296 section 3.8).
     Authentication(Authentication),
     /// 16 to 256 bytes.
     Nonce(Vec<u8>),
+    /// N: an error or a status (RFC 7296 section 3.10).
     Notify(Notify),
+    /// D: SAs that the sender closes (RFC 7296 section 3.11).
     Delete(Delete),
+    /// V: any bytes that mark an implementation (RFC 7296 section 3.12).
     VendorId(Vec<u8>),
+    /// TSi: what the Child SA carries on the initiator's side (RFC 7296 section 3.13).
     TrafficSelectorsInitiator(Vec<TrafficSelector>),
+    /// TSr: what the Child SA carries on the responder's side (RFC 7296 section 3.13).
     TrafficSelectorsResponder(Vec<TrafficSelector>),
+    /// CP: internal addresses and other settings (RFC 7296 section 3.15).
     Configuration(Configuration),
+    /// EAP: one EAP message (RFC 7296 section 3.16).
     Eap(Eap),
     /// A type that is not known and, when read, not critical: to be ignored (RFC 7296 section 2.5).
     Unknown {
+        /// The type as the payload before it named it.
         payload_type: PayloadType,
+        /// The C bit: a receiver that does not know the type rejects the message.
         critical: bool,
+        /// The bytes after the generic payload header.
         body: Vec<u8>,
     },
 }
 
 impl Payload {
+    /// The type by which the payload before it, or the header, names this one.
     pub fn payload_type(&self) -> PayloadType {
         match self {
             Self::SecurityAssociation(_) => PayloadType::SECURITY_ASSOCIATION,
@@ -118,8 +136,11 @@ impl Payload {
 /// One link of a payload chain, unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawPayload<'a> {
+    /// The type as the payload before it, or the header, names it.
     pub payload_type: PayloadType,
+    /// The C bit: a receiver that does not know the type rejects the message (RFC 7296 section 2.5).
     pub critical: bool,
+    /// The bytes after the generic payload header.
     pub body: &'a [u8],
 }
 

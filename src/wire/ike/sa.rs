@@ -22,6 +22,7 @@ const SHORT_FORM: u16 = 0x8000;
 pub struct Proposal {
     /// 1 for the first proposal of an offer, then one more each; an answer repeats the number that it chose.
     pub number: u8,
+    /// What the proposal is for: IKE, ESP or AH.
     pub protocol: ProtocolId,
     /// Empty in IKE_SA_INIT, 8 bytes when an IKE SA is rekeyed, 4 bytes for ESP. At most 255 bytes.
     pub spi: Vec<u8>,
@@ -39,6 +40,7 @@ impl Proposal {
 /// One algorithm that a proposal offers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Transform {
+    /// What the algorithm is for (Transform Type).
     pub kind: TransformType,
     /// An `EncryptionId`, `PrfId`, … as `kind` says.
     pub id: u16,

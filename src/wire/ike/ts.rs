@@ -27,9 +27,11 @@ pub struct TrafficSelector {
     /// First port, or ICMP type × 256 + code. 0 to 65535 stands for any port; start 65535 with end 0 for OPAQUE: a
     /// packet whose port is not known (RFC 7296 section 3.13.1).
     pub start_port: u16,
+    /// Last port, or ICMP type × 256 + code.
     pub end_port: u16,
-    /// First and last address, of one family, first ≤ last.
+    /// First address of the range, of the last one's family and not above it.
     pub start: IpAddr,
+    /// Last address of the range.
     pub end: IpAddr,
 }
 
