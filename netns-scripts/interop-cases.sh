@@ -274,3 +274,68 @@ case_several_children() {
     check_within 10 "packets flow through the first" ping_from_ours
     check_within 5 "packets flow through the second" ping_from_ours 10.1.7.1 10.2.7.1
 }
+
+# fragments_are_dropped: a path that takes 1400 bytes, at either end of which later IP fragments are dropped
+fragments_are_dropped() {
+    local host
+    for host in ours theirs; do
+        ip -n "$lab-$host" link set wan mtu 1400
+        on $host nft -f - <<'NFT' || return 1
+table inet no_fragments {
+    chain before {
+        type filter hook prerouting priority -450
+        ip frag-off & 0x3fff != 0 counter drop
+    }
+}
+NFT
+    done
+}
+
+# subnets SIDE: a hundred of them, as strongSwan takes them
+subnets() { local n; for n in $(seq 0 99); do printf '10.%s.%s.0/24,' "$1" "$n"; done | sed 's/,$//'; }
+# quoted LIST: the same as gatewayd takes them
+quoted() { printf '["%s"]' "${1//,/\", \"}"; }
+
+extension_is_used() { gatewayctl --json status | jq -e --arg name "$1" '.connections[0].ike_sa.extensions | index($name)'; }
+
+case_fragmentation() {
+    local role
+    our_subnets=$(subnets 1) their_subnets=$(subnets 2)
+    for role in initiator responder; do
+        fresh "100 subnets on each side, and a path that drops IP fragments, gatewayd as $role"
+        our_selectors=$our_subnets their_selectors=$their_subnets
+        [ $role = initiator ] || start=wait
+        check "IP fragments are dropped" fragments_are_dropped
+        check "strongSwan starts" start_strongswan
+        check "gatewayd starts" start_gatewayd "local_subnets = $(quoted "$our_subnets")" "peer_subnets = $(quoted "$their_subnets")"
+        [ $role = initiator ] || swanctl_on strongswan --initiate --child net > /dev/null 2>&1
+        check_within 10 "packets flow" ping_from_ours
+        check "IKE messages go in fragments" extension_is_used fragmentation
+        check "strongSwan has got or sent fragments" grep -qE 'EF\(|split(ting)? IKE' "$lab_directory/strongswan/charon.log"
+        check "both kinds of rekeys work" rekeys
+    done
+    fresh "the same without fragmentation of IKE messages"
+    our_selectors=$our_subnets their_selectors=$their_subnets
+    check "IP fragments are dropped" fragments_are_dropped
+    check "strongSwan starts" start_strongswan
+    check "gatewayd starts" start_gatewayd 'fragmentation = false' "local_subnets = $(quoted "$our_subnets")" \
+        "peer_subnets = $(quoted "$their_subnets")"
+    sleep 6
+    check "there is no tunnel" not established
+}
+
+case_childless() {
+    fresh "strongSwan with childless = force, gatewayd as initiator"
+    check "strongSwan starts" start_strongswan "childless = force"
+    check "gatewayd starts" start_gatewayd 'childless = "force"'
+    check_within 10 "packets flow" ping_from_ours
+    check "the IKE SA came without a Child SA" extension_is_used childless
+    check "both kinds of rekeys work" rekeys
+    fresh "strongSwan with childless = force, gatewayd as responder"
+    start=wait
+    check "strongSwan starts" start_strongswan "childless = force"
+    check "gatewayd starts" start_gatewayd
+    check "strongSwan initiates" swanctl_on strongswan --initiate --child net
+    check_within 5 "packets flow" ping_from_theirs
+    check "both kinds of rekeys work" rekeys
+}

@@ -93,7 +93,9 @@ impl Setup {
     pub fn random_warriors(random: &mut SeededEntropy) -> Self {
         let nat = random.next_u64().is_multiple_of(2);
         let hub = if random.next_u64().is_multiple_of(3) { Start::Now } else { Start::Wait };
-        Self { ends: 3, start: [Start::Now, hub], nat, ..Self::random(random) }
+        let setup = Self::random(random);
+        let nat_detection = setup.nat_detection.map(|on| nat || on);
+        Self { ends: 3, start: [Start::Now, hub], nat, nat_detection, ..setup }
     }
 
     /// The tunnels, each by the end that has it with the right one.

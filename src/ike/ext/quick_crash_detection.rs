@@ -16,7 +16,7 @@ use crate::crypto::Secret;
 use crate::crypto::digest::{constant_time_eq, hmac_sha256};
 use crate::ike::config::Connection;
 use crate::ike::message::Payloads;
-use crate::wire::ike::{Notify, NotifyType, Payload, ProtocolId};
+use crate::wire::ike::{Notify, NotifyType, Payload};
 
 /// Bytes of a token (RFC 6290 4.1).
 const TOKEN_LEN: std::ops::RangeInclusive<usize> = 16..=128;
@@ -65,10 +65,8 @@ impl Extension for QuickCrashDetection {
     }
 
     fn disown(&self, at: At, token_secret: Option<&Secret>) -> Vec<Payload> {
-        let notify = |secret| {
-            let kind = NotifyType::QUICK_CRASH_DETECTION;
-            Payload::Notify(Notify { protocol: ProtocolId::IKE, ..Notify::new(kind, token(secret, at).to_vec()) })
-        };
+        let notify =
+            |secret| Payload::Notify(Notify::new(NotifyType::QUICK_CRASH_DETECTION, token(secret, at).to_vec()));
         token_secret.map(notify).into_iter().collect()
     }
 
