@@ -293,6 +293,8 @@ NFT
 
 # subnets SIDE: a hundred of them, as strongSwan takes them
 subnets() { local n; for n in $(seq 0 99); do printf '10.%s.%s.0/24,' "$1" "$n"; done | sed 's/,$//'; }
+# addresses_in_subnets: strongSwan wants an address in each of its own
+addresses_in_subnets() { seq 1 99 | sed 's/.*/address add 10.2.&.1\/24 dev lo/' | ip -n "$lab-theirs" -batch -; }
 # quoted LIST: the same as gatewayd takes them
 quoted() { printf '["%s"]' "${1//,/\", \"}"; }
 
@@ -306,6 +308,7 @@ case_fragmentation() {
         our_selectors=$our_subnets their_selectors=$their_subnets
         [ $role = initiator ] || start=wait
         check "IP fragments are dropped" fragments_are_dropped
+        addresses_in_subnets
         check "strongSwan starts" start_strongswan
         check "gatewayd starts" start_gatewayd "local_subnets = $(quoted "$our_subnets")" "peer_subnets = $(quoted "$their_subnets")"
         [ $role = initiator ] || swanctl_on strongswan --initiate --child net > /dev/null 2>&1
@@ -317,6 +320,7 @@ case_fragmentation() {
     fresh "the same without fragmentation of IKE messages"
     our_selectors=$our_subnets their_selectors=$their_subnets
     check "IP fragments are dropped" fragments_are_dropped
+    addresses_in_subnets
     check "strongSwan starts" start_strongswan
     check "gatewayd starts" start_gatewayd 'fragmentation = false' "local_subnets = $(quoted "$our_subnets")" \
         "peer_subnets = $(quoted "$their_subnets")"
