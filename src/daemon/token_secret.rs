@@ -29,7 +29,7 @@ pub fn read_or_make(state: &Path) -> Result<Secret, String> {
     }
     let mut bytes = Zeroizing::new([0; LEN]);
     SystemEntropy::new().fill(&mut *bytes);
-    let text = Zeroizing::new(hex::encode(&*bytes));
+    let text = Zeroizing::new(hex::encode(bytes.as_slice()));
     private_file::replace(&path, text.as_bytes()).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(Secret::new(bytes.to_vec()))
 }

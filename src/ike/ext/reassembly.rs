@@ -71,8 +71,8 @@ impl Reassembly {
     ) -> Result<Option<Whole>, Discard> {
         let VerifiedFragment { header, fragment: Fragment { number, total }, first_payload, plaintext, digest, path } =
             fragment;
-        let goes_on = |present: &Box<Self>| present.message_id == header.message_id && present.total >= total;
-        let mut present = match slot.take().filter(goes_on) {
+        let goes_on = |present: &Self| present.message_id == header.message_id && present.total >= total;
+        let mut present = match slot.take().filter(|present| goes_on(present)) {
             Some(present) => present,
             None => Box::new(Self::new(header.message_id, total)),
         };
