@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use ipsec_gateway::crypto::fake::{self, SeededEntropy};
@@ -10,40 +10,43 @@ use ipsec_gateway::crypto::{Secret, prf};
 use ipsec_gateway::daemon::config::Config;
 use ipsec_gateway::ike::{self, Connection, ConnectionState, Endpoint, IkeProposal, Output};
 
+const ADDRESSES: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
+
 /// Messages that are delivered at most.
 const MOST: usize = 100;
 
-/// The end at this address of a connection whose messages do not fit 576 bytes.
-fn endpoint(local: &str, peer: &str, start: &str, now: Instant) -> Endpoint {
+/// Both ends' configurations of a connection whose messages do not fit 576 bytes.
+static CONFIGS: LazyLock<[Arc<ike::Config>; 2]> = LazyLock::new(|| {
     let subnets: Vec<String> = (0..40).map(|number| format!("\"10.0.{number}.0/24\"")).collect();
     let subnets = subnets.join(", ");
-    let text = format!(
-        "[[connection]]\nname = \"one\"\nlocal_address = \"{local}\"\npeer = \"{peer}\"\npsk = \"secret\"\nstart = \"{start}\"\n\
-         fragment_size = 576\nlocal_subnets = [{subnets}]\npeer_subnets = [{subnets}]\n"
-    );
-    let config = Config::parse(&text, Path::new("gatewayd.toml")).expect("a configuration");
-    let connections = config.connections.iter().map(|tunnel| {
+    [0, 1].map(|side| {
+        let (local, peer, start) = (ADDRESSES[side], ADDRESSES[1 - side], ["now", "wait"][side]);
+        let text = format!(
+            "[[connection]]\nname = \"one\"\nlocal_address = \"{local}\"\npeer = \"{peer}\"\npsk = \"secret\"\n\
+             start = \"{start}\"\nfragment_size = 576\nlocal_subnets = [{subnets}]\npeer_subnets = [{subnets}]\n"
+        );
+        let config = Config::parse(&text, Path::new("gatewayd.toml")).expect("a configuration");
         let ike_proposals = vec![IkeProposal {
             encryption: vec![&fake::ENCRYPTION],
             integrity: Vec::new(),
             prf: vec![&prf::HMAC_SHA2_256],
             groups: vec![&fake::KEY_EXCHANGE],
         }];
-        Arc::new(Connection { ike_proposals, ..tunnel.template().clone() })
-    });
-    let connections = connections.collect();
-    let seed = local.len() as u64 + u64::from(local < peer);
-    let endpoint = Endpoint::new(Arc::new(ike::Config::new(connections)), Box::new(SeededEntropy::new(seed)), now);
-    endpoint.with_token_secret(Some(Secret::new(local.as_bytes().to_vec())))
+        let connection = Connection { ike_proposals, ..config.connections[0].template().clone() };
+        Arc::new(ike::Config::new(vec![Arc::new(connection)]))
+    })
+});
+
+fn endpoint(side: usize, now: Instant) -> Endpoint {
+    let endpoint = Endpoint::new(CONFIGS[side].clone(), Box::new(SeededEntropy::new(side as u64)), now);
+    endpoint.with_token_secret(Some(Secret::new(vec![side as u8; 32])))
 }
 
 /// Each four bytes of the input are about one message: its number, what is done to it, where, and with which byte. Tells
 /// whether both ends have an IKE SA in spite of that.
 pub fn ike_endpoint(data: &[u8]) -> bool {
     let mut now = Instant::now();
-    let addresses = ["192.0.2.1", "192.0.2.2"];
-    let mut ends =
-        [endpoint(addresses[0], addresses[1], "now", now), endpoint(addresses[1], addresses[0], "wait", now)];
+    let mut ends = [endpoint(0, now), endpoint(1, now)];
     let (mut wire, mut delivered) = (VecDeque::<(ike::Path, Vec<u8>)>::new(), 0);
     for _ in 0..20 {
         for end in &mut ends {
@@ -66,7 +69,7 @@ pub fn ike_endpoint(data: &[u8]) -> bool {
             }
             delivered += 1;
             let arrived = ike::Path { local: path.peer, peer: path.local, ..path };
-            let to = usize::from(path.peer.ip().to_string() == addresses[1]);
+            let to = usize::from(path.peer.ip().to_string() == ADDRESSES[1]);
             for _ in 0..copies {
                 // Dropped or not, it must not end the program.
                 let _ = ends[to].handle_datagram(&message, arrived, now);
