@@ -6,6 +6,8 @@
 #   netns-scripts/test.sh            everything
 #   netns-scripts/test.sh --rust     the Rust tests only
 #   netns-scripts/test.sh --tutorial the runs in namespaces only: the tutorial and the other implementations
+#   --require with any of them       a test that would be skipped, for want of a privilege, a device, a program or a way to
+#                                    the package index, fails and says what is missing; as when CI is set and not empty
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/install.sh"
@@ -14,8 +16,14 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/checks.sh"
 cd "$here/.." || exit 2
 
-what=${1:-all}
-case $what in all | --rust | --tutorial) ;; *) sed -n '2,9p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;; esac
+what=all
+for argument in "$@"; do
+    case $argument in
+        --rust | --tutorial) what=$argument ;;
+        --require) export CI=${CI:-require} ;;
+        *) sed -n '2,10p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
+    esac
+done
 require_root
 install_packages $strongswan_packages iproute2 iputils-ping procps nftables ethtool tcpdump tshark iperf3 jq curl python3 \
     python3-venv python3-scapy systemd kmod gcc libc6-dev git gdb || exit 2

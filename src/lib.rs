@@ -33,3 +33,7 @@ pub mod cloud;
 pub mod daemon;
 
 pub mod cli;
+
+#[cfg(test)]
+#[path = "../tests/missing/mod.rs"]
+mod missing;

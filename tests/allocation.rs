@@ -4,6 +4,8 @@
 #[allow(dead_code, reason = "the harness serves another test binary too, which uses more of it")]
 #[path = "dataplane/gateway.rs"]
 mod gateway;
+#[path = "missing/mod.rs"]
+mod missing;
 #[allow(dead_code, reason = "the harness serves another test binary too, which uses more of it")]
 #[path = "dataplane/packets.rs"]
 mod packets;
@@ -137,8 +139,7 @@ fn sockets_allocate_nothing() {
     let sockets = match EspSockets::bind(EspSocketsConfig { port: 0, mark: None, raw: true }) {
         Ok(sockets) => sockets,
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-            eprintln!("SKIPPED: no raw sockets: {error}");
-            return;
+            return missing::skipped(format_args!("raw sockets: {error}"));
         }
         Err(error) => panic!("{error}"),
     };

@@ -38,7 +38,16 @@ fn the_commented_defaults_of_the_reference_are_the_defaults() {
     let path = root().join("gatewayd.toml");
     let text = std::fs::read_to_string(&path).expect("the reference");
     let (own, examples) = text.split_once("# Several Child SAs").expect("the part on children");
-    let choices = ["# key_log =", "# secrets =", "# psk_file =", "# peer_id =", "# ike =", "# esp ="];
+    let choices = [
+        "# key_log =",
+        "# secrets =",
+        "# psk_file =",
+        "# peer_id =",
+        "# ike =",
+        "# esp =",
+        "# description =",
+        "# child_lifetime_",
+    ];
     let is_key = |line: &str| line.starts_with("# ") && line.split(' ').nth(2) == Some("=");
     let spelled_out: String = own
         .lines()

@@ -11,6 +11,7 @@ use super::identifier::{
 };
 use super::network::{Declarations, NetworkId, Tag, UnixMillis};
 use super::vpn::{PreSharedKey, VpnRouteKey};
+use crate::crypto::{CloudName, CloudPfs, EncryptionAlgorithm, IntegrityAlgorithm, KeyExchangeAlgorithm};
 
 /// A command with what surrounds it.
 #[derive(Clone, Debug)]
@@ -310,11 +311,11 @@ pub struct IkeParameters {
     /// `IkeMode`: `main`, the default, or `aggressive`; means something to IKEv1 only.
     pub mode: Option<String>,
     /// `IkeEncAlg`: `aes` (128 bits, the default), `aes192`, `aes256`, `des` or `3des`.
-    pub encryption: Option<String>,
+    pub encryption: Option<CloudName<EncryptionAlgorithm>>,
     /// `IkeAuthAlg`: `md5`, `sha1`, `sha256` (the default), `sha384` or `sha512`.
-    pub authentication: Option<String>,
+    pub authentication: Option<CloudName<IntegrityAlgorithm>>,
     /// `IkePfs`, the Diffie-Hellman group: `group1`, `group2`, `group5` or `group14`, the default.
-    pub group: Option<String>,
+    pub group: Option<CloudName<KeyExchangeAlgorithm>>,
     /// `IkeLifetime` of the IKE SA in seconds, 0 to 86400, the default.
     pub lifetime: Option<u32>,
     /// `LocalId`, the VPN gateway's identity: 1 to 100 characters without spaces; by default its public address.
@@ -327,12 +328,12 @@ pub struct IkeParameters {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpsecParameters {
     /// `IpsecEncAlg`: `aes` (128 bits, the default), `aes192`, `aes256`, `des` or `3des`.
-    pub encryption: Option<String>,
+    pub encryption: Option<CloudName<EncryptionAlgorithm>>,
     /// `IpsecAuthAlg`: `md5`, `sha1`, `sha256` (the default), `sha384` or `sha512`.
-    pub authentication: Option<String>,
+    pub authentication: Option<CloudName<IntegrityAlgorithm>>,
     /// `IpsecPfs`, the group of a fresh key exchange for each Child SA: `disabled`, `group1`, `group2`, `group5` or
     /// `group14`, the default.
-    pub pfs: Option<String>,
+    pub pfs: Option<CloudPfs>,
     /// `IpsecLifetime` of a Child SA in seconds, 0 to 86400, the default.
     pub lifetime: Option<u32>,
 }

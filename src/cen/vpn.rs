@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::identifier::{CustomerGatewayId, VSwitchId, VpcId, VpnConnectionId, VpnGatewayId};
 use super::network::{Tag, UnixMillis};
+use crate::crypto::{CloudName, CloudPfs, EncryptionAlgorithm, IntegrityAlgorithm, KeyExchangeAlgorithm};
 
 /// A VPN gateway of a VPC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,11 +105,11 @@ pub struct IkeConfig {
     /// `main` or `aggressive`; means something to IKEv1 only.
     pub mode: String,
     /// `IkeEncAlg`: `aes` (128 bits), `aes192`, `aes256`, `des` or `3des`.
-    pub encryption: String,
+    pub encryption: CloudName<EncryptionAlgorithm>,
     /// `IkeAuthAlg`: `md5`, `sha1`, `sha256`, `sha384` or `sha512`.
-    pub authentication: String,
+    pub authentication: CloudName<IntegrityAlgorithm>,
     /// Diffie-Hellman group, `IkePfs`.
-    pub group: String,
+    pub group: CloudName<KeyExchangeAlgorithm>,
     /// Seconds, 0 to 86400.
     pub lifetime: u32,
     /// Identity of the VPN gateway.
@@ -121,11 +122,11 @@ pub struct IkeConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpsecConfig {
     /// `IpsecEncAlg`: `aes` (128 bits), `aes192`, `aes256`, `des` or `3des`.
-    pub encryption: String,
+    pub encryption: CloudName<EncryptionAlgorithm>,
     /// `IpsecAuthAlg`: `md5`, `sha1`, `sha256`, `sha384` or `sha512`.
-    pub authentication: String,
+    pub authentication: CloudName<IntegrityAlgorithm>,
     /// A group, or `disabled`.
-    pub pfs: String,
+    pub pfs: CloudPfs,
     /// Seconds, 0 to 86400.
     pub lifetime: u32,
 }

@@ -42,12 +42,26 @@ fn networks(list: &[IpNet]) -> String {
 }
 
 fn swanctl(exported: &ConnectionExport, key: Option<&Secret>) -> String {
-    let ConnectionExport { name, local_address, peer, local_id, peer_id, ike_proposals, .. } = exported;
+    let ConnectionExport {
+        name,
+        local_address,
+        peer,
+        local_id,
+        peer_id,
+        ike_proposals,
+        ike_lifetime_seconds,
+        liveness_seconds,
+        force_encapsulation,
+        only_childless,
+        start,
+        children,
+    } = exported;
     let local_addrs = if is_address(peer) { peer } else { "%any" };
     let remote_addrs = local_address.as_deref().unwrap_or("%any");
-    let liveness = exported.liveness_seconds.map_or_else(String::new, |s| format!("        dpd_delay = {s}s\n"));
-    let encapsulation = if exported.force_encapsulation { "        encap = yes\n" } else { "" };
-    let children: String = exported.children.iter().map(|child| swanctl_child(exported, child)).collect();
+    let liveness = liveness_seconds.map_or_else(String::new, |s| format!("        dpd_delay = {s}s\n"));
+    let encapsulation = if *force_encapsulation { "        encap = yes\n" } else { "" };
+    let childless = if *only_childless { "        childless = force\n" } else { "" };
+    let children: String = children.iter().map(|child| swanctl_child(start, child)).collect();
     let (here, there) = (swanctl_identity(peer_id), swanctl_identity(local_id));
     let secret = key.map_or_else(
         || "# gatewayd gives no key away: put it here, or let gatewayctl export read it with --psk-file\n        # secret = \"...\"".to_owned(),
@@ -62,9 +76,9 @@ connections {{
         local_addrs = {local_addrs}
         remote_addrs = {remote_addrs}
         proposals = {proposals}
-        rekey_time = {lifetime}s
+        rekey_time = {ike_lifetime_seconds}s
         unique = replace
-{liveness}{encapsulation}        local {{
+{liveness}{encapsulation}{childless}        local {{
             auth = psk
             id = {here}
         }}
@@ -85,14 +99,13 @@ secrets {{
 }}
 ",
         proposals = ike_proposals.join(","),
-        lifetime = exported.ike_lifetime_seconds,
     )
 }
 
 /// gatewayd rekeys at 80 to 90 per cent of its lifetimes, so a peer that takes them as its own rekey times comes second.
-fn swanctl_child(exported: &ConnectionExport, child: &ChildExport) -> String {
+fn swanctl_child(start: &str, child: &ChildExport) -> String {
     let ChildExport { name, local_subnets, peer_subnets, esp_proposals, lifetime_seconds } = child;
-    let start = if exported.start == "now" { "none" } else { "start" };
+    let start = if start == "now" { "none" } else { "start" };
     format!(
         "            {name} {{
                 local_ts = {}
@@ -129,15 +142,29 @@ fn swanctl_secret(key: &Secret) -> String {
 }
 
 fn gatewayd(exported: &ConnectionExport, key: Option<&Secret>) -> String {
-    let ConnectionExport { name, local_address, peer, local_id, peer_id, ike_proposals, .. } = exported;
+    let ConnectionExport {
+        name,
+        local_address,
+        peer,
+        local_id,
+        peer_id,
+        ike_proposals,
+        ike_lifetime_seconds,
+        liveness_seconds,
+        force_encapsulation,
+        only_childless,
+        start,
+        children,
+    } = exported;
     let remote = local_address.as_deref().unwrap_or("any");
     let own = if is_address(peer) { format!("local_address = {}\n", quoted(peer)) } else { String::new() };
-    let start = if exported.start == "now" || remote == "any" { "wait" } else { "now" };
+    let start = if start == "now" || remote == "any" { "wait" } else { "now" };
     let secret = key.map_or_else(
         || "# gatewayd gives no key away: put it here, or let gatewayctl export read it with --psk-file\n# psk = \"...\"".to_owned(),
         |key| format!("psk = {}", quoted(&psk::write(key))),
     );
-    let liveness = exported.liveness_seconds.map_or_else(|| "off".to_owned(), |seconds| format!("{seconds}s"));
+    let childless = if *only_childless { "childless = \"force\"\n" } else { "" };
+    let liveness = liveness_seconds.map_or_else(|| "off".to_owned(), |seconds| format!("{seconds}s"));
     let mut text = format!(
         "\
 # The peer's side of gatewayd's connection {name}, for gatewayd.toml.
@@ -152,22 +179,22 @@ ike = {}
 ike_lifetime = \"{}s\"
 liveness = \"{liveness}\"
 force_encapsulation = {}
-",
+{childless}",
         quoted(name),
         quoted(remote),
         quoted(peer_id),
         quoted(local_id),
         list(ike_proposals),
-        exported.ike_lifetime_seconds,
-        exported.force_encapsulation,
+        ike_lifetime_seconds,
+        force_encapsulation,
     );
-    if let Some(child) = exported.children.first() {
+    if let Some(child) = children.first() {
         text.push_str(&format!("child_lifetime = \"{}s\"\n", child.lifetime_seconds));
     }
-    for child in &exported.children {
+    for child in children {
         text.push_str(&gatewayd_child(child));
     }
-    let mut destinations: Vec<&IpNet> = exported.children.iter().flat_map(|child| &child.local_subnets).collect();
+    let mut destinations: Vec<&IpNet> = children.iter().flat_map(|child| &child.local_subnets).collect();
     destinations.sort_unstable();
     destinations.dedup();
     for destination in destinations {
@@ -177,13 +204,15 @@ force_encapsulation = {}
 }
 
 fn gatewayd_child(child: &ChildExport) -> String {
+    // The lifetime is a key of the whole connection.
+    let ChildExport { name, local_subnets, peer_subnets, esp_proposals, lifetime_seconds: _ } = child;
     let nets = |nets: &[IpNet]| list(&nets.iter().map(IpNet::to_string).collect::<Vec<_>>());
     format!(
         "\n[[connection.child]]\nname = {}\nlocal_subnets = {}\npeer_subnets = {}\nesp = {}\n",
-        quoted(&child.name),
-        nets(&child.peer_subnets),
-        nets(&child.local_subnets),
-        list(&child.esp_proposals),
+        quoted(name),
+        nets(peer_subnets),
+        nets(local_subnets),
+        list(esp_proposals),
     )
 }
 
@@ -220,6 +249,7 @@ mod tests {
             ike_lifetime_seconds: 86_400,
             liveness_seconds: Some(30),
             force_encapsulation: false,
+            only_childless: false,
             start: "now".into(),
             children: vec![ChildExport {
                 name: "idc".into(),
@@ -246,6 +276,16 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected} in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_peer_is_told_that_only_childless_ike_sas_are_taken() {
+        let forced = ConnectionExport { only_childless: true, ..exported() };
+        assert!(swanctl(&forced, None).contains("\n        childless = force\n"));
+        assert!(!swanctl(&exported(), None).contains("childless"));
+        let text = gatewayd(&forced, Some(&key("swordfish")));
+        let config = Config::parse(&text, Path::new("peer.toml")).unwrap();
+        assert_eq!(format!("{:?}", config.connections[0].template().extensions.childless), "Force");
     }
 
     #[test]

@@ -68,6 +68,9 @@ pub fn status(status: &Status) -> String {
 fn connection(entry: &Connection) -> String {
     let mark = if entry.state == ConnectionState::Established { '●' } else { '○' };
     let mut text = format!("{mark} {} · {} · from {}\n", entry.name, entry.state.name(), source(entry));
+    if let Some(description) = &entry.description {
+        let _ = writeln!(text, "    {description}");
+    }
     let address = |address: Option<std::net::SocketAddr>, otherwise: &str| {
         address.map_or_else(|| otherwise.to_owned(), |address| address.to_string())
     };
@@ -252,6 +255,7 @@ mod tests {
     fn down() -> Connection {
         Connection {
             name: "branch".into(),
+            description: None,
             owner: Owner::File,
             state: ConnectionState::Down,
             ike_state: IkeState::IkeSaNotEstablished,
@@ -278,6 +282,15 @@ mod tests {
         let text = connection(&down());
         let lines: Vec<&str> = text.lines().rev().take(2).collect();
         assert_eq!(lines, ["    next try in 1m 15s", "    error    AUTHENTICATION_FAILED: the peer refused our key"]);
+    }
+
+    #[test]
+    fn a_description_stands_below_the_name_and_in_json() {
+        let described = Connection { description: Some("to the plant, call Lin first".into()), ..down() };
+        let text = connection(&described);
+        assert_eq!(text.lines().nth(1), Some("    to the plant, call Lin first"));
+        assert_eq!(serde_json::to_value(&described).unwrap()["description"], "to the plant, call Lin first");
+        assert!(!serde_json::to_string(&down()).unwrap().contains("description"));
     }
 
     #[test]

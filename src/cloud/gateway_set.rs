@@ -23,11 +23,27 @@ pub fn owner_set(state: &State, gateway: Option<&VpnGateway>, revision: u64) -> 
 
 /// `None` if the customer gateway is gone, which the cloud's rules do not allow.
 fn connection(state: &State, connection: &VpnConnection) -> Option<OwnerConnection> {
-    let IkeConfig { psk, version, mode, encryption, authentication, group, lifetime, local_id, remote_id } =
-        &connection.ike;
-    let peer = state.customer_gateways.get(&connection.customer_gateway)?.address;
+    let VpnConnection {
+        id,
+        gateway: _,
+        customer_gateway,
+        // What only the cloud shows, and what it does itself.
+        name: _,
+        local_subnets,
+        remote_subnets,
+        effect_immediately,
+        dead_peer_detection,
+        nat_traversal,
+        auto_config_route: _,
+        ike,
+        ipsec,
+        created: _,
+        tags: _,
+    } = connection;
+    let IkeConfig { psk, version, mode, encryption, authentication, group, lifetime, local_id, remote_id } = ike;
+    let peer = state.customer_gateways.get(customer_gateway)?.address;
     Some(OwnerConnection {
-        name: connection.id.as_str().to_owned(),
+        name: id.as_str().to_owned(),
         peer: peer.to_string(),
         local_id: local_id.clone(),
         peer_id: remote_id.clone(),
@@ -35,26 +51,26 @@ fn connection(state: &State, connection: &VpnConnection) -> Option<OwnerConnecti
         ike: OwnerIke {
             version: version.clone(),
             mode: mode.clone(),
-            encryption: encryption.clone(),
-            integrity: authentication.clone(),
-            group: group.clone(),
+            encryption: encryption.word().to_owned(),
+            integrity: authentication.word().to_owned(),
+            group: group.word().to_owned(),
             lifetime: u64::from(*lifetime),
         },
-        esp: esp(&connection.ipsec),
-        local_subnets: subnets(&connection.local_subnets),
-        peer_subnets: subnets(&connection.remote_subnets),
-        start: if connection.effect_immediately { OwnerStart::Now } else { OwnerStart::OnTraffic },
-        liveness: connection.dead_peer_detection,
-        nat_traversal: connection.nat_traversal,
+        esp: esp(ipsec),
+        local_subnets: subnets(local_subnets),
+        peer_subnets: subnets(remote_subnets),
+        start: if *effect_immediately { OwnerStart::Now } else { OwnerStart::OnTraffic },
+        liveness: *dead_peer_detection,
+        nat_traversal: *nat_traversal,
     })
 }
 
 fn esp(config: &IpsecConfig) -> OwnerEsp {
     let IpsecConfig { encryption, authentication, pfs, lifetime } = config;
     OwnerEsp {
-        encryption: encryption.clone(),
-        integrity: authentication.clone(),
-        pfs: pfs.clone(),
+        encryption: encryption.word().to_owned(),
+        integrity: authentication.word().to_owned(),
+        pfs: pfs.word().to_owned(),
         lifetime: u64::from(*lifetime),
     }
 }

@@ -37,14 +37,29 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Why cend stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// There is no access key, so no request could be signed.
     #[error("nobody could call the API: give an access key with --access-key ID:SECRET or in the configuration")]
     NoAccessKey,
+    /// The state cannot be read, or another cend has it.
     #[error("the state in {directory}: {source}")]
-    Store { directory: String, source: StoreError },
+    Store {
+        /// The state directory.
+        directory: String,
+        /// What the store says.
+        source: StoreError,
+    },
+    /// What the configuration declares breaks a rule of the cloud.
     #[error("cannot take over what the configuration declares: {0}")]
     Declarations(ApiError),
+    /// The API's address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    Listen {
+        /// The address and port of the API.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The system refuses something else.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }

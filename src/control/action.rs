@@ -15,8 +15,10 @@ pub enum Action {
 }
 
 impl Action {
+    /// Every action.
     pub const ALL: [Self; 3] = [Self::Up, Self::Down, Self::Rekey];
 
+    /// The word in the request's path, in JSON and on `gatewayctl`'s command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -25,6 +27,7 @@ impl Action {
         }
     }
 
+    /// The action that a word means; `None` for any other word.
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.name() == name)
     }
@@ -33,6 +36,8 @@ impl Action {
 /// gatewayd took the action on; IKE carries it out, and events and status tell how that went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
+    /// The name of the connection.
     pub connection: String,
+    /// What was asked.
     pub action: Action,
 }

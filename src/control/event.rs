@@ -2,14 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What can happen. Written as [`EventKind::name`] in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// gatewayd runs; the first event of every stream, so that a listener knows where it begins.
     Started,
+    /// A connection has an established IKE SA (RFC 7296 section 1.2) that it had not before.
     ConnectionUp,
+    /// A connection has no IKE SA any more, or could not get one; `reason` says why, if it was not asked for.
     ConnectionDown,
+    /// A child has a Child SA to send on that had none before.
     ChildUp,
+    /// A child has no Child SA to send on any more; `reason` says why. A rekey is no such event.
     ChildDown,
     /// A VPN route was added, removed, or changed its state.
     RoutesChanged,
@@ -18,6 +23,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// The word that JSON has.
     pub fn name(self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -36,9 +42,12 @@ impl EventKind {
 pub struct Event {
     /// Counts from 1 since gatewayd started. A gap means that the listener was too slow and should read `/v1/status`.
     pub sequence: u64,
+    /// What happened.
     pub kind: EventKind,
+    /// The name of the connection that it happened to; absent where it concerns all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
+    /// The name of the child, as configured; absent where it concerns the whole connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child: Option<String>,
     /// Why, where there is a reason: the error of a connection that went down.

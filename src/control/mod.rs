@@ -38,6 +38,7 @@ pub enum Owner {
 }
 
 impl Owner {
+    /// The word that JSON has.
     pub fn name(self) -> &'static str {
         match self {
             Self::File => "file",

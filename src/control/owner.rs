@@ -17,8 +17,10 @@ use super::route::Publication;
 pub struct OwnerSet {
     /// Grows with every change at cend. gatewayd takes any revision, the newest set received counts.
     pub revision: u64,
+    /// The connections that are to be there, with names that are unique in the set.
     #[serde(default)]
     pub connections: Vec<OwnerConnection>,
+    /// The VPN routes that are to be there.
     #[serde(default)]
     pub routes: Vec<OwnerRoute>,
     /// Publication state of routes that gatewayd.toml names.
@@ -30,16 +32,26 @@ pub struct OwnerSet {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwnerConnection {
+    /// Its id in the cloud (`VpnConnectionId`), by which routes and status name it: up to 64 letters, digits, `-`, `_`
+    /// and `.`.
     pub name: String,
     /// The customer gateway's address.
     pub peer: String,
+    /// gatewayd's identity (`LocalId` of IkeConfig): an address or a name.
     pub local_id: String,
+    /// The peer's identity (`RemoteId` of IkeConfig), likewise. Empty: its address.
     pub peer_id: String,
+    /// The pre-shared key (`Psk` of IkeConfig).
     pub psk: PresharedKey,
+    /// How the IKE SA is negotiated (IkeConfig).
     pub ike: OwnerIke,
+    /// How the Child SAs are negotiated (IpsecConfig).
     pub esp: OwnerEsp,
+    /// Networks on gatewayd's side (LocalSubnet), at least one, without host bits.
     pub local_subnets: Vec<IpNet>,
+    /// Networks on the peer's side (RemoteSubnet), at least one, without host bits.
     pub peer_subnets: Vec<IpNet>,
+    /// When gatewayd negotiates (EffectImmediately).
     pub start: OwnerStart,
     /// EnableDpd.
     pub liveness: bool,
@@ -51,8 +63,11 @@ pub struct OwnerConnection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OwnerStart {
+    /// At once, and again whenever the tunnel is lost.
     Now,
+    /// When a packet needs the tunnel.
     OnTraffic,
+    /// When the peer calls.
     Wait,
 }
 
@@ -78,7 +93,9 @@ pub struct OwnerIke {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwnerEsp {
+    /// As [`OwnerIke::encryption`].
     pub encryption: String,
+    /// As [`OwnerIke::integrity`], for ESP's integrity only.
     pub integrity: String,
     /// `disabled` or a group as in [`OwnerIke::group`].
     pub pfs: String,
@@ -90,10 +107,13 @@ pub struct OwnerEsp {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwnerRoute {
+    /// The destination (`RouteDest`), without host bits.
     pub destination: IpNet,
+    /// The name of the connection in the same set that it leads into (`NextHop`).
     pub connection: String,
     /// 0 or 100.
     pub weight: u8,
+    /// Whether the cloud publishes it to the VPC (`PublishVpc`).
     #[serde(default)]
     pub publication: Publication,
 }
@@ -102,8 +122,11 @@ pub struct OwnerRoute {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwnerPublication {
+    /// The destination of a route of gatewayd.toml.
     pub destination: IpNet,
+    /// The name of that route's connection in gatewayd.toml.
     pub connection: String,
+    /// Whether the cloud publishes it to the VPC (PublishVpnRouteEntry).
     pub publication: Publication,
 }
 
@@ -112,6 +135,7 @@ pub struct OwnerPublication {
 pub struct OwnerReply {
     /// Revision of the set in force; 0 while there is none.
     pub revision: u64,
+    /// What of the set is not done, and why; empty when all of it is.
     #[serde(default)]
     pub refused: Vec<Refusal>,
 }
@@ -119,17 +143,23 @@ pub struct OwnerReply {
 /// One thing of a set that gatewayd does not do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
+    /// What kind of thing it is.
     pub kind: RefusedKind,
     /// The connection's name, or the route's destination.
     pub name: String,
+    /// Why it is not done, for a person.
     pub reason: String,
 }
 
+/// The kinds of things in a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefusedKind {
+    /// One of `connections`.
     Connection,
+    /// One of `routes`.
     Route,
+    /// One of `publications`.
     Publication,
 }
 
@@ -138,6 +168,7 @@ pub enum RefusedKind {
 pub struct PresharedKey(Zeroizing<String>);
 
 impl PresharedKey {
+    /// The key as the API has it, always text.
     pub fn new(key: impl Into<String>) -> Self {
         Self(Zeroizing::new(key.into()))
     }

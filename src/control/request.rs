@@ -7,27 +7,50 @@ use super::action::Action;
 /// What may stand unescaped in one segment of a path (RFC 3986, unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// A request, with the parts of its path. Bodies are the callers' concern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
+    /// Everything that runs: [`Status`](super::status::Status).
     Status,
+    /// The connections: a list of [`Connection`](super::status::Connection).
     Connections,
+    /// The VPN gateway's route table: a list of [`Route`](super::route::Route).
     Routes,
-    Connection { name: String, action: Action },
-    Export { name: String },
+    /// Does something with one connection: [`Accepted`](super::action::Accepted).
+    Connection {
+        /// Its name, unescaped.
+        name: String,
+        /// What is to be done.
+        action: Action,
+    },
+    /// What the peer of a connection has to be told: [`ConnectionExport`](super::export::ConnectionExport).
+    Export {
+        /// The connection's name, unescaped.
+        name: String,
+    },
+    /// Reads the configuration file again: [`Reloaded`](super::reload::Reloaded).
     Reload,
+    /// What happens from now on: server-sent events, each an [`Event`](super::event::Event).
     Events,
+    /// Replaces cend's set with an [`OwnerSet`](super::owner::OwnerSet): [`OwnerReply`](super::owner::OwnerReply).
     PutOwner,
+    /// What became of cend's set: [`OwnerReply`](super::owner::OwnerReply).
     Owner,
 }
 
+/// The method of an HTTP request (RFC 9110 section 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
+    /// Reads.
     Get,
+    /// Asks for something to be done.
     Post,
+    /// Replaces a whole set.
     Put,
 }
 
 impl Request {
+    /// The HTTP method that it is made with.
     pub fn method(&self) -> Method {
         match self {
             Self::Status | Self::Connections | Self::Routes | Self::Export { .. } | Self::Events | Self::Owner => {
@@ -38,6 +61,7 @@ impl Request {
         }
     }
 
+    /// The path on the control socket, escaped.
     pub fn path(&self) -> String {
         match self {
             Self::Status => "/v1/status".to_owned(),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Owner;
 
+/// Whether a VPN route carries traffic. Written as [`RouteState::name`] in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteState {
@@ -17,6 +18,7 @@ pub enum RouteState {
 }
 
 impl RouteState {
+    /// The word that JSON has.
     pub fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -30,12 +32,15 @@ impl RouteState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Publication {
+    /// The VPC's route table has the destination.
     Published,
+    /// It is in the VPN gateway's route table only.
     #[default]
     Normal,
 }
 
 impl Publication {
+    /// The word that JSON has.
     pub fn name(self) -> &'static str {
         match self {
             Self::Published => "published",
@@ -47,16 +52,20 @@ impl Publication {
 /// One row of `GET /v1/routes`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
+    /// The destination, without host bits.
     pub destination: IpNet,
     /// The next hop: the name of a connection.
     pub connection: String,
     /// 0 or 100, as in the cloud's API; of two routes of one destination the heavier is preferred.
     pub weight: u8,
+    /// Whether it carries traffic.
     pub state: RouteState,
     /// Why the kernel does not lead the destination's packets into the tunnel; absent while it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether the cloud publishes it to the VPC.
     pub publication: Publication,
+    /// Who defined it.
     pub owner: Owner,
     /// When the route was added, in seconds since 1970.
     pub created: u64,

@@ -9,17 +9,23 @@ use serde::{Deserialize, Serialize};
 use super::Owner;
 use super::route::Route;
 
+/// gatewayd as a whole: the reply to `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
+    /// gatewayd's version.
     pub version: String,
+    /// Seconds since gatewayd started.
     pub uptime_seconds: u64,
-    /// The name of the TUN device, and its MTU in bytes.
+    /// The name of the TUN device.
     pub device: String,
+    /// Its MTU in bytes.
     pub mtu: u32,
     /// Revision of cend's last complete set; absent while cend never sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cend_revision: Option<u64>,
+    /// The connections, those of gatewayd.toml first, in the order of the configuration.
     pub connections: Vec<Connection>,
+    /// The VPN gateway's route table.
     pub routes: Vec<Route>,
     /// Packets dropped since the start, by reason. Reasons that never occurred are absent, and so is what exists only to
     /// be discarded: keepalives, dummies, and what the kernel says to the link of the TUN. `plaintext` are packets that
@@ -41,6 +47,7 @@ pub struct Status {
 /// A prefix whose packets go their own way, past the tunnel, although a route's destination holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exemption {
+    /// What is exempt, without host bits.
     pub prefix: IpNet,
     /// The destination that holds it.
     pub within: IpNet,
@@ -51,6 +58,7 @@ pub struct Exemption {
     pub device: Option<String>,
 }
 
+/// How a connection stands. Written as [`ConnectionState::name`] in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConnectionState {
@@ -65,6 +73,7 @@ pub enum ConnectionState {
 }
 
 impl ConnectionState {
+    /// The word that JSON has.
     pub fn name(self) -> &'static str {
         match self {
             Self::Established => "established",
@@ -79,7 +88,9 @@ impl ConnectionState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IkeState {
+    /// There is no authenticated IKE SA.
     IkeSaNotEstablished,
+    /// There is one.
     IkeSaEstablished,
 }
 
@@ -87,28 +98,42 @@ pub enum IkeState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChildState {
+    /// A child of the connection has no Child SA to send on.
     IpsecSaNotEstablished,
+    /// Every child has one.
     IpsecSaEstablished,
 }
 
+/// One connection: an element of the reply to `GET /v1/connections`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
+    /// Its name, unique among the connections of both owners.
     pub name: String,
+    /// What gatewayd.toml notes about it, one line of up to 256 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Who defined it.
     pub owner: Owner,
+    /// How it stands.
     pub state: ConnectionState,
+    /// How its IKE SA stands, in the cloud's words.
     pub ike_state: IkeState,
+    /// How its Child SAs stand, in the cloud's words.
     pub child_state: ChildState,
     /// The peer as configured: an address, a name, or `any`.
     pub peer: String,
     /// The addresses in use, while there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_address: Option<SocketAddr>,
+    /// gatewayd's outer address and port in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_address: Option<SocketAddr>,
     /// What the path to the peer takes in one outer IP packet, in bytes, while there are addresses in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_mtu: Option<u16>,
+    /// gatewayd's identity (RFC 7296 section 3.5), as configured or its address.
     pub local_id: String,
+    /// The peer's identity: what it authenticated as, else what is configured, else its address.
     pub peer_id: String,
     /// `now`, `on-traffic` or `wait`.
     pub start: String,
@@ -127,6 +152,7 @@ pub struct Connection {
     /// What went to the peer, likewise.
     #[serde(default)]
     pub outbound: Traffic,
+    /// What went wrong last, for a person; absent when nothing did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// Seconds until gatewayd tries again by itself.
@@ -134,54 +160,73 @@ pub struct Connection {
     pub next_attempt_seconds: Option<u64>,
 }
 
+/// Which end began an IKE SA (RFC 7296 section 1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
+    /// gatewayd sent the first request.
     Initiator,
+    /// The peer did.
     Responder,
 }
 
+/// An established IKE SA.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IkeSa {
     /// SPIs in hexadecimal, 16 digits each.
     pub initiator_spi: String,
+    /// See `initiator_spi`.
     pub responder_spi: String,
+    /// Which end gatewayd is.
     pub role: Role,
     /// The proposal in force, in the keyword style: `aes128gcm16-prfsha256-x25519`.
     pub algorithms: String,
     /// The extensions that both ends use: `nat-detection`, `fragmentation`, `childless`, `quick-crash-detection`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<String>,
+    /// Seconds since it was established or, after a rekey, since it took over.
     pub age_seconds: u64,
+    /// Seconds until gatewayd rekeys it; 0 when that is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rekey_seconds: Option<u64>,
 }
 
+/// One pair of Child SAs (RFC 7296 section 1.1): one receives, one sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChildSa {
     /// The name of the child in the configuration.
     pub name: String,
     /// SPIs in hexadecimal, 8 digits each; inbound is the one that gatewayd chose.
     pub inbound_spi: String,
+    /// The SPI that the peer chose.
     pub outbound_spi: String,
+    /// The suite in force, in the keyword style: `aes128gcm16`, `aes128-sha256`.
     pub algorithms: String,
     /// `udp` (RFC 3948) or `none` (IP protocol 50).
     pub encapsulation: String,
+    /// The agreed traffic selectors of gatewayd's side (RFC 7296 section 2.9).
     pub local_selectors: Vec<String>,
+    /// Those of the peer's side.
     pub peer_selectors: Vec<String>,
     /// Whether gatewayd sends on it; during a rekey two SAs receive.
     pub sending: bool,
+    /// Seconds since it was set up.
     pub age_seconds: u64,
+    /// Seconds until gatewayd rekeys it; absent for one that is being replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rekey_seconds: Option<u64>,
+    /// What came in through it.
     pub inbound: Traffic,
+    /// What went out through it.
     pub outbound: Traffic,
 }
 
 /// What an SA or a connection carried in one direction: inner packets and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
+    /// Inner packets.
     pub packets: u64,
+    /// Bytes of inner packets, their IP headers included.
     pub bytes: u64,
     /// Seconds since the last packet; absent when there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

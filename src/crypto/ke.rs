@@ -164,7 +164,7 @@ pub static MODP1024: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
 
 /// Every key exchange method, preferred first.
 pub static TABLE: &[&KeyExchangeAlgorithm] =
-    &[&X25519, &ECP256, &ECP384, &MODP3072, &MODP4096, &MODP2048, &MODP1536, &MODP1024];
+    &[&X25519, &ECP256, &ECP384, &MODP2048, &MODP3072, &MODP4096, &MODP1536, &MODP1024];
 
 /// The method that a proposal or a Key Exchange payload means.
 pub fn by_id(transform_id: u16) -> Option<&'static KeyExchangeAlgorithm> {

@@ -13,6 +13,7 @@
 mod aead;
 mod cbc;
 pub mod cipher;
+pub mod cloud_name;
 pub mod digest;
 pub mod encryption;
 pub mod fake;
@@ -26,6 +27,7 @@ pub mod random;
 pub mod secret;
 
 pub use cipher::{BadIcv, OpeningKey, SealingKey, Suite, WrongKeyLength};
+pub use cloud_name::{CloudName, CloudPfs};
 pub use encryption::EncryptionAlgorithm;
 pub use integ::IntegrityAlgorithm;
 pub use iv::IvSource;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use super::integ::IntegrityAlgorithm;
 use super::mac::{Hash, HmacKey, MAX_OUTPUT_LEN};
 use super::secret::Secret;
 
@@ -125,9 +126,27 @@ pub fn by_name(name: &str) -> Option<&'static PrfAlgorithm> {
     TABLE.iter().copied().find(|row| row.name == name)
 }
 
+/// The function over the same hash as an integrity algorithm.
+pub fn of_integrity(integrity: &IntegrityAlgorithm) -> &'static PrfAlgorithm {
+    match integrity.hash {
+        Hash::Sha1 => &HMAC_SHA1,
+        Hash::Sha256 => &HMAC_SHA2_256,
+        Hash::Sha384 => &HMAC_SHA2_384,
+        Hash::Sha512 => &HMAC_SHA2_512,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_integrity_algorithm_goes_with_the_function_over_its_hash() {
+        for integrity in crate::crypto::integ::TABLE {
+            assert_eq!(of_integrity(integrity).hash, integrity.hash);
+            assert_eq!(of_integrity(integrity).name, format!("prf{}", integrity.name));
+        }
+    }
 
     #[test]
     fn rows_are_found_by_name_and_number() {

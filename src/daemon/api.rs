@@ -20,7 +20,8 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::events::EventLog;
-use super::gateway::{IkeHandle, Refused};
+use super::gateway::Refused;
+use super::ike_handle::IkeHandle;
 use super::ike_thread::IkeSnapshot;
 use super::metrics::Drops;
 use super::status::{self, View};
@@ -39,26 +40,57 @@ use crate::io::unix::PeerCredentials;
 const BODY_LIMIT: usize = 32 << 20;
 
 /// How long a status waits for the filter's counters.
-const FILTER_PATIENCE: Duration = Duration::from_secs(1);
+const FILTER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What only the control task can do.
 #[derive(Debug)]
 pub enum Ask {
-    Act { name: String, action: Action, answer: oneshot::Sender<Result<Accepted, Refused>> },
-    Export { name: String, answer: oneshot::Sender<Result<ConnectionExport, Refused>> },
-    Reload { answer: oneshot::Sender<Result<Reloaded, Refused>> },
-    Owner { set: OwnerSet, answer: oneshot::Sender<Result<OwnerReply, Refused>> },
+    /// `POST /v1/connections/{name}/{action}`.
+    Act {
+        /// The name of the connection.
+        name: String,
+        /// What is to be done with it.
+        action: Action,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<Accepted, Refused>>,
+    },
+    /// `GET /v1/connections/{name}/export`.
+    Export {
+        /// The name of the connection.
+        name: String,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<ConnectionExport, Refused>>,
+    },
+    /// `POST /v1/reload`.
+    Reload {
+        /// Where the answer goes, when the file is applied.
+        answer: oneshot::Sender<Result<Reloaded, Refused>>,
+    },
+    /// `PUT /v1/owners/cend`.
+    Owner {
+        /// cend's complete set.
+        set: OwnerSet,
+        /// Where the answer goes, when the set is kept and applied.
+        answer: oneshot::Sender<Result<OwnerReply, Refused>>,
+    },
 }
 
 /// What the handlers share.
 #[derive(Clone)]
 pub struct Api {
+    /// To the control task.
     pub asks: mpsc::Sender<Ask>,
+    /// What the control task published last.
     pub view: Arc<ArcSwap<View>>,
+    /// The way to the IKE thread, for snapshots.
     pub ike: IkeHandle,
+    /// What the data threads drop.
     pub drops: Drops,
+    /// What the kernel's filter drops.
     pub filter: PlaintextFilter,
+    /// What happens, for `GET /v1/events`.
     pub events: EventLog,
+    /// When gatewayd started.
     pub started: Instant,
 }
 
@@ -119,7 +151,7 @@ impl Api {
 
 async fn read_status(State(api): State<Api>) -> Answer<Status> {
     // Read before the rest, which must not be older than the question. Without a filter there is nothing to tell.
-    let plaintext = timeout(FILTER_PATIENCE, api.filter.dropped()).await.ok().and_then(Result::ok);
+    let plaintext = timeout(FILTER_TIMEOUT, api.filter.dropped()).await.ok().and_then(Result::ok);
     let ike = api.snapshot().await?;
     let view = api.view.load();
     let mut status = status::status(&view, &ike, &api.drops, api.started, Instant::now());

@@ -28,7 +28,12 @@ pub enum End {
     /// There was nothing that could have been closed; why.
     NothingKnown(String),
     /// Blackholes stay as they were found to stand, and the filter unless something is said to be the matter.
-    Closed { protect: BTreeSet<IpNet>, standing: Box<Standing> },
+    Closed {
+        /// What is to be closed, without host bits.
+        protect: BTreeSet<IpNet>,
+        /// How the kernel's side stands.
+        standing: Box<Standing>,
+    },
     /// `on_stop = "open"` took everything away.
     Open(Released),
     /// `on_stop = "open"` failed; why.

@@ -11,7 +11,7 @@ const ROOM_WITHIN: Duration = Duration::from_secs(3);
 pub struct CommandRing<T> {
     ring: Mutex<rtrb::Producer<T>>,
     /// How long [`offer`](Self::offer) waits for room.
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// A command ring had no room for longer than a data thread takes between two looks at it.
@@ -20,12 +20,14 @@ pub struct CommandRing<T> {
 pub struct RingFull;
 
 impl<T> CommandRing<T> {
+    /// Over a ring that a data thread drains; [`offer`](Self::offer) waits three seconds for room.
     pub fn new(ring: rtrb::Producer<T>) -> Self {
-        Self::with_patience(ring, ROOM_WITHIN)
+        Self::with_timeout(ring, ROOM_WITHIN)
     }
 
-    pub fn with_patience(ring: rtrb::Producer<T>, patience: Duration) -> Self {
-        Self { ring: Mutex::new(ring), patience }
+    /// Likewise, with another time that [`offer`](Self::offer) waits.
+    pub fn with_timeout(ring: rtrb::Producer<T>, timeout: Duration) -> Self {
+        Self { ring: Mutex::new(ring), timeout }
     }
 
     /// Queues a command, waiting for room if there is none; a data thread makes room at least once a second. Without a
@@ -49,7 +51,7 @@ impl<T> CommandRing<T> {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = Instant::now();
         while let Err(rtrb::PushError::Full(back)) = ring.push(command) {
-            if ring.is_abandoned() || begin.elapsed() >= self.patience {
+            if ring.is_abandoned() || begin.elapsed() >= self.timeout {
                 return Err(RingFull);
             }
             command = back;
@@ -66,7 +68,7 @@ mod tests {
     #[test]
     fn a_command_that_may_be_refused_is_when_no_room_comes() {
         let (ring, mut commands) = rtrb::RingBuffer::new(1);
-        let ring = CommandRing::with_patience(ring, Duration::from_millis(5));
+        let ring = CommandRing::with_timeout(ring, Duration::from_millis(5));
         assert_eq!((ring.offer(1), ring.offer(2)), (Ok(()), Err(RingFull)));
         assert_eq!((commands.pop(), ring.offer(3), commands.pop()), (Ok(1), Ok(()), Ok(3)));
         drop(commands);

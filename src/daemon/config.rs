@@ -25,7 +25,7 @@ pub use gateway::Gateway;
 use secret::Secrets;
 pub use section::ConfigError;
 use section::{Section, Source};
-pub use tunnel::{Carriage, ChildSubnets, Df, PeerName, Tunnel};
+pub use tunnel::{ChildSubnets, Df, EspOptions, PeerName, Tunnel};
 
 /// The largest configuration file that is read, in bytes.
 const FILE_LIMIT: u64 = 64 << 20;
@@ -33,11 +33,15 @@ const FILE_LIMIT: u64 = 64 << 20;
 /// A whole gatewayd.toml.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The keys at the top of the file.
     pub gateway: Gateway,
+    /// The connections, with names that are unique, in the file's order.
     pub connections: Vec<Tunnel>,
+    /// The VPN routes; each names one of the connections.
     pub routes: Vec<VpnRoute>,
     /// Prefixes that are not protected although a route's destination holds them.
     pub bypass: BTreeSet<IpNet>,
+    /// What becomes of the protected prefixes at the end.
     pub on_stop: OnStop,
     /// What an operator should change though it works.
     pub warnings: Vec<String>,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::config::Carriage;
+use super::config::EspOptions;
 use crate::dataplane::fib::ConnectionId;
 use crate::ike;
 
@@ -37,18 +37,18 @@ impl ConnectionIds {
     }
 }
 
-/// The connections in force: for IKE, and how each one's packets are carried.
+/// The connections in force: for IKE, and the ESP options of each one.
 #[derive(Clone, Debug)]
 pub struct Configured {
+    /// The connections for IKE, with the endpoint's limits.
     pub ike: Arc<ike::Config>,
-    by_name: HashMap<Arc<str>, (Option<Arc<ike::Connection>>, Carriage)>,
+    by_name: HashMap<Arc<str>, (Option<Arc<ike::Connection>>, EspOptions)>,
 }
 
 impl Configured {
-    /// Those of `ike`, and the carriage of each one by its name.
-    pub fn new(ike: ike::Config, carriage: impl IntoIterator<Item = (Arc<str>, Carriage)>) -> Self {
-        let mut by_name: HashMap<_, _> =
-            carriage.into_iter().map(|(name, carriage)| (name, (None, carriage))).collect();
+    /// Those of `ike`, and the ESP options of each one by its name.
+    pub fn new(ike: ike::Config, options: impl IntoIterator<Item = (Arc<str>, EspOptions)>) -> Self {
+        let mut by_name: HashMap<_, _> = options.into_iter().map(|(name, options)| (name, (None, options))).collect();
         for connection in &ike.connections {
             by_name.entry(Arc::clone(&connection.name)).or_default().0 = Some(Arc::clone(connection));
         }
@@ -60,8 +60,8 @@ impl Configured {
         self.by_name.get(name)?.0.as_ref()
     }
 
-    /// How its packets are carried.
-    pub fn carriage(&self, name: &str) -> Carriage {
-        self.by_name.get(name).map(|(_, carriage)| *carriage).unwrap_or_default()
+    /// How its Child SAs handle packets.
+    pub fn esp_options(&self, name: &str) -> EspOptions {
+        self.by_name.get(name).map(|(_, options)| *options).unwrap_or_default()
     }
 }

@@ -19,7 +19,7 @@ use crate::io::esp_sockets::{Companion, EspSink, EspSource};
 use crate::io::memory;
 
 /// How long a thread waits for a packet before it looks at its commands.
-const PATIENCE: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// A thread that has worked this much longer than it has slept is busy.
 const SURPLUS: Duration = Duration::from_micros(200);
 /// How long it counts as busy afterwards: under load there are pauses too.
@@ -54,7 +54,7 @@ impl OutboundThread {
         while let Ok(mut outbound) = self.lent.recv() {
             let mut load = Load::starting(Instant::now());
             loop {
-                if outbound.run_once(Wait::AtMost(PATIENCE))? == Progress::Stopped {
+                if outbound.run_once(Wait::AtMost(LONGEST_WAIT))? == Progress::Stopped {
                     return Ok(());
                 }
                 if outbound.took_keys() {
@@ -99,7 +99,7 @@ impl InboundThread {
         self.tun.watch()?;
         let mut load = Load::starting(Instant::now());
         loop {
-            let progress = self.inbound.run_once(Wait::AtMost(PATIENCE))?;
+            let progress = self.inbound.run_once(Wait::AtMost(LONGEST_WAIT))?;
             if self.outbound.is_none() {
                 self.outbound = self.given_back.try_recv().ok();
             }

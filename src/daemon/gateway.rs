@@ -4,12 +4,12 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -18,7 +18,9 @@ use super::config::{self, Config, PeerName, Tunnel};
 use super::connections::{Configured, ConnectionIds};
 use super::events::EventLog;
 use super::export;
-use super::ike_thread::{IkeSnapshot, Request};
+use super::ike_handle::IkeHandle;
+use super::ike_thread::Request;
+use super::owner_file;
 use super::owner_set::{self, Translation};
 use super::policy;
 use super::status::View;
@@ -30,73 +32,62 @@ use crate::control::export::ConnectionExport;
 use crate::control::owner::{OwnerReply, OwnerSet, Refusal, RefusedKind};
 use crate::control::reload::Reloaded;
 use crate::dataplane::command::OutboundCommand;
-use crate::dataplane::device::Wake;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::{self, Command, RekeyWhat};
+use crate::io::clock;
 use crate::io::forwarding::Forwarding;
 use crate::io::ip_forwarding::Families;
 use crate::io::kept_policy::{KeptPolicy, Share};
-use crate::io::wake::Waker;
-use crate::io::{clock, private_file};
 use crate::routing::{self, Family, Table, build_fib};
 
-/// How long a status waits for IKE.
-const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a change waits for the kernel's side to follow.
-const KERNEL_PATIENCE: Duration = Duration::from_secs(1);
-/// The file of cend's last set in the state directory.
-const OWNER_FILE: &str = "cend.json";
-/// The largest set that is read back, in bytes.
-const OWNER_FILE_LIMIT: u64 = 64 << 20;
-
-/// The way to the IKE thread.
-#[derive(Clone, Debug)]
-pub struct IkeHandle {
-    pub requests: mpsc::Sender<Request>,
-    pub waker: Waker,
-}
-
-impl IkeHandle {
-    pub fn send(&self, request: Request) {
-        // An IKE thread that has ended takes the process with it; see `threads`.
-        let _ = self.requests.send(request);
-        self.waker.wake();
-    }
-
-    /// What IKE and the data path look like. None when IKE does not answer in time, or is about to end.
-    pub async fn snapshot(&self) -> Option<Arc<IkeSnapshot>> {
-        let (asker, answer) = oneshot::channel();
-        self.send(Request::Snapshot(asker));
-        timeout(SNAPSHOT_PATIENCE, answer).await.ok()?.ok()
-    }
-}
-
+const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Why something that an operator asked for was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
+    /// There is no such connection.
     #[error("no connection is called \"{name}\"; there are: {known}")]
-    UnknownConnection { name: String, known: String },
+    UnknownConnection {
+        /// The name that was asked for.
+        name: String,
+        /// The names that there are, separated by commas.
+        known: String,
+    },
+    /// The file that was read again is wrong; its problems.
     #[error("the configuration is as it was: {0}")]
     BadConfiguration(String),
+    /// The state directory does not take the set.
     #[error("the set could not be kept in the state directory: {0}")]
     NotKept(std::io::Error),
 }
 
 /// Owned by the control task alone.
 pub struct Gateway {
+    /// The configuration file, for a reload.
     pub path: PathBuf,
+    /// The state directory.
     pub state: PathBuf,
+    /// What the configuration file said when it was last taken.
     pub file: Config,
+    /// The way to the IKE thread.
     pub ike: IkeHandle,
+    /// The connections' numbers in the data path.
     pub ids: Arc<ConnectionIds>,
+    /// The ring of the outbound thread's commands.
     pub outbound: Arc<CommandRing<OutboundCommand>>,
+    /// The kernel's side: routes, blackholes and filter.
     pub forwarding: Forwarding,
+    /// Where events are told and listened to.
     pub events: EventLog,
+    /// What the status is made of, for the API.
     pub view: Arc<ArcSwap<View>>,
+    /// cend's last complete set; `None` while there is none.
     pub owner: Option<OwnerSet>,
     /// What the cloud protected last, while its set is not known.
     pub cend_before: Share,
+    /// The VPN gateway's route table.
     pub table: Table,
+    /// Makes forwarding tables, and frees the former ones here rather than in the outbound thread.
     pub fibs: FibPublisher,
     /// What of cend's set is done, and what is not.
     pub cend: Translation,
@@ -120,21 +111,6 @@ pub struct Gateway {
     pub conditions: Conditions,
     /// The address families of the routes.
     pub families: watch::Sender<Families>,
-}
-
-/// Reads back cend's set of the last run, if there is one.
-///
-/// # Errors
-/// It cannot be read. What it protected is still known from the policy that was kept.
-pub fn restore_owner(state: &Path) -> Result<Option<OwnerSet>, String> {
-    let path = state.join(OWNER_FILE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = private_file::read(&path, OWNER_FILE_LIMIT).map_err(|error| error.to_string())?;
-    let set: OwnerSet = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    info!(revision = set.revision, connections = set.connections.len(), "restored cend's set");
-    Ok(Some(set))
 }
 
 impl Gateway {
@@ -180,8 +156,8 @@ impl Gateway {
         let resolved = |tunnel: &Tunnel| tunnel.ike(self.resolved_peer(tunnel));
         let connections: Vec<Arc<ike::Connection>> =
             self.tunnels().filter_map(|(_, tunnel)| resolved(tunnel)).collect();
-        let carriage = self.tunnels().map(|(_, tunnel)| (Arc::clone(tunnel.name()), tunnel.carriage));
-        let configured = Configured::new(ike::Config::new(connections), carriage);
+        let options = self.tunnels().map(|(_, tunnel)| (Arc::clone(tunnel.name()), tunnel.esp_options));
+        let configured = Configured::new(ike::Config::new(connections), options);
         self.ike.send(Request::Configure(configured));
     }
 
@@ -210,7 +186,7 @@ impl Gateway {
         self.families.send_replace(Families { ipv4: of_family(Family::Ipv4), ipv6: of_family(Family::Ipv6) });
         // What did not succeed is logged where it is tried again, and stands in the view as long as it lasts. A kernel's side
         // that takes longer tells when it is done.
-        let _ = timeout(KERNEL_PATIENCE, self.forwarding.apply(policy)).await;
+        let _ = timeout(KERNEL_TIMEOUT, self.forwarding.apply(policy)).await;
         self.publish_view();
     }
 
@@ -253,7 +229,7 @@ impl Gateway {
     /// Takes cend's complete set: kept on the disk first, then applied.
     pub async fn take_owner_set(&mut self, set: OwnerSet) -> Result<OwnerReply, Refused> {
         if self.owner.as_ref() != Some(&set) {
-            self.keep(&set).map_err(Refused::NotKept)?;
+            owner_file::keep(&self.state, &set).map_err(Refused::NotKept)?;
             let known = self.owner.as_ref().map_or(0, |set| set.revision);
             info!(revision = set.revision, previous = known, connections = set.connections.len(), "took cend's set");
             self.owner = Some(set);
@@ -263,12 +239,7 @@ impl Gateway {
         Ok(self.owner_reply())
     }
 
-    fn keep(&self, set: &OwnerSet) -> std::io::Result<()> {
-        std::fs::create_dir_all(&self.state)?;
-        let text = zeroize::Zeroizing::new(serde_json::to_vec(set)?);
-        private_file::replace(&self.state.join(OWNER_FILE), &text)
-    }
-
+    /// What became of cend's set: the answer to it, and to who asks later.
     pub fn owner_reply(&self) -> OwnerReply {
         let revision = self.owner.as_ref().map_or(0, |set| set.revision);
         OwnerReply { revision, refused: self.cend.refused.clone() }
@@ -411,17 +382,10 @@ fn difference(before: &[Tunnel], after: &[Tunnel]) -> Reloaded {
     reloaded
 }
 
-/// Makes the state directory, which only its owner may look into.
-///
-/// # Errors
-/// It cannot be made.
-pub fn make_state_directory(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

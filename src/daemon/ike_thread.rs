@@ -19,7 +19,7 @@ use super::wiring::{Pair, Wiring};
 use crate::dataplane::acquire::Acquire;
 use crate::dataplane::drop::DropReason;
 use crate::dataplane::ike_queue::IkeQueueReader;
-use crate::ike::{Command, ConnectionStatus, Endpoint, Event, Output, Path, Transmit};
+use crate::ike::{Command, ConnectionStatus, Deadline, Endpoint, Event, Output, Path, Transmit};
 use crate::io::esp_sockets::NatTraversalSender;
 use crate::io::icmp::IcmpSocket;
 use crate::io::memory;
@@ -54,6 +54,7 @@ const QUIET_TO_TIDY: Duration = Duration::from_secs(3);
 pub enum Request {
     /// Connections that did not change keep their SAs.
     Configure(Configured),
+    /// A command for the endpoint.
     Command(Command),
     /// What IKE and the data path look like, not older than the request.
     Snapshot(oneshot::Sender<Arc<IkeSnapshot>>),
@@ -64,11 +65,13 @@ pub enum Request {
 /// What IKE and the data path look like, for status.
 #[derive(Debug, Default)]
 pub struct IkeSnapshot {
+    /// Every configured connection, as IKE sees it.
     pub connections: Vec<ConnectionStatus>,
     /// By inbound SPI.
     pub pairs: HashMap<u32, Pair>,
     /// By the name of the connection, its pairs that are gone.
     pub gone: HashMap<Arc<str>, Gone>,
+    /// Datagrams and requests that IKE or its sockets dropped since the start, by the reason's name.
     pub discards: Vec<(String, u64)>,
     /// What the kernel refuses to send at the moment, by peer.
     pub refused: BTreeMap<IpAddr, String>,
@@ -101,16 +104,23 @@ impl Sockets {
 
 /// Everything that the thread owns.
 pub struct IkeThread {
+    /// IKE itself.
     pub endpoint: Endpoint,
+    /// Between IKE and the data path.
     pub wiring: Wiring,
+    /// What is sent on and, but for port 4500, received from.
     pub sockets: Sockets,
     /// What came in on port 4500, from the inbound thread.
     pub nat_queue: IkeQueueReader,
+    /// Packets without an SA, from the outbound thread.
     pub acquires: rtrb::Consumer<Acquire>,
     /// What the kernel refused the outbound thread.
     pub refusals: rtrb::Consumer<Refusal>,
+    /// What the kernel refuses to send.
     pub send_failures: SendFailures,
+    /// What the control task asks.
     pub requests: mpsc::Receiver<Request>,
+    /// Ends the thread's waiting.
     pub waker: Waker,
     /// Grows with every round; the watchdog looks whether it does.
     pub heartbeat: Arc<AtomicU64>,
@@ -118,7 +128,8 @@ pub struct IkeThread {
 
 /// What one run of the loop carries from round to round.
 struct Pace {
-    deadline: Option<Instant>,
+    /// When the endpoint wants to be called.
+    deadline: Option<Deadline>,
     looked: Instant,
     /// Who waits for a snapshot.
     askers: Vec<oneshot::Sender<Arc<IkeSnapshot>>>,
@@ -145,7 +156,7 @@ impl IkeThread {
     pub fn run(mut self) -> io::Result<()> {
         let start = Instant::now();
         let mut pace = Pace {
-            deadline: Some(start),
+            deadline: None,
             looked: start,
             askers: Vec::new(),
             snapshot: None,
@@ -197,7 +208,8 @@ impl IkeThread {
         self.take_icmp(now);
         self.take_facts(pace, now);
         self.take_refusals(pace, now);
-        if pace.deadline.is_some_and(|at| at <= now) {
+        if let Some(deadline) = pace.deadline.filter(|deadline| deadline.at <= now) {
+            trace!(why = ?deadline.why, late = ?now.saturating_duration_since(deadline.at), "IKE's deadline has come");
             self.endpoint.handle_timeout(now);
             self.drain(pace, now);
         }
@@ -212,7 +224,8 @@ impl IkeThread {
 
     fn wait(&self, pace: &Pace) -> io::Result<()> {
         let now = Instant::now();
-        let mut until = pace.deadline.unwrap_or(now + LONGEST_WAIT).min(now + LONGEST_WAIT);
+        let asked = pace.deadline.map(|deadline| deadline.at);
+        let mut until = asked.unwrap_or(now + LONGEST_WAIT).min(now + LONGEST_WAIT);
         if !self.wiring.pairs.is_empty() {
             until = until.min(pace.looked + LOOK);
         }
@@ -368,7 +381,7 @@ impl IkeThread {
                     self.send_failures.ike_sent(local.ip(), peer.ip(), &sent, now);
                 }
                 Output::Timeout(deadline) => {
-                    pace.deadline = deadline.map(|deadline| deadline.at);
+                    pace.deadline = deadline;
                     return;
                 }
             }

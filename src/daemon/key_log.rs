@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::error;
 use zeroize::Zeroizing;
 
-use crate::crypto::Suite;
+use crate::crypto::{EncryptionAlgorithm, IntegrityAlgorithm, Suite, encryption, integ};
 use crate::ike::key_log::{IkeKeyMaterial, KeyLog};
 use crate::ike::{ChildSa, SaKeys};
 
@@ -68,7 +68,7 @@ impl KeyLogFiles {
 impl KeyLog for KeyLogFiles {
     fn ike_sa(&self, keys: &IkeKeyMaterial<'_>) {
         let mut line = Zeroizing::new(String::with_capacity(LINE));
-        let (encryption, integrity) = (ike_encryption(keys.suite), ike_integrity(keys.suite));
+        let (encryption, integrity) = (encryption_names(keys.suite), ike_integrity(keys.suite));
         if encryption.is_none() || integrity.is_none() {
             line.push_str("# ");
         }
@@ -76,7 +76,7 @@ impl KeyLog for KeyLogFiles {
             push_hexadecimal(&mut line, bytes);
             line.push(',');
         }
-        push_quoted(&mut line, &encryption.unwrap_or_else(|| keys.suite.name()));
+        push_quoted(&mut line, encryption.map_or(keys.suite.encryption.name, |names| names.ike));
         for bytes in [keys.sk_ai, keys.sk_ar] {
             line.push(',');
             push_hexadecimal(&mut line, bytes);
@@ -104,14 +104,14 @@ impl KeyLog for KeyLogFiles {
 
 fn esp_line(source: IpAddr, destination: IpAddr, spi: u32, suite: Suite, keys: &SaKeys) -> Zeroizing<String> {
     let mut line = Zeroizing::new(String::with_capacity(LINE));
-    let (encryption, integrity) = (esp_encryption(suite), esp_integrity(suite));
+    let (encryption, integrity) = (encryption_names(suite), esp_integrity(suite));
     if encryption.is_none() || integrity.is_none() {
         line.push_str("# ");
     }
     let family = if destination.is_ipv4() { "IPv4" } else { "IPv6" };
     // Writing to a String cannot fail.
     let _ = write!(line, "\"{family}\",\"{source}\",\"{destination}\",\"{spi:#010x}\",");
-    push_quoted(&mut line, encryption.unwrap_or(suite.encryption.name));
+    push_quoted(&mut line, encryption.map_or(suite.encryption.name, |names| names.esp));
     line.push_str(",\"0x");
     push_hexadecimal(&mut line, keys.encryption_key.as_bytes());
     line.push_str("\",");
@@ -137,44 +137,44 @@ fn push_quoted(line: &mut String, name: &str) {
     line.extend(["\"", name, "\""]);
 }
 
-/// Wireshark's name for the encryption of IKE, which says the key's length.
-fn ike_encryption(suite: Suite) -> Option<String> {
-    let bits = suite.encryption.key_bits?;
-    match suite.encryption.iana_name {
-        "ENCR_AES_GCM_16" => Some(format!("AES-GCM-{bits} with 16 octet ICV [RFC5282]")),
-        "ENCR_AES_CBC" => Some(format!("AES-CBC-{bits} [RFC3602]")),
-        _ => None,
-    }
+/// What Wireshark's tables of keys call an algorithm.
+struct Wireshark<A: 'static> {
+    algorithm: &'static A,
+    ike: &'static str,
+    esp: &'static str,
+}
+
+const fn names<A>(algorithm: &'static A, ike: &'static str, esp: &'static str) -> Wireshark<A> {
+    Wireshark { algorithm, ike, esp }
+}
+
+static ENCRYPTION: &[Wireshark<EncryptionAlgorithm>] = &[
+    names(&encryption::AES128_GCM_16, "AES-GCM-128 with 16 octet ICV [RFC5282]", "AES-GCM with 16 octet ICV [RFC4106]"),
+    names(&encryption::AES256_GCM_16, "AES-GCM-256 with 16 octet ICV [RFC5282]", "AES-GCM with 16 octet ICV [RFC4106]"),
+    names(&encryption::AES128_CBC, "AES-CBC-128 [RFC3602]", "AES-CBC [RFC3602]"),
+    names(&encryption::AES256_CBC, "AES-CBC-256 [RFC3602]", "AES-CBC [RFC3602]"),
+];
+
+static INTEGRITY: &[Wireshark<IntegrityAlgorithm>] = &[
+    names(&integ::HMAC_SHA1_96, "HMAC_SHA1_96 [RFC2404]", "HMAC-SHA-1-96 [RFC2404]"),
+    names(&integ::HMAC_SHA2_256_128, "HMAC_SHA2_256_128 [RFC4868]", "HMAC-SHA-256-128 [RFC4868]"),
+    names(&integ::HMAC_SHA2_384_192, "HMAC_SHA2_384_192 [RFC4868]", "HMAC-SHA-384-192 [RFC4868]"),
+    names(&integ::HMAC_SHA2_512_256, "HMAC_SHA2_512_256 [RFC4868]", "HMAC-SHA-512-256 [RFC4868]"),
+];
+
+/// Wireshark's names for an encryption; `None` if it cannot decrypt it.
+fn encryption_names(suite: Suite) -> Option<&'static Wireshark<EncryptionAlgorithm>> {
+    ENCRYPTION.iter().find(|row| row.algorithm == suite.encryption)
 }
 
 fn ike_integrity(suite: Suite) -> Option<&'static str> {
-    match suite.integrity.map(|integrity| integrity.name) {
-        None => Some("NONE [RFC4306]"),
-        Some("sha1") => Some("HMAC_SHA1_96 [RFC2404]"),
-        Some("sha256") => Some("HMAC_SHA2_256_128 [RFC4868]"),
-        Some("sha384") => Some("HMAC_SHA2_384_192 [RFC4868]"),
-        Some("sha512") => Some("HMAC_SHA2_512_256 [RFC4868]"),
-        Some(_) => None,
-    }
-}
-
-fn esp_encryption(suite: Suite) -> Option<&'static str> {
-    match suite.encryption.iana_name {
-        "ENCR_AES_GCM_16" => Some("AES-GCM with 16 octet ICV [RFC4106]"),
-        "ENCR_AES_CBC" => Some("AES-CBC [RFC3602]"),
-        _ => None,
-    }
+    let Some(integrity) = suite.integrity else { return Some("NONE [RFC4306]") };
+    INTEGRITY.iter().find(|row| row.algorithm == integrity).map(|row| row.ike)
 }
 
 fn esp_integrity(suite: Suite) -> Option<&'static str> {
-    match suite.integrity.map(|integrity| integrity.name) {
-        None => Some("NULL"),
-        Some("sha1") => Some("HMAC-SHA-1-96 [RFC2404]"),
-        Some("sha256") => Some("HMAC-SHA-256-128 [RFC4868]"),
-        Some("sha384") => Some("HMAC-SHA-384-192 [RFC4868]"),
-        Some("sha512") => Some("HMAC-SHA-512-256 [RFC4868]"),
-        Some(_) => None,
-    }
+    let Some(integrity) = suite.integrity else { return Some("NULL") };
+    INTEGRITY.iter().find(|row| row.algorithm == integrity).map(|row| row.esp)
 }
 
 #[cfg(test)]
@@ -183,7 +183,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
-    use crate::crypto::{Secret, encryption, integ};
+    use crate::crypto::Secret;
     use crate::wire::ike::IkeSpi;
 
     fn suite(encryption: &str, integrity: Option<&str>) -> Suite {
@@ -216,6 +216,17 @@ mod tests {
         );
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(folder.join("esp_sa")).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn all_but_chacha20_is_named_as_wireshark_has_it() {
+        for row in encryption::TABLE {
+            let named = ENCRYPTION.iter().any(|names| names.algorithm == *row);
+            assert_eq!(named, **row != encryption::CHACHA20_POLY1305_16, "{row:?}");
+        }
+        for row in integ::TABLE {
+            assert!(INTEGRITY.iter().any(|names| names.algorithm == *row), "{row:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,9 @@ use crate::dataplane::drop::DropCounters;
 /// The counters of both data threads. Each has one writer; anyone may read.
 #[derive(Clone, Debug, Default)]
 pub struct Drops {
+    /// Those of the outbound thread.
     pub outbound: Arc<DropCounters>,
+    /// Those of the inbound thread.
     pub inbound: Arc<DropCounters>,
 }
 

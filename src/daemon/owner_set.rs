@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::config::{Carriage, ChildSubnets, Config, PeerName, Tunnel, check_name, proposal};
+use super::config::{ChildSubnets, Config, EspOptions, PeerName, Tunnel, check_name, proposal};
 use crate::control::owner::{
     OwnerConnection, OwnerEsp, OwnerIke, OwnerRoute, OwnerSet, OwnerStart, Refusal, RefusedKind,
 };
 use crate::control::route;
+use crate::crypto::cloud_name::InCloud;
 use crate::crypto::psk::{self, Notation};
+use crate::crypto::{CloudName, CloudPfs, IntegrityAlgorithm, prf};
 use crate::ike::{Child, Connection, EspProposal, Extensions, IkeProposal, Peer, Start};
 use crate::routing::{Owner, Publication, RouteKey, VpnRoute, Weight};
 use crate::wire::ike::{Identification, TrafficSelector};
@@ -24,11 +26,15 @@ const LIVENESS: Duration = Duration::from_secs(30);
 /// What of a set can be done.
 #[derive(Debug, Default)]
 pub struct Translation {
+    /// The connections, with names that are neither the file's nor there twice.
     pub tunnels: Vec<Tunnel>,
+    /// The routes through these connections.
     pub routes: Vec<VpnRoute>,
     /// Publication state of the file's routes.
     pub publications: BTreeMap<RouteKey, Publication>,
+    /// What is not done, and why.
     pub refused: Vec<Refusal>,
+    /// What an operator should know although it is done, such as a weak algorithm.
     pub warnings: Vec<String>,
 }
 
@@ -114,9 +120,7 @@ impl Translation {
     }
 }
 
-type Weak = BTreeSet<&'static str>;
-
-fn tunnel(wanted: &OwnerConnection, file: &Config) -> Result<(Tunnel, Weak), String> {
+fn tunnel(wanted: &OwnerConnection, file: &Config) -> Result<(Tunnel, BTreeSet<&'static str>), String> {
     let OwnerConnection {
         name,
         peer,
@@ -136,9 +140,8 @@ fn tunnel(wanted: &OwnerConnection, file: &Config) -> Result<(Tunnel, Weak), Str
     let identity = |text: &str| text.parse::<Identification>().map_err(|_| format!("\"{text}\" is no identity"));
     check_name(name)?;
     let pre_shared_key = psk::read(psk.as_str(), Notation::Text).map_err(|_| "it has no pre-shared key".to_owned())?;
-    let (ike_proposal, mut weak) = ike_proposal(ike)?;
-    let (esp_proposal, weak_esp) = esp_proposal(esp)?;
-    weak.extend(weak_esp);
+    let (ike_proposal, esp_proposal) = (ike_proposal(ike)?, esp_proposal(esp)?);
+    let weak = proposal::weak_ike(&ike_proposal).into_iter().chain(proposal::weak_esp(&esp_proposal)).collect();
     let selectors = |nets: &[IpNet]| selectors(nets);
     let child = Child {
         name: name.as_str().into(),
@@ -170,7 +173,7 @@ fn tunnel(wanted: &OwnerConnection, file: &Config) -> Result<(Tunnel, Weak), Str
     };
     connection.check_size().map_err(|unsendable| format!("it cannot be negotiated: {unsendable}"))?;
     let subnets = ChildSubnets { local: local_subnets.clone(), peer: peer_subnets.clone() };
-    Ok((Tunnel::new(connection, PeerName::Address(address), Carriage::default(), vec![subnets]), weak))
+    Ok((Tunnel::new(connection, PeerName::Address(address), EspOptions::default(), vec![subnets]), weak))
 }
 
 fn selectors(nets: &[IpNet]) -> Result<Vec<TrafficSelector>, String> {
@@ -192,51 +195,42 @@ fn lifetime(seconds: u64) -> Result<Duration, String> {
     }
 }
 
-fn ike_proposal(ike: &OwnerIke) -> Result<(IkeProposal, Weak), String> {
+fn ike_proposal(ike: &OwnerIke) -> Result<IkeProposal, String> {
     let OwnerIke { version, mode: _, encryption, integrity, group, lifetime: _ } = ike;
     if version != "ikev2" {
         return Err(format!("{version} is not supported; ikev2 is"));
     }
-    let text = format!("{}-{}-{}", encryption_name(encryption)?, integrity_name(integrity)?, group_name(group)?);
-    let read = proposal::ike(&text)?;
-    Ok((read.proposal, read.weak.into_iter().collect()))
+    let integrity = algorithm::<IntegrityAlgorithm>("integrity", integrity)?;
+    Ok(IkeProposal {
+        encryption: vec![algorithm("encryption", encryption)?],
+        integrity: vec![integrity],
+        prf: vec![prf::of_integrity(integrity)],
+        groups: vec![algorithm("Diffie-Hellman", group)?],
+    })
 }
 
-fn esp_proposal(esp: &OwnerEsp) -> Result<(EspProposal, Weak), String> {
+fn esp_proposal(esp: &OwnerEsp) -> Result<EspProposal, String> {
     let OwnerEsp { encryption, integrity, pfs, lifetime: _ } = esp;
-    let mut text = format!("{}-{}", encryption_name(encryption)?, integrity_name(integrity)?);
-    if pfs != "disabled" {
-        text = format!("{text}-{}", group_name(pfs)?);
-    }
-    let read = proposal::esp(&text, &[true, false])?;
-    Ok((read.proposal, read.weak.into_iter().collect()))
+    let pfs: CloudPfs = pfs.parse().map_err(|unknown| format!("Diffie-Hellman {pfs} is unknown. {unknown}"))?;
+    Ok(EspProposal {
+        encryption: vec![algorithm("encryption", encryption)?],
+        integrity: vec![algorithm("integrity", integrity)?],
+        groups: match pfs {
+            CloudPfs::Disabled => Vec::new(),
+            CloudPfs::Group(group) => vec![supported("Diffie-Hellman", group)?],
+        },
+        esn: vec![true, false],
+    })
 }
 
-fn encryption_name(value: &str) -> Result<&'static str, String> {
-    match value {
-        "aes" => Ok("aes128"),
-        "aes256" => Ok("aes256"),
-        other => Err(format!("encryption {other} is not supported; aes and aes256 are")),
-    }
+/// What one of the cloud's words means.
+fn algorithm<A: InCloud>(kind: &str, word: &str) -> Result<&'static A, String> {
+    let name = word.parse::<CloudName<A>>().map_err(|unknown| format!("{kind} {word} is unknown. {unknown}"))?;
+    supported(kind, name)
 }
 
-fn integrity_name(value: &str) -> Result<&'static str, String> {
-    match value {
-        "sha1" => Ok("sha1"),
-        "sha256" => Ok("sha256"),
-        "sha384" => Ok("sha384"),
-        "sha512" => Ok("sha512"),
-        other => Err(format!("integrity {other} is not supported; sha1, sha256, sha384 and sha512 are")),
-    }
-}
-
-fn group_name(value: &str) -> Result<&'static str, String> {
-    match value {
-        "group2" => Ok("modp1024"),
-        "group5" => Ok("modp1536"),
-        "group14" => Ok("modp2048"),
-        other => Err(format!("Diffie-Hellman {other} is not supported; group2, group5 and group14 are")),
-    }
+fn supported<A: InCloud>(kind: &str, name: CloudName<A>) -> Result<&'static A, String> {
+    name.algorithm().map_err(|error| format!("{kind} {error}"))
 }
 
 #[cfg(test)]
@@ -322,7 +316,7 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_refused_with_a_reason() {
         type Change = fn(&mut OwnerConnection);
-        let changes: [(Change, &str); 14] = [
+        let changes: [(Change, &str); 15] = [
             (|c| c.ike.version = "ikev1".into(), "ikev1 is not supported"),
             (|c| c.ike.encryption = "3des".into(), "3des"),
             (|c| c.esp.encryption = "des".into(), "des"),
@@ -330,6 +324,7 @@ mod tests {
             (|c| c.ike.integrity = "md5".into(), "md5"),
             (|c| c.ike.group = "group1".into(), "group1"),
             (|c| c.esp.pfs = "group1".into(), "group1"),
+            (|c| c.esp.integrity = "xor".into(), "integrity xor is unknown"),
             (|c| c.peer = "vpn.example.com".into(), "is no address"),
             (|c| c.psk = PresharedKey::new(""), "no pre-shared key"),
             (|c| c.local_subnets.clear(), "no subnets"),

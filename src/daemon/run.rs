@@ -20,16 +20,16 @@ use super::closed::{self, End, close_what_was_kept, forward};
 use super::conditions::Source;
 use super::config::{self, Config, Gateway as Settings, OnStop};
 use super::events::EventLog;
-use super::gateway::{Gateway, make_state_directory, restore_owner};
+use super::gateway::Gateway;
 use super::ike_thread::Request;
 use super::process::{Asked, Signals, feed_watchdog, tell_systemd};
 use super::status::View;
 use super::threads::Threads;
-use super::{log, names, policy};
+use super::{log, names, owner_file, policy};
 use crate::control::event::EventKind;
 use crate::control::owner::OwnerSet;
 use crate::dataplane::fib::FibPublisher;
-use crate::ike::Command;
+use crate::ike::{Command, SHUTDOWN_TIME};
 use crate::io::device::Device;
 use crate::io::forwarding::{Forwarding, left_closed};
 use crate::io::instance::Instance;
@@ -45,10 +45,11 @@ use crate::routing::{Table, WantedDevice};
 const FIB_PACE: Duration = Duration::from_millis(10);
 /// What happened to many connections at once is taken together, up to this number.
 const NOTICES_AT_ONCE: usize = 4096;
-/// How long the peers have to acknowledge that we go; two seconds after SIGTERM everything is over.
-const FAREWELL: Duration = Duration::from_millis(1200);
+/// How long IKE has to tell that it has shut down: as long as it waits for the peers, and a moment to say so. Two seconds
+/// after SIGTERM everything is over.
+const SHUTDOWN_TIMEOUT: Duration = SHUTDOWN_TIME.saturating_add(Duration::from_millis(100));
 /// How long the data threads have to end.
-const LAST_ORDERS: Duration = Duration::from_millis(200);
+const THREADS_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// An IPsec VPN gateway in userspace.
 #[derive(Debug, Parser)]
@@ -91,7 +92,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
 
 /// A start with a configuration that cannot be read.
 async fn run_closed(state: &Path) -> End {
-    match patiently(Instance::claim).await {
+    match retry_while_taken(Instance::claim).await {
         Ok(_instance) => close_what_was_kept(state).await,
         // The one that runs takes care of its namespace.
         Err(_) => End::Untouched,
@@ -105,16 +106,16 @@ async fn run_configured(arguments: Arguments, mut file: Config, locked: &memory:
     for warning in &file.warnings {
         warn!("{warning}");
     }
-    let _instance = match patiently(Instance::claim).await {
+    let _instance = match retry_while_taken(Instance::claim).await {
         Ok(instance) => instance,
         Err(error) => return (Some(error.into()), End::Untouched),
     };
     let state = file.gateway.state.clone();
     // What does not work out is told when it is needed, after what protects is closed.
     let signals = memory::settle(locked, file.gateway.core_dumps).and_then(|()| Signals::new());
-    let made = make_state_directory(&state);
+    let made = owner_file::make_state_directory(&state);
     let mut kept = read_kept(&state, &mut file.warnings);
-    let owner = restore_owner(&state).unwrap_or_else(|error| {
+    let owner = owner_file::restore(&state).unwrap_or_else(|error| {
         error!(%error, "cend's last set cannot be read; what it protected stays closed until cend sends it again");
         None
     });
@@ -178,7 +179,7 @@ struct Prepared {
 async fn prepare(settings: &Settings, signals: Signals) -> Result<Prepared, Failure> {
     let socket = ControlSocket::bind(&settings.socket)?;
     let (device, kept) = open_device(settings).await?;
-    let threads = patiently(|| Threads::start(settings, &device)).await?;
+    let threads = retry_while_taken(|| Threads::start(settings, &device)).await?;
     Ok(Prepared { signals, socket, device, kept, threads })
 }
 
@@ -244,7 +245,7 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     drop(stop_serving);
     let end = stop(gateway, threads, opens).await;
     // The server removes its socket; a failure of it has been told already.
-    let _ = timeout(LAST_ORDERS, server).await;
+    let _ = timeout(THREADS_TIMEOUT, server).await;
     (failure, end)
 }
 
@@ -264,7 +265,7 @@ fn api(asks: mpsc::Sender<Ask>, gateway: &Gateway, threads: &Threads) -> Api {
 async fn open_device(settings: &Settings) -> Result<(Device, TunnelDevice), Failure> {
     let about = |error: &dyn std::fmt::Display| format!("TUN device {}: {error}", settings.tun);
     let device =
-        patiently(|| Device::open(&settings.tun, settings.tun_backend)).await.map_err(|error| about(&error))?;
+        retry_while_taken(|| Device::open(&settings.tun, settings.tun_backend)).await.map_err(|error| about(&error))?;
     let mut addresses = Vec::new();
     for address in &settings.inner_addresses {
         if !addresses.contains(address) {
@@ -282,7 +283,7 @@ async fn open_device(settings: &Settings) -> Result<(Device, TunnelDevice), Fail
 }
 
 /// Tries for a second to open what an instance that was just killed may still hold for a moment.
-async fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+async fn retry_while_taken<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + Duration::from_secs(1);
     loop {
         match open() {
@@ -366,7 +367,8 @@ async fn answer(gateway: &mut Gateway, ask: Ask) {
 async fn stop(mut gateway: Gateway, mut threads: Threads, opens: bool) -> End {
     info!("gatewayd stops");
     gateway.ike.send(Request::Command(Command::Shutdown));
-    let farewell = async {
+    let began = Instant::now();
+    let deleted = async {
         let mut notices = Vec::new();
         while threads.notices.recv_many(&mut notices, NOTICES_AT_ONCE).await > 0 {
             if gateway.take_notices(&mut notices).await {
@@ -374,7 +376,8 @@ async fn stop(mut gateway: Gateway, mut threads: Threads, opens: bool) -> End {
             }
         }
     };
-    if timeout(FAREWELL, farewell).await.is_err() {
+    // IKE ends its waiting without saying for whom it waited in vain.
+    if timeout(SHUTDOWN_TIMEOUT, deleted).await.is_err() || began.elapsed() >= SHUTDOWN_TIME {
         warn!("some peers did not acknowledge that their SAs are deleted");
     }
     gateway.ike.send(Request::Stop);
@@ -387,6 +390,6 @@ async fn stop(mut gateway: Gateway, mut threads: Threads, opens: bool) -> End {
         }
     };
     // The outbound thread may sleep for a second more; the process does not wait for it.
-    let _ = timeout(LAST_ORDERS, ended).await;
+    let _ = timeout(THREADS_TIMEOUT, ended).await;
     end
 }

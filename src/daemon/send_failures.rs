@@ -24,7 +24,9 @@ const PEERS: usize = 256;
 /// What was to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Traffic {
+    /// Messages of IKE, on port 500 or 4500.
     Ike,
+    /// Packets of ESP, in UDP or raw.
     Esp,
 }
 
@@ -49,6 +51,7 @@ struct Lasting {
 }
 
 impl SendFailures {
+    /// Nothing has been refused yet; `now` begins the first minute of lines.
     pub fn new(now: Instant) -> Self {
         Self { lasting: BTreeMap::new(), ike: BTreeMap::new(), minute: now, left: LINES }
     }

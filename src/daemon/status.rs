@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use super::config::Tunnel;
+use super::export::{peer_identity, start_word};
 use super::ike_thread::IkeSnapshot;
 use super::metrics::Drops;
 use super::wiring::Pair;
@@ -18,10 +20,15 @@ use crate::ike;
 /// What the control task publishes after every change.
 #[derive(Debug, Default)]
 pub struct View {
+    /// The name of the TUN device.
     pub device: String,
+    /// Its MTU in bytes.
     pub mtu: u32,
+    /// The connections of both owners, those of the file first.
     pub tunnels: Vec<TunnelView>,
+    /// The VPN gateway's route table.
     pub routes: Vec<Route>,
+    /// What an operator should change or know of.
     pub warnings: Vec<String>,
     /// What is exempt inside the routes' destinations.
     pub exemptions: Vec<Exemption>,
@@ -34,15 +41,44 @@ pub struct View {
 /// A configured connection.
 #[derive(Clone, Debug)]
 pub struct TunnelView {
+    /// As [`Connection::name`], and so on for what has the same name there.
     pub name: String,
+    /// What the file notes about it.
+    pub description: Option<String>,
+    /// Who defined it.
     pub owner: Owner,
+    /// The peer as configured: an address, a name, or `any`.
     pub peer: String,
+    /// Our identity.
     pub local_id: String,
+    /// The peer's identity as configured, else its address.
     pub peer_id: String,
+    /// `now`, `on-traffic` or `wait`.
     pub start: &'static str,
+    /// The names of its children, in their order.
     pub children: Vec<String>,
     /// Why its peer's name has no address.
     pub unresolved: Option<String>,
+}
+
+impl TunnelView {
+    /// A connection as it is configured. `unresolved`: why its peer's name has no address, if it has none.
+    pub fn of(tunnel: &Tunnel, owner: Owner, unresolved: Option<String>) -> Self {
+        // What the status does not show is the data path's and the export's.
+        let Tunnel { ike: _, peer, esp_options: _, subnets: _, description } = tunnel;
+        let template = tunnel.template();
+        Self {
+            name: tunnel.name().to_string(),
+            description: description.clone(),
+            owner,
+            peer: peer.to_string(),
+            local_id: template.local_id.to_string(),
+            peer_id: peer_identity(tunnel),
+            start: start_word(template.start),
+            children: template.children.iter().map(|child| child.name.to_string()).collect(),
+            unresolved,
+        }
+    }
 }
 
 /// The whole status.
@@ -116,9 +152,11 @@ fn connection(
     let path = pair.map(Pair::outer);
     let peer_ip = path.map(|(_, peer)| peer).or_else(|| ike.and_then(|status| status.peer)).map(|peer| peer.ip());
     let refused = peer_ip.and_then(|peer| snapshot.refused.get(&peer)).cloned();
-    let TunnelView { name, owner, peer, local_id, peer_id, start, children: _, unresolved } = tunnel.clone();
+    let TunnelView { name, description, owner, peer, local_id, peer_id, start, children: _, unresolved } =
+        tunnel.clone();
     Connection {
         name,
+        description,
         owner,
         state: state(ike, any_carried, start, unresolved.is_some()),
         ike_state: if ike_up { IkeState::IkeSaEstablished } else { IkeState::IkeSaNotEstablished },
@@ -206,4 +244,23 @@ fn seconds_since(then: Instant, now: Instant) -> u64 {
 
 fn seconds_until(then: Instant, now: Instant) -> u64 {
     then.saturating_duration_since(now).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::daemon::config::Config;
+
+    #[test]
+    fn what_the_file_notes_about_a_connection_is_shown() {
+        let text = "[[connection]]\nname = \"idc\"\npeer = \"203.0.113.2\"\nlocal_id = \"gw\"\npsk = \"x\"\n\
+                    local_subnets = \"10.1.0.0/24\"\npeer_subnets = \"10.2.0.0/24\"\ndescription = \"to the plant\"\n";
+        let config = Config::parse(text, Path::new("gatewayd.toml")).unwrap();
+        let tunnels = config.connections.iter().map(|tunnel| TunnelView::of(tunnel, Owner::File, None)).collect();
+        let view = View { tunnels, ..View::default() };
+        let shown = connections(&view, &IkeSnapshot::default(), Instant::now());
+        assert_eq!(shown[0].description.as_deref(), Some("to the plant"));
+    }
 }

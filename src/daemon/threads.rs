@@ -27,14 +27,14 @@ use tracing::warn;
 use super::config::Gateway as Settings;
 use super::connections::{Configured, ConnectionIds};
 use super::data_threads::data_threads;
-use super::gateway::IkeHandle;
+use super::ike_handle::IkeHandle;
 use super::ike_thread::{IkeThread, Sockets};
 use super::key_log::KeyLogFiles;
 use super::metrics::Drops;
 use super::send_failures::SendFailures;
 use super::token_secret;
 use super::wiring::path_mtu::Paths;
-use super::wiring::{CommandRing, Lines, Notice, Wiring};
+use super::wiring::{Channels, CommandRing, Notice, Wiring};
 use crate::crypto::SystemEntropy;
 use crate::dataplane::acquire::Acquires;
 use crate::dataplane::command::{COMMAND_RING, OutboundCommand};
@@ -53,15 +53,22 @@ use crate::io::wake::Waker;
 
 /// IKE's port, and the port of NAT traversal (RFC 7296 section 2.23).
 pub const IKE_PORT: u16 = 500;
+/// See [`IKE_PORT`].
 pub const NAT_PORT: u16 = 4500;
 
 /// What the control task holds of the other threads.
 pub struct Threads {
+    /// The way to the IKE thread.
     pub ike: IkeHandle,
+    /// The ring of the outbound thread's commands.
     pub outbound: Arc<CommandRing<OutboundCommand>>,
+    /// The connections' numbers in the data path.
     pub ids: Arc<ConnectionIds>,
+    /// What the data threads drop.
     pub drops: Drops,
+    /// Grows with every round of the IKE thread; the watchdog looks whether it does.
     pub heartbeat: Arc<AtomicU64>,
+    /// What the wiring tells.
     pub notices: tokio_mpsc::UnboundedReceiver<Notice>,
     /// Why a thread ended that should not have.
     pub failures: tokio_mpsc::UnboundedReceiver<String>,
@@ -124,7 +131,7 @@ impl Threads {
         let (requests, request_receiver) = mpsc::channel();
         let nothing = Configured::new(ike::Config::new(Vec::new()), []);
         let entropy = || Box::new(SystemEntropy::new());
-        let lines = Lines {
+        let channels = Channels {
             outbound: Arc::clone(&outbound),
             inbound: CommandRing::new(inbound_ring),
             ids: Arc::clone(&ids),
@@ -137,7 +144,7 @@ impl Threads {
             endpoint: Endpoint::new(Arc::clone(&nothing.ike), entropy(), Instant::now())
                 .with_key_log(key_log)
                 .with_token_secret(token_secret.ok()),
-            wiring: Wiring::new(lines, paths, entropy(), nothing),
+            wiring: Wiring::new(channels, paths, entropy(), nothing),
             sockets: ike_sockets,
             nat_queue,
             acquires: acquire_reader,

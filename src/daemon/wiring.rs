@@ -8,6 +8,7 @@
 
 mod acquire;
 pub mod carried;
+mod discovery;
 mod installation;
 mod pair;
 pub mod path_mtu;
@@ -41,47 +42,70 @@ const LOOKS_AROUND: usize = 10;
 /// What the control task is told.
 #[derive(Debug)]
 pub enum Notice {
+    /// A connection has an established IKE SA.
     ConnectionUp {
+        /// Its name.
         connection: Arc<str>,
     },
+    /// A connection has no IKE SA any more, or could not get one.
     ConnectionDown {
+        /// Its name.
         connection: Arc<str>,
+        /// Why, unless it was asked for.
         error: Option<String>,
     },
     /// A child carries traffic that had no SA to send on before.
     ChildUp {
+        /// The connection's name.
         connection: Arc<str>,
+        /// The child's name.
         child: Arc<str>,
     },
     /// A child has no SA to send on any more.
     ChildDown {
+        /// The connection's name.
         connection: Arc<str>,
+        /// The child's name.
         child: Arc<str>,
+        /// Why, for a person.
         reason: String,
     },
     /// Whether the connection has any SA to send on.
     Carries {
+        /// The connection's name.
         connection: Arc<str>,
+        /// It has one.
         up: bool,
     },
+    /// A negotiation failed.
     Failure {
+        /// The connection that it was for, if that was clear by then.
         connection: Option<Arc<str>>,
+        /// The peer's outer address.
         peer: std::net::SocketAddr,
+        /// Why, for a person.
         reason: String,
     },
     /// The peer's outer address in use.
     PeerAt {
+        /// The connection's name.
         connection: Arc<str>,
+        /// The address.
         peer: IpAddr,
     },
+    /// IKE has shut down: every peer has acknowledged that its SAs are deleted, or none was waited for any longer.
     ShutdownComplete,
 }
 
-/// Where the wiring leads.
-pub struct Lines {
+/// The channels to the data threads and to the control task.
+pub struct Channels {
+    /// The ring of the outbound thread's commands.
     pub outbound: Arc<CommandRing<OutboundCommand>>,
+    /// The ring of the inbound thread's commands.
     pub inbound: CommandRing<InboundCommand>,
+    /// The connections' numbers in the data path.
     pub ids: Arc<ConnectionIds>,
+    /// What the control task is told.
     pub notices: mpsc::UnboundedSender<Notice>,
 }
 
@@ -97,9 +121,10 @@ struct OfConnection {
 
 /// Lives in the IKE thread.
 pub struct Wiring {
-    lines: Lines,
+    channels: Channels,
     /// What happened since the last status.
     held: Vec<Notice>,
+    /// The paths to the peers, and what they take.
     pub paths: Paths,
     /// What IKE has to know of what it decided.
     answers: VecDeque<Command>,
@@ -118,9 +143,9 @@ pub struct Wiring {
 
 impl Wiring {
     /// Without SAs.
-    pub fn new(lines: Lines, paths: Paths, entropy: Box<dyn Entropy>, configured: Configured) -> Self {
+    pub fn new(channels: Channels, paths: Paths, entropy: Box<dyn Entropy>, configured: Configured) -> Self {
         Self {
-            lines,
+            channels,
             held: Vec::new(),
             paths,
             answers: VecDeque::new(),
@@ -166,8 +191,8 @@ impl Wiring {
 
     /// Ends the data threads.
     pub fn stop(&self) {
-        self.lines.outbound.send(OutboundCommand::Stop);
-        self.lines.inbound.send(InboundCommand::Stop);
+        self.channels.outbound.send(OutboundCommand::Stop);
+        self.channels.inbound.send(InboundCommand::Stop);
     }
 
     fn tell(&mut self, notice: Notice) {
@@ -178,7 +203,7 @@ impl Wiring {
     pub fn tell_news(&mut self) {
         for notice in self.held.drain(..) {
             // Without a control task the process is about to end.
-            let _ = self.lines.notices.send(notice);
+            let _ = self.channels.notices.send(notice);
         }
     }
 
@@ -197,14 +222,14 @@ impl Wiring {
     }
 
     fn try_install(&mut self, sa: ChildSa, now: Instant) -> Result<(), String> {
-        let id = self.lines.ids.id(&sa.connection);
+        let id = self.channels.ids.id(&sa.connection);
         let Some(configured) = self.configured.connection(&sa.connection) else {
             return Err(format!("connection {} is not configured any more", sa.connection));
         };
         let Some(place) = configured.children.iter().position(|child| child.name == sa.child) else {
             return Err(format!("connection {} has no child {}", sa.connection, sa.child));
         };
-        let carriage = self.configured.carriage(&sa.connection);
+        let options = self.configured.esp_options(&sa.connection);
         let selectors = selector_pair(&sa.local_selectors, &sa.peer_selectors)
             .ok_or("the agreed traffic selectors are no ranges of one family")?;
         let path = OuterPath { local: sa.path.local, peer: sa.path.peer };
@@ -214,10 +239,10 @@ impl Wiring {
         let tunnel = Tunnel { encapsulation: encapsulation(sa.encapsulation), path, outer_mtu };
         let pair = Pair::new(&sa.connection, &sa.child, outbound_spi, tunnel, now);
         self.tell(Notice::PeerAt { connection: Arc::clone(&sa.connection), peer: sa.path.peer.ip() });
-        let parts = Installation { id, place, carriage, tunnel, selectors: Arc::new(selectors) };
+        let parts = Installation { id, place, options, tunnel, selectors: Arc::new(selectors) };
         let (inbound, outbound) = (Arc::clone(&pair.inbound), Arc::clone(&pair.outbound));
         let (receiving, sending) = parts.parameters(sa, inbound, outbound, self.entropy.as_mut());
-        if let Err(full) = self.lines.inbound.offer(InboundCommand::Install(Box::new(receiving))) {
+        if let Err(full) = self.channels.inbound.offer(InboundCommand::Install(Box::new(receiving))) {
             self.paths.leave(path.peer.ip(), outbound_spi);
             return Err(full.to_string());
         }
@@ -235,8 +260,8 @@ impl Wiring {
         let Some(pair) = self.pairs.get(&inbound_spi) else { return };
         // The peer may have moved since they were agreed on.
         outbound.tunnel = pair.tunnel();
-        if let Err(full) = self.lines.outbound.offer(OutboundCommand::Install(outbound)) {
-            self.lines.inbound.send(InboundCommand::Remove { spi: inbound_spi });
+        if let Err(full) = self.channels.outbound.offer(OutboundCommand::Install(outbound)) {
+            self.channels.inbound.send(InboundCommand::Remove { spi: inbound_spi });
             self.forget(inbound_spi);
             self.answers.push_back(Command::InstallFailed { inbound_spi, reason: full.to_string() });
             return;
@@ -280,7 +305,7 @@ impl Wiring {
     /// Removes the outbound SA of a pair.
     fn retire(&mut self, inbound_spi: u32) {
         self.waiting.remove(&inbound_spi);
-        self.lines.outbound.send(OutboundCommand::Remove { inbound_spi });
+        self.channels.outbound.send(OutboundCommand::Remove { inbound_spi });
         self.set_sending(inbound_spi, false);
         let Some(pair) = self.pairs.get(&inbound_spi) else { return };
         let (connection, up) = (Arc::clone(&pair.connection), self.carries(&pair.connection));
@@ -288,8 +313,8 @@ impl Wiring {
     }
 
     fn remove(&mut self, inbound_spi: u32, reason: Removal) {
-        self.lines.inbound.send(InboundCommand::Remove { spi: inbound_spi });
-        self.lines.outbound.send(OutboundCommand::Remove { inbound_spi });
+        self.channels.inbound.send(InboundCommand::Remove { spi: inbound_spi });
+        self.channels.outbound.send(OutboundCommand::Remove { inbound_spi });
         let Some(Pair { connection, child, .. }) = self.forget(inbound_spi) else { return };
         let replaced = matches!(reason, Removal::Replaced | Removal::Redundant);
         if !replaced && !self.child_sends(&connection, &child) {
@@ -326,8 +351,8 @@ impl Wiring {
             self.paths.join(path, pair.outbound_spi, *spi, now);
             pair.path = path;
             let encapsulation = pair.encapsulation;
-            self.lines.outbound.send(OutboundCommand::SetPath { inbound_spi: *spi, path, encapsulation });
-            self.lines.inbound.send(InboundCommand::SetPath { spi: *spi, path, encapsulation });
+            self.channels.outbound.send(OutboundCommand::SetPath { inbound_spi: *spi, path, encapsulation });
+            self.channels.inbound.send(InboundCommand::SetPath { spi: *spi, path, encapsulation });
         }
         self.set_path_mtu(path.peer.ip(), self.paths.mtu(path.peer.ip()));
         self.tell(Notice::PeerAt { connection: Arc::clone(connection), peer: path.peer.ip() });

@@ -3,7 +3,7 @@
 
 use super::fib::Fib;
 use super::outer_header::{Encapsulation, OuterPath};
-use super::parameters::{InboundSaParameters, OutboundSaParameters, OwnAddresses};
+use super::parameters::{InboundSaParameters, OutboundSaParameters};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -38,8 +38,6 @@ pub enum OutboundCommand {
     },
     /// Replaces the forwarding table. Made by [`FibPublisher`](super::fib::FibPublisher).
     SetFib(Arc<Fib>),
-    /// Replaces the sources of ICMP messages.
-    SetOwnAddresses(OwnAddresses),
     /// Ends the loop after what it read is handled.
     Stop,
 }

@@ -196,7 +196,6 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
                 }
                 OutboundCommand::SetPathMtu { peer, mtu } => sadb.set_path_mtu(peer, mtu),
                 OutboundCommand::SetFib(fib) => self.fib = fib,
-                OutboundCommand::SetOwnAddresses(own) => self.path.too_big.set_own_addresses(own),
                 OutboundCommand::Stop => progress = Progress::Stopped,
             }
         }

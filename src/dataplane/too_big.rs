@@ -29,11 +29,6 @@ impl TooBig {
         Self { own, limit: HostLimit::new(per_second), last: None, message: [0; MAX_TOO_BIG] }
     }
 
-    /// Replaces the sources of messages.
-    pub fn set_own_addresses(&mut self, own: OwnAddresses) {
-        self.own = own;
-    }
-
     /// The message about `packet`, which does not fit `inner_mtu`; `None` where none may be sent, the rate is used up, or one
     /// about this flow was sent in the same batch, whose time `now` is.
     pub fn message(

@@ -1,5 +1,7 @@
 //! How much an SA may carry: sequence numbers, packets and bytes.
 
+use crate::crypto::Entropy;
+
 /// When to ask for a rekey and when to stop. Times are IKE's concern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -13,6 +15,10 @@ pub struct Limits {
     pub hard_bytes: u64,
 }
 
+/// The share of a lifetime after which a rekey is due, in thousandths: any from the first to the second.
+const SOFT_FROM: u64 = 800;
+const SOFT_TO: u64 = 900;
+
 /// The last sequence number without extension: numbers must not cycle (RFC 4303 section 3.3.3).
 const LAST_SHORT_SEQUENCE: u64 = u32::MAX as u64;
 
@@ -20,6 +26,23 @@ impl Limits {
     /// No limit but the sequence numbers: a rekey is due when three quarters of them are used.
     pub const UNLIMITED: Self =
         Self { soft_packets: u64::MAX, hard_packets: u64::MAX, soft_bytes: u64::MAX, hard_bytes: u64::MAX };
+
+    /// Lifetimes in packets and in bytes of inner packets (RFC 4301 section 4.4.2.1): the SA passes nothing any more when one
+    /// of them is over, and a rekey is due at 80 to 90 per cent of it, drawn anew for each SA so that neither the two ends nor
+    /// many SAs rekey at the same moment. `None`: no such lifetime.
+    pub fn of_lifetimes(packets: Option<u64>, bytes: Option<u64>, entropy: &mut dyn Entropy) -> Self {
+        let mut drawn = [0; 2];
+        entropy.fill(&mut drawn);
+        let soft = SOFT_FROM + u64::from(u16::from_be_bytes(drawn)) % (SOFT_TO - SOFT_FROM + 1);
+        // Rounding down loses a thousandth at most, and nothing overflows.
+        let soft = |hard: Option<u64>| hard.map_or(u64::MAX, |hard| hard / 1000 * soft + hard % 1000 * soft / 1000);
+        Self {
+            soft_packets: soft(packets),
+            hard_packets: packets.unwrap_or(u64::MAX),
+            soft_bytes: soft(bytes),
+            hard_bytes: bytes.unwrap_or(u64::MAX),
+        }
+    }
 
     /// The highest sequence number that may be sent.
     pub fn last_sequence(extended: bool) -> u64 {
@@ -58,7 +81,10 @@ pub enum Standing {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::crypto::fake::SeededEntropy;
 
     #[test]
     fn limits_are_met_in_order() {
@@ -69,6 +95,29 @@ mod tests {
         assert_eq!(standing(0, 1000), Standing::RekeyDue);
         assert_eq!(standing(20, 0), Standing::Exhausted);
         assert_eq!(standing(0, 2000), Standing::Exhausted);
+    }
+
+    #[test]
+    fn a_rekey_is_due_at_80_to_90_per_cent_of_a_lifetime() {
+        let mut entropy = SeededEntropy::new(7);
+        let mut drawn = BTreeSet::new();
+        for (packets, bytes) in [(Some(1000), None), (None, Some(1_000_000)), (Some(u64::MAX), Some(u64::MAX))] {
+            for _ in 0..200 {
+                let limits = Limits::of_lifetimes(packets, bytes, &mut entropy);
+                let share = |soft: u64, hard: u64| (u128::from(soft) * 1000).div_ceil(u128::from(hard));
+                for (given, soft, hard) in
+                    [(packets, limits.soft_packets, limits.hard_packets), (bytes, limits.soft_bytes, limits.hard_bytes)]
+                {
+                    assert_eq!(hard, given.unwrap_or(u64::MAX));
+                    match given {
+                        Some(_) => assert!((800..=900).contains(&share(soft, hard)), "{soft} of {hard}"),
+                        None => assert_eq!(soft, u64::MAX),
+                    }
+                }
+                drawn.extend(packets.map(|_| share(limits.soft_packets, limits.hard_packets)));
+            }
+        }
+        assert!(drawn.len() > 50, "SAs that are set up together do not rekey together: {drawn:?}");
     }
 
     #[test]

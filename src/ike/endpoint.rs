@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use self::commands::SHUTDOWN_TIME;
 use self::connections::Runtime;
 use self::pace::Pace;
 use super::allowance::Allowance;

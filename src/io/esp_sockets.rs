@@ -298,6 +298,7 @@ impl NatTraversalSender {
 mod tests {
     use super::*;
     use crate::dataplane::outer_header::OuterPath;
+    use crate::missing::skipped;
 
     const SOON: Wait = Wait::AtMost(Duration::from_secs(5));
 
@@ -306,7 +307,7 @@ mod tests {
         match EspSockets::bind(EspSocketsConfig { port: 0, mark: None, raw: true }) {
             Ok(sockets) => Some(sockets),
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                eprintln!("SKIPPED: no raw sockets: {error}");
+                skipped(format_args!("raw sockets: {error}"));
                 None
             }
             Err(error) => panic!("{error}"),

@@ -85,6 +85,7 @@ mod tests {
     use crate::io::raw::RawSocket;
     use crate::io::socket_message::Message;
     use crate::io::udp::{SocketOptions, UdpSocket};
+    use crate::missing::skipped;
     use nix::errno::Errno;
     use std::time::Duration;
 
@@ -95,7 +96,7 @@ mod tests {
         match UdpSocket::bind(address, SocketOptions::default()) {
             Ok(socket) => Some(socket),
             Err(error) if address.is_ipv6() => {
-                eprintln!("SKIPPED: no IPv6 loopback: {error}");
+                skipped(format_args!("an IPv6 loopback: {error}"));
                 None
             }
             Err(error) => panic!("{error}"),
@@ -131,9 +132,9 @@ mod tests {
     #[test]
     fn the_raw_socket_that_fragments_gets_no_copy() {
         let (address, other) = ([127, 0, 0, 31].into(), [127, 0, 0, 32].into());
-        let Ok(sender) = RawSocket::bind(address, None) else {
-            eprintln!("SKIPPED: no raw sockets");
-            return;
+        let sender = match RawSocket::bind(address, None) {
+            Ok(sender) => sender,
+            Err(error) => return skipped(format_args!("raw sockets: {error}")),
         };
         let (receiver, silent) = (RawSocket::bind(other, None).unwrap(), raw(None).unwrap());
         let message = Message { source: address, peer: SocketAddr::new(other, 0), traffic_class: 0, segment: None };

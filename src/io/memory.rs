@@ -190,6 +190,7 @@ fn clear_vector_registers() {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::missing::skipped;
 
     /// Kibibytes of locked and of resident memory (proc(5), status).
     fn memory() -> [u64; 2] {
@@ -205,7 +206,7 @@ mod tests {
         let [_, before] = memory();
         if let Err(error) = lock_everything() {
             // Only who has CAP_IPC_LOCK or no limit may lock everything.
-            return eprintln!("SKIPPED what_is_locked_takes_no_more_memory_and_is_given_back: {error}");
+            return skipped(format_args!("the right to lock all memory: {error}"));
         }
         let reserved = Vec::<u8>::with_capacity(256 << 20);
         let [locked, resident] = memory();

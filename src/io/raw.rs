@@ -91,6 +91,7 @@ mod tests {
     use super::*;
     use crate::io::message_batch::ReceiveBatch;
     use crate::io::wake::wait_readable;
+    use crate::missing::skipped;
     use std::time::Duration;
 
     /// Two sockets that can reach each other, or `None` where there are none.
@@ -99,7 +100,7 @@ mod tests {
         match RawSocket::bind(address, None).and_then(|one| Ok((one, RawSocket::bind(other, None)?))) {
             Ok(sockets) => Some(sockets),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EADDRNOTAVAIL)) => {
-                eprintln!("SKIPPED: no raw sockets for {address}: {error}");
+                skipped(format_args!("raw sockets for {address}: {error}"));
                 None
             }
             Err(error) => panic!("{address}: {error}"),

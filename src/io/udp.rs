@@ -192,6 +192,7 @@ fn is_gso_refusal(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use crate::io::message_batch::ReceiveBatch;
+    use crate::missing::skipped;
 
     fn pair(gro: bool) -> (UdpSocket, UdpSocket) {
         let any = "127.0.0.1:0".parse().unwrap();
@@ -327,9 +328,9 @@ mod tests {
     #[test]
     fn ipv6_works_alike() {
         let any = "[::1]:0".parse().unwrap();
-        let Ok(sender) = UdpSocket::bind(any, SocketOptions::default()) else {
-            eprintln!("SKIPPED: this machine has no IPv6 loopback");
-            return;
+        let sender = match UdpSocket::bind(any, SocketOptions::default()) {
+            Ok(sender) => sender,
+            Err(error) => return skipped(format_args!("an IPv6 loopback: {error}")),
         };
         let receiver = UdpSocket::bind(any, SocketOptions::default()).unwrap();
         let sent = sender.send_segments(&[5; 150], 100, message(&receiver, 0x2e << 2), true, &mut SendBatch::default());

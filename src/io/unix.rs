@@ -84,9 +84,9 @@ impl ControlSocket {
             fs::create_dir_all(folder).map_err(failed)?;
         }
         // An instance that was just killed may answer for a moment more.
-        let patience = Instant::now() + Duration::from_secs(1);
+        let deadline = Instant::now() + Duration::from_secs(1);
         while let Err(error) = remove_stale(path) {
-            if !matches!(error, ControlSocketError::InUse(_)) || Instant::now() >= patience {
+            if !matches!(error, ControlSocketError::InUse(_)) || Instant::now() >= deadline {
                 return Err(error);
             }
             std::thread::sleep(Duration::from_millis(50));

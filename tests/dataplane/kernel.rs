@@ -2,6 +2,7 @@
 //! when the thread ends.
 
 use crate::gateway::{Agreement, CONNECTION, SPIS};
+use crate::missing::skipped;
 use ipsec_gateway::dataplane::acquire::Acquires;
 use ipsec_gateway::dataplane::command::{InboundCommand, OutboundCommand};
 use ipsec_gateway::dataplane::device::Wait;
@@ -21,16 +22,14 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs a test in a namespace with a loopback, or says that it cannot.
+/// Runs a test in a namespace with a loopback, or skips it.
 pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(move || {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            eprintln!("SKIPPED: no network namespace of one's own: {error}");
-            return;
+            return skipped(format_args!("a network namespace of one's own: {error}"));
         }
         if !std::path::Path::new("/dev/net/tun").exists() {
-            eprintln!("SKIPPED: no /dev/net/tun");
-            return;
+            return skipped("/dev/net/tun");
         }
         ip("link set lo up");
         test();

@@ -5,6 +5,9 @@ mod faults;
 mod gateway;
 mod header_rules;
 mod kernel;
+mod lifetimes;
+#[path = "../missing/mod.rs"]
+mod missing;
 mod offload;
 mod offload_kernel;
 mod packets;

@@ -3,6 +3,7 @@
 //! talk to each other through super-packets of both directions.
 
 use crate::kernel::{in_namespace, ip, received_from};
+use crate::missing::skipped;
 use crate::offload::buffer_of;
 use crate::streams::{by_flow, checksums_hold, packets, steps};
 use ipsec_gateway::dataplane::device::{FrameRoom, PacketSink, PacketSource, Wait};
@@ -61,8 +62,7 @@ fn the_kernel_forwards_the_same_with_and_without_offloads() {
         let offload = match OffloadDevice::open("offload") {
             Ok(device) => device,
             Err(error) => {
-                eprintln!("SKIPPED: no TUN device with offloads: {error}");
-                return;
+                return skipped(format_args!("a TUN device with offloads: {error}"));
             }
         };
         let leaving = PlainDevice::open("leaving").expect("a TUN device");
@@ -176,8 +176,7 @@ fn two_kernels_exchange_streams_and_datagrams_through_super_packets() {
         assert!(received_from("tun0") < 3000, "{} writes: nothing was joined", received_from("tun0"));
     });
     let Ok(first) = opened.recv_timeout(PATIENCE) else {
-        eprintln!("SKIPPED: no TUN device with offloads");
-        return;
+        return skipped("a TUN device with offloads");
     };
     listening.recv_timeout(PATIENCE).expect("a server that listens");
     let (go, start) = mpsc::channel();

@@ -29,7 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Files of the largest circle of each layer that has one. These numbers only fall; no layer may be added.
-const CIRCLES: &[(&str, usize)] = &[("ike", 11), ("daemon", 2)];
+const CIRCLES: &[(&str, usize)] = &[("ike", 11)];
 
 /// Primitives that only `crypto` may import, and `unsafe`, which only `io` may use.
 const PRIMITIVES: &[&str] = &["ring::", "x25519_dalek", "aes::", "cbc::", "hmac::", "sha1::", "crypto_bigint"];
@@ -149,6 +149,18 @@ fn every_module_has_a_row_in_the_table() {
         let module = module.trim_end_matches(';');
         assert!(ALLOWED.iter().any(|(name, _)| *name == module), "{module} has no layer");
     }
+}
+
+/// One way to skip a test, so that nothing passes in CI by being skipped.
+#[test]
+fn tests_are_skipped_by_tests_missing_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    ["src", "tests"].iter().for_each(|folder| rust_files(&root.join(folder), &mut files));
+    let word = ["SKIP", "PED"].concat();
+    let says = |file: &PathBuf| fs::read_to_string(file).expect("a readable source file").contains(&word);
+    let found: Vec<PathBuf> = files.into_iter().filter(says).collect();
+    assert_eq!(found, [root.join("tests/missing/mod.rs")]);
 }
 
 #[test]

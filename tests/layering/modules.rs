@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::tokens::{is_word, tokens, without_tests};
+use crate::tokens::{LITERAL, is_word, tokens, without_tests};
 
 /// Source texts by their names below `src`, such as `wire/ike/mod.rs`.
 pub type Sources = BTreeMap<String, String>;
@@ -81,6 +81,11 @@ impl<'a> Reader<'a> {
                 "{" => depth += 1,
                 "}" if depth == 0 => break,
                 "}" => depth -= 1,
+                // `#[path = "…"]`: only for a file that is not below `src`.
+                "mod" if self.tokens[..self.at].ends_with(&["path", "=", LITERAL, "]"]) => {
+                    self.at += 3;
+                    continue;
+                }
                 "mod" if self.token(1).is_some_and(is_word) => {
                     self.child(module, folder);
                     continue;

@@ -9,14 +9,16 @@ use ipsec_gateway::wire::ike::{
     encode_message, parse_message,
 };
 
+use crate::missing::skipped;
+
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Whether scapy's IKEv2 layer is there; says loudly when it is not.
+/// Whether scapy's IKEv2 layer is there; skips the test when it is not.
 fn scapy_is_missing() -> bool {
     let found = Command::new(PYTHON).args(["-c", "import scapy.contrib.ikev2"]).stderr(Stdio::null()).status();
     let missing = !found.is_ok_and(|status| status.success());
     if missing {
-        eprintln!("SKIPPED: {PYTHON} has no scapy.contrib.ikev2 (Debian: python3-scapy)");
+        skipped(format_args!("scapy.contrib.ikev2 for {PYTHON} (Debian: python3-scapy)"));
     }
     missing
 }

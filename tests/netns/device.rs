@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::gatewayd::Gatewayd;
 use crate::gateways::Lab;
 use crate::lab::{TestNamespace, eventually, may_make_namespaces};
+use crate::missing::skipped;
 
 const MENDED_WITHIN: Duration = Duration::from_secs(2);
 const TOLD_WITHIN: Duration = Duration::from_secs(3);
@@ -158,8 +159,7 @@ fn mtu_queue_and_offloads_are_restored() {
     let details = namespace.ip("-d link show gwd0");
     assert!(details.contains("addrgenmode none"), "below 1280 there was no IPv6, and now it is as before: {details}");
     if !namespace.succeeds(&["ethtool", "--version"]) {
-        eprintln!("SKIPPED the offloads: there is no ethtool");
-        return;
+        return skipped("ethtool, without which the offloads are not looked at");
     }
     let features = || namespace.exec(&["ethtool", "-k", "gwd0"]);
     let before = features();

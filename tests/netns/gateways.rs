@@ -195,6 +195,25 @@ fn sigterm_deletes_the_sas_at_the_peer_and_stays_closed() {
 }
 
 #[test]
+fn a_stop_waits_for_a_slow_peer_and_tells_of_a_silent_one() {
+    if !may_make_namespaces("a_stop_waits_for_a_slow_peer_and_tells_of_a_silent_one") {
+        return;
+    }
+    for silent in [false, true] {
+        let mut lab = Lab::up();
+        lab.b.gatewayd.process().signal(Signal::SIGSTOP);
+        lab.a.gatewayd.process().signal(Signal::SIGTERM);
+        if !silent {
+            std::thread::sleep(Duration::from_millis(1250));
+            lab.b.gatewayd.process().signal(Signal::SIGCONT);
+        }
+        lab.a.gatewayd.process().ends_within(Duration::from_secs(3));
+        let log = fs::read_to_string(lab.a.gatewayd.path("gatewayd.log")).expect("a log");
+        assert_eq!(log.contains("did not acknowledge"), silent, "{log}");
+    }
+}
+
+#[test]
 fn a_reload_keeps_unchanged_tunnels_and_a_bad_file_changes_nothing() {
     if !may_make_namespaces("a_reload_keeps_unchanged_tunnels_and_a_bad_file_changes_nothing") {
         return;

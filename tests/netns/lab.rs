@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Whether namespaces can be made; says loudly when not.
+use crate::missing::skipped;
+
+/// Whether namespaces can be made; skips the test when not.
 pub fn may_make_namespaces(test: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        eprintln!("SKIPPED {test}: making network namespaces takes root");
+        skipped(format_args!("root, which making the network namespaces of {test} takes"));
     }
     root
 }

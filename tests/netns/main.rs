@@ -1,4 +1,4 @@
-//! Tests in real network namespaces. They need root; without it each says loudly that it was skipped.
+//! Tests in real network namespaces. They need root; without it each is skipped.
 mod contract;
 mod device;
 mod df;
@@ -8,6 +8,8 @@ mod gatewayd;
 mod gateways;
 mod kernel;
 mod lab;
+#[path = "../missing/mod.rs"]
+mod missing;
 mod path_mtu;
 mod refused;
 mod sdk;

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::missing::skipped;
+
 /// What the script answers when there is no way to the package index.
 const OFFLINE: i32 = 75;
 
-/// Runs a script of this folder with the SDKs. Offline it says that the script is skipped, and answers `None`.
+/// Runs a script of this folder with the SDKs. Offline the script is skipped, and there is `None`.
 pub fn python(script: &str) -> Option<Command> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
@@ -21,7 +23,7 @@ pub fn python(script: &str) -> Option<Command> {
         }
     });
     let Some(python) = python else {
-        eprintln!("SKIPPED {script}: no way to the package index, so the official SDKs are not here");
+        skipped(format_args!("a way to the package index, which the official SDKs of {script} come from"));
         return None;
     };
     let mut command = Command::new(python);

@@ -1,11 +1,14 @@
 //! The tunnel of an IPsec-VPN connection as calls describe it: with `IkeConfig` and `IpsecConfig`, which hold JSON, or
 //! with one `TunnelOptionsSpecification`, whose fields stand apart.
 
+use std::str::FromStr;
+
 use super::field::{refuse, refuse_enabled, unsupported};
 use super::rpc::Parameters;
 use crate::cen::command::{IkeParameters, IpsecParameters};
 use crate::cen::error::ApiError;
 use crate::cen::vpn::PreSharedKey;
+use crate::crypto::cloud_name::UnknownWord;
 
 const IKE_FIELDS: &[&str] =
     &["Psk", "IkeVersion", "IkeMode", "IkeEncAlg", "IkeAuthAlg", "IkePfs", "IkeLifetime", "LocalId", "RemoteId"];
@@ -102,9 +105,9 @@ fn ike(fields: &Parameters) -> Result<IkeParameters, ApiError> {
         psk: text(fields, "Psk").map(PreSharedKey::new),
         version: text(fields, "IkeVersion"),
         mode: text(fields, "IkeMode"),
-        encryption: text(fields, "IkeEncAlg"),
-        authentication: text(fields, "IkeAuthAlg"),
-        group: text(fields, "IkePfs"),
+        encryption: word(fields, "IkeEncAlg")?,
+        authentication: word(fields, "IkeAuthAlg")?,
+        group: word(fields, "IkePfs")?,
         lifetime: fields.parsed("IkeLifetime")?,
         local_id: text(fields, "LocalId"),
         remote_id: text(fields, "RemoteId"),
@@ -114,9 +117,9 @@ fn ike(fields: &Parameters) -> Result<IkeParameters, ApiError> {
 fn ipsec(fields: &Parameters) -> Result<IpsecParameters, ApiError> {
     check_known(fields, IPSEC_FIELDS)?;
     Ok(IpsecParameters {
-        encryption: text(fields, "IpsecEncAlg"),
-        authentication: text(fields, "IpsecAuthAlg"),
-        pfs: text(fields, "IpsecPfs"),
+        encryption: word(fields, "IpsecEncAlg")?,
+        authentication: word(fields, "IpsecAuthAlg")?,
+        pfs: word(fields, "IpsecPfs")?,
         lifetime: fields.parsed("IpsecLifetime")?,
     })
 }
@@ -129,6 +132,15 @@ fn check_known(fields: &Parameters, known: &[&str]) -> Result<(), ApiError> {
     }
 }
 
+/// An algorithm. The refusal names what the API has.
+fn word<T: FromStr<Err = UnknownWord>>(fields: &Parameters, name: &str) -> Result<Option<T>, ApiError> {
+    let refused = |unknown: UnknownWord| {
+        let refusal = fields.invalid(name);
+        ApiError { message: format!("{} {unknown}", refusal.message).into(), ..refusal }
+    };
+    fields.text(name).map(str::parse).transpose().map_err(refused)
+}
+
 fn text(fields: &Parameters, name: &str) -> Option<String> {
     fields.text(name).map(str::to_owned)
 }
@@ -136,6 +148,7 @@ fn text(fields: &Parameters, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::CloudPfs;
 
     fn options(query: &str) -> Result<TunnelOptions, ApiError> {
         TunnelOptions::of(&Parameters::parse(query.as_bytes()).unwrap())
@@ -164,7 +177,7 @@ mod tests {
         let options = options(&query).unwrap();
         assert_eq!(options.customer_gateway.as_deref(), Some("cgw-1"));
         assert_eq!(options.ike.psk.as_ref().map(PreSharedKey::expose), Some("k"));
-        assert_eq!((options.ike.lifetime, options.ipsec.pfs.as_deref()), (Some(60), Some("disabled")));
+        assert_eq!((options.ike.lifetime, options.ipsec.pfs), (Some(60), Some(CloudPfs::Disabled)));
         assert_eq!(options.dead_peer_detection, Some(false));
     }
 
@@ -184,11 +197,17 @@ mod tests {
             ("HealthCheckConfig=%7B%22enable%22%3Atrue%7D", "InvalidHealthCheckConfig.enable"),
             ("RemoteCaCertificate=x", "InvalidRemoteCaCertificate"),
             ("IkeConfig=%7B%22IkeEncAlgo%22%3A%22aes%22%7D", "InvalidIkeConfig.IkeEncAlgo"),
+            ("IkeConfig=%7B%22IkeEncAlg%22%3A%22aes512%22%7D", "InvalidIkeConfig.IkeEncAlg"),
+            ("IkeConfig=%7B%22IkePfs%22%3A%22group15%22%7D", "InvalidIkeConfig.IkePfs"),
+            ("IkeConfig=%7B%22IkePfs%22%3A%22disabled%22%7D", "InvalidIkeConfig.IkePfs"),
+            ("IpsecConfig=%7B%22IpsecPfs%22%3A%22group15%22%7D", "InvalidIpsecConfig.IpsecPfs"),
             ("IkeConfig=aes", "InvalidIkeConfig"),
             ("IkeConfig=%7B%22IkeLifetime%22%3A-1%7D", "InvalidIkeConfig.IkeLifetime"),
         ] {
             assert_eq!(options(query).unwrap_err().code, code, "{query}");
         }
+        let refusal = options("IpsecConfig=%7B%22IpsecAuthAlg%22%3A%22sha3%22%7D").unwrap_err();
+        assert!(refusal.message.ends_with("It may be md5, sha1, sha256, sha384, sha512."), "{refusal}");
         assert!(options("HealthCheckConfig=%7B%22enable%22%3Afalse%7D&EnableTunnelsBgp=False").is_ok());
     }
 }

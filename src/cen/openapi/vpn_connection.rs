@@ -260,9 +260,9 @@ fn ike_json(ike: &IkeConfig) -> Value {
         "Psk": ike.psk.expose(),
         "IkeVersion": ike.version,
         "IkeMode": ike.mode,
-        "IkeEncAlg": ike.encryption,
-        "IkeAuthAlg": ike.authentication,
-        "IkePfs": ike.group,
+        "IkeEncAlg": ike.encryption.word(),
+        "IkeAuthAlg": ike.authentication.word(),
+        "IkePfs": ike.group.word(),
         "IkeLifetime": ike.lifetime,
         "LocalId": ike.local_id,
         "RemoteId": ike.remote_id,
@@ -271,9 +271,9 @@ fn ike_json(ike: &IkeConfig) -> Value {
 
 fn ipsec_json(ipsec: &IpsecConfig) -> Value {
     json!({
-        "IpsecEncAlg": ipsec.encryption,
-        "IpsecAuthAlg": ipsec.authentication,
-        "IpsecPfs": ipsec.pfs,
+        "IpsecEncAlg": ipsec.encryption.word(),
+        "IpsecAuthAlg": ipsec.authentication.word(),
+        "IpsecPfs": ipsec.pfs.word(),
         "IpsecLifetime": ipsec.lifetime,
     })
 }

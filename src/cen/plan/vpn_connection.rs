@@ -11,6 +11,7 @@ use crate::cen::error::ApiError;
 use crate::cen::gateway_routes::ACTIVE_WEIGHT;
 use crate::cen::identifier::{RouteEntryId, VpnConnectionId};
 use crate::cen::vpn::{IkeConfig, IpsecConfig, PreSharedKey, VpnConnection, VpnRoute, VpnRouteKey};
+use crate::crypto::{CloudName, CloudPfs};
 
 /// Connections of one VPN gateway at most.
 const CONNECTIONS: usize = 10;
@@ -20,11 +21,6 @@ const SUBNETS: usize = 10;
 
 /// Seconds that an SA may live.
 const LIFETIME: u32 = 86400;
-
-const ENCRYPTION: &[&str] = &["aes", "aes192", "aes256", "des", "3des"];
-const AUTHENTICATION: &[&str] = &["md5", "sha1", "sha256", "sha384", "sha512"];
-const GROUPS: &[&str] = &["group1", "group2", "group5", "group14"];
-const PFS: &[&str] = &["disabled", "group1", "group2", "group5", "group14"];
 
 impl<'a> Planner<'a> {
     pub(super) fn create_vpn_connection(&mut self, create: &CreateVpnConnection) -> Result<(), ApiError> {
@@ -42,17 +38,17 @@ impl<'a> Planner<'a> {
             psk: create.generated_psk.clone(),
             version: "ikev2".to_owned(),
             mode: "main".to_owned(),
-            encryption: "aes".to_owned(),
-            authentication: "sha256".to_owned(),
-            group: "group14".to_owned(),
+            encryption: CloudName::default(),
+            authentication: CloudName::default(),
+            group: CloudName::default(),
             lifetime: LIFETIME,
             local_id: gateway.internet_ip.to_string(),
             remote_id: customer_gateway.address.to_string(),
         };
         let ipsec = IpsecConfig {
-            encryption: "aes".to_owned(),
-            authentication: "sha256".to_owned(),
-            pfs: "group14".to_owned(),
+            encryption: CloudName::default(),
+            authentication: CloudName::default(),
+            pfs: CloudPfs::default(),
             lifetime: LIFETIME,
         };
         let connection = VpnConnection {
@@ -193,9 +189,9 @@ fn ike_config(base: IkeConfig, given: &IkeParameters) -> Result<IkeConfig, ApiEr
         psk: given.psk.clone().unwrap_or(base.psk),
         version: word("IkeConfig.IkeVersion", &given.version, &["ikev1", "ikev2"], base.version)?,
         mode: word("IkeConfig.IkeMode", &given.mode, &["main", "aggressive"], base.mode)?,
-        encryption: word("IkeConfig.IkeEncAlg", &given.encryption, ENCRYPTION, base.encryption)?,
-        authentication: word("IkeConfig.IkeAuthAlg", &given.authentication, AUTHENTICATION, base.authentication)?,
-        group: word("IkeConfig.IkePfs", &given.group, GROUPS, base.group)?,
+        encryption: given.encryption.unwrap_or(base.encryption),
+        authentication: given.authentication.unwrap_or(base.authentication),
+        group: given.group.unwrap_or(base.group),
         lifetime: lifetime("IkeConfig.IkeLifetime", given.lifetime, base.lifetime)?,
         local_id: identity("IkeConfig.LocalId", &given.local_id, base.local_id)?,
         remote_id: identity("IkeConfig.RemoteId", &given.remote_id, base.remote_id)?,
@@ -203,11 +199,10 @@ fn ike_config(base: IkeConfig, given: &IkeParameters) -> Result<IkeConfig, ApiEr
 }
 
 fn ipsec_config(base: IpsecConfig, given: &IpsecParameters) -> Result<IpsecConfig, ApiError> {
-    let authentication = &given.authentication;
     Ok(IpsecConfig {
-        encryption: word("IpsecConfig.IpsecEncAlg", &given.encryption, ENCRYPTION, base.encryption)?,
-        authentication: word("IpsecConfig.IpsecAuthAlg", authentication, AUTHENTICATION, base.authentication)?,
-        pfs: word("IpsecConfig.IpsecPfs", &given.pfs, PFS, base.pfs)?,
+        encryption: given.encryption.unwrap_or(base.encryption),
+        authentication: given.authentication.unwrap_or(base.authentication),
+        pfs: given.pfs.unwrap_or(base.pfs),
         lifetime: lifetime("IpsecConfig.IpsecLifetime", given.lifetime, base.lifetime)?,
     })
 }

@@ -5,7 +5,9 @@ use crate::crypto::secret::Secret;
 /// An access key of the API.
 #[derive(Debug)]
 pub struct AccessKey {
+    /// The id that a request names (`AccessKeyId`).
     pub id: String,
+    /// The secret that requests are signed with; never shown.
     pub secret: Secret,
 }
 

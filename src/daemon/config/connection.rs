@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +10,22 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::gateway::Gateway;
-use super::proposal::{self, WithWeak};
+use super::proposal;
 use super::secret::{self, Secrets};
 use super::section::Section;
-use super::tunnel::{Carriage, ChildSubnets, Df, PeerName, Tunnel};
+use super::tunnel::{ChildSubnets, Df, EspOptions, PeerName, Tunnel};
 use super::value;
 use crate::crypto::Secret;
 use crate::ike::{Child, Childless, Connection, EspProposal, Extensions, IkeProposal, Peer, Start};
 use crate::wire::ike::{Identification, TrafficSelector};
+
+/// What a Child SA may carry in packets and in bytes. With less, an SA would be used up while its successor is negotiated;
+/// TOML has no larger integers.
+const LIFETIME_PACKETS: RangeInclusive<u64> = 1000..=i64::MAX as u64;
+const LIFETIME_BYTES: RangeInclusive<u64> = 1_000_000..=i64::MAX as u64;
+
+/// Characters of a description at most.
+const DESCRIPTION_LIMIT: usize = 256;
 
 /// A connection, and what only the checks of the whole file need.
 pub struct Read {
@@ -62,7 +71,8 @@ fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mu
         table.problem("force_encapsulation", "needs nat_traversal = true");
     }
     let extensions = read_extensions(&mut table);
-    let carriage = read_carriage(&mut table);
+    let options = read_esp_options(&mut table);
+    let description = table.optional("description", description);
     let (source, place, key_of_name) = (table.source, table.place("name"), table.path("name"));
     table.finish();
 
@@ -90,13 +100,27 @@ fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mu
     if let (Err(unsendable), Some(place)) = (ike.check_size(), place) {
         source.problem(place, key_of_name, format!("cannot be negotiated: {unsendable}"));
     }
-    Some(Read { tunnel: Tunnel::new(ike, peer, carriage, subnets), key_in_file })
+    let tunnel = Tunnel { description, ..Tunnel::new(ike, peer, options, subnets) };
+    Some(Read { tunnel, key_in_file })
 }
 
 fn connection_name(value: &DeValue<'_>) -> Result<String, String> {
     let name = value::text(value)?;
     check_name(&name)?;
     Ok(name)
+}
+
+/// Free text of one line.
+fn description(value: &DeValue<'_>) -> Result<String, String> {
+    let text = value::text(value)?;
+    let length = text.chars().count();
+    if length > DESCRIPTION_LIMIT {
+        return Err(format!("has {length} characters; allowed: up to {DESCRIPTION_LIMIT}"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("holds line ends or other control characters; allowed: one line of text".to_owned());
+    }
+    Ok(text)
 }
 
 /// A connection's name is one segment of the control API's paths, where `.` and `..` would mean a folder
@@ -213,50 +237,37 @@ fn read_start(table: &mut Section<'_>, peer: Option<&PeerName>) -> Start {
 }
 
 fn read_ike_proposals(table: &mut Section<'_>) -> Vec<IkeProposal> {
-    let read = table.list("ike", |value| proposal::ike(&value::text(value)?));
-    match read {
-        None => {
-            proposal::DEFAULT_IKE.iter().filter_map(|text| proposal::ike(text).ok()).map(|read| read.proposal).collect()
-        }
-        Some(list) => without_weak(table, "ike", list),
+    match table.list("ike", |value| proposal::ike(&value::text(value)?)) {
+        None => proposal::default_ike(),
+        Some(list) => warned_of_weak(table, "ike", list, proposal::weak_ike),
     }
 }
 
 fn read_esp_proposals(table: &mut Section<'_>, esn: &[bool]) -> Option<Vec<EspProposal>> {
     let read = table.list("esp", |value| proposal::esp(&value::text(value)?, esn))?;
-    Some(without_weak(table, "esp", read))
+    Some(warned_of_weak(table, "esp", read, proposal::weak_esp))
 }
 
-fn without_weak<P>(table: &Section<'_>, key: &'static str, list: Vec<WithWeak<P>>) -> Vec<P> {
-    if list.is_empty() {
+fn warned_of_weak<P>(
+    table: &Section<'_>,
+    key: &'static str,
+    proposals: Vec<P>,
+    weak: impl Fn(&P) -> Vec<&'static str>,
+) -> Vec<P> {
+    if proposals.is_empty() {
         table.problem(key, "names no proposal; leave the key out for the defaults");
     }
-    list.into_iter()
-        .map(|WithWeak { proposal, weak }| {
-            if !weak.is_empty() {
-                table.warn(
-                    key,
-                    &format!(
-                        "{} can be broken today; use it only for a peer that knows nothing better",
-                        weak.join(", ")
-                    ),
-                );
-            }
-            proposal
-        })
-        .collect()
+    for weak in proposals.iter().map(weak).filter(|weak| !weak.is_empty()) {
+        let weak = weak.join(", ");
+        table.warn(key, &format!("{weak} can be broken today; use it only for a peer that knows nothing better"));
+    }
+    proposals
 }
 
 fn read_children(table: &mut Section<'_>, connection: &str) -> Vec<(Child, ChildSubnets)> {
     let words = [("prefer", [true, false].as_slice()), ("require", &[true]), ("off", &[false])];
     let esn = table.optional("esn", value::one_of(&words)).unwrap_or(&[true, false]);
-    let default: Vec<EspProposal> = read_esp_proposals(table, esn).unwrap_or_else(|| {
-        proposal::DEFAULT_ESP
-            .iter()
-            .filter_map(|text| proposal::esp(text, esn).ok())
-            .map(|read| read.proposal)
-            .collect()
-    });
+    let default = read_esp_proposals(table, esn).unwrap_or_else(|| proposal::default_esp(esn));
     let sections = table.tables("child");
     let own_subnets = table.place("local_subnets").is_some() || table.place("peer_subnets").is_some();
     if !sections.is_empty() && own_subnets {
@@ -365,10 +376,14 @@ fn read_extensions(table: &mut Section<'_>) -> Extensions {
     }
 }
 
-fn read_carriage(table: &mut Section<'_>) -> Carriage {
+fn read_esp_options(table: &mut Section<'_>) -> EspOptions {
     let words = [("copy", Df::Copy), ("set", Df::Set), ("clear", Df::Clear)];
-    Carriage {
-        replay_window: table.optional("replay_window", value::integer(64..=65_536)).unwrap_or(1024) as u32,
-        df: table.optional("df", value::one_of(&words)).unwrap_or(Df::Copy),
+    let default = EspOptions::default();
+    let window = table.optional("replay_window", value::integer(64..=65_536));
+    EspOptions {
+        replay_window: window.map_or(default.replay_window, |packets| packets as u32),
+        df: table.optional("df", value::one_of(&words)).unwrap_or(default.df),
+        lifetime_packets: table.optional("child_lifetime_packets", value::integer(LIFETIME_PACKETS)),
+        lifetime_bytes: table.optional("child_lifetime_bytes", value::integer(LIFETIME_BYTES)),
     }
 }

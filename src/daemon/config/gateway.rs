@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::section::Section;
-use super::value;
+use super::value::{absolute_path, boolean, duration, integer, one_of, parsed, text};
 use crate::daemon::log;
 use crate::io::device::Backend;
 use crate::routing::FIREWALL_MARK;
@@ -20,6 +20,7 @@ pub const DEFAULT_STATE: &str = "/var/lib/gatewayd";
 pub struct Gateway {
     /// Outer addresses of this gateway; empty: any.
     pub local_addresses: Vec<IpAddr>,
+    /// The name of the TUN device, up to 15 bytes.
     pub tun: String,
     /// Whether the TUN device hands over super-packets.
     pub tun_backend: Backend,
@@ -29,10 +30,13 @@ pub struct Gateway {
     pub mtu: u32,
     /// How long it takes at most until a path that takes larger packets than before is found.
     pub pmtu_raise: Duration,
+    /// The path of the control socket.
     pub socket: PathBuf,
+    /// The directory of the state, which only its owner may look into.
     pub state: PathBuf,
     /// Firewall mark of gatewayd's own packets.
     pub mark: u32,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
     pub log: String,
     /// Core files, which hold keys, are permitted.
     pub core_dumps: bool,
@@ -44,35 +48,31 @@ impl Gateway {
     /// Reads the keys; what is wrong with them, the source notes.
     pub fn read(section: &mut Section<'_>) -> Self {
         const ADDRESS: &str = "an IPv4 or IPv6 address in quotes";
-        let local_addresses = section.list("local_addresses", value::parsed(ADDRESS)).unwrap_or_default();
+        let local_addresses = section.list("local_addresses", parsed(ADDRESS)).unwrap_or_default();
         let inner = "an address with its prefix length in quotes, such as \"10.255.0.1/32\"";
         Self {
             local_addresses,
             tun: section.optional("tun", device_name).unwrap_or_else(|| "gwd0".to_owned()),
-            tun_backend: section.optional("tun_backend", value::one_of(TUN_BACKENDS)).unwrap_or_default(),
-            inner_addresses: section.list("inner_addresses", value::parsed(inner)).unwrap_or_default(),
+            tun_backend: section.optional("tun_backend", one_of(TUN_BACKENDS)).unwrap_or_default(),
+            inner_addresses: section.list("inner_addresses", parsed(inner)).unwrap_or_default(),
             // RFC 8200 5: no link below 1280 bytes can carry IPv6.
-            mtu: section.optional("mtu", value::integer(1280..=65_535)).unwrap_or(1500) as u32,
+            mtu: section.optional("mtu", integer(1280..=65_535)).unwrap_or(1500) as u32,
             // RFC 1191 6.3 and RFC 8201 4: ten minutes.
             pmtu_raise: section
-                .optional("pmtu_raise", value::duration(1..=86_400))
+                .optional("pmtu_raise", duration(1..=86_400))
                 .unwrap_or_else(|| Duration::from_secs(600)),
-            socket: section
-                .optional("socket", value::absolute_path)
-                .unwrap_or_else(|| "/run/gatewayd/control.sock".into()),
-            state: section.optional("state", value::absolute_path).unwrap_or_else(|| DEFAULT_STATE.into()),
-            mark: section
-                .optional("mark", value::integer(1..=u64::from(u32::MAX)))
-                .map_or(FIREWALL_MARK, |mark| mark as u32),
+            socket: section.optional("socket", absolute_path).unwrap_or_else(|| "/run/gatewayd/control.sock".into()),
+            state: section.optional("state", absolute_path).unwrap_or_else(|| DEFAULT_STATE.into()),
+            mark: section.optional("mark", integer(1..=u64::from(u32::MAX))).map_or(FIREWALL_MARK, |mark| mark as u32),
             log: section.optional("log", log_level).unwrap_or(log::DEFAULT).to_owned(),
-            core_dumps: section.optional("core_dumps", value::boolean).unwrap_or(false),
+            core_dumps: section.optional("core_dumps", boolean).unwrap_or(false),
             key_log: read_key_log(section),
         }
     }
 }
 
 fn read_key_log(section: &mut Section<'_>) -> Option<PathBuf> {
-    let folder = section.optional("key_log", value::absolute_path)?;
+    let folder = section.optional("key_log", absolute_path)?;
     section.warn("key_log", "the keys of every SA are written there, so whoever reads the folder reads the tunnels");
     Some(folder)
 }
@@ -82,12 +82,12 @@ const TUN_BACKENDS: &[(&str, Backend)] =
 
 fn log_level(value: &toml::de::DeValue<'_>) -> Result<&'static str, String> {
     let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level));
-    value::one_of(&levels)(value)
+    one_of(&levels)(value)
 }
 
 /// Linux allows 15 bytes, without slashes and blanks.
 fn device_name(value: &toml::de::DeValue<'_>) -> Result<String, String> {
-    let name = value::text(value)?;
+    let name = text(value)?;
     if name.len() > 15 || name.contains(|c: char| c == '/' || c == '%' || !c.is_ascii_graphic()) {
         return Err(format!(
             "\"{name}\" is no device name; allowed: up to 15 letters, digits and signs without / and %"

@@ -5,20 +5,46 @@ use crate::crypto::{
 };
 use crate::ike::{EspProposal, IkeProposal};
 
-/// What gatewayd offers when a connection names no IKE proposal: AEAD first, then CBC with HMAC-SHA2.
-pub const DEFAULT_IKE: &[&str] = &[
-    "aes128gcm16-aes256gcm16-chacha20poly1305-prfsha256-prfsha384-prfsha512-x25519-ecp256-ecp384-modp2048-modp3072-modp4096",
-    "aes128-aes256-sha256-sha384-sha512-prfsha256-prfsha384-prfsha512-x25519-ecp256-ecp384-modp2048-modp3072-modp4096",
-];
+/// What gatewayd offers when a connection names no IKE proposal: all that is not weak, AEAD first, then the encryption
+/// that takes an integrity algorithm.
+pub fn default_ike() -> Vec<IkeProposal> {
+    let prf = unless_weak(prf::TABLE, |prf| prf.weak);
+    let proposal = |(encryption, integrity)| IkeProposal {
+        encryption,
+        integrity,
+        prf: prf.clone(),
+        groups: unless_weak(ke::TABLE, |group| group.weak),
+    };
+    default_protection().map(proposal).into()
+}
 
-/// What gatewayd offers when a connection names no ESP proposal. Peers that rekey without a key exchange of its own are
-/// served by the last two.
-pub const DEFAULT_ESP: &[&str] = &[
-    "aes128gcm16-aes256gcm16-chacha20poly1305-x25519-ecp256-ecp384-modp2048-modp3072-modp4096",
-    "aes128-aes256-sha256-sha384-sha512-x25519-ecp256-ecp384-modp2048-modp3072-modp4096",
-    "aes128gcm16-aes256gcm16-chacha20poly1305",
-    "aes128-aes256-sha256-sha384-sha512",
-];
+/// What gatewayd offers when a connection names no ESP proposal, likewise. Peers that rekey without a key exchange of its
+/// own are served by the last two. `esn` as [`EspProposal::esn`].
+pub fn default_esp(esn: &[bool]) -> Vec<EspProposal> {
+    let groups = unless_weak(ke::TABLE, |group| group.weak);
+    let proposals = |groups: Vec<_>| {
+        default_protection().map(|(encryption, integrity)| EspProposal {
+            encryption,
+            integrity,
+            groups: groups.clone(),
+            esn: esn.to_vec(),
+        })
+    };
+    proposals(groups).into_iter().chain(proposals(Vec::new())).collect()
+}
+
+type Protection = (Vec<&'static EncryptionAlgorithm>, Vec<&'static IntegrityAlgorithm>);
+
+/// AEAD stands alone and everything else with integrity algorithms (RFC 7296 3.3).
+fn default_protection() -> [Protection; 2] {
+    let encryption = unless_weak(encryption::TABLE, |encryption| encryption.weak);
+    let (aead, other) = encryption.into_iter().partition(|encryption| encryption.is_aead());
+    [(aead, Vec::new()), (other, unless_weak(integ::TABLE, |integrity| integrity.weak))]
+}
+
+fn unless_weak<A>(table: &[&'static A], weak: impl Fn(&A) -> bool) -> Vec<&'static A> {
+    table.iter().copied().filter(|row| !weak(row)).collect()
+}
 
 /// The algorithms that a text names, by kind, in its order.
 #[derive(Default)]
@@ -69,29 +95,38 @@ impl Named {
         }
         Ok(())
     }
-
-    /// The weak algorithms among them, by name.
-    fn weak(&self) -> Vec<&'static str> {
-        let encryption = self.encryption.iter().filter(|a| a.weak).map(|a| a.name);
-        let integrity = self.integrity.iter().filter(|a| a.weak).map(|a| a.name);
-        let prf = self.prf.iter().filter(|a| a.weak).map(|a| a.name);
-        let groups = self.groups.iter().filter(|a| a.weak).map(|a| a.name);
-        encryption.chain(integrity).chain(prf).chain(groups).collect()
-    }
 }
 
-/// A proposal, with the weak algorithms that it names.
-pub struct WithWeak<P> {
-    pub proposal: P,
-    pub weak: Vec<&'static str>,
+/// The weak algorithms of an IKE proposal, by name.
+pub fn weak_ike(proposal: &IkeProposal) -> Vec<&'static str> {
+    let IkeProposal { encryption, integrity, prf, groups } = proposal;
+    let prf = prf.iter().filter(|a| a.weak).map(|a| a.name);
+    weak_protection(encryption, integrity).chain(prf).chain(weak_groups(groups)).collect()
+}
+
+/// The weak algorithms of an ESP proposal, by name.
+pub fn weak_esp(proposal: &EspProposal) -> Vec<&'static str> {
+    let EspProposal { encryption, integrity, groups, esn: _ } = proposal;
+    weak_protection(encryption, integrity).chain(weak_groups(groups)).collect()
+}
+
+fn weak_protection(
+    encryption: &[&'static EncryptionAlgorithm],
+    integrity: &[&'static IntegrityAlgorithm],
+) -> impl Iterator<Item = &'static str> {
+    let encryption = encryption.iter().filter(|a| a.weak).map(|a| a.name);
+    encryption.chain(integrity.iter().filter(|a| a.weak).map(|a| a.name))
+}
+
+fn weak_groups(groups: &[&'static KeyExchangeAlgorithm]) -> impl Iterator<Item = &'static str> {
+    groups.iter().filter(|a| a.weak).map(|a| a.name)
 }
 
 /// Reads an IKE proposal. Without a PRF, the PRFs are those of the integrity algorithms' hashes.
-pub fn ike(text: &str) -> Result<WithWeak<IkeProposal>, String> {
+pub fn ike(text: &str) -> Result<IkeProposal, String> {
     let mut named = Named::read(text)?;
     if named.prf.is_empty() {
-        named.prf =
-            named.integrity.iter().filter_map(|integrity| prf::by_name(&format!("prf{}", integrity.name))).collect();
+        named.prf = named.integrity.iter().map(|integrity| prf::of_integrity(integrity)).collect();
     }
     if named.prf.is_empty() {
         let names: Vec<&str> = prf::TABLE.iter().map(|a| a.name).collect();
@@ -100,13 +135,12 @@ pub fn ike(text: &str) -> Result<WithWeak<IkeProposal>, String> {
     if named.groups.is_empty() {
         return Err(format!("\"{text}\" needs a key exchange; allowed: {}", group_names()));
     }
-    let weak = named.weak();
     let Named { encryption, integrity, prf, groups } = named;
-    Ok(WithWeak { proposal: IkeProposal { encryption, integrity, prf, groups }, weak })
+    Ok(IkeProposal { encryption, integrity, prf, groups })
 }
 
 /// Reads an ESP proposal; its groups are for perfect forward secrecy. `esn` as [`EspProposal::esn`].
-pub fn esp(text: &str, esn: &[bool]) -> Result<WithWeak<EspProposal>, String> {
+pub fn esp(text: &str, esn: &[bool]) -> Result<EspProposal, String> {
     let named = Named::read(text)?;
     if !named.prf.is_empty() {
         return Err(format!(
@@ -115,9 +149,8 @@ pub fn esp(text: &str, esn: &[bool]) -> Result<WithWeak<EspProposal>, String> {
             group_names()
         ));
     }
-    let weak = named.weak();
     let Named { encryption, integrity, prf: _, groups } = named;
-    Ok(WithWeak { proposal: EspProposal { encryption, integrity, groups, esn: esn.to_vec() }, weak })
+    Ok(EspProposal { encryption, integrity, groups, esn: esn.to_vec() })
 }
 
 /// An IKE proposal in the style that [`ike`] reads and that strongSwan's configuration takes.
@@ -155,36 +188,48 @@ fn known_names() -> String {
 mod tests {
     use super::*;
 
+    const OFFERED: [&str; 2] = [
+        "aes128gcm16-aes256gcm16-chacha20poly1305-prfsha256-prfsha384-prfsha512-x25519-ecp256-ecp384-modp2048-modp3072-modp4096",
+        "aes128-aes256-sha256-sha384-sha512-prfsha256-prfsha384-prfsha512-x25519-ecp256-ecp384-modp2048-modp3072-modp4096",
+    ];
+
     #[test]
-    fn the_defaults_are_readable_and_not_weak() {
-        for text in DEFAULT_IKE {
-            assert!(ike(text).unwrap().weak.is_empty(), "{text}");
-        }
-        for text in DEFAULT_ESP {
-            assert!(esp(text, &[true, false]).unwrap().weak.is_empty(), "{text}");
-        }
+    fn the_defaults_are_all_that_is_not_weak() {
+        assert_eq!(default_ike().iter().map(ike_keywords).collect::<Vec<_>>(), OFFERED);
+        let esp = default_esp(&[true, false]);
+        assert_eq!(
+            esp.iter().map(esp_keywords).collect::<Vec<_>>(),
+            [
+                "aes128gcm16-aes256gcm16-chacha20poly1305-x25519-ecp256-ecp384-modp2048-modp3072-modp4096",
+                "aes128-aes256-sha256-sha384-sha512-x25519-ecp256-ecp384-modp2048-modp3072-modp4096",
+                "aes128gcm16-aes256gcm16-chacha20poly1305",
+                "aes128-aes256-sha256-sha384-sha512",
+            ]
+        );
+        assert!(default_ike().iter().all(|proposal| weak_ike(proposal).is_empty()));
+        assert!(esp.iter().all(|proposal| weak_esp(proposal).is_empty() && proposal.esn == [true, false]));
     }
 
     #[test]
-    fn keywords_are_written_as_they_are_read() {
-        for text in DEFAULT_IKE {
-            assert_eq!(ike_keywords(&ike(text).unwrap().proposal), *text);
+    fn keywords_are_read_as_they_are_written() {
+        for proposal in default_ike() {
+            assert_eq!(ike(&ike_keywords(&proposal)), Ok(proposal));
         }
-        for text in DEFAULT_ESP {
-            assert_eq!(esp_keywords(&esp(text, &[false]).unwrap().proposal), *text);
+        for proposal in default_esp(&[false]) {
+            assert_eq!(esp(&esp_keywords(&proposal), &[false]), Ok(proposal));
         }
     }
 
     #[test]
     fn an_integrity_algorithm_brings_its_prf() {
-        let proposal = ike("aes128-sha256-modp2048").unwrap().proposal;
+        let proposal = ike("aes128-sha256-modp2048").unwrap();
         assert_eq!(proposal.prf.iter().map(|a| a.name).collect::<Vec<_>>(), ["prfsha256"]);
     }
 
     #[test]
     fn weak_algorithms_are_named() {
-        let read = ike("aes128-sha1-modp1024").unwrap();
-        assert_eq!(read.weak, ["sha1", "prfsha1", "modp1024"]);
+        assert_eq!(weak_ike(&ike("aes128-sha1-modp1024").unwrap()), ["sha1", "prfsha1", "modp1024"]);
+        assert_eq!(weak_esp(&esp("aes128-sha1-modp1024", &[false]).unwrap()), ["sha1", "modp1024"]);
     }
 
     #[test]

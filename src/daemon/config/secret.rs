@@ -7,7 +7,7 @@ use std::sync::Arc;
 use toml::de::DeValue;
 
 use super::section::{Section, Source};
-use super::value;
+use super::value::text;
 use crate::crypto::Secret;
 use crate::crypto::psk::{self, Notation, PskError};
 use crate::io::private_file::{self, PrivateFileError};
@@ -21,10 +21,17 @@ const KEYS_FILE_LIMIT: u64 = 16 << 20;
 /// Why a file yields no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
+    /// It cannot be read, or others may read it.
     #[error(transparent)]
     File(#[from] PrivateFileError),
+    /// It is no key.
     #[error("{path} {problem}")]
-    Key { path: String, problem: PskError },
+    Key {
+        /// The file.
+        path: String,
+        /// What is wrong; the text itself is never shown.
+        problem: PskError,
+    },
 }
 
 /// The whole of a file is one key.
@@ -55,7 +62,7 @@ pub struct Secrets(BTreeMap<String, Arc<Secret>>);
 impl Secrets {
     /// Reads the file that the key `secrets` names, if it is there.
     pub fn read(section: &mut Section<'_>) -> Self {
-        let Some(name) = section.optional("secrets", value::text) else { return Self::default() };
+        let Some(name) = section.optional("secrets", text) else { return Self::default() };
         match Self::load(&beside(section.source.path(), &name)) {
             Ok(secrets) => secrets,
             Err(message) => {
@@ -84,6 +91,7 @@ impl Secrets {
         Ok(Self(keys))
     }
 
+    /// The key of a connection, if the file has one.
     pub fn key(&self, connection: &str) -> Option<Arc<Secret>> {
         self.0.get(connection).map(Arc::clone)
     }

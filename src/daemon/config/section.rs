@@ -14,13 +14,16 @@ pub struct Problem {
     pub line: usize,
     /// The key as the file nests it (`connection.idc.mtu`), or empty when the file is no TOML at all.
     pub key: String,
+    /// What is wrong and what is allowed, for a person. Never shows a key.
     pub message: String,
 }
 
 /// Everything that is wrong with a configuration file, in the order of its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
+    /// The configuration file.
     pub file: PathBuf,
+    /// What is wrong with it, in the file's order; at least one.
     pub problems: Vec<Problem>,
 }
 
@@ -60,6 +63,7 @@ pub struct Source<'s> {
 }
 
 impl<'s> Source<'s> {
+    /// The text of a file that has been read; `path` is for messages.
     pub fn new(path: &Path, text: &'s str) -> Self {
         Self { path: path.to_owned(), text, problems: RefCell::default(), warnings: RefCell::default() }
     }
@@ -79,14 +83,17 @@ impl<'s> Source<'s> {
         })
     }
 
+    /// The file's path, as given.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Notes a problem. `at` in bytes from the text's beginning; `key` with those of the tables around it.
     pub fn problem(&self, at: usize, key: String, message: String) {
         self.problems.borrow_mut().push(Problem { line: self.line(at), key, message });
     }
 
+    /// Notes a warning, likewise.
     pub fn warn(&self, at: usize, key: &str, message: &str) {
         self.warnings.borrow_mut().push(format!("{}:{}: {key}: {message}", self.path.display(), self.line(at)));
     }
@@ -108,6 +115,7 @@ impl<'s> Source<'s> {
 
 /// One table, whose keys are taken one by one; [`Section::finish`] refuses those that nobody asked for.
 pub struct Section<'t> {
+    /// The file that the table stands in.
     pub source: &'t Source<'t>,
     table: &'t DeTable<'t>,
     /// Where the table begins, for complaints about keys that are missing.
@@ -121,6 +129,7 @@ pub struct Section<'t> {
 pub type Value<'t> = Spanned<DeValue<'t>>;
 
 impl<'t> Section<'t> {
+    /// The file itself as a table.
     pub fn new(source: &'t Source<'t>, table: &'t Spanned<DeTable<'t>>) -> Self {
         let at = table.span().start;
         Self { source, table: table.get_ref(), at, prefix: String::new(), asked: Vec::new() }
@@ -143,6 +152,7 @@ impl<'t> Section<'t> {
         self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(name, _)| name.span().start)
     }
 
+    /// A key of the table with those of the tables around it, such as `connection.idc.peer`.
     pub fn path(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
@@ -152,6 +162,7 @@ impl<'t> Section<'t> {
         self.source.problem(self.place(key).unwrap_or(self.at), self.path(key), message.into());
     }
 
+    /// Notes a warning about a key of the table.
     pub fn warn(&self, key: &str, message: &str) {
         self.source.warn(self.place(key).unwrap_or(self.at), &self.path(key), message);
     }

@@ -49,7 +49,7 @@ fn defaults_fill_what_a_small_file_leaves_out() {
     assert_eq!(ike.start, ike::Start::Now);
     assert_eq!(ike.children.len(), 1);
     assert_eq!(ike.children[0].peer_selectors.len(), 2);
-    assert_eq!(tunnel.carriage, Carriage { replay_window: 1024, df: Df::Copy });
+    assert_eq!(tunnel.esp_options, EspOptions::default());
     assert_eq!(config.routes[0].weight, Weight::Active);
     assert!(config.warnings.is_empty());
 }
@@ -103,6 +103,24 @@ fn an_unknown_key_is_refused_with_its_line_and_what_is_allowed() {
 }
 
 #[test]
+fn a_child_s_lifetime_may_be_one_of_packets_and_of_bytes() {
+    let lines = "child_lifetime_packets = 4_000_000_000\nchild_lifetime_bytes = 1_000_000\n\n[[route]]";
+    let options = parse(&GOOD.replace("\n[[route]]", lines)).unwrap().connections[0].esp_options;
+    assert_eq!((options.lifetime_packets, options.lifetime_bytes), (Some(4_000_000_000), Some(1_000_000)));
+    assert_eq!((EspOptions::default().lifetime_packets, EspOptions::default().lifetime_bytes), (None, None));
+}
+
+#[test]
+fn a_description_is_one_line_of_256_characters_at_most() {
+    let with = |text: &str| parse(&GOOD.replace("\n[[route]]", &format!("description = \"{text}\"\n\n[[route]]")));
+    let longest = "é".repeat(256);
+    assert_eq!(with(&longest).unwrap().connections[0].description.as_deref(), Some(&*longest));
+    let error = with(&format!("{longest}x")).unwrap_err().to_string();
+    assert!(error.contains("connection.idc.description: has 257 characters; allowed: up to 256"), "{error}");
+    assert_eq!(parse(GOOD).unwrap().connections[0].description, None);
+}
+
+#[test]
 fn every_wrong_value_names_its_line_its_key_and_what_is_allowed() {
     for (line, key, allowed) in [
         ("start = \"later\"", "start", "allowed: \"now\", \"on-traffic\", \"wait\""),
@@ -113,6 +131,18 @@ fn every_wrong_value_names_its_line_its_key_and_what_is_allowed() {
         ("ike_lifetime = \"4 hours\"", "ike_lifetime", "allowed: a time from 1m to 30d"),
         ("liveness = \"2h\"", "liveness", "allowed: a time from 1s to 1h"),
         ("replay_window = 32", "replay_window", "allowed: a whole number from 64 to 65536"),
+        (
+            "child_lifetime_packets = 999",
+            "child_lifetime_packets",
+            "999 is not allowed here; allowed: a whole number from 1000 to 9223372036854775807",
+        ),
+        ("child_lifetime_packets = 0", "child_lifetime_packets", "allowed: a whole number from 1000"),
+        ("child_lifetime_bytes = 999_999", "child_lifetime_bytes", "allowed: a whole number from 1000000"),
+        ("child_lifetime_bytes = \"4 GB\"", "child_lifetime_bytes", "allowed: a whole number from 1000000"),
+        ("child_lifetime_bytes = -1", "child_lifetime_bytes", "allowed: a whole number from 1000000"),
+        ("description = 7", "description", "allowed: a text in quotes, not empty"),
+        ("description = \"a\\nb\"", "description", "holds line ends or other control characters"),
+        ("description = \"\\u001b[31m\"", "description", "holds line ends or other control characters"),
         ("df = true", "df", "allowed: \"copy\", \"set\", \"clear\""),
         ("esn = \"maybe\"", "esn", "allowed: \"prefer\", \"require\", \"off\""),
         ("nat_traversal = \"yes\"", "nat_traversal", "allowed: true, false"),

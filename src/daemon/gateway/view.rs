@@ -7,7 +7,6 @@ use crate::control::Owner;
 use crate::control::route::{Publication, Route, RouteState};
 use crate::control::status::Exemption;
 use crate::daemon::conditions::Source;
-use crate::daemon::export::{peer_identity, start_word};
 use crate::daemon::status::{TunnelView, View};
 use crate::io::forwarding::{Absence, Standing};
 use crate::routing;
@@ -23,19 +22,9 @@ impl Gateway {
 
 fn view(gateway: &Gateway) -> View {
     let tunnels = gateway.tunnels().map(|(owner, tunnel)| {
-        let template = tunnel.template();
         let peer = tunnel.peer.to_string();
         let unknown = !gateway.resolved.contains_key(&peer);
-        TunnelView {
-            name: tunnel.name().to_string(),
-            owner,
-            local_id: template.local_id.to_string(),
-            peer_id: peer_identity(tunnel),
-            start: start_word(template.start),
-            children: template.children.iter().map(|child| child.name.to_string()).collect(),
-            unresolved: gateway.unresolved.get(&peer).filter(|_| unknown).cloned(),
-            peer,
-        }
+        TunnelView::of(tunnel, owner, gateway.unresolved.get(&peer).filter(|_| unknown).cloned())
     });
     let mut warnings = gateway.file.warnings.clone();
     warnings.extend(gateway.cend.warnings.iter().cloned());

@@ -12,7 +12,7 @@ impl Wiring {
     /// The command that a packet without an SA asks for. Of a connection that starts at once it asks only for what the
     /// peer has left out, which IKE sees to; those that wait are the peer's to start.
     pub fn acquire(&self, acquire: &Acquire) -> Option<Command> {
-        let name = self.lines.ids.name(acquire.connection)?;
+        let name = self.channels.ids.name(acquire.connection)?;
         let connection = self.configured.connection(&name)?;
         if connection.start == Start::Wait {
             return None;

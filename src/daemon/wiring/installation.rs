@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::crypto::{Entropy, IvSource};
-use crate::daemon::config::{Carriage, Df};
+use crate::daemon::config::{Df, EspOptions};
 use crate::dataplane::facts::SaFacts;
 use crate::dataplane::fib::ConnectionId;
 use crate::dataplane::outer_header::{DfPolicy, Encapsulation};
@@ -17,7 +17,7 @@ use crate::wire::ike::{ANY_PROTOCOL, TrafficSelector};
 pub(super) struct Installation {
     pub(super) id: ConnectionId,
     pub(super) place: usize,
-    pub(super) carriage: Carriage,
+    pub(super) options: EspOptions,
     pub(super) tunnel: Tunnel,
     pub(super) selectors: Arc<SelectorPair>,
 }
@@ -31,17 +31,20 @@ impl Installation {
         outbound: Arc<SaFacts>,
         entropy: &mut dyn Entropy,
     ) -> (InboundSaParameters, OutboundSaParameters) {
-        let Self { id, place, carriage, tunnel, selectors } = self;
+        let Self { id, place, options, tunnel, selectors } = self;
+        let EspOptions { replay_window, df, lifetime_packets, lifetime_bytes } = options;
+        let mut limits = || Limits::of_lifetimes(lifetime_packets, lifetime_bytes, &mut *entropy);
+        let (inbound_limits, outbound_limits) = (limits(), limits());
         let receiving = InboundSaParameters {
             spi: sa.inbound_spi,
             connection: id,
             suite: sa.suite,
             keys: keys(sa.inbound_keys),
             extended_sequence: sa.esn,
-            replay_window: carriage.replay_window,
+            replay_window,
             selectors: Arc::clone(&selectors),
             tunnel,
-            limits: Limits::UNLIMITED,
+            limits: inbound_limits,
             facts: inbound,
         };
         let sending = OutboundSaParameters {
@@ -55,12 +58,12 @@ impl Installation {
             extended_sequence: sa.esn,
             selectors,
             tunnel,
-            df: match carriage.df {
+            df: match df {
                 Df::Copy => DfPolicy::Copy,
                 Df::Set => DfPolicy::Set,
                 Df::Clear => DfPolicy::Clear,
             },
-            limits: Limits::UNLIMITED,
+            limits: outbound_limits,
             facts: outbound,
         };
         (receiving, sending)

@@ -17,12 +17,17 @@ const SUSPECT_AGAIN: Duration = Duration::from_secs(10);
 /// A pair of ESP SAs in the data path, as status shows it.
 #[derive(Clone, Debug)]
 pub struct Pair {
+    /// The name of its connection.
     pub connection: Arc<str>,
+    /// The name of its child.
     pub child: Arc<str>,
+    /// The SPI that the peer chose; the pair itself goes by the inbound one.
     pub outbound_spi: u32,
     /// IKE has said that its outbound SA is to be used, and not that it is not any more. Several pairs of a child may send.
     pub sending: bool,
+    /// What the inbound thread says of its SA.
     pub inbound: Arc<SaFacts>,
+    /// What the outbound thread says of its SA.
     pub outbound: Arc<SaFacts>,
     pub(super) encapsulation: Encapsulation,
     pub(super) path: OuterPath,

@@ -31,26 +31,29 @@ fn bench(start: &str) -> Bench {
     bench_with(start, 64)
 }
 
-/// With rings that hold so many commands.
-fn bench_with(start: &str, room: usize) -> Bench {
+fn config(start: &str) -> Config {
     let text = format!(
         "[[connection]]\nname = \"idc\"\npeer = \"203.0.113.2\"\nlocal_id = \"gw\"\npsk = \"x\"\nstart = \"{start}\"\n\
          [[connection.child]]\nname = \"one\"\nlocal_subnets = \"10.1.0.0/24\"\npeer_subnets = \"10.2.0.0/24\"\n\
          [[connection.child]]\nname = \"two\"\nlocal_subnets = \"10.1.0.0/24\"\npeer_subnets = \"10.3.0.0/24\"\n"
     );
-    let config = Config::parse(&text, FilePath::new("gatewayd.toml")).unwrap();
-    let ike = config.connections.iter().map(|tunnel| tunnel.ike(None).unwrap()).collect();
+    Config::parse(&text, FilePath::new("gatewayd.toml")).unwrap()
+}
+
+/// With rings that hold so many commands.
+fn bench_with(start: &str, room: usize) -> Bench {
+    let ike = config(start).connections.iter().map(|tunnel| tunnel.ike(None).unwrap()).collect();
     let configured = Configured::new(ike::Config::new(ike), []);
     let (outbound_ring, outbound) = rtrb::RingBuffer::new(room);
     let (inbound_ring, inbound) = rtrb::RingBuffer::new(room);
     let (sender, notices) = mpsc::unbounded_channel();
-    let lines = Lines {
-        outbound: Arc::new(CommandRing::with_patience(outbound_ring, Duration::ZERO)),
-        inbound: CommandRing::with_patience(inbound_ring, Duration::ZERO),
+    let channels = Channels {
+        outbound: Arc::new(CommandRing::with_timeout(outbound_ring, Duration::ZERO)),
+        inbound: CommandRing::with_timeout(inbound_ring, Duration::ZERO),
         ids: Arc::default(),
         notices: sender,
     };
-    let wiring = Wiring::new(lines, paths(), Box::new(SeededEntropy::new(7)), configured);
+    let wiring = Wiring::new(channels, paths(), Box::new(SeededEntropy::new(7)), configured);
     Bench { wiring, outbound, inbound, notices }
 }
 
@@ -153,7 +156,7 @@ fn a_packet_asks_for_every_connection_but_those_that_wait_for_the_peer() {
         ("wait", "10.3.0.9", None),
     ] {
         let bench = bench(start);
-        let connection = bench.wiring.lines.ids.id(&Arc::from("idc"));
+        let connection = bench.wiring.channels.ids.id(&Arc::from("idc"));
         let flow = Flow {
             source: "10.1.0.9".parse().unwrap(),
             destination: destination.parse().unwrap(),

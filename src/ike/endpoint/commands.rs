@@ -15,8 +15,8 @@ use crate::ike::state::established::Established;
 use crate::ike::wanted::WantedChild;
 use crate::wire::ike::IkeSpi;
 
-/// A clean shutdown takes no longer.
-const SHUTDOWN_TIME: Duration = Duration::from_millis(1800);
+/// How long [`Command::Shutdown`] waits at most for the peers to acknowledge that their IKE SAs are deleted.
+pub const SHUTDOWN_TIME: Duration = Duration::from_millis(1500);
 
 impl Endpoint {
     pub(super) fn command(&mut self, command: Command, now: Instant) {

@@ -73,7 +73,7 @@ fn obey(bench: &mut Bench, sadb: &mut OutboundSadb) {
 /// The outbound SPI of the SA that carries a packet to an address.
 fn carrier(bench: &mut Bench, sadb: &mut OutboundSadb, destination: &str) -> Option<u32> {
     obey(bench, sadb);
-    let connection = bench.wiring.lines.ids.id(&Arc::from("idc"));
+    let connection = bench.wiring.channels.ids.id(&Arc::from("idc"));
     let (source, destination) = ("10.1.0.9".parse().unwrap(), destination.parse().unwrap());
     let flow = Flow { source, destination, protocol: protocol::UDP, ports: Ports::Opaque };
     let place = sadb.select(connection, &flow)?;
@@ -129,16 +129,7 @@ fn of_two_peers_of_one_connection_the_elder_goes_on_when_the_younger_leaves() {
 
 /// Packets and bytes of the connection in and out, as status shows them.
 fn totals(bench: &Bench) -> [u64; 4] {
-    let tunnel = TunnelView {
-        name: "idc".to_owned(),
-        owner: Owner::File,
-        peer: "203.0.113.2".to_owned(),
-        local_id: "gw".to_owned(),
-        peer_id: "203.0.113.2".to_owned(),
-        start: "now",
-        children: vec!["one".to_owned()],
-        unresolved: None,
-    };
+    let tunnel = TunnelView::of(&config("now").connections[0], Owner::File, None);
     let view = View { tunnels: vec![tunnel], ..View::default() };
     let (pairs, gone) = (bench.wiring.pairs.clone(), bench.wiring.gone());
     let rows = status::connections(&view, &IkeSnapshot { pairs, gone, ..IkeSnapshot::default() }, Instant::now());
