@@ -216,9 +216,10 @@ impl Endpoint {
             self.with_established(spi, now, |state, cx| state.close(Cause::Closed, Removal::Closed, cx));
             return;
         };
-        if !runtime.ike_sas.contains(&spi) {
-            runtime.ike_sas.push(spi);
-        }
+        // The newest is at the end: the one that was established last, at the initiator as at the responder, so that
+        // both ends mean the same one.
+        runtime.ike_sas.retain(|known| *known != spi);
+        runtime.ike_sas.push(spi);
         runtime.attempts = 0;
         runtime.last_error = None;
         let (wanted, was_up) = (runtime.wanted, std::mem::replace(&mut runtime.up, true));
