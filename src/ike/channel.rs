@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::config::Retransmission;
 use super::context::Context;
+use super::echo::{self, Echo, on_path};
 use super::error::{Discard, Unsendable};
 use super::event::{Output, Path, Transmit};
 use super::ext::negotiated::Fragments;
@@ -13,7 +14,6 @@ use super::message::{Payloads, id_body};
 use super::window::{Digest, Due, Requested, Window};
 use crate::crypto::digest::sha256;
 use crate::crypto::{Entropy, OpeningKey, SealingKey};
-use crate::wire::ike::grammar::{self, Direction, GrammarError};
 use crate::wire::ike::{
     Delete, Encrypted, EncryptedShape, ExchangeType, Flags, Fragment, Header, IkeSpi, Malformed, Notify, NotifyType,
     ParsedMessage, Payload, PayloadType, Sealable, encode_encrypted, encode_fragments, parse_payloads, strip_padding,
@@ -97,20 +97,6 @@ pub(super) fn malformed_notify(malformed: Malformed) -> Notify {
     }
 }
 
-/// Payloads that the exchange knows, each as often as it may stand there.
-fn fits_exchange(header: &Header, payloads: Vec<Payload>) -> Result<Payloads, Malformed> {
-    let direction = if header.flags.response { Direction::Response } else { Direction::Request };
-    match grammar::check(header.exchange_type, direction, true, &payloads) {
-        Ok(()) => Ok(Payloads::new(payloads)),
-        Err(GrammarError::Missing(payload)) => Err(Malformed::Payload { payload, reason: "it is missing" }),
-        Err(GrammarError::TooMany { payload, limit }) => Err(Malformed::TooMany { payload, limit }),
-        Err(GrammarError::Incomplete(payload, _)) => Err(Malformed::Payload { payload, reason: "it stands alone" }),
-        Err(GrammarError::UnknownExchange(_) | GrammarError::NotEncrypted(_)) => {
-            Err(Malformed::Payload { payload: PayloadType::ENCRYPTED, reason: "an unknown exchange" })
-        }
-    }
-}
-
 /// The payloads that stand in this plaintext.
 fn read(
     header: Header,
@@ -120,7 +106,7 @@ fn read(
     digest: Digest,
 ) -> OpenedMessage {
     let parsed = plaintext.and_then(|plaintext| parse_payloads(first, plaintext));
-    let payloads = parsed.and_then(|payloads| fits_exchange(&header, payloads));
+    let payloads = parsed.and_then(|payloads| Payloads::of_exchange(&header, payloads));
     let id_kind = if header.flags.response {
         PayloadType::IDENTIFICATION_RESPONDER
     } else {
@@ -156,7 +142,7 @@ impl Channel {
 
     /// The answer to the peer's last request once more, if the message is that request once more.
     pub(super) fn repetition(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Vec<Transmit>, Discard> {
-        repetition(&self.window, message, path)
+        echo::repetition(&self.window, message, path)
     }
 
     /// Closes the channel: the keys go, the last answer stays.
@@ -441,40 +427,6 @@ impl Channel {
         }
         self.sealing.seal(parts.before, parts.iv, parts.body, &[], parts.icv);
         sealable.message
-    }
-}
-
-/// The answer once more, if the message is the last request once more, byte for byte.
-pub(super) fn repetition(window: &Window, message: &ParsedMessage<'_>, path: Path) -> Result<Vec<Transmit>, Discard> {
-    match window.check_request(message.header.message_id, &sha256(message.bytes))? {
-        Requested::Repeated(response) => Ok(on_path(path, response)),
-        Requested::New => Err(Discard::UnexpectedExchange),
-    }
-}
-
-fn on_path(path: Path, datagrams: &[Vec<u8>]) -> Vec<Transmit> {
-    datagrams.iter().map(|datagram| Transmit::new(path, datagram.clone())).collect()
-}
-
-/// What is left of a channel that is closed: the answer to the peer's last request, for repetitions of it.
-pub(super) struct Echo {
-    spis: Spis,
-    initiator: bool,
-    window: Window,
-}
-
-impl Echo {
-    /// The answer once more, if the message is the last request once more.
-    pub(super) fn answer(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Vec<Transmit>, Discard> {
-        let header = message.header;
-        let spis = Spis { initiator: header.initiator_spi, responder: header.responder_spi };
-        if spis != self.spis || header.flags.initiator == self.initiator {
-            return Err(Discard::WrongDirection);
-        }
-        if header.flags.response {
-            return Err(Discard::UnexpectedResponse);
-        }
-        repetition(&self.window, message, path)
     }
 }
 

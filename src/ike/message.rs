@@ -1,8 +1,9 @@
 //! Payloads of a message that was read, and lookups in them.
 
 use crate::crypto::KeyExchangeAlgorithm;
+use crate::wire::ike::grammar::{self, Direction, GrammarError};
 use crate::wire::ike::{
-    Authentication, Delete, Identification, KeyExchange, KeyExchangeId, Malformed, Notify, NotifyType, Payload,
+    Authentication, Delete, Header, Identification, KeyExchange, KeyExchangeId, Malformed, Notify, NotifyType, Payload,
     PayloadType, Proposal, TrafficSelector, split_payloads,
 };
 
@@ -34,6 +35,20 @@ impl Payloads {
 
     pub(super) fn new(payloads: Vec<Payload>) -> Self {
         Self(payloads)
+    }
+
+    /// Payloads of a protected message that its exchange knows, each as often as it may stand there.
+    pub(super) fn of_exchange(header: &Header, payloads: Vec<Payload>) -> Result<Self, Malformed> {
+        let direction = if header.flags.response { Direction::Response } else { Direction::Request };
+        match grammar::check(header.exchange_type, direction, true, &payloads) {
+            Ok(()) => Ok(Self::new(payloads)),
+            Err(GrammarError::Missing(payload)) => Err(Malformed::Payload { payload, reason: "it is missing" }),
+            Err(GrammarError::TooMany { payload, limit }) => Err(Malformed::TooMany { payload, limit }),
+            Err(GrammarError::Incomplete(payload, _)) => Err(Malformed::Payload { payload, reason: "it stands alone" }),
+            Err(GrammarError::UnknownExchange(_) | GrammarError::NotEncrypted(_)) => {
+                Err(Malformed::Payload { payload: PayloadType::ENCRYPTED, reason: "an unknown exchange" })
+            }
+        }
     }
 
     first! {

@@ -14,6 +14,7 @@ mod context;
 mod cookie;
 mod coverage;
 mod directory;
+mod echo;
 mod endpoint;
 pub mod error;
 pub mod event;

@@ -8,11 +8,12 @@ use super::Ended;
 use super::established::Established;
 use crate::crypto::KeyExchange;
 use crate::ike::authentication;
-use crate::ike::channel::{self, Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify};
+use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
 use crate::ike::config::Connection;
 use crate::ike::context::Context;
 use crate::ike::directory::Candidates;
+use crate::ike::echo;
 use crate::ike::error::{Discard, Refusal};
 use crate::ike::event::{Event, Path, Removal, Transmit};
 use crate::ike::exchange::create_child;
@@ -103,7 +104,7 @@ impl AwaitingAuth {
     /// Our answer once more, if the message is the IKE_SA_INIT request once more.
     pub(in crate::ike) fn repetition(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Vec<Transmit>, Discard> {
         match &self.keys {
-            Keys::Pending(pending) => channel::repetition(&pending.window, message, path),
+            Keys::Pending(pending) => echo::repetition(&pending.window, message, path),
             Keys::Derived(keys) => keys.0.repetition(message, path),
             Keys::Impossible => Err(Discard::UnexpectedExchange),
         }
