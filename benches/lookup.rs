@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench lookup`, a minute.
 
+use std::collections::HashSet;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -136,8 +137,12 @@ fn sa(criterion: &mut Criterion) {
     for &count in SAS {
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let (mut inbound, mut outbound) = (InboundSadb::default(), OutboundSadb::default());
-        let spis: Vec<u32> =
-            std::iter::repeat_with(|| random.random_range(256..u32::MAX)).take(count as usize).collect();
+        // Of a hundred thousand random ones two may be the same.
+        let mut known = HashSet::new();
+        let spis: Vec<u32> = std::iter::repeat_with(|| random.random_range(256..u32::MAX))
+            .filter(|spi| known.insert(*spi))
+            .take(count as usize)
+            .collect();
         for (n, &spi) in (0..).zip(&spis) {
             inbound.install(parameters.inbound(n, spi)).expect("keys of the right length");
             outbound.install(parameters.outbound(ConnectionId(n), n, spi)).expect("keys of the right length");

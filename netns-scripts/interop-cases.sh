@@ -156,6 +156,64 @@ case_peer_reauthenticates() {
     done
 }
 
+# connection_is NAME STATE: of one of several connections
+connection_is() {
+    gatewayctl --json status "$1" | jq -e --arg state "$2" '.connections[0].state == $state'
+}
+# in_the_ike_sa_of NAME OTHER: what carries a connection is the IKE SA of the other one
+in_the_ike_sa_of() {
+    gatewayctl --json status "$1" | jq -e --arg other "$2" '.connections[0].associations | length == 1 and
+        (.[0].ike_sas | length == 1 and .[0].of_connection == $other)'
+}
+spi_of() { gatewayctl --json status "$1" | jq -r '.connections[0].child_sas | map(select(.sending))[0].inbound_spi'; }
+spi_of_differs_from() { local now; now=$(spi_of "$1"); [ "$now" != null ] && [ "$now" != "$2" ]; }
+from_seven() { ping_from_ours 10.1.7.1 10.2.7.1; }
+
+case_two_connections_in_one_ike_sa() {
+    local spi first
+    fresh "one connection of strongSwan's with two children, two connections of ours"
+    on ours ip address add 10.1.7.1/24 dev lo
+    on theirs ip address add 10.2.7.1/24 dev lo
+    start=wait
+    check "strongSwan starts" start_strongswan "children { second {" "local_ts = 10.2.7.0/24" "remote_ts = 10.1.7.0/24" \
+        "esp_proposals = aes256gcm16-ecp384" "} }"
+    check "gatewayd starts" start_gatewayd 'local_subnets = ["10.1.0.0/24"]' 'peer_subnets = ["10.2.0.0/24"]' \
+        '[[connection]]' 'name = "second"' "peer = \"$theirs\"" "psk = \"$secret\"" "start = \"wait\"" "ike = [\"$ike\"]" \
+        'esp = ["aes256gcm16-ecp384"]' 'local_subnets = ["10.1.7.0/24"]' 'peer_subnets = ["10.2.7.0/24"]' \
+        '[[route]]' 'destination = "10.2.7.0/24"' 'connection = "second"'
+    gatewayctl check "$lab_directory/gatewayd.toml" > "$lab_directory/checked" 2>&1
+    check "check explains" grep -q 'connections interop, second have the same addresses' "$lab_directory/checked"
+    check "strongSwan initiates the first child" swanctl_on strongswan --initiate --child net
+    check "strongSwan initiates the second child" swanctl_on strongswan --initiate --child second
+    check_within 5 "packets flow through the first connection" ping_from_ours
+    check_within 5 "packets flow through the second connection" from_seven
+    check "the first one is up" connection_is interop established
+    check "the second one is up" connection_is second established
+    check "strongSwan has one IKE SA" one_ike_sa_at_strongswan
+    check "it is the first one's" in_the_ike_sa_of second interop
+    spi=$(spi_of second) first=$(spi_of interop)
+    check "strongSwan rekeys the second child" swanctl_on strongswan --rekey --child second
+    check_within 5 "the second connection has a new pair" spi_of_differs_from second "$spi"
+    check "the first one has the same as before" [ "$(spi_of interop)" = "$first" ]
+    spi=$(spi_of second)
+    check "gatewayd rekeys it" gatewayctl rekey second
+    check_within 5 "the second connection has a new pair again" spi_of_differs_from second "$spi"
+    check "strongSwan rekeys the IKE SA" swanctl_on strongswan --rekey --ike interop
+    sleep 2
+    check "packets flow through the first connection" ping_from_ours
+    check "packets flow through the second connection" from_seven
+    check "it is taken down" gatewayctl down second
+    check_within 5 "the second one is down" not connection_is second established
+    check "the first one is up" connection_is interop established
+    check "packets flow through the first connection" ping_from_ours
+    check "strongSwan has one IKE SA" one_ike_sa_at_strongswan
+    check "strongSwan initiates the second child again" swanctl_on strongswan --initiate --child second
+    check_within 5 "packets flow through the second connection" from_seven
+    check "strongSwan closes the IKE SA" swanctl_on strongswan --terminate --ike interop
+    check_within 5 "the first one is down" not connection_is interop established
+    check_within 5 "the second one is down" not connection_is second established
+}
+
 case_on_traffic() {
     fresh "negotiation on traffic"
     start=on-traffic

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::daemon::config::Config;
+use crate::daemon::config::{Config, siblings};
 use crate::io::host::{self, Finding, Verdict};
 
 /// Fails when the file is wrong or the machine lacks something that gatewayd cannot do without.
@@ -29,6 +29,9 @@ fn check_file(file: &Path) -> bool {
         Ok(config) => {
             for warning in &config.warnings {
                 println!("warning: {warning}");
+            }
+            for line in siblings(&config.connections) {
+                println!("note: {line}");
             }
             let connections = config.connections.len();
             println!("{}: good; connections: {connections}, routes: {}", file.display(), config.routes.len());

@@ -107,10 +107,10 @@ async fn execute(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::E
     match command {
         Command::Status { connection } => {
             let mut all: Status = client.call(&Request::Status).await?;
-            if let Some(name) = connection {
-                only(&mut all, &name)?;
+            if let Some(name) = &connection {
+                only(&mut all, name)?;
             }
-            print(json, &all, status::status)?;
+            print(json, &all, |status| status::status(status, connection.is_some()))?;
         }
         Command::Connections => {
             let connections: Vec<Connection> = client.call(&Request::Connections).await?;

@@ -8,13 +8,19 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use super::quantity::{bytes, count, duration};
 use crate::control::reload::Reloaded;
 use crate::control::route::{Publication, Route};
-use crate::control::status::{ChildSa, Connection, ConnectionState, Exemption, IkeSa, Role, Status, Traffic};
+use crate::control::status::{
+    Association, ChildSa, Connection, ConnectionState, Exemption, IkeSa, Role, Status, Traffic,
+};
 
 /// Under a route 0.0.0.0/0 every route of a routing daemon is an exemption: so many are for a person.
 const EXEMPTIONS_SHOWN: usize = 20;
 
-/// Everything. A connection that is down ends with its last error and its next attempt.
-pub fn status(status: &Status) -> String {
+/// Of a connection with many peers, so many are shown where other connections are shown too.
+const PEERS_SHOWN: usize = 10;
+
+/// Everything; of connections with many peers only some of them, unless `all`. A connection that is down ends with its
+/// last error and its next attempt.
+pub fn status(status: &Status, all: bool) -> String {
     let Status {
         version,
         uptime_seconds,
@@ -37,7 +43,7 @@ pub fn status(status: &Status) -> String {
         let _ = write!(text, "\nwarning: {warning}");
     }
     for entry in connections {
-        let _ = write!(text, "\n{}", connection(entry));
+        let _ = write!(text, "\n{}", connection(entry, if all { usize::MAX } else { PEERS_SHOWN }));
     }
     if connections.is_empty() {
         text.push_str("\nNo connections.\n");
@@ -64,8 +70,8 @@ pub fn status(status: &Status) -> String {
     text
 }
 
-/// One connection with its SAs.
-fn connection(entry: &Connection) -> String {
+/// One connection with its SAs, with so many of its peers.
+fn connection(entry: &Connection, peers: usize) -> String {
     let mark = if entry.state == ConnectionState::Established { '●' } else { '○' };
     let mut text = format!("{mark} {} · {} · from {}\n", entry.name, entry.state.name(), source(entry));
     if let Some(description) = &entry.description {
@@ -82,8 +88,10 @@ fn connection(entry: &Connection) -> String {
     if let Some(sa) = &entry.ike_sa {
         text.push_str(&ike_sa(sa));
     }
-    for sa in &entry.child_sas {
-        text.push_str(&child_sa(sa));
+    if entry.associations.len() > 1 {
+        text.push_str(&associations(entry, peers));
+    } else {
+        entry.child_sas.iter().for_each(|sa| text.push_str(&child_sa(sa)));
     }
     for left_out in &entry.left_out {
         let _ = writeln!(text, "    left out {left_out}");
@@ -109,6 +117,24 @@ fn source(entry: &Connection) -> &'static str {
     }
 }
 
+/// The peers of a connection that takes any, each with its SAs.
+fn associations(entry: &Connection, shown: usize) -> String {
+    let mut text = format!("    peers    {}\n", entry.associations.len());
+    for Association { id, peer_id, peer_address, age_seconds, ike_sas, inbound, outbound } in
+        entry.associations.iter().take(shown)
+    {
+        let _ = writeln!(text, "  ▸ {peer_id} at {peer_address} · association {id} · {} old", duration(*age_seconds));
+        let _ = writeln!(text, "    in       {}\n    out      {}", traffic(inbound), traffic(outbound));
+        ike_sas.iter().for_each(|sa| text.push_str(&ike_sa(sa)));
+        let children = entry.child_sas.iter().filter(|sa| sa.association == *id);
+        children.for_each(|sa| text.push_str(&child_sa(sa)));
+    }
+    if let Some(more) = entry.associations.len().checked_sub(shown).filter(|more| *more > 0) {
+        let _ = writeln!(text, "  ▸ and {more} more; gatewayctl status {} shows all", entry.name);
+    }
+    text
+}
+
 fn ike_sa(sa: &IkeSa) -> String {
     let role = match sa.role {
         Role::Initiator => "initiator",
@@ -118,8 +144,9 @@ fn ike_sa(sa: &IkeSa) -> String {
         [] => String::new(),
         names => format!("             {}\n", names.join(" · ")),
     };
+    let of = sa.of_connection.as_ref().map_or_else(String::new, |name| format!(" · of connection {name}"));
     format!(
-        "    IKE SA   {}_i {}_r · we are the {role}\n             {}\n{extensions}             {}\n",
+        "    IKE SA   {}_i {}_r · we are the {role}{of}\n             {}\n{extensions}             {}\n",
         sa.initiator_spi,
         sa.responder_spi,
         sa.algorithms,
@@ -153,7 +180,11 @@ fn child_sa(sa: &ChildSa) -> String {
 fn traffic(traffic: &Traffic) -> String {
     let idle = traffic.idle_seconds.map_or_else(String::new, |seconds| format!(", last {} ago", duration(seconds)));
     let unit = if traffic.packets == 1 { "packet" } else { "packets" };
-    format!("{} {unit}, {}{idle}", count(traffic.packets), bytes(traffic.bytes))
+    let dropped = match traffic.errors {
+        0 => String::new(),
+        errors => format!(", {} dropped", count(errors)),
+    };
+    format!("{} {unit}, {}{dropped}{idle}", count(traffic.packets), bytes(traffic.bytes))
 }
 
 /// One line for each connection.
@@ -177,7 +208,8 @@ pub fn connections(connections: &[Connection]) -> String {
 
 fn note(entry: &Connection) -> String {
     if entry.state == ConnectionState::Established {
-        return String::new();
+        let several = Some(entry.associations.len()).filter(|count| *count > 1);
+        return several.map_or_else(String::new, |count| format!("{count} peers"));
     }
     let next = entry.next_attempt_seconds.map(|seconds| format!("next try in {}", duration(seconds)));
     entry.last_error.clone().into_iter().chain(next).collect::<Vec<_>>().join("; ")
@@ -268,6 +300,7 @@ mod tests {
             local_id: "gw.example.com".into(),
             peer_id: "203.0.113.9".into(),
             start: "now".into(),
+            associations: Vec::new(),
             ike_sa: None,
             child_sas: Vec::new(),
             inbound: Traffic::default(),
@@ -279,15 +312,68 @@ mod tests {
 
     #[test]
     fn a_connection_that_is_down_ends_with_its_error_and_next_attempt() {
-        let text = connection(&down());
+        let text = connection(&down(), 10);
         let lines: Vec<&str> = text.lines().rev().take(2).collect();
         assert_eq!(lines, ["    next try in 1m 15s", "    error    AUTHENTICATION_FAILED: the peer refused our key"]);
+    }
+
+    /// A connection with so many peers, each with one Child SA.
+    fn with_peers(count: u64) -> Connection {
+        let association = |id| Association {
+            id,
+            peer_id: format!("warrior-{id}.example"),
+            peer_address: format!("198.51.100.7:{}", 20_000 + id).parse().unwrap(),
+            age_seconds: 60,
+            ike_sas: Vec::new(),
+            inbound: Traffic { packets: 2, bytes: 168, errors: 3, idle_seconds: None },
+            outbound: Traffic::default(),
+        };
+        let child = |id| ChildSa {
+            name: "net".into(),
+            association: id,
+            inbound_spi: format!("{id:08x}"),
+            outbound_spi: "00000000".into(),
+            algorithms: "aes128gcm16".into(),
+            encapsulation: "udp".into(),
+            local_selectors: vec!["10.1.0.0/16".into()],
+            peer_selectors: vec![format!("10.64.0.{id}/32")],
+            sending: true,
+            age_seconds: 60,
+            rekey_seconds: None,
+            inbound: Traffic::default(),
+            outbound: Traffic::default(),
+        };
+        let (associations, child_sas) = (1..=count).map(|id| (association(id), child(id))).unzip();
+        Connection { state: ConnectionState::Established, last_error: None, associations, child_sas, ..down() }
+    }
+
+    #[test]
+    fn a_connection_with_many_peers_shows_each_with_its_own_sas() {
+        let text = connection(&with_peers(3), 10);
+        let lines: Vec<&str> = text.lines().collect();
+        let at =
+            |part: &str| lines.iter().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {text}"));
+        for id in 1..=3 {
+            let peer = at(&format!("warrior-{id}.example at 198.51.100.7:{} · association {id}", 20_000 + id));
+            assert!(lines[peer + 1].contains("2 packets, 168 B, 3 dropped"), "{text}");
+            assert!(lines[peer + 3].contains(&format!("Child SA net · in {id:08x}")), "{text}");
+        }
+        assert!(lines[at("peers    3")].starts_with("    peers"));
+        assert!(connections(&[with_peers(3)]).contains("3 peers"));
+    }
+
+    #[test]
+    fn of_very_many_peers_some_are_shown_and_all_when_asked_for_by_name() {
+        let count = |text: &str| text.lines().filter(|line| line.contains("Child SA")).count();
+        let text = connection(&with_peers(25), PEERS_SHOWN);
+        assert!(text.contains("and 15 more; gatewayctl status branch shows all"), "{text}");
+        assert_eq!((count(&text), count(&connection(&with_peers(25), usize::MAX))), (10, 25));
     }
 
     #[test]
     fn a_description_stands_below_the_name_and_in_json() {
         let described = Connection { description: Some("to the plant, call Lin first".into()), ..down() };
-        let text = connection(&described);
+        let text = connection(&described, PEERS_SHOWN);
         assert_eq!(text.lines().nth(1), Some("    to the plant, call Lin first"));
         assert_eq!(serde_json::to_value(&described).unwrap()["description"], "to the plant, call Lin first");
         assert!(!serde_json::to_string(&down()).unwrap().contains("description"));
@@ -301,7 +387,7 @@ mod tests {
 
     #[test]
     fn the_short_list_counts_what_went_through_sas_that_are_gone() {
-        let inbound = Traffic { packets: 2, bytes: 1500, idle_seconds: None };
+        let inbound = Traffic { packets: 2, bytes: 1500, ..Traffic::default() };
         let text = connections(&[Connection { inbound, ..down() }]);
         assert!(text.contains("1.46 KiB"), "{text}");
     }
@@ -323,7 +409,7 @@ mod tests {
 
     #[test]
     fn one_packet_is_no_packets() {
-        let text = traffic(&Traffic { packets: 1, bytes: 84, idle_seconds: Some(2) });
+        let text = traffic(&Traffic { packets: 1, bytes: 84, errors: 0, idle_seconds: Some(2) });
         assert_eq!(text, "1 packet, 84 B, last 2s ago");
     }
 }

@@ -47,6 +47,12 @@ pub struct Event {
     /// The name of the connection that it happened to; absent where it concerns all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
+    /// The number of the connection's association with this peer: of a child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub association: Option<u64>,
+    /// The peer's authenticated identity: of a child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_id: Option<String>,
     /// The name of the child, as configured; absent where it concerns the whole connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child: Option<String>,
@@ -55,13 +61,20 @@ pub struct Event {
     pub reason: Option<String>,
 }
 
+impl Event {
+    /// One that is about nothing in particular.
+    pub fn new(sequence: u64, kind: EventKind) -> Self {
+        Self { sequence, kind, connection: None, association: None, peer_id: None, child: None, reason: None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_event_is_written_without_what_it_lacks() {
-        let event = Event { sequence: 4, kind: EventKind::RoutesChanged, connection: None, child: None, reason: None };
+        let event = Event::new(4, EventKind::RoutesChanged);
         assert_eq!(serde_json::to_string(&event).unwrap(), r#"{"sequence":4,"kind":"routes-changed"}"#);
     }
 

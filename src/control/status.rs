@@ -137,10 +137,13 @@ pub struct Connection {
     pub peer_id: String,
     /// `now`, `on-traffic` or `wait`.
     pub start: String,
-    /// The IKE SA, once it is established.
+    /// The connection with each authenticated peer, the eldest first: several only if it takes any peer.
+    #[serde(default)]
+    pub associations: Vec<Association>,
+    /// The IKE SA, once it is established. Absent while there are several associations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ike_sa: Option<IkeSa>,
-    /// Child SAs, those being replaced included.
+    /// Child SAs of all associations, those being replaced included.
     pub child_sas: Vec<ChildSa>,
     /// What the peer left out of the children's traffic when it narrowed their Child SAs (RFC 7296 section 2.9), while
     /// there are any: `child: local selector === peer selector`.
@@ -160,6 +163,26 @@ pub struct Connection {
     pub next_attempt_seconds: Option<u64>,
 }
 
+/// A connection with one authenticated peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Association {
+    /// Its number; its Child SAs and events name it.
+    pub id: u64,
+    /// The peer's authenticated identity.
+    pub peer_id: String,
+    /// The peer's outer address.
+    pub peer_address: SocketAddr,
+    /// Seconds since the peer was authenticated first, through all rekeys and reauthentications since.
+    pub age_seconds: u64,
+    /// Its IKE SAs, the newest last: several only for a moment, and none but another connection's with the same peer where
+    /// the peer has put the Child SAs of both into that one.
+    pub ike_sas: Vec<IkeSa>,
+    /// What came from this peer, through Child SAs that are gone too: it never falls.
+    pub inbound: Traffic,
+    /// What went to it, likewise.
+    pub outbound: Traffic,
+}
+
 /// Which end began an IKE SA (RFC 7296 section 1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -177,6 +200,9 @@ pub struct IkeSa {
     pub initiator_spi: String,
     /// See `initiator_spi`.
     pub responder_spi: String,
+    /// The connection that it was set up for, if that is another one with the same peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_connection: Option<String>,
     /// Which end gatewayd is.
     pub role: Role,
     /// The proposal in force, in the keyword style: `aes128gcm16-prfsha256-x25519`.
@@ -196,6 +222,9 @@ pub struct IkeSa {
 pub struct ChildSa {
     /// The name of the child in the configuration.
     pub name: String,
+    /// The number of the association that it belongs to.
+    #[serde(default)]
+    pub association: u64,
     /// SPIs in hexadecimal, 8 digits each; inbound is the one that gatewayd chose.
     pub inbound_spi: String,
     /// The SPI that the peer chose.
@@ -228,6 +257,10 @@ pub struct Traffic {
     pub packets: u64,
     /// Bytes of inner packets, their IP headers included.
     pub bytes: u64,
+    /// Packets that were dropped on an SA or because of it: replayed, forged, outside its selectors, past its hard limit,
+    /// or too large for it.
+    #[serde(default)]
+    pub errors: u64,
     /// Seconds since the last packet; absent when there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_seconds: Option<u64>,

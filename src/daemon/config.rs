@@ -7,6 +7,7 @@ mod gateway;
 pub mod proposal;
 pub mod secret;
 pub mod section;
+mod siblings;
 mod tunnel;
 mod value;
 
@@ -25,6 +26,7 @@ pub use gateway::Gateway;
 use secret::Secrets;
 pub use section::ConfigError;
 use section::{Section, Source};
+pub use siblings::siblings;
 pub use tunnel::{ChildSubnets, Df, EspOptions, PeerName, Tunnel};
 
 /// The largest configuration file that is read, in bytes.

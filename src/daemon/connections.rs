@@ -60,6 +60,11 @@ impl Configured {
         self.by_name.get(name)?.0.as_ref()
     }
 
+    /// Whether there is one of this name, even if its peer's address is not known at the moment.
+    pub fn knows(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
     /// How its Child SAs handle packets.
     pub fn esp_options(&self, name: &str) -> EspOptions {
         self.by_name.get(name).map(|(_, options)| *options).unwrap_or_default()

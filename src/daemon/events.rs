@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::broadcast;
 
+use super::wiring::ChildOf;
 use crate::control::event::{Event, EventKind};
 
 /// Events that a slow listener may fall behind; one that falls further behind sees a gap in the numbers.
@@ -29,14 +30,29 @@ impl EventLog {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         let (connection, child) = (connection.map(str::to_owned), child.map(str::to_owned));
         // Nobody listening is no error.
-        let _ = self.listeners.send(Event { sequence, kind, connection, child, reason });
+        let _ = self.listeners.send(Event { connection, child, reason, ..Event::new(sequence, kind) });
+    }
+
+    /// Tells every listener of a child with one peer.
+    pub fn happened_to(&self, kind: EventKind, of: ChildOf, reason: Option<String>) {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let ChildOf { connection, association, peer_id, child } = of;
+        // Nobody listening is no error.
+        let _ = self.listeners.send(Event {
+            connection: Some(connection.to_string()),
+            association: Some(association.0),
+            peer_id: Some(peer_id.to_string()),
+            child: Some(child.to_string()),
+            reason,
+            ..Event::new(sequence, kind)
+        });
     }
 
     /// What happens from now on, and the event that a stream begins with: the number that the listener starts from.
     pub fn listen(&self) -> (Event, broadcast::Receiver<Event>) {
         let listener = self.listeners.subscribe();
         let sequence = self.sequence.load(Ordering::Relaxed);
-        (Event { sequence, kind: EventKind::Started, connection: None, child: None, reason: None }, listener)
+        (Event::new(sequence, EventKind::Started), listener)
     }
 }
 

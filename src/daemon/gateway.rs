@@ -1,5 +1,6 @@
 //! The control task's state: what is configured, by whom, and what follows from it for IKE, routes and kernel.
 
+mod peers;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use self::peers::Peers;
 use super::conditions::{Conditions, Source};
 use super::config::{self, Config, PeerName, Tunnel};
 use super::connections::{Configured, ConnectionIds};
@@ -24,7 +26,7 @@ use super::owner_file;
 use super::owner_set::{self, Translation};
 use super::policy;
 use super::status::View;
-use super::wiring::{CommandRing, Notice};
+use super::wiring::{ChildOf, CommandRing, Notice};
 use crate::control::Owner;
 use crate::control::action::{Accepted, Action};
 use crate::control::event::EventKind;
@@ -96,7 +98,7 @@ pub struct Gateway {
     /// Why a name has no address.
     pub unresolved: BTreeMap<String, String>,
     /// Outer addresses that peers were seen at.
-    pub seen: BTreeMap<Arc<str>, IpAddr>,
+    pub seen: Peers,
     /// Peers' addresses that the kernel's side takes into account.
     pub outer_peers: BTreeSet<IpAddr>,
     /// The forwarding table is behind the route table.
@@ -193,7 +195,7 @@ impl Gateway {
     /// What is protected, by whom.
     pub fn policy(&self) -> KeptPolicy {
         let configured = self.tunnels().filter_map(|(_, tunnel)| self.resolved_peer(tunnel));
-        let outer_peers = configured.chain(self.seen.values().copied()).collect();
+        let outer_peers = configured.chain(self.seen.addresses()).collect();
         let cend = self.owner.as_ref().map_or_else(|| self.cend_before.clone(), policy::cend_share);
         policy::policy(&self.file, cend, outer_peers)
     }
@@ -334,13 +336,15 @@ impl Gateway {
                 }
                 self.events.happened(EventKind::ConnectionDown, Some(&connection), None, error);
             }
-            Notice::ChildUp { connection, child } => {
-                info!(%connection, %child, "child up");
-                self.events.happened(EventKind::ChildUp, Some(&connection), Some(&child), None);
+            Notice::ChildUp(of) => {
+                let ChildOf { connection, association, peer_id, child } = &of;
+                info!(%connection, %association, %peer_id, %child, "child up");
+                self.events.happened_to(EventKind::ChildUp, of, None);
             }
-            Notice::ChildDown { connection, child, reason } => {
-                info!(%connection, %child, reason, "child down");
-                self.events.happened(EventKind::ChildDown, Some(&connection), Some(&child), Some(reason));
+            Notice::ChildDown(of, reason) => {
+                let ChildOf { connection, association, peer_id, child } = &of;
+                info!(%connection, %association, %peer_id, %child, reason, "child down");
+                self.events.happened_to(EventKind::ChildDown, of, Some(reason));
             }
             Notice::Carries { connection, up } => {
                 if self.table.set_up(&connection, up) {
@@ -351,11 +355,15 @@ impl Gateway {
             Notice::Failure { connection, peer, reason } => {
                 warn!(connection = connection.as_deref(), %peer, reason, "negotiation failed");
             }
-            Notice::PeerAt { connection, peer } => {
-                let left = self.seen.insert(connection, peer).filter(|before| *before != peer);
-                let news = left.into_iter().chain(Some(peer).filter(|peer| !self.outer_peers.contains(peer)));
+            Notice::PeerAt { connection, association, peer } => {
+                let left = self.seen.at(connection, association, peer).into_iter();
+                let news = left.chain(Some(peer).filter(|peer| !self.outer_peers.contains(peer)));
                 // The kernel's side differs only where a route leads to a peer's own address.
                 self.kernel_stale |= news.into_iter().any(|address| self.table.covers(address));
+            }
+            Notice::PeerGone { connection, association } => {
+                let left = self.seen.gone(&connection, association);
+                self.kernel_stale |= left.is_some_and(|address| self.table.covers(address));
             }
             Notice::ShutdownComplete => return true,
         }

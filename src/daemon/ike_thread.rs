@@ -14,8 +14,7 @@ use tracing::{debug, trace, warn};
 
 use super::connections::Configured;
 use super::send_failures::SendFailures;
-use super::wiring::carried::Gone;
-use super::wiring::{Pair, Wiring};
+use super::wiring::{GonePairs, Pair, Wiring};
 use crate::dataplane::acquire::Acquire;
 use crate::dataplane::drop::DropReason;
 use crate::dataplane::ike_queue::IkeQueueReader;
@@ -70,7 +69,7 @@ pub struct IkeSnapshot {
     /// By inbound SPI.
     pub pairs: HashMap<u32, Pair>,
     /// By the name of the connection, its pairs that are gone.
-    pub gone: HashMap<Arc<str>, Gone>,
+    pub gone: HashMap<Arc<str>, GonePairs>,
     /// Datagrams and requests that IKE or its sockets dropped since the start, by the reason's name.
     pub discards: Vec<(String, u64)>,
     /// What the kernel refuses to send at the moment, by peer.

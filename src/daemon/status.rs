@@ -13,9 +13,9 @@ use crate::control::Owner;
 use crate::control::owner::OwnerReply;
 use crate::control::route::Route;
 use crate::control::status::{
-    ChildSa, ChildState, Connection, ConnectionState, Exemption, IkeSa, IkeState, Role, Status, Traffic,
+    Association, ChildSa, ChildState, Connection, ConnectionState, Exemption, IkeSa, IkeState, Role, Status, Traffic,
 };
-use crate::ike;
+use crate::ike::{self, AssociationId};
 
 /// What the control task publishes after every change.
 #[derive(Debug, Default)]
@@ -114,31 +114,50 @@ fn narrowed(status: &ike::ConnectionStatus) -> Option<String> {
 pub fn connections(view: &View, ike: &IkeSnapshot, now: Instant) -> Vec<Connection> {
     let by_name: HashMap<&str, &ike::ConnectionStatus> =
         ike.connections.iter().map(|status| (&*status.name, status)).collect();
-    let carried = carried(ike);
-    let one = |tunnel: &TunnelView| {
-        let carried = carried.get(&*tunnel.name).copied().unwrap_or_default();
-        connection(tunnel, by_name.get(&*tunnel.name).copied(), ike, carried, now)
-    };
+    let totals = Totals::of(ike);
+    let one = |tunnel: &TunnelView| connection(tunnel, by_name.get(&*tunnel.name).copied(), ike, &totals, now);
     view.tunnels.iter().map(one).collect()
 }
 
-/// By the name of the connection, what all its pairs have carried by now: those that are there and those that are gone.
-fn carried(snapshot: &IkeSnapshot) -> HashMap<&str, Carried> {
-    let mut carried: HashMap<&str, Carried> =
-        snapshot.gone.iter().map(|(name, gone)| (&**name, gone.carried())).collect();
-    for pair in snapshot.pairs.values() {
-        carried.entry(&*pair.connection).or_default().add(&pair.inbound, &pair.outbound);
+/// What all pairs have carried by now: those that are there and those that are gone.
+#[derive(Default)]
+struct Totals<'a> {
+    of_connection: HashMap<&'a str, Carried>,
+    of_association: HashMap<AssociationId, Carried>,
+}
+
+impl<'a> Totals<'a> {
+    fn of(snapshot: &'a IkeSnapshot) -> Self {
+        let mut totals = Self::default();
+        for (name, gone) in &snapshot.gone {
+            let of_connection = totals.of_connection.entry(&**name).or_default();
+            of_connection.merge(&gone.others.carried());
+            for (association, gone) in &gone.associations {
+                let carried = gone.carried();
+                of_connection.merge(&carried);
+                totals.of_association.entry(*association).or_default().merge(&carried);
+            }
+        }
+        for pair in snapshot.pairs.values() {
+            let mut carried = Carried::default();
+            carried.add(&pair.inbound, &pair.outbound);
+            totals.of_connection.entry(&*pair.connection).or_default().merge(&carried);
+            totals.of_association.entry(pair.association).or_default().merge(&carried);
+        }
+        totals
     }
-    carried
 }
 
 fn connection(
     tunnel: &TunnelView,
     ike: Option<&ike::ConnectionStatus>,
     snapshot: &IkeSnapshot,
-    carried: Carried,
+    totals: &Totals<'_>,
     now: Instant,
 ) -> Connection {
+    let carried = totals.of_connection.get(&*tunnel.name).copied().unwrap_or_default();
+    let associations = associations(ike, totals, now);
+    let several = associations.len() > 1;
     let child_sas: Vec<ChildSa> = ike
         .into_iter()
         .flat_map(|status| &status.children)
@@ -148,10 +167,11 @@ fn connection(
     let all_carried = tunnel.children.iter().all(is_carried);
     let any_carried = child_sas.iter().any(|sa| sa.sending);
     let ike_up = ike.is_some_and(|status| status.ike_sa.is_some());
-    let pair = ike.and_then(|status| pair_in_use(status, snapshot));
+    let pair = ike.filter(|_| !several).and_then(|status| pair_in_use(status, snapshot));
     let path = pair.map(Pair::outer);
     let peer_ip = path.map(|(_, peer)| peer).or_else(|| ike.and_then(|status| status.peer)).map(|peer| peer.ip());
-    let refused = peer_ip.and_then(|peer| snapshot.refused.get(&peer)).cloned();
+    let peers = associations.iter().map(|of| of.peer_address.ip()).chain(peer_ip);
+    let refused = peers.into_iter().find_map(|peer| snapshot.refused.get(&peer)).cloned();
     let TunnelView { name, description, owner, peer, local_id, peer_id, start, children: _, unresolved } =
         tunnel.clone();
     Connection {
@@ -162,13 +182,19 @@ fn connection(
         ike_state: if ike_up { IkeState::IkeSaEstablished } else { IkeState::IkeSaNotEstablished },
         child_state: if all_carried { ChildState::IpsecSaEstablished } else { ChildState::IpsecSaNotEstablished },
         peer,
-        peer_address: path.map(|(_, peer)| peer).or_else(|| ike.filter(|_| ike_up).and_then(|status| status.peer)),
+        peer_address: path
+            .map(|(_, peer)| peer)
+            .or_else(|| ike.filter(|_| ike_up && !several).and_then(|status| status.peer)),
         local_address: path.map(|(local, _)| local),
         path_mtu: pair.map(|pair| pair.path_mtu),
         local_id,
-        peer_id: ike.filter(|_| ike_up).and_then(|s| s.peer_id.as_ref()).map_or(peer_id, ToString::to_string),
+        peer_id: ike
+            .filter(|_| ike_up && !several)
+            .and_then(|s| s.peer_id.as_ref())
+            .map_or(peer_id, ToString::to_string),
         start: start.to_owned(),
-        ike_sa: ike.and_then(|status| status.ike_sa.as_ref()).map(|sa| ike_sa(sa, now)),
+        associations,
+        ike_sa: ike.filter(|_| !several).and_then(|status| Some(ike_sa(status.ike_sa.as_ref()?, &status.name, now))),
         child_sas,
         left_out: ike.map(left_out).unwrap_or_default(),
         inbound: traffic(carried.inbound, now),
@@ -176,6 +202,23 @@ fn connection(
         last_error: unresolved.or(refused).or_else(|| ike.and_then(|status| status.last_error.clone())),
         next_attempt_seconds: ike.and_then(|status| status.next_attempt).map(|at| seconds_until(at, now)),
     }
+}
+
+/// The connection with each of its peers.
+fn associations(ike: Option<&ike::ConnectionStatus>, totals: &Totals<'_>, now: Instant) -> Vec<Association> {
+    let one = |status: &ike::ConnectionStatus, of: &ike::AssociationStatus| {
+        let carried = totals.of_association.get(&of.id).copied().unwrap_or_default();
+        Association {
+            id: of.id.0,
+            peer_id: of.peer_id.to_string(),
+            peer_address: of.peer,
+            age_seconds: seconds_since(of.since, now),
+            ike_sas: of.ike_sas.iter().map(|sa| ike_sa(sa, &status.name, now)).collect(),
+            inbound: traffic(carried.inbound, now),
+            outbound: traffic(carried.outbound, now),
+        }
+    };
+    ike.into_iter().flat_map(|status| status.associations.iter().map(move |of| one(status, of))).collect()
 }
 
 /// A pair that is sent on.
@@ -196,10 +239,11 @@ fn state(ike: Option<&ike::ConnectionStatus>, carries: bool, start: &str, unreso
     }
 }
 
-fn ike_sa(sa: &ike::IkeSaStatus, now: Instant) -> IkeSa {
+fn ike_sa(sa: &ike::IkeSaStatus, connection: &str, now: Instant) -> IkeSa {
     IkeSa {
         initiator_spi: hex::encode(sa.initiator_spi.0),
         responder_spi: hex::encode(sa.responder_spi.0),
+        of_connection: (*sa.connection != *connection).then(|| sa.connection.to_string()),
         role: if sa.initiator { Role::Initiator } else { Role::Responder },
         algorithms: sa.algorithms.clone(),
         extensions: sa.extensions.iter().map(ToString::to_string).collect(),
@@ -213,6 +257,7 @@ fn child_sa(child: &ike::ChildStatus, pair: &Pair, now: Instant) -> ChildSa {
     let retired = child.state == ike::ChildState::Retired;
     ChildSa {
         name: child.name.to_string(),
+        association: child.association.0,
         inbound_spi: format!("{:08x}", child.inbound_spi),
         outbound_spi: format!("{:08x}", child.outbound_spi),
         algorithms: child.algorithms.clone(),
@@ -234,8 +279,8 @@ fn form(encapsulation: ike::Encapsulation) -> String {
     }
 }
 
-fn traffic(Count { packets, bytes, last }: Count, now: Instant) -> Traffic {
-    Traffic { packets, bytes, idle_seconds: last.map(|last| seconds_since(last, now)) }
+fn traffic(Count { packets, bytes, errors, last }: Count, now: Instant) -> Traffic {
+    Traffic { packets, bytes, errors, idle_seconds: last.map(|last| seconds_since(last, now)) }
 }
 
 fn seconds_since(then: Instant, now: Instant) -> u64 {

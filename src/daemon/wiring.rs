@@ -7,6 +7,7 @@
 //! ```
 
 mod acquire;
+mod associations;
 pub mod carried;
 mod discovery;
 mod installation;
@@ -20,7 +21,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use self::carried::Gone;
+pub use self::associations::GonePairs;
+use self::associations::OfConnection;
 use self::installation::{Installation, encapsulation, selector_pair};
 pub use self::pair::Pair;
 use self::path_mtu::Paths;
@@ -30,7 +32,7 @@ use crate::crypto::Entropy;
 use crate::dataplane::command::{InboundCommand, OutboundCommand};
 use crate::dataplane::outer_header::{Encapsulation, OuterPath};
 use crate::dataplane::parameters::{OutboundSaParameters, Tunnel};
-use crate::ike::{ChildSa, Command, Event, Path, Removal, SaActivity};
+use crate::ike::{AssociationId, ChildSa, Command, Event, Path, Removal, SaActivity};
 
 /// How long the first packet on a new pair is awaited with attention: until then the peer may not use it yet.
 const FRESH: Duration = Duration::from_secs(10);
@@ -54,22 +56,10 @@ pub enum Notice {
         /// Why, unless it was asked for.
         error: Option<String>,
     },
-    /// A child carries traffic that had no SA to send on before.
-    ChildUp {
-        /// The connection's name.
-        connection: Arc<str>,
-        /// The child's name.
-        child: Arc<str>,
-    },
-    /// A child has no SA to send on any more.
-    ChildDown {
-        /// The connection's name.
-        connection: Arc<str>,
-        /// The child's name.
-        child: Arc<str>,
-        /// Why, for a person.
-        reason: String,
-    },
+    /// A child carries traffic to a peer that had no SA to send on before.
+    ChildUp(ChildOf),
+    /// A child has no SA to send on to that peer any more, and why.
+    ChildDown(ChildOf, String),
     /// Whether the connection has any SA to send on.
     Carries {
         /// The connection's name.
@@ -90,11 +80,44 @@ pub enum Notice {
     PeerAt {
         /// The connection's name.
         connection: Arc<str>,
+        /// The connection's association with the peer.
+        association: AssociationId,
         /// The address.
         peer: IpAddr,
     },
+    /// The last pair with a peer is gone.
+    PeerGone {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The connection's association with the peer.
+        association: AssociationId,
+    },
     /// IKE has shut down: every peer has acknowledged that its SAs are deleted, or none was waited for any longer.
     ShutdownComplete,
+}
+
+/// One child of a connection with one peer.
+#[derive(Clone, Debug)]
+pub struct ChildOf {
+    /// The connection's name.
+    pub connection: Arc<str>,
+    /// The connection's association with the peer.
+    pub association: AssociationId,
+    /// The peer's authenticated identity.
+    pub peer_id: Arc<str>,
+    /// The child's name.
+    pub child: Arc<str>,
+}
+
+impl From<&Pair> for ChildOf {
+    fn from(pair: &Pair) -> Self {
+        Self {
+            connection: Arc::clone(&pair.connection),
+            association: pair.association,
+            peer_id: Arc::clone(&pair.peer_id),
+            child: Arc::clone(&pair.child),
+        }
+    }
 }
 
 /// The channels to the data threads and to the control task.
@@ -107,16 +130,6 @@ pub struct Channels {
     pub ids: Arc<ConnectionIds>,
     /// What the control task is told.
     pub notices: mpsc::UnboundedSender<Notice>,
-}
-
-/// What there is of one connection.
-#[derive(Default)]
-struct OfConnection {
-    /// The inbound SPIs of its pairs.
-    pairs: Vec<u32>,
-    /// How many pairs of each child send; none that have no such pair.
-    sending: HashMap<Arc<str>, usize>,
-    gone: Gone,
 }
 
 /// Lives in the IKE thread.
@@ -163,12 +176,12 @@ impl Wiring {
     pub fn configure(&mut self, configured: Configured) {
         self.configured = configured;
         let configured = &self.configured;
-        self.of_connection.retain(|name, of| !of.pairs.is_empty() || configured.connection(name).is_some());
+        self.of_connection.retain(|name, of| !of.is_empty() || configured.knows(name));
     }
 
     /// By the name of the connection, its pairs that are gone.
-    pub fn gone(&self) -> HashMap<Arc<str>, Gone> {
-        self.of_connection.iter().map(|(name, of)| (Arc::clone(name), of.gone.clone())).collect()
+    pub fn gone(&self) -> HashMap<Arc<str>, GonePairs> {
+        self.of_connection.iter().map(|(name, of)| (Arc::clone(name), of.gone())).collect()
     }
 
     /// Carries out what IKE decided. Called before the datagrams that IKE queued after it are sent.
@@ -178,9 +191,7 @@ impl Wiring {
             Event::ChildOutboundActivated { inbound_spi, .. } => self.activate(inbound_spi),
             Event::ChildOutboundRetired { inbound_spi, .. } => self.retire(inbound_spi),
             Event::ChildRemoved { inbound_spi, reason, .. } => self.remove(inbound_spi, reason),
-            Event::PathChanged { connection, outbound_spis, path } => {
-                self.path(&connection, &outbound_spis, path, now);
-            }
+            Event::PathChanged { inbound_spis, path, .. } => self.path(&inbound_spis, path, now),
             Event::PathProbed { peer, asked, sent, in_time } => self.paths.probed(peer, asked, sent, in_time, now),
             Event::ConnectionUp { connection } => self.tell(Notice::ConnectionUp { connection }),
             Event::ConnectionDown { connection, error, .. } => self.tell(Notice::ConnectionDown { connection, error }),
@@ -237,8 +248,9 @@ impl Wiring {
         self.forget(inbound_spi);
         let outer_mtu = self.paths.join(path, outbound_spi, inbound_spi, now);
         let tunnel = Tunnel { encapsulation: encapsulation(sa.encapsulation), path, outer_mtu };
-        let pair = Pair::new(&sa.connection, &sa.child, outbound_spi, tunnel, now);
-        self.tell(Notice::PeerAt { connection: Arc::clone(&sa.connection), peer: sa.path.peer.ip() });
+        let pair = Pair::new(&sa, tunnel, now);
+        let (connection, association) = (Arc::clone(&sa.connection), sa.association);
+        self.tell(Notice::PeerAt { connection, association, peer: sa.path.peer.ip() });
         let parts = Installation { id, place, options, tunnel, selectors: Arc::new(selectors) };
         let (inbound, outbound) = (Arc::clone(&pair.inbound), Arc::clone(&pair.outbound));
         let (receiving, sending) = parts.parameters(sa, inbound, outbound, self.entropy.as_mut());
@@ -247,7 +259,7 @@ impl Wiring {
             return Err(full.to_string());
         }
         self.waiting.insert(inbound_spi, Box::new(sending));
-        self.of_connection.entry(Arc::clone(&pair.connection)).or_default().pairs.push(inbound_spi);
+        self.of_connection.entry(Arc::clone(&pair.connection)).or_default().joined(&pair);
         self.fresh.push(inbound_spi);
         self.pairs.insert(inbound_spi, pair);
         self.turns.push_back(inbound_spi);
@@ -266,11 +278,11 @@ impl Wiring {
             self.answers.push_back(Command::InstallFailed { inbound_spi, reason: full.to_string() });
             return;
         }
-        let (connection, child) = (Arc::clone(&pair.connection), Arc::clone(&pair.child));
-        let news = !self.child_sends(&connection, &child);
+        let child = ChildOf::from(pair);
+        let (connection, news) = (Arc::clone(&pair.connection), !self.child_sends(&child));
         self.set_sending(inbound_spi, true);
         if news {
-            self.tell(Notice::ChildUp { connection: Arc::clone(&connection), child });
+            self.tell(Notice::ChildUp(child));
         }
         self.tell(Notice::Carries { connection, up: true });
     }
@@ -282,24 +294,18 @@ impl Wiring {
             return;
         }
         let of = self.of_connection.entry(Arc::clone(&pair.connection)).or_default();
-        let count = of.sending.entry(Arc::clone(&pair.child)).or_default();
-        if sending {
-            *count += 1;
-        } else if *count > 1 {
-            *count -= 1;
-        } else {
-            of.sending.remove(&pair.child);
-        }
+        of.set_sending(pair.association, &pair.child, sending);
     }
 
     /// Whether any pair of the connection sends.
     fn carries(&self, connection: &str) -> bool {
-        self.of_connection.get(connection).is_some_and(|of| !of.sending.is_empty())
+        self.of_connection.get(connection).is_some_and(OfConnection::carries)
     }
 
-    /// Whether any pair of one of its children sends.
-    fn child_sends(&self, connection: &str, child: &str) -> bool {
-        self.of_connection.get(connection).is_some_and(|of| of.sending.contains_key(child))
+    /// Whether any pair of a child with this peer sends.
+    fn child_sends(&self, child: &ChildOf) -> bool {
+        let of = self.of_connection.get(&child.connection);
+        of.is_some_and(|of| of.child_sends(child.association, &child.child))
     }
 
     /// Removes the outbound SA of a pair.
@@ -315,14 +321,14 @@ impl Wiring {
     fn remove(&mut self, inbound_spi: u32, reason: Removal) {
         self.channels.inbound.send(InboundCommand::Remove { spi: inbound_spi });
         self.channels.outbound.send(OutboundCommand::Remove { inbound_spi });
-        let Some(Pair { connection, child, .. }) = self.forget(inbound_spi) else { return };
+        let Some(pair) = self.forget(inbound_spi) else { return };
+        let child = ChildOf::from(&pair);
         let replaced = matches!(reason, Removal::Replaced | Removal::Redundant);
-        if !replaced && !self.child_sends(&connection, &child) {
-            let connection = Arc::clone(&connection);
-            self.tell(Notice::ChildDown { connection, child, reason: reason.to_string() });
+        if !replaced && !self.child_sends(&child) {
+            self.tell(Notice::ChildDown(child, reason.to_string()));
         }
-        let up = self.carries(&connection);
-        self.tell(Notice::Carries { connection, up });
+        let up = self.carries(&pair.connection);
+        self.tell(Notice::Carries { connection: pair.connection, up });
     }
 
     /// Forgets a pair, but not what it carried.
@@ -332,21 +338,24 @@ impl Wiring {
         let pair = self.pairs.remove(&inbound_spi)?;
         self.paths.leave(pair.path.peer.ip(), pair.outbound_spi);
         if let Some(of) = self.of_connection.get_mut(&pair.connection) {
-            of.pairs.retain(|spi| *spi != inbound_spi);
-            of.gone.add(Arc::clone(&pair.inbound), Arc::clone(&pair.outbound));
-            if of.pairs.is_empty() && self.configured.connection(&pair.connection).is_none() {
+            let was_last = of.left(&pair);
+            if of.is_empty() && !self.configured.knows(&pair.connection) {
                 self.of_connection.remove(&pair.connection);
+            }
+            if was_last {
+                let (connection, association) = (Arc::clone(&pair.connection), pair.association);
+                self.tell(Notice::PeerGone { connection, association });
             }
         }
         Some(pair)
     }
 
-    fn path(&mut self, connection: &Arc<str>, outbound_spis: &[u32], path: Path, now: Instant) {
+    fn path(&mut self, inbound_spis: &[u32], path: Path, now: Instant) {
         let path = OuterPath { local: path.local, peer: path.peer };
-        for spi in self.of_connection.get(connection).map(|of| &of.pairs).into_iter().flatten() {
-            let Some(pair) = self.pairs.get_mut(spi).filter(|pair| outbound_spis.contains(&pair.outbound_spi)) else {
-                continue;
-            };
+        let mut moved = HashMap::new();
+        for spi in inbound_spis {
+            let Some(pair) = self.pairs.get_mut(spi) else { continue };
+            moved.insert(pair.association, Arc::clone(&pair.connection));
             self.paths.leave(pair.path.peer.ip(), pair.outbound_spi);
             self.paths.join(path, pair.outbound_spi, *spi, now);
             pair.path = path;
@@ -355,7 +364,9 @@ impl Wiring {
             self.channels.inbound.send(InboundCommand::SetPath { spi: *spi, path, encapsulation });
         }
         self.set_path_mtu(path.peer.ip(), self.paths.mtu(path.peer.ip()));
-        self.tell(Notice::PeerAt { connection: Arc::clone(connection), peer: path.peer.ip() });
+        for (association, connection) in moved {
+            self.tell(Notice::PeerAt { connection, association, peer: path.peer.ip() });
+        }
     }
 
     /// The pairs to look at now: those whose first packet matters, and of thousands of others a tenth at a time.

@@ -26,6 +26,7 @@ pub struct SaFacts {
     packets: AtomicU64,
     bytes: AtomicU64,
     sequence: AtomicU64,
+    errors: AtomicU64,
     /// Milliseconds since `epoch`, plus one; zero means never.
     first_used: AtomicU64,
     last_used: AtomicU64,
@@ -43,6 +44,9 @@ pub struct SaReading {
     pub packets: u64,
     /// Bytes of inner packets.
     pub bytes: u64,
+    /// Packets that were dropped because of the SA or on it: replayed, forged, outside its selectors, past its limit, too
+    /// large.
+    pub errors: u64,
     /// Highest sequence number sent, or authenticated (the whole 64 bits when extended).
     pub sequence: u64,
     /// When the first packet was sealed or authenticated; `None` before it.
@@ -69,6 +73,7 @@ impl SaFacts {
             packets: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             sequence: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
             first_used: AtomicU64::new(0),
             last_used: AtomicU64::new(0),
             last_large: AtomicU64::new(0),
@@ -84,6 +89,7 @@ impl SaFacts {
         SaReading {
             packets: self.packets.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
             sequence: self.sequence.load(Ordering::Relaxed),
             first_used: self.instant(&self.first_used),
             last_used: self.instant(&self.last_used),
@@ -113,6 +119,11 @@ impl SaFacts {
             self.first_used.store(stamp, Ordering::Relaxed);
         }
         first
+    }
+
+    /// Writes how many packets were dropped. One thread only.
+    pub fn record_errors(&self, errors: u64) {
+        self.errors.store(errors, Ordering::Relaxed);
     }
 
     /// Notes that what was last recorded included a packet that not every path takes.

@@ -204,13 +204,17 @@ impl OpeningPath {
                 if matches!(error, OpenError::Exhausted | OpenError::Dummy | OpenError::BadPadding) {
                     self.sadb.touch(place, false, received.peer);
                 }
-                return Err(drop_reason(error));
+                let reason = drop_reason(error);
+                if reason.is_loss() {
+                    self.sadb.dropped(place);
+                }
+                return Err(reason);
             }
         };
         // The packet was authentic, whatever its content: the peer lives, and there.
         let newest = outcome.as_ref().is_ok_and(|(_, newest)| *newest);
         self.sadb.touch(place, newest, received.peer);
-        let (packet, _) = outcome?;
+        let (packet, _) = outcome.inspect_err(|_| self.sadb.dropped(place))?;
         self.opened.push(packet);
         Ok(())
     }

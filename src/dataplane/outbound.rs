@@ -219,6 +219,7 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
                 let left_out = self.path.relocate(&mut self.slab, &mut self.frame, place);
                 if left_out > 0 {
                     self.ports.drops.add(DropReason::NoRoom, left_out);
+                    self.path.sadb.dropped(place, left_out);
                 }
                 for packet in self.frame.drain(..) {
                     self.path.seal(&mut self.slab, packet, place, now, &mut self.ports);
@@ -349,7 +350,7 @@ impl SealingPath {
         ports: &mut OutboundPorts<S, D, T>,
     ) {
         let Ok(header) = IpHeader::parse(&slab[packet.clone()]) else {
-            ports.drops.add(DropReason::MalformedInner, 1);
+            self.drop_on(place, DropReason::MalformedInner, ports);
             return;
         };
         let packet = packet.start..packet.start + header.total_len;
@@ -358,15 +359,15 @@ impl SealingPath {
         let dont_fragment = match entry.fit(&header) {
             Fit::Whole { dont_fragment } => dont_fragment,
             Fit::Fragments => return self.seal_fragments(slab, packet, header, place, ports),
-            Fit::Never => return ports.drops.add(DropReason::CannotFragment, 1),
+            Fit::Never => return self.drop_on(place, DropReason::CannotFragment, ports),
             Fit::TooBig => {
-                ports.drops.add(DropReason::TooBig, 1);
                 let (inner, tunnel) = (&slab[packet], &entry.tunnel);
                 if let Some(message) = self.too_big.message(inner, &header, entry.inner_mtu, tunnel, now) {
                     let whole = 0..message.len();
                     // A device that does not take it has counted the loss of an advice, not of a packet.
                     let _ = ports.replies.deliver(message, std::slice::from_ref(&whole));
                 }
+                self.drop_on(place, DropReason::TooBig, ports);
                 return;
             }
         };
@@ -378,8 +379,14 @@ impl SealingPath {
                 count_sent(&ports.drops, sent);
                 self.cursor = start + sealed;
             }
-            Err(_) => ports.drops.add(DropReason::SaExhausted, 1),
+            Err(_) => self.drop_on(place, DropReason::SaExhausted, ports),
         }
+    }
+
+    /// A packet is dropped on an SA.
+    fn drop_on<S, D, T>(&mut self, place: usize, reason: DropReason, ports: &OutboundPorts<S, D, T>) {
+        ports.drops.add(reason, 1);
+        self.sadb.dropped(place, 1);
     }
 
     /// Seals the fragments of a packet in a slab of their own, after all that came before was sent.
@@ -396,7 +403,7 @@ impl SealingPath {
         self.fragmented.extend_from_slice(&slab[packet]);
         let entry = self.sadb.entry(place);
         let Some(mut fragmenter) = Fragmenter::new(&self.fragmented, header.transport, entry.inner_mtu) else {
-            ports.drops.add(DropReason::CannotFragment, 1);
+            self.drop_on(place, DropReason::CannotFragment, ports);
             return;
         };
         // What was fragmented fits; over IPv6 it would be fragmented once more without DF.
@@ -410,7 +417,7 @@ impl SealingPath {
             let room = &mut self.fragments[cursor..];
             fragmenter.write_next(&mut room[self.overhead.header_len()..][..len]);
             let Ok(sealed) = entry.sa.seal(room, len, protocol::IPV4) else {
-                ports.drops.add(DropReason::SaExhausted, 1);
+                self.drop_on(place, DropReason::SaExhausted, ports);
                 break;
             };
             let sent = self.run.push(&self.fragments, cursor..cursor + sealed, key, &mut ports.sink);

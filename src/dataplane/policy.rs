@@ -41,6 +41,19 @@ impl Selector {
         &self.addresses
     }
 
+    /// How many bits of an address it leaves open, rounded up: 0 for one address, 8 for the prefix of 256.
+    pub fn open_bits(&self) -> u8 {
+        let bits = match (self.addresses.start(), self.addresses.end()) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                u128::BITS - u128::from(last.to_bits() - first.to_bits()).leading_zeros()
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => u128::BITS - (last.to_bits() - first.to_bits()).leading_zeros(),
+            // A selector is of one family.
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => u128::BITS,
+        };
+        bits as u8
+    }
+
     /// The fewest prefixes that its addresses consist of; if they are more than a few, the one prefix that holds them all.
     pub fn prefixes(&self) -> Vec<IpNet> {
         let subnets: Option<IpSubnets> = match (self.addresses.start(), self.addresses.end()) {
@@ -100,6 +113,12 @@ impl SelectorPair {
         Self::covers(&self.local, &self.peer, flow)
     }
 
+    /// Whether a packet that leaves lies inside, on the peer's side inside the selector of this number.
+    pub fn covers_outbound_by(&self, peer: usize, flow: &Flow) -> bool {
+        let to = self.peer.get(peer).map_or(&[][..], std::slice::from_ref);
+        Self::covers(&self.local, to, flow)
+    }
+
     /// Whether a packet that came out of the tunnel lies inside: from the peer's side, to ours.
     pub fn covers_inbound(&self, flow: &Flow) -> bool {
         Self::covers(&self.peer, &self.local, flow)
@@ -107,8 +126,8 @@ impl SelectorPair {
 
     fn covers(from: &[Selector], to: &[Selector], flow: &Flow) -> bool {
         let (source, destination) = ports_of(flow);
-        from.iter().any(|selector| selector.covers(flow.source, flow.protocol, source))
-            && to.iter().any(|selector| selector.covers(flow.destination, flow.protocol, destination))
+        to.iter().any(|selector| selector.covers(flow.destination, flow.protocol, destination))
+            && from.iter().any(|selector| selector.covers(flow.source, flow.protocol, source))
     }
 }
 

@@ -77,7 +77,7 @@ impl OutboundSadb {
         let (encryption, integrity) = (keys.encryption.as_bytes(), keys.integrity.as_bytes());
         let sa = OutboundSa::new(spi, suite, encryption, integrity, iv_source, extended_sequence, limits)?;
         let (inner_mtu, least_inner_mtu) = (tunnel.inner_mtu(sa.overhead()), tunnel.least_inner_mtu(sa.overhead()));
-        let report = Report { facts, due: false, told: Standing::Usable, largest: 0 };
+        let report = Report::new(facts);
         let precedence = Precedence::new(child, self.installed);
         self.installed += 1;
         let listed = Arc::clone(&selectors);
@@ -89,7 +89,7 @@ impl OutboundSadb {
         if self.of_connection.len() <= number {
             self.of_connection.resize_with(number + 1, Selection::default);
         }
-        self.of_connection[number].insert(precedence, place, listed);
+        self.of_connection[number].insert(precedence, place, &listed);
         reserve_all(&mut self.touched, self.entries.len());
         Ok(())
     }
@@ -137,8 +137,8 @@ impl OutboundSadb {
         self.of_connection.get(connection.0 as usize).is_some_and(|selection| !selection.is_empty())
     }
 
-    /// The place of the SA of a connection whose selectors cover a flow: of several, that of the lowest child, and of one
-    /// child the newest. It holds until the SA is removed. The cost does not grow with the number of SAs, as long as they
+    /// The place of the SA of a connection whose selectors cover a flow: of several, that of the lowest child; of one child
+    /// that whose peer selector is the narrowest; of these the newest. It holds until the SA is removed. The cost does not grow with the number of SAs, as long as they
     /// differ in the peer's addresses.
     pub fn select(&self, connection: ConnectionId, flow: &Flow) -> Option<usize> {
         self.of_connection.get(connection.0 as usize)?.select(flow)
@@ -156,9 +156,15 @@ impl OutboundSadb {
     pub fn touch(&mut self, place: usize, largest: usize) {
         let Some(entry) = self.entries.get_mut(place) else { return };
         entry.report.largest = entry.report.largest.max(largest);
-        if !std::mem::replace(&mut entry.report.due, true) {
-            self.touched.push(place);
-        }
+        entry.report.due = true;
+        entry.report.list(place, &mut self.touched);
+    }
+
+    /// Notes that an SA dropped so many packets.
+    pub fn dropped(&mut self, place: usize, packets: u64) {
+        let Some(entry) = self.entries.get_mut(place) else { return };
+        entry.report.errors += packets;
+        entry.report.list(place, &mut self.touched);
     }
 
     /// Writes the facts of the SAs that were used since the last time. Says whether one deserves a wake-up.
@@ -228,7 +234,7 @@ impl InboundSadb {
         let (encryption, integrity) = (keys.encryption.as_bytes(), keys.integrity.as_bytes());
         let sa = InboundSa::new(spi, suite, encryption, integrity, extended_sequence, replay_window, limits)?;
         let inner_mtu = tunnel.inner_mtu(sa.overhead());
-        let report = Report { facts, due: false, told: Standing::Usable, largest: 0 };
+        let report = Report::new(facts);
         let entry = InboundEntry { sa, selectors, inner_mtu, tunnel, source: None, new_source: None, report };
         let place = self.entries.insert(entry);
         self.places.insert(spi, place);
@@ -292,9 +298,15 @@ impl InboundSadb {
         if newest {
             entry.new_source = Some(source);
         }
-        if !std::mem::replace(&mut entry.report.due, true) {
-            self.touched.push(place);
-        }
+        entry.report.due = true;
+        entry.report.list(place, &mut self.touched);
+    }
+
+    /// Notes that an SA dropped a packet, perhaps one that its peer has not sent.
+    pub fn dropped(&mut self, place: usize) {
+        let Some(entry) = self.entries.get_mut(place) else { return };
+        entry.report.errors += 1;
+        entry.report.list(place, &mut self.touched);
     }
 
     /// Writes the facts of the SAs that were used since the last time. Says whether one deserves a wake-up.
@@ -322,7 +334,12 @@ fn reserve_all(touched: &mut Vec<usize>, entries: usize) {
 /// When to write an SA's facts.
 struct Report {
     facts: Arc<SaFacts>,
+    /// It was used since the last time.
     due: bool,
+    /// It stands among those to be told of.
+    listed: bool,
+    /// Packets that it has dropped.
+    errors: u64,
     /// The worst standing that was told.
     told: Standing,
     /// Of the packets that are yet to be told of.
@@ -330,7 +347,20 @@ struct Report {
 }
 
 impl Report {
+    fn new(facts: Arc<SaFacts>) -> Self {
+        Self { facts, due: false, listed: false, errors: 0, told: Standing::Usable, largest: 0 }
+    }
+
+    /// Puts the SA's place among those to be told of, once.
+    fn list(&mut self, place: usize, touched: &mut Vec<usize>) {
+        if !std::mem::replace(&mut self.listed, true) {
+            touched.push(place);
+        }
+    }
+
     fn publish(&mut self, packets: u64, bytes: u64, sequence: u64, standing: Standing, now: Instant) -> bool {
+        self.listed = false;
+        self.facts.record_errors(self.errors);
         if !std::mem::take(&mut self.due) {
             return false;
         }

@@ -108,7 +108,7 @@ impl Agenda {
             wanted.child == *child && wanted.part.as_ref().is_none_or(holds)
         };
         let creating = match &self.exchange {
-            Some(Exchange::CreateChild(exchange)) => same(exchange.wanted()),
+            Some(Exchange::CreateChild(exchange)) => !exchange.is_guests() && same(exchange.wanted()),
             _ => false,
         };
         let retries = self.retries.iter().map(|(_, task)| task);

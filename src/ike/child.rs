@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config::Connection;
+use super::association::Association;
 use super::context::Context;
 use super::coverage::Pair;
 use super::event::{ChildSa, Encapsulation, Event, Path, Removal, SaKeys};
@@ -18,6 +18,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// What both ends agreed on for a pair.
 #[derive(Debug)]
 pub(super) struct Agreed {
+    /// Whose it is.
+    pub(super) association: Arc<Association>,
     pub(super) child: Arc<str>,
     pub(super) algorithms: EspAlgorithms,
     pub(super) inbound_spi: u32,
@@ -69,6 +71,8 @@ impl Transport {
 /// A pair of Child SAs.
 #[derive(Debug)]
 pub(super) struct ChildPair {
+    /// Whose it is; not always that of the IKE SA.
+    pub(super) association: Arc<Association>,
     pub(super) child: Arc<str>,
     pub(super) inbound_spi: u32,
     pub(super) outbound_spi: u32,
@@ -118,16 +122,18 @@ impl ChildPair {
     pub(super) fn install(
         agreed: Agreed,
         keys: PairKeys,
-        connection: &Connection,
         transport: Transport,
         outbound_active: bool,
         replaces: Option<u32>,
         cx: &mut Context<'_>,
     ) -> Self {
-        let Agreed { child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors } = agreed;
+        let Agreed { association, child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors } =
+            agreed;
         let EspAlgorithms { suite, group: _, esn } = algorithms;
         let pair = ChildSa {
-            connection: connection.name.clone(),
+            connection: association.name().clone(),
+            association: association.id(),
+            peer_id: association.peer_id().clone(),
             child: child.clone(),
             inbound_spi,
             outbound_spi,
@@ -144,8 +150,10 @@ impl ChildPair {
             log.child_sa(&pair);
         }
         cx.event(Event::ChildInstalled(Box::new(pair)));
-        let rekey_at = cx.now + cx.jitter(connection.child_lifetime, 80, 90);
+        let lifetime = association.connection().child_lifetime;
+        let rekey_at = cx.now + cx.jitter(lifetime, 80, 90);
         let mut pair = Self {
+            association,
             child,
             inbound_spi,
             outbound_spi,
@@ -160,53 +168,60 @@ impl ChildPair {
             peer_selectors,
             established: cx.now,
             rekey_at,
-            expires_at: cx.now + connection.child_lifetime,
+            expires_at: cx.now + lifetime,
         };
         if outbound_active {
-            pair.activate(&connection.name, cx);
+            pair.activate(cx);
         }
         pair
     }
 
     /// Starts to send on the pair, if that has not been done, and stops on the one that it replaces.
-    pub(super) fn activate(&mut self, connection: &Arc<str>, cx: &mut Context<'_>) {
+    pub(super) fn activate(&mut self, cx: &mut Context<'_>) {
         self.unconfirmed_until = None;
         if std::mem::replace(&mut self.activated, true) {
             return;
         }
         cx.event(Event::ChildOutboundActivated {
-            connection: connection.clone(),
+            connection: self.association.name().clone(),
+            association: self.association.id(),
             inbound_spi: self.inbound_spi,
             outbound_spi: self.outbound_spi,
         });
         // One that is gone has no SPI any more.
         let replaced = self.replaces.take().filter(|spi| cx.inbound_spis.owner(*spi).is_some());
         if let Some(inbound_spi) = replaced {
-            cx.event(Event::ChildOutboundRetired { connection: connection.clone(), inbound_spi });
+            self.outbound_retired(inbound_spi, cx);
         }
     }
 
     /// Stops sending on the pair and keeps its inbound SA for packets in flight.
-    pub(super) fn retire(&mut self, connection: &Arc<str>, until: Instant, cx: &mut Context<'_>) {
+    pub(super) fn retire(&mut self, until: Instant, cx: &mut Context<'_>) {
         let sends = !matches!(self.stage, Stage::Deleting | Stage::Retired(_));
         if !self.is_retired() {
             self.stage = Stage::Retired(until);
         }
         if sends {
-            self.retire_outbound(connection, cx);
+            self.retire_outbound(cx);
         }
     }
 
     /// Stops sending on the pair.
-    pub(super) fn retire_outbound(&self, connection: &Arc<str>, cx: &mut Context<'_>) {
-        cx.event(Event::ChildOutboundRetired { connection: connection.clone(), inbound_spi: self.inbound_spi });
+    pub(super) fn retire_outbound(&self, cx: &mut Context<'_>) {
+        self.outbound_retired(self.inbound_spi, cx);
+    }
+
+    fn outbound_retired(&self, inbound_spi: u32, cx: &mut Context<'_>) {
+        let (connection, association) = (self.association.name().clone(), self.association.id());
+        cx.event(Event::ChildOutboundRetired { connection, association, inbound_spi });
     }
 
     /// Removes the pair from the data path.
-    pub(super) fn remove(self, connection: &Arc<str>, reason: Removal, cx: &mut Context<'_>) {
+    pub(super) fn remove(self, reason: Removal, cx: &mut Context<'_>) {
         cx.inbound_spis.release(self.inbound_spi);
         cx.event(Event::ChildRemoved {
-            connection: connection.clone(),
+            connection: self.association.name().clone(),
+            association: self.association.id(),
             child: self.child,
             inbound_spi: self.inbound_spi,
             outbound_spi: self.outbound_spi,
@@ -258,6 +273,7 @@ impl ChildPair {
 
     pub(super) fn status(&self) -> ChildStatus {
         ChildStatus {
+            association: self.association.id(),
             name: self.child.clone(),
             state: match self.stage {
                 Stage::Installed => ChildState::Installed,

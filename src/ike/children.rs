@@ -8,7 +8,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::association::Association;
 use super::child::{ChildPair, Stage};
+use super::config::Connection;
 use super::context::Context;
 use super::coverage::Flows;
 use super::event::{Deadline, Removal, Why};
@@ -17,14 +19,14 @@ use crate::wire::ike::IkeSpi;
 
 /// The pairs of Child SAs of one IKE SA, by the SPI that we receive on.
 pub(super) struct Children {
-    /// The name of the connection, for events.
-    connection: Arc<str>,
+    /// Whose IKE SA it is. Most pairs, and those that are meant by the name of a child alone, are its, too.
+    association: Arc<Association>,
     pairs: Vec<ChildPair>,
 }
 
 impl Children {
-    pub(super) fn new(connection: Arc<str>, pairs: Vec<ChildPair>) -> Self {
-        Self { connection, pairs }
+    pub(super) fn new(association: Arc<Association>, pairs: Vec<ChildPair>) -> Self {
+        Self { association, pairs }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &ChildPair> {
@@ -58,25 +60,42 @@ impl Children {
         self.pairs.iter().filter(|pair| pair.is_current())
     }
 
-    /// Whether there is such a pair of this child.
-    pub(super) fn has_current(&self, child: &Arc<str>) -> bool {
-        self.current().any(|pair| pair.child == *child)
+    /// Such pairs of one child of the IKE SA's own connection.
+    pub(super) fn current_of(&self, child: &Arc<str>) -> impl Iterator<Item = &ChildPair> {
+        self.current_for(&self.association, child)
     }
 
-    /// Whether a pair carries this child's traffic, or is about to.
+    fn current_for(&self, association: &Arc<Association>, child: &Arc<str>) -> impl Iterator<Item = &ChildPair> {
+        self.current().filter(move |pair| pair.child == *child && Arc::ptr_eq(&pair.association, association))
+    }
+
+    /// Such pairs of other connections.
+    pub(super) fn guests(&self) -> impl Iterator<Item = &ChildPair> {
+        self.current().filter(|pair| !Arc::ptr_eq(&pair.association, &self.association))
+    }
+
+    /// Whether there is a pair that carries this child's traffic, or is about to.
+    pub(super) fn has_current(&self, child: &Arc<str>) -> bool {
+        self.current_of(child).next().is_some()
+    }
+
+    /// Whether such a pair has not come to its limit.
     pub(super) fn serves(&self, child: &Arc<str>) -> bool {
-        self.current().any(|pair| pair.child == *child && !pair.exhausted)
+        self.current_of(child).any(|pair| !pair.exhausted)
     }
 
     /// Whether a pair of this child carries these flows, or is about to.
     pub(super) fn hold(&self, child: &Arc<str>, flows: &Flows) -> bool {
-        self.current().any(|pair| pair.child == *child && flows.is_held_by(pair.selectors()))
+        self.current_of(child).any(|pair| flows.is_held_by(pair.selectors()))
     }
 
     /// Whether pairs of the same child carry all that this one does, or are about to.
     pub(super) fn carries_all_of(&self, pair: &ChildPair) -> bool {
         let (local, peer) = pair.selectors();
-        local.iter().all(|local| peer.iter().all(|peer| self.hold(&pair.child, &Flows { local: *local, peer: *peer })))
+        let held = |flows: Flows| {
+            self.current_for(&pair.association, &pair.child).any(|other| flows.is_held_by(other.selectors()))
+        };
+        local.iter().all(|local| peer.iter().all(|peer| held(Flows { local: *local, peer: *peer })))
     }
 
     /// Takes in a pair that was installed.
@@ -105,14 +124,14 @@ impl Children {
     /// The peer has used the pair: we send on it, too.
     pub(super) fn used_by_peer(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
         if let Some(pair) = find(&mut self.pairs, inbound_spi) {
-            pair.activate(&self.connection, cx);
+            pair.activate(cx);
         }
     }
 
     /// Starts to send on the pair that was waiting for this one to go.
     pub(super) fn activate_successor(&mut self, of: u32, cx: &mut Context<'_>) {
         if let Some(successor) = self.pairs.iter_mut().find(|pair| pair.replaces == Some(of) && pair.is_current()) {
-            successor.activate(&self.connection, cx);
+            successor.activate(cx);
         }
     }
 
@@ -122,7 +141,7 @@ impl Children {
             Some(pair) if pair.is_retired() => false,
             Some(pair) => {
                 pair.stage = Stage::Deleting;
-                pair.retire_outbound(&self.connection, cx);
+                pair.retire_outbound(cx);
                 true
             }
             // The peer may have one that we never installed.
@@ -133,22 +152,23 @@ impl Children {
     /// Both ends have deleted the pair; it still receives what is in flight until then.
     pub(super) fn retire(&mut self, inbound_spi: u32, until: Instant, cx: &mut Context<'_>) {
         if let Some(pair) = find(&mut self.pairs, inbound_spi) {
-            pair.retire(&self.connection, until, cx);
+            pair.retire(until, cx);
         }
     }
 
     /// Takes a pair from the data path. Tells how it was.
     pub(super) fn remove(&mut self, inbound_spi: u32, reason: Removal, cx: &mut Context<'_>) -> Option<Removed> {
         let pair = self.take(inbound_spi)?;
-        let removed = Removed { child: pair.child.clone(), stage: pair.stage };
-        pair.remove(&self.connection, reason, cx);
+        let is_guest = !Arc::ptr_eq(&pair.association, &self.association);
+        let removed = Removed { child: pair.child.clone(), stage: pair.stage, is_guest };
+        pair.remove(reason, cx);
         Some(removed)
     }
 
     /// Takes every pair from the data path.
     pub(super) fn remove_all(&mut self, reason: Removal, cx: &mut Context<'_>) {
         for pair in self.pairs.drain(..) {
-            pair.remove(&self.connection, reason, cx);
+            pair.remove(reason, cx);
         }
     }
 
@@ -184,9 +204,10 @@ impl Children {
         })
     }
 
-    /// For the status, the ones in use first.
-    pub(super) fn statuses(&self) -> Vec<ChildStatus> {
-        let mut statuses: Vec<ChildStatus> = self.pairs.iter().map(ChildPair::status).collect();
+    /// The pairs of one connection for its status, the ones in use first.
+    pub(super) fn statuses(&self, connection: &Arc<Connection>) -> Vec<ChildStatus> {
+        let pairs = self.pairs.iter().filter(|pair| Arc::ptr_eq(pair.association.connection(), connection));
+        let mut statuses: Vec<ChildStatus> = pairs.map(ChildPair::status).collect();
         statuses.sort_by_key(|status| status.state);
         statuses
     }
@@ -201,6 +222,8 @@ fn find(pairs: &mut [ChildPair], inbound_spi: u32) -> Option<&mut ChildPair> {
 pub(super) struct Removed {
     pub(super) child: Arc<str>,
     pub(super) stage: Stage,
+    /// It was another connection's, which sees to a new one itself.
+    pub(super) is_guest: bool,
 }
 
 impl Removed {

@@ -4,7 +4,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::association::Associations;
 use super::config::Config;
+use super::directory::Directory;
 use super::event::{Event, Output, Path, Transmit};
 use super::key_log::KeyLog;
 use crate::crypto::{Entropy, Secret};
@@ -14,6 +16,8 @@ use crate::wire::ike::IkeSpi;
 pub(super) struct Context<'a> {
     pub(super) now: Instant,
     pub(super) config: &'a Config,
+    pub(super) directory: &'a Directory,
+    pub(super) associations: &'a mut Associations,
     pub(super) entropy: &'a mut dyn Entropy,
     pub(super) outbox: &'a mut Outbox,
     pub(super) inbound_spis: &'a mut InboundSpis,

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::association::are_siblings;
 use super::authentication::{expected_id, expects, same_identity};
 use super::config::{Connection, Peer};
 use super::event::Path;
@@ -79,6 +80,18 @@ impl Directory {
         peer: &'a Identification,
     ) -> impl Iterator<Item = &'a Arc<Connection>> {
         self.all.expecting(peer).filter(|connection| same_identity(&connection.local_id, local))
+    }
+
+    /// The other connections that a peer with this identity cannot tell from `connection`, and that accept these
+    /// algorithms of an IKE SA: it may put their Child SAs into it.
+    pub(super) fn siblings<'a>(
+        &'a self,
+        connection: &'a Arc<Connection>,
+        peer: &'a Identification,
+        algorithms: &'a IkeAlgorithms,
+    ) -> impl Iterator<Item = &'a Arc<Connection>> {
+        let others = self.between(&connection.local_id, peer).filter(|other| !Arc::ptr_eq(other, connection));
+        others.filter(|other| are_siblings(connection, other) && allows(other, algorithms))
     }
 }
 

@@ -3,8 +3,10 @@
 mod commands;
 mod connections;
 mod duplicates;
+mod guests;
 mod pace;
 mod responder;
+mod status;
 #[cfg(test)]
 mod tests;
 mod unprotected;
@@ -18,6 +20,7 @@ pub use self::commands::SHUTDOWN_TIME;
 use self::connections::Runtime;
 use self::pace::Pace;
 use super::allowance::Allowance;
+use super::association::{Association, AssociationId, Associations};
 use super::config::{Config, Connection};
 use super::context::{Context, InboundSpis, Outbox};
 use super::cookie::CookieJar;
@@ -41,6 +44,7 @@ use crate::wire::ike::{ExchangeType, IkeSpi, NotifyType, ParsedMessage, Payload,
 pub struct Endpoint {
     config: Arc<Config>,
     directory: Directory,
+    associations: Associations,
     entropy: Box<dyn Entropy>,
     outbox: Outbox,
     inbound_spis: InboundSpis,
@@ -69,8 +73,8 @@ const TIMEOUTS_AT_ONCE: usize = 256;
 enum Timer {
     IkeSa(IkeSpi),
     Connection(Arc<str>),
-    /// A connection with several IKE SAs of one peer.
-    Duplicates(Arc<str>),
+    /// An association of this connection with several IKE SAs.
+    Duplicates(Arc<str>, AssociationId),
     /// Connections to this peer that wait for their start.
     Line(IpAddr),
     Shutdown,
@@ -83,6 +87,7 @@ impl Endpoint {
         let cookies = CookieJar::new(&mut *entropy, now);
         let mut endpoint = Self {
             directory: Directory::new(&config.connections),
+            associations: Associations::default(),
             config,
             entropy,
             outbox: Outbox::default(),
@@ -153,7 +158,7 @@ impl Endpoint {
             match timer {
                 Timer::IkeSa(spi) => self.with_ike_sa(spi, now, |sa, cx| sa.handle_timeout(cx)),
                 Timer::Connection(name) => self.attempt(&name, now),
-                Timer::Duplicates(name) => self.settle_duplicates(&name, now),
+                Timer::Duplicates(name, association) => self.settle_duplicates(&name, association, now),
                 Timer::Line(peer) => self.serve_line(peer, now),
                 Timer::Shutdown => self.abandon_everything(now),
             }
@@ -296,10 +301,12 @@ impl Endpoint {
         handler: impl FnOnce(IkeSa, &mut Context<'_>) -> Result<IkeSa, Ended>,
     ) {
         let Some(sa) = self.ike_sas.remove(&spi) else { return };
-        let before = Before::of(&sa);
+        let mut before = Before::of(&sa);
         let mut cx = Context {
             now,
             config: &self.config,
+            directory: &self.directory,
+            associations: &mut self.associations,
             entropy: &mut *self.entropy,
             outbox: &mut self.outbox,
             inbound_spis: &mut self.inbound_spis,
@@ -317,7 +324,8 @@ impl Endpoint {
         }
         match after {
             Ok(sa) => {
-                let established = matches!(sa, IkeSa::Established(_)) && !before.established;
+                let established = matches!(sa, IkeSa::Established(_)) && before.association.is_none();
+                let guests = sa.guests();
                 self.ike_sas.insert(spi, sa);
                 self.retime(spi);
                 if established {
@@ -328,13 +336,16 @@ impl Endpoint {
                 if renegotiate {
                     self.negotiate_beside(spi, now);
                 }
+                self.guests_changed(spi, &before.guests, &guests, None, now);
             }
             Err(ended) => {
                 if ended.channel.is_none() {
                     self.leave_half_open(&before);
                 }
                 before.negotiating.into_iter().for_each(|peer| self.negotiation_over(peer, now));
+                let (guests, error) = (std::mem::take(&mut before.guests), ended.error.clone());
                 self.ended(spi, before, ended, now);
+                self.guests_changed(spi, &guests, &[], error, now);
             }
         }
         self.check_shutdown();
@@ -367,9 +378,12 @@ impl Endpoint {
         if let Some(runtime) = self.connections.get_mut(&established.sa().connection().name)
             && Arc::ptr_eq(&runtime.connection, established.sa().connection())
         {
-            runtime.ike_sas.push(spi);
+            runtime.ike_sas.add_established(spi, established.sa().association().id());
         }
-        self.ike_sas.insert(spi, IkeSa::Established(Box::new(established)));
+        let sa = IkeSa::established(established);
+        let guests = sa.guests();
+        self.ike_sas.insert(spi, sa);
+        self.guests_changed(spi, &[], &guests, None, now);
         self.with_established(spi, now, |state, cx| state.advance(cx));
     }
 
@@ -381,7 +395,7 @@ impl Endpoint {
             self.retime(spi);
         }
         if let Some(connection) = before.connection {
-            self.connection_ended(spi, &connection, before.established, &ended, now);
+            self.connection_ended(spi, &connection, before.association.map(|known| known.id()), &ended, now);
         }
     }
 
@@ -422,7 +436,10 @@ impl Endpoint {
 /// What is to be remembered of an IKE SA while a handler consumes it.
 struct Before {
     connection: Option<Arc<Connection>>,
-    established: bool,
+    /// Whose it was, if it was established.
+    association: Option<Arc<Association>>,
+    /// What it carried of other connections.
+    guests: Vec<(Arc<Association>, Arc<str>)>,
     half_open: Option<(IkeSpi, std::net::SocketAddr)>,
     /// With whom we negotiate it as its initiator.
     negotiating: Option<IpAddr>,
@@ -432,7 +449,8 @@ impl Before {
     fn of(sa: &IkeSa) -> Self {
         Self {
             connection: sa.connection().cloned(),
-            established: matches!(sa, IkeSa::Established(_)),
+            association: sa.association().cloned(),
+            guests: sa.guests(),
             half_open: match sa {
                 IkeSa::AwaitingAuth(state) => Some((state.initiator_spi(), state.source())),
                 IkeSa::Lingering(state) => state.half_open,

@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::association::AssociationId;
 use super::config::Config;
 use crate::crypto::{Secret, Suite};
-use crate::wire::ike::TrafficSelector;
+use crate::wire::ike::{Identification, TrafficSelector};
 use crate::wire::natt::NON_ESP_MARKER;
 
 /// The way that a datagram came or goes.
@@ -214,6 +215,8 @@ pub enum Event {
     ChildOutboundActivated {
         /// Name of the connection.
         connection: Arc<str>,
+        /// Its association with this peer.
+        association: AssociationId,
         /// SPI of the inbound SA of the pair.
         inbound_spi: u32,
         /// SPI of the outbound SA of the pair.
@@ -227,6 +230,8 @@ pub enum Event {
     ChildOutboundRetired {
         /// Name of the connection.
         connection: Arc<str>,
+        /// Its association with this peer.
+        association: AssociationId,
         /// SPI of the inbound SA of the pair.
         inbound_spi: u32,
     },
@@ -234,6 +239,8 @@ pub enum Event {
     ChildRemoved {
         /// Name of the connection.
         connection: Arc<str>,
+        /// Its association with this peer.
+        association: AssociationId,
         /// Name of the child.
         child: Arc<str>,
         /// SPI of the inbound SA of the pair.
@@ -245,10 +252,10 @@ pub enum Event {
     },
     /// The peer of these Child SAs is reached another way now.
     PathChanged {
-        /// Name of the connection.
+        /// Name of the connection that their IKE SA was set up for.
         connection: Arc<str>,
-        /// SPIs of the outbound SAs.
-        outbound_spis: Vec<u32>,
+        /// SPIs of the inbound SAs of the pairs.
+        inbound_spis: Vec<u32>,
         /// The way from now on.
         path: Path,
     },
@@ -263,12 +270,13 @@ pub enum Event {
         /// It was answered before it was repeated: as a whole, it reached the peer.
         in_time: bool,
     },
-    /// An IKE SA of the connection was established, where there was none before.
+    /// An IKE SA of the connection was established, or a pair of Child SAs of it in the IKE SA of another one with the same
+    /// peer, where there was neither before.
     ConnectionUp {
         /// Its name.
         connection: Arc<str>,
     },
-    /// The connection has no IKE SA any more, or could not get one.
+    /// The connection has neither any more, or could not get it.
     ConnectionDown {
         /// Its name.
         connection: Arc<str>,
@@ -340,7 +348,11 @@ pub enum Encapsulation {
 pub struct ChildSa {
     /// Name of the connection.
     pub connection: Arc<str>,
-    /// Name of the child within it.
+    /// Its association with this peer.
+    pub association: AssociationId,
+    /// The peer's authenticated identity.
+    pub peer_id: Identification,
+    /// Name of the child within the connection.
     pub child: Arc<str>,
     /// SPI of the SA that we receive on.
     pub inbound_spi: u32,

@@ -5,6 +5,7 @@
 
 mod agenda;
 mod allowance;
+mod association;
 mod authentication;
 mod channel;
 mod child;
@@ -35,6 +36,7 @@ mod transcript;
 mod wanted;
 mod window;
 
+pub use association::{AssociationId, are_siblings};
 pub use config::{
     Child, Childless, Config, Connection, EspProposal, Extensions, IkeProposal, Peer, Retransmission, Start,
 };
@@ -46,4 +48,4 @@ pub use event::{
     Transmit, Why,
 };
 pub use key_log::KeyLog;
-pub use status::{ChildState, ChildStatus, ConnectionState, ConnectionStatus, IkeSaStatus};
+pub use status::{AssociationStatus, ChildState, ChildStatus, ConnectionState, ConnectionStatus, IkeSaStatus};

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::association::Association;
 use super::channel::Channel;
 use super::child::Transport;
 use super::config::Connection;
@@ -16,7 +17,7 @@ use super::liveness::Liveness;
 use super::message::Payloads;
 use super::negotiate::IkeAlgorithms;
 use super::status::IkeSaStatus;
-use crate::wire::ike::{Identification, Payload};
+use crate::wire::ike::Payload;
 
 /// Why an IKE SA is no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,15 +76,13 @@ impl Secured {
 
 /// What becomes an established IKE SA.
 pub(super) struct Establishing {
-    pub(super) connection: Arc<Connection>,
-    pub(super) peer_id: Identification,
+    pub(super) association: Arc<Association>,
     pub(super) secured: Secured,
 }
 
 /// An IKE SA whose peer is authenticated.
 pub(super) struct Sa {
-    connection: Arc<Connection>,
-    peer_id: Identification,
+    association: Arc<Association>,
     secured: Secured,
     phase: Phase,
     born: Instant,
@@ -98,14 +97,14 @@ pub(super) struct Sa {
 
 impl Sa {
     pub(super) fn new(establishing: Establishing, cx: &mut Context<'_>) -> Self {
-        let Establishing { connection, peer_id, mut secured } = establishing;
-        table::begin(&connection, &mut secured.negotiated, cx.now);
+        let Establishing { association, mut secured } = establishing;
+        table::begin(association.connection(), &mut secured.negotiated, cx.now);
         secured.channel.set_fragments(secured.negotiated.fragments, true);
+        let ike_lifetime = association.connection().ike_lifetime;
         Self {
-            rekey_at: cx.now + cx.jitter(connection.ike_lifetime, 80, 90),
-            expires_at: cx.now + connection.ike_lifetime,
-            connection,
-            peer_id,
+            rekey_at: cx.now + cx.jitter(ike_lifetime, 80, 90),
+            expires_at: cx.now + ike_lifetime,
+            association,
             secured,
             phase: Phase::Active,
             born: cx.now,
@@ -126,17 +125,18 @@ impl Sa {
         let mut negotiated = self.secured.negotiated.clone();
         table::renew(&mut negotiated);
         let secured = Secured { channel, child_key_source, algorithms, negotiated };
-        let establishing = Establishing { connection: self.connection.clone(), peer_id: self.peer_id.clone(), secured };
+        let establishing = Establishing { association: self.association.clone(), secured };
         let unconfirmed = !establishing.secured.channel.is_initiator();
         Self { unconfirmed, ..Self::new(establishing, cx) }
     }
 
-    pub(super) fn connection(&self) -> &Arc<Connection> {
-        &self.connection
+    /// Whose it is.
+    pub(super) fn association(&self) -> &Arc<Association> {
+        &self.association
     }
 
-    pub(super) fn peer_id(&self) -> &Identification {
-        &self.peer_id
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        self.association.connection()
     }
 
     pub(super) fn channel(&self) -> &Channel {
@@ -221,22 +221,22 @@ impl Sa {
     /// Whether they have something to say in a request of its own.
     pub(super) fn owes_information(&self, cx: &Context<'_>) -> bool {
         let may = self.is_active() && !self.unconfirmed;
-        may && table::owes(&self.connection, cx.token_secret.is_some(), &self.secured.negotiated)
+        may && table::owes(self.association.connection(), cx.token_secret.is_some(), &self.secured.negotiated)
     }
 
     /// What they say in an INFORMATIONAL request.
     pub(super) fn inform(&mut self, cx: &mut Context<'_>) -> Vec<Payload> {
-        self.secured.say(&self.connection, Point::Inform, cx)
+        self.secured.say(self.association.connection(), Point::Inform, cx)
     }
 
     /// The peer's INFORMATIONAL request.
     pub(super) fn informed(&mut self, payloads: &Payloads) {
-        self.secured.hear(&self.connection, Point::Inform, payloads);
+        self.secured.hear(self.association.connection(), Point::Inform, payloads);
     }
 
     /// Whether something in the clear proves that the peer has lost this IKE SA.
     pub(super) fn is_disowned(&self, payloads: &Payloads) -> bool {
-        table::is_disowned(&self.connection, payloads, &self.secured.negotiated)
+        table::is_disowned(self.association.connection(), payloads, &self.secured.negotiated)
     }
 
     // Its life.
@@ -268,7 +268,7 @@ impl Sa {
     /// Lets time pass for its extensions.
     pub(super) fn extensions_timeout(&mut self, cx: &mut Context<'_>) {
         let path = self.channel().path();
-        table::timeout(&self.connection, path, &mut self.secured.negotiated, cx);
+        table::timeout(self.association.connection(), path, &mut self.secured.negotiated, cx);
     }
 
     /// When something is due while it is active.
@@ -289,13 +289,14 @@ impl Sa {
     /// Tells a person what went wrong.
     pub(super) fn tell(&self, reason: String, cx: &mut Context<'_>) {
         let peer = self.channel().path().peer;
-        cx.event(Event::Failure { connection: Some(self.connection.name.clone()), peer, reason });
+        cx.event(Event::Failure { connection: Some(self.connection().name.clone()), peer, reason });
     }
 
     pub(super) fn status(&self) -> IkeSaStatus {
         let Secured { channel, algorithms, negotiated, .. } = &self.secured;
         let spis = channel.spis();
         IkeSaStatus {
+            connection: self.connection().name.clone(),
             initiator_spi: spis.initiator,
             responder_spi: spis.responder,
             initiator: channel.is_initiator(),

@@ -24,6 +24,7 @@ use self::auth_sent::AuthSent;
 use self::awaiting_auth::AwaitingAuth;
 use self::established::Established;
 use self::init_sent::{InitReply, InitSent, Next};
+use super::association::Association;
 use super::channel::{Channel, Opened, OpenedMessage};
 use super::config::{Child, Connection};
 use super::context::Context;
@@ -183,6 +184,25 @@ impl IkeSa {
             Self::AwaitingAuth(state) => Some(Deadline { at: state.deadline(), why: Why::HalfOpen }),
             Self::Established(state) => state.deadline(),
             Self::Lingering(state) => Some(Deadline { at: state.until, why: Why::HalfOpen }),
+        }
+    }
+
+    /// Whose it is, once its peer is authenticated.
+    pub(super) fn association(&self) -> Option<&Arc<Association>> {
+        match self {
+            Self::Established(state) => Some(state.sa().association()),
+            _ => None,
+        }
+    }
+
+    /// What it carries of other connections: whose it is, and the name of the child.
+    pub(super) fn guests(&self) -> Vec<(Arc<Association>, Arc<str>)> {
+        match self {
+            Self::Established(state) => {
+                let guests = state.children().guests();
+                guests.map(|pair| (pair.association.clone(), pair.child.clone())).collect()
+            }
+            _ => Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::association::AssociationId;
 use super::config::Start;
 use super::coverage::Flows;
 use super::event::Encapsulation;
@@ -24,9 +25,11 @@ pub struct ConnectionStatus {
     pub peer_id: Option<Identification>,
     /// Where the peer is: of the IKE SA if there is one, or as configured.
     pub peer: Option<SocketAddr>,
-    /// The IKE SA, once established.
+    /// What there is of it with each authenticated peer: several only if it takes any peer.
+    pub associations: Vec<AssociationStatus>,
+    /// The IKE SA that serves, once established; of several associations that of the newest.
     pub ike_sa: Option<IkeSaStatus>,
-    /// The Child SAs, the ones in use first.
+    /// The Child SAs of all associations, of each IKE SA the ones in use first.
     pub children: Vec<ChildStatus>,
     /// What the peer left out of the Child SAs of a child when it narrowed them (RFC 7296 2.9), by the child's name. Its
     /// packets are dropped, or ask for Child SAs of their own.
@@ -35,6 +38,21 @@ pub struct ConnectionStatus {
     pub last_error: Option<String>,
     /// When it will be tried again.
     pub next_attempt: Option<Instant>,
+}
+
+/// A connection with one authenticated peer.
+#[derive(Debug, Clone)]
+pub struct AssociationStatus {
+    /// Its number.
+    pub id: AssociationId,
+    /// The peer's identity.
+    pub peer_id: Identification,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// When the peer was authenticated first.
+    pub since: Instant,
+    /// The established IKE SAs that it has or that carry Child SAs of it, the newest last.
+    pub ike_sas: Vec<IkeSaStatus>,
 }
 
 /// How far a connection is.
@@ -53,6 +71,9 @@ pub enum ConnectionState {
 /// An established IKE SA.
 #[derive(Debug, Clone)]
 pub struct IkeSaStatus {
+    /// The connection that it was set up for: another one where a peer has put the Child SAs of two connections into one
+    /// IKE SA.
+    pub connection: Arc<str>,
     /// SPI of the end that initiated this IKE SA.
     pub initiator_spi: IkeSpi,
     /// SPI of the other end.
@@ -78,6 +99,8 @@ pub struct IkeSaStatus {
 /// A pair of Child SAs.
 #[derive(Debug, Clone)]
 pub struct ChildStatus {
+    /// Whose it is.
+    pub association: AssociationId,
     /// Name within the connection.
     pub name: Arc<str>,
     /// How far it is.

@@ -117,7 +117,7 @@ fn limits_are_told_and_kept() {
     assert_eq!(delivered, 4);
     let reading = pair.facts[0].0.read();
     assert!(reading.soft_limit_reached && reading.exhausted);
-    assert_eq!(pair.gateways[0].dropped(DropReason::SaExhausted), 2);
+    assert_eq!((pair.gateways[0].dropped(DropReason::SaExhausted), reading.errors), (2, 2));
 }
 
 #[test]

@@ -61,6 +61,7 @@ impl End {
         wiring.event(Event::ChildInstalled(Box::new(child_sa(side))), Instant::now());
         let activated = Event::ChildOutboundActivated {
             connection: "idc".into(),
+            association: ike::AssociationId(1),
             inbound_spi: SPIS[side],
             outbound_spi: SPIS[1 - side],
         };
@@ -85,6 +86,8 @@ fn child_sa(side: usize) -> ChildSa {
     let address = |side: usize| format!("192.0.2.{}:4500", side + 1).parse().unwrap();
     ChildSa {
         connection: "idc".into(),
+        association: ike::AssociationId(1),
+        peer_id: "idc.example".parse().unwrap(),
         child: "idc".into(),
         inbound_spi: SPIS[side],
         outbound_spi: SPIS[1 - side],

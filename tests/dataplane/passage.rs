@@ -224,10 +224,14 @@ fn bad_datagrams_are_counted_and_hurt_nobody() {
         assert_eq!(pair.gateways[1].dropped(reason), before + 1, "{reason:?}");
     }
     assert!(pair.gateways[1].delivered().is_empty());
+    let reading = |pair: &Pair| pair.facts[1].1.read();
+    assert_eq!((reading(&pair).errors, reading(&pair).packets), (2, 0), "those with the SA's SPI are its errors");
+    assert_eq!(reading(&pair).last_used, None, "what anybody can send is no sign of life");
     inject(&mut pair, &genuine, Encapsulation::Udp, genuine.len());
     assert_eq!(pair.gateways[1].delivered().len(), 1, "the genuine packet still passes");
     inject(&mut pair, &genuine, Encapsulation::Raw, genuine.len());
     assert_eq!(pair.gateways[1].dropped(DropReason::Replayed), 1, "in the other form too it is the same packet");
+    assert_eq!((reading(&pair).errors, reading(&pair).packets), (3, 1));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use ipsec_gateway::crypto::digest::hmac_sha256;
-use ipsec_gateway::ike::{Event, Removal, Transmit};
+use ipsec_gateway::ike::{ChildSa, Event, Removal, Transmit};
 use ipsec_gateway::wire::ike::{
     ExchangeType, Header, IkeSpi, NotifyType, ParsedMessage, Payload, encode_message, parse_message,
 };
@@ -115,9 +115,9 @@ impl Bug for ActivatesTooEarly {
     fn event(&mut self, event: Event) -> Vec<Event> {
         match event {
             Event::ChildInstalled(child) => {
-                let (connection, inbound_spi, outbound_spi) =
-                    (child.connection.clone(), child.inbound_spi, child.outbound_spi);
-                let activated = Event::ChildOutboundActivated { connection, inbound_spi, outbound_spi };
+                let ChildSa { association, inbound_spi, outbound_spi, .. } = *child;
+                let connection = child.connection.clone();
+                let activated = Event::ChildOutboundActivated { connection, association, inbound_spi, outbound_spi };
                 vec![Event::ChildInstalled(child), activated]
             }
             other => vec![other],
@@ -153,12 +153,12 @@ struct RemovesAtOnce(HashSet<u32>);
 impl Bug for RemovesAtOnce {
     fn event(&mut self, event: Event) -> Vec<Event> {
         match event {
-            Event::ChildOutboundRetired { connection, inbound_spi } => {
+            Event::ChildOutboundRetired { connection, association, inbound_spi } => {
                 if !self.0.insert(inbound_spi) {
                     return Vec::new();
                 }
                 let (child, outbound_spi, reason) = ("".into(), 0, Removal::Replaced);
-                vec![Event::ChildRemoved { connection, child, inbound_spi, outbound_spi, reason }]
+                vec![Event::ChildRemoved { connection, association, child, inbound_spi, outbound_spi, reason }]
             }
             Event::ChildRemoved { inbound_spi, .. } if self.0.remove(&inbound_spi) => Vec::new(),
             other => vec![other],
@@ -204,14 +204,14 @@ impl Bug for PicksTheWrongWinner {
     fn event(&mut self, event: Event) -> Vec<Event> {
         let activated = self.activated.take();
         match event {
-            Event::ChildOutboundActivated { connection, inbound_spi, outbound_spi } => {
+            Event::ChildOutboundActivated { connection, association, inbound_spi, outbound_spi } => {
                 self.activated = Some(inbound_spi);
-                vec![Event::ChildOutboundActivated { connection, inbound_spi, outbound_spi }]
+                vec![Event::ChildOutboundActivated { connection, association, inbound_spi, outbound_spi }]
             }
-            Event::ChildOutboundRetired { connection, inbound_spi } => {
+            Event::ChildOutboundRetired { connection, association, inbound_spi } => {
                 self.successor.extend(activated.map(|successor| (inbound_spi, successor)));
                 let inbound_spi = self.successor.get(&inbound_spi).copied().unwrap_or(inbound_spi);
-                vec![Event::ChildOutboundRetired { connection, inbound_spi }]
+                vec![Event::ChildOutboundRetired { connection, association, inbound_spi }]
             }
             other => vec![other],
         }
@@ -258,11 +258,11 @@ impl Bug for MovesEveryPath {
     fn event(&mut self, event: Event) -> Vec<Event> {
         match event {
             Event::ChildInstalled(child) => {
-                self.0.insert(child.outbound_spi);
+                self.0.insert(child.inbound_spi);
                 vec![Event::ChildInstalled(child)]
             }
-            Event::PathChanged { connection, outbound_spis: _, path } => {
-                vec![Event::PathChanged { connection, outbound_spis: self.0.iter().copied().collect(), path }]
+            Event::PathChanged { connection, inbound_spis: _, path } => {
+                vec![Event::PathChanged { connection, inbound_spis: self.0.iter().copied().collect(), path }]
             }
             other => vec![other],
         }
@@ -285,6 +285,7 @@ impl Bug for KeepsOnePeer {
                 let mut events: Vec<Event> = others
                     .map(|(inbound_spi, (outbound_spi, _))| Event::ChildRemoved {
                         connection: child.connection.clone(),
+                        association: child.association,
                         child: child.child.clone(),
                         inbound_spi,
                         outbound_spi,

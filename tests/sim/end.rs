@@ -322,8 +322,8 @@ impl End {
                 Some(pair) => drop(said.moved.insert(pair.far)),
                 None => said.violation = Some(format!("removes the unknown pair {inbound_spi:08x}")),
             },
-            Event::PathChanged { outbound_spis, path, .. } => {
-                for pair in self.pairs.values_mut().filter(|pair| outbound_spis.contains(&pair.outbound_spi)) {
+            Event::PathChanged { inbound_spis, path, .. } => {
+                for pair in self.pairs.values_mut().filter(|pair| inbound_spis.contains(&pair.inbound_spi)) {
                     pair.path = path;
                     said.moved.insert(pair.far);
                 }

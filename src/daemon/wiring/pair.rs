@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::dataplane::facts::{SaFacts, SaReading};
 use crate::dataplane::outer_header::{Encapsulation, OuterPath};
 use crate::dataplane::parameters::Tunnel;
-use crate::ike::{Command, SaLimit};
+use crate::ike::{AssociationId, ChildSa, Command, SaLimit};
 
 /// A peer that is sent packets and does not send any for this long is asked whether it is there,
 const SILENCE: Duration = Duration::from_secs(3);
@@ -19,6 +19,10 @@ const SUSPECT_AGAIN: Duration = Duration::from_secs(10);
 pub struct Pair {
     /// The name of its connection.
     pub connection: Arc<str>,
+    /// The connection's association with this peer.
+    pub association: AssociationId,
+    /// The peer's authenticated identity.
+    pub peer_id: Arc<str>,
     /// The name of its child.
     pub child: Arc<str>,
     /// The SPI that the peer chose; the pair itself goes by the inbound one.
@@ -52,17 +56,13 @@ enum Trouble {
 
 impl Pair {
     /// A pair that is being installed, and is not yet to be sent on.
-    pub(super) fn new(
-        connection: &Arc<str>,
-        child: &Arc<str>,
-        outbound_spi: u32,
-        tunnel: Tunnel,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(sa: &ChildSa, tunnel: Tunnel, now: Instant) -> Self {
         Self {
-            connection: Arc::clone(connection),
-            child: Arc::clone(child),
-            outbound_spi,
+            connection: Arc::clone(&sa.connection),
+            association: sa.association,
+            peer_id: sa.peer_id.to_string().into(),
+            child: Arc::clone(&sa.child),
+            outbound_spi: sa.outbound_spi,
             sending: false,
             inbound: Arc::new(SaFacts::new(now)),
             outbound: Arc::new(SaFacts::new(now)),

@@ -64,6 +64,8 @@ fn sa(inbound_spi: u32) -> ChildSa {
     let address = |address: &str| address.parse().unwrap();
     ChildSa {
         connection: "idc".into(),
+        association: AssociationId(1),
+        peer_id: "peer.example".parse().unwrap(),
         child: "one".into(),
         inbound_spi,
         outbound_spi: inbound_spi + 1,
@@ -88,6 +90,7 @@ impl Bench {
     fn activate(&mut self, inbound_spi: u32) {
         self.event(Event::ChildOutboundActivated {
             connection: "idc".into(),
+            association: AssociationId(1),
             inbound_spi,
             outbound_spi: inbound_spi + 1,
         });
@@ -95,7 +98,11 @@ impl Bench {
 
     /// IKE says that a pair is not to be sent on any more.
     fn retire(&mut self, inbound_spi: u32) {
-        self.event(Event::ChildOutboundRetired { connection: "idc".into(), inbound_spi });
+        self.event(Event::ChildOutboundRetired {
+            connection: "idc".into(),
+            association: AssociationId(1),
+            inbound_spi,
+        });
     }
 
     /// IKE has negotiated a pair, and it is to be sent on at once.
@@ -108,6 +115,7 @@ impl Bench {
     fn remove(&mut self, inbound_spi: u32, reason: Removal) {
         self.event(Event::ChildRemoved {
             connection: "idc".into(),
+            association: AssociationId(1),
             child: "one".into(),
             inbound_spi,
             outbound_spi: inbound_spi + 1,
@@ -137,8 +145,8 @@ impl Bench {
         let mut told = Vec::new();
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
-                Notice::ChildUp { child, .. } => told.push(format!("{child} up")),
-                Notice::ChildDown { child, .. } => told.push(format!("{child} down")),
+                Notice::ChildUp(ChildOf { child, .. }) => told.push(format!("{child} up")),
+                Notice::ChildDown(ChildOf { child, .. }, _) => told.push(format!("{child} down")),
                 Notice::Carries { up, .. } => told.push(format!("carries {up}")),
                 _ => {}
             }
@@ -273,7 +281,7 @@ fn a_new_pair_begins_with_what_is_known_of_its_path() {
         peer: "203.0.113.9:4500".parse().unwrap(),
         non_esp_marker: true,
     };
-    bench.event(Event::PathChanged { connection: "idc".into(), outbound_spis: vec![1001, 2001, 3001], path });
+    bench.event(Event::PathChanged { connection: "idc".into(), inbound_spis: vec![1000, 2000, 3000], path });
     assert_eq!(told_mtus(&mut bench), [(path.peer.ip(), 1500)]);
     assert_eq!(bench.wiring.pairs[&2000].path_mtu, 1500);
     // So does one that was not sent on yet.

@@ -69,7 +69,7 @@ fn chosen(sadb: &mut OutboundSadb, connection: u32) -> Option<u32> {
 }
 
 #[test]
-fn the_lower_child_carries_a_packet_and_of_one_child_the_newest_sa() {
+fn the_lower_child_carries_a_packet_and_of_equal_ones_the_newest_sa() {
     let mut sadb = OutboundSadb::default();
     assert_eq!((chosen(&mut sadb, 3), sadb.is_up(ConnectionId(3))), (None, false));
     sadb.install(outbound(300, 3, 1)).unwrap();
@@ -85,6 +85,27 @@ fn the_lower_child_carries_a_packet_and_of_one_child_the_newest_sa() {
     sadb.install(outbound(304, 3, 1)).unwrap();
     assert_eq!(chosen(&mut sadb, 3), Some(304));
     assert_eq!(chosen(&mut sadb, 2), None);
+}
+
+#[test]
+fn who_asks_for_everything_does_not_get_what_another_has_asked_for() {
+    for elder_is_narrow in [true, false] {
+        for others in [0, 20] {
+            let mut sadb = OutboundSadb::default();
+            for n in 0..others {
+                let selectors = selectors(&format!("10.9.{n}.0/24"));
+                sadb.install(OutboundSaParameters { selectors, ..outbound(500 + n, 3, 0) }).unwrap();
+            }
+            let nets = if elder_is_narrow { ["10.1.1.0/24", "0.0.0.0/0"] } else { ["0.0.0.0/0", "10.1.1.0/24"] };
+            for (spi, net) in (300..).zip(nets) {
+                sadb.install(OutboundSaParameters { selectors: selectors(net), ..outbound(spi, 3, 0) }).unwrap();
+            }
+            let (narrow, wide) = if elder_is_narrow { (300, 301) } else { (301, 300) };
+            assert_eq!(chosen(&mut sadb, 3), Some(narrow), "{others} others");
+            sadb.remove(narrow);
+            assert_eq!(chosen(&mut sadb, 3), Some(wide), "{others} others");
+        }
+    }
 }
 
 #[test]
@@ -169,10 +190,25 @@ struct Installed {
     selectors: Arc<SelectorPair>,
 }
 
+/// The length of the host part of the shortest prefix that has as many addresses.
+fn narrowness(selector: &Selector) -> usize {
+    let bits = |address: &IpAddr| match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    let more_than_one = bits(selector.addresses().end()) - bits(selector.addresses().start());
+    (0..128).filter(|bit| more_than_one >> bit > 0).count()
+}
+
 /// What the selection has to find: looked for one by one.
 fn looked_for(installed: &[Installed], connection: u32, flow: &Flow) -> Option<u32> {
-    let covering = installed.iter().filter(|sa| sa.connection == connection && sa.selectors.covers_outbound(flow));
-    covering.rev().min_by_key(|sa| sa.child).map(|sa| sa.spi)
+    let of_connection = installed.iter().rev().filter(|sa| sa.connection == connection);
+    let by_selector = of_connection.flat_map(|sa| sa.selectors.peer.iter().map(move |peer| (sa, peer)));
+    let covering = by_selector.filter(|(sa, peer)| {
+        let peer = vec![(*peer).clone()];
+        SelectorPair { local: sa.selectors.local.clone(), peer }.covers_outbound(flow)
+    });
+    covering.min_by_key(|(sa, peer)| (sa.child, narrowness(peer))).map(|(sa, _)| sa.spi)
 }
 
 fn assert_same(sadb: &mut OutboundSadb, installed: &[Installed], flows: &[Flow]) {

@@ -9,7 +9,7 @@ use crate::ike::config::{Config, Connection, Peer, Start};
 use crate::ike::context::Context;
 use crate::ike::coverage::Flows;
 use crate::ike::directory::Directory;
-use crate::ike::event::{Command, Deadline, Event, Output, Removal, Why};
+use crate::ike::event::{Command, Deadline, Event, Output, RekeyWhat, Removal, Why};
 use crate::ike::sa::Cause;
 use crate::ike::state::established::Established;
 use crate::ike::wanted::WantedChild;
@@ -26,7 +26,12 @@ impl Endpoint {
             Command::Down { connection } => self.down(&connection, now),
             Command::Rekey { connection, what } => {
                 for spi in self.ike_sas_of(&connection) {
-                    self.with_established(spi, now, |state, cx| state.rekey_now(what, cx));
+                    self.with_established(spi, now, |state, cx| state.rekey_now(what, &connection, cx));
+                }
+                if what == RekeyWhat::Child {
+                    for spi in self.hosts_of(&connection) {
+                        self.with_established(spi, now, |state, cx| state.rekey_now(what, &connection, cx));
+                    }
                 }
             }
             Command::Acquire { connection, child, packet } => {
@@ -68,7 +73,7 @@ impl Endpoint {
     }
 
     fn ike_sas_of(&self, connection: &str) -> Vec<IkeSpi> {
-        self.connections.get(connection).map_or_else(Vec::new, |runtime| runtime.ike_sas.clone())
+        self.connections.get(connection).map_or_else(Vec::new, |runtime| runtime.ike_sas.iter().collect())
     }
 
     fn up(&mut self, name: &Arc<str>, now: Instant) {
@@ -94,6 +99,7 @@ impl Endpoint {
         for spi in self.ike_sas_of(name) {
             self.close(spi, now);
         }
+        self.leave_hosts(name, now);
     }
 
     /// Closes an IKE SA in whatever state it is.
@@ -141,6 +147,7 @@ impl Endpoint {
             for spi in self.ike_sas_of(&name) {
                 self.close(spi, now);
             }
+            self.leave_hosts(&name, now);
             self.connections.remove(&name);
         }
         for connection in self.config.clone().connections.iter() {

@@ -5,23 +5,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Endpoint, IkeSa, Timer};
-use crate::ike::authentication::{expected_id, same_identity};
-use crate::ike::child::ChildPair;
+use crate::ike::association::{AssociationId, IkeSas};
+use crate::ike::authentication::expected_id;
 use crate::ike::config::{Connection, Peer, Start};
 use crate::ike::context::Context;
-use crate::ike::coverage;
 use crate::ike::event::{Deadline, Event, Output, Removal, Why};
-use crate::ike::sa::{Cause, Phase};
+use crate::ike::sa::Cause;
 use crate::ike::state::Ended;
 use crate::ike::state::established::Established;
 use crate::ike::state::init_sent::InitSent;
-use crate::ike::status::{ConnectionState, ConnectionStatus};
 use crate::ike::wanted::WantedChild;
 use crate::wire::ike::IkeSpi;
 
 /// Waits between attempts, before jitter: doubled each time, up to one limit for silence and another for refusals,
 /// which another attempt alone does not cure.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+pub(super) const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT_AFTER_SILENCE: Duration = Duration::from_secs(4);
 const LONGEST_WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
@@ -31,22 +29,32 @@ pub(super) struct Runtime {
     /// To be up, and to be tried again when it is not.
     pub(super) wanted: bool,
     /// Our SPIs of its IKE SAs, those that are being negotiated included.
-    pub(super) ike_sas: Vec<IkeSpi>,
+    pub(super) ike_sas: IkeSas,
+    /// Our SPIs of other connections' IKE SAs that carry pairs of this one.
+    pub(super) hosts: Vec<IkeSpi>,
     pub(super) attempts: u32,
     /// Not tried before.
     pub(super) next_attempt: Option<Instant>,
     pub(super) last_error: Option<String>,
     /// Waits for its start behind others of the same peer.
     pub(super) in_line: bool,
-    /// Since when it has had several IKE SAs with one peer of which one is to stay.
-    pub(super) duplicated: Option<Instant>,
     up: bool,
 }
 
 impl Runtime {
-    /// Whether it has an IKE SA.
+    /// Whether it has an IKE SA, or pairs in another connection's.
     pub(super) fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// Notes that it has one. Says whether it had none before.
+    pub(super) fn goes_up(&mut self) -> bool {
+        !std::mem::replace(&mut self.up, true)
+    }
+
+    /// Notes that it has none any more. Says whether it had one before.
+    pub(super) fn goes_down(&mut self) -> bool {
+        std::mem::take(&mut self.up)
     }
 }
 
@@ -57,12 +65,12 @@ impl Endpoint {
         let runtime = Runtime {
             connection: connection.clone(),
             wanted,
-            ike_sas: Vec::new(),
+            ike_sas: IkeSas::default(),
+            hosts: Vec::new(),
             attempts: 0,
             next_attempt: None,
             last_error: None,
             in_line: false,
-            duplicated: None,
             up: false,
         };
         self.connections.insert(connection.name.clone(), runtime);
@@ -91,9 +99,10 @@ impl Endpoint {
         runtime.next_attempt = None;
         if runtime.wanted && !self.stand_in_line(name, now) {
             let Some(runtime) = self.connections.get(name) else { return };
-            let children = runtime.connection.children.iter();
-            let all = children.map(|child| WantedChild::new(child.name.clone())).collect();
-            self.negotiate(name, all, now);
+            let missing = self.not_in_hosts(runtime);
+            if !missing.is_empty() {
+                self.negotiate(name, missing.into_iter().map(WantedChild::new).collect(), now);
+            }
         }
     }
 
@@ -103,11 +112,11 @@ impl Endpoint {
         if self.shutdown.is_some() {
             return;
         }
-        let usable = runtime.ike_sas.iter().copied().find(|spi| match self.ike_sas.get(spi) {
-            Some(IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => true,
-            Some(IkeSa::Established(state)) => state.sa().is_active(),
-            _ => false,
-        });
+        let ike_sas = &runtime.ike_sas;
+        let active = |spi: &IkeSpi| self.active(*spi).is_some();
+        // Which of many peers is meant is not known.
+        let of_one_peer = ike_sas.established().find(active).filter(|_| ike_sas.associations() == 1);
+        let usable = ike_sas.attempts().first().copied().or(of_one_peer);
         match usable {
             Some(spi) => self.with_ike_sa(spi, now, |mut sa, cx| {
                 for wanted in wanted {
@@ -132,13 +141,12 @@ impl Endpoint {
     fn is_only_one(&self, connection: &Connection) -> bool {
         // A connection that takes any identity waits for its peer.
         let Some(expected) = expected_id(connection) else { return false };
-        let rivals = |state: &Established| state.sa().is_active() && same_identity(&expected, state.sa().peer_id());
-        let runtimes = self
-            .directory
-            .between(&connection.local_id, &expected)
-            .filter_map(|connection| self.connections.get(&connection.name));
-        let mut states = runtimes.flat_map(|runtime| &runtime.ike_sas).filter_map(|spi| self.ike_sas.get(spi));
-        !states.any(|sa| established_state(sa).is_some_and(rivals))
+        !self.directory.between(&connection.local_id, &expected).any(|rival| {
+            let association = self.associations.find(rival, &expected);
+            let ike_sas = self.connections.get(&rival.name).map(|runtime| &runtime.ike_sas);
+            let spis = association.zip(ike_sas).map_or(&[][..], |(association, ike_sas)| ike_sas.of(association.id()));
+            spis.iter().any(|spi| self.active(*spi).is_some())
+        })
     }
 
     /// Negotiates another IKE SA beside one whose peer may have restarted, or does not rekey; if it is set up, it takes
@@ -146,17 +154,15 @@ impl Endpoint {
     pub(super) fn negotiate_beside(&mut self, spi: IkeSpi, now: Instant) {
         let Some(IkeSa::Established(state)) = self.ike_sas.get(&spi) else { return };
         let name = state.sa().connection().name.clone();
-        let served: Vec<Arc<str>> = state.children().current().map(|pair| pair.child.clone()).collect();
+        let association = state.sa().association();
+        let own = state.children().current().filter(|pair| Arc::ptr_eq(&pair.association, association));
+        let served: Vec<Arc<str>> = own.map(|pair| pair.child.clone()).collect();
         let Some(runtime) = self.connections.get(&name) else { return };
-        let negotiating = |other: &IkeSpi| match self.ike_sas.get(other) {
-            Some(IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => true,
-            Some(IkeSa::Established(beside)) => {
-                *other != spi && beside.sa().is_active() && same_identity(beside.sa().peer_id(), state.sa().peer_id())
-            }
-            _ => false,
-        };
+        let beside =
+            runtime.ike_sas.of(association.id()).iter().any(|other| *other != spi && self.active(*other).is_some());
+        let negotiating = beside || !runtime.ike_sas.attempts().is_empty();
         let initiates = runtime.wanted || runtime.connection.start == Start::OnTraffic;
-        if !initiates || self.shutdown.is_some() || runtime.ike_sas.iter().any(negotiating) {
+        if !initiates || self.shutdown.is_some() || negotiating {
             return;
         }
         let configured = runtime.connection.children.iter().map(|child| child.name.clone());
@@ -175,6 +181,8 @@ impl Endpoint {
         let mut cx = Context {
             now,
             config: &self.config,
+            directory: &self.directory,
+            associations: &mut self.associations,
             entropy: &mut *self.entropy,
             outbox: &mut self.outbox,
             inbound_spis: &mut self.inbound_spis,
@@ -186,7 +194,7 @@ impl Endpoint {
             Err(reason) => return self.not_started(name, SocketAddr::new(peer, self.config.ike_port), reason, now),
         };
         let spi = state.spi();
-        runtime.ike_sas.push(spi);
+        runtime.ike_sas.add_attempt(spi);
         self.ike_sas.insert(spi, IkeSa::InitSent(Box::new(state)));
         self.retime(spi);
         self.note_start(peer, spi, now);
@@ -208,7 +216,7 @@ impl Endpoint {
     pub(super) fn established(&mut self, spi: IkeSpi, now: Instant) {
         let Some(IkeSa::Established(state)) = self.ike_sas.get_mut(&spi) else { return };
         let initial_contact = std::mem::take(&mut state.initial_contact);
-        let name = state.sa().connection().name.clone();
+        let (name, association) = (state.sa().connection().name.clone(), state.sa().association().id());
         let known =
             self.connections.get_mut(&name).filter(|runtime| Arc::ptr_eq(&runtime.connection, state.sa().connection()));
         let Some(runtime) = known else {
@@ -216,20 +224,28 @@ impl Endpoint {
             self.with_established(spi, now, |state, cx| state.close(Cause::Closed, Removal::Closed, cx));
             return;
         };
-        // The newest is at the end: the one that was established last, at the initiator as at the responder, so that
-        // both ends mean the same one.
-        runtime.ike_sas.retain(|known| *known != spi);
-        runtime.ike_sas.push(spi);
+        runtime.ike_sas.add_established(spi, association);
         runtime.attempts = 0;
         runtime.last_error = None;
-        let (wanted, was_up) = (runtime.wanted, std::mem::replace(&mut runtime.up, true));
-        let others: Vec<IkeSpi> = runtime.ike_sas.iter().copied().filter(|other| *other != spi).collect();
+        let (wanted, goes_up) = (runtime.wanted, runtime.goes_up());
+        let others = runtime.ike_sas.attempts().iter().chain(runtime.ike_sas.of(association));
+        let others: Vec<IkeSpi> = others.copied().filter(|other| *other != spi).collect();
         self.unschedule(&name);
-        if !was_up {
+        if goes_up {
             self.outbox.push(Output::Event(Event::ConnectionUp { connection: name }));
         }
         self.with_established(spi, now, |state, _| state.keep_children(wanted, now));
         self.meet_others(spi, &others, initial_contact, now);
+    }
+
+    /// The established IKE SA with this SPI of ours.
+    pub(super) fn established_sa(&self, spi: IkeSpi) -> Option<&Established> {
+        self.ike_sas.get(&spi).and_then(established_state)
+    }
+
+    /// The same, if it serves.
+    pub(super) fn active(&self, spi: IkeSpi) -> Option<&Established> {
+        self.established_sa(spi).filter(|state| state.sa().is_active())
     }
 
     /// Drops an IKE SA of which the peer knows nothing that matters.
@@ -237,7 +253,7 @@ impl Endpoint {
         let Some(sa) = self.ike_sas.remove(&spi) else { return };
         self.set_deadline(Timer::IkeSa(spi), None);
         if let Some(runtime) = sa.connection().and_then(|connection| self.connections.get_mut(&connection.name)) {
-            runtime.ike_sas.retain(|known| *known != spi);
+            runtime.ike_sas.remove(spi, sa.association().map(|association| association.id()));
         }
         if let IkeSa::AuthSent(state) = sa {
             state.abandon(&mut self.inbound_spis);
@@ -250,35 +266,34 @@ impl Endpoint {
         &mut self,
         spi: IkeSpi,
         connection: &Arc<Connection>,
-        established: bool,
+        association: Option<AssociationId>,
         ended: &Ended,
         now: Instant,
     ) {
-        let name = &connection.name;
+        let (name, established) = (&connection.name, association.is_some());
         let Some(runtime) = self.connections.get_mut(name) else { return };
-        let known = runtime.ike_sas.iter().position(|known| *known == spi);
-        let Some(index) = known else { return };
-        runtime.ike_sas.remove(index);
-        let serves = |spi: &IkeSpi| self.ike_sas.get(spi).and_then(established_state).is_some();
-        let others_serve = runtime.ike_sas.iter().any(serves);
+        if !runtime.ike_sas.remove(spi, association) {
+            return;
+        }
+        let others_serve = runtime.ike_sas.has_established() || !runtime.hosts.is_empty();
         // How one of several ends, perhaps another peer's, is no error of those that go on.
         if ended.error.is_some() && !others_serve {
             runtime.last_error.clone_from(&ended.error);
         }
-        if !runtime.ike_sas.is_empty() {
-            if established && runtime.up && !others_serve {
-                // What is being negotiated beside it may still take its place.
-                runtime.up = false;
+        if others_serve || !runtime.ike_sas.is_empty() {
+            // What is being negotiated beside it may still take its place.
+            if established && !others_serve && runtime.goes_down() {
                 let (connection, error) = (name.clone(), ended.error.clone());
                 self.outbox.push(Output::Event(Event::ConnectionDown { connection, error, next_attempt: None }));
             }
-            return;
+            // Others may carry only a part of what this one did.
+            return self.seek_missing(name, now);
         }
         self.goes_down(connection, established, ended, now);
     }
 
     /// A connection has no IKE SA any more, or got none.
-    fn goes_down(&mut self, connection: &Arc<Connection>, established: bool, ended: &Ended, now: Instant) {
+    pub(super) fn goes_down(&mut self, connection: &Arc<Connection>, established: bool, ended: &Ended, now: Instant) {
         let name = &connection.name;
         let Some(runtime) = self.connections.get_mut(name) else { return };
         runtime.up = false;
@@ -302,64 +317,10 @@ impl Endpoint {
         }));
     }
 
-    fn jittered(&mut self, wait: Duration) -> Duration {
+    pub(super) fn jittered(&mut self, wait: Duration) -> Duration {
         let mut bytes = [0; 4];
         self.entropy.fill(&mut bytes);
         wait.mul_f64(0.75 + 0.5 * f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
-    }
-
-    pub(super) fn connection_status(&self, connection: &Arc<Connection>) -> ConnectionStatus {
-        let runtime = self.connections.get(&connection.name);
-        let sas = || runtime.into_iter().flat_map(|runtime| &runtime.ike_sas).filter_map(|spi| self.ike_sas.get(spi));
-        let established: Vec<&Established> = sas().filter_map(established_state).collect();
-        // The newest is at the end.
-        let active = established.iter().rev().find(|state| state.sa().is_active()).or(established.last()).copied();
-        let connecting = sas().find_map(|sa| match sa {
-            IkeSa::InitSent(state) => Some((state.path().peer, state.error())),
-            IkeSa::AuthSent(state) => Some((state.path().peer, None)),
-            _ => None,
-        });
-        let state = match (active.map(|state| state.sa().phase()), connecting) {
-            (Some(Phase::Active | Phase::Passive(_)), _) => ConnectionState::Established,
-            (_, Some(_)) => ConnectionState::Connecting,
-            (Some(Phase::Closing(_)), None) => ConnectionState::Closing,
-            (None, None) => ConnectionState::Down,
-        };
-        let configured = match connection.peer {
-            Peer::Address(address) => Some(SocketAddr::new(address, self.config.ike_port)),
-            Peer::Any => None,
-        };
-        let up = state == ConnectionState::Established;
-        // What failed once and works now is no error any more.
-        let serves = |name: &Arc<str>| established.iter().any(|state| state.children().serves(name));
-        let served = connection.children.iter().all(|child| serves(&child.name));
-        let pairs = |name: &Arc<str>| {
-            let name = name.clone();
-            let current = established.iter().flat_map(|state| state.children().current());
-            current.filter(move |pair| pair.child == name).map(ChildPair::selectors)
-        };
-        let left_out = connection.children.iter().flat_map(|child| {
-            coverage::left_out(child, pairs(&child.name)).into_iter().map(|flows| (child.name.clone(), flows))
-        });
-        let left_out = left_out.collect();
-        let last_error = runtime.and_then(|runtime| runtime.last_error.clone());
-        let current_error = connecting.and_then(|(_, error)| error).map(str::to_owned);
-        ConnectionStatus {
-            name: connection.name.clone(),
-            state,
-            start: connection.start,
-            local_id: connection.local_id.clone(),
-            peer_id: active.map(|state| state.sa().peer_id().clone()).or_else(|| expected_id(connection)),
-            peer: active
-                .map(|state| state.sa().channel().path().peer)
-                .or(connecting.map(|(peer, _)| peer))
-                .or(configured),
-            ike_sa: active.filter(|state| state.sa().is_active()).map(|state| state.sa().status()),
-            children: established.iter().flat_map(|state| state.children().statuses()).collect(),
-            left_out,
-            last_error: if up && served { None } else { current_error.or(last_error) },
-            next_attempt: runtime.filter(|_| !up).and_then(|runtime| runtime.next_attempt),
-        }
     }
 }
 

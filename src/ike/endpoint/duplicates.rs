@@ -1,4 +1,4 @@
-//! Several IKE SAs of one connection with the same peer: at most one is to stay.
+//! Several IKE SAs of one association: at most one is to stay.
 //!
 //! Both ends may initiate at once, and a peer may reauthenticate by a new IKE SA before it deletes the old one
 //! (RFC 7296 2.8.3). What a peer does about that is its own affair, and gateways differ: some delete one at once, some
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Endpoint, IkeSa, Timer};
-use crate::ike::authentication::same_identity;
+use crate::ike::association::AssociationId;
 use crate::ike::event::{Deadline, Removal, Why};
 use crate::ike::sa::Cause;
 use crate::ike::state::established::Established;
@@ -28,29 +28,26 @@ const AGAIN: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Endpoint {
-    /// An IKE SA was established beside others of its connection.
+    /// An IKE SA was established beside others of its connection: attempts, and those of the same association. With another
+    /// authenticated identity (peer `any`) they are another peer's, and none of its business.
     ///
     /// 1. An own attempt that has sent no more than IKE_SA_INIT is given up for it.
-    /// 2. With another authenticated identity the other one stays: it is another peer's (peer `any`).
-    /// 3. INITIAL_CONTACT (RFC 7296 2.4), or silence on the other one that let us negotiate this: the other one is a
+    /// 2. INITIAL_CONTACT (RFC 7296 2.4), or silence on the other one that let us negotiate this: the other one is a
     ///    left-over, and goes at once.
-    /// 4. Of the rest one stays, which is settled later.
+    /// 3. Of the rest one stays, which is settled later.
     pub(super) fn meet_others(&mut self, new: IkeSpi, others: &[IkeSpi], initial_contact: bool, now: Instant) {
         let mut duplicated = None;
         for other in others {
             match (self.ike_sas.get(&new), self.ike_sas.get(other)) {
                 (_, Some(IkeSa::InitSent(_))) => self.forget(*other),
                 (Some(IkeSa::Established(state)), Some(IkeSa::Established(old))) => {
-                    if !state.sa().is_active()
-                        || !old.sa().is_active()
-                        || !same_identity(old.sa().peer_id(), state.sa().peer_id())
-                    {
+                    if !state.sa().is_active() || !old.sa().is_active() {
                         continue;
                     }
                     if initial_contact || old.sa().liveness().is_replacing() {
                         self.close_superfluous(*other, now);
                     } else {
-                        duplicated = Some(state.sa().connection().name.clone());
+                        duplicated = Some(state.sa().association().clone());
                         // It stays only if its peer still knows it.
                         self.with_established(*other, now, Established::ask_for_life);
                     }
@@ -58,38 +55,43 @@ impl Endpoint {
                 _ => {}
             }
         }
-        if let Some(name) = duplicated {
-            let Some(runtime) = self.connections.get_mut(&name) else { return };
+        if let Some(association) = duplicated {
+            let (name, id) = (association.name(), association.id());
             // Those that are looked at already are not put off.
-            if runtime.duplicated.is_none() {
-                runtime.duplicated = Some(now);
-                self.look_at_duplicates(&name, now + OURS);
+            if let Some(duplicated @ None) = self.duplicated(name, id) {
+                *duplicated = Some(now);
+                self.look_at_duplicates(name, id, now + OURS);
             }
         }
     }
 
-    fn look_at_duplicates(&mut self, name: &Arc<str>, at: Instant) {
-        self.set_deadline(Timer::Duplicates(name.clone()), Some(Deadline { at, why: Why::Duplicates }));
+    /// Since when an association has had several IKE SAs of which one is to stay.
+    fn duplicated(&mut self, name: &str, association: AssociationId) -> Option<&mut Option<Instant>> {
+        let peers = self.connections.get_mut(name)?.ike_sas.peers_mut(association)?;
+        Some(&mut peers.duplicated)
     }
 
-    /// Closes superfluous IKE SAs of a connection.
-    pub(super) fn settle_duplicates(&mut self, name: &Arc<str>, now: Instant) {
-        let Some(runtime) = self.connections.get_mut(name) else { return };
-        let Some(since) = runtime.duplicated else { return };
+    fn look_at_duplicates(&mut self, name: &Arc<str>, association: AssociationId, at: Instant) {
+        self.set_deadline(Timer::Duplicates(name.clone(), association), Some(Deadline { at, why: Why::Duplicates }));
+    }
+
+    /// Closes superfluous IKE SAs of an association.
+    pub(super) fn settle_duplicates(&mut self, name: &Arc<str>, association: AssociationId, now: Instant) {
+        let Some(Some(since)) = self.duplicated(name, association).copied() else { return };
         let age = now.saturating_duration_since(since);
-        let superfluous = self.superfluous(name, since);
+        let superfluous = self.superfluous(name, association, since);
         let (close, wait): (Vec<_>, Vec<_>) =
             superfluous.into_iter().partition(|one| one.carried && (one.initiated || age >= THEIRS));
         for one in close {
             self.close_superfluous(one.spi, now);
         }
         if wait.is_empty() || age >= PATIENCE {
-            if let Some(runtime) = self.connections.get_mut(name) {
-                runtime.duplicated = None;
+            if let Some(duplicated) = self.duplicated(name, association) {
+                *duplicated = None;
             }
         } else {
             let at = if age < THEIRS { since + THEIRS } else { now + AGAIN };
-            self.look_at_duplicates(name, at);
+            self.look_at_duplicates(name, association, at);
         }
     }
 
@@ -97,35 +99,27 @@ impl Endpoint {
         self.with_established(spi, now, |state, cx| state.close(Cause::Closed, Removal::Redundant, cx));
     }
 
-    /// Of a connection's active IKE SAs with one identity, all but the one that stays. That is, of those whose peer has
-    /// given a sign of life since there were several: if all were initiated by the same end the newest, else that with the
-    /// highest SPI of its initiator, which both ends know.
-    fn superfluous(&self, name: &Arc<str>, since: Instant) -> Vec<Superfluous> {
+    /// Of an association's active IKE SAs, all but the one that stays. That is, of those whose peer has given a sign of life
+    /// since there were several: if all were initiated by the same end the newest, else that with the highest SPI of its
+    /// initiator, which both ends know.
+    fn superfluous(&self, name: &str, association: AssociationId, since: Instant) -> Vec<Superfluous> {
         let Some(runtime) = self.connections.get(name) else { return Vec::new() };
-        let active = |spi: &IkeSpi| match self.ike_sas.get(spi) {
-            Some(IkeSa::Established(state)) if state.sa().is_active() => Some((*spi, &**state)),
-            _ => None,
-        };
         // The newest is at the end.
-        let mut left: Vec<(IkeSpi, &Established)> = runtime.ike_sas.iter().filter_map(active).collect();
-        let mut superfluous = Vec::new();
-        while let Some((_, first)) = left.first().copied() {
-            let (peers, others): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|(_, state)| same_identity(state.sa().peer_id(), first.sa().peer_id()));
-            left = others;
-            let initiated = |state: &Established| state.sa().channel().is_initiator();
-            let one_sided = peers.iter().all(|(_, state)| initiated(state) == initiated(first));
-            let alive = peers.iter().copied().filter(|(_, state)| state.sa().liveness().heard() >= since);
-            let newest = alive.clone().next_back();
-            let highest = alive.max_by_key(|(_, state)| state.sa().channel().spis().initiator);
-            let stays = if one_sided { newest } else { highest };
-            let Some((kept, stays)) = stays else { continue };
-            for (spi, state) in peers.into_iter().filter(|(spi, _)| *spi != kept) {
-                let carried = state.children().current().all(|pair| stays.children().carries_all_of(pair));
-                superfluous.push(Superfluous { spi, initiated: initiated(state), carried });
-            }
-        }
-        superfluous
+        let active = runtime.ike_sas.of(association).iter().filter_map(|spi| Some((*spi, self.active(*spi)?)));
+        let all: Vec<(IkeSpi, &Established)> = active.collect();
+        let initiated = |state: &Established| state.sa().channel().is_initiator();
+        let first = all.first().map(|(_, first)| initiated(first));
+        let one_sided = all.iter().all(|(_, state)| Some(initiated(state)) == first);
+        let alive = all.iter().copied().filter(|(_, state)| state.sa().liveness().heard() >= since);
+        let newest = alive.clone().next_back();
+        let highest = alive.max_by_key(|(_, state)| state.sa().channel().spis().initiator);
+        let Some((kept, stays)) = (if one_sided { newest } else { highest }) else { return Vec::new() };
+        let others = all.iter().filter(|(spi, _)| *spi != kept);
+        let superfluous = others.map(|(spi, state)| {
+            let carried = state.children().current().all(|pair| stays.children().carries_all_of(pair));
+            Superfluous { spi: *spi, initiated: initiated(state), carried }
+        });
+        superfluous.collect()
     }
 }
 

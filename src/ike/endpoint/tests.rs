@@ -1,5 +1,6 @@
 //! Two endpoints in memory, and a network between them that tests can hold up.
 
+mod associations;
 mod data_path;
 mod duplicates;
 mod extensions;
@@ -12,6 +13,7 @@ mod path_probe;
 mod refusals;
 mod rekey;
 mod responder;
+mod siblings;
 mod size;
 
 use std::collections::{BTreeMap, VecDeque};

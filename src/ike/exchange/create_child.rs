@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::collision::{ChildRival, lowest};
 use super::{Exchange, Task};
 use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, Secret};
+use crate::ike::association::Association;
 use crate::ike::channel::OpenedMessage;
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Stage};
 use crate::ike::config::{Child, Connection, EspProposal};
@@ -32,6 +33,9 @@ const MAX_CHILDREN: usize = 256;
 
 /// A CREATE_CHILD_SA request of ours for a Child SA.
 pub(in crate::ike) struct CreateChild {
+    association: Arc<Association>,
+    /// It is another connection's than the IKE SA.
+    is_guests: bool,
     pub(in crate::ike) child: Child,
     pub(in crate::ike) inbound_spi: u32,
     /// The inbound SPI of the pair to replace.
@@ -48,6 +52,7 @@ pub(in crate::ike) struct CreateChild {
 
 /// What a responder chose of a request.
 pub(in crate::ike) struct Choice {
+    pub(in crate::ike) connection: Arc<Connection>,
     pub(in crate::ike) child: Arc<str>,
     pub(in crate::ike) algorithms: EspAlgorithms,
     pub(in crate::ike) outbound_spi: u32,
@@ -68,9 +73,10 @@ impl Choice {
     }
 }
 
-/// Chooses child, proposal and traffic selectors for a request.
+/// Chooses child, proposal and traffic selectors for a request: of the first of these connections that has any traffic in
+/// common with it. The first one is told of when none has.
 pub(in crate::ike) fn choose(
-    connection: &Connection,
+    connections: &[&Arc<Connection>],
     payloads: &Payloads,
     groups: ChildGroups,
 ) -> Result<Choice, Refusal> {
@@ -79,6 +85,8 @@ pub(in crate::ike) fn choose(
     else {
         return Err(Refusal::Syntax);
     };
+    let of = |connection: &&Arc<Connection>| negotiate::choose_child(&connection.children, ours, theirs).is_some();
+    let connection = connections.iter().copied().find(of).or(connections.first().copied()).ok_or(Refusal::Syntax)?;
     let Some((child, local_selectors, peer_selectors)) = negotiate::choose_child(&connection.children, ours, theirs)
     else {
         return Err(Refusal::Selectors(selectors_differ(connection, theirs, ours)));
@@ -100,6 +108,7 @@ pub(in crate::ike) fn choose(
     })?;
     let outbound_spi = esp_spi(&chosen.spi).ok_or(Refusal::Syntax)?;
     Ok(Choice {
+        connection: connection.clone(),
         child: child.name.clone(),
         algorithms: chosen.algorithms,
         outbound_spi,
@@ -155,6 +164,11 @@ impl CreateChild {
     pub(in crate::ike) fn wanted(&self) -> &WantedChild {
         &self.wanted
     }
+
+    /// Whether it is for another connection than the IKE SA.
+    pub(in crate::ike) fn is_guests(&self) -> bool {
+        self.is_guests
+    }
 }
 
 impl Established {
@@ -165,7 +179,9 @@ impl Established {
         replaces: Option<u32>,
         cx: &mut Context<'_>,
     ) {
-        let Some(mut child) = self.sa().connection().child(&wanted.child).cloned() else {
+        let replaced = replaces.and_then(|spi| self.children().get(spi));
+        let association = replaced.map_or(self.sa().association(), |pair| &pair.association).clone();
+        let Some(mut child) = association.connection().child(&wanted.child).cloned() else {
             return self.failed(&wanted.child, "the connection has no child of this name", cx);
         };
         // The method that the peer surely accepts. Some accept no other: that of the pair, or of the IKE SA.
@@ -180,7 +196,10 @@ impl Established {
             }
             None => wanted.selectors(&child),
         };
+        let is_guests = !Arc::ptr_eq(&association, self.sa().association());
         let exchange = CreateChild {
+            association,
+            is_guests,
             child,
             inbound_spi,
             replaces,
@@ -250,7 +269,7 @@ impl Established {
 
     /// Installs our new pair, unless it is the redundant one of two (RFC 7296 2.8.1).
     fn settle_child(&mut self, exchange: CreateChild, accepted: Accepted, cx: &mut Context<'_>) {
-        let CreateChild { child, inbound_spi, replaces, rival, nonce, .. } = exchange;
+        let CreateChild { association, child, inbound_spi, replaces, rival, nonce, .. } = exchange;
         let Accepted { algorithms, outbound_spi, local_selectors, peer_selectors, responder_nonce, shared } = accepted;
         if let Some(rival) = &rival
             && lowest(&nonce, &responder_nonce) < rival.lowest_nonce
@@ -263,8 +282,9 @@ impl Established {
         }
         let nonces = Nonces { initiator: &nonce, responder: &responder_nonce };
         let keys = self.sa().child_key_source().child_keys(algorithms.suite, nonces, shared.as_ref());
+        let child = child.name;
         let agreed =
-            Agreed { child: child.name, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
+            Agreed { association, child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
         let replaces = replaces.filter(|spi| self.children().get(*spi).is_some());
         self.install_child(agreed, PairKeys::of(keys, true), true, replaces, cx);
         if let Some(old) = replaces {
@@ -305,7 +325,7 @@ impl Established {
             }
             NotifyType::CHILD_SA_NOT_FOUND => {
                 let lost = old.and_then(|spi| self.children_mut().remove(spi, Removal::DeletedByPeer, cx));
-                if let Some(lost) = lost {
+                if let Some(lost) = lost.filter(|lost| !lost.is_guest) {
                     self.agenda_mut().queue(Task::CreateChild(WantedChild::new(lost.child)));
                     // It may have been one of several parts.
                     self.child_lost(cx);
@@ -386,7 +406,8 @@ impl Established {
         let initiator_nonce = payloads.nonce().ok_or(Refusal::Syntax)?;
         let their_key = payloads.key_exchange();
         let guess = their_key.map(|key| key.group.0);
-        let choice = choose(&self.sa().connection().clone(), payloads, ChildGroups::AsConfigured(guess))?;
+        let choice = self.choose(replaces, payloads, ChildGroups::AsConfigured(guess), cx)?;
+        let association = self.association_of(&choice.connection, cx);
         let (shared, public) = match (choice.algorithms.group, their_key) {
             (None, _) => (None, None),
             (Some(group), Some(theirs)) if theirs.group.0 == group.transform_id => {
@@ -405,19 +426,50 @@ impl Established {
         }
         let nonces = Nonces { initiator: initiator_nonce, responder: &responder_nonce };
         let keys = self.sa().child_key_source().child_keys(choice.algorithms.suite, nonces, shared.as_ref());
-        let Choice { child, algorithms, outbound_spi, local_selectors, peer_selectors, answer: _ } = choice;
-        let agreed = Agreed { child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
+        let Choice { child, algorithms, outbound_spi, local_selectors, peer_selectors, .. } = choice;
+        let is_own = Arc::ptr_eq(&association, self.sa().association());
+        let agreed =
+            Agreed { association, child, algorithms, inbound_spi, outbound_spi, local_selectors, peer_selectors };
         // Who answers a rekey goes on with the old SA until the peer shows that it has the new one (RFC 7296 2.8).
         self.install_child(agreed, PairKeys::of(keys, false), replaces.is_none(), replaces, cx);
         if let Some(pair) = self.children_mut().get_mut(inbound_spi) {
             pair.unconfirmed_until = Some(cx.now + UNCONFIRMED);
         }
-        self.leave_the_rest_to_peer(cx.now);
+        if is_own {
+            self.leave_the_rest_to_peer(cx.now);
+        }
         if let Some(old) = replaces {
             self.rival_child(old, ChildRival { inbound_spi, lowest_nonce: lowest(initiator_nonce, &responder_nonce) });
             self.children_mut().replaced(old);
         }
         Ok(answer)
+    }
+
+    /// Chooses for a request on this IKE SA: a pair is replaced by one of its own connection; a new one may be of the IKE
+    /// SA's connection, or else of one that the peer cannot tell from it.
+    fn choose(
+        &self,
+        replaces: Option<u32>,
+        payloads: &Payloads,
+        groups: ChildGroups,
+        cx: &Context<'_>,
+    ) -> Result<Choice, Refusal> {
+        if let Some(pair) = replaces.and_then(|spi| self.children().get(spi)) {
+            return choose(&[pair.association.connection()], payloads, groups);
+        }
+        let (own, algorithms) = (self.sa().connection(), self.sa().algorithms());
+        let siblings = cx.directory.siblings(own, self.sa().association().peer_id(), &algorithms);
+        let connections: Vec<&Arc<Connection>> = std::iter::once(own).chain(siblings).collect();
+        choose(&connections, payloads, groups)
+    }
+
+    /// The association of one of these connections with the peer.
+    fn association_of(&self, connection: &Arc<Connection>, cx: &mut Context<'_>) -> Arc<Association> {
+        let own = self.sa().association();
+        if Arc::ptr_eq(connection, own.connection()) {
+            return own.clone();
+        }
+        cx.associations.of(connection, own.peer_id(), cx.now)
     }
 
     /// The pair that the peer wants to replace, by the SPI that it receives on (RFC 7296 1.3.3, 2.25.1).

@@ -26,6 +26,17 @@ impl Established {
         self.send(ExchangeType::INFORMATIONAL, &payloads, Exchange::DeleteChild { inbound_spi, reason }, cx);
     }
 
+    /// Deletes every pair of another connection, which is taken down or changed: it is not sent on from now on.
+    pub(in crate::ike) fn delete_guests(&mut self, connection: &str, cx: &mut Context<'_>) {
+        let guests = self.children().guests().filter(|pair| **pair.association.name() == *connection);
+        let spis: Vec<u32> = guests.map(|pair| pair.inbound_spi).collect();
+        for inbound_spi in spis {
+            self.children_mut().begin_delete(inbound_spi, cx);
+            self.agenda_mut().queue(Task::DeleteChild { inbound_spi, reason: Removal::Closed });
+        }
+        self.advance(cx);
+    }
+
     /// The peer has deleted its half. A replaced pair still receives what is in flight.
     pub(in crate::ike) fn child_deleted(&mut self, inbound_spi: u32, reason: Removal, cx: &mut Context<'_>) {
         if reason == Removal::Replaced && self.children().get(inbound_spi).is_some() {

@@ -293,12 +293,17 @@ impl Established {
         Ok(answer)
     }
 
-    /// Asks for new keys now: of the IKE SA, or of every pair that serves.
-    pub(in crate::ike) fn rekey_now(&mut self, what: crate::ike::event::RekeyWhat, cx: &mut Context<'_>) {
+    /// Asks for new keys now: of the IKE SA, or of every pair of a connection that serves.
+    pub(in crate::ike) fn rekey_now(
+        &mut self,
+        what: crate::ike::event::RekeyWhat,
+        connection: &str,
+        cx: &mut Context<'_>,
+    ) {
         match what {
             crate::ike::event::RekeyWhat::Ike => self.agenda_mut().queue(Task::RekeyIke),
             crate::ike::event::RekeyWhat::Child => {
-                let current = self.children().current();
+                let current = self.children().current().filter(|pair| **pair.association.name() == *connection);
                 let spis: Vec<u32> = current.map(|pair| pair.inbound_spi).collect();
                 spis.into_iter().for_each(|spi| self.agenda_mut().queue(Task::RekeyChild(spi)));
             }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Ended;
 use super::established::Established;
+use crate::ike::association::Association;
 use crate::ike::authentication;
 use crate::ike::channel::{Channel, Opened, OpenedMessage};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
@@ -161,11 +162,12 @@ impl AuthSent {
         };
         let payloads = message.payloads().unwrap_or(const { &Payloads::empty() });
         self.secured.hear(&self.connection, Point::AuthResponse, payloads);
+        let association = cx.associations.of(&self.connection, &peer_id, cx.now);
         let mut pairs = Vec::new();
         let mut failed_child = None;
         if let Some(offered) = self.offered.take() {
             let wanted = offered.wanted.clone();
-            match self.install(offered, payloads, cx) {
+            match self.install(offered, &association, payloads, cx) {
                 Ok(pair) => pairs.push(pair),
                 Err((inbound_spi, error)) => {
                     cx.inbound_spis.release(inbound_spi);
@@ -179,7 +181,7 @@ impl AuthSent {
                 }
             }
         }
-        let establishing = Establishing { connection: self.connection, peer_id, secured: self.secured };
+        let establishing = Establishing { association, secured: self.secured };
         let mut established = Established::new(establishing, pairs, cx);
         for wanted in self.wanted {
             established.want(wanted);
@@ -233,6 +235,7 @@ impl AuthSent {
     fn install(
         &self,
         offered: Offered,
+        association: &Arc<Association>,
         payloads: &Payloads,
         cx: &mut Context<'_>,
     ) -> Result<ChildPair, (u32, ChildError)> {
@@ -252,6 +255,7 @@ impl AuthSent {
         let suite = chosen.algorithms.suite;
         let keys = self.secured.child_key_source.child_keys(suite, self.transcript.nonces(), None);
         let agreed = Agreed {
+            association: association.clone(),
             child: child.name,
             algorithms: chosen.algorithms,
             inbound_spi,
@@ -260,7 +264,7 @@ impl AuthSent {
             peer_selectors: peer.clone(),
         };
         let transport = Transport::new(self.path(), self.secured.negotiated.nat.encapsulate, cx.config.nat_port);
-        Ok(ChildPair::install(agreed, PairKeys::of(keys, true), &self.connection, transport, true, None, cx))
+        Ok(ChildPair::install(agreed, PairKeys::of(keys, true), transport, true, None, cx))
     }
 
     /// Ends the attempt. A responder that we don't believe has an IKE SA now, and is told to drop it.

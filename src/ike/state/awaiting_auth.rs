@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::Ended;
 use super::established::Established;
 use crate::crypto::KeyExchange;
+use crate::ike::association::Association;
 use crate::ike::authentication;
 use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
@@ -183,9 +184,10 @@ impl AwaitingAuth {
             Payload::IdentificationResponder(connection.local_id.clone()),
             octets.sign(&authentication, &connection.pre_shared_key),
         ];
+        let association = cx.associations.of(&connection, &id, cx.now);
         let mut pairs = Vec::new();
         if payloads.security_association().is_some() {
-            match answer_child(&connection, &secured, &self.transcript, payloads, cx) {
+            match answer_child(&association, &secured, &self.transcript, payloads, cx) {
                 Ok((pair, child_answer)) => {
                     pairs.push(pair);
                     answer.extend(child_answer);
@@ -199,14 +201,14 @@ impl AwaitingAuth {
         answer.extend(secured.say(&connection, Point::AuthResponse, cx));
         if let Err(unsendable) = secured.channel.respond(&message, &answer, cx) {
             for pair in pairs {
-                pair.remove(&connection.name, Removal::IkeSaLost, cx);
+                pair.remove(Removal::IkeSaLost, cx);
             }
             let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
             let about = (Some(connection.name.clone()), unsendable.to_string());
             return Err(refuse(secured.channel, &message, refusal, about, cx));
         }
         let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();
-        let establishing = Establishing { connection, peer_id: id, secured };
+        let establishing = Establishing { association, secured };
         let mut established = Established::new(establishing, pairs, cx);
         established.initial_contact = initial_contact;
         Ok(established)
@@ -255,17 +257,18 @@ fn prove(
 
 /// Sets up the Child SA that the request asks for; its keys come from the IKE SA's own key exchange.
 fn answer_child(
-    connection: &Arc<Connection>,
+    association: &Arc<Association>,
     secured: &Secured,
     transcript: &Transcript,
     payloads: &Payloads,
     cx: &mut Context<'_>,
 ) -> Result<(ChildPair, Vec<Payload>), Refusal> {
-    let choice = create_child::choose(connection, payloads, ChildGroups::Ignored)?;
+    let choice = create_child::choose(&[association.connection()], payloads, ChildGroups::Ignored)?;
     let inbound_spi = cx.inbound_spis.allocate(secured.channel.local_spi(), cx.entropy);
     let answer = choice.answer(inbound_spi);
     let keys = secured.child_key_source.child_keys(choice.algorithms.suite, transcript.nonces(), None);
     let agreed = Agreed {
+        association: association.clone(),
         child: choice.child.clone(),
         algorithms: choice.algorithms,
         inbound_spi,
@@ -274,6 +277,6 @@ fn answer_child(
         peer_selectors: choice.peer_selectors,
     };
     let transport = Transport::new(secured.channel.path(), secured.negotiated.nat.encapsulate, cx.config.nat_port);
-    let pair = ChildPair::install(agreed, PairKeys::of(keys, false), connection, transport, true, None, cx);
+    let pair = ChildPair::install(agreed, PairKeys::of(keys, false), transport, true, None, cx);
     Ok((pair, answer))
 }

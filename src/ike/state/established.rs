@@ -48,7 +48,7 @@ impl Established {
 
     pub(in crate::ike) fn of(sa: Sa, children: Vec<ChildPair>) -> Self {
         Self {
-            children: Children::new(sa.connection().name.clone(), children),
+            children: Children::new(sa.association().clone(), children),
             sa,
             agenda: Agenda::default(),
             broken: None,
@@ -84,11 +84,13 @@ impl Established {
         cx: &mut Context<'_>,
     ) {
         let transport = self.sa.transport(self.sa.channel().path(), cx);
-        let connection = self.sa.connection().clone();
-        let pair = ChildPair::install(agreed, keys, &connection, transport, outbound_active, replaces, cx);
-        self.agenda.succeeded(&pair.child);
+        let pair = ChildPair::install(agreed, keys, transport, outbound_active, replaces, cx);
+        let is_own = Arc::ptr_eq(&pair.association, self.sa.association());
+        if is_own {
+            self.agenda.succeeded(&pair.child);
+        }
         self.children.add(pair);
-        if replaces.is_none() {
+        if replaces.is_none() && is_own {
             // The peer may have left something out.
             self.agenda.look_at(cx.now);
         }
@@ -131,7 +133,7 @@ impl Established {
 
     /// What of a child's traffic the peer has left out of the pairs that there are.
     pub(in crate::ike) fn left_out(&self, child: &Arc<str>) -> Vec<Flows> {
-        let pairs = self.children.current().filter(|pair| pair.child == *child).map(ChildPair::selectors);
+        let pairs = self.children.current_of(child).map(ChildPair::selectors);
         self.sa.connection().child(child).map_or_else(Vec::new, |child| coverage::left_out(child, pairs))
     }
 
@@ -171,7 +173,7 @@ impl Established {
             return None;
         }
         let mut pairs = self.agenda.retries_of(child);
-        for pair in self.children.current().filter(|pair| pair.child == *child) {
+        for pair in self.children.current_of(child) {
             let (local, peer) = pair.selectors();
             let (Some(local), Some(peer)) = (local.first(), peer.first()) else { continue };
             if (Flows { local: *local, peer: *peer }).is_one_pair_of_hosts() {

@@ -127,14 +127,138 @@ fn of_two_peers_of_one_connection_the_elder_goes_on_when_the_younger_leaves() {
     assert!(bench.notices().iter().all(|notice| notice == "carries true"));
 }
 
+#[test]
+fn what_is_told_of_a_child_names_the_association() {
+    let mut bench = bench("now");
+    let of = |association: u64, id: &str, sa: ChildSa| ChildSa {
+        association: AssociationId(association),
+        peer_id: id.parse().unwrap(),
+        ..sa
+    };
+    bench.up(of(1, "elder.example", part(1000, "10.2.0.7/32")));
+    bench.up(of(2, "younger.example", part(2000, "10.2.0.8/32")));
+    bench.remove(2000, Removal::IkeSaLost);
+    let mut told = Vec::new();
+    while let Ok(notice) = bench.notices.try_recv() {
+        match notice {
+            Notice::ChildUp(of) => told.push(format!("{} {} up", of.association, of.peer_id)),
+            Notice::ChildDown(of, reason) => told.push(format!("{} {} down: {reason}", of.association, of.peer_id)),
+            Notice::PeerGone { association, .. } => told.push(format!("{association} gone")),
+            Notice::Carries { up: false, .. } => told.push("the connection is down".to_owned()),
+            _ => {}
+        }
+    }
+    assert_eq!(
+        told,
+        ["1 elder.example up", "2 younger.example up", "2 gone", "2 younger.example down: its IKE SA is gone"]
+    );
+}
+
+#[test]
+fn a_peer_that_moves_takes_its_own_pairs_along() {
+    let mut bench = bench("now");
+    bench.up(part(1000, "10.2.0.7/32"));
+    bench.up(ChildSa { association: AssociationId(2), ..part(2000, "10.2.0.8/32") });
+    let path = Path { peer: "203.0.113.9:4501".parse().unwrap(), ..sa(1000).path };
+    bench.event(Event::PathChanged { connection: "idc".into(), inbound_spis: vec![2000], path });
+    let peer = |spi: u32| bench.wiring.pairs[&spi].outer().1;
+    assert_eq!((peer(1000), peer(2000)), (sa(1000).path.peer, path.peer));
+    let mut at = Vec::new();
+    while let Ok(notice) = bench.notices.try_recv() {
+        if let Notice::PeerAt { association, peer, .. } = notice {
+            at.push((association.0, peer.to_string()));
+        }
+    }
+    assert_eq!(at.last(), Some(&(2, "203.0.113.9".to_owned())));
+}
+
 /// Packets and bytes of the connection in and out, as status shows them.
 fn totals(bench: &Bench) -> [u64; 4] {
+    let row = row(bench, ike::ConnectionStatus::clone(&nothing()));
+    let (inbound, outbound) = (row.inbound, row.outbound);
+    [inbound.packets, inbound.bytes, outbound.packets, outbound.bytes]
+}
+
+/// What IKE says of a connection without an IKE SA.
+fn nothing() -> ike::ConnectionStatus {
+    ike::ConnectionStatus {
+        name: "idc".into(),
+        state: ike::ConnectionState::Down,
+        start: ike::Start::Now,
+        local_id: "gw".parse().unwrap(),
+        peer_id: None,
+        peer: None,
+        associations: Vec::new(),
+        ike_sa: None,
+        children: Vec::new(),
+        left_out: Vec::new(),
+        last_error: None,
+        next_attempt: None,
+    }
+}
+
+/// The connection as status shows it.
+fn row(bench: &Bench, status: ike::ConnectionStatus) -> crate::control::status::Connection {
     let tunnel = TunnelView::of(&config("now").connections[0], Owner::File, None);
     let view = View { tunnels: vec![tunnel], ..View::default() };
     let (pairs, gone) = (bench.wiring.pairs.clone(), bench.wiring.gone());
-    let rows = status::connections(&view, &IkeSnapshot { pairs, gone, ..IkeSnapshot::default() }, Instant::now());
-    let (inbound, outbound) = (rows[0].inbound, rows[0].outbound);
-    [inbound.packets, inbound.bytes, outbound.packets, outbound.bytes]
+    let snapshot = IkeSnapshot { connections: vec![status], pairs, gone, ..IkeSnapshot::default() };
+    status::connections(&view, &snapshot, Instant::now()).remove(0)
+}
+
+#[test]
+fn what_each_peer_carried_is_told_apart_and_errors_never_fall_either() {
+    let mut bench = bench("now");
+    bench.up(part(1000, "10.2.0.7/32"));
+    bench.up(ChildSa { association: AssociationId(2), ..part(2000, "10.2.0.8/32") });
+    for (spi, packets) in [(1000, 10), (2000, 5)] {
+        let pair = &bench.wiring.pairs[&spi];
+        pair.inbound.record(packets, 100 * packets, packets, Instant::now());
+        pair.inbound.record_errors(packets + 1);
+        pair.outbound.record_errors(1);
+    }
+    let of = |id: u64| ike::AssociationStatus {
+        id: AssociationId(id),
+        peer_id: format!("peer-{id}.example").parse().unwrap(),
+        peer: "203.0.113.2:4500".parse().unwrap(),
+        since: Instant::now(),
+        ike_sas: Vec::new(),
+    };
+    let shown = |bench: &Bench, ids: &[u64]| {
+        let row =
+            row(bench, ike::ConnectionStatus { associations: ids.iter().map(|id| of(*id)).collect(), ..nothing() });
+        let each = row.associations.iter().map(|of| (of.id, of.inbound.packets, of.inbound.errors)).collect::<Vec<_>>();
+        (each, row.inbound.packets, row.inbound.errors, row.outbound.errors)
+    };
+    assert_eq!(shown(&bench, &[1, 2]), (vec![(1, 10, 11), (2, 5, 6)], 15, 17, 2));
+    // A rekey of one, then the other leaves.
+    bench.up(part(3000, "10.2.0.7/32"));
+    bench.remove(1000, Removal::Replaced);
+    bench.wiring.pairs[&3000].inbound.record_errors(1);
+    assert_eq!(shown(&bench, &[1, 2]), (vec![(1, 10, 12), (2, 5, 6)], 15, 18, 2));
+    bench.remove(2000, Removal::IkeSaLost);
+    assert_eq!(shown(&bench, &[1]), (vec![(1, 10, 12)], 15, 18, 2));
+}
+
+#[test]
+fn totals_outlast_a_peers_name_that_has_no_address_for_a_while() {
+    let mut bench = bench("now");
+    bench.up(sa(1000));
+    bench.wiring.pairs[&1000].inbound.record(10, 1000, 10, Instant::now());
+    let unresolved = || Configured::new(ike::Config::new(Vec::new()), [(Arc::from("idc"), Default::default())]);
+    for closed_first in [true, false] {
+        if closed_first {
+            bench.remove(1000, Removal::Closed);
+        }
+        bench.wiring.configure(unresolved());
+        assert_eq!(totals(&bench), [10, 1000, 0, 0]);
+    }
+    let mut other = super::bench("now");
+    other.up(sa(1000));
+    other.wiring.pairs[&1000].inbound.record(10, 1000, 10, Instant::now());
+    other.wiring.configure(unresolved());
+    other.remove(1000, Removal::Closed);
+    assert_eq!(totals(&other), [10, 1000, 0, 0]);
 }
 
 #[test]

@@ -39,8 +39,9 @@ impl Established {
     /// new one takes its place.
     pub(in crate::ike) fn replace_exhausted(&mut self, inbound_spi: u32, cx: &mut Context<'_>) {
         let Some(removed) = self.children_mut().remove(inbound_spi, Removal::Exhausted, cx) else { return };
-        let wanted = WantedChild::new(removed.child);
-        self.agenda.queue_first(Task::CreateChild(wanted));
+        if !removed.is_guest {
+            self.agenda.queue_first(Task::CreateChild(WantedChild::new(removed.child)));
+        }
         self.agenda.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Exhausted });
         // It may have been one of several parts.
         self.child_lost(cx);
@@ -50,12 +51,12 @@ impl Established {
     pub(in crate::ike) fn install_failed(&mut self, inbound_spi: u32, reason: &str, cx: &mut Context<'_>) {
         let Some(removed) = self.children_mut().remove(inbound_spi, Removal::NotInstalled, cx) else { return };
         let current = removed.was_current();
-        let Removed { child, stage } = removed;
+        let Removed { child, stage, is_guest } = removed;
         self.sa.tell(format!("Child SA {child} was not set up: {reason}"), cx);
         if !matches!(stage, Stage::Deleting | Stage::Retired(_)) {
             self.agenda.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::NotInstalled });
         }
-        if current && !self.children().serves(&child) {
+        if current && !is_guest && !self.children().serves(&child) {
             self.agenda.was_not_installed();
             // Who waits for the peer leaves it to the peer to try again.
             if self.agenda.keeps_children() || self.sa.connection().start == Start::OnTraffic {

@@ -104,10 +104,10 @@ impl Established {
             return;
         }
         let encapsulated = self.children.iter().filter(|pair| pair.is_encapsulated());
-        let outbound_spis: Vec<u32> = encapsulated.map(|pair| pair.outbound_spi).collect();
-        if !outbound_spis.is_empty() {
+        let inbound_spis: Vec<u32> = encapsulated.map(|pair| pair.inbound_spi).collect();
+        if !inbound_spis.is_empty() {
             let path = self.sa.transport(path, cx).path;
-            cx.event(Event::PathChanged { connection: self.sa.connection().name.clone(), outbound_spis, path });
+            cx.event(Event::PathChanged { connection: self.sa.connection().name.clone(), inbound_spis, path });
         }
     }
 }
