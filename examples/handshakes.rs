@@ -18,7 +18,8 @@ use clap::Parser;
 use ipnet::{IpNet, Ipv4Net};
 use ipsec_gateway::crypto::{Secret, SystemEntropy, encryption, ke, prf};
 use ipsec_gateway::ike::{
-    Child, Command, Config, Connection, Endpoint, EspProposal, Event, IkeProposal, Output, Path, Peer, Start,
+    Child, Command, Config, Connection, Endpoint, EspProposal, Event, Extensions, IkeProposal, Output, Path, Peer,
+    Start,
 };
 use ipsec_gateway::io::udp::{SocketOptions, UdpSocket};
 use ipsec_gateway::io::wake::wait_readable;
@@ -145,6 +146,7 @@ fn connection(number: usize, arguments: &Arguments, proposal: IkeProposal) -> Re
         nat_traversal: true,
         force_encapsulation: true,
         nat_keepalive: Duration::ZERO,
+        extensions: Extensions::default(),
     })
 }
 

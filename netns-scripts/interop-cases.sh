@@ -332,3 +332,70 @@ case_several_children() {
     check_within 10 "packets flow through the first" ping_from_ours
     check_within 5 "packets flow through the second" ping_from_ours 10.1.7.1 10.2.7.1
 }
+
+# fragments_are_dropped: a path that takes 1400 bytes, at either end of which later IP fragments are dropped
+fragments_are_dropped() {
+    local host
+    for host in ours theirs; do
+        ip -n "$lab-$host" link set wan mtu 1400
+        on $host nft -f - <<'NFT' || return 1
+table inet no_fragments {
+    chain before {
+        type filter hook prerouting priority -450
+        ip frag-off & 0x3fff != 0 counter drop
+    }
+}
+NFT
+    done
+}
+
+# a hundred subnets, as strongSwan takes them; a pair of SAs for each pair of a hundred on either side is too much for its
+# userspace ESP, and enough for the simulation
+a_hundred_subnets() { seq -f '10.1.%g.0/24' -s, 0 99; }
+# quoted LIST: the same as gatewayd takes them
+quoted() { printf '["%s"]' "${1//,/\", \"}"; }
+
+extension_is_used() { gatewayctl --json status | jq -e --arg name "$1" '.connections[0].ike_sa.extensions | index($name)'; }
+
+case_fragmentation() {
+    local role fragmentation subnets
+    subnets=$(a_hundred_subnets)
+    for role in initiator responder; do
+        for fragmentation in true false; do
+            fresh "a hundred subnets, and a path that drops IP fragments, gatewayd as $role, fragmentation = $fragmentation"
+            our_selectors=$subnets
+            [ $role = initiator ] || start=wait
+            check "IP fragments are dropped" fragments_are_dropped
+            check "strongSwan starts" start_strongswan
+            check "gatewayd starts" start_gatewayd "fragmentation = $fragmentation" "local_subnets = $(quoted "$subnets")" \
+                'peer_subnets = ["10.2.0.0/24"]'
+            [ $role = initiator ] || swanctl_on strongswan --initiate --child net --timeout 5 > /dev/null 2>&1
+            if [ $fragmentation = true ]; then
+                check_within 10 "packets flow" ping_from_ours
+                check "IKE messages go in fragments" extension_is_used fragmentation
+                check "strongSwan has got fragments" grep -qF '[ EF(' "$lab_directory/strongswan/charon.log"
+                check "strongSwan has sent fragments" grep -qF 'splitting IKE message' "$lab_directory/strongswan/charon.log"
+                check "both kinds of rekeys work" rekeys
+            else
+                sleep 6
+                check "there is no tunnel" not established
+            fi
+        done
+    done
+}
+
+case_childless() {
+    fresh "strongSwan with childless = force, gatewayd as initiator"
+    check "strongSwan starts" start_strongswan "childless = force"
+    check "gatewayd starts" start_gatewayd 'childless = "force"'
+    check_within 10 "packets flow" ping_from_ours
+    check "the IKE SA came without a Child SA" extension_is_used childless
+    check "both kinds of rekeys work" rekeys
+    fresh "strongSwan with childless = force, gatewayd as responder"
+    start=wait
+    check "strongSwan starts" start_strongswan "childless = force"
+    check "gatewayd starts" start_gatewayd
+    check "strongSwan initiates" swanctl_on strongswan --initiate --child net
+    check_within 5 "packets flow" ping_from_theirs
+    check "both kinds of rekeys work" rekeys
+}

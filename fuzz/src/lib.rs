@@ -3,6 +3,7 @@
 //! `cargo +nightly fuzz run ike_message fuzz/corpus/ike_message fuzz/seeds/ike_message` explores one of them;
 //! `tests/fuzz_smoke.rs` calls all of them on stable Rust with the seeds and with mutations of the seeds.
 
+mod ike_endpoint;
 mod inbound_loop;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ use ipsec_gateway::wire::ike::{
 use ipsec_gateway::wire::ip::IpHeader;
 use ipsec_gateway::wire::{icmp, natt, tcp};
 
+pub use ike_endpoint::ike_endpoint;
 pub use inbound_loop::dataplane_inbound;
 
 /// What fuzzing calls. The answer tells whether the input was understood, so that seeds can be held to it.
@@ -32,6 +34,7 @@ pub const ALL: &[(&str, EntryPoint)] = &[
     ("esp_open", esp_open),
     ("esp_contents", esp_contents),
     ("dataplane_inbound", dataplane_inbound),
+    ("ike_endpoint", ike_endpoint),
     ("identification", identification),
     ("api_parameters", api_parameters),
     ("gatewayd_config", gatewayd_config),

@@ -52,6 +52,7 @@ fn swanctl(exported: &ConnectionExport, key: Option<&Secret>) -> String {
         ike_lifetime_seconds,
         liveness_seconds,
         force_encapsulation,
+        only_childless,
         start,
         children,
     } = exported;
@@ -59,6 +60,7 @@ fn swanctl(exported: &ConnectionExport, key: Option<&Secret>) -> String {
     let remote_addrs = local_address.as_deref().unwrap_or("%any");
     let liveness = liveness_seconds.map_or_else(String::new, |s| format!("        dpd_delay = {s}s\n"));
     let encapsulation = if *force_encapsulation { "        encap = yes\n" } else { "" };
+    let childless = if *only_childless { "        childless = force\n" } else { "" };
     let children: String = children.iter().map(|child| swanctl_child(start, child)).collect();
     let (here, there) = (swanctl_identity(peer_id), swanctl_identity(local_id));
     let secret = key.map_or_else(
@@ -76,7 +78,7 @@ connections {{
         proposals = {proposals}
         rekey_time = {ike_lifetime_seconds}s
         unique = replace
-{liveness}{encapsulation}        local {{
+{liveness}{encapsulation}{childless}        local {{
             auth = psk
             id = {here}
         }}
@@ -150,6 +152,7 @@ fn gatewayd(exported: &ConnectionExport, key: Option<&Secret>) -> String {
         ike_lifetime_seconds,
         liveness_seconds,
         force_encapsulation,
+        only_childless,
         start,
         children,
     } = exported;
@@ -160,6 +163,7 @@ fn gatewayd(exported: &ConnectionExport, key: Option<&Secret>) -> String {
         || "# gatewayd gives no key away: put it here, or let gatewayctl export read it with --psk-file\n# psk = \"...\"".to_owned(),
         |key| format!("psk = {}", quoted(&psk::write(key))),
     );
+    let childless = if *only_childless { "childless = \"force\"\n" } else { "" };
     let liveness = liveness_seconds.map_or_else(|| "off".to_owned(), |seconds| format!("{seconds}s"));
     let mut text = format!(
         "\
@@ -175,7 +179,7 @@ ike = {}
 ike_lifetime = \"{}s\"
 liveness = \"{liveness}\"
 force_encapsulation = {}
-",
+{childless}",
         quoted(name),
         quoted(remote),
         quoted(peer_id),
@@ -245,6 +249,7 @@ mod tests {
             ike_lifetime_seconds: 86_400,
             liveness_seconds: Some(30),
             force_encapsulation: false,
+            only_childless: false,
             start: "now".into(),
             children: vec![ChildExport {
                 name: "idc".into(),
@@ -271,6 +276,16 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected} in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_peer_is_told_that_only_childless_ike_sas_are_taken() {
+        let forced = ConnectionExport { only_childless: true, ..exported() };
+        assert!(swanctl(&forced, None).contains("\n        childless = force\n"));
+        assert!(!swanctl(&exported(), None).contains("childless"));
+        let text = gatewayd(&forced, Some(&key("swordfish")));
+        let config = Config::parse(&text, Path::new("peer.toml")).unwrap();
+        assert_eq!(format!("{:?}", config.connections[0].template().extensions.childless), "Force");
     }
 
     #[test]

@@ -140,9 +140,13 @@ fn ike_sa(sa: &IkeSa) -> String {
         Role::Initiator => "initiator",
         Role::Responder => "responder",
     };
+    let extensions = match &sa.extensions[..] {
+        [] => String::new(),
+        names => format!("             {}\n", names.join(" · ")),
+    };
     let of = sa.of_connection.as_ref().map_or_else(String::new, |name| format!(" · of connection {name}"));
     format!(
-        "    IKE SA   {}_i {}_r · we are the {role}{of}\n             {}\n             {}\n",
+        "    IKE SA   {}_i {}_r · we are the {role}{of}\n             {}\n{extensions}             {}\n",
         sa.initiator_spi,
         sa.responder_spi,
         sa.algorithms,

@@ -27,6 +27,9 @@ pub struct ConnectionExport {
     pub liveness_seconds: Option<u64>,
     /// Whether gatewayd sends ESP in UDP even where there is no NAT (RFC 3948).
     pub force_encapsulation: bool,
+    /// Whether gatewayd takes and makes only IKE SAs without a Child SA at first (RFC 6023), so that the peer has to, too.
+    #[serde(default)]
+    pub only_childless: bool,
     /// When gatewayd negotiates: `now`, `on-traffic` or `wait`. The peer has to call when gatewayd does not.
     pub start: String,
     /// The children, in gatewayd's order.

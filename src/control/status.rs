@@ -207,6 +207,9 @@ pub struct IkeSa {
     pub role: Role,
     /// The proposal in force, in the keyword style: `aes128gcm16-prfsha256-x25519`.
     pub algorithms: String,
+    /// The extensions that both ends use: `nat-detection`, `fragmentation`, `childless`, `quick-crash-detection`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
     /// Seconds since it was established or, after a rekey, since it took over.
     pub age_seconds: u64,
     /// Seconds until gatewayd rekeys it; 0 when that is due.

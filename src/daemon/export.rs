@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::config::{ChildSubnets, Tunnel, proposal};
 use crate::control::export::{ChildExport, ConnectionExport};
-use crate::ike::{Child, Connection, Start};
+use crate::ike::{Child, Childless, Connection, Extensions, Start};
 use crate::wire::ike::Identification;
 
 /// `start` in the words of the configuration.
@@ -43,6 +43,7 @@ pub fn export(tunnel: &Tunnel) -> ConnectionExport {
         nat_traversal: _,
         force_encapsulation,
         nat_keepalive: _,
+        extensions: Extensions { fragment_size: _, childless, quick_crash_detection: _ },
     } = tunnel.template();
     // A gateway without a fixed address is reached at its identity, if that is one.
     let identity_address = match local_id {
@@ -72,6 +73,7 @@ pub fn export(tunnel: &Tunnel) -> ConnectionExport {
         ike_lifetime_seconds: ike_lifetime.as_secs(),
         liveness_seconds: liveness_interval.map(|interval| interval.as_secs()),
         force_encapsulation: *force_encapsulation,
+        only_childless: *childless == Childless::Force,
         start: start_word(*start).to_owned(),
         children: children.iter().zip(&tunnel.subnets).map(child).collect(),
     }

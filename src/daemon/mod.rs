@@ -27,4 +27,5 @@ pub mod run;
 pub mod send_failures;
 pub mod status;
 pub mod threads;
+pub mod token_secret;
 pub mod wiring;

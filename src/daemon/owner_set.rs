@@ -16,7 +16,7 @@ use crate::control::route;
 use crate::crypto::cloud_name::InCloud;
 use crate::crypto::psk::{self, Notation};
 use crate::crypto::{CloudName, CloudPfs, IntegrityAlgorithm, prf};
-use crate::ike::{Child, Connection, EspProposal, IkeProposal, Peer, Start};
+use crate::ike::{Child, Connection, EspProposal, Extensions, IkeProposal, Peer, Start};
 use crate::routing::{Owner, Publication, RouteKey, VpnRoute, Weight};
 use crate::wire::ike::{Identification, TrafficSelector};
 
@@ -169,6 +169,7 @@ fn tunnel(wanted: &OwnerConnection, file: &Config) -> Result<(Tunnel, BTreeSet<&
         nat_traversal: *nat_traversal,
         force_encapsulation: false,
         nat_keepalive: Duration::from_secs(20),
+        extensions: Extensions::default(),
     };
     connection.check_size().map_err(|unsendable| format!("it cannot be negotiated: {unsendable}"))?;
     let subnets = ChildSubnets { local: local_subnets.clone(), peer: peer_subnets.clone() };

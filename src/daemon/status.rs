@@ -248,6 +248,7 @@ fn ike_sa(sa: &ike::IkeSaStatus, connection: &str, now: Instant) -> IkeSa {
         of_connection: (*sa.connection != *connection).then(|| sa.connection.to_string()),
         role: if sa.initiator { Role::Initiator } else { Role::Responder },
         algorithms: sa.algorithms.clone(),
+        extensions: sa.extensions.iter().map(ToString::to_string).collect(),
         age_seconds: seconds_since(sa.established, now),
         rekey_seconds: Some(seconds_until(sa.rekey_at, now)),
     }

@@ -22,6 +22,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use tokio::sync::mpsc as tokio_mpsc;
+use tracing::warn;
 
 use super::config::Gateway as Settings;
 use super::connections::{Configured, ConnectionIds};
@@ -31,6 +32,7 @@ use super::ike_thread::{IkeThread, Sockets};
 use super::key_log::KeyLogFiles;
 use super::metrics::Drops;
 use super::send_failures::SendFailures;
+use super::token_secret;
 use super::wiring::path_mtu::Paths;
 use super::wiring::{Channels, CommandRing, Notice, Wiring};
 use crate::crypto::SystemEntropy;
@@ -87,6 +89,9 @@ impl Threads {
         let ike_sockets = Sockets { ike, nat: sockets.ike_sender(), icmp };
         let key_log = settings.key_log.as_deref().map(KeyLogFiles::open).transpose()?;
         let key_log = key_log.map(|files| Box::new(files) as Box<dyn KeyLog>);
+        let token_secret = token_secret::read_or_make(&settings.state).inspect_err(|error| {
+            warn!(error, "no tokens of quick crash detection are given: peers notice a restart later");
+        });
         let waker = Waker::new()?;
         let drops = Drops::default();
         let (acquires, acquire_reader) = Acquires::new();
@@ -136,7 +141,9 @@ impl Threads {
         let device_mtu = Box::new(move |local, peer| device_mtu(local, peer, Some(mark)));
         let paths = Paths::new(settings.mtu, settings.pmtu_raise, Arc::clone(&drops.outbound), device_mtu);
         let ike_thread = IkeThread {
-            endpoint: Endpoint::new(Arc::clone(&nothing.ike), entropy(), Instant::now()).with_key_log(key_log),
+            endpoint: Endpoint::new(Arc::clone(&nothing.ike), entropy(), Instant::now())
+                .with_key_log(key_log)
+                .with_token_secret(token_secret.ok()),
             wiring: Wiring::new(channels, paths, entropy(), nothing),
             sockets: ike_sockets,
             nat_queue,

@@ -4,17 +4,19 @@ use std::time::{Duration, Instant};
 
 use super::config::Retransmission;
 use super::context::Context;
+use super::echo::{self, Echo, on_path};
 use super::error::{Discard, Unsendable};
 use super::event::{Output, Path, Transmit};
+use super::ext::negotiated::Fragments;
+use super::ext::reassembly::{Reassembly, VerifiedFragment, Whole};
 use super::keys::{IkeKeys, Spis};
 use super::message::{Payloads, id_body};
 use super::window::{Digest, Due, Requested, Window};
 use crate::crypto::digest::sha256;
 use crate::crypto::{Entropy, OpeningKey, SealingKey};
-use crate::wire::ike::grammar::{self, Direction, GrammarError};
 use crate::wire::ike::{
-    Delete, EncryptedShape, ExchangeType, Flags, Header, IkeSpi, Malformed, Notify, NotifyType, ParsedMessage, Payload,
-    PayloadType, encode_encrypted, parse_payloads, strip_padding,
+    Delete, Encrypted, EncryptedShape, ExchangeType, Flags, Fragment, Header, IkeSpi, Malformed, Notify, NotifyType,
+    ParsedMessage, Payload, PayloadType, Sealable, encode_encrypted, encode_fragments, parse_payloads, strip_padding,
 };
 
 /// The keys, SPIs, window and path of one IKE SA.
@@ -27,7 +29,16 @@ pub(super) struct Channel {
     messages_sealed: u64,
     window: Window,
     path: Path,
+    fragments: Fragments,
+    /// The peer is authenticated.
+    authenticated: bool,
+    /// Of the peer's request, and of its response.
+    reassembly: [Option<Box<Reassembly>>; 2],
 }
+
+/// Bytes that the fragments of a message have together at most, while the peer is not authenticated and then.
+const UNAUTHENTICATED_LIMIT: usize = 16 << 10;
+const AUTHENTICATED_LIMIT: usize = 64 << 10;
 
 /// A message whose integrity was verified. Only [`Channel::open`] makes one.
 pub(super) struct OpenedMessage {
@@ -43,7 +54,9 @@ pub(super) enum Opened {
     /// A new request or the response that we wait for.
     Message(OpenedMessage),
     /// The request that was answered last, again: only the answer is to be sent once more.
-    Repeated(Transmit),
+    Repeated(Vec<Transmit>),
+    /// A part of such a message, to be [collected](Channel::collect).
+    Fragment(VerifiedFragment),
 }
 
 impl OpenedMessage {
@@ -84,24 +97,52 @@ pub(super) fn malformed_notify(malformed: Malformed) -> Notify {
     }
 }
 
-/// Payloads that the exchange knows, each as often as it may stand there.
-fn fits_exchange(header: &Header, payloads: Vec<Payload>) -> Result<Payloads, Malformed> {
-    let direction = if header.flags.response { Direction::Response } else { Direction::Request };
-    match grammar::check(header.exchange_type, direction, true, &payloads) {
-        Ok(()) => Ok(Payloads::new(payloads)),
-        Err(GrammarError::Missing(payload)) => Err(Malformed::Payload { payload, reason: "it is missing" }),
-        Err(GrammarError::TooMany { payload, limit }) => Err(Malformed::TooMany { payload, limit }),
-        Err(GrammarError::Incomplete(payload, _)) => Err(Malformed::Payload { payload, reason: "it stands alone" }),
-        Err(GrammarError::UnknownExchange(_) | GrammarError::NotEncrypted(_)) => {
-            Err(Malformed::Payload { payload: PayloadType::ENCRYPTED, reason: "an unknown exchange" })
-        }
-    }
+/// The payloads that stand in this plaintext.
+fn read(
+    header: Header,
+    first: PayloadType,
+    plaintext: Result<&[u8], Malformed>,
+    path: Path,
+    digest: Digest,
+) -> OpenedMessage {
+    let parsed = plaintext.and_then(|plaintext| parse_payloads(first, plaintext));
+    let payloads = parsed.and_then(|payloads| Payloads::of_exchange(&header, payloads));
+    let id_kind = if header.flags.response {
+        PayloadType::IDENTIFICATION_RESPONDER
+    } else {
+        PayloadType::IDENTIFICATION_INITIATOR
+    };
+    let id_body = plaintext.and_then(|plaintext| id_body(first, plaintext, id_kind)).unwrap_or_default();
+    OpenedMessage { header, payloads, id_body, path, digest }
 }
 
 impl Channel {
-    pub(super) fn new(spis: Spis, initiator: bool, keys: IkeSaKeys, window: Window, path: Path) -> Self {
+    pub(super) fn new(
+        spis: Spis,
+        initiator: bool,
+        keys: IkeSaKeys,
+        window: Window,
+        path: Path,
+        fragments: Fragments,
+    ) -> Self {
         let IkeSaKeys { sealing, opening } = keys;
-        Self { spis, initiator, sealing, opening, messages_sealed: 0, window, path }
+        Self {
+            spis,
+            initiator,
+            sealing,
+            opening,
+            messages_sealed: 0,
+            window,
+            path,
+            fragments,
+            authenticated: false,
+            reassembly: [None, None],
+        }
+    }
+
+    /// The answer to the peer's last request once more, if the message is that request once more.
+    pub(super) fn repetition(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Vec<Transmit>, Discard> {
+        echo::repetition(&self.window, message, path)
     }
 
     /// Closes the channel: the keys go, the last answer stays.
@@ -145,7 +186,7 @@ impl Channel {
     /// As if so many messages had been exchanged.
     #[cfg(test)]
     pub(super) fn skip_to(&mut self, message_id: u32) {
-        self.window = Window::new(message_id, message_id);
+        self.window = Window::at(message_id, message_id);
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -160,27 +201,74 @@ impl Channel {
             return Err(Discard::WrongDirection);
         }
         let digest = sha256(message.bytes);
+        let encrypted = message.encrypted.ok_or(Discard::Cleartext);
         if header.flags.response {
             self.window.check_response(header.message_id)?;
-        } else if let Requested::Repeated(response) = self.window.check_request(header.message_id, &digest)? {
-            return Ok(Opened::Repeated(Transmit::new(path, response.to_vec())));
+        } else {
+            match self.window.check_request(header.message_id, &digest) {
+                Ok(Requested::New) => {}
+                Ok(Requested::Repeated(response)) => return Ok(Opened::Repeated(on_path(path, response))),
+                Err(Discard::NotIdentical) => return self.open_repeated(message, encrypted?, path),
+                Err(discard) => return Err(discard),
+            }
         }
-        let encrypted = message.encrypted.filter(|encrypted| encrypted.fragment.is_none()).ok_or(Discard::Cleartext)?;
+        let encrypted = encrypted?;
+        if let Some(fragment) = encrypted.fragment {
+            if !self.fragments.accepted {
+                return Err(Discard::Fragment);
+            }
+            let present = self.reassembly[usize::from(header.flags.response)].as_deref();
+            Reassembly::wants(present, header.message_id, fragment)?;
+            let plaintext = strip_padding(&self.decrypt(message, encrypted)?)?.to_vec();
+            let first_payload = encrypted.first_payload;
+            let fragment = VerifiedFragment { header, fragment, first_payload, plaintext, digest, path };
+            return Ok(Opened::Fragment(fragment));
+        }
+        let body = self.decrypt(message, encrypted)?;
+        let plaintext = strip_padding(&body);
+        Ok(Opened::Message(read(header, encrypted.first_payload, plaintext, path, digest)))
+    }
+
+    /// A request of the ID that was answered last, but not the same datagram. A peer may repeat a request in other
+    /// fragments than before: the first of them gets the answer again, if it is authentic (RFC 7383 2.6.1).
+    fn open_repeated(&self, message: &ParsedMessage<'_>, encrypted: Encrypted, path: Path) -> Result<Opened, Discard> {
+        match encrypted.fragment {
+            Some(Fragment { number: 1, .. }) if self.fragments.accepted => {
+                self.decrypt(message, encrypted)?;
+                let answer = self.window.answer_to(message.header.message_id).ok_or(Discard::MessageId)?;
+                Ok(Opened::Repeated(on_path(path, answer)))
+            }
+            Some(_) => Err(Discard::Fragment),
+            None => Err(Discard::NotIdentical),
+        }
+    }
+
+    /// The plaintext of a message or fragment, with its padding.
+    fn decrypt(&self, message: &ParsedMessage<'_>, encrypted: Encrypted) -> Result<Vec<u8>, Discard> {
         let suite = self.opening.suite();
         let mut copy = message.bytes.to_vec();
         let parts = encrypted.split(&mut copy, suite.iv_len(), suite.icv_len()).ok_or(Discard::Forged)?;
-        let body = parts.body;
-        self.opening.open(parts.before, parts.iv, body, &[], parts.icv).map_err(|_| Discard::Forged)?;
-        let payloads = strip_padding(body)
-            .and_then(|plain| parse_payloads(encrypted.first_payload, plain))
-            .and_then(|payloads| fits_exchange(&header, payloads));
-        let id_kind = if header.flags.response {
-            PayloadType::IDENTIFICATION_RESPONDER
-        } else {
-            PayloadType::IDENTIFICATION_INITIATOR
-        };
-        let id_body = id_body(encrypted.first_payload, body, id_kind).unwrap_or_default();
-        Ok(Opened::Message(OpenedMessage { header, payloads, id_body, path, digest }))
+        self.opening.open(parts.before, parts.iv, parts.body, &[], parts.icv).map_err(|_| Discard::Forged)?;
+        Ok(parts.body.to_vec())
+    }
+
+    /// Takes a fragment; gives the message when it was the last one.
+    pub(super) fn collect(&mut self, fragment: VerifiedFragment) -> Option<OpenedMessage> {
+        let limit = if self.authenticated { AUTHENTICATED_LIMIT } else { UNAUTHENTICATED_LIMIT };
+        let slot = &mut self.reassembly[usize::from(fragment.header.flags.response)];
+        let Whole { header, first_payload, plaintext, digest, path } =
+            Reassembly::take(slot, fragment, limit).ok().flatten()?;
+        Some(read(header, first_payload, Ok(&plaintext), path, digest))
+    }
+
+    /// What was settled about fragments, and whether the peer is authenticated.
+    pub(super) fn set_fragments(&mut self, fragments: Fragments, authenticated: bool) {
+        (self.fragments, self.authenticated) = (fragments, authenticated);
+    }
+
+    /// What was settled about fragments.
+    pub(super) fn fragments(&self) -> Fragments {
+        self.fragments
     }
 
     /// Sends a request of ours. The window must be free.
@@ -208,9 +296,10 @@ impl Channel {
         limit: Duration,
         cx: &mut Context<'_>,
     ) -> Result<(), Unsendable> {
-        let datagram = self.seal(exchange, false, self.window.next_request(), payloads, cx.entropy)?;
-        self.window.sent(datagram.clone(), policy, limit, cx.now);
-        cx.outbox.push(Output::Transmit(Transmit::new(self.path, datagram)));
+        let limit_len = self.datagram_limit(self.path);
+        let datagrams = self.seal(exchange, false, self.window.next_request(), payloads, limit_len, cx.entropy)?;
+        cx.transmit(self.path, &datagrams);
+        self.window.sent(datagrams, policy, limit, cx.now);
         Ok(())
     }
 
@@ -232,9 +321,10 @@ impl Channel {
         payloads: &[Payload],
         cx: &mut Context<'_>,
     ) -> Result<(), Unsendable> {
-        let response = self.seal(request.exchange(), true, request.header().message_id, payloads, cx.entropy)?;
-        self.window.respond(request.digest, response.clone());
-        cx.outbox.push(Output::Transmit(Transmit::new(request.path(), response)));
+        let (message_id, limit) = (request.header().message_id, self.datagram_limit(request.path()));
+        let response = self.seal(request.exchange(), true, message_id, payloads, limit, cx.entropy)?;
+        cx.transmit(request.path(), &response);
+        self.window.respond(request.digest, response);
         Ok(())
     }
 
@@ -255,12 +345,18 @@ impl Channel {
         // One byte more may take a whole block more, never two.
         let room = room - room % self.shape().block_len.max(1);
         let exchange = ExchangeType::INFORMATIONAL;
-        let datagram = self.seal(exchange, false, self.window.next_request(), &padding(room), cx.entropy).ok()?;
+        // A fragment would say nothing of the path.
+        let mut one = |payloads: &[Payload]| {
+            let message_id = self.window.next_request();
+            let datagrams = self.seal(exchange, false, message_id, payloads, usize::MAX, cx.entropy);
+            datagrams.ok()?.pop()
+        };
+        let datagram = one(&padding(room))?;
         let sent = u16::try_from(headers + datagram.len()).ok()?;
         // Where fragments are dropped, or a link below IP takes less than it says, no repetition of the probe arrives. An
         // empty request of the same ID does, and ends the exchange: nothing may wait for a probe for long.
-        let empty = self.seal(exchange, false, self.window.next_request(), &[], cx.entropy).ok()?;
-        self.window.sent(datagram.clone(), policy, Duration::MAX, cx.now);
+        let empty = one(&[])?;
+        self.window.sent(vec![datagram.clone()], policy, Duration::MAX, cx.now);
         self.window.or_smaller(empty);
         let probe = Transmit { path: self.path, payload: datagram, dont_fragment: true };
         cx.outbox.push(Output::Transmit(probe));
@@ -281,10 +377,9 @@ impl Channel {
     pub(super) fn retransmit(&mut self, cx: &mut Context<'_>) -> bool {
         match self.window.due(cx.now) {
             Due::Nothing => true,
-            Due::Retransmit(datagram, smaller) => {
-                for datagram in [Some(datagram), smaller].into_iter().flatten() {
-                    cx.outbox.push(Output::Transmit(Transmit::new(self.path, datagram.to_vec())));
-                }
+            Due::Retransmit(datagrams, smaller) => {
+                cx.transmit(self.path, datagrams);
+                cx.transmit(self.path, smaller);
                 true
             }
             Due::Dead => false,
@@ -301,54 +396,37 @@ impl Channel {
         EncryptedShape { iv_len: suite.iv_len(), block_len: suite.block_len(), icv_len: suite.icv_len() }
     }
 
-    fn seal(
+    /// Bytes of the longest message that goes out on this path as a whole.
+    fn datagram_limit(&self, path: Path) -> usize {
+        self.fragments.size.map_or(usize::MAX, |size| usize::from(size).saturating_sub(path.header_len()))
+    }
+
+    /// The datagrams of a message: one, or its fragments if it has more than `limit` bytes.
+    pub(super) fn seal(
         &mut self,
         exchange: ExchangeType,
         response: bool,
         message_id: u32,
         payloads: &[Payload],
+        limit: usize,
         entropy: &mut dyn Entropy,
-    ) -> Result<Vec<u8>, Unsendable> {
-        let (header, suite, shape) = (self.header(exchange, response, message_id), self.sealing.suite(), self.shape());
-        let mut sealable = encode_encrypted(&header, &[], payloads, shape).map_err(|too_long| Unsendable {
-            exchange,
-            response,
-            too_long,
-        })?;
+    ) -> Result<Vec<Vec<u8>>, Unsendable> {
+        let (header, shape) = (self.header(exchange, response, message_id), self.shape());
+        let unsendable = |too_long| Unsendable { exchange, response, too_long };
+        let sealables = encode_fragments(&header, payloads, shape, limit).map_err(unsendable)?;
+        Ok(sealables.into_iter().map(|sealable| self.seal_one(sealable, entropy)).collect())
+    }
+
+    fn seal_one(&mut self, mut sealable: Sealable, entropy: &mut dyn Entropy) -> Vec<u8> {
         let parts = sealable.parts();
         self.messages_sealed += 1;
         match parts.iv.last_chunk_mut::<8>() {
             // An AEAD needs an IV that never repeats (RFC 5282 3.1), CBC one that can't be predicted (RFC 7296 3.14).
-            Some(iv) if suite.encryption.is_aead() => *iv = self.messages_sealed.to_be_bytes(),
+            Some(iv) if self.sealing.suite().encryption.is_aead() => *iv = self.messages_sealed.to_be_bytes(),
             _ => entropy.fill(parts.iv),
         }
         self.sealing.seal(parts.before, parts.iv, parts.body, &[], parts.icv);
-        Ok(sealable.message)
-    }
-}
-
-/// What is left of a channel that is closed: the answer to the peer's last request, for repetitions of it.
-pub(super) struct Echo {
-    spis: Spis,
-    initiator: bool,
-    window: Window,
-}
-
-impl Echo {
-    /// The answer once more, if the message is the last request once more.
-    pub(super) fn answer(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Transmit, Discard> {
-        let header = message.header;
-        let spis = Spis { initiator: header.initiator_spi, responder: header.responder_spi };
-        if spis != self.spis || header.flags.initiator == self.initiator {
-            return Err(Discard::WrongDirection);
-        }
-        if header.flags.response {
-            return Err(Discard::UnexpectedResponse);
-        }
-        match self.window.check_request(header.message_id, &sha256(message.bytes))? {
-            Requested::Repeated(response) => Ok(Transmit::new(path, response.to_vec())),
-            Requested::New => Err(Discard::UnexpectedExchange),
-        }
+        sealable.message
     }
 }
 

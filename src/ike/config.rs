@@ -133,6 +133,43 @@ pub struct Connection {
     pub force_encapsulation: bool,
     /// Interval of NAT keepalives (RFC 3948 2.3) when we are behind a NAT. Zero: none.
     pub nat_keepalive: Duration,
+    /// Which further capabilities it has.
+    pub extensions: Extensions,
+}
+
+/// The optional capabilities of a connection, besides NAT traversal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extensions {
+    /// Fragmentation of IKE messages (RFC 7383): bytes of an IP packet above which a message goes in fragments.
+    /// `None`: never, and the peer may not either.
+    pub fragment_size: Option<u16>,
+    /// IKE SAs that are set up without a Child SA (RFC 6023).
+    pub childless: Childless,
+    /// Quick crash detection (RFC 6290): tokens are given and taken by which an end that has restarted is known.
+    pub quick_crash_detection: bool,
+}
+
+impl Extensions {
+    /// Bytes of the fragments unless something else is configured: a packet that every IPv6 path takes (RFC 8200 5).
+    pub const FRAGMENT_SIZE: u16 = 1280;
+}
+
+impl Default for Extensions {
+    /// Everything on.
+    fn default() -> Self {
+        Self { fragment_size: Some(Self::FRAGMENT_SIZE), childless: Childless::Allow, quick_crash_detection: true }
+    }
+}
+
+/// When an IKE SA is set up without a Child SA (RFC 6023).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Childless {
+    /// When the peer asks for none, or when there is none to ask for.
+    Allow,
+    /// Always, and the peer has to.
+    Force,
+    /// Never.
+    Never,
 }
 
 impl PartialEq for Connection {
@@ -154,6 +191,7 @@ impl PartialEq for Connection {
             nat_traversal,
             force_encapsulation,
             nat_keepalive,
+            extensions,
         } = self;
         *name == other.name
             && *local_address == other.local_address
@@ -170,6 +208,7 @@ impl PartialEq for Connection {
             && *nat_traversal == other.nat_traversal
             && *force_encapsulation == other.force_encapsulation
             && *nat_keepalive == other.nat_keepalive
+            && *extensions == other.extensions
     }
 }
 

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use super::association::Associations;
 use super::config::Config;
 use super::directory::Directory;
-use super::event::{Event, Output};
+use super::event::{Event, Output, Path, Transmit};
 use super::failure::Failure;
 use super::key_log::KeyLog;
-use crate::crypto::Entropy;
+use crate::crypto::{Entropy, Secret};
 use crate::wire::ike::IkeSpi;
 
 /// The surroundings of a call.
@@ -25,6 +25,8 @@ pub(super) struct Context<'a> {
     pub(super) outbox: &'a mut Outbox,
     pub(super) inbound_spis: &'a mut InboundSpis,
     pub(super) key_log: Option<&'a dyn KeyLog>,
+    /// What the tokens of quick crash detection are made with.
+    pub(super) token_secret: Option<&'a Secret>,
 }
 
 impl Context<'_> {
@@ -35,6 +37,17 @@ impl Context<'_> {
     /// Something failed that a person should see.
     pub(super) fn failed(&mut self, connection: Option<Arc<str>>, peer: SocketAddr, failure: Failure) {
         self.event(Event::Failure { connection, peer, failure });
+    }
+
+    /// Sends datagrams that may be fragmented.
+    pub(super) fn transmit<Datagram: AsRef<[u8]>>(
+        &mut self,
+        path: Path,
+        datagrams: impl IntoIterator<Item = Datagram>,
+    ) {
+        for datagram in datagrams {
+            self.outbox.push(Output::Transmit(Transmit::new(path, datagram.as_ref().to_vec())));
+        }
     }
 
     /// A random number below `bound`.

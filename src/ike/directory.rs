@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::association::are_siblings;
 use super::config::{Connection, Peer};
 use super::event::Path;
+use super::ext::table::{self, Row};
 use super::identity::{expected_id, expects, same_identity};
 use super::negotiate::IkeAlgorithms;
 use crate::wire::ike::Identification;
@@ -36,7 +37,8 @@ pub(super) struct Candidates {
     any_id: Vec<u32>,
     /// Places of the first ones with each list of proposals that occurs.
     proposals: Vec<u32>,
-    nat_traversal: bool,
+    /// The extensions that any of them wants.
+    rows: Vec<Row>,
     hasher: RandomState,
 }
 
@@ -107,8 +109,9 @@ impl Candidates {
             }
         }
         by_id.sort_unstable();
-        let nat_traversal = connections.iter().any(|connection| connection.nat_traversal);
-        Self { connections, by_id, any_id, proposals, nat_traversal, hasher: hasher.clone() }
+        let wanted = |row: &Row| connections.iter().any(|connection| row.is_on(connection));
+        let rows = table::ALL.iter().copied().filter(wanted).collect();
+        Self { connections, by_id, any_id, proposals, rows, hasher: hasher.clone() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -130,10 +133,17 @@ impl Candidates {
         self.distinct_proposals().find(|connection| allows(connection, algorithms))
     }
 
-    /// Whether any that accepts these algorithms takes part in NAT detection.
-    pub(super) fn nat_traversal(&self, algorithms: &IkeAlgorithms) -> bool {
-        let takes_part = |connection: &Arc<Connection>| connection.nat_traversal && allows(connection, algorithms);
-        self.nat_traversal && self.connections.iter().any(takes_part)
+    /// The extensions that any wants.
+    pub(super) fn all_rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The extensions that any wants that accepts these algorithms.
+    pub(super) fn rows(&self, algorithms: &IkeAlgorithms) -> Vec<Row> {
+        let wanted = |row: &Row| {
+            self.connections.iter().any(|connection| row.is_on(connection) && allows(connection, algorithms))
+        };
+        self.rows.iter().copied().filter(wanted).collect()
     }
 
     /// Those that expect this identity or take any.

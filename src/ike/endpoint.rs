@@ -26,12 +26,13 @@ use super::cookie::CookieJar;
 use super::error::{Discard, DiscardCounters};
 use super::event::{Command, Event, Output, Path};
 use super::key_log::KeyLog;
+use super::message::Payloads;
 use super::state::established::liveness;
 use super::state::init_sent::InitReply;
 use super::state::{IkeSa, Input};
 use super::status::ConnectionStatus;
-use crate::crypto::Entropy;
-use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, parse_message};
+use crate::crypto::{Entropy, Secret};
+use crate::wire::ike::{ExchangeType, IkeSpi, NotifyType, ParsedMessage, Payload, parse_message};
 
 /// An IKEv2 endpoint with all its connections.
 ///
@@ -66,6 +67,14 @@ impl Endpoint {
     #[must_use]
     pub fn with_key_log(mut self, log: Option<Box<dyn KeyLog>>) -> Self {
         self.connections.ike_sas.key_log = log;
+        self
+    }
+
+    /// Gives peers tokens made with `secret`, by which they know that this end has restarted (RFC 6290). The secret has to
+    /// be the same after a restart, and known to nobody else.
+    #[must_use]
+    pub fn with_token_secret(mut self, secret: Option<Secret>) -> Self {
+        self.connections.ike_sas.token_secret = secret;
         self
     }
 
@@ -185,17 +194,17 @@ impl Endpoint {
         now: Instant,
     ) -> Result<(), Discard> {
         let header = &message.header;
-        let wants = !header.flags.response && !header.responder_spi.is_zero() && self.shutdown.is_none();
+        // Of a request in fragments the first one is enough.
+        let first = message.encrypted.and_then(|encrypted| encrypted.fragment).is_none_or(|one| one.number == 1);
+        let wants = !header.flags.response && !header.responder_spi.is_zero() && self.shutdown.is_none() && first;
         // The allowance bounds the search, too.
         if !wants || !self.unprotected.take(now) {
             return Err(Discard::UnknownSpi);
         }
-        let rival = self.connections.ike_sas.iter().find_map(|(spi, sa)| match sa {
-            IkeSa::Established(state) => state.rival(ours).map(|rival| (*spi, rival)),
-            _ => None,
-        });
+        let ike_sas = &self.connections.ike_sas;
+        let rival = ike_sas.all_established().find_map(|(spi, state)| state.rival(ours).map(|rival| (spi, rival)));
         let Some((rekeyed, rival)) = rival else {
-            self.send_unprotected(header, path, Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()));
+            self.disown(header, path);
             return Err(Discard::UnknownSpi);
         };
         if !rival.is_taken_up(message, path) {
@@ -215,7 +224,15 @@ impl Endpoint {
             state.note_unprotected(message);
         }
         let Some(state) = self.connections.ike_sas.established(&ours) else { return };
-        if path.peer.ip() == state.sa().channel().path().peer.ip() && message.payloads.iter().any(reports) {
+        if path.peer.ip() != state.sa().channel().path().peer.ip() || message.encrypted.is_some() {
+            return;
+        }
+        if state.sa().is_disowned(&Payloads::new(message.payloads.clone())) {
+            self.connections.with_ike_sa(ours, now, |sa, cx| match sa {
+                IkeSa::Established(state) => Err(state.peer_restarted(cx)),
+                sa => Ok(sa),
+            });
+        } else if message.payloads.iter().any(reports) {
             self.connections.act(ours, now, |sa, _, agenda, cx| {
                 liveness::is_reported_unknown(sa, agenda, cx.now);
             });

@@ -41,6 +41,8 @@ discards! {
     Forged = "ike_forged";
     /// Not encrypted where it must be.
     Cleartext = "ike_cleartext";
+    /// A fragment of a message that is not needed, or would make the message larger than is taken (RFC 7383 2.6).
+    Fragment = "ike_fragment";
     /// A message ID outside the window (RFC 7296 2.3).
     MessageId = "ike_message_id";
     /// The same message ID as an earlier request, with other contents.

@@ -5,6 +5,7 @@ pub(super) mod child_requested;
 pub(super) mod collision;
 pub(super) mod create_child;
 pub(super) mod delete;
+pub(super) mod inform;
 pub(super) mod liveness;
 pub(super) mod next;
 pub(super) mod path_probe;
@@ -14,6 +15,7 @@ pub(super) mod task;
 
 use self::create_child::CreateChild;
 use self::delete::{DeleteChild, DeleteIke};
+use self::inform::Inform;
 use self::liveness::Liveness;
 use self::next::Next;
 use self::path_probe::PathProbe;
@@ -39,6 +41,8 @@ pub(super) enum Exchange {
     DeleteIke(DeleteIke),
     /// INFORMATIONAL without payloads.
     Liveness(Liveness),
+    /// INFORMATIONAL in which extensions say something.
+    Inform(Inform),
     /// INFORMATIONAL of a certain size.
     PathProbe(PathProbe),
 }
@@ -56,6 +60,7 @@ impl Exchange {
             }
             Task::DeleteIke => DeleteIke::start().map(Self::DeleteIke),
             Task::Liveness => Liveness::start(sa).map(Self::Liveness),
+            Task::Inform => Inform::start(sa, cx).map(Self::Inform),
             Task::PathProbe(size) => PathProbe::start(size, sa, cx).map(Self::PathProbe),
         }
     }
@@ -87,7 +92,7 @@ impl Exchange {
                     Phase::Active | Phase::Passive(_) => Cause::Closed,
                 });
             }
-            Self::Liveness(Liveness) => {}
+            Self::Liveness(Liveness) | Self::Inform(Inform) => {}
             Self::PathProbe(exchange) => exchange.reply(!repeated, sa, cx),
         }
         Ok(Next::Done)
@@ -110,7 +115,9 @@ impl Exchange {
             Self::RekeyIke(exchange) => return Ok(exchange.not_sent(unsendable, sa, cx).map(Self::rekey_ike)),
             // Nothing depends on a probe.
             Self::PathProbe(_) => {}
-            Self::DeleteChild(_) | Self::DeleteIke(_) | Self::Liveness(_) => return Err(unsendable),
+            Self::DeleteChild(_) | Self::DeleteIke(_) | Self::Liveness(_) | Self::Inform(_) => {
+                return Err(unsendable);
+            }
         }
         Ok(Next::Done)
     }
@@ -141,7 +148,7 @@ impl Exchange {
         match self {
             Self::CreateChild(_) | Self::DeleteChild(_) | Self::DeleteIke(_) => true,
             Self::RekeyIke(exchange) => exchange.rival().is_some(),
-            Self::Liveness(_) | Self::PathProbe(_) => false,
+            Self::Liveness(_) | Self::Inform(_) | Self::PathProbe(_) => false,
         }
     }
 

@@ -75,6 +75,12 @@ pub enum Failure {
     NeverReady(Asked),
     /// The peer, at this address, does not answer on an established IKE SA any more.
     Silent(SocketAddr),
+    /// The peer, at this address, has proven that it does not know the established IKE SA any more (RFC 6290).
+    Restarted(SocketAddr),
+    /// The peer asks for no Child SA in IKE_AUTH (RFC 6023), which the connection takes from nobody.
+    ChildMissing,
+    /// The peer asks for a Child SA in IKE_AUTH, and the connection sets them up later only (RFC 6023).
+    ChildTooEarly,
     /// The Child SAs that a connection had in the IKE SA of another one with the same peer are gone.
     LeftByHost,
     /// The peer deleted the IKE SA.
@@ -122,6 +128,13 @@ impl fmt::Display for Failure {
                 write!(f, "the peer keeps answering TEMPORARY_FAILURE when it is asked {asked}; it is asked again")
             }
             Self::Silent(peer) => write!(f, "the peer {peer} does not answer any more"),
+            Self::Restarted(peer) => write!(f, "the peer {peer} has restarted"),
+            Self::ChildMissing => {
+                f.write_str("the peer asks for no Child SA in IKE_AUTH, which childless = \"never\" refuses")
+            }
+            Self::ChildTooEarly => {
+                f.write_str("the peer asks for a Child SA in IKE_AUTH, which childless = \"force\" refuses")
+            }
             Self::LeftByHost => {
                 f.write_str("its Child SAs in the IKE SA of another connection with the same peer are gone")
             }

@@ -241,7 +241,7 @@ mod tests {
                 opening.open(parts.before, parts.iv, parts.body, &[], parts.icv).expect("the right keys");
                 let plain = strip_padding(parts.body).expect("padding");
                 let payloads = Payloads::new(parse_payloads(encrypted.first_payload, plain).expect("payloads"));
-                let id = id_body(encrypted.first_payload, parts.body, id_kind).expect("payloads").expect("an identity");
+                let id = id_body(encrypted.first_payload, plain, id_kind).expect("payloads").expect("an identity");
                 let psk = Secret::new(PSK.to_vec());
                 let mac = keys.authentication.shared_key_mac(signer, &psk, message, nonce, &id);
                 assert_eq!(mac.as_bytes(), payloads.authentication().expect("AUTH").data, "{signer:?}");

@@ -1,9 +1,10 @@
 //! Payloads of a message that was read, and lookups in them.
 
 use crate::crypto::KeyExchangeAlgorithm;
+use crate::wire::ike::grammar::{self, Direction, GrammarError};
 use crate::wire::ike::{
-    Authentication, Delete, Identification, KeyExchange, KeyExchangeId, Malformed, Notify, NotifyType, Payload,
-    PayloadType, Proposal, TrafficSelector, split_payloads, strip_padding,
+    Authentication, Delete, Header, Identification, KeyExchange, KeyExchangeId, Malformed, Notify, NotifyType, Payload,
+    PayloadType, Proposal, TrafficSelector, split_payloads,
 };
 
 /// The payloads of one message.
@@ -29,6 +30,20 @@ impl Payloads {
 
     pub(super) fn new(payloads: Vec<Payload>) -> Self {
         Self(payloads)
+    }
+
+    /// Payloads of a protected message that its exchange knows, each as often as it may stand there.
+    pub(super) fn of_exchange(header: &Header, payloads: Vec<Payload>) -> Result<Self, Malformed> {
+        let direction = if header.flags.response { Direction::Response } else { Direction::Request };
+        match grammar::check(header.exchange_type, direction, true, &payloads) {
+            Ok(()) => Ok(Self::new(payloads)),
+            Err(GrammarError::Missing(payload)) => Err(Malformed::Payload { payload, reason: "it is missing" }),
+            Err(GrammarError::TooMany { payload, limit }) => Err(Malformed::TooMany { payload, limit }),
+            Err(GrammarError::Incomplete(payload, _)) => Err(Malformed::Payload { payload, reason: "it stands alone" }),
+            Err(GrammarError::UnknownExchange(_) | GrammarError::NotEncrypted(_)) => {
+                Err(Malformed::Payload { payload: PayloadType::ENCRYPTED, reason: "an unknown exchange" })
+            }
+        }
     }
 
     first! {
@@ -81,9 +96,9 @@ pub(super) fn wanted_group(notify: &Notify) -> Option<u16> {
     <[u8; 2]>::try_from(notify.data.as_slice()).ok().map(u16::from_be_bytes)
 }
 
-/// The body of an identification payload as it stands in an opened message, reserved bytes included: AUTH is computed
-/// over it (RFC 7296 2.15).
+/// The body of an identification payload as it stands in an opened message without its padding, reserved bytes included:
+/// AUTH is computed over it (RFC 7296 2.15).
 pub(super) fn id_body(first: PayloadType, plaintext: &[u8], kind: PayloadType) -> Result<Option<Vec<u8>>, Malformed> {
-    let raw = split_payloads(first, strip_padding(plaintext)?)?;
+    let raw = split_payloads(first, plaintext)?;
     Ok(raw.iter().find(|raw| raw.payload_type == kind).map(|raw| raw.body.to_vec()))
 }

@@ -17,6 +17,7 @@ mod cookie;
 mod coverage;
 mod data_path;
 mod directory;
+mod echo;
 mod ended;
 mod endpoint;
 pub mod error;
@@ -43,7 +44,9 @@ mod wanted;
 mod window;
 
 pub use association::{AssociationId, are_siblings};
-pub use config::{Child, Config, Connection, EspProposal, IkeProposal, Peer, Retransmission, Start};
+pub use config::{
+    Child, Childless, Config, Connection, EspProposal, Extensions, IkeProposal, Peer, Retransmission, Start,
+};
 pub use coverage::Flows;
 pub use endpoint::{Endpoint, SHUTDOWN_TIME};
 pub use error::{Discard, DiscardCounters, Unsendable};

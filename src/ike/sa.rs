@@ -10,14 +10,17 @@ use super::child::Transport;
 use super::config::Connection;
 use super::context::Context;
 use super::event::{Deadline, Path, Why};
-use super::ext::natd::{self, NatStatus};
+use super::ext::negotiated::Negotiated;
+use super::ext::table::{self, At, Point, Voice};
 use super::failure::Failure;
 use super::keys::{ChildKeySource, Nonces, Skeyseed, Spis};
 use super::liveness::Liveness;
+use super::message::Payloads;
 use super::negotiate::IkeAlgorithms;
 use super::status::IkeSaStatus;
 use super::window::Window;
 use crate::crypto::{Secret, WrongKeyLength};
+use crate::wire::ike::Payload;
 
 /// Why an IKE SA is no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub(super) enum Cause {
     DeletedByPeer,
     /// We closed it because somebody asked for that, or because it was superfluous.
     Closed,
+    /// The peer has proven that it does not know it any more.
+    Restarted,
     /// Its life is over.
     Expired,
 }
@@ -49,9 +54,27 @@ pub(super) struct Secured {
     pub(super) channel: Channel,
     pub(super) child_key_source: ChildKeySource,
     pub(super) algorithms: IkeAlgorithms,
-    pub(super) nat: NatStatus,
-    /// ESP goes in UDP.
-    pub(super) encapsulate: bool,
+    pub(super) negotiated: Negotiated,
+}
+
+impl Secured {
+    /// What the extensions of its connection add to a message of ours.
+    pub(super) fn say(&mut self, connection: &Connection, point: Point, cx: &mut Context<'_>) -> Vec<Payload> {
+        let voice = Voice { connection, entropy: cx.entropy, token_secret: cx.token_secret };
+        let at = self.at(point);
+        table::say(&table::rows_of(connection), at, voice, &mut self.negotiated)
+    }
+
+    /// Lets the extensions of its connection read a message of the peer's.
+    pub(super) fn hear(&mut self, connection: &Connection, point: Point, payloads: &Payloads) {
+        let at = self.at(point);
+        table::hear(&table::rows_of(connection), at, payloads, &mut self.negotiated);
+    }
+
+    fn at(&self, point: Point) -> At {
+        let channel = &self.channel;
+        At { point, spis: channel.spis(), path: channel.path(), initiator: channel.is_initiator() }
+    }
 }
 
 /// What becomes an established IKE SA.
@@ -66,7 +89,6 @@ pub(super) struct Sa {
     secured: Secured,
     phase: Phase,
     lifetime: Lifetime,
-    keepalive_at: Option<Instant>,
     liveness: Liveness,
     /// The peer asked for this IKE SA in a rekey and has not used it: our answer may not have arrived.
     unconfirmed: bool,
@@ -115,11 +137,12 @@ impl Lifetime {
 
 impl Sa {
     pub(super) fn new(establishing: Establishing, cx: &mut Context<'_>) -> Self {
-        let Establishing { association, secured } = establishing;
-        let Connection { nat_keepalive: keepalive, ike_lifetime, .. } = **association.connection();
+        let Establishing { association, mut secured } = establishing;
+        table::begin(association.connection(), &mut secured.negotiated, cx.now);
+        secured.channel.set_fragments(secured.negotiated.fragments, true);
+        let ike_lifetime = association.connection().ike_lifetime;
         Self {
             lifetime: Lifetime::new(ike_lifetime, cx),
-            keepalive_at: (secured.nat.local_behind_nat && !keepalive.is_zero()).then(|| cx.now + keepalive),
             association,
             secured,
             phase: Phase::Active,
@@ -151,9 +174,11 @@ impl Sa {
         )?;
         // The peer is authenticated by the old IKE SA; SK_pi and SK_pr have no use.
         let (channel_keys, child_key_source, _) = IkeSaKeys::of(keys, initiator);
-        let channel = Channel::new(spis, initiator, channel_keys, Window::new(0, 0), self.channel().path());
-        let Secured { nat, encapsulate, .. } = self.secured;
-        let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
+        let (path, fragments) = (self.channel().path(), self.channel().fragments());
+        let channel = Channel::new(spis, initiator, channel_keys, Window::fresh(), path, fragments);
+        let mut negotiated = self.secured.negotiated.clone();
+        table::renew(&mut negotiated);
+        let secured = Secured { channel, child_key_source, algorithms, negotiated };
         let establishing = Establishing { association: self.association.clone(), secured };
         Ok(Self { unconfirmed: !initiator, ..Self::new(establishing, cx) })
     }
@@ -189,7 +214,7 @@ impl Sa {
 
     /// How ESP goes to the peer, on a path of this IKE SA.
     pub(super) fn transport(&self, path: Path, cx: &Context<'_>) -> Transport {
-        Transport::new(path, self.secured.encapsulate, cx.config.nat_port)
+        Transport::new(path, self.secured.negotiated.nat.encapsulate, cx.config.nat_port)
     }
 
     // Whether it serves.
@@ -233,17 +258,38 @@ impl Sa {
         }
     }
 
-    /// A peer behind a NAT is followed when its address changes; who is behind a NAT itself does not follow, for
-    /// then anybody on the way could redirect it (RFC 7296 2.23). Says whether it has moved.
+    /// The peer has sent on this path. Says whether it is followed there from another one.
     pub(super) fn follow(&mut self, path: Path, now: Instant) -> bool {
-        let Secured { channel, nat, .. } = &mut self.secured;
-        let moved = path != channel.path() && path.non_esp_marker == channel.path().non_esp_marker;
-        let follows = moved && nat.peer_behind_nat && !nat.local_behind_nat;
+        let Secured { channel, negotiated, .. } = &mut self.secured;
+        let follows = table::follows(channel.path(), path, negotiated);
         if follows {
             channel.set_path(path);
             channel.heard(now);
         }
         follows
+    }
+
+    // Its extensions.
+
+    /// Whether they have something to say in a request of its own.
+    pub(super) fn owes_information(&self, cx: &Context<'_>) -> bool {
+        let may = self.is_active() && !self.unconfirmed;
+        may && table::owes(self.association.connection(), cx.token_secret.is_some(), &self.secured.negotiated)
+    }
+
+    /// What they say in an INFORMATIONAL request.
+    pub(super) fn inform(&mut self, cx: &mut Context<'_>) -> Vec<Payload> {
+        self.secured.say(self.association.connection(), Point::Inform, cx)
+    }
+
+    /// The peer's INFORMATIONAL request.
+    pub(super) fn informed(&mut self, payloads: &Payloads) {
+        self.secured.hear(self.association.connection(), Point::Inform, payloads);
+    }
+
+    /// Whether something in the clear proves that the peer has lost this IKE SA.
+    pub(super) fn is_disowned(&self, payloads: &Payloads) -> bool {
+        table::is_disowned(self.association.connection(), payloads, &self.secured.negotiated)
     }
 
     // Its life.
@@ -252,12 +298,10 @@ impl Sa {
         &mut self.lifetime
     }
 
-    /// Sends a NAT keepalive, if one is due.
-    pub(super) fn keep_alive(&mut self, cx: &mut Context<'_>) {
-        if self.keepalive_at.is_some_and(|at| at <= cx.now) {
-            self.keepalive_at = Some(cx.now + self.connection().nat_keepalive);
-            natd::keep_alive(self.channel().path(), cx);
-        }
+    /// Lets time pass for its extensions.
+    pub(super) fn extensions_timeout(&mut self, cx: &mut Context<'_>) {
+        let path = self.channel().path();
+        table::timeout(self.association.connection(), path, &mut self.secured.negotiated, cx);
     }
 
     /// When something is due while it is active.
@@ -267,10 +311,10 @@ impl Sa {
             at(self.lifetime.rekey_at, Why::RekeyIke),
             at(self.lifetime.expires_at, Why::ExpireIke),
             self.liveness.deadline().and_then(|due| at(due, Why::Liveness)),
-            self.keepalive_at.and_then(|due| at(due, Why::NatKeepalive)),
         ]
         .into_iter()
         .flatten()
+        .chain(table::deadlines(&self.secured.negotiated))
     }
 
     // What others see.
@@ -281,7 +325,7 @@ impl Sa {
     }
 
     pub(super) fn status(&self) -> IkeSaStatus {
-        let Secured { channel, algorithms, nat, .. } = &self.secured;
+        let Secured { channel, algorithms, negotiated, .. } = &self.secured;
         let spis = channel.spis();
         IkeSaStatus {
             connection: self.connection().name.clone(),
@@ -292,8 +336,9 @@ impl Sa {
             established: self.lifetime.born,
             rekey_at: self.lifetime.rekey_at,
             expires_at: self.lifetime.expires_at,
-            local_behind_nat: nat.local_behind_nat,
-            peer_behind_nat: nat.peer_behind_nat,
+            local_behind_nat: negotiated.nat.local_behind_nat,
+            peer_behind_nat: negotiated.nat.peer_behind_nat,
+            extensions: table::names(negotiated),
         }
     }
 }

@@ -20,6 +20,8 @@ const COOKIE: usize = 64;
 /// Bytes of a NAT detection hash (RFC 7296 2.23), and of the AUTH payload of the longest PRF.
 const NAT_DETECTION: usize = 20;
 const AUTH: usize = 64;
+/// Bytes of our token of quick crash detection.
+const TOKEN: usize = 32;
 
 impl Connection {
     /// Checks that every request that may have to be sent for this connection fits a message.
@@ -48,6 +50,7 @@ impl Connection {
             nonce(),
             notify(NotifyType::NAT_DETECTION_SOURCE_IP, NAT_DETECTION),
             notify(NotifyType::NAT_DETECTION_DESTINATION_IP, NAT_DETECTION),
+            notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, 0),
         ];
         let exchange = ExchangeType::IKE_SA_INIT;
         let encoded = encode_message(&header(exchange), &payloads);
@@ -63,6 +66,7 @@ impl Connection {
         payloads.push(Payload::Authentication(Authentication { method: AuthMethod::SHARED_KEY, data: vec![0; AUTH] }));
         payloads.push(Payload::SecurityAssociation(negotiate::offer_esp(&child.esp_proposals, 0, false)));
         payloads.extend(selectors(child));
+        payloads.push(Payload::Notify(Notify::new(NotifyType::QUICK_CRASH_DETECTION, vec![0; TOKEN])));
         encrypted(ExchangeType::IKE_AUTH, &payloads)
     }
 

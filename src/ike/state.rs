@@ -25,12 +25,14 @@ use self::awaiting_auth::AwaitingAuth;
 use self::established::Established;
 use self::init_sent::{InitReply, InitSent, Next};
 use super::association::Association;
-use super::channel::{Channel, Echo, Opened, OpenedMessage};
+use super::channel::{Channel, Opened, OpenedMessage};
 use super::config::Connection;
 use super::context::Context;
+use super::echo::Echo;
 use super::ended::Ended;
 use super::error::Discard;
-use super::event::{Deadline, Path, Transmit, Why};
+use super::event::{Deadline, Output, Path, Transmit, Why};
+use super::ext::reassembly::VerifiedFragment;
 use super::sa::Cause;
 use super::successor::Successor;
 use crate::wire::ike::{IkeSpi, ParsedMessage};
@@ -60,7 +62,8 @@ pub(super) struct Lingering {
 pub(super) enum Input {
     Init(InitReply),
     Message(OpenedMessage),
-    Repeated(Transmit),
+    Repeated(Vec<Transmit>),
+    Fragment(VerifiedFragment),
 }
 
 impl Lingering {
@@ -85,15 +88,33 @@ impl IkeSa {
         };
         Ok(match opened {
             Opened::Message(message) => Input::Message(message),
-            Opened::Repeated(transmit) => Input::Repeated(transmit),
+            Opened::Repeated(answer) => Input::Repeated(answer),
+            Opened::Fragment(fragment) => Input::Fragment(fragment),
         })
     }
 
+    /// Where fragments of a message are collected.
+    fn channel_mut(&mut self) -> Option<&mut Channel> {
+        match self {
+            Self::AuthSent(state) => Some(state.channel_mut()),
+            Self::AwaitingAuth(state) => state.channel_mut(),
+            Self::Established(state) => Some(state.channel_mut()),
+            Self::InitSent(_) | Self::Lingering(_) => None,
+        }
+    }
+
     /// Takes a verified input.
-    pub(super) fn handle(self, input: Input, cx: &mut Context<'_>) -> Result<Self, Ended> {
+    pub(super) fn handle(mut self, input: Input, cx: &mut Context<'_>) -> Result<Self, Ended> {
+        let input = match input {
+            Input::Fragment(fragment) => match self.channel_mut().and_then(|channel| channel.collect(fragment)) {
+                Some(message) => Input::Message(message),
+                None => return Ok(self),
+            },
+            input => input,
+        };
         match (self, input) {
-            (sa, Input::Repeated(transmit)) => {
-                cx.outbox.push(super::event::Output::Transmit(transmit));
+            (sa, Input::Repeated(answer)) => {
+                answer.into_iter().for_each(|transmit| cx.outbox.push(Output::Transmit(transmit)));
                 Ok(sa)
             }
             (Self::InitSent(state), Input::Init(reply)) => state.handle(reply, cx).map(|next| match next {

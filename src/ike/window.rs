@@ -23,7 +23,8 @@ pub(super) struct Window {
 /// A request of ours that waits for its response.
 struct Outstanding {
     message_id: u32,
-    datagram: Vec<u8>,
+    /// One, or the fragments of the request.
+    datagrams: Vec<Vec<u8>>,
     /// A smaller request that does as well, sent with every repetition: the first one may be too large to arrive at all.
     smaller: Option<Vec<u8>>,
     policy: Retransmission,
@@ -38,7 +39,8 @@ struct Outstanding {
 struct Answered {
     message_id: u32,
     request: Digest,
-    response: Vec<u8>,
+    /// One datagram, or the fragments of the response.
+    response: Vec<Vec<u8>>,
 }
 
 /// What to do with a request of the peer, before it is opened.
@@ -46,8 +48,8 @@ struct Answered {
 pub(super) enum Requested<'a> {
     /// It is the next one.
     New,
-    /// It is the last one again, byte for byte: send this once more.
-    Repeated(&'a [u8]),
+    /// It is the last one again, byte for byte: send all of this once more.
+    Repeated(&'a [Vec<u8>]),
 }
 
 /// What the passing of time asks for.
@@ -55,17 +57,22 @@ pub(super) enum Requested<'a> {
 pub(super) enum Due<'a> {
     /// Nothing yet.
     Nothing,
-    /// Send this again, and then what may arrive in its place.
-    Retransmit(&'a [u8], Option<&'a [u8]>),
+    /// Send all of this again, and then what may arrive in its place.
+    Retransmit(&'a [Vec<u8>], Option<&'a [u8]>),
     /// The peer is given up.
     Dead,
 }
 
 impl Window {
+    /// Of a new IKE SA: the first request of either end has the ID 0 (RFC 7296 2.2, 2.18).
+    pub(super) fn fresh() -> Self {
+        Self { next_request: 0, outstanding: None, expected_request: 0, answered: None }
+    }
+
     /// With our next request and the one expected from the peer.
-    pub(super) fn new(next_request: u32, expected_request: u32) -> Self {
-        let (next_request, expected_request) = (next_request.into(), expected_request.into());
-        Self { next_request, outstanding: None, expected_request, answered: None }
+    #[cfg(test)]
+    pub(super) fn at(next_request: u32, expected_request: u32) -> Self {
+        Self { next_request: next_request.into(), expected_request: expected_request.into(), ..Self::fresh() }
     }
 
     /// Whether a request of ours can be sent now.
@@ -85,11 +92,11 @@ impl Window {
 
     /// Records a request of ours that is being sent under [`next_request`](Self::next_request). No wait between two
     /// transmissions is longer than `limit`.
-    pub(super) fn sent(&mut self, datagram: Vec<u8>, policy: Retransmission, limit: Duration, now: Instant) {
+    pub(super) fn sent(&mut self, datagrams: Vec<Vec<u8>>, policy: Retransmission, limit: Duration, now: Instant) {
         let next = now + policy.wait(0).min(limit);
         let message_id = self.next_request();
         self.outstanding =
-            Some(Outstanding { message_id, datagram, smaller: None, policy, limit, sent: 1, repeated: false, next });
+            Some(Outstanding { message_id, datagrams, smaller: None, policy, limit, sent: 1, repeated: false, next });
         self.next_request += 1;
     }
 
@@ -129,7 +136,7 @@ impl Window {
                 outstanding.next = now + outstanding.policy.wait(outstanding.sent).min(outstanding.limit);
                 outstanding.sent += 1;
                 outstanding.repeated = true;
-                Due::Retransmit(&outstanding.datagram, outstanding.smaller.as_deref())
+                Due::Retransmit(&outstanding.datagrams, outstanding.smaller.as_deref())
             }
             _ => Due::Nothing,
         }
@@ -170,8 +177,13 @@ impl Window {
         }
     }
 
+    /// The response to the request of this ID, if it was answered last.
+    pub(super) fn answer_to(&self, message_id: u32) -> Option<&[Vec<u8>]> {
+        self.answered.as_ref().filter(|answered| answered.message_id == message_id).map(|answered| &*answered.response)
+    }
+
     /// Remembers the response to the request that was expected.
-    pub(super) fn respond(&mut self, request: Digest, response: Vec<u8>) {
+    pub(super) fn respond(&mut self, request: Digest, response: Vec<Vec<u8>>) {
         let message_id = u32::try_from(self.expected_request).unwrap_or(u32::MAX);
         self.answered = Some(Answered { message_id, request, response });
         self.expected_request += 1;
@@ -192,13 +204,13 @@ mod tests {
     #[test]
     fn a_request_is_repeated_with_growing_waits_and_then_given_up() {
         let start = Instant::now();
-        let mut window = Window::new(0, 0);
-        window.sent(b"request".to_vec(), policy(), LIMIT, start);
+        let mut window = Window::fresh();
+        window.sent(vec![b"request".to_vec()], policy(), LIMIT, start);
         let second = Duration::from_secs(1);
         assert_eq!(window.due(start), Due::Nothing);
-        assert_eq!(window.due(start + second), Due::Retransmit(b"request", None));
+        assert_eq!(window.due(start + second), Due::Retransmit(&[b"request".to_vec()], None));
         assert_eq!(window.deadline(), Some(start + 3 * second));
-        assert_eq!(window.due(start + 3 * second), Due::Retransmit(b"request", None));
+        assert_eq!(window.due(start + 3 * second), Due::Retransmit(&[b"request".to_vec()], None));
         assert_eq!(window.deadline(), Some(start + 7 * second));
         assert_eq!(window.due(start + 7 * second), Due::Dead);
     }
@@ -207,22 +219,22 @@ mod tests {
     fn a_sign_of_life_restarts_the_back_off() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        let mut window = Window::new(0, 0);
-        window.sent(b"request".to_vec(), policy(), LIMIT, start);
+        let mut window = Window::fresh();
+        window.sent(vec![b"request".to_vec()], policy(), LIMIT, start);
         window.heard(start + second / 2);
         assert_eq!(window.deadline(), Some(start + second), "nothing went unanswered yet");
-        assert_eq!(window.due(start + second), Due::Retransmit(b"request", None));
-        assert_eq!(window.due(start + 3 * second), Due::Retransmit(b"request", None));
+        assert_eq!(window.due(start + second), Due::Retransmit(&[b"request".to_vec()], None));
+        assert_eq!(window.due(start + 3 * second), Due::Retransmit(&[b"request".to_vec()], None));
         window.heard(start + 6 * second);
         assert_eq!(window.deadline(), Some(start + 7 * second));
-        assert_eq!(window.due(start + 7 * second), Due::Retransmit(b"request", None));
-        assert_eq!(window.due(start + 9 * second), Due::Retransmit(b"request", None));
+        assert_eq!(window.due(start + 7 * second), Due::Retransmit(&[b"request".to_vec()], None));
+        assert_eq!(window.due(start + 9 * second), Due::Retransmit(&[b"request".to_vec()], None));
         assert_eq!(window.due(start + 13 * second), Due::Dead);
     }
 
     #[test]
     fn only_the_outstanding_request_takes_a_response() {
-        let mut window = Window::new(4, 0);
+        let mut window = Window::at(4, 0);
         assert_eq!(window.check_response(4), Err(Discard::UnexpectedResponse));
         window.sent(Vec::new(), policy(), LIMIT, Instant::now());
         assert_eq!(window.check_response(3), Err(Discard::UnexpectedResponse));
@@ -234,11 +246,11 @@ mod tests {
 
     #[test]
     fn message_ids_never_begin_again() {
-        let mut window = Window::new(u32::MAX - 1, u32::MAX);
-        assert!(window.runs_out() && !Window::new(1 << 31, 1 << 31).runs_out());
+        let mut window = Window::at(u32::MAX - 1, u32::MAX);
+        assert!(window.runs_out() && !Window::at(1 << 31, 1 << 31).runs_out());
         assert_eq!(window.check_request(u32::MAX, &sha256(b"last")), Ok(Requested::New));
-        window.respond(sha256(b"last"), b"answer".to_vec());
-        assert_eq!(window.check_request(u32::MAX, &sha256(b"last")), Ok(Requested::Repeated(b"answer")));
+        window.respond(sha256(b"last"), vec![b"answer".to_vec()]);
+        assert_eq!(window.check_request(u32::MAX, &sha256(b"last")), Ok(Requested::Repeated(&[b"answer".to_vec()])));
         assert_eq!(window.check_request(0, &sha256(b"first")), Err(Discard::MessageId), "what was captured long ago");
         for id in [u32::MAX - 1, u32::MAX] {
             assert!(window.is_free() && window.next_request() == id);
@@ -251,10 +263,10 @@ mod tests {
 
     #[test]
     fn only_an_identical_copy_gets_the_cached_response() {
-        let mut window = Window::new(0, 1);
+        let mut window = Window::at(0, 1);
         assert_eq!(window.check_request(1, &sha256(b"a")), Ok(Requested::New));
-        window.respond(sha256(b"a"), b"answer".to_vec());
-        assert_eq!(window.check_request(1, &sha256(b"a")), Ok(Requested::Repeated(b"answer")));
+        window.respond(sha256(b"a"), vec![b"answer".to_vec()]);
+        assert_eq!(window.check_request(1, &sha256(b"a")), Ok(Requested::Repeated(&[b"answer".to_vec()])));
         assert_eq!(window.check_request(1, &sha256(b"b")), Err(Discard::NotIdentical));
         assert_eq!(window.check_request(0, &sha256(b"a")), Err(Discard::MessageId));
         assert_eq!(window.check_request(3, &sha256(b"a")), Err(Discard::MessageId));

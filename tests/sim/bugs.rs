@@ -2,14 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
+use ipsec_gateway::crypto::digest::hmac_sha256;
 use ipsec_gateway::ike::{ChildSa, Event, Removal, Transmit};
-use ipsec_gateway::wire::ike::{ExchangeType, Header};
+use ipsec_gateway::wire::ike::{
+    ExchangeType, Header, IkeSpi, NotifyType, ParsedMessage, Payload, encode_message, parse_message,
+};
 
 use crate::end::Bug;
+use crate::forger::fragment;
 use crate::network::Flow;
 use crate::pair::Pair;
 use crate::schedules::{self, Choose};
-use crate::setup::{Setup, end_of};
+use crate::setup::{LEFT, Setup, end_of, token_secret};
 
 /// Schedules within which a bug must be found.
 const SCHEDULES: u64 = 500;
@@ -307,6 +311,71 @@ impl Bug for KeepsOnePeer {
     }
 }
 
+/// Keeps the first fragment of a number that comes, verified or not.
+#[derive(Default)]
+struct KeepsUnverifiedFragments(HashMap<(IkeSpi, u32, bool, u16), Vec<u8>>);
+
+impl Bug for KeepsUnverifiedFragments {
+    fn receive(&mut self, message: Vec<u8>) -> Option<Vec<u8>> {
+        let Ok(ParsedMessage { header, encrypted: Some(encrypted), .. }) = parse_message(&message) else {
+            return Some(message);
+        };
+        let Some(fragment) = encrypted.fragment else { return Some(message) };
+        let key = (header.initiator_spi, header.message_id, header.flags.response, fragment.number);
+        let first = self.0.entry(key).or_insert_with(|| message.clone());
+        (*first == message).then_some(message)
+    }
+}
+
+/// Takes any token for the one that the left end has told of this IKE SA.
+struct TakesAnyToken;
+
+impl Bug for TakesAnyToken {
+    fn receive(&mut self, message: Vec<u8>) -> Option<Vec<u8>> {
+        let Ok(ParsedMessage { header, mut payloads, encrypted: None, .. }) = parse_message(&message) else {
+            return Some(message);
+        };
+        for payload in &mut payloads {
+            if let Payload::Notify(notify) = payload
+                && notify.kind == NotifyType::QUICK_CRASH_DETECTION
+            {
+                let role = [u8::from(header.flags.initiator)];
+                let spis: [&[u8]; 3] = [&header.initiator_spi.0, &header.responder_spi.0, &role];
+                notify.data = hmac_sha256(token_secret(LEFT).as_bytes(), &spis).to_vec();
+            }
+        }
+        encode_message(&header, &payloads).ok()
+    }
+}
+
+/// Sends the first fragment of a message only.
+struct SendsFirstFragmentsOnly;
+
+impl Bug for SendsFirstFragmentsOnly {
+    fn transmit(&mut self, transmit: Transmit) -> Vec<Transmit> {
+        if fragment(&transmit.payload) == 1 { vec![transmit] } else { Vec::new() }
+    }
+}
+
+/// Does not ask for what a childless IKE SA is to have.
+#[derive(Default)]
+struct StaysChildless {
+    has_children: bool,
+}
+
+impl Bug for StaysChildless {
+    fn transmit(&mut self, transmit: Transmit) -> Vec<Transmit> {
+        let asks = header(&transmit.payload)
+            .is_some_and(|header| header.exchange_type == ExchangeType::CREATE_CHILD_SA && !header.flags.response);
+        if asks && !self.has_children { Vec::new() } else { vec![transmit] }
+    }
+
+    fn event(&mut self, event: Event) -> Vec<Event> {
+        self.has_children |= matches!(event, Event::ChildInstalled(_));
+        vec![event]
+    }
+}
+
 /// The number of schedules after which a bug is found, with what.
 fn found(choose: Choose, schedules: u64, bug: impl Fn() -> Box<dyn Bug>) -> Option<(u64, String)> {
     (0..schedules)
@@ -356,6 +425,10 @@ planted! {
     picks_the_wrong_winner = PicksTheWrongWinner::default();
     installs_too_late = InstallsTooLate::default();
     stays_on_the_old_path = StaysOnTheOldPath;
+    keeps_unverified_fragments = KeepsUnverifiedFragments::default();
+    takes_any_token = TakesAnyToken;
+    sends_first_fragments_only = SendsFirstFragmentsOnly;
+    stays_childless = StaysChildless::default();
 }
 
 planted_between_peers! {

@@ -14,7 +14,7 @@ use ipsec_gateway::wire::ike::{ExchangeType, Flags, Header, IkeSpi, encode_messa
 
 use crate::network::{Datagram, Flow, Packet};
 use crate::pair::Pair;
-use crate::setup::{Setup, address_of, config, end_of, identity};
+use crate::setup::{Setup, address_of, config, end_of, identity, token_secret};
 
 /// A fault between the endpoint and the world. Every method passes on what it is given unless a bug says otherwise.
 pub trait Bug {
@@ -94,7 +94,7 @@ impl End {
         let address = address_of(side);
         let config = config(setup, side, address);
         Self {
-            endpoint: Endpoint::new(config.clone(), Box::new(SeededEntropy::new(seed)), now),
+            endpoint: endpoint(side, &config, seed, now),
             config,
             side,
             address,
@@ -113,7 +113,7 @@ impl End {
 
     /// Forgets everything, as a machine that loses power does, and starts again.
     pub fn restart(&mut self, seed: u64, now: Instant) {
-        self.endpoint = Endpoint::new(self.config.clone(), Box::new(SeededEntropy::new(seed)), now);
+        self.endpoint = endpoint(self.side, &self.config, seed, now);
         self.deadline = Some(now);
         self.pairs.clear();
         self.shut_down = false;
@@ -367,6 +367,11 @@ impl End {
             said.violation = Some(format!("chose the SPI {:08x} twice", child.inbound_spi));
         }
     }
+}
+
+fn endpoint(side: usize, config: &Arc<Config>, seed: u64, now: Instant) -> Endpoint {
+    let endpoint = Endpoint::new(config.clone(), Box::new(SeededEntropy::new(seed)), now);
+    endpoint.with_token_secret(Some(token_secret(side)))
 }
 
 /// An event for the trace: without keys.

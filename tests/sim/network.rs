@@ -36,6 +36,16 @@ pub struct Datagram {
     pub packet: Packet,
 }
 
+impl Datagram {
+    /// Bytes of the IPv4 packet, for a message of IKE.
+    fn len(&self) -> usize {
+        match &self.packet {
+            Packet::Ike(message) => 28 + if self.marker { 4 } else { 0 } + message.len(),
+            Packet::Esp { .. } => 0,
+        }
+    }
+}
+
 /// How well the network works.
 #[derive(Debug, Clone, Copy)]
 pub struct Quality {
@@ -120,6 +130,8 @@ pub struct Network {
     /// Instead, for what crosses the line of an end, by its own address.
     pub lines: BTreeMap<IpAddr, Quality>,
     pub nat: Option<Nat>,
+    /// Bytes of the largest packet that passes: whoever sends more has it fragmented, and fragments are dropped.
+    pub largest: Option<usize>,
     in_flight: BTreeMap<(Instant, u64), Datagram>,
     sent: u64,
     lost: HashMap<Vec<u8>, u32>,
@@ -133,6 +145,7 @@ impl Network {
             quality: Quality::GOOD,
             lines: BTreeMap::new(),
             nat,
+            largest: None,
             in_flight: BTreeMap::new(),
             sent: 0,
             lost: HashMap::new(),
@@ -149,7 +162,7 @@ impl Network {
             datagram.source = nat.leave(datagram.source);
         }
         self.fates += 1;
-        if self.loses(&datagram, quality, random) {
+        if self.largest.is_some_and(|largest| datagram.len() > largest) || self.loses(&datagram, quality, random) {
             return 0;
         }
         let copies = if random.next_u64() % 100 < quality.duplication { 2 } else { 1 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipsec_gateway::crypto::fake::SeededEntropy;
 use ipsec_gateway::crypto::{self, Secret};
-use ipsec_gateway::ike::{Child, Config, Connection, EspProposal, IkeProposal, Peer, Start};
+use ipsec_gateway::ike::{Child, Childless, Config, Connection, EspProposal, Extensions, IkeProposal, Peer, Start};
 use ipsec_gateway::wire::ike::{Identification, TrafficSelector};
 
 pub const LEFT: usize = 0;
@@ -35,6 +35,13 @@ pub struct Setup {
     pub liveness: Duration,
     /// One NAT stands before every end but the right one.
     pub nat: bool,
+    /// By end: whether it takes part in NAT detection, and its other extensions.
+    pub nat_detection: [bool; 3],
+    pub extensions: [Extensions; 3],
+    /// Networks on each side of a child.
+    pub subnets: u8,
+    /// Somebody on the way sends forged copies of fragments, and tokens that are none.
+    pub forger: bool,
 }
 
 impl Setup {
@@ -48,6 +55,10 @@ impl Setup {
             child_lifetime: Duration::from_secs(3_600),
             liveness: Duration::from_secs(20),
             nat: false,
+            nat_detection: [true; 3],
+            extensions: std::array::from_fn(|_| Extensions::default()),
+            subnets: 1,
+            forger: false,
         }
     }
 
@@ -60,6 +71,7 @@ impl Setup {
             1 if !nat => [Start::Now, Start::Now],
             _ => [Start::Now, Start::Wait],
         };
+        let right_initiates = start[RIGHT] == Start::Now;
         let lifetimes = [(14_400, 3_600), (900, 300), (3_600, 200)][one_of(3) as usize];
         Self {
             ends: 2,
@@ -70,6 +82,10 @@ impl Setup {
             child_lifetime: Duration::from_secs(lifetimes.1),
             liveness: Duration::from_secs(10 + one_of(20)),
             nat,
+            nat_detection: std::array::from_fn(|_| nat || one_of(3) != 0),
+            extensions: random_extensions(&mut one_of, right_initiates),
+            subnets: 1,
+            forger: one_of(2) == 0,
         }
     }
 
@@ -77,7 +93,9 @@ impl Setup {
     pub fn random_warriors(random: &mut SeededEntropy) -> Self {
         let nat = random.next_u64().is_multiple_of(2);
         let hub = if random.next_u64().is_multiple_of(3) { Start::Now } else { Start::Wait };
-        Self { ends: 3, start: [Start::Now, hub], nat, ..Self::random(random) }
+        let setup = Self::random(random);
+        let nat_detection = setup.nat_detection.map(|on| nat || on);
+        Self { ends: 3, start: [Start::Now, hub], nat, nat_detection, ..setup }
     }
 
     /// The tunnels, each by the end that has it with the right one.
@@ -89,6 +107,30 @@ impl Setup {
     fn takes_any_peer(&self) -> bool {
         self.nat || self.ends > 2
     }
+}
+
+/// Each extension on or off at each end, as far as they can come together with it.
+fn random_extensions(one_of: &mut impl FnMut(u64) -> u64, right_initiates: bool) -> [Extensions; 3] {
+    let mut extensions = std::array::from_fn(|_| Extensions {
+        fragment_size: [None, Some(Extensions::FRAGMENT_SIZE), Some(200), Some(140)][one_of(4) as usize],
+        childless: if one_of(3) == 0 { Childless::Never } else { Childless::Allow },
+        quick_crash_detection: one_of(4) != 0,
+    });
+    match one_of(3) {
+        // Who insists on it takes nothing else.
+        0 => extensions.iter_mut().for_each(|end| end.childless = Childless::Force),
+        1 if !right_initiates => {
+            extensions.iter_mut().for_each(|end| end.childless = Childless::Force);
+            extensions[RIGHT].childless = Childless::Allow;
+        }
+        _ => {}
+    }
+    extensions
+}
+
+/// What an end makes its tokens of quick crash detection with.
+pub fn token_secret(side: usize) -> Secret {
+    Secret::new(vec![side as u8 + 1; 32])
 }
 
 pub fn name(side: usize) -> &'static str {
@@ -112,16 +154,24 @@ fn net(side: usize, child: usize) -> TrafficSelector {
     TrafficSelector::from_net(format!("10.{}.{child}.0/24", side + 1).parse().expect("a network"))
 }
 
-/// An address within that network.
+/// All networks of an end that its child of this number protects.
+fn nets(setup: &Setup, side: usize, child: usize) -> impl Iterator<Item = TrafficSelector> {
+    let further = (1..setup.subnets).map(move |number| {
+        let net = format!("10.{}.{}.0/24", side + 1, 2 * usize::from(number) + child);
+        TrafficSelector::from_net(net.parse().expect("a network"))
+    });
+    std::iter::once(net(side, child)).chain(further)
+}
+
+/// An address within the first one.
 pub fn inner_address(side: usize, child: usize) -> IpAddr {
     address(&format!("10.{}.{child}.7", side + 1))
 }
 
 /// The one end whose networks these selectors lie in.
 pub fn end_of(selectors: &[TrafficSelector]) -> Option<usize> {
-    let end = |selector: &TrafficSelector| {
-        (0..NAMES.len()).find(|side| (0..2).any(|child| selector.is_subset(&net(*side, child))))
-    };
+    let of = |side: usize| TrafficSelector::from_net(format!("10.{}.0.0/16", side + 1).parse().expect("a network"));
+    let end = |selector: &TrafficSelector| (0..NAMES.len()).find(|side| selector.is_subset(&of(*side)));
     let first = end(selectors.first()?)?;
     selectors.iter().all(|selector| end(selector) == Some(first)).then_some(first)
 }
@@ -140,8 +190,8 @@ pub fn config(setup: &Setup, side: usize, local: IpAddr) -> Arc<Config> {
     let groups = if setup.perfect_forward_secrecy { vec![&crypto::fake::KEY_EXCHANGE] } else { Vec::new() };
     let children = (0..setup.children).map(|child| Child {
         name: format!("net-{child}").into(),
-        local_selectors: vec![net(side, child)],
-        peer_selectors: others.iter().map(|other| net(*other, child)).collect(),
+        local_selectors: nets(setup, side, child).collect(),
+        peer_selectors: others.iter().flat_map(|other| nets(setup, *other, child)).collect(),
         esp_proposals: vec![EspProposal {
             encryption: vec![&crypto::fake::ENCRYPTION],
             integrity: Vec::new(),
@@ -167,9 +217,10 @@ pub fn config(setup: &Setup, side: usize, local: IpAddr) -> Arc<Config> {
         ike_lifetime: setup.ike_lifetime,
         child_lifetime: setup.child_lifetime,
         liveness_interval: Some(setup.liveness),
-        nat_traversal: true,
+        nat_traversal: setup.nat_detection[side],
         force_encapsulation: false,
         nat_keepalive: Duration::from_secs(20),
+        extensions: setup.extensions[side].clone(),
     };
     Arc::new(Config::new(vec![Arc::new(connection)]))
 }

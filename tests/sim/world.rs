@@ -9,6 +9,7 @@ use ipsec_gateway::ike::{Command, Path, RekeyWhat};
 use ipsec_gateway::wire::ike::{ExchangeType, Header, IkeSpi, PayloadType};
 
 use crate::end::{Bug, End, Said, Sound};
+use crate::forger::{Forger, fragment};
 use crate::network::{Datagram, Flow, Nat, Network, Packet};
 use crate::setup::{NAT_ADDRESS, RIGHT, ROADS, Setup, address, name};
 use crate::tunnel::Tunnel;
@@ -20,8 +21,8 @@ pub const RECOVERY: Duration = Duration::from_secs(200);
 /// Steps without the clock moving: more are a loop.
 const MOST_STEPS_AT_ONCE: u32 = 5_000;
 
-/// Which request or response a message is: IKE SA, sender, message id, response.
-type MessageKey = (IkeSpi, IkeSpi, usize, u32, bool);
+/// Which request or response a message is, or which fragment of it: IKE SA, sender, message id, response, number.
+type MessageKey = (IkeSpi, IkeSpi, usize, u32, bool, u16);
 
 /// The simulated world.
 pub struct World {
@@ -35,6 +36,7 @@ pub struct World {
     pub violation: Option<String>,
     pub events: u64,
     pub delivered_esp: u64,
+    forger: Option<Forger>,
     trace: Option<Vec<String>>,
     /// How often each end has sent a request since it last heard of its peer, and in which IKE SA.
     requests: Vec<HashMap<Vec<u8>, (u32, IkeSpi)>>,
@@ -77,6 +79,7 @@ impl World {
             violation: None,
             events: 0,
             delivered_esp: 0,
+            forger: setup.forger.then(Forger::default),
             trace: None,
             requests: vec![HashMap::new(); setup.ends],
             messages: HashMap::new(),
@@ -286,7 +289,7 @@ impl World {
             Packet::Ike(message) if message == [0xff] => None,
             Packet::Ike(message) => {
                 self.note(|| format!("{} gets {} from {source}", name(side), describe(&message)));
-                if Header::parse(&message).is_ok_and(|header| !header.flags.response) {
+                if Header::parse(&message).is_ok_and(|header| !header.flags.response) && fragment(&message) == 1 {
                     self.received_requests[side] += 1;
                 }
                 let path = Path { local: destination, peer: source, non_esp_marker: marker };
@@ -329,6 +332,7 @@ impl World {
                 let text = describe(message);
                 self.check_sent(side, message);
                 self.events += 1;
+                self.forge_beside(&datagram);
                 let copies = self.network.send(datagram, self.now, &mut self.random);
                 self.note(|| format!("{} sends {text}: {copies} copies", name(side)));
             } else {
@@ -337,13 +341,24 @@ impl World {
         }
     }
 
+    /// Somebody on the way sees this datagram.
+    fn forge_beside(&mut self, datagram: &Datagram) {
+        let Some(forger) = &mut self.forger else { return };
+        let forged = forger.beside(datagram, self.network.nat.is_some(), &mut self.random);
+        for (far, datagram) in forged {
+            let sender = self.ends.iter().position(|end| Some(end.address) == far).unwrap_or(datagram.sender);
+            self.network.send(Datagram { sender, ..datagram }, self.now, &mut self.random);
+        }
+    }
+
     /// Requests are repeated a bounded number of times without a sign of life, responses never unasked, and no message id is used twice.
     fn check_sent(&mut self, side: usize, message: &[u8]) {
         let Ok(header) = Header::parse(message) else {
             return self.violate(format!("{} sends {} bytes that are no message", name(side), message.len()));
         };
+        let number = fragment(message);
         if header.flags.response {
-            self.sent_responses[side] += 1;
+            self.sent_responses[side] += u64::from(number == 1);
             if self.sent_responses[side] > self.received_requests[side] {
                 self.violate(format!("{} answers more often than it is asked", name(side)));
             }
@@ -360,7 +375,7 @@ impl World {
         }
         // Without keys an id says nothing: IKE_SA_INIT is asked again with a cookie or another group (RFC 7296 2.6),
         // and INVALID_IKE_SPI answers for an IKE SA that is not known (2.21).
-        if header.next_payload != PayloadType::ENCRYPTED {
+        if !matches!(header.next_payload, PayloadType::ENCRYPTED | PayloadType::ENCRYPTED_FRAGMENT) {
             return;
         }
         self.ike_sas.insert(header.initiator_spi);
@@ -368,7 +383,7 @@ impl World {
         if side != RIGHT {
             self.outer_end_of.insert(header.initiator_spi, side);
         }
-        let key = (header.initiator_spi, header.responder_spi, side, header.message_id, header.flags.response);
+        let key = (header.initiator_spi, header.responder_spi, side, header.message_id, header.flags.response, number);
         let first = self.messages.entry(key).or_insert_with(|| message.to_vec());
         if first != message {
             self.violate(format!("{} uses message id {} twice", name(side), header.message_id));

@@ -16,7 +16,7 @@ use super::section::Section;
 use super::tunnel::{ChildSubnets, Df, EspOptions, PeerName, Tunnel};
 use super::value;
 use crate::crypto::Secret;
-use crate::ike::{Child, Connection, EspProposal, IkeProposal, Peer, Start};
+use crate::ike::{Child, Childless, Connection, EspProposal, Extensions, IkeProposal, Peer, Start};
 use crate::wire::ike::{Identification, TrafficSelector};
 
 /// What a Child SA may carry in packets and in bytes. With less, an SA would be used up while its successor is negotiated;
@@ -70,6 +70,7 @@ fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mu
     if force_encapsulation && !nat_traversal {
         table.problem("force_encapsulation", "needs nat_traversal = true");
     }
+    let extensions = read_extensions(&mut table);
     let options = read_esp_options(&mut table);
     let description = table.optional("description", description);
     let (source, place, key_of_name) = (table.source, table.place("name"), table.path("name"));
@@ -94,6 +95,7 @@ fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mu
         nat_traversal,
         force_encapsulation,
         nat_keepalive: times.nat_keepalive,
+        extensions,
     };
     if let (Err(unsendable), Some(place)) = (ike.check_size(), place) {
         source.problem(place, key_of_name, format!("cannot be negotiated: {unsendable}"));
@@ -356,6 +358,21 @@ impl Times {
             liveness: liveness.unwrap_or(Some(Duration::from_secs(30))),
             nat_keepalive: nat_keepalive.unwrap_or(Some(Duration::from_secs(20))).unwrap_or(Duration::ZERO),
         }
+    }
+}
+
+fn read_extensions(table: &mut Section<'_>) -> Extensions {
+    let fragmentation = table.optional("fragmentation", value::boolean).unwrap_or(true);
+    // RFC 791: every host takes 576 bytes.
+    let size = table.optional("fragment_size", value::integer(576..=u64::from(u16::MAX)));
+    if size.is_some() && !fragmentation {
+        table.problem("fragment_size", "needs fragmentation = true");
+    }
+    let words = [("allow", Childless::Allow), ("force", Childless::Force), ("never", Childless::Never)];
+    Extensions {
+        fragment_size: fragmentation.then_some(size.map_or(Extensions::FRAGMENT_SIZE, |size| size as u16)),
+        childless: table.optional("childless", value::one_of(&words)).unwrap_or(Childless::Allow),
+        quick_crash_detection: table.optional("quick_crash_detection", value::boolean).unwrap_or(true),
     }
 }
 

@@ -389,6 +389,10 @@ impl Connections {
 
 /// How long to wait before the next attempt. A connection that was up is tried again soon.
 fn retry_wait(attempts: u32, established: bool, cause: &Cause) -> Duration {
+    // That the peer is there again is proven.
+    if *cause == Cause::Restarted {
+        return Duration::ZERO;
+    }
     if established && *cause != Cause::Refused {
         return FIRST_WAIT;
     }

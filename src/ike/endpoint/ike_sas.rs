@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::timers::{Timer, Timers};
-use crate::crypto::Entropy;
+use crate::crypto::{Entropy, Secret};
 use crate::ike::association::{Association, Associations};
 use crate::ike::config::{Config, Connection};
 use crate::ike::context::{Context, InboundSpis, Outbox};
@@ -32,6 +32,7 @@ pub(super) struct IkeSaTable {
     pub(super) outbox: Outbox,
     pub(super) inbound_spis: InboundSpis,
     pub(super) key_log: Option<Box<dyn KeyLog>>,
+    pub(super) token_secret: Option<Secret>,
 }
 
 /// Whose a pair of another connection is, and the name of its child.
@@ -77,6 +78,7 @@ impl IkeSaTable {
             outbox: Outbox::default(),
             inbound_spis: InboundSpis::default(),
             key_log: None,
+            token_secret: None,
         }
     }
 
@@ -91,6 +93,7 @@ impl IkeSaTable {
             outbox: &mut self.outbox,
             inbound_spis: &mut self.inbound_spis,
             key_log: self.key_log.as_deref(),
+            token_secret: self.token_secret.as_ref(),
         }
     }
 
@@ -109,6 +112,14 @@ impl IkeSaTable {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&IkeSpi, &IkeSa)> {
         self.by_spi.iter()
+    }
+
+    /// Those whose peer is authenticated.
+    pub(super) fn all_established(&self) -> impl Iterator<Item = (IkeSpi, &Established)> {
+        self.by_spi.iter().filter_map(|(spi, sa)| match sa {
+            IkeSa::Established(state) => Some((*spi, &**state)),
+            _ => None,
+        })
     }
 
     pub(super) fn established(&self, spi: &IkeSpi) -> Option<&Established> {

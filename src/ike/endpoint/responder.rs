@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Endpoint;
+use crate::crypto::digest::sha256;
 use crate::ike::config::{Connection, Peer};
 use crate::ike::cookie::Initiator;
 use crate::ike::directory::Candidates;
 use crate::ike::ended::Ended;
 use crate::ike::error::Discard;
 use crate::ike::event::{Event, Output, Path, Transmit};
-use crate::ike::ext::natd::{self, NatStatus};
+use crate::ike::ext::negotiated::Negotiated;
+use crate::ike::ext::table::{self, At, Point, Voice};
 use crate::ike::failure::{Failure, Refusal};
 use crate::ike::keys::Spis;
 use crate::ike::message::{self, Payloads};
@@ -20,6 +22,7 @@ use crate::ike::sa::Cause;
 use crate::ike::state::IkeSa;
 use crate::ike::state::awaiting_auth::{AwaitingAuth, Initiated};
 use crate::ike::transcript::Transcript;
+use crate::ike::window::Window;
 use crate::wire::ike::grammar::{self, Direction};
 use crate::wire::ike::{
     ExchangeType, Flags, Header, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, Proposal, encode_message,
@@ -46,7 +49,7 @@ impl Endpoint {
         grammar::check(header.exchange_type, Direction::Request, false, &message.payloads)
             .map_err(|_| Discard::Grammar)?;
         if let Some(ours) = self.connections.ike_sas.half_open.of(header.initiator_spi, path.peer) {
-            return self.repeat_answer(ours, message.bytes, path);
+            return self.repeat_answer(ours, message, path);
         }
         let payloads = Payloads::new(message.payloads.clone());
         let nonce = payloads.nonce().ok_or(Discard::Grammar)?;
@@ -77,15 +80,12 @@ impl Endpoint {
         self.open_half(message, candidates, chosen, &payloads, path, now)
     }
 
-    fn repeat_answer(&mut self, ours: IkeSpi, datagram: &[u8], path: Path) -> Result<(), Discard> {
+    fn repeat_answer(&mut self, ours: IkeSpi, message: &ParsedMessage<'_>, path: Path) -> Result<(), Discard> {
         let Some(IkeSa::AwaitingAuth(state)) = self.connections.ike_sas.get(&ours) else {
             return Err(Discard::UnexpectedExchange);
         };
-        let (request, response) = state.first_exchange();
-        if request != datagram {
-            return Err(Discard::NotIdentical);
-        }
-        self.connections.ike_sas.outbox.push(Output::Transmit(Transmit::new(path, response.to_vec())));
+        let answer = state.repetition(message, path)?;
+        answer.into_iter().for_each(|transmit| self.connections.ike_sas.outbox.push(Output::Transmit(transmit)));
         Ok(())
     }
 
@@ -111,7 +111,8 @@ impl Endpoint {
         }
         let cookie = self.cookies.bake(&initiator, &mut *ike_sas.entropy, now);
         let flags = Flags { response: true, ..Flags::default() };
-        let answer = Header::new(header.initiator_spi, IkeSpi::ZERO, ExchangeType::IKE_SA_INIT, flags, 0);
+        let answer =
+            Header::new(header.initiator_spi, IkeSpi::ZERO, ExchangeType::IKE_SA_INIT, flags, header.message_id);
         let notify = Payload::Notify(Notify::new(NotifyType::COOKIE, cookie));
         if let Ok(payload) = encode_message(&answer, &[notify]) {
             ike_sas.outbox.push(Output::Transmit(Transmit::new(path, payload)));
@@ -184,18 +185,22 @@ impl Endpoint {
             message::key_exchange(algorithms.group, key_exchange.public()),
             Payload::Nonce(responder_nonce.clone()),
         ];
-        let traversal = candidates.nat_traversal(&algorithms);
-        // The request's hashes cover its own header, where our SPI is still zero.
-        let request_spis = Spis { responder: IkeSpi::ZERO, ..spis };
-        let nat = if traversal { natd::detect(request_spis, &path, payloads) } else { NatStatus::default() };
-        if nat.supported {
-            let force = candidates.first_with(&algorithms).is_some_and(|first| first.force_encapsulation);
-            answer.extend(natd::announce(spis, &path, force, &mut *self.connections.ike_sas.entropy));
-        }
+        let first = candidates.first_with(&algorithms).ok_or(Discard::NoProposal)?;
+        let (rows, mut negotiated) = (candidates.rows(&algorithms), Negotiated::default());
+        let asked =
+            At { point: Point::InitRequest, spis: Spis { responder: IkeSpi::ZERO, ..spis }, path, initiator: false };
+        table::hear(&rows, asked, payloads, &mut negotiated);
+        let ike_sas = &mut self.connections.ike_sas;
+        let (entropy, token_secret) = (&mut *ike_sas.entropy, ike_sas.token_secret.as_ref());
+        let voice = Voice { connection: first, entropy, token_secret };
+        answer.extend(table::say(&rows, At { point: Point::InitResponse, spis, ..asked }, voice, &mut negotiated));
         let flags = Flags { response: true, ..Flags::default() };
-        let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, 0);
+        let message_id = message.header.message_id;
+        let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, message_id);
         let response = encode_message(&header, &answer).map_err(|_| Discard::Unsendable)?;
         self.connections.ike_sas.outbox.push(Output::Transmit(Transmit::new(path, response.clone())));
+        let mut window = Window::fresh();
+        window.respond(sha256(message.bytes), vec![response.clone()]);
         let transcript = Transcript {
             request: message.bytes.to_vec(),
             response,
@@ -203,7 +208,8 @@ impl Endpoint {
             responder_nonce,
         };
         let public = theirs.data.clone();
-        let initiated = Initiated { candidates, spis, path, transcript, algorithms, nat, key_exchange, public };
+        let initiated =
+            Initiated { candidates, spis, path, transcript, algorithms, negotiated, key_exchange, public, window };
         let state = AwaitingAuth::new(initiated, now + self.connections.ike_sas.config.half_open_timeout);
         self.connections.ike_sas.half_open.insert(spis.initiator, path.peer, spi);
         self.connections.ike_sas.insert(spi, IkeSa::AwaitingAuth(Box::new(state)));

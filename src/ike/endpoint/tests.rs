@@ -3,6 +3,7 @@
 mod associations;
 mod data_path;
 mod duplicates;
+mod extensions;
 mod failures;
 mod handshake;
 mod lifecycle;
@@ -26,8 +27,8 @@ use crate::crypto::{Secret, encryption, integ, ke, prf};
 use crate::ike::message::Payloads;
 use crate::ike::state::IkeSa;
 use crate::ike::{
-    Child, ChildSa, Command, Config, Connection, ConnectionState, Discard, Endpoint, EspProposal, Event, IkeProposal,
-    Output, Path, Peer, Start, Transmit,
+    Child, ChildSa, Command, Config, Connection, ConnectionState, Discard, Endpoint, EspProposal, Event, Extensions,
+    IkeProposal, Output, Path, Peer, Start, Transmit,
 };
 use crate::wire::ike::{Header, IkeSpi, TrafficSelector};
 
@@ -80,6 +81,7 @@ fn connection(side: usize) -> Connection {
         nat_traversal: true,
         force_encapsulation: false,
         nat_keepalive: 20 * SECOND,
+        extensions: Extensions::default(),
     }
 }
 

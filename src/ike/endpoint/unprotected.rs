@@ -6,6 +6,8 @@ use super::Endpoint;
 use crate::ike::channel::malformed_notify;
 use crate::ike::error::Discard;
 use crate::ike::event::{Output, Path, Transmit};
+use crate::ike::ext::table::{self, At, Point};
+use crate::ike::keys::Spis;
 use crate::ike::state::IkeSa;
 use crate::wire::ike::{ExchangeType, Flags, Header, Malformed, Notify, NotifyType, Payload, encode_message};
 
@@ -38,15 +40,32 @@ impl Endpoint {
     /// Sends an unprotected answer, within the allowance.
     pub(super) fn answer_unprotected(&mut self, header: &Header, path: Path, notify: Notify, now: Instant) {
         if self.unprotected.take(now) {
-            self.send_unprotected(header, path, notify);
+            self.send_unprotected(header, path, &[Payload::Notify(notify)]);
         }
     }
 
-    pub(super) fn send_unprotected(&mut self, header: &Header, path: Path, notify: Notify) {
+    /// Says that we do not know the IKE SA of a request, and proves it to who has a token of it. No token is told of an
+    /// IKE SA that there is, or is about to be, whichever end's SPI the message claims to be ours.
+    pub(super) fn disown(&mut self, header: &Header, path: Path) {
+        let ike_sas = &mut self.connections.ike_sas;
+        let spis = Spis { initiator: header.initiator_spi, responder: header.responder_spi };
+        let mut answer = vec![Payload::Notify(Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()))];
+        let exists = |spi| {
+            ike_sas.get(&spi).is_some() || ike_sas.all_established().any(|(_, state)| state.is_to_be_replaced_by(spi))
+        };
+        if !exists(spis.initiator) && !exists(spis.responder) {
+            let at = At { point: Point::Inform, spis, path, initiator: !header.flags.initiator };
+            let candidates = ike_sas.directory.candidates(&path);
+            answer.extend(table::disown(candidates.all_rows(), at, ike_sas.token_secret.as_ref()));
+        }
+        self.send_unprotected(header, path, &answer);
+    }
+
+    fn send_unprotected(&mut self, header: &Header, path: Path, payloads: &[Payload]) {
         let flags = Flags { initiator: !header.flags.initiator, version: false, response: true };
         let answer =
             Header::new(header.initiator_spi, header.responder_spi, header.exchange_type, flags, header.message_id);
-        if let Ok(payload) = encode_message(&answer, &[Payload::Notify(notify)]) {
+        if let Ok(payload) = encode_message(&answer, payloads) {
             self.connections.ike_sas.outbox.push(Output::Transmit(Transmit::new(path, payload)));
         }
     }

@@ -39,6 +39,8 @@ impl IkeRival {
     pub(in crate::ike) fn is_taken_up(&self, message: &ParsedMessage<'_>, path: Path) -> bool {
         match self.sa.channel().open(message, path) {
             Ok(Opened::Message(request)) => request.payloads().is_ok_and(|payloads| of_ike_sa(payloads).is_none()),
+            // What deletes an IKE SA is never so long.
+            Ok(Opened::Fragment(_)) => true,
             Ok(Opened::Repeated(_)) | Err(_) => false,
         }
     }

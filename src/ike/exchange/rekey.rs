@@ -38,6 +38,11 @@ pub(in crate::ike) struct RekeyIke {
 }
 
 impl RekeyIke {
+    /// The SPI that we chose.
+    pub(in crate::ike) fn spi(&self) -> IkeSpi {
+        self.spi
+    }
+
     /// Asks for an IKE SA in place of this one.
     pub(in crate::ike) fn start(sa: &Sa, cx: &mut Context<'_>) -> Next<Self> {
         if !sa.is_active() {

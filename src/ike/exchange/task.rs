@@ -16,6 +16,8 @@ pub(in crate::ike) enum Task {
     },
     DeleteIke,
     Liveness,
+    /// INFORMATIONAL in which extensions say what they have to say.
+    Inform,
     /// Of an outer packet of this size.
     PathProbe(u16),
 }

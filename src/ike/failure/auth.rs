@@ -91,6 +91,8 @@ pub enum AuthError {
     Malformed(Malformed),
     /// It has neither identity and proof nor an error.
     Incomplete,
+    /// The peer takes no request without a Child SA, and the connection makes no other.
+    ChildlessUnsupported,
     /// The peer does not believe that we are who we say, which is this.
     NotBelieved(Identification),
     /// The peer reports another error.
@@ -110,7 +112,7 @@ impl AuthError {
 
     /// Whether the peer may believe that there is an IKE SA now, and is to be told that there is none.
     pub(in crate::ike) fn leaves_ike_sa(&self) -> bool {
-        !matches!(self, Self::NoAnswer { .. } | Self::NotBelieved(_) | Self::Refused(_))
+        !matches!(self, Self::NoAnswer { .. } | Self::ChildlessUnsupported | Self::NotBelieved(_) | Self::Refused(_))
     }
 }
 
@@ -123,6 +125,9 @@ impl fmt::Display for AuthError {
             }
             Self::Malformed(malformed) => write!(f, "the IKE_AUTH response is malformed: {malformed}"),
             Self::Incomplete => f.write_str("the IKE_AUTH response lacks IDr or AUTH"),
+            Self::ChildlessUnsupported => f.write_str(
+                "the peer does not support IKE SAs without a Child SA (RFC 6023), and childless = \"force\" makes no other",
+            ),
             Self::NotBelieved(local_id) => write!(
                 f,
                 "the peer answers AUTHENTICATION_FAILED: the pre-shared key differs, the peer does not know our identity \

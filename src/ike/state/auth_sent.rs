@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::established::Established;
 use crate::ike::association::Association;
-use crate::ike::channel::{Opened, OpenedMessage};
+use crate::ike::channel::{Channel, Opened, OpenedMessage};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
 use crate::ike::config::{Child, Connection};
 use crate::ike::context::{Context, InboundSpis};
 use crate::ike::ended::Ended;
 use crate::ike::error::Discard;
 use crate::ike::event::Path;
+use crate::ike::ext::table::{self, Point};
 use crate::ike::failure::{AuthError, AuthenticationError, ChildError, Failure};
 use crate::ike::identity;
 use crate::ike::keys::{AuthenticationKeys, Signer};
@@ -61,7 +62,19 @@ impl AuthSent {
         initial_contact: bool,
         cx: &mut Context<'_>,
     ) -> Result<Self, Ended> {
-        let first = (!wanted.is_empty()).then(|| wanted.remove(0));
+        let first = match table::asks_for_no_child(&connection, &secured.negotiated, !wanted.is_empty()) {
+            Ok(true) => None,
+            // Who has nothing to ask for has to ask for something.
+            Ok(false) if wanted.is_empty() => {
+                connection.children.first().map(|child| WantedChild::new(child.name.clone()))
+            }
+            Ok(false) => Some(wanted.remove(0)),
+            Err(table::Unsupported) => {
+                let failure = Failure::Auth(AuthError::ChildlessUnsupported);
+                cx.failed(Some(connection.name.clone()), secured.channel.path().peer, failure.clone());
+                return Err(Ended::new(Cause::Refused, failure));
+            }
+        };
         let offered = first.and_then(|first| {
             let child = connection.child(&first.child)?.clone();
             let inbound_spi = cx.inbound_spis.allocate(secured.channel.local_spi(), cx.entropy);
@@ -84,6 +97,7 @@ impl AuthSent {
             payloads.push(Payload::TrafficSelectorsInitiator(local_selectors.clone()));
             payloads.push(Payload::TrafficSelectorsResponder(peer_selectors.clone()));
         }
+        payloads.extend(secured.say(&connection, Point::AuthRequest, cx));
         let policy = cx.config.retransmission;
         let sent = secured.channel.request_with(ExchangeType::IKE_AUTH, &payloads, policy, LONGEST_WAIT, cx);
         let state = Self { connection, secured, authentication, transcript, offered, wanted, unprotected: None };
@@ -120,6 +134,10 @@ impl AuthSent {
         self.secured.channel.open(message, path)
     }
 
+    pub(in crate::ike) fn channel_mut(&mut self) -> &mut Channel {
+        &mut self.secured.channel
+    }
+
     /// Notes an error in the clear that stands in place of the response: anybody could have sent it.
     pub(in crate::ike) fn note_unprotected(&mut self, message: &ParsedMessage<'_>) {
         let ParsedMessage { header, payloads, encrypted, .. } = message;
@@ -143,6 +161,7 @@ impl AuthSent {
             Err(error) => return Err(self.fail(error, cx)),
         };
         let payloads = message.payloads().unwrap_or(const { &Payloads::empty() });
+        self.secured.hear(&self.connection, Point::AuthResponse, payloads);
         let association = cx.associations.of(&self.connection, &peer_id, cx.now);
         let mut pairs = Vec::new();
         let mut failed_child = None;
@@ -243,7 +262,7 @@ impl AuthSent {
             local_selectors: local.clone(),
             peer_selectors: peer.clone(),
         };
-        let transport = Transport::new(self.path(), self.secured.encapsulate, cx.config.nat_port);
+        let transport = Transport::new(self.path(), self.secured.negotiated.nat.encapsulate, cx.config.nat_port);
         Ok(ChildPair::install_first(agreed, PairKeys::of(keys, true), transport, cx))
     }
 

@@ -14,10 +14,12 @@ use crate::ike::child_offer::{choose, report};
 use crate::ike::config::Connection;
 use crate::ike::context::Context;
 use crate::ike::directory::Candidates;
+use crate::ike::echo;
 use crate::ike::ended::Ended;
 use crate::ike::error::Discard;
-use crate::ike::event::{Path, Removal};
-use crate::ike::ext::natd::NatStatus;
+use crate::ike::event::{Path, Removal, Transmit};
+use crate::ike::ext::negotiated::Negotiated;
+use crate::ike::ext::table::{self, Point};
 use crate::ike::failure::{AuthenticationError, Failure, Refusal};
 use crate::ike::key_log::KeyLog;
 use crate::ike::keys::{AuthenticationKeys, ChildKeySource, Signer, Skeyseed, Spis};
@@ -35,7 +37,7 @@ pub(in crate::ike) struct AwaitingAuth {
     initiator_spi: IkeSpi,
     transcript: Transcript,
     algorithms: IkeAlgorithms,
-    nat: NatStatus,
+    negotiated: Negotiated,
     deadline: Instant,
     keys: Keys,
 }
@@ -43,9 +45,17 @@ pub(in crate::ike) struct AwaitingAuth {
 /// The keys are derived when the first IKE_AUTH request comes: an initiator that never sends one costs us no more
 /// than the generation of a key pair.
 enum Keys {
-    Pending { spis: Spis, key_exchange: KeyExchange, public: Vec<u8>, path: Path },
+    Pending(Box<Pending>),
     Derived(Box<(Channel, ChildKeySource, AuthenticationKeys)>),
     Impossible,
+}
+
+struct Pending {
+    spis: Spis,
+    key_exchange: KeyExchange,
+    public: Vec<u8>,
+    path: Path,
+    window: Window,
 }
 
 /// What the endpoint negotiated in IKE_SA_INIT.
@@ -55,22 +65,25 @@ pub(in crate::ike) struct Initiated {
     pub(in crate::ike) path: Path,
     pub(in crate::ike) transcript: Transcript,
     pub(in crate::ike) algorithms: IkeAlgorithms,
-    pub(in crate::ike) nat: NatStatus,
+    pub(in crate::ike) negotiated: Negotiated,
     pub(in crate::ike) key_exchange: KeyExchange,
     pub(in crate::ike) public: Vec<u8>,
+    /// With the request and the answer that it got.
+    pub(in crate::ike) window: Window,
 }
 
 impl AwaitingAuth {
     pub(in crate::ike) fn new(initiated: Initiated, deadline: Instant) -> Self {
-        let Initiated { candidates, spis, path, transcript, algorithms, nat, key_exchange, public } = initiated;
-        let keys = Keys::Pending { spis, key_exchange, public, path };
+        let Initiated { candidates, spis, path, transcript, algorithms, negotiated, key_exchange, public, window } =
+            initiated;
+        let keys = Keys::Pending(Box::new(Pending { spis, key_exchange, public, path, window }));
         Self {
             candidates,
             source: path.peer,
             initiator_spi: spis.initiator,
             transcript,
             algorithms,
-            nat,
+            negotiated,
             deadline,
             keys,
         }
@@ -89,37 +102,40 @@ impl AwaitingAuth {
         self.source
     }
 
-    /// The IKE_SA_INIT request and our response, for a repetition of the request.
-    pub(in crate::ike) fn first_exchange(&self) -> (&[u8], &[u8]) {
-        (&self.transcript.request, &self.transcript.response)
+    /// Our answer once more, if the message is the IKE_SA_INIT request once more.
+    pub(in crate::ike) fn repetition(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Vec<Transmit>, Discard> {
+        match &self.keys {
+            Keys::Pending(pending) => echo::repetition(&pending.window, message, path),
+            Keys::Derived(keys) => keys.0.repetition(message, path),
+            Keys::Impossible => Err(Discard::UnexpectedExchange),
+        }
     }
 
     /// Derives the keys, if that has not been done. Changes nothing that an initiator could notice.
     pub(in crate::ike) fn derive(&mut self, log: Option<&dyn KeyLog>) {
         self.keys = match std::mem::replace(&mut self.keys, Keys::Impossible) {
-            Keys::Pending { spis, key_exchange, public, path } => {
-                self.derived(spis, key_exchange, &public, path, log).unwrap_or(Keys::Impossible)
-            }
+            Keys::Pending(pending) => self.derived(*pending, log).unwrap_or(Keys::Impossible),
             keys => keys,
         };
     }
 
-    fn derived(
-        &self,
-        spis: Spis,
-        key_exchange: KeyExchange,
-        public: &[u8],
-        path: Path,
-        log: Option<&dyn KeyLog>,
-    ) -> Option<Keys> {
+    fn derived(&self, pending: Pending, log: Option<&dyn KeyLog>) -> Option<Keys> {
+        let Pending { spis, key_exchange, public, path, window } = pending;
         let IkeAlgorithms { suite, prf, group: _ } = self.algorithms;
-        let shared = key_exchange.agree(public).ok()?;
+        let shared = key_exchange.agree(&public).ok()?;
         let nonces = self.transcript.nonces();
         let keys = Skeyseed::initial(prf, nonces, &shared).expand(prf, suite, nonces, spis, log).ok()?;
         let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, false);
-        // IKE_AUTH is message 1 (RFC 7296 2.2).
-        let channel = Channel::new(spis, false, channel_keys, Window::new(0, 1), path);
+        let channel = Channel::new(spis, false, channel_keys, window, path, self.negotiated.fragments);
         Some(Keys::Derived(Box::new((channel, child_key_source, authentication))))
+    }
+
+    /// The channel, once there are keys.
+    pub(in crate::ike) fn channel_mut(&mut self) -> Option<&mut Channel> {
+        match &mut self.keys {
+            Keys::Derived(keys) => Some(&mut keys.0),
+            Keys::Pending(_) | Keys::Impossible => None,
+        }
     }
 
     pub(in crate::ike) fn open(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Opened, Discard> {
@@ -128,7 +144,7 @@ impl AwaitingAuth {
         }
         match &self.keys {
             Keys::Derived(keys) => keys.0.open(message, path),
-            Keys::Pending { .. } | Keys::Impossible => Err(Discard::BadKeyExchange),
+            Keys::Pending(_) | Keys::Impossible => Err(Discard::BadKeyExchange),
         }
     }
 
@@ -151,12 +167,17 @@ impl AwaitingAuth {
                 return Err(refuse(channel, &message, refusal, about, cx));
             }
         };
+        if let Some(wrong) = table::refuses(&connection, Point::AuthRequest, payloads) {
+            let refusal = Notify::new(NotifyType::INVALID_SYNTAX, Vec::new());
+            return Err(refuse(channel, &message, refusal, (Some(connection.name.clone()), wrong.to_owned()), cx));
+        }
         channel.set_path(message.path());
-        let force = connection.force_encapsulation;
-        let encapsulate = connection.nat_traversal && self.nat.supported && (self.nat.detected() || force);
-        let mut secured =
-            Secured { channel, child_key_source, algorithms: self.algorithms, nat: self.nat, encapsulate };
+        let mut negotiated = self.negotiated;
+        table::settle(&connection, &mut negotiated);
+        channel.set_fragments(negotiated.fragments, false);
+        let mut secured = Secured { channel, child_key_source, algorithms: self.algorithms, negotiated };
 
+        secured.hear(&connection, Point::AuthRequest, payloads);
         let id_body = connection.local_id.body();
         let octets = self.transcript.signed_by(Signer::Responder, &id_body);
         let mut answer = vec![
@@ -177,6 +198,7 @@ impl AwaitingAuth {
                 }
             }
         }
+        answer.extend(secured.say(&connection, Point::AuthResponse, cx));
         if let Err(unsendable) = secured.channel.respond(&message, &answer, cx) {
             for pair in pairs {
                 pair.remove(Removal::IkeSaLost, cx);
@@ -254,7 +276,7 @@ fn answer_child(
         local_selectors: choice.local_selectors,
         peer_selectors: choice.peer_selectors,
     };
-    let transport = Transport::new(secured.channel.path(), secured.encapsulate, cx.config.nat_port);
+    let transport = Transport::new(secured.channel.path(), secured.negotiated.nat.encapsulate, cx.config.nat_port);
     let pair = ChildPair::install_first(agreed, PairKeys::of(keys, false), transport, cx);
     Ok((pair, answer))
 }

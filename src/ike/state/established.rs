@@ -8,7 +8,7 @@ mod timers;
 use std::time::Duration;
 
 use crate::ike::agenda::Agenda;
-use crate::ike::channel::OpenedMessage;
+use crate::ike::channel::{Channel, OpenedMessage};
 use crate::ike::child::ChildPair;
 use crate::ike::children::Children;
 use crate::ike::context::Context;
@@ -58,6 +58,10 @@ impl Established {
         &self.sa
     }
 
+    pub(in crate::ike) fn channel_mut(&mut self) -> &mut Channel {
+        self.sa.channel_mut()
+    }
+
     pub(in crate::ike) fn children(&self) -> &Children {
         &self.children
     }
@@ -81,7 +85,8 @@ impl Established {
     /// Starts what waits, as the window allows.
     pub(in crate::ike) fn advance(&mut self, cx: &mut Context<'_>) {
         while self.agenda.is_free() && self.sa.channel().is_free() {
-            let Some(task) = self.agenda.tasks.next() else { return };
+            let owed = self.sa.owes_information(cx).then_some(Task::Inform);
+            let Some(task) = self.agenda.tasks.next().or(owed) else { return };
             let next = Exchange::start(task, &mut self.sa, &mut self.children, cx);
             self.carry_out(next, cx);
         }
@@ -182,6 +187,12 @@ impl Established {
     pub(in crate::ike) fn rival(&self, local_spi: IkeSpi) -> Option<&IkeRival> {
         let exchange = self.agenda.exchange.as_ref()?;
         exchange.rekeys_ike()?.rival().filter(|rival| rival.sa.channel().local_spi() == local_spi)
+    }
+
+    /// Whether this SPI is of an IKE SA that a rekey under way makes.
+    pub(in crate::ike) fn is_to_be_replaced_by(&self, local_spi: IkeSpi) -> bool {
+        let rekey = self.agenda.exchange.as_ref().and_then(Exchange::rekeys_ike);
+        rekey.is_some_and(|exchange| exchange.spi() == local_spi) || self.rival(local_spi).is_some()
     }
 
     /// The peer goes on with its IKE SA, so ours would be the redundant one. Its answer to our request, which may never

@@ -11,8 +11,9 @@ use crate::ike::config::{Config, Connection};
 use crate::ike::context::Context;
 use crate::ike::ended::Ended;
 use crate::ike::error::{Discard, Unsendable};
-use crate::ike::event::{Output, Path, Transmit};
-use crate::ike::ext::natd::{self, NatStatus};
+use crate::ike::event::Path;
+use crate::ike::ext::negotiated::Negotiated;
+use crate::ike::ext::table::{self, At, Point, Voice};
 use crate::ike::failure::{Failure, InitError};
 use crate::ike::keys::{Nonces, Skeyseed, Spis};
 use crate::ike::message::{self, Payloads};
@@ -68,7 +69,7 @@ pub(in crate::ike) struct Answer {
     algorithms: IkeAlgorithms,
     public: Vec<u8>,
     nonce: Vec<u8>,
-    nat: NatStatus,
+    negotiated: Negotiated,
     /// The whole message, which the responder signs.
     message: Vec<u8>,
 }
@@ -105,7 +106,7 @@ impl InitSent {
             key_exchange,
             cookie: None,
             request: Vec::new(),
-            window: Window::new(0, 0),
+            window: Window::fresh(),
             retries: 0,
             wanted,
             initial_contact,
@@ -160,10 +161,10 @@ impl InitSent {
         if !header.flags.response || header.flags.initiator || header.initiator_spi != self.spi {
             return Err(Discard::WrongDirection);
         }
-        if header.exchange_type != ExchangeType::IKE_SA_INIT || header.message_id != 0 {
+        if header.exchange_type != ExchangeType::IKE_SA_INIT {
             return Err(Discard::UnexpectedResponse);
         }
-        Ok(())
+        self.window.check_response(header.message_id)
     }
 
     /// Notes why a message cannot be read, if it would be the response to our request.
@@ -224,16 +225,16 @@ impl InitSent {
         if actual != expected {
             return Err(InitError::KeyExchange(KeyExchangeError::WrongLength { expected, actual }));
         }
-        let nat = match self.connection.nat_traversal {
-            true => natd::detect(spis, &path, payloads),
-            false => NatStatus::default(),
-        };
+        let mut negotiated = Negotiated::default();
+        let at = At { point: Point::InitResponse, spis, path, initiator: true };
+        table::hear(&table::rows_of(&self.connection), at, payloads, &mut negotiated);
+        table::settle(&self.connection, &mut negotiated);
         Ok(InitReply::Complete(Answer {
             spis,
             algorithms: chosen.algorithms,
             public: key_exchange.data.clone(),
             nonce: nonce.clone(),
-            nat,
+            negotiated,
             message: message.bytes.to_vec(),
         }))
     }
@@ -262,8 +263,8 @@ impl InitSent {
     }
 
     /// Derives the keys and goes on with IKE_AUTH.
-    fn complete(self, answer: Answer, cx: &mut Context<'_>) -> Result<AuthSent, Ended> {
-        let Answer { spis, algorithms, public, nonce: responder_nonce, nat, message: response } = answer;
+    fn complete(mut self, answer: Answer, cx: &mut Context<'_>) -> Result<AuthSent, Ended> {
+        let Answer { spis, algorithms, public, nonce: responder_nonce, negotiated, message: response } = answer;
         let failed = |error: KeyExchangeError| Ended::new(Cause::NoAnswer, Failure::KeyExchange(error));
         let shared = self.key_exchange.agree(&public).map_err(failed)?;
         let nonces = Nonces { initiator: &self.nonce, responder: &responder_nonce };
@@ -271,12 +272,10 @@ impl InitSent {
             .expand(algorithms.prf, algorithms.suite, nonces, spis, cx.key_log)
             .map_err(|error| Ended::new(Cause::NoAnswer, Failure::Keys(error)))?;
         let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, true);
-        let force = self.connection.force_encapsulation;
-        let encapsulate = nat.supported && (nat.detected() || force);
-        let path = if encapsulate { nat_path(self.path, cx.config) } else { self.path };
-        // IKE_SA_INIT was message 0 (RFC 7296 2.2).
-        let channel = Channel::new(spis, true, channel_keys, Window::new(1, 0), path);
-        let secured = Secured { channel, child_key_source, algorithms, nat, encapsulate };
+        let path = table::path(self.path, cx.config.nat_port, &negotiated);
+        self.window.answered();
+        let channel = Channel::new(spis, true, channel_keys, self.window, path, negotiated.fragments);
+        let secured = Secured { channel, child_key_source, algorithms, negotiated };
         let transcript = Transcript { request: self.request, response, initiator_nonce: self.nonce, responder_nonce };
         let (connection, wanted) = (self.connection, self.wanted);
         AuthSent::start(connection, secured, authentication, transcript, wanted, self.initial_contact, cx)
@@ -292,29 +291,29 @@ impl InitSent {
         payloads.push(Payload::SecurityAssociation(negotiate::offer_ike(&self.connection.ike_proposals, &[])));
         payloads.push(message::key_exchange(self.key_exchange.algorithm(), self.key_exchange.public()));
         payloads.push(Payload::Nonce(self.nonce.clone()));
-        if self.connection.nat_traversal {
-            payloads.extend(natd::announce(spis, &self.path, self.connection.force_encapsulation, cx.entropy));
-        }
+        let at = At { point: Point::InitRequest, spis, path: self.path, initiator: true };
+        let voice = Voice { connection: &self.connection, entropy: cx.entropy, token_secret: cx.token_secret };
+        payloads.extend(table::say(&table::rows_of(&self.connection), at, voice, &mut Negotiated::default()));
         let flags = Flags { initiator: true, ..Flags::default() };
         let exchange = ExchangeType::IKE_SA_INIT;
-        let header = Header::new(spis.initiator, spis.responder, exchange, flags, 0);
+        // Asked again with a cookie or another group, it is still the first message (RFC 7296 2.6).
+        self.window = Window::fresh();
+        let header = Header::new(spis.initiator, spis.responder, exchange, flags, self.window.next_request());
         self.request = encode_message(&header, &payloads).map_err(|too_long| Unsendable {
             exchange,
             response: false,
             too_long,
         })?;
-        self.window = Window::new(0, 0);
-        self.window.sent(self.request.clone(), cx.config.retransmission, LONGEST_WAIT, cx.now);
-        cx.outbox.push(Output::Transmit(Transmit::new(self.path, self.request.clone())));
+        self.window.sent(vec![self.request.clone()], cx.config.retransmission, LONGEST_WAIT, cx.now);
+        cx.transmit(self.path, [&self.request]);
         Ok(())
     }
 
     pub(in crate::ike) fn handle_timeout(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {
         match self.window.due(cx.now) {
             Due::Nothing => Ok(self),
-            Due::Retransmit(datagram, _) => {
-                let payload = datagram.to_vec();
-                cx.outbox.push(Output::Transmit(Transmit::new(self.path, payload)));
+            Due::Retransmit(datagrams, _) => {
+                cx.transmit(self.path, datagrams);
                 Ok(self)
             }
             Due::Dead => {
@@ -346,12 +345,4 @@ fn first_path(connection: &Connection, peer: IpAddr, config: &Config) -> Path {
         peer: SocketAddr::new(peer, config.ike_port),
         non_esp_marker: false,
     }
-}
-
-/// The same hosts, on the ports of NAT traversal.
-fn nat_path(mut path: Path, config: &Config) -> Path {
-    path.local.set_port(config.nat_port);
-    path.peer.set_port(config.nat_port);
-    path.non_esp_marker = true;
-    path
 }

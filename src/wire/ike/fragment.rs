@@ -16,6 +16,13 @@ pub struct Fragment {
     pub total: u16,
 }
 
+impl Fragment {
+    pub(super) fn encode(self) -> [u8; FRAGMENT_HEADER_LEN] {
+        let ([a, b], [c, d]) = (self.number.to_be_bytes(), self.total.to_be_bytes());
+        [a, b, c, d]
+    }
+}
+
 pub(super) fn parse(body: &[u8]) -> Result<Fragment, Malformed> {
     let malformed = |reason| Malformed::Payload { payload: PayloadType::ENCRYPTED_FRAGMENT, reason };
     let mut body = Cursor::new(body);

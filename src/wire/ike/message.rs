@@ -178,13 +178,27 @@ pub fn encode_encrypted(
     inner: &[Payload],
     shape: EncryptedShape,
 ) -> Result<Sealable, TooLong> {
-    let mut plaintext = Vec::new();
-    let first_inner = payload::encode_chain(inner, PayloadType::NONE, &mut plaintext)?;
-    pad(&mut plaintext, shape.block_len);
+    let (first_inner, plaintext) = payload::encode_payloads(inner)?;
+    frame(header, clear, first_inner, None, plaintext, shape)
+}
 
+/// A message around one Encrypted payload, or around the Encrypted Fragment payload of this number, with this plaintext.
+pub(super) fn frame(
+    header: &Header,
+    clear: &[Payload],
+    first_inner: PayloadType,
+    fragment: Option<Fragment>,
+    mut plaintext: Vec<u8>,
+    shape: EncryptedShape,
+) -> Result<Sealable, TooLong> {
+    pad(&mut plaintext, shape.block_len);
+    let kind = if fragment.is_some() { PayloadType::ENCRYPTED_FRAGMENT } else { PayloadType::ENCRYPTED };
+    let numbers = fragment.map_or_else(Vec::new, |fragment| fragment.encode().to_vec());
     let mut message = vec![0; HEADER_LEN];
-    let first = payload::encode_chain(clear, PayloadType::ENCRYPTED, &mut message)?;
-    payload::encode_encrypted_header(first_inner, shape.iv_len + plaintext.len() + shape.icv_len, &mut message)?;
+    let first = payload::encode_chain(clear, kind, &mut message)?;
+    let body_len = numbers.len() + shape.iv_len + plaintext.len() + shape.icv_len;
+    payload::encode_encrypted_header(first_inner, body_len, &mut message)?;
+    message.extend(numbers);
     let iv = message.len()..message.len() + shape.iv_len;
     let body = iv.end..iv.end + plaintext.len();
     let icv = body.end..body.end + shape.icv_len;

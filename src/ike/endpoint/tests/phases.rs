@@ -184,6 +184,7 @@ impl Bench {
                     Some(Exchange::DeleteChild(_)) => "D",
                     Some(Exchange::DeleteIke(_)) => "E",
                     Some(Exchange::Liveness(_)) => "L",
+                    Some(Exchange::Inform(_)) => "N",
                     Some(Exchange::PathProbe(_)) => "P",
                 };
             });

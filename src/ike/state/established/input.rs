@@ -54,6 +54,7 @@ impl Established {
                     // The peer may repeat its request: the channel stays.
                     return Err(self.end(cause, failure, removal, cx));
                 }
+                self.sa.informed(payloads);
                 Ok(delete::requested(payloads, &mut self.children, &mut self.agenda.tasks, cx))
             }
             ExchangeType::CREATE_CHILD_SA if rekey_requested::is_meant(payloads) => self.rekey_requested(payloads, cx),

@@ -13,13 +13,8 @@ use crate::ike::upkeep;
 impl Established {
     pub(in crate::ike) fn handle_timeout(mut self, cx: &mut Context<'_>) -> Result<Self, Ended> {
         if !self.sa.channel_mut().retransmit(cx) {
-            let (cause, failure) = match self.sa.phase().clone() {
-                Phase::Closing(cause) => (cause, None),
-                Phase::Active | Phase::Passive(_) => {
-                    (Cause::NoAnswer, Some(Failure::Silent(self.sa.channel().path().peer)))
-                }
-            };
-            return Err(Ended { channel: None, ..self.end(cause, failure, Removal::IkeSaLost, cx) });
+            let failure = Failure::Silent(self.sa.channel().path().peer);
+            return Err(self.peer_is_gone(Cause::NoAnswer, failure, cx));
         }
         match self.sa.phase() {
             Phase::Passive(until) if *until <= cx.now => {
@@ -55,9 +50,24 @@ impl Established {
             if sa.liveness_mut().is_due(cx.now) {
                 cx.outbox.renegotiate = true;
             }
-            sa.keep_alive(cx);
+            sa.extensions_timeout(cx);
         });
         Ok(self)
+    }
+
+    /// The peer has proven that it does not know this IKE SA any more (RFC 6290 4.5): nothing of it is left to be closed
+    /// there.
+    pub(in crate::ike) fn peer_restarted(self, cx: &mut Context<'_>) -> Ended {
+        let failure = Failure::Restarted(self.sa.channel().path().peer);
+        self.peer_is_gone(Cause::Restarted, failure, cx)
+    }
+
+    fn peer_is_gone(self, cause: Cause, failure: Failure, cx: &mut Context<'_>) -> Ended {
+        let (cause, failure) = match self.sa.phase().clone() {
+            Phase::Closing(cause) => (cause, None),
+            Phase::Active | Phase::Passive(_) => (cause, Some(failure)),
+        };
+        Ended { channel: None, ..self.end(cause, failure, Removal::IkeSaLost, cx) }
     }
 
     pub(in crate::ike) fn deadline(&self) -> Option<Deadline> {
