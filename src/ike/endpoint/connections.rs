@@ -287,11 +287,8 @@ impl Connections {
         };
         runtime.ike_sas.add_established(spi, association);
         runtime.attempts = 0;
+        runtime.last_error = None;
         let (wanted, was_up) = (runtime.wanted, std::mem::replace(&mut runtime.up, true));
-        if !was_up {
-            // What failed with one of several peers is not mended by another one.
-            runtime.last_error = None;
-        }
         let others = runtime.ike_sas.attempts().iter().chain(runtime.ike_sas.of(association));
         let others: Vec<IkeSpi> = others.copied().filter(|other| *other != spi).collect();
         self.schedule(&name, None);

@@ -48,6 +48,8 @@ impl Connections {
         // What failed once and works now is no error any more.
         let serves = |name: &Arc<str>| current(connection, &states).any(|pair| pair.child == *name && !pair.exhausted);
         let served = connection.children.iter().all(|child| serves(&child.name));
+        // What fails with one of many peers is no error of the others, whose pairs say nothing of it either.
+        let served = served || connection.peer == Peer::Any;
         let last_error = runtime.and_then(|runtime| runtime.last_error.clone());
         let current_error = connecting.and_then(|(_, error)| error).map(|error| Failure::Init(error.clone()));
         let all = states.iter().flat_map(|state| state.children().iter());
