@@ -27,6 +27,7 @@ use super::cookie::CookieJar;
 use super::directory::Directory;
 use super::error::{Discard, DiscardCounters};
 use super::event::{Command, Deadline, Event, Output, Path, Why};
+use super::ext::table;
 use super::half_open::HalfOpen;
 use super::key_log::KeyLog;
 use super::message::Payloads;
@@ -86,7 +87,7 @@ impl Endpoint {
     pub fn new(config: Arc<Config>, mut entropy: Box<dyn Entropy>, now: Instant) -> Self {
         let cookies = CookieJar::new(&mut *entropy, now);
         let mut endpoint = Self {
-            directory: Directory::new(&config.connections),
+            directory: Directory::new(&config.connections, table::wanted),
             associations: Associations::default(),
             config,
             entropy,

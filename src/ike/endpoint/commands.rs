@@ -10,6 +10,7 @@ use crate::ike::context::Context;
 use crate::ike::coverage::Flows;
 use crate::ike::directory::Directory;
 use crate::ike::event::{Command, Deadline, Event, Output, RekeyWhat, Removal, Why};
+use crate::ike::ext::table;
 use crate::ike::sa::Cause;
 use crate::ike::state::established::Established;
 use crate::ike::wanted::WantedChild;
@@ -135,7 +136,7 @@ impl Endpoint {
             }
         }
         self.config = Arc::new(config);
-        self.directory = Directory::new(&self.config.connections);
+        self.directory = Directory::new(&self.config.connections, table::wanted);
         let same: HashMap<&str, &Arc<Connection>> =
             self.config.connections.iter().map(|connection| (&*connection.name, connection)).collect();
         let kept = |connection: &Arc<Connection>| {

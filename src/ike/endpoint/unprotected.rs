@@ -54,7 +54,7 @@ impl Endpoint {
         if !exists(spis.initiator) && !exists(spis.responder) {
             let at = At { point: Point::Inform, spis, path, initiator: !header.flags.initiator };
             let candidates = self.directory.candidates(&path);
-            answer.extend(table::disown(candidates.all_rows(), at, self.token_secret.as_ref()));
+            answer.extend(table::disown(&table::rows(candidates.wanted()), at, self.token_secret.as_ref()));
         }
         self.send_unprotected(header, path, &answer);
     }
