@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::association::are_siblings;
 use super::config::{Connection, Peer};
 use super::event::Path;
-use super::ext::table::{self, Row};
 use super::identity::{expected_id, expects, same_identity};
 use super::negotiate::IkeAlgorithms;
 use crate::wire::ike::Identification;
@@ -17,6 +16,9 @@ use crate::wire::ike::Identification;
 const KEPT_SETS: usize = 20_000;
 /// Expected identities that a message names.
 const NAMED: usize = 8;
+
+/// Which extensions a connection wants, a bit for each.
+type Wants = fn(&Connection) -> u32;
 
 /// The connections of a configuration.
 pub(super) struct Directory {
@@ -38,18 +40,19 @@ pub(super) struct Candidates {
     /// Places of the first ones with each list of proposals that occurs.
     proposals: Vec<u32>,
     /// The extensions that any of them wants.
-    rows: Vec<Row>,
+    wanted: u32,
+    wants: Wants,
     hasher: RandomState,
 }
 
 impl Directory {
-    pub(super) fn new(connections: &[Arc<Connection>]) -> Self {
+    pub(super) fn new(connections: &[Arc<Connection>], wants: Wants) -> Self {
         let hasher = RandomState::new();
         let mut by_peer: HashMap<Peer, Vec<Arc<Connection>>> = HashMap::new();
         for connection in connections {
             by_peer.entry(connection.peer).or_default().push(connection.clone());
         }
-        let all = Candidates::new(connections.to_vec(), &hasher);
+        let all = Candidates::new(connections.to_vec(), wants, &hasher);
         Self { by_peer, all, sets: HashMap::new(), hasher }
     }
 
@@ -65,7 +68,7 @@ impl Directory {
         };
         let of = |peer: Peer| self.by_peer.get(&peer).into_iter().flatten().filter(fits).cloned();
         let connections = of(Peer::Address(peer)).chain(of(Peer::Any)).collect();
-        let set = Arc::new(Candidates::new(connections, &self.hasher));
+        let set = Arc::new(Candidates::new(connections, self.all.wants, &self.hasher));
         if self.sets.len() >= KEPT_SETS {
             self.sets.clear();
         }
@@ -96,7 +99,7 @@ impl Directory {
 }
 
 impl Candidates {
-    fn new(connections: Vec<Arc<Connection>>, hasher: &RandomState) -> Self {
+    fn new(connections: Vec<Arc<Connection>>, wants: Wants, hasher: &RandomState) -> Self {
         let (mut by_id, mut any_id) = (Vec::with_capacity(connections.len()), Vec::new());
         let mut proposals: Vec<u32> = Vec::new();
         for (place, connection) in connections.iter().enumerate() {
@@ -109,9 +112,8 @@ impl Candidates {
             }
         }
         by_id.sort_unstable();
-        let wanted = |row: &Row| connections.iter().any(|connection| row.is_on(connection));
-        let rows = table::ALL.iter().copied().filter(wanted).collect();
-        Self { connections, by_id, any_id, proposals, rows, hasher: hasher.clone() }
+        let wanted = connections.iter().fold(0, |wanted, connection| wanted | wants(connection));
+        Self { connections, by_id, any_id, proposals, wanted, wants, hasher: hasher.clone() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -134,16 +136,22 @@ impl Candidates {
     }
 
     /// The extensions that any wants.
-    pub(super) fn all_rows(&self) -> &[Row] {
-        &self.rows
+    pub(super) fn wanted(&self) -> u32 {
+        self.wanted
     }
 
     /// The extensions that any wants that accepts these algorithms.
-    pub(super) fn rows(&self, algorithms: &IkeAlgorithms) -> Vec<Row> {
-        let wanted = |row: &Row| {
-            self.connections.iter().any(|connection| row.is_on(connection) && allows(connection, algorithms))
-        };
-        self.rows.iter().copied().filter(wanted).collect()
+    pub(super) fn wanted_with(&self, algorithms: &IkeAlgorithms) -> u32 {
+        let mut wanted = 0;
+        for connection in &self.connections {
+            if allows(connection, algorithms) {
+                wanted |= (self.wants)(connection);
+            }
+            if wanted == self.wanted {
+                break;
+            }
+        }
+        wanted
     }
 
     /// Those that expect this identity or take any.

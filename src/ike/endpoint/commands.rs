@@ -17,6 +17,7 @@ use crate::ike::directory::Directory;
 use crate::ike::event::{Command, Deadline, RekeyWhat, Removal, Why};
 use crate::ike::exchange::task::Task;
 use crate::ike::exchange::{delete, rekey};
+use crate::ike::ext::table;
 use crate::ike::sa::Sa;
 use crate::ike::state::IkeSa;
 use crate::ike::state::established::liveness;
@@ -174,7 +175,7 @@ impl Connections {
         }
         let config = Arc::new(config);
         self.ike_sas.config = config.clone();
-        self.ike_sas.directory = Directory::new(&config.connections);
+        self.ike_sas.directory = Directory::new(&config.connections, table::wanted);
         let same: HashMap<&str, &Arc<Connection>> =
             config.connections.iter().map(|connection| (&*connection.name, connection)).collect();
         let kept = |connection: &Arc<Connection>| {

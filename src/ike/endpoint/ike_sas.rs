@@ -13,6 +13,7 @@ use crate::ike::context::{Context, InboundSpis, Outbox};
 use crate::ike::directory::Directory;
 use crate::ike::ended::Ended;
 use crate::ike::event::{Event, Output};
+use crate::ike::ext::table;
 use crate::ike::half_open::HalfOpen;
 use crate::ike::key_log::KeyLog;
 use crate::ike::state::established::Established;
@@ -71,7 +72,7 @@ impl IkeSaTable {
             by_spi: HashMap::new(),
             half_open: HalfOpen::default(),
             timers: Timers::default(),
-            directory: Directory::new(&config.connections),
+            directory: Directory::new(&config.connections, table::wanted),
             associations: Associations::default(),
             config,
             entropy,

@@ -186,7 +186,7 @@ impl Endpoint {
             Payload::Nonce(responder_nonce.clone()),
         ];
         let first = candidates.first_with(&algorithms).ok_or(Discard::NoProposal)?;
-        let (rows, mut negotiated) = (candidates.rows(&algorithms), Negotiated::default());
+        let (rows, mut negotiated) = (table::rows(candidates.wanted_with(&algorithms)), Negotiated::default());
         let asked =
             At { point: Point::InitRequest, spis: Spis { responder: IkeSpi::ZERO, ..spis }, path, initiator: false };
         table::hear(&rows, asked, payloads, &mut negotiated);

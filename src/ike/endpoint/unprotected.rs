@@ -56,7 +56,7 @@ impl Endpoint {
         if !exists(spis.initiator) && !exists(spis.responder) {
             let at = At { point: Point::Inform, spis, path, initiator: !header.flags.initiator };
             let candidates = ike_sas.directory.candidates(&path);
-            answer.extend(table::disown(candidates.all_rows(), at, ike_sas.token_secret.as_ref()));
+            answer.extend(table::disown(&table::rows(candidates.wanted()), at, ike_sas.token_secret.as_ref()));
         }
         self.send_unprotected(header, path, &answer);
     }

@@ -25,9 +25,19 @@ pub(in crate::ike) type Row = &'static dyn Extension;
 /// Every extension. Their payloads stand in messages in this order.
 pub(in crate::ike) static ALL: &[Row] = &[&NatDetection, &Fragmentation, &ChildlessInitiation, &QuickCrashDetection];
 
+/// The rows that a connection wants, as bits in the order of the table.
+pub(in crate::ike) fn wanted(connection: &Connection) -> u32 {
+    ALL.iter().enumerate().fold(0, |bits, (place, row)| bits | u32::from(row.is_on(connection)) << place)
+}
+
+/// The rows of these bits.
+pub(in crate::ike) fn rows(bits: u32) -> Vec<Row> {
+    ALL.iter().enumerate().filter(|(place, _)| bits >> place & 1 == 1).map(|(_, row)| *row).collect()
+}
+
 /// The rows that a connection wants.
 pub(in crate::ike) fn rows_of(connection: &Connection) -> Vec<Row> {
-    ALL.iter().copied().filter(|row| row.is_on(connection)).collect()
+    rows(wanted(connection))
 }
 
 /// What these rows add to a message of ours.
