@@ -12,6 +12,8 @@
 //!
 //! Modules stand in layer order: each uses only those above it in this list. `tests/layering` enforces it.
 
+#![warn(missing_docs)]
+
 pub mod wire;
 
 pub mod crypto;

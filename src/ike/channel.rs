@@ -11,22 +11,19 @@ use super::ext::negotiated::Fragments;
 use super::ext::reassembly::{Reassembly, VerifiedFragment, Whole};
 use super::keys::{IkeKeys, Spis};
 use super::message::{Payloads, id_body};
+use super::sealer::Sealer;
 use super::window::{Digest, Due, Requested, Window};
 use crate::crypto::digest::sha256;
-use crate::crypto::{Entropy, OpeningKey, SealingKey};
+use crate::crypto::{OpeningKey, SealingKey};
 use crate::wire::ike::{
-    Delete, Encrypted, EncryptedShape, ExchangeType, Flags, Fragment, Header, IkeSpi, Malformed, Notify, NotifyType,
-    ParsedMessage, Payload, PayloadType, Sealable, encode_encrypted, encode_fragments, parse_payloads, strip_padding,
+    Delete, Encrypted, ExchangeType, Fragment, Header, IkeSpi, Malformed, Notify, NotifyType, ParsedMessage, Payload,
+    PayloadType, encode_encrypted, parse_payloads, strip_padding,
 };
 
 /// The keys, SPIs, window and path of one IKE SA.
 pub(super) struct Channel {
-    spis: Spis,
-    /// We initiated this IKE SA.
-    initiator: bool,
-    sealing: SealingKey,
+    sealer: Sealer,
     opening: OpeningKey,
-    messages_sealed: u64,
     window: Window,
     path: Path,
     fragments: Fragments,
@@ -127,11 +124,8 @@ impl Channel {
     ) -> Self {
         let IkeSaKeys { sealing, opening } = keys;
         Self {
-            spis,
-            initiator,
-            sealing,
+            sealer: Sealer::new(spis, initiator, sealing),
             opening,
-            messages_sealed: 0,
             window,
             path,
             fragments,
@@ -147,22 +141,22 @@ impl Channel {
 
     /// Closes the channel: the keys go, the last answer stays.
     pub(super) fn into_echo(self) -> Echo {
-        let Self { spis, initiator, window, .. } = self;
+        let Self { sealer: Sealer { spis, initiator, .. }, window, .. } = self;
         Echo { spis, initiator, window }
     }
 
     pub(super) fn spis(&self) -> Spis {
-        self.spis
+        self.sealer.spis
     }
 
     /// Whether we initiated this IKE SA.
     pub(super) fn is_initiator(&self) -> bool {
-        self.initiator
+        self.sealer.initiator
     }
 
     /// The SPI that we chose.
     pub(super) fn local_spi(&self) -> IkeSpi {
-        if self.initiator { self.spis.initiator } else { self.spis.responder }
+        if self.sealer.initiator { self.sealer.spis.initiator } else { self.sealer.spis.responder }
     }
 
     pub(super) fn path(&self) -> Path {
@@ -183,12 +177,6 @@ impl Channel {
         self.window.runs_out()
     }
 
-    /// As if so many messages had been exchanged.
-    #[cfg(test)]
-    pub(super) fn skip_to(&mut self, message_id: u32) {
-        self.window = Window::at(message_id, message_id);
-    }
-
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.window.deadline()
     }
@@ -197,7 +185,7 @@ impl Channel {
     pub(super) fn open(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Opened, Discard> {
         let header = message.header;
         let spis = Spis { initiator: header.initiator_spi, responder: header.responder_spi };
-        if spis != self.spis || header.flags.initiator == self.initiator {
+        if spis != self.sealer.spis || header.flags.initiator == self.sealer.initiator {
             return Err(Discard::WrongDirection);
         }
         let digest = sha256(message.bytes);
@@ -219,12 +207,12 @@ impl Channel {
             }
             let present = self.reassembly[usize::from(header.flags.response)].as_deref();
             Reassembly::wants(present, header.message_id, fragment)?;
-            let plaintext = strip_padding(&self.decrypt(message, encrypted)?)?.to_vec();
+            let plaintext = strip_padding(&decrypt(&self.opening, message, encrypted)?)?.to_vec();
             let first_payload = encrypted.first_payload;
             let fragment = VerifiedFragment { header, fragment, first_payload, plaintext, digest, path };
             return Ok(Opened::Fragment(fragment));
         }
-        let body = self.decrypt(message, encrypted)?;
+        let body = decrypt(&self.opening, message, encrypted)?;
         let plaintext = strip_padding(&body);
         Ok(Opened::Message(read(header, encrypted.first_payload, plaintext, path, digest)))
     }
@@ -234,22 +222,13 @@ impl Channel {
     fn open_repeated(&self, message: &ParsedMessage<'_>, encrypted: Encrypted, path: Path) -> Result<Opened, Discard> {
         match encrypted.fragment {
             Some(Fragment { number: 1, .. }) if self.fragments.accepted => {
-                self.decrypt(message, encrypted)?;
+                decrypt(&self.opening, message, encrypted)?;
                 let answer = self.window.answer_to(message.header.message_id).ok_or(Discard::MessageId)?;
                 Ok(Opened::Repeated(on_path(path, answer)))
             }
             Some(_) => Err(Discard::Fragment),
             None => Err(Discard::NotIdentical),
         }
-    }
-
-    /// The plaintext of a message or fragment, with its padding.
-    fn decrypt(&self, message: &ParsedMessage<'_>, encrypted: Encrypted) -> Result<Vec<u8>, Discard> {
-        let suite = self.opening.suite();
-        let mut copy = message.bytes.to_vec();
-        let parts = encrypted.split(&mut copy, suite.iv_len(), suite.icv_len()).ok_or(Discard::Forged)?;
-        self.opening.open(parts.before, parts.iv, parts.body, &[], parts.icv).map_err(|_| Discard::Forged)?;
-        Ok(parts.body.to_vec())
     }
 
     /// Takes a fragment; gives the message when it was the last one.
@@ -264,11 +243,6 @@ impl Channel {
     /// What was settled about fragments, and whether the peer is authenticated.
     pub(super) fn set_fragments(&mut self, fragments: Fragments, authenticated: bool) {
         (self.fragments, self.authenticated) = (fragments, authenticated);
-    }
-
-    /// What was settled about fragments.
-    pub(super) fn fragments(&self) -> Fragments {
-        self.fragments
     }
 
     /// Sends a request of ours. The window must be free.
@@ -297,7 +271,8 @@ impl Channel {
         cx: &mut Context<'_>,
     ) -> Result<(), Unsendable> {
         let limit_len = self.datagram_limit(self.path);
-        let datagrams = self.seal(exchange, false, self.window.next_request(), payloads, limit_len, cx.entropy)?;
+        let datagrams =
+            self.sealer.seal(exchange, false, self.window.next_request(), payloads, limit_len, cx.entropy)?;
         cx.transmit(self.path, &datagrams);
         self.window.sent(datagrams, policy, limit, cx.now);
         Ok(())
@@ -322,7 +297,7 @@ impl Channel {
         cx: &mut Context<'_>,
     ) -> Result<(), Unsendable> {
         let (message_id, limit) = (request.header().message_id, self.datagram_limit(request.path()));
-        let response = self.seal(request.exchange(), true, message_id, payloads, limit, cx.entropy)?;
+        let response = self.sealer.seal(request.exchange(), true, message_id, payloads, limit, cx.entropy)?;
         cx.transmit(request.path(), &response);
         self.window.respond(request.digest, response);
         Ok(())
@@ -339,16 +314,20 @@ impl Channel {
     pub(super) fn probe(&mut self, size: u16, policy: Retransmission, cx: &mut Context<'_>) -> Option<u16> {
         let headers = self.path.header_len();
         let padding = |length: usize| [Payload::Notify(Notify::new(NotifyType::PATH_PROBE, vec![0; length]))];
-        let empty =
-            encode_encrypted(&self.header(ExchangeType::INFORMATIONAL, false, 0), &[], &padding(0), self.shape());
+        let empty = encode_encrypted(
+            &self.sealer.header(ExchangeType::INFORMATIONAL, false, 0),
+            &[],
+            &padding(0),
+            self.sealer.shape(),
+        );
         let room = usize::from(size).checked_sub(headers + empty.ok()?.message.len())?;
         // One byte more may take a whole block more, never two.
-        let room = room - room % self.shape().block_len.max(1);
+        let room = room - room % self.sealer.shape().block_len.max(1);
         let exchange = ExchangeType::INFORMATIONAL;
         // A fragment would say nothing of the path.
         let mut one = |payloads: &[Payload]| {
             let message_id = self.window.next_request();
-            let datagrams = self.seal(exchange, false, message_id, payloads, usize::MAX, cx.entropy);
+            let datagrams = self.sealer.seal(exchange, false, message_id, payloads, usize::MAX, cx.entropy);
             datagrams.ok()?.pop()
         };
         let datagram = one(&padding(room))?;
@@ -386,48 +365,31 @@ impl Channel {
         }
     }
 
-    fn header(&self, exchange: ExchangeType, response: bool, message_id: u32) -> Header {
-        let flags = Flags { initiator: self.initiator, version: false, response };
-        Header::new(self.spis.initiator, self.spis.responder, exchange, flags, message_id)
-    }
-
-    fn shape(&self) -> EncryptedShape {
-        let suite = self.sealing.suite();
-        EncryptedShape { iv_len: suite.iv_len(), block_len: suite.block_len(), icv_len: suite.icv_len() }
-    }
-
     /// Bytes of the longest message that goes out on this path as a whole.
     fn datagram_limit(&self, path: Path) -> usize {
         self.fragments.size.map_or(usize::MAX, |size| usize::from(size).saturating_sub(path.header_len()))
     }
+}
 
-    /// The datagrams of a message: one, or its fragments if it has more than `limit` bytes.
-    pub(super) fn seal(
-        &mut self,
-        exchange: ExchangeType,
-        response: bool,
-        message_id: u32,
-        payloads: &[Payload],
-        limit: usize,
-        entropy: &mut dyn Entropy,
-    ) -> Result<Vec<Vec<u8>>, Unsendable> {
-        let (header, shape) = (self.header(exchange, response, message_id), self.shape());
-        let unsendable = |too_long| Unsendable { exchange, response, too_long };
-        let sealables = encode_fragments(&header, payloads, shape, limit).map_err(unsendable)?;
-        Ok(sealables.into_iter().map(|sealable| self.seal_one(sealable, entropy)).collect())
+#[cfg(test)]
+impl Channel {
+    /// As if so many messages had been exchanged.
+    pub(super) fn skip_to(&mut self, message_id: u32) {
+        self.window = Window::at(message_id, message_id);
     }
 
-    fn seal_one(&mut self, mut sealable: Sealable, entropy: &mut dyn Entropy) -> Vec<u8> {
-        let parts = sealable.parts();
-        self.messages_sealed += 1;
-        match parts.iv.last_chunk_mut::<8>() {
-            // An AEAD needs an IV that never repeats (RFC 5282 3.1), CBC one that can't be predicted (RFC 7296 3.14).
-            Some(iv) if self.sealing.suite().encryption.is_aead() => *iv = self.messages_sealed.to_be_bytes(),
-            _ => entropy.fill(parts.iv),
-        }
-        self.sealing.seal(parts.before, parts.iv, parts.body, &[], parts.icv);
-        sealable.message
+    pub(super) fn sealer_mut(&mut self) -> &mut Sealer {
+        &mut self.sealer
     }
+}
+
+/// The plaintext of a message or fragment, with its padding.
+fn decrypt(opening: &OpeningKey, message: &ParsedMessage<'_>, encrypted: Encrypted) -> Result<Vec<u8>, Discard> {
+    let suite = opening.suite();
+    let mut copy = message.bytes.to_vec();
+    let parts = encrypted.split(&mut copy, suite.iv_len(), suite.icv_len()).ok_or(Discard::Forged)?;
+    opening.open(parts.before, parts.iv, parts.body, &[], parts.icv).map_err(|_| Discard::Forged)?;
+    Ok(parts.body.to_vec())
 }
 
 /// The keys of one end for its channel.

@@ -25,8 +25,11 @@ use super::config::Config;
 use super::cookie::CookieJar;
 use super::error::{Discard, DiscardCounters};
 use super::event::{Command, Event, Output, Path};
+use super::exchange::inform;
+use super::failure::Failure;
 use super::key_log::KeyLog;
 use super::message::Payloads;
+use super::sa::Cause;
 use super::state::established::liveness;
 use super::state::init_sent::InitReply;
 use super::state::{IkeSa, Input};
@@ -202,7 +205,7 @@ impl Endpoint {
             return Err(Discard::UnknownSpi);
         }
         let ike_sas = &self.connections.ike_sas;
-        let rival = ike_sas.all_established().find_map(|(spi, state)| state.rival(ours).map(|rival| (spi, rival)));
+        let rival = ike_sas.all_established().find_map(|(spi, state)| Some((spi, state.rekey()?.rival_with(ours)?)));
         let Some((rekeyed, rival)) = rival else {
             self.disown(header, path);
             return Err(Discard::UnknownSpi);
@@ -227,9 +230,13 @@ impl Endpoint {
         if path.peer.ip() != state.sa().channel().path().peer.ip() || message.encrypted.is_some() {
             return;
         }
-        if state.sa().is_disowned(&Payloads::new(message.payloads.clone())) {
+        if inform::is_disowned(state.sa(), &Payloads::new(message.payloads.clone())) {
             self.connections.with_ike_sa(ours, now, |sa, cx| match sa {
-                IkeSa::Established(state) => Err(state.peer_restarted(cx)),
+                IkeSa::Established(state) => {
+                    // Nothing of it is left to be closed at the peer.
+                    let failure = Failure::Restarted(state.sa().channel().path().peer);
+                    Err(state.peer_is_gone(Cause::Restarted, failure, cx))
+                }
                 sa => Ok(sa),
             });
         } else if message.payloads.iter().any(reports) {

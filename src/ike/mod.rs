@@ -33,6 +33,7 @@ mod liveness;
 mod message;
 mod negotiate;
 mod sa;
+mod sealer;
 mod size;
 mod state;
 pub mod status;

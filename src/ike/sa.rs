@@ -71,6 +71,11 @@ impl Secured {
         table::hear(&table::rows_of(connection), at, payloads, &mut self.negotiated);
     }
 
+    /// Lets time pass for the extensions of its connection.
+    pub(super) fn timeout(&mut self, connection: &Connection, cx: &mut Context<'_>) {
+        table::timeout(connection, self.channel.path(), &mut self.negotiated, cx);
+    }
+
     fn at(&self, point: Point) -> At {
         let channel = &self.channel;
         At { point, spis: channel.spis(), path: channel.path(), initiator: channel.is_initiator() }
@@ -174,7 +179,7 @@ impl Sa {
         )?;
         // The peer is authenticated by the old IKE SA; SK_pi and SK_pr have no use.
         let (channel_keys, child_key_source, _) = IkeSaKeys::of(keys, initiator);
-        let (path, fragments) = (self.channel().path(), self.channel().fragments());
+        let (path, fragments) = (self.channel().path(), self.secured.negotiated.fragments);
         let channel = Channel::new(spis, initiator, channel_keys, Window::fresh(), path, fragments);
         let mut negotiated = self.secured.negotiated.clone();
         table::renew(&mut negotiated);
@@ -271,37 +276,20 @@ impl Sa {
 
     // Its extensions.
 
-    /// Whether they have something to say in a request of its own.
-    pub(super) fn owes_information(&self, cx: &Context<'_>) -> bool {
-        let may = self.is_active() && !self.unconfirmed;
-        may && table::owes(self.association.connection(), cx.token_secret.is_some(), &self.secured.negotiated)
+    /// What they have negotiated.
+    pub(super) fn negotiated(&self) -> &Negotiated {
+        &self.secured.negotiated
     }
 
-    /// What they say in an INFORMATIONAL request.
-    pub(super) fn inform(&mut self, cx: &mut Context<'_>) -> Vec<Payload> {
-        self.secured.say(self.association.connection(), Point::Inform, cx)
-    }
-
-    /// The peer's INFORMATIONAL request.
-    pub(super) fn informed(&mut self, payloads: &Payloads) {
-        self.secured.hear(self.association.connection(), Point::Inform, payloads);
-    }
-
-    /// Whether something in the clear proves that the peer has lost this IKE SA.
-    pub(super) fn is_disowned(&self, payloads: &Payloads) -> bool {
-        table::is_disowned(self.association.connection(), payloads, &self.secured.negotiated)
+    /// The connection that switches them on and off, and what they work on.
+    pub(super) fn extensions(&mut self) -> (&Connection, &mut Secured) {
+        (self.association.connection(), &mut self.secured)
     }
 
     // Its life.
 
     pub(super) fn lifetime_mut(&mut self) -> &mut Lifetime {
         &mut self.lifetime
-    }
-
-    /// Lets time pass for its extensions.
-    pub(super) fn extensions_timeout(&mut self, cx: &mut Context<'_>) {
-        let path = self.channel().path();
-        table::timeout(self.association.connection(), path, &mut self.secured.negotiated, cx);
     }
 
     /// When something is due while it is active.

@@ -2,6 +2,7 @@
 //! each other in circles.
 
 mod arrows;
+mod documents;
 mod modules;
 mod sizes;
 mod tokens;

@@ -13,7 +13,7 @@ const FIELDS: usize = 15;
 const METHODS: usize = 25;
 
 /// Plain configuration, event and status shapes that may have more fields.
-const PLAIN: &[&str] = &[];
+const PLAIN: &[&str] = &["ike/config/Connection"];
 
 /// What a type has.
 #[derive(Debug, Default, PartialEq)]

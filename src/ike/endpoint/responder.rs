@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Endpoint;
+use super::ike_sas::IkeSaTable;
 use crate::crypto::digest::sha256;
 use crate::ike::config::{Connection, Peer};
 use crate::ike::cookie::Initiator;
@@ -49,7 +50,7 @@ impl Endpoint {
         grammar::check(header.exchange_type, Direction::Request, false, &message.payloads)
             .map_err(|_| Discard::Grammar)?;
         if let Some(ours) = self.connections.ike_sas.half_open.of(header.initiator_spi, path.peer) {
-            return self.repeat_answer(ours, message, path);
+            return repeat_answer(&mut self.connections.ike_sas, ours, message, path);
         }
         let payloads = Payloads::new(message.payloads.clone());
         let nonce = payloads.nonce().ok_or(Discard::Grammar)?;
@@ -78,15 +79,6 @@ impl Endpoint {
         }
         self.make_room(&candidates, proven, now)?;
         self.open_half(message, candidates, chosen, &payloads, path, now)
-    }
-
-    fn repeat_answer(&mut self, ours: IkeSpi, message: &ParsedMessage<'_>, path: Path) -> Result<(), Discard> {
-        let Some(IkeSa::AwaitingAuth(state)) = self.connections.ike_sas.get(&ours) else {
-            return Err(Discard::UnexpectedExchange);
-        };
-        let answer = state.repetition(message, path)?;
-        answer.into_iter().for_each(|transmit| self.connections.ike_sas.outbox.push(Output::Transmit(transmit)));
-        Ok(())
     }
 
     /// Whether the initiator has proven that it receives at its address; an error when it has to and has not.
@@ -215,6 +207,21 @@ impl Endpoint {
         self.connections.ike_sas.insert(spi, IkeSa::AwaitingAuth(Box::new(state)));
         Ok(())
     }
+}
+
+/// Sends the answer to a repeated IKE_SA_INIT request once more.
+fn repeat_answer(
+    ike_sas: &mut IkeSaTable,
+    ours: IkeSpi,
+    message: &ParsedMessage<'_>,
+    path: Path,
+) -> Result<(), Discard> {
+    let Some(IkeSa::AwaitingAuth(state)) = ike_sas.get(&ours) else {
+        return Err(Discard::UnexpectedExchange);
+    };
+    let answer = state.repetition(message, path)?;
+    answer.into_iter().for_each(|transmit| ike_sas.outbox.push(Output::Transmit(transmit)));
+    Ok(())
 }
 
 /// The first candidate's choice that there is.

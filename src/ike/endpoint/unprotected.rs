@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Endpoint;
 use crate::ike::channel::malformed_notify;
+use crate::ike::context::Outbox;
 use crate::ike::error::Discard;
 use crate::ike::event::{Output, Path, Transmit};
 use crate::ike::ext::table::{self, At, Point};
@@ -40,7 +41,7 @@ impl Endpoint {
     /// Sends an unprotected answer, within the allowance.
     pub(super) fn answer_unprotected(&mut self, header: &Header, path: Path, notify: Notify, now: Instant) {
         if self.unprotected.take(now) {
-            self.send_unprotected(header, path, &[Payload::Notify(notify)]);
+            send(&mut self.connections.ike_sas.outbox, header, path, &[Payload::Notify(notify)]);
         }
     }
 
@@ -51,23 +52,25 @@ impl Endpoint {
         let spis = Spis { initiator: header.initiator_spi, responder: header.responder_spi };
         let mut answer = vec![Payload::Notify(Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()))];
         let exists = |spi| {
-            ike_sas.get(&spi).is_some() || ike_sas.all_established().any(|(_, state)| state.is_to_be_replaced_by(spi))
+            ike_sas.get(&spi).is_some()
+                || ike_sas.all_established().any(|(_, state)| state.rekey().is_some_and(|rekey| rekey.makes(spi)))
         };
         if !exists(spis.initiator) && !exists(spis.responder) {
             let at = At { point: Point::Inform, spis, path, initiator: !header.flags.initiator };
             let candidates = ike_sas.directory.candidates(&path);
             answer.extend(table::disown(&table::rows(candidates.wanted()), at, ike_sas.token_secret.as_ref()));
         }
-        self.send_unprotected(header, path, &answer);
+        send(&mut ike_sas.outbox, header, path, &answer);
     }
+}
 
-    fn send_unprotected(&mut self, header: &Header, path: Path, payloads: &[Payload]) {
-        let flags = Flags { initiator: !header.flags.initiator, version: false, response: true };
-        let answer =
-            Header::new(header.initiator_spi, header.responder_spi, header.exchange_type, flags, header.message_id);
-        if let Ok(payload) = encode_message(&answer, payloads) {
-            self.connections.ike_sas.outbox.push(Output::Transmit(Transmit::new(path, payload)));
-        }
+/// Answers in the clear, with what the request said of itself (RFC 7296 1.5).
+fn send(outbox: &mut Outbox, header: &Header, path: Path, payloads: &[Payload]) {
+    let flags = Flags { initiator: !header.flags.initiator, version: false, response: true };
+    let answer =
+        Header::new(header.initiator_spi, header.responder_spi, header.exchange_type, flags, header.message_id);
+    if let Ok(payload) = encode_message(&answer, payloads) {
+        outbox.push(Output::Transmit(Transmit::new(path, payload)));
     }
 }
 

@@ -38,11 +38,6 @@ pub(in crate::ike) struct RekeyIke {
 }
 
 impl RekeyIke {
-    /// The SPI that we chose.
-    pub(in crate::ike) fn spi(&self) -> IkeSpi {
-        self.spi
-    }
-
     /// Asks for an IKE SA in place of this one.
     pub(in crate::ike) fn start(sa: &Sa, cx: &mut Context<'_>) -> Next<Self> {
         if !sa.is_active() {
@@ -65,6 +60,16 @@ impl RekeyIke {
     /// The peer's IKE SA that waits for our exchange to end.
     pub(in crate::ike) fn rival(&self) -> Option<&IkeRival> {
         self.rival.as_ref()
+    }
+
+    /// Whether it makes an IKE SA with this SPI of ours, at our request or at the peer's.
+    pub(in crate::ike) fn makes(&self, local_spi: IkeSpi) -> bool {
+        self.spi == local_spi || self.rival_with(local_spi).is_some()
+    }
+
+    /// The peer's IKE SA with this SPI of ours that waits for our exchange to end.
+    pub(in crate::ike) fn rival_with(&self, local_spi: IkeSpi) -> Option<&IkeRival> {
+        self.rival().filter(|rival| rival.sa.channel().local_spi() == local_spi)
     }
 
     /// The peer has made an IKE SA in place of the same one.
@@ -209,4 +214,12 @@ fn group_wanted(sa: &Sa, error: &Notify) -> Option<&'static KeyExchangeAlgorithm
     let wanted = message::wanted_group(error)?;
     let ours = sa.connection().ike_proposals.iter().flat_map(|proposal| &proposal.groups);
     ours.copied().find(|group| group.transform_id == wanted)
+}
+
+#[cfg(test)]
+impl RekeyIke {
+    /// The SPI that we chose.
+    pub(in crate::ike) fn spi(&self) -> IkeSpi {
+        self.spi
+    }
 }

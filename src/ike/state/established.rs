@@ -16,7 +16,7 @@ use crate::ike::ended::Ended;
 use crate::ike::error::Unsendable;
 use crate::ike::event::Removal;
 use crate::ike::exchange::Exchange;
-use crate::ike::exchange::collision::IkeRival;
+use crate::ike::exchange::inform;
 use crate::ike::exchange::next::{Next, Request, Succession};
 use crate::ike::exchange::rekey::RekeyIke;
 use crate::ike::exchange::task::Task;
@@ -24,7 +24,7 @@ use crate::ike::failure::Failure;
 use crate::ike::sa::{Cause, Establishing, Phase, Sa};
 use crate::ike::successor::Successor;
 use crate::ike::tasks::Tasks;
-use crate::wire::ike::{IkeSpi, Payload};
+use crate::wire::ike::Payload;
 
 /// How long a request under way is waited for between transmissions once the IKE SA is to go.
 const CLOSING_WAIT: Duration = Duration::from_millis(500);
@@ -66,12 +66,6 @@ impl Established {
         &self.children
     }
 
-    /// As if so many messages had been exchanged.
-    #[cfg(test)]
-    pub(in crate::ike) fn skip_to(&mut self, message_id: u32) {
-        self.sa.channel_mut().skip_to(message_id);
-    }
-
     /// Lets somebody work on the parts, and starts what there is to do then.
     pub(in crate::ike) fn act(
         &mut self,
@@ -85,7 +79,7 @@ impl Established {
     /// Starts what waits, as the window allows.
     pub(in crate::ike) fn advance(&mut self, cx: &mut Context<'_>) {
         while self.agenda.is_free() && self.sa.channel().is_free() {
-            let owed = self.sa.owes_information(cx).then_some(Task::Inform);
+            let owed = inform::is_due(&self.sa, cx).then_some(Task::Inform);
             let Some(task) = self.agenda.tasks.next().or(owed) else { return };
             let next = Exchange::start(task, &mut self.sa, &mut self.children, cx);
             self.carry_out(next, cx);
@@ -130,18 +124,10 @@ impl Established {
             return;
         }
         self.sa.set_phase(Phase::Closing(cause));
-        self.remove_children(removal, cx);
+        remove_children(&mut self.children, &self.agenda, removal, cx);
         self.agenda.tasks = Tasks::only(Task::DeleteIke);
         self.sa.channel_mut().hasten(CLOSING_WAIT, cx.now);
         self.advance(cx);
-    }
-
-    /// Takes every pair from the data path.
-    fn remove_children(&mut self, reason: Removal, cx: &mut Context<'_>) {
-        if let Some(exchange) = &self.agenda.exchange {
-            exchange.abandon(cx);
-        }
-        self.children.remove_all(reason, cx);
     }
 
     /// Goes on, unless a message that it cannot do without did not fit the wire.
@@ -160,7 +146,7 @@ impl Established {
     /// forgotten (RFC 7296 2.25.2). The channel is the caller's, who knows whether the peer may repeat its last request.
     fn end(mut self, cause: Cause, error: impl Into<Option<Failure>>, removal: Removal, cx: &mut Context<'_>) -> Ended {
         self.give_way_to_rival(cx);
-        self.remove_children(removal, cx);
+        remove_children(&mut self.children, &self.agenda, removal, cx);
         let (error, channel) = (error.into().map(Box::new), Some(Box::new(self.sa.into_channel())));
         Ended { cause, error, channel, successors: self.successors }
     }
@@ -183,16 +169,9 @@ impl Established {
         }
     }
 
-    /// The peer's IKE SA with this SPI of ours, while it waits for a rekey of ours to end.
-    pub(in crate::ike) fn rival(&self, local_spi: IkeSpi) -> Option<&IkeRival> {
-        let exchange = self.agenda.exchange.as_ref()?;
-        exchange.rekeys_ike()?.rival().filter(|rival| rival.sa.channel().local_spi() == local_spi)
-    }
-
-    /// Whether this SPI is of an IKE SA that a rekey under way makes.
-    pub(in crate::ike) fn is_to_be_replaced_by(&self, local_spi: IkeSpi) -> bool {
-        let rekey = self.agenda.exchange.as_ref().and_then(Exchange::rekeys_ike);
-        rekey.is_some_and(|exchange| exchange.spi() == local_spi) || self.rival(local_spi).is_some()
+    /// The rekey of this IKE SA that we have asked for.
+    pub(in crate::ike) fn rekey(&self) -> Option<&RekeyIke> {
+        self.agenda.exchange.as_ref().and_then(Exchange::rekeys_ike)
     }
 
     /// The peer goes on with its IKE SA, so ours would be the redundant one. Its answer to our request, which may never
@@ -213,5 +192,21 @@ impl Established {
             }
             other => self.agenda.exchange = other,
         }
+    }
+}
+
+/// Takes every pair from the data path.
+fn remove_children(children: &mut Children, agenda: &Agenda, reason: Removal, cx: &mut Context<'_>) {
+    if let Some(exchange) = &agenda.exchange {
+        exchange.abandon(cx);
+    }
+    children.remove_all(reason, cx);
+}
+
+#[cfg(test)]
+impl Established {
+    /// As if so many messages had been exchanged.
+    pub(in crate::ike) fn skip_to(&mut self, message_id: u32) {
+        self.sa.channel_mut().skip_to(message_id);
     }
 }

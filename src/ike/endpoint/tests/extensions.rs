@@ -1,7 +1,6 @@
 //! Extensions of IKE, message by message: fragments, and tokens of quick crash detection.
 
 use super::*;
-use crate::ike::exchange::Exchange;
 use crate::ike::exchange::rekey::RekeyIke;
 use crate::ike::{Extensions, RekeyWhat};
 use crate::wire::ike::{
@@ -108,7 +107,11 @@ fn another_division_of_an_answered_request_is_known_by_its_first_fragment() {
     lab.ends[0].connections.act(spis.expect("an IKE SA").0, now, |sa, _, _, _| {
         let (mut entropy, payloads) = (SeededEntropy::new(9), [Payload::VendorId(vec![0; 500])]);
         let kind = ExchangeType::CREATE_CHILD_SA;
-        finer = sa.channel_mut().seal(kind, false, header.message_id, &payloads, 100, &mut entropy).expect("fragments");
+        finer = sa
+            .channel_mut()
+            .sealer_mut()
+            .seal(kind, false, header.message_id, &payloads, 100, &mut entropy)
+            .expect("fragments");
     });
     for (index, payload) in finer.into_iter().enumerate() {
         lab.arrive(1, &Transmit { payload, ..request[0].clone() });
@@ -208,11 +211,8 @@ fn a_token_is_told_only_of_an_ike_sa_that_is_lost() {
     // Nor of one that is about to be there.
     lab.command(0, Command::Rekey { connection: Arc::from("site"), what: RekeyWhat::Ike });
     lab.deliver();
-    let mut new = None;
-    let now = lab.now;
-    lab.ends[0].connections.act(initiator, now, |_, _, agenda, _| {
-        new = agenda.exchange.as_ref().and_then(Exchange::rekeys_ike).map(RekeyIke::spi);
-    });
+    let rekey = lab.ends[0].connections.ike_sas.established(&initiator).and_then(|state| state.rekey());
+    let new = rekey.map(RekeyIke::spi);
     let new = new.expect("a rekey under way");
     assert_eq!(answer_to(&mut lab, 0, (new, unknown), false), DISOWNED[..1]);
 }

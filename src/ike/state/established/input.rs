@@ -7,7 +7,7 @@ use crate::ike::context::Context;
 use crate::ike::data_path::follow_peer;
 use crate::ike::ended::Ended;
 use crate::ike::event::Removal;
-use crate::ike::exchange::{Exchange, child_requested, delete, rekey, rekey_requested};
+use crate::ike::exchange::{Exchange, child_requested, delete, inform, rekey, rekey_requested};
 use crate::ike::failure::{Failure, Refusal};
 use crate::ike::message::Payloads;
 use crate::ike::sa::Cause;
@@ -54,7 +54,7 @@ impl Established {
                     // The peer may repeat its request: the channel stays.
                     return Err(self.end(cause, failure, removal, cx));
                 }
-                self.sa.informed(payloads);
+                inform::requested(payloads, &mut self.sa);
                 Ok(delete::requested(payloads, &mut self.children, &mut self.agenda.tasks, cx))
             }
             ExchangeType::CREATE_CHILD_SA if rekey_requested::is_meant(payloads) => self.rekey_requested(payloads, cx),

@@ -50,19 +50,14 @@ impl Established {
             if sa.liveness_mut().is_due(cx.now) {
                 cx.outbox.renegotiate = true;
             }
-            sa.extensions_timeout(cx);
+            let (connection, secured) = sa.extensions();
+            secured.timeout(connection, cx);
         });
         Ok(self)
     }
 
-    /// The peer has proven that it does not know this IKE SA any more (RFC 6290 4.5): nothing of it is left to be closed
-    /// there.
-    pub(in crate::ike) fn peer_restarted(self, cx: &mut Context<'_>) -> Ended {
-        let failure = Failure::Restarted(self.sa.channel().path().peer);
-        self.peer_is_gone(Cause::Restarted, failure, cx)
-    }
-
-    fn peer_is_gone(self, cause: Cause, failure: Failure, cx: &mut Context<'_>) -> Ended {
+    /// The peer is gone, or has lost this IKE SA (RFC 6290 4.5): nothing is closed there.
+    pub(in crate::ike) fn peer_is_gone(self, cause: Cause, failure: Failure, cx: &mut Context<'_>) -> Ended {
         let (cause, failure) = match self.sa.phase().clone() {
             Phase::Closing(cause) => (cause, None),
             Phase::Active | Phase::Passive(_) => (cause, Some(failure)),
