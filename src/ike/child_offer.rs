@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::config::Connection;
+use super::config::{Child, Connection};
 use super::context::Context;
 use super::failure::{ChildError, Failure, Refusal};
 use super::message::Payloads;
@@ -60,15 +60,27 @@ pub(super) fn choose(
     payloads: &Payloads,
     groups: ChildGroups,
 ) -> Result<Choice, Refusal> {
+    let connection = meant(connections.iter().copied(), payloads).ok_or(Refusal::Syntax)?;
+    choose_of(connection, &connection.children, payloads, groups)
+}
+
+/// Chooses proposal and traffic selectors for a request, of some children of a connection only.
+///
+/// # Errors
+/// Why there is nothing to choose.
+pub(super) fn choose_of(
+    connection: &Arc<Connection>,
+    children: &[Child],
+    payloads: &Payloads,
+    groups: ChildGroups,
+) -> Result<Choice, Refusal> {
     let (Some(offer), Some(theirs), Some(ours)) =
         (payloads.security_association(), payloads.ts_initiator(), payloads.ts_responder())
     else {
         return Err(Refusal::Syntax);
     };
-    let connection = meant(connections.iter().copied(), payloads).ok_or(Refusal::Syntax)?;
-    let Some((child, local_selectors, peer_selectors)) = negotiate::choose_child(&connection.children, ours, theirs)
-    else {
-        let configured = connection.children.iter();
+    let Some((child, local_selectors, peer_selectors)) = negotiate::choose_child(children, ours, theirs) else {
+        let configured = children.iter();
         return Err(Refusal::Selectors {
             connection: connection.name.clone(),
             asked: (ours.clone(), theirs.clone()),

@@ -41,7 +41,7 @@ const SITUATIONS: [&str; 19] = [
 ];
 
 /// What each input leads to in each situation. Of requests the answer: `sa` what was asked for, `ok` nothing but that, `del`
-/// the other half of a deletion, else an error: `temp` TEMPORARY_FAILURE, `none` CHILD_SA_NOT_FOUND, `syntax` INVALID_SYNTAX.
+/// the other half of a deletion, else an error: `temp` TEMPORARY_FAILURE, `none` CHILD_SA_NOT_FOUND, `ts` TS_UNACCEPTABLE, `syntax` INVALID_SYNTAX.
 /// Of everything else what is under way then, by its letter, `-` for nothing, `+` with another IKE SA being negotiated.
 /// Behind that the phase, if it is another one then.
 ///
@@ -52,6 +52,7 @@ const SITUATIONS: [&str; 19] = [
 const TABLE: &[(&str, [&str; 3])] = &[
     ("create child", ["sa sa sa temp temp sa sa sa", "temp temp temp", "temp temp temp temp temp temp temp temp"]),
     ("rekey child", ["sa sa sa temp temp temp sa sa", "temp temp temp", "temp temp temp temp temp temp temp temp"]),
+    ("rekey child as another", ["ts ts ts temp temp temp ts ts", "temp temp temp", "temp temp temp temp temp temp temp temp"]),
     ("rekey unknown child", ["none none none temp temp none none none", "temp temp temp", "temp temp temp temp temp temp temp temp"]),
     ("rekey IKE", ["sa/passive temp temp sa temp temp sa/passive sa/passive", "temp temp temp", "temp temp temp temp temp temp temp temp"]),
     ("delete child", ["del del del del del ok del del", "ok ok ok", "ok ok ok ok ok ok ok ok"]),
@@ -222,6 +223,7 @@ impl Bench {
         let answer = match payloads.error().map(|error| error.kind) {
             Some(NotifyType::TEMPORARY_FAILURE) => "temp",
             Some(NotifyType::CHILD_SA_NOT_FOUND) => "none",
+            Some(NotifyType::TS_UNACCEPTABLE) => "ts",
             Some(NotifyType::INVALID_SYNTAX) => "syntax",
             Some(other) => panic!("{other}"),
             None if payloads.security_association().is_some() => "sa",
@@ -269,6 +271,10 @@ impl Bench {
             }
             "rekey child" => {
                 let payloads = Self::create_child(Some(pair[1]), 0);
+                return self.request(X::CREATE_CHILD_SA, &payloads);
+            }
+            "rekey child as another" => {
+                let payloads = Self::create_child(Some(pair[1]), 1);
                 return self.request(X::CREATE_CHILD_SA, &payloads);
             }
             "rekey unknown child" => {
