@@ -45,6 +45,7 @@ pub(in crate::ike) struct InitSent {
     window: Window,
     retries: u32,
     wanted: Vec<WantedChild>,
+    /// To say that no other IKE SA stands between the identities.
     initial_contact: bool,
     /// What was wrong with the last response that was not taken.
     error: Option<InitError>,
@@ -91,7 +92,6 @@ impl InitSent {
         connection: Arc<Connection>,
         peer: IpAddr,
         wanted: Vec<WantedChild>,
-        initial_contact: bool,
         cx: &mut Context<'_>,
     ) -> Result<Self, Failure> {
         let group = connection.ike_proposals.iter().flat_map(|proposal| &proposal.groups).next();
@@ -109,7 +109,7 @@ impl InitSent {
             window: Window::fresh(),
             retries: 0,
             wanted,
-            initial_contact,
+            initial_contact: false,
             error: None,
         };
         state.send(cx)?;
@@ -135,6 +135,11 @@ impl InitSent {
     /// A further child that is to be negotiated.
     pub(in crate::ike) fn want(&mut self, wanted: WantedChild) {
         want(&mut self.wanted, wanted);
+    }
+
+    /// Whether IKE_AUTH, which comes next, says that no other IKE SA stands between the identities (RFC 7296 2.4).
+    pub(in crate::ike) fn set_initial_contact(&mut self, only: bool) {
+        self.initial_contact = only;
     }
 
     /// What was wrong with the last response that was not taken.
