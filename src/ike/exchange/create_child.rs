@@ -280,6 +280,10 @@ impl CreateChild {
             self.key_exchange = Some(group.generate(cx.entropy));
             return self.request(children);
         }
+        // A peer that means it has dropped the IKE SA (RFC 7296 2.21.3); some mean no more than that they refuse.
+        if error.kind == NotifyType::INVALID_SYNTAX {
+            tasks.queue(Task::Liveness);
+        }
         self.abandon(cx);
         let single_pair = error.kind == NotifyType::SINGLE_PAIR_REQUIRED;
         if single_pair && self.replaces.is_none() && tasks.ask_for_one_pair(&self.wanted) {

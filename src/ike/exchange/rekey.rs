@@ -134,6 +134,10 @@ impl RekeyIke {
             }
             return self.give_way(sa, cx.now);
         }
+        // A peer that means it has dropped the IKE SA (RFC 7296 2.21.3); some mean no more than that they refuse.
+        if error.kind == NotifyType::INVALID_SYNTAX && self.rival.is_none() {
+            tasks.queue(Task::Liveness);
+        }
         Self::failed(RekeyError::Refused(error.kind), self.rival, sa, cx)
     }
 
