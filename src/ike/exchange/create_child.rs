@@ -278,6 +278,8 @@ impl CreateChild {
         {
             self.groups_tried += 1;
             self.key_exchange = Some(group.generate(cx.entropy));
+            // No nonce is used for two exchanges (RFC 7296 3.9).
+            self.nonce = cx.nonce();
             return self.request(children);
         }
         // A peer that means it has dropped the IKE SA (RFC 7296 2.21.3); some mean no more than that they refuse.

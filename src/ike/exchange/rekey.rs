@@ -125,6 +125,8 @@ impl RekeyIke {
         {
             self.groups_tried += 1;
             self.key_exchange = group.generate(cx.entropy);
+            // No nonce is used for two exchanges (RFC 7296 3.9).
+            self.nonce = cx.nonce();
             return self.request(sa);
         }
         if error.kind == NotifyType::TEMPORARY_FAILURE {

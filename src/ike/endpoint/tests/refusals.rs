@@ -136,3 +136,34 @@ fn what_the_peer_has_made_of_a_request_is_deleted_when_its_answer_cannot_be_read
     lab.pass(20 * SECOND);
     lab.assert_paired(1);
 }
+
+/// The nonce of the request of end 0 that is on the wire.
+fn nonce_of_request(lab: &Lab, spi: IkeSpi) -> Vec<u8> {
+    let (_, request) = lab.wire.front().expect("a request");
+    let message = parse_message(&request.payload).expect("a message");
+    let peer = lab.ends[1].connections.ike_sas.established(&spi).expect("a peer");
+    let Ok(Opened::Message(opened)) = peer.sa().channel().open(&message, request.path) else { panic!("no request") };
+    opened.payloads().expect("payloads").nonce().expect("a nonce").clone()
+}
+
+#[test]
+fn what_is_asked_again_with_another_group_has_a_new_nonce() {
+    for what in [RekeyWhat::Child, RekeyWhat::Ike] {
+        let configs = [0, 1].map(|side| {
+            let mut connection = with_groups(connection(side), &[&ke::X25519, &ke::ECP256]);
+            connection.ike_proposals[0].groups.push(&ke::ECP256);
+            config(connection)
+        });
+        let mut lab = Lab::new(configs);
+        lab.settle();
+        let spi = *lab.ends[1].connections.ike_sas.all().keys().next().expect("an IKE SA");
+        lab.command(0, Command::Rekey { connection: Arc::from("site"), what });
+        let first = nonce_of_request(&lab, spi);
+        let wanted = ke::ECP256.transform_id.to_be_bytes().to_vec();
+        answer_instead(&mut lab, spi, &[Payload::Notify(Notify::new(NotifyType::INVALID_KE_PAYLOAD, wanted))]);
+        assert_ne!(nonce_of_request(&lab, spi), first, "{what:?}");
+        lab.settle();
+        lab.pass(10 * SECOND);
+        lab.assert_paired(1);
+    }
+}
