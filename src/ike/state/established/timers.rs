@@ -18,6 +18,10 @@ impl Established {
         }
         match self.sa.phase() {
             Phase::Passive(until) if *until <= cx.now => {
+                // The peer was to delete it. It may be waiting for the same (RFC 7296 2.4).
+                if self.sa.channel().is_free() {
+                    self.sa.channel_mut().delete_once(cx);
+                }
                 return Err(Ended { channel: None, ..self.end(Cause::Closed, None, Removal::Closed, cx) });
             }
             Phase::Passive(_) | Phase::Closing(_) => {
