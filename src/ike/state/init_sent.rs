@@ -41,6 +41,8 @@ pub(in crate::ike) struct InitSent {
     nonce: Vec<u8>,
     key_exchange: KeyExchange,
     cookie: Option<Vec<u8>>,
+    /// What extensions have said, so that they say the same again.
+    said: Negotiated,
     request: Vec<u8>,
     window: Window,
     retries: u32,
@@ -105,6 +107,7 @@ impl InitSent {
             nonce: cx.nonce(),
             key_exchange,
             cookie: None,
+            said: Negotiated::default(),
             request: Vec::new(),
             window: Window::fresh(),
             retries: 0,
@@ -298,7 +301,7 @@ impl InitSent {
         payloads.push(Payload::Nonce(self.nonce.clone()));
         let at = At { point: Point::InitRequest, spis, path: self.path, initiator: true };
         let voice = Voice { connection: &self.connection, entropy: cx.entropy, token_secret: cx.token_secret };
-        payloads.extend(table::say(&table::rows_of(&self.connection), at, voice, &mut Negotiated::default()));
+        payloads.extend(table::say(&table::rows_of(&self.connection), at, voice, &mut self.said));
         let flags = Flags { initiator: true, ..Flags::default() };
         let exchange = ExchangeType::IKE_SA_INIT;
         // Asked again with a cookie or another group, it is still the first message (RFC 7296 2.6).
