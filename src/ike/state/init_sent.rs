@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::auth_sent::AuthSent;
-use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, KeyExchangeError};
+use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, KeyExchangeError, Secret};
 use crate::ike::channel::{Channel, IkeSaKeys};
 use crate::ike::config::{Config, Connection};
 use crate::ike::context::Context;
@@ -258,9 +258,13 @@ impl InitSent {
                 self.again(cx)?;
             }
             InitReply::Error(error) => self.error = Some(error),
-            InitReply::Complete(answer) => {
-                return self.complete(answer, cx).map(|state| Next::AuthSent(Box::new(state)));
-            }
+            // A forged answer must not keep the true one out.
+            InitReply::Complete(answer) => match self.key_exchange.try_agree(&answer.public) {
+                Ok(shared) => {
+                    return self.complete(answer, &shared, cx).map(|state| Next::AuthSent(Box::new(state)));
+                }
+                Err(error) => self.error = Some(InitError::KeyExchange(error)),
+            },
         }
         Ok(Next::InitSent(Box::new(self)))
     }
@@ -271,12 +275,10 @@ impl InitSent {
     }
 
     /// Derives the keys and goes on with IKE_AUTH.
-    fn complete(mut self, answer: Answer, cx: &mut Context<'_>) -> Result<AuthSent, Ended> {
-        let Answer { spis, algorithms, public, nonce: responder_nonce, negotiated, message: response } = answer;
-        let failed = |error: KeyExchangeError| Ended::new(Cause::NoAnswer, Failure::KeyExchange(error));
-        let shared = self.key_exchange.agree(&public).map_err(failed)?;
+    fn complete(mut self, answer: Answer, shared: &Secret, cx: &mut Context<'_>) -> Result<AuthSent, Ended> {
+        let Answer { spis, algorithms, public: _, nonce: responder_nonce, negotiated, message: response } = answer;
         let nonces = Nonces { initiator: &self.nonce, responder: &responder_nonce };
-        let keys = Skeyseed::initial(algorithms.prf, nonces, &shared)
+        let keys = Skeyseed::initial(algorithms.prf, nonces, shared)
             .expand(algorithms.prf, algorithms.suite, nonces, spis, cx.key_log)
             .map_err(|error| Ended::new(Cause::NoAnswer, Failure::Keys(error)))?;
         let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, true);
