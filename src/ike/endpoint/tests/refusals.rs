@@ -167,3 +167,32 @@ fn what_is_asked_again_with_another_group_has_a_new_nonce() {
         lab.assert_paired(1);
     }
 }
+
+#[test]
+fn beside_a_peer_that_is_not_ready_for_minutes_another_ike_sa_is_negotiated() {
+    let mut lab = Lab::up();
+    let spi = *lab.ends[1].connections.ike_sas.all().keys().next().expect("an IKE SA");
+    let begun = lab.now;
+    rekey_child(&mut lab);
+    let mut negotiated = None;
+    while negotiated.is_none() && lab.now < begun + 600 * SECOND {
+        let requests =
+            |lab: &Lab| lab.wire.iter().any(|(_, sent)| header(sent).exchange_type == ExchangeType::CREATE_CHILD_SA);
+        if requests(&lab) {
+            answer_instead(&mut lab, spi, &[Payload::Notify(Notify::new(NotifyType::TEMPORARY_FAILURE, Vec::new()))]);
+        }
+        if lab.wire.iter().any(|(_, sent)| header(sent).exchange_type == ExchangeType::IKE_SA_INIT) {
+            negotiated = Some(lab.now - begun);
+        } else {
+            lab.now += SECOND;
+            lab.tick(0);
+        }
+    }
+    let negotiated = negotiated.expect("another IKE SA");
+    assert!((180..=220).contains(&negotiated.as_secs()), "{negotiated:?}");
+    let old = lab.ike_spis(0);
+    lab.settle();
+    lab.pass(10 * SECOND);
+    assert_ne!(lab.ike_spis(0), old, "it takes over");
+    lab.assert_paired(1);
+}
