@@ -315,6 +315,9 @@ impl CreateChild {
             NotifyType::SINGLE_PAIR_REQUIRED if old.is_none() => self.tell(ChildError::SinglePairRequired, sa, cx),
             kind => {
                 let error = ChildError::refused(Some(kind), &self.child, &self.local_selectors, &self.peer_selectors);
+                if let Some(pair) = old.and_then(|spi| children.get_mut(spi)) {
+                    pair.rekey_was_refused();
+                }
                 self.failed(error, sa, children, tasks, cx);
                 // A pair that cannot be rekeyed would end with its life; a new IKE SA brings a new one before
                 // (RFC 7296 2.8).

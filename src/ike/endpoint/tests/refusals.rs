@@ -196,3 +196,23 @@ fn beside_a_peer_that_is_not_ready_for_minutes_another_ike_sa_is_negotiated() {
     assert_ne!(lab.ike_spis(0), old, "it takes over");
     lab.assert_paired(1);
 }
+
+#[test]
+fn who_only_answers_and_cannot_rekey_a_child_closes_the_ike_sa_when_it_expires() {
+    let left = Connection { child_lifetime: Duration::from_secs(24 * 3600), ..connection(0) };
+    // Each rekey of end 1 wants a group, and end 0 takes none.
+    let right = with_groups(connection(1), &[&ke::X25519]);
+    let ends: [fn(&mut Connection); 2] = [|_| (), |right| right.peer = Peer::Any];
+    for change in ends {
+        let mut right = right.clone();
+        change(&mut right);
+        let mut lab = Lab::new([config(left.clone()), config(right)]);
+        lab.settle();
+        let first = lab.ike_spis(0);
+        lab.pass(Duration::from_secs(3590));
+        assert_eq!(lab.ike_spis(0), first, "as long as the pair serves");
+        lab.pass(20 * SECOND);
+        assert_ne!(lab.ike_spis(0), first, "the peer has started anew");
+        lab.assert_paired(1);
+    }
+}

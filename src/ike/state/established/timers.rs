@@ -30,7 +30,7 @@ impl Established {
             }
             Phase::Active => {}
         }
-        if self.sa.lifetime_mut().is_over(cx.now) {
+        if self.sa.lifetime_mut().is_over(cx.now) || delete::ends_ike_sa(&self.sa, &self.children, cx.now) {
             self.close(Cause::Expired, Removal::Expired, cx);
             return Ok(self);
         }
