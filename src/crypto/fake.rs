@@ -78,7 +78,7 @@ impl Group for FakeGroup {
 }
 
 impl PrivateKey for FakePrivateKey {
-    fn agree(self: Box<Self>, peer: &[u8]) -> Result<Secret, KeyExchangeError> {
+    fn agree(&mut self, peer: &[u8]) -> Result<Secret, KeyExchangeError> {
         if peer.len() != self.0.len() {
             return Err(KeyExchangeError::WrongLength { expected: self.0.len(), actual: peer.len() });
         }

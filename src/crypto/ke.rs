@@ -57,7 +57,18 @@ impl KeyExchange {
     }
 
     /// The shared secret g^ir with the peer's public value, which is checked first.
-    pub fn agree(self, peer: &[u8]) -> Result<Secret, KeyExchangeError> {
+    ///
+    /// # Errors
+    /// The value has a wrong length, or is none of the group.
+    pub fn agree(mut self, peer: &[u8]) -> Result<Secret, KeyExchangeError> {
+        self.private.agree(peer)
+    }
+
+    /// The same, for who may get another public value when this one is wrong. A pair is good for one secret.
+    ///
+    /// # Errors
+    /// The value has a wrong length, or is none of the group, or there has been a secret.
+    pub fn try_agree(&mut self, peer: &[u8]) -> Result<Secret, KeyExchangeError> {
         self.private.agree(peer)
     }
 }

@@ -88,9 +88,17 @@ pub(super) struct ChildPair {
     encapsulation: Encapsulation,
     /// Ours, and the peer's.
     selectors: (Vec<TrafficSelector>, Vec<TrafficSelector>),
+    life: Life,
+}
+
+/// How long a pair lives, and when it is to be rekeyed.
+#[derive(Debug)]
+struct Life {
     established: Instant,
     rekey_at: Instant,
     expires_at: Instant,
+    /// The peer has refused to rekey it.
+    rekey_refused: bool,
 }
 
 /// What the data path was told of the outbound SA of a pair.
@@ -173,9 +181,7 @@ impl ChildPair {
             algorithms,
             encapsulation: transport.encapsulation,
             selectors: (local_selectors, peer_selectors),
-            established: cx.now,
-            rekey_at,
-            expires_at: cx.now + lifetime,
+            life: Life { established: cx.now, rekey_at, expires_at: cx.now + lifetime, rekey_refused: false },
         }
     }
 
@@ -236,21 +242,31 @@ impl ChildPair {
 
     /// When to rekey it, if it is to be.
     pub(super) fn rekey_due(&self) -> Option<Instant> {
-        (self.stage == Stage::Installed).then_some(self.rekey_at)
+        (self.stage == Stage::Installed).then_some(self.life.rekey_at)
     }
 
     /// When its inbound SA ends: after its grace, or at the end of its life.
     pub(super) fn end_due(&self) -> Instant {
         match self.stage {
             Stage::Retired(until) => until,
-            _ => self.expires_at,
+            _ => self.life.expires_at,
         }
     }
 
     /// Asks for the rekey later.
     pub(super) fn postpone_rekey(&mut self, until: Instant) {
         self.stage = Stage::Installed;
-        self.rekey_at = until;
+        self.life.rekey_at = until;
+    }
+
+    /// The peer has refused to rekey it, not only for the moment.
+    pub(super) fn rekey_was_refused(&mut self) {
+        self.life.rekey_refused = true;
+    }
+
+    /// Whether its life is over although it still serves, because the peer does not rekey it.
+    pub(super) fn outlives_its_rekey(&self, now: Instant) -> bool {
+        self.is_current() && self.life.rekey_refused && self.life.expires_at <= now
     }
 
     /// What it carries: our selectors and the peer's.
@@ -283,9 +299,9 @@ impl ChildPair {
             encapsulation: self.encapsulation,
             local_selectors: self.selectors.0.clone(),
             peer_selectors: self.selectors.1.clone(),
-            established: self.established,
-            rekey_at: self.rekey_at,
-            expires_at: self.expires_at,
+            established: self.life.established,
+            rekey_at: self.life.rekey_at,
+            expires_at: self.life.expires_at,
         }
     }
 }

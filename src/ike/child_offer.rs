@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::config::Connection;
+use super::config::{Child, Connection};
 use super::context::Context;
 use super::failure::{ChildError, Failure, Refusal};
 use super::message::Payloads;
@@ -33,8 +33,25 @@ impl Choice {
     }
 }
 
-/// Chooses child, proposal and traffic selectors for a request: of the first of these connections that has any traffic in
-/// common with it. The first one is told of when none has.
+/// The one of these connections that a request for a Child SA means: the first that holds the first selectors of both
+/// lists (RFC 7296 2.9), else the first that has any traffic in common with it, else the first.
+pub(super) fn meant<'a>(
+    connections: impl IntoIterator<Item = &'a Arc<Connection>>,
+    payloads: &Payloads,
+) -> Option<&'a Arc<Connection>> {
+    let selectors = payloads.ts_responder().zip(payloads.ts_initiator());
+    connections.into_iter().min_by_key(|connection| {
+        let (local, peer) = selectors?;
+        let common = negotiate::choose_child(&connection.children, local, peer);
+        Some(common.map_or(2, |(_, ours, theirs)| {
+            let holds_first = negotiate::covers_first(&ours, local) && negotiate::covers_first(&theirs, peer);
+            u8::from(!holds_first)
+        }))
+    })
+}
+
+/// Chooses child, proposal and traffic selectors for a request, of the one of these connections that it means. The first
+/// one is told of when none has traffic in common with it.
 ///
 /// # Errors
 /// Why there is nothing to choose.
@@ -43,16 +60,27 @@ pub(super) fn choose(
     payloads: &Payloads,
     groups: ChildGroups,
 ) -> Result<Choice, Refusal> {
+    let connection = meant(connections.iter().copied(), payloads).ok_or(Refusal::Syntax)?;
+    choose_of(connection, &connection.children, payloads, groups)
+}
+
+/// Chooses proposal and traffic selectors for a request, of some children of a connection only.
+///
+/// # Errors
+/// Why there is nothing to choose.
+pub(super) fn choose_of(
+    connection: &Arc<Connection>,
+    children: &[Child],
+    payloads: &Payloads,
+    groups: ChildGroups,
+) -> Result<Choice, Refusal> {
     let (Some(offer), Some(theirs), Some(ours)) =
         (payloads.security_association(), payloads.ts_initiator(), payloads.ts_responder())
     else {
         return Err(Refusal::Syntax);
     };
-    let of = |connection: &&Arc<Connection>| negotiate::choose_child(&connection.children, ours, theirs).is_some();
-    let connection = connections.iter().copied().find(of).or(connections.first().copied()).ok_or(Refusal::Syntax)?;
-    let Some((child, local_selectors, peer_selectors)) = negotiate::choose_child(&connection.children, ours, theirs)
-    else {
-        let configured = connection.children.iter();
+    let Some((child, local_selectors, peer_selectors)) = negotiate::choose_child(children, ours, theirs) else {
+        let configured = children.iter();
         return Err(Refusal::Selectors {
             connection: connection.name.clone(),
             asked: (ours.clone(), theirs.clone()),

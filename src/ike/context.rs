@@ -84,7 +84,8 @@ impl Context<'_> {
 #[derive(Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Output>,
-    /// The peer may not know the IKE SA being handled any more, or does not rekey it: the endpoint is to negotiate another one beside it.
+    /// The peer may not know the IKE SA being handled any more, does not rekey it, or is never ready for what is asked on it: the
+    /// endpoint is to negotiate another one beside it.
     pub(super) renegotiate: bool,
 }
 

@@ -183,6 +183,9 @@ impl Endpoint {
             Input::Init(InitReply::Error(error)) => Err(error.discard()),
             _ => Ok(()),
         };
+        if let Input::Init(InitReply::Complete(_)) = &input {
+            self.connections.before_auth(ours);
+        }
         self.connections.with_ike_sa(ours, now, |sa, cx| sa.handle(input, cx));
         noted
     }

@@ -17,7 +17,7 @@ pub use self::init::InitError;
 pub use self::refusal::Refusal;
 pub use self::rekey::RekeyError;
 use super::error::Unsendable;
-use crate::crypto::{KeyExchangeError, WrongKeyLength};
+use crate::crypto::WrongKeyLength;
 use crate::wire::ike::{ExchangeType, Malformed};
 
 /// What failed with a peer, for a person: its text says what to look at.
@@ -31,8 +31,6 @@ pub enum Failure {
     Unsendable(Unsendable),
     /// The response to IKE_SA_INIT is not one to our request.
     Init(InitError),
-    /// The key exchange of IKE_SA_INIT gave no secret.
-    KeyExchange(KeyExchangeError),
     /// The keys of the IKE SA cannot be derived.
     Keys(WrongKeyLength),
     /// The IKE_AUTH exchange that we began failed.
@@ -105,7 +103,6 @@ impl fmt::Display for Failure {
             Self::NoKeyExchangeMethod => f.write_str("the connection has no IKE proposal with a key exchange method"),
             Self::Unsendable(unsendable) => unsendable.fmt(f),
             Self::Init(error) => error.fmt(f),
-            Self::KeyExchange(error) => write!(f, "key exchange failed: {error}"),
             Self::Keys(error) => error.fmt(f),
             Self::Auth(error) => error.fmt(f),
             Self::NotProven(error) => write!(f, "authentication failed: {error}"),

@@ -257,16 +257,13 @@ pub(super) fn narrow(ours: &[TrafficSelector], theirs: &[TrafficSelector]) -> Ve
 
 /// The child that the peer's selectors mean, with what is agreed: (child, ours, theirs).
 ///
-/// In this order: a child with exactly these selectors, one that covers the first selector of both lists (which is
-/// the packet that asks, RFC 7296 2.9), one that has anything in common.
+/// One that covers the first selector of both lists, which is the packet that asks (RFC 7296 2.9), comes before one that
+/// has anything in common; of either, one with exactly these selectors comes first.
 pub(super) fn choose_child<'a>(
     children: &'a [Child],
     local: &[TrafficSelector],
     peer: &[TrafficSelector],
 ) -> Option<(&'a Child, Vec<TrafficSelector>, Vec<TrafficSelector>)> {
-    let covers = |agreed: &[TrafficSelector], offered: &[TrafficSelector]| {
-        offered.first().is_some_and(|first| agreed.iter().any(|selector| first.is_subset(selector)))
-    };
     children
         .iter()
         .filter_map(|child| {
@@ -276,11 +273,16 @@ pub(super) fn choose_child<'a>(
                 return None;
             }
             let exact = ours == child.local_selectors && theirs == child.peer_selectors;
-            let first = covers(&ours, local) && covers(&theirs, peer);
-            Some(((!exact, !first), (child, ours, theirs)))
+            let first = covers_first(&ours, local) && covers_first(&theirs, peer);
+            Some(((!first, !exact), (child, ours, theirs)))
         })
         .min_by_key(|(rank, _)| *rank)
         .map(|(_, chosen)| chosen)
+}
+
+/// Whether what is agreed holds the first one of these selectors.
+pub(super) fn covers_first(agreed: &[TrafficSelector], offered: &[TrafficSelector]) -> bool {
+    offered.first().is_some_and(|first| agreed.iter().any(|selector| first.is_subset(selector)))
 }
 
 /// A peer's offer as text, for a person who compares configurations.

@@ -19,8 +19,10 @@ const LONGEST_FAILURE_WAIT: Duration = Duration::from_secs(300);
 /// First and longest wait after TEMPORARY_FAILURE, before jitter (RFC 7296 2.25),
 const TEMPORARY_WAIT: Duration = Duration::from_secs(3);
 const LONGEST_TEMPORARY_WAIT: Duration = Duration::from_secs(30);
-/// and after how many in a row a person is told.
+/// after how many in a row a person is told,
 const TEMPORARY_TOLD: u32 = 3;
+/// and after how long another IKE SA is negotiated.
+const TEMPORARY_FOR_LONG: Duration = Duration::from_secs(180);
 
 /// How long the responder leaves it to the initiator to ask for the children.
 const RESPONDER_WAIT: Duration = Duration::from_secs(4);
@@ -46,6 +48,8 @@ struct Failures {
     install: u32,
     /// The peer answered TEMPORARY_FAILURE.
     temporary: u32,
+    /// When it did so first, or another IKE SA was negotiated for that, and when last.
+    not_ready: Option<(Instant, Instant)>,
 }
 
 impl Tasks {
@@ -87,7 +91,8 @@ impl Tasks {
         self.queue.extend(old.queue.drain(..).filter(Task::is_inherited));
         self.retries.append(&mut old.retries);
         (self.keep_children, self.look_at) = (old.keep_children, old.look_at);
-        self.failures = Failures { temporary: self.failures.temporary, ..old.failures };
+        let Failures { temporary, not_ready, .. } = self.failures;
+        self.failures = Failures { temporary, not_ready, ..old.failures };
     }
 
     // Retries.
@@ -205,13 +210,19 @@ impl Tasks {
         cx.jitter(wait, 80, 120)
     }
 
-    /// How long to wait after the peer answered TEMPORARY_FAILURE. A person is told of one that does so again and again.
+    /// How long to wait after the peer answered TEMPORARY_FAILURE. A person is told of one that does so again and again. After
+    /// minutes the ends disagree for good, and another IKE SA is to take over.
     pub(super) fn temporary_wait(&mut self, asked: Asked, sa: &Sa, cx: &mut Context<'_>) -> Duration {
         let wait = TEMPORARY_WAIT.saturating_mul(1 << self.failures.temporary.min(10)).min(LONGEST_TEMPORARY_WAIT);
         self.failures.temporary += 1;
         if self.failures.temporary == TEMPORARY_TOLD {
             sa.tell(Failure::NeverReady(asked), cx);
         }
+        let in_a_row = self.failures.not_ready.filter(|(_, last)| cx.now < *last + TEMPORARY_FOR_LONG);
+        let since = in_a_row.map_or(cx.now, |(since, _)| since);
+        let for_long = cx.now >= since + TEMPORARY_FOR_LONG;
+        cx.outbox.renegotiate |= for_long;
+        self.failures.not_ready = Some((if for_long { cx.now } else { since }, cx.now));
         cx.jitter(wait, 70, 130)
     }
 }

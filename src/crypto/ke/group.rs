@@ -13,8 +13,8 @@ pub trait PrivateKey: Send {
     /// The secret shared with the holder of a public value.
     ///
     /// # Errors
-    /// The value has a wrong length, or is none of the group.
-    fn agree(self: Box<Self>, peer: &[u8]) -> Result<Secret, KeyExchangeError>;
+    /// The value has a wrong length, or is none of the group. The key is still good for another one.
+    fn agree(&mut self, peer: &[u8]) -> Result<Secret, KeyExchangeError>;
 }
 
 /// Why a peer's public value was refused.

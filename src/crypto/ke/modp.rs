@@ -140,7 +140,7 @@ where
     Uint<LIMBS>: Encoding,
 {
     /// The secret keeps its leading zeros (RFC 7296 2.14).
-    fn agree(self: Box<Self>, peer: &[u8]) -> Result<Secret, KeyExchangeError> {
+    fn agree(&mut self, peer: &[u8]) -> Result<Secret, KeyExchangeError> {
         let peer = self.group.peer_value(peer)?;
         let mut shared = self.group.power(&peer, &self.exponent);
         let secret = Secret::from(shared.to_be_bytes().as_ref());

@@ -52,6 +52,18 @@ fn public_values_outside_the_group_are_refused() {
 }
 
 #[test]
+fn a_value_outside_the_group_leaves_the_key_for_another_one() {
+    let mut entropy = SeededEntropy::new(6);
+    for row in TABLE {
+        let (mut ours, theirs) = (row.generate(&mut entropy), row.generate(&mut entropy));
+        let wrong = vec![0; row.public_len];
+        assert_eq!(ours.try_agree(&wrong), Err(KeyExchangeError::InvalidPublicValue), "{row:?}");
+        let (our_public, their_public) = (ours.public().to_vec(), theirs.public().to_vec());
+        assert_eq!(ours.try_agree(&their_public), theirs.agree(&our_public), "{row:?}");
+    }
+}
+
+#[test]
 fn off_curve_points_are_refused() {
     let mut entropy = SeededEntropy::new(4);
     for row in [&ECP256, &ECP384] {

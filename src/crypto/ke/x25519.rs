@@ -19,7 +19,7 @@ impl Group for X25519 {
 
 impl PrivateKey for StaticSecret {
     /// Refuses a secret of all zeros, which a public value of small order yields (RFC 7748 6.1).
-    fn agree(self: Box<Self>, peer: &[u8]) -> Result<Secret, KeyExchangeError> {
+    fn agree(&mut self, peer: &[u8]) -> Result<Secret, KeyExchangeError> {
         let peer: [u8; 32] =
             peer.try_into().map_err(|_| KeyExchangeError::WrongLength { expected: 32, actual: peer.len() })?;
         let shared = self.diffie_hellman(&PublicKey::from(peer));

@@ -212,17 +212,14 @@ impl Connections {
         }
     }
 
-    /// Whether no other IKE SA stands between the identities of a connection: only then may INITIAL_CONTACT be sent,
-    /// for the peer drops all others (RFC 7296 2.4).
-    fn is_only_one(&self, connection: &Connection) -> bool {
-        // A connection that takes any identity waits for its peer.
-        let Some(expected) = expected_id(connection) else { return false };
-        !self.ike_sas.directory.between(&connection.local_id, &expected).any(|rival| {
-            let association = self.ike_sas.associations.find(rival, &expected);
-            let ike_sas = self.by_name.get(&rival.name).map(|runtime| &runtime.ike_sas);
-            let spis = association.zip(ike_sas).map_or(&[][..], |(association, ike_sas)| ike_sas.of(association.id()));
-            spis.iter().any(|spi| self.ike_sas.active(spi).is_some())
-        })
+    /// An IKE SA of ours is about to send IKE_AUTH: it may say INITIAL_CONTACT if no other one stands between the
+    /// identities of its connection or is being authenticated, for the peer drops all others (RFC 7296 2.4).
+    pub(super) fn before_auth(&mut self, spi: IkeSpi) {
+        let Some(IkeSa::InitSent(state)) = self.ike_sas.get(&spi) else { return };
+        let only = is_only_one(state.connection(), self);
+        if let Some(IkeSa::InitSent(state)) = self.ike_sas.get_mut(&spi) {
+            state.set_initial_contact(only);
+        }
     }
 
     /// Negotiates another IKE SA beside one whose peer may have restarted, or does not rekey; if it is set up, it takes
@@ -248,14 +245,12 @@ impl Connections {
     }
 
     fn initiate(&mut self, name: &Arc<str>, wanted: Vec<WantedChild>, now: Instant) {
-        let Some(runtime) = self.by_name.get(name) else { return };
-        let initial_contact = self.is_only_one(&runtime.connection);
         let Some(runtime) = self.by_name.get_mut(name) else { return };
         let Peer::Address(peer) = runtime.connection.peer else { return };
         runtime.attempts += 1;
         let connection = runtime.connection.clone();
         let mut cx = self.ike_sas.context(now);
-        match InitSent::start(connection.clone(), peer, wanted, initial_contact, &mut cx) {
+        match InitSent::start(connection.clone(), peer, wanted, &mut cx) {
             Ok(state) => {
                 let spi = state.spi();
                 runtime.ike_sas.add_attempt(spi);
@@ -382,6 +377,20 @@ impl Connections {
             next_attempt: again.then_some(now + wait),
         });
     }
+}
+
+/// Whether no IKE SA is active, or being authenticated by us, between the identities of a connection.
+fn is_only_one(connection: &Connection, connections: &Connections) -> bool {
+    let Connections { ike_sas, by_name, .. } = connections;
+    // A connection that takes any identity waits for its peer.
+    let Some(expected) = expected_id(connection) else { return false };
+    !ike_sas.directory.between(&connection.local_id, &expected).any(|rival| {
+        let Some(known) = by_name.get(&rival.name).map(|runtime| &runtime.ike_sas) else { return false };
+        let association = ike_sas.associations.find(rival, &expected);
+        let established = association.map_or(&[][..], |association| known.of(association.id()));
+        let asks = |spi: &IkeSpi| matches!(ike_sas.get(spi), Some(IkeSa::AuthSent(_)));
+        established.iter().any(|spi| ike_sas.active(spi).is_some()) || known.attempts().iter().any(asks)
+    })
 }
 
 /// How long to wait before the next attempt. A connection that was up is tried again soon.

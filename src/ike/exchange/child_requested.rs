@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::collision::{ChildRival, lowest};
 use crate::ike::association::Association;
 use crate::ike::child::{Agreed, PairKeys, Stage};
-use crate::ike::child_offer::{Choice, choose};
+use crate::ike::child_offer::{Choice, choose, choose_of};
 use crate::ike::children::Children;
 use crate::ike::config::Connection;
 use crate::ike::context::Context;
@@ -101,8 +101,8 @@ pub(in crate::ike) fn requested(
     Ok(Answer { payloads, rival })
 }
 
-/// Chooses for a request on an IKE SA: a pair is replaced by one of its own connection; a new one may be of the IKE SA's
-/// connection, or else of one that the peer cannot tell from it.
+/// Chooses for a request on an IKE SA: a pair is replaced by one of its own child, so that no other traffic ends in it
+/// (RFC 7296 2.9.2); a new one may be of the IKE SA's connection, or else of one that the peer cannot tell from it.
 fn choice(
     replaces: Option<u32>,
     request: &Payloads,
@@ -112,7 +112,9 @@ fn choice(
     cx: &Context<'_>,
 ) -> Result<Choice, Refusal> {
     if let Some(pair) = replaces.and_then(|spi| children.get(spi)) {
-        return choose(&[pair.association.connection()], request, groups);
+        let connection = pair.association.connection();
+        let child = connection.child(&pair.child).map_or(&[][..], std::slice::from_ref);
+        return choose_of(connection, child, request, groups);
     }
     let (own, algorithms) = (sa.connection(), sa.algorithms());
     let siblings = cx.directory.siblings(own, sa.association().peer_id(), &algorithms);

@@ -278,7 +278,13 @@ impl CreateChild {
         {
             self.groups_tried += 1;
             self.key_exchange = Some(group.generate(cx.entropy));
+            // No nonce is used for two exchanges (RFC 7296 3.9).
+            self.nonce = cx.nonce();
             return self.request(children);
+        }
+        // A peer that means it has dropped the IKE SA (RFC 7296 2.21.3); some mean no more than that they refuse.
+        if error.kind == NotifyType::INVALID_SYNTAX {
+            tasks.queue(Task::Liveness);
         }
         self.abandon(cx);
         let single_pair = error.kind == NotifyType::SINGLE_PAIR_REQUIRED;
@@ -309,6 +315,9 @@ impl CreateChild {
             NotifyType::SINGLE_PAIR_REQUIRED if old.is_none() => self.tell(ChildError::SinglePairRequired, sa, cx),
             kind => {
                 let error = ChildError::refused(Some(kind), &self.child, &self.local_selectors, &self.peer_selectors);
+                if let Some(pair) = old.and_then(|spi| children.get_mut(spi)) {
+                    pair.rekey_was_refused();
+                }
                 self.failed(error, sa, children, tasks, cx);
                 // A pair that cannot be rekeyed would end with its life; a new IKE SA brings a new one before
                 // (RFC 7296 2.8).

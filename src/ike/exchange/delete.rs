@@ -1,16 +1,16 @@
 //! Deleting Child SAs and IKE SAs (RFC 7296 1.4.1, 2.25).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::next::{Next, Request};
 use super::task::Task;
 use crate::ike::child::{GRACE, Stage};
 use crate::ike::children::Children;
-use crate::ike::config::Retransmission;
+use crate::ike::config::{Peer, Retransmission, Start};
 use crate::ike::context::Context;
 use crate::ike::event::Removal;
 use crate::ike::message::Payloads;
-use crate::ike::sa::Cause;
+use crate::ike::sa::{Cause, Sa};
 use crate::ike::tasks::Tasks;
 use crate::wire::ike::{Delete, ExchangeType, NotifyType, Payload, ProtocolId};
 
@@ -102,6 +102,14 @@ pub(in crate::ike) fn guests(connection: &str, children: &mut Children, tasks: &
         children.begin_delete(inbound_spi, cx);
         tasks.queue(Task::DeleteChild { inbound_spi, reason: Removal::Closed });
     }
+}
+
+/// Whether the IKE SA ends with one of its pairs: the peer does not rekey it, and only the peer can begin anew
+/// (RFC 7296 2.8). Who initiates has negotiated another IKE SA before.
+pub(in crate::ike) fn ends_ike_sa(sa: &Sa, children: &Children, now: Instant) -> bool {
+    let connection = sa.connection();
+    let only_answers = connection.start == Start::Wait || connection.peer == Peer::Any;
+    only_answers && children.current().any(|pair| pair.outlives_its_rekey(now))
 }
 
 /// A pair has reached its end: that of its grace, or of its life.

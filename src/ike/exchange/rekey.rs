@@ -130,6 +130,8 @@ impl RekeyIke {
         {
             self.groups_tried += 1;
             self.key_exchange = group.generate(cx.entropy);
+            // No nonce is used for two exchanges (RFC 7296 3.9).
+            self.nonce = cx.nonce();
             return self.request(sa);
         }
         if error.kind == NotifyType::TEMPORARY_FAILURE {
@@ -138,6 +140,10 @@ impl RekeyIke {
                 sa.lifetime_mut().set_rekey_at(cx.now + wait);
             }
             return self.give_way(sa, cx.now);
+        }
+        // A peer that means it has dropped the IKE SA (RFC 7296 2.21.3); some mean no more than that they refuse.
+        if error.kind == NotifyType::INVALID_SYNTAX && self.rival.is_none() {
+            tasks.queue(Task::Liveness);
         }
         Self::failed(RekeyError::Refused(error.kind), self.rival, sa, cx)
     }

@@ -31,17 +31,23 @@ impl Extension for NatDetection {
     }
 
     /// The two hashes. When encapsulation is forced, that of our own address is one that no address has, so that the peer
-    /// sees a NAT. A responder answers who has asked.
+    /// sees a NAT; it is the same one when the request is sent again with a cookie (RFC 7296 2.6). A responder answers who
+    /// has asked.
     fn say(&self, at: At, voice: &mut Voice<'_>, negotiated: &mut Negotiated) -> Vec<Payload> {
         match at.point {
             Point::InitRequest => {}
             Point::InitResponse if negotiated.nat.supported => {}
             _ => return Vec::new(),
         }
-        let mut source = hash(at.spis, at.path.local);
-        if voice.connection.force_encapsulation {
-            voice.entropy.fill(&mut source);
-        }
+        let source = if voice.connection.force_encapsulation {
+            *negotiated.nat.made_up_source.get_or_insert_with(|| {
+                let mut drawn = [0; 20];
+                voice.entropy.fill(&mut drawn);
+                drawn
+            })
+        } else {
+            hash(at.spis, at.path.local)
+        };
         let destination = hash(at.spis, at.path.peer);
         vec![
             Payload::Notify(Notify::new(NotifyType::NAT_DETECTION_SOURCE_IP, source.to_vec())),

@@ -23,6 +23,8 @@ pub(in crate::ike) struct Nat {
     pub(in crate::ike) peer_behind_nat: bool,
     /// ESP goes in UDP.
     pub(in crate::ike) encapsulate: bool,
+    /// What we pretend that the hash of our own address is, once it was said.
+    pub(in crate::ike) made_up_source: Option<[u8; 20]>,
     /// When the next keepalive is due.
     pub(in crate::ike) keepalive_at: Option<Instant>,
 }

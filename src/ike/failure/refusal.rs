@@ -9,7 +9,7 @@ use crate::wire::ike::{MAX_SELECTORS, Notify, NotifyType, Payload, Proposal, Tra
 /// What one end offers or accepts for each Child SA: selectors of ours, and of the peer's.
 pub type Selectors = (Vec<TrafficSelector>, Vec<TrafficSelector>);
 
-/// Why a request of the peer is refused. The IKE SA stays as it is.
+/// Why a request of the peer is refused. The IKE SA stays as it is, but for [`Refusal::Syntax`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// No common proposal for an IKE SA.
@@ -48,7 +48,7 @@ pub enum Refusal {
     Temporary,
     /// The Child SA to rekey, with this SPI, does not exist.
     ChildNotFound(u32),
-    /// A payload is missing or wrong.
+    /// A payload is missing or wrong, which ends the IKE SA (RFC 7296 2.21.3).
     Syntax,
     /// The peer has this many Child SAs, and gets no further one.
     NoAdditionalSas(usize),

@@ -175,3 +175,20 @@ fn the_child_with_the_very_selectors_comes_before_the_first_one_that_overlaps() 
     assert_eq!(chosen("10.9.0.0/16", "10.2.0.0/16").as_deref(), Some("all"));
     assert_eq!(choose_child(&children[1..], &selectors("10.9.0.0/16"), &selectors("10.2.0.0/16")).map(|_| ()), None);
 }
+
+#[test]
+fn the_child_that_holds_the_packet_comes_before_one_whose_selectors_are_met_exactly() {
+    let child = |name: &str, peer: &str| Child {
+        name: name.into(),
+        local_selectors: selectors("10.1.0.0/16"),
+        peer_selectors: selectors(peer),
+        esp_proposals: ours_esp(false),
+    };
+    let children = [child("part", "10.2.1.0/24"), child("all", "10.0.0.0/8")];
+    let chosen = |peer: &str| {
+        let (child, _, peer) = choose_child(&children, &selectors("10.1.0.0/16"), &selectors(peer)).expect("a child");
+        (child.name.to_string(), peer)
+    };
+    assert_eq!(chosen("10.2.9.7/32 10.2.0.0/16"), ("all".to_owned(), selectors("10.2.0.0/16")));
+    assert_eq!(chosen("10.2.1.7/32 10.2.1.0/24"), ("part".to_owned(), selectors("10.2.1.0/24")));
+}

@@ -10,7 +10,7 @@ use crate::ike::association::Association;
 use crate::ike::authentication;
 use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
-use crate::ike::child_offer::{choose, report};
+use crate::ike::child_offer::{choose, meant, report};
 use crate::ike::config::Connection;
 use crate::ike::context::Context;
 use crate::ike::directory::Candidates;
@@ -230,8 +230,7 @@ fn refuse(
     Ended::new(Cause::Refused, failure).lingering(channel)
 }
 
-/// Checks the peer's proof, and picks the connection: of several that it proves, the first whose traffic selectors
-/// have something in common with what it asks for.
+/// Checks the peer's proof, and picks the connection: of several that it proves, the one that its traffic selectors mean.
 fn prove(
     candidates: &Candidates,
     algorithms: &IkeAlgorithms,
@@ -247,12 +246,8 @@ fn prove(
     let auth = payloads.authentication();
     let proven =
         authentication::authenticate(candidates, algorithms, &octets, keys, id, payloads.id_responder(), auth)?;
-    let fits = |connection: &&&Arc<Connection>| {
-        let (Some(theirs), Some(ours)) = (payloads.ts_initiator(), payloads.ts_responder()) else { return true };
-        crate::ike::negotiate::choose_child(&connection.children, ours, theirs).is_some()
-    };
-    let chosen = proven.iter().find(fits).or(proven.first()).ok_or(AuthenticationError::NoAuth)?;
-    Ok(((**chosen).clone(), id.clone()))
+    let chosen = meant(proven, payloads).ok_or(AuthenticationError::NoAuth)?;
+    Ok((chosen.clone(), id.clone()))
 }
 
 /// Sets up the Child SA that the request asks for; its keys come from the IKE SA's own key exchange.

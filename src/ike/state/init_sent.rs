@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::auth_sent::AuthSent;
-use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, KeyExchangeError};
+use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, KeyExchangeError, Secret};
 use crate::ike::channel::{Channel, IkeSaKeys};
 use crate::ike::config::{Config, Connection};
 use crate::ike::context::Context;
@@ -41,10 +41,13 @@ pub(in crate::ike) struct InitSent {
     nonce: Vec<u8>,
     key_exchange: KeyExchange,
     cookie: Option<Vec<u8>>,
+    /// What extensions have said, so that they say the same again.
+    said: Negotiated,
     request: Vec<u8>,
     window: Window,
     retries: u32,
     wanted: Vec<WantedChild>,
+    /// To say that no other IKE SA stands between the identities.
     initial_contact: bool,
     /// What was wrong with the last response that was not taken.
     error: Option<InitError>,
@@ -91,7 +94,6 @@ impl InitSent {
         connection: Arc<Connection>,
         peer: IpAddr,
         wanted: Vec<WantedChild>,
-        initial_contact: bool,
         cx: &mut Context<'_>,
     ) -> Result<Self, Failure> {
         let group = connection.ike_proposals.iter().flat_map(|proposal| &proposal.groups).next();
@@ -105,11 +107,12 @@ impl InitSent {
             nonce: cx.nonce(),
             key_exchange,
             cookie: None,
+            said: Negotiated::default(),
             request: Vec::new(),
             window: Window::fresh(),
             retries: 0,
             wanted,
-            initial_contact,
+            initial_contact: false,
             error: None,
         };
         state.send(cx)?;
@@ -135,6 +138,11 @@ impl InitSent {
     /// A further child that is to be negotiated.
     pub(in crate::ike) fn want(&mut self, wanted: WantedChild) {
         want(&mut self.wanted, wanted);
+    }
+
+    /// Whether IKE_AUTH, which comes next, says that no other IKE SA stands between the identities (RFC 7296 2.4).
+    pub(in crate::ike) fn set_initial_contact(&mut self, only: bool) {
+        self.initial_contact = only;
     }
 
     /// What was wrong with the last response that was not taken.
@@ -250,9 +258,13 @@ impl InitSent {
                 self.again(cx)?;
             }
             InitReply::Error(error) => self.error = Some(error),
-            InitReply::Complete(answer) => {
-                return self.complete(answer, cx).map(|state| Next::AuthSent(Box::new(state)));
-            }
+            // A forged answer must not keep the true one out.
+            InitReply::Complete(answer) => match self.key_exchange.try_agree(&answer.public) {
+                Ok(shared) => {
+                    return self.complete(answer, &shared, cx).map(|state| Next::AuthSent(Box::new(state)));
+                }
+                Err(error) => self.error = Some(InitError::KeyExchange(error)),
+            },
         }
         Ok(Next::InitSent(Box::new(self)))
     }
@@ -263,12 +275,10 @@ impl InitSent {
     }
 
     /// Derives the keys and goes on with IKE_AUTH.
-    fn complete(mut self, answer: Answer, cx: &mut Context<'_>) -> Result<AuthSent, Ended> {
-        let Answer { spis, algorithms, public, nonce: responder_nonce, negotiated, message: response } = answer;
-        let failed = |error: KeyExchangeError| Ended::new(Cause::NoAnswer, Failure::KeyExchange(error));
-        let shared = self.key_exchange.agree(&public).map_err(failed)?;
+    fn complete(mut self, answer: Answer, shared: &Secret, cx: &mut Context<'_>) -> Result<AuthSent, Ended> {
+        let Answer { spis, algorithms, public: _, nonce: responder_nonce, negotiated, message: response } = answer;
         let nonces = Nonces { initiator: &self.nonce, responder: &responder_nonce };
-        let keys = Skeyseed::initial(algorithms.prf, nonces, &shared)
+        let keys = Skeyseed::initial(algorithms.prf, nonces, shared)
             .expand(algorithms.prf, algorithms.suite, nonces, spis, cx.key_log)
             .map_err(|error| Ended::new(Cause::NoAnswer, Failure::Keys(error)))?;
         let (channel_keys, child_key_source, authentication) = IkeSaKeys::of(keys, true);
@@ -293,7 +303,7 @@ impl InitSent {
         payloads.push(Payload::Nonce(self.nonce.clone()));
         let at = At { point: Point::InitRequest, spis, path: self.path, initiator: true };
         let voice = Voice { connection: &self.connection, entropy: cx.entropy, token_secret: cx.token_secret };
-        payloads.extend(table::say(&table::rows_of(&self.connection), at, voice, &mut Negotiated::default()));
+        payloads.extend(table::say(&table::rows_of(&self.connection), at, voice, &mut self.said));
         let flags = Flags { initiator: true, ..Flags::default() };
         let exchange = ExchangeType::IKE_SA_INIT;
         // Asked again with a cookie or another group, it is still the first message (RFC 7296 2.6).

@@ -1,6 +1,8 @@
 //! Several IKE SAs of one connection with one peer.
 
 use super::*;
+use crate::ike::channel::Opened;
+use crate::wire::ike::{NotifyType, parse_message};
 
 /// Both ends initiate at once, and both IKE SAs are set up.
 fn crossed(seed: u64) -> Lab {
@@ -159,4 +161,40 @@ fn what_a_peer_does_not_know_any_more_is_not_what_stays() {
         assert!(!lab.ends[0].connections.ike_sas.all().contains_key(&ours), "seed {seed}");
         assert_eq!(lab.ike_spis(0), lab.ike_spis(1));
     }
+}
+
+/// Whether each IKE_AUTH request that is on its way to end 1 says INITIAL_CONTACT.
+fn initial_contacts(lab: &mut Lab) -> Vec<bool> {
+    let requests: Vec<Transmit> = lab.wire.iter().map(|(_, transmit)| transmit.clone()).collect();
+    let mut said = Vec::new();
+    for request in requests {
+        let message = parse_message(&request.payload).expect("a message");
+        let half_open = lab.ends[1].connections.ike_sas.get_mut(&message.header.responder_spi);
+        let Some(IkeSa::AwaitingAuth(state)) = half_open else { panic!("not half-open") };
+        state.derive(None);
+        let Ok(Opened::Message(opened)) = state.open(&message, request.path) else { panic!("no request") };
+        said.push(opened.payloads().expect("payloads").notify(NotifyType::INITIAL_CONTACT).is_some());
+    }
+    said
+}
+
+#[test]
+fn of_two_that_start_together_between_the_same_identities_one_says_that_it_is_the_only_one() {
+    let configs = [0, 1].map(|side| {
+        let mut whole = two_children(side);
+        let mut two = Connection { name: Arc::from("two"), ..two_children(side) };
+        two.children.remove(0);
+        whole.children.truncate(1);
+        Config::new(vec![Arc::new(whole), Arc::new(two)])
+    });
+    let mut lab = Lab::new(configs);
+    lab.tick(0);
+    for _ in 0..4 {
+        lab.deliver();
+    }
+    let mut said = initial_contacts(&mut lab);
+    said.sort_unstable();
+    assert_eq!(said, [false, true]);
+    lab.settle();
+    lab.assert_paired(2);
 }

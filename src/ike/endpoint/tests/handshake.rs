@@ -284,3 +284,26 @@ fn damaged_datagrams_change_nothing() {
     lab.settle();
     lab.assert_paired(1);
 }
+
+#[test]
+fn asked_again_with_a_cookie_all_else_is_the_same_also_when_encapsulation_is_forced() {
+    use crate::wire::ike::{NotifyType, Payload, parse_message};
+    let left = Connection { force_encapsulation: true, ..connection(0) };
+    let mut right = config(connection(1));
+    right.cookie_threshold = 0;
+    let mut lab = Lab::new([config(left), right]);
+    lab.tick(0);
+    let payloads =
+        |lab: &Lab| parse_message(&lab.wire.front().expect("a request").1.payload).expect("a message").payloads;
+    let first = payloads(&lab);
+    lab.deliver();
+    lab.deliver();
+    let mut again = payloads(&lab);
+    let cookie = again.remove(0);
+    assert!(matches!(cookie, Payload::Notify(notify) if notify.kind == NotifyType::COOKIE));
+    assert_eq!(again, first);
+    lab.settle();
+    lab.assert_paired(1);
+    let encapsulated = |pair: &Pair| pair.sa.encapsulation == crate::ike::Encapsulation::Udp;
+    assert!(lab.pairs.iter().flat_map(BTreeMap::values).all(encapsulated));
+}

@@ -193,3 +193,46 @@ fn the_time_without_events_costs_nothing() {
     lab.pass(60 * SECOND);
     assert_eq!(lab.sent, before);
 }
+
+/// End 1 sends a request of its own, which ends at end 0 in this answer; gives the request.
+fn ask(lab: &mut Lab, payloads: &[crate::wire::ike::Payload]) -> Transmit {
+    let spi = *lab.ends[1].connections.ike_sas.all().keys().next().expect("an IKE SA");
+    let kind = crate::wire::ike::ExchangeType::CREATE_CHILD_SA;
+    let now = lab.now;
+    lab.ends[1].connections.act(spi, now, |sa, _, _, cx| {
+        sa.channel_mut().request(kind, payloads, cx).expect("a request");
+    });
+    lab.collect(1);
+    let (_, request) = lab.wire.pop_front().expect("a request");
+    lab.arrive(0, &request);
+    request
+}
+
+#[test]
+fn a_request_that_is_malformed_ends_the_ike_sa_and_the_connection_is_negotiated_anew() {
+    use crate::wire::ike::Payload;
+    let mut lab = Lab::up();
+    let first = lab.ike_spis(0);
+    let request = ask(&mut lab, &[Payload::Nonce(vec![7; 32])]);
+    let answer = lab.wire.pop_front().expect("an answer").1;
+    assert!(header(&answer).flags.response);
+    assert_eq!(lab.lose(), 0, "no Delete is needed");
+    assert!(lab.pairs[0].is_empty() && lab.ends[0].status()[0].next_attempt.is_some());
+    // The answer may be lost.
+    lab.arrive(0, &request);
+    assert_eq!(lab.wire.pop_front().expect("the answer again").1.payload, answer.payload);
+    lab.pass(5 * SECOND);
+    assert_ne!(lab.ike_spis(0), first);
+    assert_eq!(lab.state(0), ConnectionState::Established);
+}
+
+#[test]
+fn a_request_with_an_unknown_critical_payload_leaves_the_ike_sa() {
+    use crate::wire::ike::{Payload, PayloadType};
+    let mut lab = Lab::up();
+    let first = lab.ike_spis(0);
+    ask(&mut lab, &[Payload::Unknown { payload_type: PayloadType(200), critical: true, body: vec![1] }]);
+    assert_eq!(lab.wire.len(), 1, "an answer");
+    assert_eq!(lab.ike_spis(0), first);
+    lab.assert_paired(1);
+}

@@ -10,7 +10,7 @@ use crate::ike::sa::{Cause, Phase};
 use crate::ike::state::established::Established;
 use crate::ike::wanted::WantedChild;
 use crate::ike::{RekeyWhat, Removal, message, negotiate};
-use crate::wire::ike::{Delete, ExchangeType, Notify, NotifyType, Payload, parse_message};
+use crate::wire::ike::{Delete, ExchangeType, Notify, NotifyType, Payload, PayloadType, parse_message};
 
 /// The phases, each with the exchanges that may be under way: nothing, CREATE_CHILD_SA for a new child (C), for the rekey of
 /// the pair (R), for the rekey of the IKE SA (I) and that with a rekey of the peer's answered meanwhile (V); INFORMATIONAL
@@ -41,7 +41,8 @@ const SITUATIONS: [&str; 19] = [
 ];
 
 /// What each input leads to in each situation. Of requests the answer: `sa` what was asked for, `ok` nothing but that, `del`
-/// the other half of a deletion, else an error: `temp` TEMPORARY_FAILURE, `none` CHILD_SA_NOT_FOUND, `syntax` INVALID_SYNTAX.
+/// the other half of a deletion, else an error: `temp` TEMPORARY_FAILURE, `none` CHILD_SA_NOT_FOUND, `ts` TS_UNACCEPTABLE, `syntax` INVALID_SYNTAX, `critical`
+/// UNSUPPORTED_CRITICAL_PAYLOAD.
 /// Of everything else what is under way then, by its letter, `-` for nothing, `+` with another IKE SA being negotiated.
 /// Behind that the phase, if it is another one then.
 ///
@@ -52,6 +53,7 @@ const SITUATIONS: [&str; 19] = [
 const TABLE: &[(&str, [&str; 3])] = &[
     ("create child", ["sa sa sa temp temp sa sa sa", "temp temp temp", "temp temp temp temp temp temp temp temp"]),
     ("rekey child", ["sa sa sa temp temp temp sa sa", "temp temp temp", "temp temp temp temp temp temp temp temp"]),
+    ("rekey child as another", ["ts ts ts temp temp temp ts ts", "temp temp temp", "temp temp temp temp temp temp temp temp"]),
     ("rekey unknown child", ["none none none temp temp none none none", "temp temp temp", "temp temp temp temp temp temp temp temp"]),
     ("rekey IKE", ["sa/passive temp temp sa temp temp sa/passive sa/passive", "temp temp temp", "temp temp temp temp temp temp temp temp"]),
     ("delete child", ["del del del del del ok del del", "ok ok ok", "ok ok ok ok ok ok ok ok"]),
@@ -60,14 +62,15 @@ const TABLE: &[(&str, [&str; 3])] = &[
     ("AUTHENTICATION_FAILED", ["ok/gone ok/gone ok/gone ok/gone ok/gone ok/gone ok/gone ok/gone", "ok/gone ok/gone ok/gone", "ok/gone ok/gone ok/gone ok/gone ok/gone ok/gone ok/gone ok/gone"]),
     ("empty", ["ok ok ok ok ok ok ok ok", "ok ok ok", "ok ok ok ok ok ok ok ok"]),
     ("unknown exchange", ["answer answer answer answer answer answer answer answer", "answer answer answer", "answer answer answer answer answer answer answer answer"]),
-    ("malformed", ["syntax syntax syntax syntax syntax syntax syntax syntax", "syntax syntax syntax", "syntax syntax syntax syntax syntax syntax syntax syntax"]),
+    ("malformed", ["syntax/gone syntax/gone syntax/gone syntax/gone syntax/gone syntax/gone syntax/gone syntax/gone", "syntax/gone syntax/gone syntax/gone", "syntax/gone syntax/gone syntax/gone syntax/gone syntax/gone syntax/gone syntax/gone syntax/gone"]),
+    ("critical", ["critical critical critical critical critical critical critical critical", "critical critical critical", "critical critical critical critical critical critical critical critical"]),
     ("> success", ["- - D E/closing E/closing - - -", "- - -", "E E E E E -/gone E E"]),
     ("> TEMPORARY_FAILURE", ["- - - - -/passive - - -", "- - -", "E E E E E -/gone E E"]),
     ("> CHILD_SA_NOT_FOUND", ["- - C -+ -/passive - - -", "- - -", "E E E E E -/gone E E"]),
     ("> NO_ADDITIONAL_SAS", ["- - -+ -+ -/passive - - -", "- - -", "E E E E E -/gone E E"]),
     ("> NO_PROPOSAL_CHOSEN", ["- - -+ -+ -/passive - - -", "- - -", "E E E E E -/gone E E"]),
     ("> INVALID_KE_PAYLOAD", ["- - -+ I I - - -", "- - -", "E E E E E -/gone E E"]),
-    ("> INVALID_SYNTAX", ["- - -+ -+ -/passive - - -", "- - -", "E E E E E -/gone E E"]),
+    ("> INVALID_SYNTAX", ["- L L+ L+ -/passive - - -", "- - -", "E E E E E -/gone E E"]),
     ("timeout", ["- -/gone -/gone -/gone -/gone -/gone -/gone -/gone", "-/gone -/gone -/gone", "-/gone -/gone -/gone -/gone -/gone -/gone -/gone -/gone"]),
     ("! rekey IKE", ["I C C I I D L P", "- L P", "C C I I D E L P"]),
     ("! rekey child", ["C C C I I D L P", "- L P", "C C I I D E L P"]),
@@ -222,7 +225,9 @@ impl Bench {
         let answer = match payloads.error().map(|error| error.kind) {
             Some(NotifyType::TEMPORARY_FAILURE) => "temp",
             Some(NotifyType::CHILD_SA_NOT_FOUND) => "none",
+            Some(NotifyType::TS_UNACCEPTABLE) => "ts",
             Some(NotifyType::INVALID_SYNTAX) => "syntax",
+            Some(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD) => "critical",
             Some(other) => panic!("{other}"),
             None if payloads.security_association().is_some() => "sa",
             None if payloads.deletes().next().is_some() => "del",
@@ -271,6 +276,10 @@ impl Bench {
                 let payloads = Self::create_child(Some(pair[1]), 0);
                 return self.request(X::CREATE_CHILD_SA, &payloads);
             }
+            "rekey child as another" => {
+                let payloads = Self::create_child(Some(pair[1]), 1);
+                return self.request(X::CREATE_CHILD_SA, &payloads);
+            }
             "rekey unknown child" => {
                 let payloads = Self::create_child(Some(0xdead), 0);
                 return self.request(X::CREATE_CHILD_SA, &payloads);
@@ -288,6 +297,10 @@ impl Bench {
             "empty" => return self.request(X::INFORMATIONAL, &[]),
             "unknown exchange" => return self.request(X(240), &[]),
             "malformed" => return self.request(X::CREATE_CHILD_SA, &[Payload::Nonce(vec![7; 32])]),
+            "critical" => {
+                let unknown = Payload::Unknown { payload_type: PayloadType(200), critical: true, body: vec![1] };
+                return self.request(X::INFORMATIONAL, &[unknown]);
+            }
             "> success" => {
                 for request in std::mem::take(&mut self.requests) {
                     self.lab.arrive(1, &request);

@@ -136,3 +136,83 @@ fn what_the_peer_has_made_of_a_request_is_deleted_when_its_answer_cannot_be_read
     lab.pass(20 * SECOND);
     lab.assert_paired(1);
 }
+
+/// The nonce of the request of end 0 that is on the wire.
+fn nonce_of_request(lab: &Lab, spi: IkeSpi) -> Vec<u8> {
+    let (_, request) = lab.wire.front().expect("a request");
+    let message = parse_message(&request.payload).expect("a message");
+    let peer = lab.ends[1].connections.ike_sas.established(&spi).expect("a peer");
+    let Ok(Opened::Message(opened)) = peer.sa().channel().open(&message, request.path) else { panic!("no request") };
+    opened.payloads().expect("payloads").nonce().expect("a nonce").clone()
+}
+
+#[test]
+fn what_is_asked_again_with_another_group_has_a_new_nonce() {
+    for what in [RekeyWhat::Child, RekeyWhat::Ike] {
+        let configs = [0, 1].map(|side| {
+            let mut connection = with_groups(connection(side), &[&ke::X25519, &ke::ECP256]);
+            connection.ike_proposals[0].groups.push(&ke::ECP256);
+            config(connection)
+        });
+        let mut lab = Lab::new(configs);
+        lab.settle();
+        let spi = *lab.ends[1].connections.ike_sas.all().keys().next().expect("an IKE SA");
+        lab.command(0, Command::Rekey { connection: Arc::from("site"), what });
+        let first = nonce_of_request(&lab, spi);
+        let wanted = ke::ECP256.transform_id.to_be_bytes().to_vec();
+        answer_instead(&mut lab, spi, &[Payload::Notify(Notify::new(NotifyType::INVALID_KE_PAYLOAD, wanted))]);
+        assert_ne!(nonce_of_request(&lab, spi), first, "{what:?}");
+        lab.settle();
+        lab.pass(10 * SECOND);
+        lab.assert_paired(1);
+    }
+}
+
+#[test]
+fn beside_a_peer_that_is_not_ready_for_minutes_another_ike_sa_is_negotiated() {
+    let mut lab = Lab::up();
+    let spi = *lab.ends[1].connections.ike_sas.all().keys().next().expect("an IKE SA");
+    let begun = lab.now;
+    rekey_child(&mut lab);
+    let mut negotiated = None;
+    while negotiated.is_none() && lab.now < begun + 600 * SECOND {
+        let requests =
+            |lab: &Lab| lab.wire.iter().any(|(_, sent)| header(sent).exchange_type == ExchangeType::CREATE_CHILD_SA);
+        if requests(&lab) {
+            answer_instead(&mut lab, spi, &[Payload::Notify(Notify::new(NotifyType::TEMPORARY_FAILURE, Vec::new()))]);
+        }
+        if lab.wire.iter().any(|(_, sent)| header(sent).exchange_type == ExchangeType::IKE_SA_INIT) {
+            negotiated = Some(lab.now - begun);
+        } else {
+            lab.now += SECOND;
+            lab.tick(0);
+        }
+    }
+    let negotiated = negotiated.expect("another IKE SA");
+    assert!((180..=220).contains(&negotiated.as_secs()), "{negotiated:?}");
+    let old = lab.ike_spis(0);
+    lab.settle();
+    lab.pass(10 * SECOND);
+    assert_ne!(lab.ike_spis(0), old, "it takes over");
+    lab.assert_paired(1);
+}
+
+#[test]
+fn who_only_answers_and_cannot_rekey_a_child_closes_the_ike_sa_when_it_expires() {
+    let left = Connection { child_lifetime: Duration::from_secs(24 * 3600), ..connection(0) };
+    // Each rekey of end 1 wants a group, and end 0 takes none.
+    let right = with_groups(connection(1), &[&ke::X25519]);
+    let ends: [fn(&mut Connection); 2] = [|_| (), |right| right.peer = Peer::Any];
+    for change in ends {
+        let mut right = right.clone();
+        change(&mut right);
+        let mut lab = Lab::new([config(left.clone()), config(right)]);
+        lab.settle();
+        let first = lab.ike_spis(0);
+        lab.pass(Duration::from_secs(3590));
+        assert_eq!(lab.ike_spis(0), first, "as long as the pair serves");
+        lab.pass(20 * SECOND);
+        assert_ne!(lab.ike_spis(0), first, "the peer has started anew");
+        lab.assert_paired(1);
+    }
+}

@@ -265,3 +265,26 @@ fn an_ike_sa_that_is_closed_while_it_is_rekeyed_leaves_none_at_the_peer() {
     assert!(lab.pairs.iter().all(BTreeMap::is_empty), "{:?}", lab.pairs);
     assert_eq!(lab.ends[1].status()[0].state, ConnectionState::Down, "{left:?}");
 }
+
+#[test]
+fn a_replaced_ike_sa_that_the_peer_does_not_delete_is_deleted_once() {
+    let mut lab = Lab::up();
+    let old = *lab.ends[0].connections.ike_sas.all().keys().next().expect("an IKE SA");
+    rekey(&mut lab, 0, RekeyWhat::Ike);
+    lab.deliver();
+    lab.deliver();
+    // End 0 forgets the old one before its deletion arrives.
+    lab.lose();
+    lab.ends[0].connections.forget(old);
+    let mut said = Vec::new();
+    for _ in 0..80 {
+        lab.now += SECOND;
+        lab.tick(1);
+        said.extend(lab.wire.drain(..).filter(|(_, sent)| header(sent).initiator_spi == old));
+    }
+    let [(1, deletion)] = &said[..] else { panic!("{said:?}") };
+    let header = header(deletion);
+    assert_eq!(header.exchange_type, crate::wire::ike::ExchangeType::INFORMATIONAL);
+    assert!(!header.flags.response);
+    lab.assert_paired(1);
+}

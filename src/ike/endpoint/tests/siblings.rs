@@ -273,3 +273,19 @@ fn the_siblings_own_proposals_hold_for_its_child() {
     assert_eq!(sending(&lab, "two"), vec![]);
     assert!(lab.failures(1).iter().any(|failure| failure.contains("no common ESP proposal")));
 }
+
+#[test]
+fn the_connection_that_holds_the_first_selectors_comes_before_one_that_holds_a_part() {
+    let mut connections = two_with_one(Start::Wait);
+    for (connection, local) in connections.iter_mut().zip(["10.2.1.0/24", "10.2.0.0/16"]) {
+        let child = &mut Arc::make_mut(connection).children[0];
+        (child.local_selectors, child.peer_selectors) = (net(local), net("10.1.0.0/16"));
+    }
+    let mut lab = Lab::new([config(connection(0)), Config::new(connections)]);
+    lab.settle();
+    assert_eq!((sending(&lab, "one"), sending(&lab, "two")), (vec![], net("10.1.0.0/16")));
+    // Nor does the first one that has any of it get what is asked for later.
+    lab.command(0, Command::Rekey { connection: "site".into(), what: RekeyWhat::Child });
+    lab.pass(10 * SECOND);
+    assert_eq!((sending(&lab, "one"), sending(&lab, "two")), (vec![], net("10.1.0.0/16")));
+}

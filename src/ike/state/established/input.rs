@@ -32,15 +32,24 @@ impl Established {
         Ok(self)
     }
 
+    /// After INVALID_SYNTAX to a request of a known exchange the IKE SA is no more, at either end (RFC 7296 2.21.3). After
+    /// UNSUPPORTED_CRITICAL_PAYLOAD it goes on (2.5), and so it does when the exchange itself is not known here.
     fn requested(mut self, message: &OpenedMessage, cx: &mut Context<'_>) -> Result<Self, Ended> {
         // With a window of one, a new request shows that our last answer has arrived (RFC 7296 2.3).
         self.children.confirmed();
         let payloads = match message.payloads() {
             Ok(payloads) => payloads,
             Err(malformed) => {
-                self.sa.tell(Failure::MalformedRequest { exchange: message.exchange(), malformed }, cx);
-                self.answer(message, &[Payload::Notify(malformed_notify(malformed))], cx);
-                return Ok(self);
+                let failure = Failure::MalformedRequest { exchange: message.exchange(), malformed };
+                self.sa.tell(failure.clone(), cx);
+                let notify = malformed_notify(malformed);
+                let is_fatal = notify.kind == NotifyType::INVALID_SYNTAX && is_known(message.exchange());
+                self.answer(message, &[Payload::Notify(notify)], cx);
+                return if is_fatal {
+                    Err(self.end(Cause::Refused, failure, Removal::IkeSaLost, cx))
+                } else {
+                    Ok(self)
+                };
             }
         };
         let answer = match message.exchange() {
@@ -61,13 +70,19 @@ impl Established {
             ExchangeType::CREATE_CHILD_SA => self.child_requested(payloads, cx),
             _ => Ok(vec![Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()))]),
         };
-        let answer = answer.unwrap_or_else(|refusal| {
-            let told = vec![refusal.notify()];
-            report(refusal, &self.sa.connection().name, message.path().peer, cx);
-            told
-        });
-        self.answer(message, &answer, cx);
-        Ok(self)
+        let refusal = match answer {
+            Ok(answer) => {
+                self.answer(message, &answer, cx);
+                return Ok(self);
+            }
+            Err(refusal) => refusal,
+        };
+        self.answer(message, &[refusal.notify()], cx);
+        report(refusal.clone(), &self.sa.connection().name, message.path().peer, cx);
+        match refusal {
+            Refusal::Syntax => Err(self.end(Cause::Refused, Failure::Refused(refusal), Removal::IkeSaLost, cx)),
+            _ => Ok(self),
+        }
     }
 
     /// The peer asks for a Child SA. A rekey of ours may be about the same pair.
@@ -108,4 +123,9 @@ impl Established {
         }
         Ok(self)
     }
+}
+
+/// Whether an exchange has a meaning on an established IKE SA.
+fn is_known(exchange: ExchangeType) -> bool {
+    matches!(exchange, ExchangeType::CREATE_CHILD_SA | ExchangeType::INFORMATIONAL)
 }

@@ -18,6 +18,10 @@ impl Established {
         }
         match self.sa.phase() {
             Phase::Passive(until) if *until <= cx.now => {
+                // The peer was to delete it. It may be waiting for the same (RFC 7296 2.4).
+                if self.sa.channel().is_free() {
+                    self.sa.channel_mut().delete_once(cx);
+                }
                 return Err(Ended { channel: None, ..self.end(Cause::Closed, None, Removal::Closed, cx) });
             }
             Phase::Passive(_) | Phase::Closing(_) => {
@@ -26,7 +30,7 @@ impl Established {
             }
             Phase::Active => {}
         }
-        if self.sa.lifetime_mut().is_over(cx.now) {
+        if self.sa.lifetime_mut().is_over(cx.now) || delete::ends_ike_sa(&self.sa, &self.children, cx.now) {
             self.close(Cause::Expired, Removal::Expired, cx);
             return Ok(self);
         }
