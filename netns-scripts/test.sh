@@ -19,6 +19,7 @@ cd "$here/.." || exit 2
 what=all
 for argument in "$@"; do
     case $argument in
+        all) ;;
         --rust | --tutorial) what=$argument ;;
         --require) export CI=${CI:-require} ;;
         *) sed -n '2,10p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Reloaded {
     /// Names of connections that the file has and had not.
     pub added: Vec<String>,
-    /// Names of connections with another configuration than before; their SAs are negotiated anew.
+    /// Names of connections with another configuration than before. Their SAs are negotiated anew if what is negotiated has
+    /// changed; what concerns packets alone, such as limits and DF, counts for Child SAs that are made from then on.
     pub changed: Vec<String>,
     /// Names of connections that the file has no more; their SAs are deleted at the peers.
     pub removed: Vec<String>,

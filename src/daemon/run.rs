@@ -45,10 +45,9 @@ use crate::routing::{Table, WantedDevice};
 const FIB_PACE: Duration = Duration::from_millis(10);
 /// What happened to many connections at once is taken together, up to this number.
 const NOTICES_AT_ONCE: usize = 4096;
-/// How long IKE has to tell that it has shut down: as long as it waits for the peers, and a moment to say so. Two seconds
-/// after SIGTERM everything is over.
+/// How long IKE has to tell that it has shut down: as long as it waits for the peers, and a moment to say so.
 const SHUTDOWN_TIMEOUT: Duration = SHUTDOWN_TIME.saturating_add(Duration::from_millis(100));
-/// How long the data threads have to end.
+/// How long the data threads have to end. Two seconds after SIGTERM everything is over, but for what the kernel takes.
 const THREADS_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// An IPsec VPN gateway in userspace.

@@ -20,8 +20,11 @@ const LEN: usize = 32;
 pub fn read_or_make(state: &Path) -> Result<Secret, String> {
     let path = state.join(FILE);
     if path.exists() {
-        let text = private_file::read(&path, 2 * LEN as u64).map_err(|error| error.to_string())?;
-        let bytes = Zeroizing::new(hex::decode(&*text).map_err(|error| format!("{}: {error}", path.display()))?);
+        // An editor may have put a line end behind it.
+        let text = private_file::read(&path, 2 * LEN as u64 + 2).map_err(|error| error.to_string())?;
+        // What the decoder says would show a part of it.
+        let decoded = hex::decode(text.trim_ascii_end());
+        let bytes = Zeroizing::new(decoded.map_err(|_| format!("{} is not in hexadecimal", path.display()))?);
         if bytes.len() != LEN {
             return Err(format!("{} holds {} bytes; allowed: {LEN}", path.display(), bytes.len()));
         }
@@ -49,6 +52,9 @@ mod tests {
         assert_eq!((first.as_bytes(), first.as_bytes().len()), (second.as_bytes(), LEN));
         let path = state.path().join(FILE);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let text = fs::read_to_string(&path).unwrap();
+        private_file::replace(&path, format!("{text}\n").as_bytes()).unwrap();
+        assert_eq!(read_or_make(state.path()).unwrap().as_bytes(), first.as_bytes());
         let other = tempfile::tempdir().unwrap();
         assert_ne!(read_or_make(other.path()).unwrap().as_bytes(), first.as_bytes());
     }

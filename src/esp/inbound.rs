@@ -41,7 +41,7 @@ pub enum OpenError {
     /// Its sequence number cannot be new.
     #[error(transparent)]
     Replayed(#[from] Replayed),
-    /// The SA reached a hard limit.
+    /// The SA reached a hard limit. The packet is authentic.
     #[error("the SA is exhausted")]
     Exhausted,
     /// The ICV is wrong.
@@ -122,9 +122,6 @@ impl InboundSa {
         }
         let sequence = if self.extended { self.window.extend(header.sequence) } else { u64::from(header.sequence) };
         let fresh = self.window.check(sequence)?;
-        if self.standing() == Standing::Exhausted {
-            return Err(OpenError::Exhausted);
-        }
 
         let (_, rest) = packet.split_at_mut(HEADER_LEN);
         let (iv, rest) = rest.split_at_mut(self.overhead.iv_len());
@@ -132,6 +129,10 @@ impl InboundSa {
         let authenticated = Authenticated::new(self.spi, sequence, self.extended, self.aead);
         self.key.open(authenticated.before(), iv, body, authenticated.after(), icv).map_err(|_| OpenError::BadIcv)?;
         let newest = self.window.accept(fresh);
+        // Not before: whoever hears of it takes the packet for a sign of life.
+        if self.standing() == Standing::Exhausted {
+            return Err(OpenError::Exhausted);
+        }
 
         let (payload, next_header) = unpad(body).map_err(|_| OpenError::BadPadding)?;
         self.packets += 1;

@@ -102,7 +102,13 @@ fn hard_limits_stop_both_directions() {
     inbound.open(&mut second).unwrap();
     let (mut fresh, _) = pair(gcm(), false, Limits::UNLIMITED);
     (0..2).for_each(|_| drop(seal(&mut fresh, &[0; 40], 4)));
-    assert_eq!(inbound.open(&mut seal(&mut fresh, &[3; 40], 4)), Err(OpenError::Exhausted));
+    let mut forged = seal(&mut fresh, &[3; 40], 4);
+    *forged.last_mut().expect("an ICV") ^= 1;
+    assert_eq!(inbound.open(&mut forged), Err(OpenError::BadIcv), "no sign of life");
+    let mut last = seal(&mut fresh, &[3; 40], 4);
+    let mut again = last.clone();
+    assert_eq!(inbound.open(&mut last), Err(OpenError::Exhausted));
+    assert!(matches!(inbound.open(&mut again), Err(OpenError::Replayed(_))), "nor is a repetition");
 }
 
 #[test]

@@ -16,7 +16,8 @@ pub fn siblings(tunnels: &[Tunnel]) -> Vec<String> {
             template.peer_id.as_ref().map(|id| id.to_string().to_lowercase()),
         );
         let alike = sets.entry((tunnel.peer.to_string(), identities)).or_default();
-        let same = |set: &&mut Vec<&Tunnel>| set.iter().all(|other| ike::are_siblings(template, other.template()));
+        let same =
+            |set: &&mut Vec<&Tunnel>| set.first().is_some_and(|other| ike::are_siblings(template, other.template()));
         match alike.iter_mut().find(same) {
             Some(set) => set.push(tunnel),
             None => alike.push(vec![tunnel]),
