@@ -188,11 +188,14 @@ impl Channel {
         if spis != self.sealer.spis || header.flags.initiator == self.sealer.initiator {
             return Err(Discard::WrongDirection);
         }
-        let digest = sha256(message.bytes);
         let encrypted = message.encrypted.ok_or(Discard::Cleartext);
+        // A repetition is known by its digest; what cannot be one, or a new request, is not worth the hashing.
+        let mut digest = Digest::default();
         if header.flags.response {
             self.window.check_response(header.message_id)?;
         } else {
+            self.window.check_request_id(header.message_id)?;
+            digest = sha256(message.bytes);
             match self.window.check_request(header.message_id, &digest) {
                 Ok(Requested::New) => {}
                 Ok(Requested::Repeated(response)) => return Ok(Opened::Repeated(on_path(path, response))),
@@ -208,6 +211,12 @@ impl Channel {
             let present = self.reassembly[usize::from(header.flags.response)].as_deref();
             Reassembly::wants(present, header.message_id, fragment)?;
             let plaintext = strip_padding(&decrypt(&self.opening, message, encrypted)?)?.to_vec();
+            Reassembly::fits(
+                present,
+                header.message_id,
+                plaintext.len(),
+                self.reassembly_limit(header.flags.response),
+            )?;
             let first_payload = encrypted.first_payload;
             let fragment = VerifiedFragment { header, fragment, first_payload, plaintext, digest, path };
             return Ok(Opened::Fragment(fragment));
@@ -221,7 +230,8 @@ impl Channel {
     /// fragments than before: the first of them gets the answer again, if it is authentic (RFC 7383 2.6.1).
     fn open_repeated(&self, message: &ParsedMessage<'_>, encrypted: Encrypted, path: Path) -> Result<Opened, Discard> {
         match encrypted.fragment {
-            Some(Fragment { number: 1, .. }) if self.fragments.accepted => {
+            // Not for who has proven nothing: its address may be another's, which the answer would go to.
+            Some(Fragment { number: 1, .. }) if self.fragments.accepted && self.authenticated => {
                 decrypt(&self.opening, message, encrypted)?;
                 let answer = self.window.answer_to(message.header.message_id).ok_or(Discard::MessageId)?;
                 Ok(Opened::Repeated(on_path(path, answer)))
@@ -231,9 +241,14 @@ impl Channel {
         }
     }
 
+    /// Bytes that the fragments of a message may have together. The response to a request of ours is awaited.
+    fn reassembly_limit(&self, response: bool) -> usize {
+        if self.authenticated || response { AUTHENTICATED_LIMIT } else { UNAUTHENTICATED_LIMIT }
+    }
+
     /// Takes a fragment; gives the message when it was the last one.
     pub(super) fn collect(&mut self, fragment: VerifiedFragment) -> Option<OpenedMessage> {
-        let limit = if self.authenticated { AUTHENTICATED_LIMIT } else { UNAUTHENTICATED_LIMIT };
+        let limit = self.reassembly_limit(fragment.header.flags.response);
         let slot = &mut self.reassembly[usize::from(fragment.header.flags.response)];
         let Whole { header, first_payload, plaintext, digest, path } =
             Reassembly::take(slot, fragment, limit).ok().flatten()?;
@@ -299,12 +314,14 @@ impl Channel {
         let (message_id, limit) = (request.header().message_id, self.datagram_limit(request.path()));
         let response = self.sealer.seal(request.exchange(), true, message_id, payloads, limit, cx.entropy)?;
         cx.transmit(request.path(), &response);
+        self.reassembly[0] = None;
         self.window.respond(request.digest, response);
         Ok(())
     }
 
     /// Our request was answered by the message that was just opened. Says whether it had been repeated.
     pub(super) fn answered(&mut self) -> bool {
+        self.reassembly[1] = None;
         self.window.answered()
     }
 

@@ -159,6 +159,13 @@ impl Window {
         }
     }
 
+    /// Whether a request of this ID is new, or may be the last one again.
+    pub(super) fn check_request_id(&self, message_id: u32) -> Result<(), Discard> {
+        let last = self.answered.as_ref().map(|answered| answered.message_id);
+        let known = u64::from(message_id) == self.expected_request || last == Some(message_id);
+        if known { Ok(()) } else { Err(Discard::MessageId) }
+    }
+
     /// Judges a request by its ID and, for one that was answered before, by its bytes: only an identical copy gets
     /// the response again, and no request is handled twice.
     pub(super) fn check_request(&self, message_id: u32, digest: &Digest) -> Result<Requested<'_>, Discard> {

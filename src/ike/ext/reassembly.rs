@@ -62,6 +62,17 @@ impl Reassembly {
         if superfluous || fragment.total > MAX_FRAGMENTS { Err(Discard::Fragment) } else { Ok(()) }
     }
 
+    /// Whether so many bytes more are within the limit.
+    pub(in crate::ike) fn fits(
+        present: Option<&Self>,
+        message_id: u32,
+        more: usize,
+        limit: usize,
+    ) -> Result<(), Discard> {
+        let bytes = present.filter(|present| present.message_id == message_id).map_or(0, |present| present.bytes);
+        if bytes + more <= limit { Ok(()) } else { Err(Discard::Fragment) }
+    }
+
     /// Takes a fragment; gives the whole when it was the last one. Those of another message, or of the same in fewer
     /// parts, make room for it. What would have more than `limit` bytes together is not kept.
     pub(in crate::ike) fn take(

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ike::exchange::rekey::RekeyIke;
+use crate::ike::state::IkeSa;
 use crate::ike::{Extensions, RekeyWhat};
 use crate::wire::ike::{
     ExchangeType, Flags, Fragment, IkeSpi, Notify, NotifyType, Payload, encode_message, parse_message,
@@ -84,6 +85,34 @@ fn a_repeated_request_is_answered_for_its_authentic_first_fragment_alone() {
     lab.arrive(1, &forged);
     assert_eq!(take_all(&mut lab).len(), 0);
     assert_eq!(lab.discards.last(), Some(&Discard::Forged));
+}
+
+/// Who has negotiated keys but proven nothing gets no answer for a fragment of its own making: it would go to whatever
+/// address the datagram claims to come from.
+#[test]
+fn before_it_is_authenticated_nobody_has_an_answer_repeated_by_a_fragment() {
+    let mut lab = fragmenting();
+    let request = auth_request(&mut lab);
+    let header = header(&request[0]);
+    // The responder has the keys from here on.
+    lab.arrive(1, &request[0]);
+    let (mut forged, now) = (Vec::new(), lab.now);
+    lab.ends[0].connections.with_ike_sa(header.initiator_spi, now, |mut sa, _| {
+        if let IkeSa::AuthSent(state) = &mut sa {
+            let sealer = state.channel_mut().sealer_mut();
+            let (mut entropy, payloads) = (SeededEntropy::new(9), [Payload::VendorId(vec![0; 200])]);
+            forged = sealer.seal(ExchangeType::IKE_AUTH, false, 0, &payloads, 100, &mut entropy).expect("fragments");
+        }
+        Ok(sa)
+    });
+    assert!(forged.len() > 1);
+    let victim = Path { local: SocketAddr::new([203, 0, 113, 99].into(), 500), ..request[0].path };
+    take_all(&mut lab);
+    for payload in forged {
+        lab.arrive(1, &Transmit { payload, path: victim, ..request[0].clone() });
+        assert_eq!(take_all(&mut lab).len(), 0);
+    }
+    assert!(!lab.discards.is_empty());
 }
 
 /// A peer that repeats its request in finer fragments gets its answer again (RFC 7383 2.6.1).
