@@ -18,7 +18,6 @@ use crate::ike::context::Context;
 use crate::ike::ended::Ended;
 use crate::ike::event::{Deadline, Event, Removal, Why};
 use crate::ike::failure::Failure;
-use crate::ike::identity::expected_id;
 use crate::ike::sa::{Cause, Sa};
 use crate::ike::state::IkeSa;
 use crate::ike::state::established::Established;
@@ -212,16 +211,6 @@ impl Connections {
         }
     }
 
-    /// An IKE SA of ours is about to send IKE_AUTH: it may say INITIAL_CONTACT if no other one stands between the
-    /// identities of its connection or is being authenticated, for the peer drops all others (RFC 7296 2.4).
-    pub(super) fn before_auth(&mut self, spi: IkeSpi) {
-        let Some(IkeSa::InitSent(state)) = self.ike_sas.get(&spi) else { return };
-        let only = is_only_one(state.connection(), self);
-        if let Some(IkeSa::InitSent(state)) = self.ike_sas.get_mut(&spi) {
-            state.set_initial_contact(only);
-        }
-    }
-
     /// Negotiates another IKE SA beside one whose peer may have restarted, or does not rekey; if it is set up, it takes
     /// over. One at a time, and not when it is for the peer to initiate.
     pub(super) fn negotiate_beside(&mut self, spi: IkeSpi, now: Instant) {
@@ -377,20 +366,6 @@ impl Connections {
             next_attempt: again.then_some(now + wait),
         });
     }
-}
-
-/// Whether no IKE SA is active, or being authenticated by us, between the identities of a connection.
-fn is_only_one(connection: &Connection, connections: &Connections) -> bool {
-    let Connections { ike_sas, by_name, .. } = connections;
-    // A connection that takes any identity waits for its peer.
-    let Some(expected) = expected_id(connection) else { return false };
-    !ike_sas.directory.between(&connection.local_id, &expected).any(|rival| {
-        let Some(known) = by_name.get(&rival.name).map(|runtime| &runtime.ike_sas) else { return false };
-        let association = ike_sas.associations.find(rival, &expected);
-        let established = association.map_or(&[][..], |association| known.of(association.id()));
-        let asks = |spi: &IkeSpi| matches!(ike_sas.get(spi), Some(IkeSa::AuthSent(_)));
-        established.iter().any(|spi| ike_sas.active(spi).is_some()) || known.attempts().iter().any(asks)
-    })
 }
 
 /// How long to wait before the next attempt. A connection that was up is tried again soon.

@@ -1,4 +1,5 @@
-//! Several IKE SAs of one association: at most one is to stay.
+//! Several IKE SAs of one association: at most one is to stay. And whether an IKE SA is the only one between its
+//! identities.
 //!
 //! Both ends may initiate at once, and a peer may reauthenticate by a new IKE SA before it deletes the old one
 //! (RFC 7296 2.8.3). What a peer does about that is its own affair, and gateways differ: some delete one at once, some
@@ -16,8 +17,10 @@ use super::ike_sas::IkeSaTable;
 use super::runtime::Runtime;
 use super::timers::Timer;
 use crate::ike::association::AssociationId;
+use crate::ike::config::Connection;
 use crate::ike::event::{Deadline, Removal, Why};
 use crate::ike::exchange::task::Task;
+use crate::ike::identity::expected_id;
 use crate::ike::state::IkeSa;
 use crate::ike::state::established::Established;
 use crate::wire::ike::IkeSpi;
@@ -32,6 +35,16 @@ const AGAIN: Duration = Duration::from_secs(2);
 const MEANT: Duration = Duration::from_secs(30);
 
 impl Connections {
+    /// An IKE SA of ours is about to send IKE_AUTH: it may say INITIAL_CONTACT if no other one stands between the
+    /// identities of its connection or is being authenticated, for the peer drops all others (RFC 7296 2.4).
+    pub(super) fn before_auth(&mut self, spi: IkeSpi) {
+        let Some(IkeSa::InitSent(state)) = self.ike_sas.get(&spi) else { return };
+        let only = is_only_one(state.connection(), self);
+        if let Some(IkeSa::InitSent(state)) = self.ike_sas.get_mut(&spi) {
+            state.set_initial_contact(only);
+        }
+    }
+
     /// An IKE SA was established beside others of its connection: attempts, and those of the same association. With another
     /// authenticated identity (peer `any`) they are another peer's, and none of its business.
     ///
@@ -95,6 +108,20 @@ impl Connections {
             self.ike_sas.timers.set(Timer::Duplicates(name.clone(), association), Some(look(at)));
         }
     }
+}
+
+/// Whether no IKE SA is active, or being authenticated by us, between the identities of a connection.
+fn is_only_one(connection: &Connection, connections: &Connections) -> bool {
+    let Connections { ike_sas, by_name, .. } = connections;
+    // A connection that takes any identity waits for its peer.
+    let Some(expected) = expected_id(connection) else { return false };
+    !ike_sas.directory.between(&connection.local_id, &expected).any(|rival| {
+        let Some(known) = by_name.get(&rival.name).map(|runtime| &runtime.ike_sas) else { return false };
+        let association = ike_sas.associations.find(rival, &expected);
+        let established = association.map_or(&[][..], |association| known.of(association.id()));
+        let asks = |spi: &IkeSpi| matches!(ike_sas.get(spi), Some(IkeSa::AuthSent(_)));
+        established.iter().any(|spi| ike_sas.active(spi).is_some()) || known.attempts().iter().any(asks)
+    })
 }
 
 fn look(at: Instant) -> Deadline {

@@ -386,6 +386,18 @@ fn an_unprotected_error_in_place_of_the_ike_auth_response_is_told_when_the_attem
     assert!(reason.contains("no answer to IKE_AUTH") && reason.contains("INVALID_IKE_SPI"), "{reason}");
 }
 
+/// As an answer, with a public value that no group has.
+fn without_public_value(answer: &Transmit) -> Transmit {
+    changed(answer, |header, payloads| {
+        header.responder_spi = IkeSpi([7; 8]);
+        for payload in payloads {
+            if let Payload::KeyExchange(value) = payload {
+                value.data.fill(0);
+            }
+        }
+    })
+}
+
 #[test]
 fn a_forged_answer_whose_public_value_is_none_of_the_group_does_not_end_the_attempt() {
     for group in [&ke::X25519, &ke::ECP256, &ke::MODP2048] {
@@ -398,15 +410,7 @@ fn a_forged_answer_whose_public_value_is_none_of_the_group_does_not_end_the_atte
         lab.tick(0);
         lab.deliver();
         let answer = lab.wire.pop_front().expect("an answer").1;
-        let forged = changed(&answer, |header, payloads| {
-            header.responder_spi = IkeSpi([7; 8]);
-            for payload in payloads {
-                if let Payload::KeyExchange(value) = payload {
-                    value.data.fill(0);
-                }
-            }
-        });
-        lab.arrive(0, &forged);
+        lab.arrive(0, &without_public_value(&answer));
         assert_eq!((lab.lose(), lab.state(0)), (0, ConnectionState::Connecting), "{group:?}");
         lab.arrive(0, &answer);
         lab.settle();
@@ -414,14 +418,7 @@ fn a_forged_answer_whose_public_value_is_none_of_the_group_does_not_end_the_atte
     }
     // When nothing else comes, it is told.
     let (mut lab, answer) = answered();
-    let forged = changed(&answer, |_, payloads| {
-        for payload in payloads {
-            if let Payload::KeyExchange(value) = payload {
-                value.data.fill(0);
-            }
-        }
-    });
-    lab.arrive(0, &forged);
+    lab.arrive(0, &without_public_value(&answer));
     let reason = reason_of_failure(&mut lab);
     assert!(reason.contains("public value"), "{reason}");
 }
