@@ -37,6 +37,11 @@ pub(super) struct Channel {
 const UNAUTHENTICATED_LIMIT: usize = 16 << 10;
 const AUTHENTICATED_LIMIT: usize = 64 << 10;
 
+/// Bytes that the fragments of a message may have together. The response to a request of ours is awaited.
+fn reassembly_limit(authenticated: bool, response: bool) -> usize {
+    if authenticated || response { AUTHENTICATED_LIMIT } else { UNAUTHENTICATED_LIMIT }
+}
+
 /// A message whose integrity was verified. Only [`Channel::open`] makes one.
 pub(super) struct OpenedMessage {
     header: Header,
@@ -215,7 +220,7 @@ impl Channel {
                 present,
                 header.message_id,
                 plaintext.len(),
-                self.reassembly_limit(header.flags.response),
+                reassembly_limit(self.authenticated, header.flags.response),
             )?;
             let first_payload = encrypted.first_payload;
             let fragment = VerifiedFragment { header, fragment, first_payload, plaintext, digest, path };
@@ -241,14 +246,9 @@ impl Channel {
         }
     }
 
-    /// Bytes that the fragments of a message may have together. The response to a request of ours is awaited.
-    fn reassembly_limit(&self, response: bool) -> usize {
-        if self.authenticated || response { AUTHENTICATED_LIMIT } else { UNAUTHENTICATED_LIMIT }
-    }
-
     /// Takes a fragment; gives the message when it was the last one.
     pub(super) fn collect(&mut self, fragment: VerifiedFragment) -> Option<OpenedMessage> {
-        let limit = self.reassembly_limit(fragment.header.flags.response);
+        let limit = reassembly_limit(self.authenticated, fragment.header.flags.response);
         let slot = &mut self.reassembly[usize::from(fragment.header.flags.response)];
         let Whole { header, first_payload, plaintext, digest, path } =
             Reassembly::take(slot, fragment, limit).ok().flatten()?;
