@@ -155,6 +155,8 @@ impl Gateway {
     }
 
     fn apply_connections(&mut self) {
+        let names: BTreeSet<Arc<str>> = self.tunnels().map(|(_, tunnel)| Arc::clone(tunnel.name())).collect();
+        self.seen.retain(|name| names.contains(name));
         let resolved = |tunnel: &Tunnel| tunnel.ike(self.resolved_peer(tunnel));
         let connections: Vec<Arc<ike::Connection>> =
             self.tunnels().filter_map(|(_, tunnel)| resolved(tunnel)).collect();

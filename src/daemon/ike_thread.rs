@@ -341,6 +341,7 @@ impl IkeThread {
             for command in self.wiring.activity(now) {
                 self.command(command, pace, now);
             }
+            self.wiring.forget_gone(|association| self.endpoint.has_association(association));
         }
     }
 

@@ -13,6 +13,7 @@ mod discovery;
 mod installation;
 mod pair;
 pub mod path_mtu;
+mod turns;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 pub use self::associations::GonePairs;
-use self::associations::OfConnection;
+use self::associations::OfConnections;
 use self::installation::{Installation, encapsulation, selector_pair};
 pub use self::pair::Pair;
 use self::path_mtu::Paths;
@@ -36,10 +37,6 @@ use crate::ike::{AssociationId, ChildSa, Command, Event, Path, Removal, SaActivi
 
 /// How long the first packet on a new pair is awaited with attention: until then the peer may not use it yet.
 const FRESH: Duration = Duration::from_secs(10);
-/// Pairs that are always looked at together;
-const FEW: usize = 256;
-/// of more, each look takes one part in this many.
-const LOOKS_AROUND: usize = 10;
 
 /// What the control task is told.
 #[derive(Debug)]
@@ -56,9 +53,9 @@ pub enum Notice {
         /// Why, unless it was asked for.
         error: Option<String>,
     },
-    /// A child carries traffic to a peer that had no SA to send on before.
+    /// A child has an SA to send on to a peer. Told in turn with `ChildDown`.
     ChildUp(ChildOf),
-    /// A child has no SA to send on to that peer any more, and why.
+    /// The last pair of a child with that peer that sent is gone, and why.
     ChildDown(ChildOf, String),
     /// Whether the connection has any SA to send on.
     Carries {
@@ -85,7 +82,7 @@ pub enum Notice {
         /// The address.
         peer: IpAddr,
     },
-    /// The last pair with a peer is gone.
+    /// The association with a peer is gone: it has neither an IKE SA nor a pair.
     PeerGone {
         /// The connection's name.
         connection: Arc<str>,
@@ -145,7 +142,7 @@ pub struct Wiring {
     configured: Configured,
     /// By inbound SPI.
     pub pairs: HashMap<u32, Pair>,
-    of_connection: HashMap<Arc<str>, OfConnection>,
+    of_connections: OfConnections,
     /// By inbound SPI, the outbound SAs of the pairs that IKE has not said to use yet.
     waiting: HashMap<u32, Box<OutboundSaParameters>>,
     /// Pairs whose peer has not used them yet, and that are young.
@@ -165,23 +162,24 @@ impl Wiring {
             entropy,
             configured,
             pairs: HashMap::new(),
-            of_connection: HashMap::new(),
+            of_connections: OfConnections::default(),
             waiting: HashMap::new(),
             fresh: Vec::new(),
             turns: VecDeque::new(),
         }
     }
 
-    /// Takes these connections as the configured ones. What was counted for others is forgotten with their last pair.
+    /// Takes these connections as the configured ones. What was counted for others is forgotten with their last
+    /// association.
     pub fn configure(&mut self, configured: Configured) {
         self.configured = configured;
         let configured = &self.configured;
-        self.of_connection.retain(|name, of| !of.is_empty() || configured.knows(name));
+        self.of_connections.retain(|name| configured.knows(name));
     }
 
     /// By the name of the connection, its pairs that are gone.
     pub fn gone(&self) -> HashMap<Arc<str>, GonePairs> {
-        self.of_connection.iter().map(|(name, of)| (Arc::clone(name), of.gone())).collect()
+        self.of_connections.gone()
     }
 
     /// Carries out what IKE decided. Called before the datagrams that IKE queued after it are sent.
@@ -249,12 +247,10 @@ impl Wiring {
             .ok_or("the agreed traffic selectors are no ranges of one family")?;
         let path = OuterPath { local: sa.path.local, peer: sa.path.peer };
         let (inbound_spi, outbound_spi) = (sa.inbound_spi, sa.outbound_spi);
-        self.forget(inbound_spi);
+        self.forget(inbound_spi, Removal::Replaced);
         let outer_mtu = self.paths.join(path, outbound_spi, inbound_spi, now);
         let tunnel = Tunnel { encapsulation: encapsulation(sa.encapsulation), path, outer_mtu };
         let pair = Pair::new(&sa, tunnel, now);
-        let (connection, association) = (Arc::clone(&sa.connection), sa.association);
-        self.tell(Notice::PeerAt { connection, association, peer: sa.path.peer.ip() });
         let parts = Installation { id, place, options, tunnel, selectors: Arc::new(selectors) };
         let (inbound, outbound) = (Arc::clone(&pair.inbound), Arc::clone(&pair.outbound));
         let (receiving, sending) = parts.parameters(sa, inbound, outbound, self.entropy.as_mut());
@@ -263,10 +259,12 @@ impl Wiring {
             return Err(full.to_string());
         }
         self.waiting.insert(inbound_spi, Box::new(sending));
-        self.of_connection.entry(Arc::clone(&pair.connection)).or_default().joined(&pair);
+        self.of_connections.joined(&pair);
+        let (connection, association) = (Arc::clone(&pair.connection), pair.association);
         self.fresh.push(inbound_spi);
         self.pairs.insert(inbound_spi, pair);
         self.turns.push_back(inbound_spi);
+        self.tell(Notice::PeerAt { connection, association, peer: path.peer.ip() });
         Ok(())
     }
 
@@ -278,12 +276,12 @@ impl Wiring {
         outbound.tunnel = pair.tunnel();
         if let Err(full) = self.channels.outbound.offer(OutboundCommand::Install(outbound)) {
             self.channels.inbound.send(InboundCommand::Remove { spi: inbound_spi });
-            self.forget(inbound_spi);
+            self.forget(inbound_spi, Removal::NotInstalled);
             self.answers.push_back(Command::InstallFailed { inbound_spi, reason: full.to_string() });
             return;
         }
-        let child = ChildOf::from(pair);
-        let (connection, news) = (Arc::clone(&pair.connection), !self.child_sends(&child));
+        let (child, connection) = (ChildOf::from(pair), Arc::clone(&pair.connection));
+        let news = self.of_connections.goes_up(pair);
         self.set_sending(inbound_spi, true);
         if news {
             self.tell(Notice::ChildUp(child));
@@ -294,22 +292,9 @@ impl Wiring {
     /// Notes whether a pair sends.
     fn set_sending(&mut self, inbound_spi: u32, sending: bool) {
         let Some(pair) = self.pairs.get_mut(&inbound_spi) else { return };
-        if std::mem::replace(&mut pair.sending, sending) == sending {
-            return;
+        if std::mem::replace(&mut pair.sending, sending) != sending {
+            self.of_connections.set_sending(pair, sending);
         }
-        let of = self.of_connection.entry(Arc::clone(&pair.connection)).or_default();
-        of.set_sending(pair.association, &pair.child, sending);
-    }
-
-    /// Whether any pair of the connection sends.
-    fn carries(&self, connection: &str) -> bool {
-        self.of_connection.get(connection).is_some_and(OfConnection::carries)
-    }
-
-    /// Whether any pair of a child with this peer sends.
-    fn child_sends(&self, child: &ChildOf) -> bool {
-        let of = self.of_connection.get(&child.connection);
-        of.is_some_and(|of| of.child_sends(child.association, &child.child))
     }
 
     /// Removes the outbound SA of a pair.
@@ -318,40 +303,41 @@ impl Wiring {
         self.channels.outbound.send(OutboundCommand::Remove { inbound_spi });
         self.set_sending(inbound_spi, false);
         let Some(pair) = self.pairs.get(&inbound_spi) else { return };
-        let (connection, up) = (Arc::clone(&pair.connection), self.carries(&pair.connection));
+        let (connection, up) = (Arc::clone(&pair.connection), self.of_connections.carries(&pair.connection));
         self.tell(Notice::Carries { connection, up });
     }
 
     fn remove(&mut self, inbound_spi: u32, reason: Removal) {
         self.channels.inbound.send(InboundCommand::Remove { spi: inbound_spi });
         self.channels.outbound.send(OutboundCommand::Remove { inbound_spi });
-        let Some(pair) = self.forget(inbound_spi) else { return };
-        let child = ChildOf::from(&pair);
-        let replaced = matches!(reason, Removal::Replaced | Removal::Redundant);
-        if !replaced && !self.child_sends(&child) {
-            self.tell(Notice::ChildDown(child, reason.to_string()));
-        }
-        let up = self.carries(&pair.connection);
+        let Some(pair) = self.forget(inbound_spi, reason) else { return };
+        let up = self.of_connections.carries(&pair.connection);
         self.tell(Notice::Carries { connection: pair.connection, up });
     }
 
-    /// Forgets a pair, but not what it carried.
-    fn forget(&mut self, inbound_spi: u32) -> Option<Pair> {
+    /// Forgets a pair, but not what it carried. Its child is down if no other pair of it sends, whatever the reason: what
+    /// was to take its place may not be there.
+    fn forget(&mut self, inbound_spi: u32, reason: Removal) -> Option<Pair> {
         self.waiting.remove(&inbound_spi);
         self.set_sending(inbound_spi, false);
         let pair = self.pairs.remove(&inbound_spi)?;
         self.paths.leave(pair.path.peer.ip(), pair.outbound_spi);
-        if let Some(of) = self.of_connection.get_mut(&pair.connection) {
-            let was_last = of.left(&pair);
-            if of.is_empty() && !self.configured.knows(&pair.connection) {
-                self.of_connection.remove(&pair.connection);
-            }
-            if was_last {
-                let (connection, association) = (Arc::clone(&pair.connection), pair.association);
-                self.tell(Notice::PeerGone { connection, association });
-            }
+        self.of_connections.left(&pair);
+        if self.of_connections.goes_down(&pair) {
+            self.tell(Notice::ChildDown(ChildOf::from(&pair), reason.to_string()));
         }
         Some(pair)
+    }
+
+    /// Forgets associations that are gone. `is_there` says whether IKE has one; only those without a pair are asked for.
+    /// To be called now and then, when IKE has nothing more to tell.
+    pub fn forget_gone(&mut self, is_there: impl Fn(AssociationId) -> bool) {
+        for (connection, association) in self.of_connections.forget_gone(is_there) {
+            if !self.configured.knows(&connection) {
+                self.of_connections.forget_empty(&connection);
+            }
+            self.tell(Notice::PeerGone { connection, association });
+        }
     }
 
     fn path(&mut self, inbound_spis: &[u32], path: Path, now: Instant) {
@@ -379,7 +365,7 @@ impl Wiring {
         let waits = |pair: &Pair| pair.told.is_none() && now.saturating_duration_since(pair.installed) < FRESH;
         self.fresh.retain(|spi| pairs.get(spi).is_some_and(waits));
         let mut due = self.fresh.clone();
-        for _ in 0..self.turns.len().min((self.turns.len() / LOOKS_AROUND).max(FEW)) {
+        for _ in 0..turns::at_once(self.turns.len()) {
             let Some(spi) = self.turns.pop_front() else { break };
             let Some(pair) = self.pairs.get(&spi) else { continue };
             self.turns.push_back(spi);

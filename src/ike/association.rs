@@ -77,6 +77,7 @@ impl Association {
 pub(super) struct Associations {
     last: u64,
     by_peer: HashMap<(Arc<str>, Identification), Weak<Association>>,
+    by_id: HashMap<AssociationId, Weak<Association>>,
     /// When there are so many, those that are gone are taken out.
     sweep_at: usize,
 }
@@ -97,9 +98,11 @@ impl Associations {
         if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.connection, connection)) {
             return known;
         }
-        if self.by_peer.len() >= self.sweep_at {
+        // Those of changed connections, too, have their numbers until they are gone: this is the larger map.
+        if self.by_id.len() >= self.sweep_at {
             self.by_peer.retain(|_, association| association.strong_count() > 0);
-            self.sweep_at = (2 * self.by_peer.len()).max(Self::FEW);
+            self.by_id.retain(|_, association| association.strong_count() > 0);
+            self.sweep_at = (2 * self.by_id.len()).max(Self::FEW);
         }
         self.last += 1;
         let association = Arc::new(Association {
@@ -109,7 +112,13 @@ impl Associations {
             since: now,
         });
         self.by_peer.insert(key, Arc::downgrade(&association));
+        self.by_id.insert(association.id, Arc::downgrade(&association));
         association
+    }
+
+    /// Whether this one is there.
+    pub(super) fn has(&self, association: AssociationId) -> bool {
+        self.by_id.get(&association).is_some_and(|association| association.strong_count() > 0)
     }
 
     /// The association of a connection with a peer, if there is one.

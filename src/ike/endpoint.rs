@@ -21,6 +21,7 @@ pub use self::commands::SHUTDOWN_TIME;
 use self::connections::Connections;
 use self::timers::Timer;
 use super::allowance::Allowance;
+use super::association::AssociationId;
 use super::config::Config;
 use super::cookie::CookieJar;
 use super::error::{Discard, DiscardCounters};
@@ -140,14 +141,14 @@ impl Endpoint {
         configured.map(|connection| self.connections.status(connection)).collect()
     }
 
+    /// Whether an association is there: it has an IKE SA or a pair of Child SAs.
+    pub fn has_association(&self, association: AssociationId) -> bool {
+        self.connections.ike_sas.associations.has(association)
+    }
+
     /// Datagrams dropped, by reason.
     pub fn discards(&self) -> &DiscardCounters {
         &self.discards
-    }
-
-    /// IKE SAs that wait for their IKE_AUTH request, or whose request was refused a moment ago.
-    pub fn half_open(&self) -> usize {
-        self.connections.ike_sas.half_open.len()
     }
 
     fn dispatch(&mut self, datagram: &[u8], path: Path, now: Instant) -> Result<(), Discard> {

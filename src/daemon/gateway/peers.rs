@@ -36,6 +36,11 @@ impl Peers {
         left
     }
 
+    /// Forgets the connections that are not configured any more.
+    pub fn retain(&mut self, configured: impl Fn(&str) -> bool) {
+        self.0.retain(|name, _| configured(name));
+    }
+
     /// All addresses.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.0.values().flat_map(|of| of.there.values().copied().chain(of.last))
@@ -62,5 +67,19 @@ mod tests {
         assert_eq!(peers.at("any".into(), three, address(4)), [address(3)]);
         assert_eq!(all(&peers), [address(4)]);
         assert_eq!(peers.gone("other", three), None);
+    }
+
+    #[test]
+    fn of_connections_that_are_not_configured_any_more_nothing_is_left() {
+        let mut peers = Peers::default();
+        let address = |last: u8| IpAddr::from([203, 0, 113, last]);
+        for (name, last) in [("stays", 1), ("goes", 2), ("went", 3)] {
+            peers.at(name.into(), AssociationId(u64::from(last)), address(last));
+        }
+        assert_eq!(peers.gone("went", AssociationId(3)), None);
+        peers.retain(|name| name == "stays");
+        assert_eq!(peers.addresses().collect::<Vec<_>>(), [address(1)]);
+        assert_eq!(peers.gone("goes", AssociationId(2)), None, "it is told later that its peer is gone");
+        assert_eq!(peers.addresses().collect::<Vec<_>>(), [address(1)]);
     }
 }

@@ -1,16 +1,28 @@
-//! What there is of each connection, by association: how many pairs send, and what those that are gone have carried. What
-//! happens to one association looks at no other.
+//! What there is of each connection, by association: how many pairs send, which children were told up, and what the pairs
+//! that are gone have carried. What happens to one association looks at no other.
+//!
+//! An association is there as long as IKE has it, with or without a pair: a peer may delete its only one and keep the IKE
+//! SA. Whether IKE still has those without a pair is asked now and then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::carried::Gone;
 use super::pair::Pair;
+use super::turns;
 use crate::ike::AssociationId;
+
+/// What there is of every connection.
+#[derive(Default)]
+pub(super) struct OfConnections {
+    by_name: HashMap<Arc<str>, OfConnection>,
+    /// Associations that lost their last pair, the one that was asked for longest ago first; some may have one again.
+    idle: VecDeque<(Arc<str>, AssociationId)>,
+}
 
 /// What there is of one connection.
 #[derive(Default)]
-pub(super) struct OfConnection {
+struct OfConnection {
     associations: HashMap<AssociationId, OfAssociation>,
     /// How many of its pairs send.
     sending: usize,
@@ -22,71 +34,116 @@ pub(super) struct OfConnection {
 #[derive(Default)]
 struct OfAssociation {
     pairs: usize,
+    /// It stands in the list of those that lost their last pair.
+    listed: bool,
     /// How many pairs of each child send; none that have no such pair.
     sending: HashMap<Arc<str>, usize>,
+    /// The children that were told up, and not down since. Each of them has a pair.
+    told_up: HashSet<Arc<str>>,
     gone: Gone,
 }
 
 /// The pairs of a connection that are gone.
 #[derive(Clone, Debug, Default)]
 pub struct GonePairs {
-    /// Those of associations that have other ones.
+    /// Those of associations that are there.
     pub associations: HashMap<AssociationId, Gone>,
     /// Those of associations that are gone.
     pub others: Gone,
 }
 
-impl OfConnection {
-    pub(super) fn is_empty(&self) -> bool {
-        self.associations.is_empty()
-    }
-
-    /// Whether any pair sends.
-    pub(super) fn carries(&self) -> bool {
-        self.sending > 0
-    }
-
-    /// Whether any pair of one child of an association sends.
-    pub(super) fn child_sends(&self, association: AssociationId, child: &str) -> bool {
-        self.associations.get(&association).is_some_and(|of| of.sending.contains_key(child))
-    }
-
+impl OfConnections {
     /// A pair is there.
     pub(super) fn joined(&mut self, pair: &Pair) {
-        self.associations.entry(pair.association).or_default().pairs += 1;
+        let of = self.by_name.entry(Arc::clone(&pair.connection)).or_default();
+        of.associations.entry(pair.association).or_default().pairs += 1;
     }
 
-    /// A pair sends from now on, or does not any more.
-    pub(super) fn set_sending(&mut self, association: AssociationId, child: &Arc<str>, sending: bool) {
-        let of = &mut self.associations.entry(association).or_default().sending;
+    /// A pair that is there sends from now on, or does not any more.
+    pub(super) fn set_sending(&mut self, pair: &Pair, sending: bool) {
+        let Some(of_connection) = self.by_name.get_mut(&pair.connection) else { return };
+        let Some(of) = of_connection.associations.get_mut(&pair.association) else { return };
         if sending {
-            self.sending += 1;
-            *of.entry(Arc::clone(child)).or_default() += 1;
+            of_connection.sending += 1;
+            *of.sending.entry(Arc::clone(&pair.child)).or_default() += 1;
             return;
         }
-        self.sending = self.sending.saturating_sub(1);
-        match of.get_mut(child) {
+        of_connection.sending = of_connection.sending.saturating_sub(1);
+        match of.sending.get_mut(&pair.child) {
             Some(count) if *count > 1 => *count -= 1,
-            _ => drop(of.remove(child)),
+            _ => drop(of.sending.remove(&pair.child)),
         }
     }
 
-    /// A pair is gone. Says whether it was the last one of its association.
-    pub(super) fn left(&mut self, pair: &Pair) -> bool {
-        let Some(of) = self.associations.get_mut(&pair.association) else { return false };
+    /// Whether any pair of the connection sends.
+    pub(super) fn carries(&self, connection: &str) -> bool {
+        self.by_name.get(connection).is_some_and(|of| of.sending > 0)
+    }
+
+    /// The pair's child has one that sends. Whether that is news to those who are told.
+    pub(super) fn goes_up(&mut self, pair: &Pair) -> bool {
+        let Some(of) = self.association_mut(&pair.connection, pair.association) else { return false };
+        of.told_up.insert(Arc::clone(&pair.child))
+    }
+
+    /// A pair of its child went. Whether that is news to those who are told: none sends, and the child had been told up.
+    pub(super) fn goes_down(&mut self, pair: &Pair) -> bool {
+        let Some(of) = self.association_mut(&pair.connection, pair.association) else { return false };
+        !of.sending.contains_key(&pair.child) && of.told_up.remove(&pair.child)
+    }
+
+    /// A pair is gone, and what it carried is kept.
+    pub(super) fn left(&mut self, pair: &Pair) {
+        let Some(of) = self.association_mut(&pair.connection, pair.association) else { return };
         of.gone.add(Arc::clone(&pair.inbound), Arc::clone(&pair.outbound));
         of.pairs = of.pairs.saturating_sub(1);
-        if of.pairs > 0 {
-            return false;
+        if of.pairs == 0 && !std::mem::replace(&mut of.listed, true) {
+            self.idle.push_back((Arc::clone(&pair.connection), pair.association));
         }
-        if let Some(of) = self.associations.remove(&pair.association) {
-            self.gone.absorb(of.gone);
-        }
-        true
     }
 
-    pub(super) fn gone(&self) -> GonePairs {
-        let associations = self.associations.iter().map(|(id, of)| (*id, of.gone.clone())).collect();
-        GonePairs { associations, others: self.gone.clone() }
+    /// Forgets the associations without a pair that IKE does not have any more, of thousands a tenth at a time. Gives
+    /// them; what they carried is their connection's.
+    pub(super) fn forget_gone(&mut self, is_there: impl Fn(AssociationId) -> bool) -> Vec<(Arc<str>, AssociationId)> {
+        let mut forgotten = Vec::new();
+        for _ in 0..turns::at_once(self.idle.len()) {
+            let Some((name, association)) = self.idle.pop_front() else { break };
+            let Some(of_connection) = self.by_name.get_mut(&name) else { continue };
+            let Some(of) = of_connection.associations.get_mut(&association) else { continue };
+            if of.pairs > 0 {
+                of.listed = false;
+            } else if is_there(association) {
+                self.idle.push_back((name, association));
+            } else if let Some(of) = of_connection.associations.remove(&association) {
+                of_connection.gone.absorb(of.gone);
+                forgotten.push((name, association));
+            }
+        }
+        forgotten
+    }
+
+    /// Forgets the connections that have no association, but for these.
+    pub(super) fn retain(&mut self, configured: impl Fn(&str) -> bool) {
+        self.by_name.retain(|name, of| !of.associations.is_empty() || configured(name));
+    }
+
+    /// Forgets one connection, if it has no association.
+    pub(super) fn forget_empty(&mut self, connection: &str) {
+        if self.by_name.get(connection).is_some_and(|of| of.associations.is_empty()) {
+            self.by_name.remove(connection);
+        }
+    }
+
+    /// By the name of the connection, its pairs that are gone.
+    pub(super) fn gone(&self) -> HashMap<Arc<str>, GonePairs> {
+        let of = |of: &OfConnection| GonePairs {
+            associations: of.associations.iter().map(|(id, of)| (*id, of.gone.clone())).collect(),
+            others: of.gone.clone(),
+        };
+        self.by_name.iter().map(|(name, connection)| (Arc::clone(name), of(connection))).collect()
+    }
+
+    fn association_mut(&mut self, connection: &str, association: AssociationId) -> Option<&mut OfAssociation> {
+        self.by_name.get_mut(connection)?.associations.get_mut(&association)
     }
 }

@@ -1,5 +1,6 @@
 //! The wiring between the rings of the data threads.
 
+mod associations;
 mod pairs;
 
 use std::path::Path as FilePath;
@@ -130,6 +131,23 @@ impl Bench {
     fn event(&mut self, event: Event) {
         self.wiring.event(event, Instant::now());
         self.wiring.tell_news();
+    }
+
+    /// A regular look, when IKE has these associations.
+    fn look(&mut self, there: &[u64]) {
+        self.wiring.forget_gone(|association| there.contains(&association.0));
+        self.wiring.tell_news();
+    }
+
+    /// Where peers were said to be so far, and which ones are gone.
+    fn peers(&mut self) -> Vec<String> {
+        let told = std::iter::from_fn(|| self.notices.try_recv().ok());
+        let of_peers = told.filter_map(|notice| match notice {
+            Notice::PeerAt { association, peer, .. } => Some(format!("{association} at {peer}")),
+            Notice::PeerGone { association, .. } => Some(format!("{association} gone")),
+            _ => None,
+        });
+        of_peers.collect()
     }
 
     /// What IKE is told of a pair that could not be installed.

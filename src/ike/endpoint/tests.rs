@@ -90,6 +90,11 @@ fn config(connection: Connection) -> Config {
 }
 
 impl Endpoint {
+    /// IKE SAs that wait for their IKE_AUTH request, or whose request was refused a moment ago.
+    fn half_open(&self) -> usize {
+        self.connections.ike_sas.half_open.len()
+    }
+
     /// As if this were the response to the request of ours that is under way.
     fn answer_with(&mut self, spi: IkeSpi, reply: &Payloads, now: Instant) {
         self.connections.with_ike_sa(spi, now, |sa, cx| match sa {

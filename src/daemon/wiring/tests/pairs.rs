@@ -138,6 +138,7 @@ fn what_is_told_of_a_child_names_the_association() {
     bench.up(of(1, "elder.example", part(1000, "10.2.0.7/32")));
     bench.up(of(2, "younger.example", part(2000, "10.2.0.8/32")));
     bench.remove(2000, Removal::IkeSaLost);
+    bench.look(&[1]);
     let mut told = Vec::new();
     while let Ok(notice) = bench.notices.try_recv() {
         match notice {
@@ -150,7 +151,7 @@ fn what_is_told_of_a_child_names_the_association() {
     }
     assert_eq!(
         told,
-        ["1 elder.example up", "2 younger.example up", "2 gone", "2 younger.example down: its IKE SA is gone"]
+        ["1 elder.example up", "2 younger.example up", "2 younger.example down: its IKE SA is gone", "2 gone"]
     );
 }
 
@@ -173,14 +174,14 @@ fn a_peer_that_moves_takes_its_own_pairs_along() {
 }
 
 /// Packets and bytes of the connection in and out, as status shows them.
-fn totals(bench: &Bench) -> [u64; 4] {
+pub(super) fn totals(bench: &Bench) -> [u64; 4] {
     let row = row(bench, ike::ConnectionStatus::clone(&nothing()));
     let (inbound, outbound) = (row.inbound, row.outbound);
     [inbound.packets, inbound.bytes, outbound.packets, outbound.bytes]
 }
 
 /// What IKE says of a connection without an IKE SA.
-fn nothing() -> ike::ConnectionStatus {
+pub(super) fn nothing() -> ike::ConnectionStatus {
     ike::ConnectionStatus {
         name: "idc".into(),
         state: ike::ConnectionState::Down,
@@ -197,8 +198,20 @@ fn nothing() -> ike::ConnectionStatus {
     }
 }
 
+/// What IKE says of a connection with these associations.
+pub(super) fn with(ids: &[u64]) -> ike::ConnectionStatus {
+    let of = |id: &u64| ike::AssociationStatus {
+        id: AssociationId(*id),
+        peer_id: format!("peer-{id}.example").parse().unwrap(),
+        peer: "203.0.113.2:4500".parse().unwrap(),
+        since: Instant::now(),
+        ike_sas: Vec::new(),
+    };
+    ike::ConnectionStatus { associations: ids.iter().map(of).collect(), ..nothing() }
+}
+
 /// The connection as status shows it.
-fn row(bench: &Bench, status: ike::ConnectionStatus) -> crate::control::status::Connection {
+pub(super) fn row(bench: &Bench, status: ike::ConnectionStatus) -> crate::control::status::Connection {
     let tunnel = TunnelView::of(&config("now").connections[0], Owner::File, None);
     let view = View { tunnels: vec![tunnel], ..View::default() };
     let (pairs, gone) = (bench.wiring.pairs.clone(), bench.wiring.gone());
@@ -217,16 +230,8 @@ fn what_each_peer_carried_is_told_apart_and_errors_never_fall_either() {
         pair.inbound.record_errors(packets + 1);
         pair.outbound.record_errors(1);
     }
-    let of = |id: u64| ike::AssociationStatus {
-        id: AssociationId(id),
-        peer_id: format!("peer-{id}.example").parse().unwrap(),
-        peer: "203.0.113.2:4500".parse().unwrap(),
-        since: Instant::now(),
-        ike_sas: Vec::new(),
-    };
     let shown = |bench: &Bench, ids: &[u64]| {
-        let row =
-            row(bench, ike::ConnectionStatus { associations: ids.iter().map(|id| of(*id)).collect(), ..nothing() });
+        let row = row(bench, with(ids));
         let each = row.associations.iter().map(|of| (of.id, of.inbound.packets, of.inbound.errors)).collect::<Vec<_>>();
         (each, row.inbound.packets, row.inbound.errors, row.outbound.errors)
     };
@@ -289,9 +294,11 @@ fn what_a_connection_carried_never_falls() {
     bench.up(sa(3000));
     facts(&bench, 3000).1.record(5, 500, 5, Instant::now());
     assert_eq!(totals(&bench), [13, 1300, 25, 2500]);
-    // A connection that is configured no more is forgotten with its last pair.
+    // A connection that is configured no more is forgotten with its last association.
     bench.wiring.configure(Configured::new(ike::Config::new(Vec::new()), []));
     assert_eq!(totals(&bench), [13, 1300, 25, 2500]);
     bench.remove(3000, Removal::Closed);
+    assert_eq!(totals(&bench), [13, 1300, 25, 2500]);
+    bench.look(&[]);
     assert_eq!(totals(&bench), [0; 4]);
 }

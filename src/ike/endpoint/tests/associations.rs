@@ -220,6 +220,24 @@ fn of_a_thousand_warriors_three_hundred_leave_and_the_others_do_not_notice() {
 }
 
 #[test]
+fn an_association_is_there_as_long_as_its_ike_sa_also_without_a_pair() {
+    let mut roads = Roads::up(2);
+    let [one, two] = roads.status().associations.iter().map(|of| of.id).collect::<Vec<_>>()[..] else {
+        panic!("two associations")
+    };
+    // The hub cannot install what the first one has, so that pair goes and the IKE SA stays.
+    let inbound_spi = roads.sending.iter().find_map(|(spi, pair)| (pair.0 == one).then_some(*spi)).expect("a pair");
+    let reason = "no room".to_owned();
+    roads.hub.handle_command(Command::InstallFailed { inbound_spi, reason }, roads.now);
+    roads.collect();
+    assert!(!roads.sending.contains_key(&inbound_spi));
+    assert!(roads.hub.has_association(one) && roads.status().associations.iter().any(|of| of.id == one));
+    roads.leave(1);
+    assert!(roads.hub.has_association(one) && !roads.hub.has_association(two));
+    assert!(!roads.hub.has_association(AssociationId(u64::MAX)));
+}
+
+#[test]
 fn what_one_warrior_costs_does_not_grow_with_their_number() {
     let costs = |count: usize| {
         let mut roads = Roads::up(count);
