@@ -243,6 +243,30 @@ fn taking_one_down_or_away_deletes_its_pairs_and_nothing_else() {
 }
 
 #[test]
+fn one_that_is_taken_down_during_the_rekey_of_its_pair_does_not_come_back() {
+    for (seed, crossing) in (1..=6).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let mut lab = Lab::seeded([config(one_with_two()), Config::new(two_with_one(Start::Wait))], seed);
+        lab.settle();
+        // A further request of the peer shows that it has our answers.
+        lab.command(0, Command::Rekey { connection: "site".into(), what: RekeyWhat::Ike });
+        lab.pass(10 * SECOND);
+        lab.command(1, Command::Rekey { connection: "two".into(), what: RekeyWhat::Child });
+        let request = lab.wire.pop_front().expect("a request");
+        if crossing {
+            lab.command(0, Command::Rekey { connection: "site".into(), what: RekeyWhat::Child });
+            // The pair of "one" comes first; the answer about that of "two" is on its way.
+            while lab.pairs[1].values().filter(|pair| *pair.sa.connection == *"two").count() < 2 && lab.deliver() {}
+        }
+        lab.wire.push_front(request);
+        lab.command(1, Command::Down { connection: "two".into() });
+        while lab.deliver() {}
+        assert_eq!(sending(&lab, "two"), vec![], "seed {seed}, crossing: {crossing}");
+        lab.assert_paired(1);
+        assert_eq!(status(&lab, "two").state, ConnectionState::Down);
+    }
+}
+
+#[test]
 fn one_with_another_key_or_identity_or_address_is_no_sibling() {
     let changes: [fn(&mut Connection); 4] = [
         |two| two.pre_shared_key = Arc::new(Secret::new(b"another".to_vec())),
