@@ -193,7 +193,10 @@ impl Connections {
         let active = |spi: &IkeSpi| self.ike_sas.active(spi).is_some();
         // Which of many peers is meant is not known.
         let of_one_peer = ike_sas.established().find(active).filter(|_| ike_sas.associations() == 1);
-        let usable = ike_sas.attempts().first().copied().or(of_one_peer);
+        // What waits for an attempt is lost with it, so an IKE SA whose peer is not in doubt comes first.
+        let works = |spi: &IkeSpi| self.ike_sas.active(spi).is_some_and(|state| !state.sa().liveness().is_replacing());
+        let working = ike_sas.established().find(works).filter(|_| ike_sas.associations() == 1);
+        let usable = working.or(ike_sas.attempts().first().copied()).or(of_one_peer);
         match usable {
             Some(spi) => self.with_ike_sa(spi, now, |mut sa, cx| {
                 match &mut sa {

@@ -195,3 +195,16 @@ fn of_two_ends_that_want_every_part_one_asks_for_them() {
     lab.assert_paired(4);
     assert_eq!([lab.pairs[0].len(), lab.pairs[1].len()], [4; 2], "and nothing twice");
 }
+
+#[test]
+fn what_a_packet_asks_for_does_not_wait_for_an_attempt_beside_an_ike_sa_that_works() {
+    let mut lab = Lab::new([config(two_by_two(Start::OnTraffic)), config(one_by_one())]);
+    lab.settle();
+    acquire(&mut lab, "10.1.2.7/32", "10.2.1.9/32");
+    let (spi, now) = (*lab.ends[0].connections.ike_sas.all().keys().next().expect("an IKE SA"), lab.now);
+    lab.ends[0].connections.negotiate_beside(spi, now);
+    lab.collect(0);
+    assert_eq!(lab.lose(), 1, "IKE_SA_INIT, which nobody answers");
+    acquire(&mut lab, "10.1.1.7/32", "10.2.2.9/32");
+    lab.assert_paired(2);
+}
