@@ -30,7 +30,7 @@ use crate::wire::ike::IkeSpi;
 
 /// Waits between attempts, before jitter: doubled each time, up to one limit for silence and another for refusals,
 /// which another attempt alone does not cure.
-pub(super) const FIRST_WAIT: Duration = Duration::from_secs(1);
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT_AFTER_SILENCE: Duration = Duration::from_secs(4);
 const LONGEST_WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
@@ -356,7 +356,7 @@ impl Connections {
             self.ike_sas.event(Event::ConnectionDown { connection: name.clone(), error, next_attempt: None });
         }
         // Others may carry only a part of what this one did.
-        self.seek_missing(name, now);
+        self.seek_missing(name, established, &ended.cause, now);
     }
 
     /// A connection has no IKE SA any more, or got none.
@@ -397,7 +397,7 @@ fn is_only_one(connection: &Connection, connections: &Connections) -> bool {
 }
 
 /// How long to wait before the next attempt. A connection that was up is tried again soon.
-fn retry_wait(attempts: u32, established: bool, cause: &Cause) -> Duration {
+pub(super) fn retry_wait(attempts: u32, established: bool, cause: &Cause) -> Duration {
     // That the peer is there again is proven.
     if *cause == Cause::Restarted {
         return Duration::ZERO;
