@@ -204,7 +204,7 @@ impl Connections {
                     IkeSa::AuthSent(state) => wanted.into_iter().for_each(|wanted| state.want(wanted)),
                     IkeSa::Established(state) => state.act(cx, |sa, children, agenda, _| {
                         for wanted in wanted {
-                            upkeep::want(wanted, sa.connection(), children, agenda);
+                            upkeep::want(wanted, sa.connection(), children, agenda, now);
                         }
                     }),
                     IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_) => {}

@@ -352,7 +352,7 @@ impl CreateChild {
                 let wait = tasks.failure_wait(cx);
                 self.retry(cx.now + wait, children, tasks);
             }
-            None => tasks.child_failed(WantedChild { packet: None, ..self.wanted }, None, cx),
+            None => tasks.child_failed(self.wanted, None, cx),
         }
     }
 
@@ -363,7 +363,7 @@ impl CreateChild {
                     pair.postpone_rekey(at);
                 }
             }
-            None => tasks.retry(Task::CreateChild(self.wanted), at),
+            None => tasks.retry_child(self.wanted, at),
         }
     }
 }
