@@ -81,6 +81,16 @@ impl Tasks {
         self.queue.pop_front()
     }
 
+    /// The IKE SA ends: nothing receives any more on the SPIs of pairs that were to be deleted, also of those that were
+    /// never installed.
+    pub(super) fn abandon(&self, cx: &mut Context<'_>) {
+        for task in &self.queue {
+            if let Task::DeleteChild { inbound_spi, .. } = task {
+                cx.inbound_spis.release(*inbound_spi);
+            }
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn queued(&self) -> &VecDeque<Task> {
         &self.queue
