@@ -19,7 +19,7 @@ use crate::ike::ended::Ended;
 use crate::ike::event::{Deadline, Event, Removal, Why};
 use crate::ike::failure::Failure;
 use crate::ike::identity::expected_id;
-use crate::ike::sa::{Cause, Sa};
+use crate::ike::sa::{Cause, Phase, Sa};
 use crate::ike::state::IkeSa;
 use crate::ike::state::established::Established;
 use crate::ike::state::init_sent::InitSent;
@@ -341,6 +341,15 @@ impl Connections {
         let Some(runtime) = self.by_name.get_mut(name) else { return };
         if !runtime.ike_sas.remove(spi, association) {
             return;
+        }
+        // Those that their peer has replaced and is to delete serve nobody. They go on without the connection.
+        let left = association.map_or_else(Vec::new, |id| runtime.ike_sas.of(id).to_vec());
+        if left.iter().all(|spi| {
+            self.ike_sas.established(spi).is_some_and(|state| matches!(state.sa().phase(), Phase::Passive(_)))
+        }) {
+            for spi in left {
+                runtime.ike_sas.remove(spi, association);
+            }
         }
         let others_serve = runtime.ike_sas.has_established() || !runtime.hosts.is_empty();
         let error: Option<Failure> = ended.error.as_deref().cloned();
