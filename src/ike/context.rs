@@ -136,4 +136,9 @@ impl InboundSpis {
     pub(super) fn owner(&self, spi: u32) -> Option<IkeSpi> {
         self.0.get(&spi).copied()
     }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }

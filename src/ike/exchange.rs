@@ -154,8 +154,10 @@ impl Exchange {
 
     /// It is not waited for any more: what it has allocated is free again.
     pub(super) fn abandon(&self, cx: &mut Context<'_>) {
-        if let Self::CreateChild(exchange) = self {
-            exchange.abandon(cx);
+        match self {
+            Self::CreateChild(exchange) => exchange.abandon(cx),
+            Self::DeleteChild(exchange) => exchange.abandon(cx),
+            _ => {}
         }
     }
 

@@ -32,6 +32,7 @@ mod keys;
 mod liveness;
 mod message;
 mod negotiate;
+mod refused;
 mod sa;
 mod sealer;
 mod size;

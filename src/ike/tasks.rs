@@ -9,6 +9,7 @@ use super::coverage::Flows;
 use super::event::{Deadline, Removal, Why};
 use super::exchange::task::Task;
 use super::failure::{Asked, Failure};
+use super::refused::{REFUSED_FOR, Refused};
 use super::sa::Sa;
 use super::wanted::WantedChild;
 
@@ -32,6 +33,8 @@ const RESPONDER_WAIT: Duration = Duration::from_secs(4);
 pub(super) struct Tasks {
     queue: VecDeque<Task>,
     retries: Vec<(Instant, Task)>,
+    /// What packets do not ask for again at once.
+    pub(super) refused: Refused,
     /// Every configured child is to be kept up.
     keep_children: bool,
     /// When to see whether every child is there.
@@ -60,11 +63,14 @@ impl Tasks {
 
     // The queue.
 
-    /// Appends a task, once.
+    /// Appends a task, once. What there is is rekeyed before anything new is asked for: a rekey that is late is a pair lost.
     pub(super) fn queue(&mut self, task: Task) {
-        if !self.queue.contains(&task) {
-            self.queue.push_back(task);
+        if self.queue.contains(&task) {
+            return;
         }
+        let is_new = |task: &Task| task.wanted().is_some();
+        let first_new = self.queue.iter().position(is_new).filter(|_| task.is_rekey());
+        self.queue.insert(first_new.unwrap_or(self.queue.len()), task);
     }
 
     pub(super) fn queue_first(&mut self, task: Task) {
@@ -73,6 +79,16 @@ impl Tasks {
 
     pub(super) fn next(&mut self) -> Option<Task> {
         self.queue.pop_front()
+    }
+
+    /// The IKE SA ends: nothing receives any more on the SPIs of pairs that were to be deleted, also of those that were
+    /// never installed.
+    pub(super) fn abandon(&self, cx: &mut Context<'_>) {
+        for task in &self.queue {
+            if let Task::DeleteChild { inbound_spi, .. } = task {
+                cx.inbound_spis.release(*inbound_spi);
+            }
+        }
     }
 
     #[cfg(test)]
@@ -90,6 +106,7 @@ impl Tasks {
     pub(super) fn inherit(&mut self, old: &mut Self) {
         self.queue.extend(old.queue.drain(..).filter(Task::is_inherited));
         self.retries.append(&mut old.retries);
+        self.refused.inherit(&mut old.refused);
         (self.keep_children, self.look_at) = (old.keep_children, old.look_at);
         let Failures { temporary, not_ready, .. } = self.failures;
         self.failures = Failures { temporary, not_ready, ..old.failures };
@@ -99,6 +116,14 @@ impl Tasks {
 
     pub(super) fn retry(&mut self, task: Task, at: Instant) {
         self.retries.push((at, task));
+    }
+
+    /// Asks for a child again at `at`. A part that only a packet wanted is left to the next packet from then on.
+    pub(super) fn retry_child(&mut self, wanted: WantedChild, at: Instant) {
+        match (wanted.packet, wanted.part) {
+            (Some(packet), Some(_)) => self.refused.note(wanted.child, packet, at),
+            _ => self.retry(Task::CreateChild(WantedChild { packet: None, ..wanted }), at),
+        }
     }
 
     /// Queues what is to be tried again by now.
@@ -180,14 +205,16 @@ impl Tasks {
         self.failures.install = if installed { 0 } else { self.failures.install + 1 };
     }
 
-    /// A child that we asked for could not be set up; it is tried again, and packets don't ask sooner. An inbound SPI is
+    /// A child that we asked for could not be set up; it is tried again, and packets don't ask sooner. A part that only a
+    /// packet wanted is left to the next one. An inbound SPI is
     /// given when the peer believes in an SA that is of no use.
     pub(super) fn child_failed(&mut self, wanted: WantedChild, unusable: Option<u32>, cx: &mut Context<'_>) {
         if let Some(inbound_spi) = unusable {
             self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
         }
-        let at = cx.now + self.failure_wait(cx);
-        self.retry(Task::CreateChild(wanted), at);
+        let of_packet = wanted.packet.is_some() && wanted.part.is_some();
+        let wait = if of_packet { REFUSED_FOR } else { self.failure_wait(cx) };
+        self.retry_child(wanted, cx.now + wait);
         // The peer may take another part.
         self.look_at(cx.now);
     }
@@ -198,7 +225,7 @@ impl Tasks {
         let asked = |part: Flows| part.is_one_pair_of_hosts();
         let Some(packet) = wanted.packet.filter(|_| !wanted.part.is_some_and(asked)) else { return false };
         let (child, part) = (wanted.child.clone(), Some(packet.of_whole_hosts()));
-        self.queue_first(Task::CreateChild(WantedChild { child, packet: None, part }));
+        self.queue_first(Task::CreateChild(WantedChild { child, packet: Some(packet), part }));
         true
     }
 

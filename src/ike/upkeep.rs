@@ -2,6 +2,7 @@
 //! agenda, in parts where the peer has narrowed a child (RFC 7296 2.9).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::agenda::Agenda;
 use super::child::ChildPair;
@@ -15,7 +16,16 @@ use super::wanted::WantedChild;
 const MAX_PARTS: usize = 64;
 
 /// Somebody needs this child: it is asked for, unless it is there, or asked for already.
-pub(super) fn want(mut wanted: WantedChild, connection: &Connection, children: &Children, agenda: &mut Agenda) {
+pub(super) fn want(
+    mut wanted: WantedChild,
+    connection: &Connection,
+    children: &Children,
+    agenda: &mut Agenda,
+    now: Instant,
+) {
+    if wanted.packet.is_some_and(|packet| agenda.tasks.refused.holds(&wanted.child, &packet, now)) {
+        return;
+    }
     let flows = wanted.packet.or(wanted.part);
     if agenda.creates(&wanted.child, flows.as_ref()) || children.have(&wanted) {
         return;
@@ -37,10 +47,10 @@ pub(super) fn want(mut wanted: WantedChild, connection: &Connection, children: &
 }
 
 /// Every configured child is wanted.
-pub(super) fn want_all(connection: &Connection, children: &Children, agenda: &mut Agenda) {
+pub(super) fn want_all(connection: &Connection, children: &Children, agenda: &mut Agenda, now: Instant) {
     for child in &connection.children {
         let part = part_to_ask_for(&child.name, connection, children, agenda);
-        want(WantedChild { part, ..WantedChild::new(child.name.clone()) }, connection, children, agenda);
+        want(WantedChild { part, ..WantedChild::new(child.name.clone()) }, connection, children, agenda, now);
     }
 }
 

@@ -23,13 +23,14 @@ impl WantedChild {
     }
 
     /// The selectors to offer: the packet's own first (RFC 7296 2.9), if there is room, then those of the part, or as
-    /// configured.
+    /// configured. A part of one pair of hosts stands alone: a peer may take no second selector (SINGLE_PAIR_REQUIRED).
     pub(super) fn selectors(&self, child: &Child) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
         let with = |first: Option<TrafficSelector>, others: &[TrafficSelector]| {
             let first = first.filter(|_| others.len() < MAX_SELECTORS);
             first.into_iter().chain(others.iter().copied().filter(|other| Some(*other) != first)).collect()
         };
-        let (local, peer) = self.packet.map(|packet| (packet.local, packet.peer)).unzip();
+        let packet = self.packet.filter(|_| !self.part.is_some_and(|part| part.is_one_pair_of_hosts()));
+        let (local, peer) = packet.map(|packet| (packet.local, packet.peer)).unzip();
         match self.part {
             Some(part) => (with(local, &[part.local]), with(peer, &[part.peer])),
             None => (with(local, &child.local_selectors), with(peer, &child.peer_selectors)),

@@ -18,7 +18,7 @@ use crate::ike::context::Context;
 use crate::ike::ended::Ended;
 use crate::ike::event::{Deadline, Event, Removal, Why};
 use crate::ike::failure::Failure;
-use crate::ike::sa::{Cause, Sa};
+use crate::ike::sa::{Cause, Phase, Sa};
 use crate::ike::state::IkeSa;
 use crate::ike::state::established::Established;
 use crate::ike::state::init_sent::InitSent;
@@ -29,7 +29,7 @@ use crate::wire::ike::IkeSpi;
 
 /// Waits between attempts, before jitter: doubled each time, up to one limit for silence and another for refusals,
 /// which another attempt alone does not cure.
-pub(super) const FIRST_WAIT: Duration = Duration::from_secs(1);
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT_AFTER_SILENCE: Duration = Duration::from_secs(4);
 const LONGEST_WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
@@ -192,7 +192,10 @@ impl Connections {
         let active = |spi: &IkeSpi| self.ike_sas.active(spi).is_some();
         // Which of many peers is meant is not known.
         let of_one_peer = ike_sas.established().find(active).filter(|_| ike_sas.associations() == 1);
-        let usable = ike_sas.attempts().first().copied().or(of_one_peer);
+        // What waits for an attempt is lost with it, so an IKE SA whose peer is not in doubt comes first.
+        let works = |spi: &IkeSpi| self.ike_sas.active(spi).is_some_and(|state| !state.sa().liveness().is_replacing());
+        let working = ike_sas.established().find(works).filter(|_| ike_sas.associations() == 1);
+        let usable = working.or(ike_sas.attempts().first().copied()).or(of_one_peer);
         match usable {
             Some(spi) => self.with_ike_sa(spi, now, |mut sa, cx| {
                 match &mut sa {
@@ -200,7 +203,7 @@ impl Connections {
                     IkeSa::AuthSent(state) => wanted.into_iter().for_each(|wanted| state.want(wanted)),
                     IkeSa::Established(state) => state.act(cx, |sa, children, agenda, _| {
                         for wanted in wanted {
-                            upkeep::want(wanted, sa.connection(), children, agenda);
+                            upkeep::want(wanted, sa.connection(), children, agenda, now);
                         }
                     }),
                     IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_) => {}
@@ -328,6 +331,15 @@ impl Connections {
         if !runtime.ike_sas.remove(spi, association) {
             return;
         }
+        // Those that their peer has replaced and is to delete serve nobody. They go on without the connection.
+        let left = association.map_or_else(Vec::new, |id| runtime.ike_sas.of(id).to_vec());
+        if left.iter().all(|spi| {
+            self.ike_sas.established(spi).is_some_and(|state| matches!(state.sa().phase(), Phase::Passive(_)))
+        }) {
+            for spi in left {
+                runtime.ike_sas.remove(spi, association);
+            }
+        }
         let others_serve = runtime.ike_sas.has_established() || !runtime.hosts.is_empty();
         let error: Option<Failure> = ended.error.as_deref().cloned();
         // How one of several ends, perhaps another peer's, is no error of those that go on.
@@ -342,7 +354,7 @@ impl Connections {
             self.ike_sas.event(Event::ConnectionDown { connection: name.clone(), error, next_attempt: None });
         }
         // Others may carry only a part of what this one did.
-        self.seek_missing(name, now);
+        self.seek_missing(name, established, &ended.cause, now);
     }
 
     /// A connection has no IKE SA any more, or got none.
@@ -369,7 +381,7 @@ impl Connections {
 }
 
 /// How long to wait before the next attempt. A connection that was up is tried again soon.
-fn retry_wait(attempts: u32, established: bool, cause: &Cause) -> Duration {
+pub(super) fn retry_wait(attempts: u32, established: bool, cause: &Cause) -> Duration {
     // That the peer is there again is proven.
     if *cause == Cause::Restarted {
         return Duration::ZERO;

@@ -49,8 +49,8 @@ impl Connections {
     /// authenticated identity (peer `any`) they are another peer's, and none of its business.
     ///
     /// 1. An own attempt that has sent no more than IKE_SA_INIT is given up for it.
-    /// 2. INITIAL_CONTACT (RFC 7296 2.4), or silence on the other one that let us negotiate this: the other one is a
-    ///    left-over, and goes at once.
+    /// 2. INITIAL_CONTACT (RFC 7296 2.4): the other one is a left-over, and goes at once. So does one whose silence let us
+    ///    negotiate this, if this carries all that it did: it is not proven that its peer has lost it.
     /// 3. Of the rest one stays, which is settled later.
     pub(super) fn meet_others(&mut self, new: IkeSpi, others: &[IkeSpi], initial_contact: bool, now: Instant) {
         let mut duplicated = None;
@@ -61,7 +61,8 @@ impl Connections {
                     if !state.sa().is_active() || !old.sa().is_active() {
                         continue;
                     }
-                    if initial_contact || old.sa().liveness().is_replacing() {
+                    let carried = || old.children().current().all(|pair| state.children().carries_all_of(pair));
+                    if initial_contact || (old.sa().liveness().is_replacing() && carried()) {
                         self.close(*other, Removal::Redundant, now);
                     } else {
                         duplicated = Some(state.sa().association().clone());

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::connections::{Connections, FIRST_WAIT};
+use super::connections::{Connections, retry_wait};
 use super::ike_sas::Guest;
-use crate::ike::config::{Connection, Peer};
+use crate::ike::config::{Connection, Peer, Start};
 use crate::ike::ended::Ended;
 use crate::ike::event::Event;
 use crate::ike::failure::Failure;
@@ -74,7 +74,7 @@ impl Connections {
             self.ike_sas.event(Event::ConnectionUp { connection: name.clone() });
         }
         if !complete {
-            self.seek_missing(name, now);
+            self.seek_missing(name, true, &Cause::Closed, now);
         }
     }
 
@@ -83,7 +83,7 @@ impl Connections {
         let name = &connection.name;
         let Some(runtime) = self.by_name.get_mut(name) else { return };
         if !runtime.hosts.is_empty() || runtime.ike_sas.has_established() {
-            return self.seek_missing(name, now);
+            return self.seek_missing(name, true, &Cause::Closed, now);
         }
         let asked_for = !runtime.wanted || self.closed;
         let error = error.or((!asked_for).then_some(Failure::LeftByHost));
@@ -97,14 +97,19 @@ impl Connections {
         }
     }
 
-    /// A connection that is wanted, and that no IKE SA of its own sees to, tries to get what no other one carries.
-    pub(super) fn seek_missing(&mut self, name: &Arc<str>, now: Instant) {
-        let Some(runtime) = self.by_name.get(name) else { return };
+    /// A connection that is wanted, and that no IKE SA of its own sees to, tries to get what no other one carries:
+    /// the later, the more often it has tried in vain. `established` and `cause` say how the last attempt or IKE SA ended.
+    pub(super) fn seek_missing(&mut self, name: &Arc<str>, established: bool, cause: &Cause, now: Instant) {
+        let Some(runtime) = self.by_name.get_mut(name) else { return };
         let alone = runtime.ike_sas.is_empty() && !runtime.hosts.is_empty() && runtime.next_attempt.is_none();
         let initiates = runtime.wanted && matches!(runtime.connection.peer, Peer::Address(_));
+        let wait = retry_wait(runtime.attempts, established, cause);
         if alone && initiates && !self.closed && !runtime.not_in_hosts(&self.ike_sas).is_empty() {
-            let wait = self.ike_sas.context(now).jitter(FIRST_WAIT, 75, 125);
+            let wait = self.ike_sas.context(now).jitter(wait, 75, 125);
             self.schedule(name, Some(now + wait));
+        } else if runtime.ike_sas.is_empty() && runtime.connection.start == Start::OnTraffic && !established {
+            // Packets ask again and again; they must wait as well.
+            runtime.next_attempt = Some(now + self.ike_sas.context(now).jitter(wait, 75, 125));
         }
     }
 }

@@ -34,9 +34,9 @@ impl Connections {
             _ => None,
         });
         let state = match (active.map(|state| state.sa().phase()), connecting) {
-            (Some(Phase::Active | Phase::Passive(_)), _) => ConnectionState::Established,
+            (Some(Phase::Active), _) => ConnectionState::Established,
             (_, Some(_)) => ConnectionState::Connecting,
-            (Some(Phase::Closing(_)), None) => ConnectionState::Closing,
+            (Some(Phase::Passive(_) | Phase::Closing(_)), None) => ConnectionState::Closing,
             (None, None) => ConnectionState::Down,
         };
         let configured = match connection.peer {

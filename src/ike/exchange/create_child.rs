@@ -246,6 +246,16 @@ impl CreateChild {
             tasks.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
             return;
         }
+        // What was to go on is not wanted here any more: its deletion was begun meanwhile.
+        let in_place_of = rival.as_ref().map(|rival| rival.inbound_spi).or(replaces);
+        if in_place_of.and_then(|spi| children.get(spi)).is_some_and(|pair| pair.stage == Stage::Deleting) {
+            tasks.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
+            // Of two rekeys, who asked for the one that stays deletes what both replace (RFC 7296 2.8.1).
+            if let Some(rival) = rival {
+                tasks.queue(Task::DeleteChild { inbound_spi: rival.replaced, reason: Removal::Closed });
+            }
+            return;
+        }
         if let Some(rival) = rival {
             children.replaced(rival.inbound_spi);
         }
@@ -342,7 +352,7 @@ impl CreateChild {
                 let wait = tasks.failure_wait(cx);
                 self.retry(cx.now + wait, children, tasks);
             }
-            None => tasks.child_failed(WantedChild { packet: None, ..self.wanted }, None, cx),
+            None => tasks.child_failed(self.wanted, None, cx),
         }
     }
 
@@ -353,7 +363,7 @@ impl CreateChild {
                     pair.postpone_rekey(at);
                 }
             }
-            None => tasks.retry(Task::CreateChild(self.wanted), at),
+            None => tasks.retry_child(self.wanted, at),
         }
     }
 }

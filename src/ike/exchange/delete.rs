@@ -39,6 +39,11 @@ impl DeleteChild {
         Next::send(ExchangeType::INFORMATIONAL, payloads, Self { inbound_spi, reason })
     }
 
+    /// The IKE SA ends, and with it both halves.
+    pub(in crate::ike) fn abandon(&self, cx: &mut Context<'_>) {
+        cx.inbound_spis.release(self.inbound_spi);
+    }
+
     /// The peer has deleted its half. A replaced pair still receives what is in flight.
     pub(in crate::ike) fn reply(self, children: &mut Children, cx: &mut Context<'_>) {
         let Self { inbound_spi, reason } = self;

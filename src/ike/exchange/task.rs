@@ -31,6 +31,11 @@ impl Task {
         }
     }
 
+    /// Whether it replaces an SA that there is.
+    pub(in crate::ike) fn is_rekey(&self) -> bool {
+        matches!(self, Self::RekeyChild(_) | Self::RekeyIke)
+    }
+
     /// Whether another IKE SA that takes this one's place has to do it: it is about the Child SAs, or the peer.
     pub(in crate::ike) fn is_inherited(&self) -> bool {
         !matches!(self, Self::RekeyIke | Self::DeleteIke)

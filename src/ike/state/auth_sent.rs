@@ -183,14 +183,12 @@ impl AuthSent {
         let mut established = Established::new(establishing, pairs, cx);
         established.act(cx, |sa, children, agenda, cx| {
             for wanted in self.wanted {
-                upkeep::want(wanted, sa.connection(), children, agenda);
+                upkeep::want(wanted, sa.connection(), children, agenda, cx.now);
             }
             match failed_child {
                 // Without a packet, the ones to come ask.
                 Some((wanted, _, true)) => drop(agenda.tasks.ask_for_one_pair(&wanted)),
-                Some((wanted, unusable, false)) => {
-                    agenda.tasks.child_failed(WantedChild { packet: None, ..wanted }, unusable, cx);
-                }
+                Some((wanted, unusable, false)) => agenda.tasks.child_failed(wanted, unusable, cx),
                 None => {}
             }
         });

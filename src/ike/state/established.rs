@@ -200,6 +200,7 @@ fn remove_children(children: &mut Children, agenda: &Agenda, reason: Removal, cx
     if let Some(exchange) = &agenda.exchange {
         exchange.abandon(cx);
     }
+    agenda.tasks.abandon(cx);
     children.remove_all(reason, cx);
 }
 

@@ -163,6 +163,28 @@ fn what_a_peer_does_not_know_any_more_is_not_what_stays() {
     }
 }
 
+#[test]
+fn an_ike_sa_in_doubt_stays_until_the_new_one_has_its_children() {
+    let mut lab = Lab::new([0, 1].map(|side| config(two_children(side))));
+    lab.settle();
+    let (spi, now) = (*lab.ends[0].connections.ike_sas.all().keys().next().expect("an IKE SA"), lab.now);
+    lab.ends[0].connections.act(spi, now, |sa, _, _, _| {
+        sa.liveness_mut().replace_at(now);
+        assert!(sa.liveness_mut().is_due(now));
+    });
+    lab.ends[0].connections.negotiate_beside(spi, now);
+    lab.collect(0);
+    // IKE_SA_INIT, IKE_AUTH; what would set up the second child is under way for long.
+    for _ in 0..4 {
+        lab.deliver();
+    }
+    assert_eq!([ike_sas(&lab, 0), ike_sas(&lab, 1)], [2; 2]);
+    assert!(carries(&lab, 0, "second") && carries(&lab, 1, "second"));
+    pass_watched(&mut lab, &[0, 1], 5 * SECOND, &["net", "second"]);
+    assert_eq!([ike_sas(&lab, 0), ike_sas(&lab, 1)], [1; 2]);
+    assert!(!lab.ends[0].connections.ike_sas.all().contains_key(&spi), "the new one stays");
+}
+
 /// Whether each IKE_AUTH request that is on its way to end 1 says INITIAL_CONTACT.
 fn initial_contacts(lab: &mut Lab) -> Vec<bool> {
     let requests: Vec<Transmit> = lab.wire.iter().map(|(_, transmit)| transmit.clone()).collect();

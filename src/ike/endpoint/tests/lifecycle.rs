@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ike::SaActivity;
+use crate::ike::sa::Cause;
 
 fn name() -> Arc<str> {
     Arc::from("site")
@@ -235,4 +236,35 @@ fn a_request_with_an_unknown_critical_payload_leaves_the_ike_sa() {
     assert_eq!(lab.wire.len(), 1, "an answer");
     assert_eq!(lab.ike_spis(0), first);
     lab.assert_paired(1);
+}
+
+#[test]
+fn an_ike_sa_that_only_waits_for_its_deletion_does_not_hold_its_connection_up() {
+    let mut lab = Lab::up();
+    let old = *lab.ends[1].connections.ike_sas.all().keys().next().expect("an IKE SA");
+    lab.command(0, Command::Rekey { connection: Arc::from("site"), what: crate::ike::RekeyWhat::Ike });
+    assert!(lab.deliver());
+    lab.lose();
+    let mut spis = lab.ends[1].connections.ike_sas.all().keys().copied();
+    let (new, now) = (spis.find(|spi| *spi != old).expect("the one that replaces it"), lab.now);
+    drop(spis);
+    assert_eq!(lab.state(1), ConnectionState::Established);
+    lab.events[1].clear();
+    let silent = crate::ike::failure::Failure::Silent(SocketAddr::new(ADDRESSES[0].into(), 500));
+    lab.ends[1].connections.with_ike_sa(new, now, |sa, cx| match sa {
+        IkeSa::Established(state) => Err(state.peer_is_gone(Cause::NoAnswer, silent, cx)),
+        _ => panic!("not established"),
+    });
+    lab.collect(1);
+    assert_eq!(lab.state(1), ConnectionState::Down);
+    let down: Vec<bool> = lab.events[1]
+        .iter()
+        .filter_map(|event| match event {
+            Event::ConnectionDown { error, .. } => Some(error.is_some()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(down, [true], "it says why");
+    lab.pass(120 * SECOND);
+    assert!(lab.ends[1].connections.ike_sas.all().is_empty());
 }

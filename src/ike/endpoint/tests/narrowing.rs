@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::ike::exchange::task::Task;
+use crate::ike::tasks::Tasks;
+use crate::ike::wanted::WantedChild;
 use crate::wire::ike::{Notify, NotifyType, Payload};
 
 const LOCAL: &str = "10.1.1.0/24 10.1.2.0/24";
@@ -194,4 +196,55 @@ fn of_two_ends_that_want_every_part_one_asks_for_them() {
     lab.pass(20 * SECOND);
     lab.assert_paired(4);
     assert_eq!([lab.pairs[0].len(), lab.pairs[1].len()], [4; 2], "and nothing twice");
+}
+
+#[test]
+fn what_a_packet_asks_for_does_not_wait_for_an_attempt_beside_an_ike_sa_that_works() {
+    let mut lab = Lab::new([config(two_by_two(Start::OnTraffic)), config(one_by_one())]);
+    lab.settle();
+    acquire(&mut lab, "10.1.2.7/32", "10.2.1.9/32");
+    let (spi, now) = (*lab.ends[0].connections.ike_sas.all().keys().next().expect("an IKE SA"), lab.now);
+    lab.ends[0].connections.negotiate_beside(spi, now);
+    lab.collect(0);
+    assert_eq!(lab.lose(), 1, "IKE_SA_INIT, which nobody answers");
+    acquire(&mut lab, "10.1.1.7/32", "10.2.2.9/32");
+    lab.assert_paired(2);
+}
+
+#[test]
+fn what_packets_ask_for_and_the_peer_refuses_is_asked_for_again_by_packets_only() {
+    let mut right = one_by_one();
+    right.children.truncate(1);
+    let mut lab = Lab::new([config(two_by_two(Start::OnTraffic)), config(right)]);
+    lab.settle();
+    acquire(&mut lab, "10.1.1.7/32", "10.2.1.9/32");
+    lab.assert_paired(1);
+    let ask = |lab: &mut Lab, number: u16| {
+        let of_port = |net: &str, port| TrafficSelector {
+            protocol: 6,
+            start_port: port,
+            end_port: port,
+            ..TrafficSelector::from_net(net.parse().expect("a network"))
+        };
+        let packet = Some((of_port("10.1.2.7/32", 5000 + number), of_port("10.2.2.9/32", 443)));
+        lab.command(0, Command::Acquire { connection: Arc::from("site"), child: Arc::from("net"), packet });
+        lab.settle();
+    };
+    let before = lab.sent[0];
+    (0..200).for_each(|number| ask(&mut lab, number));
+    assert_eq!(lab.sent[0] - before, 1, "another ephemeral port is nothing new");
+    lab.pass(600 * SECOND);
+    assert_eq!(lab.sent[0] - before, 1, "nobody wants it any more");
+    ask(&mut lab, 7);
+    assert_eq!(lab.sent[0] - before, 2);
+    lab.assert_paired(1);
+}
+
+#[test]
+fn what_there_is_is_rekeyed_before_anything_new_is_asked_for() {
+    let wanted = || Task::CreateChild(WantedChild::new(Arc::from("net")));
+    let mut tasks = Tasks::default();
+    [Task::Liveness, wanted(), Task::RekeyChild(1), Task::RekeyIke].into_iter().for_each(|task| tasks.queue(task));
+    let order: Vec<Task> = std::iter::from_fn(|| tasks.next()).collect();
+    assert_eq!(order, [Task::Liveness, Task::RekeyChild(1), Task::RekeyIke, wanted()]);
 }

@@ -90,6 +90,35 @@ fn a_peer_that_is_never_ready_is_asked_less_often_and_told_of_once() {
 }
 
 #[test]
+fn an_ike_sa_that_ends_leaves_no_inbound_spi_behind() {
+    for under_way in [false, true] {
+        let mut lab = Lab::up();
+        let (spi, now) = (*lab.ends[0].connections.ike_sas.all().keys().next().expect("an IKE SA"), lab.now);
+        rekey_child(&mut lab);
+        lab.lose();
+        if under_way {
+            // The deletion of what the answer brings is sent at once, else it waits.
+            lab.ends[0].connections.with_established(spi, now, |state, _| {
+                state.channel_mut().answered();
+            });
+        }
+        // An answer without what it needs.
+        lab.ends[0].answer_with(spi, &Payloads::new(Vec::new()), now);
+        lab.ends[0].connections.with_established(spi, now, |state, cx| state.advance(cx));
+        lab.collect(0);
+        assert_eq!(lab.lose(), usize::from(under_way));
+        lab.command(0, Command::Down { connection: Arc::from("site") });
+        for _ in 0..120 {
+            lab.lose();
+            lab.now += SECOND;
+            lab.tick(0);
+        }
+        assert!(lab.ends[0].connections.ike_sas.all().is_empty());
+        assert!(lab.ends[0].connections.ike_sas.inbound_spis.is_empty(), "under way: {under_way}");
+    }
+}
+
+#[test]
 fn a_refused_rekey_of_the_ike_sa_negotiates_another_one_beside_it() {
     let mut lab = Lab::up();
     let old = lab.ike_spis(0);

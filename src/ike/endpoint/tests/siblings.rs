@@ -1,6 +1,8 @@
 //! Two connections that the peer cannot tell apart: to it they are one, with two children.
 
 use super::*;
+use crate::ike::directory::Directory;
+use crate::ike::ext::table;
 use crate::ike::{ConnectionStatus, RekeyWhat, Removal};
 
 /// End 0 has one connection with two children.
@@ -240,6 +242,58 @@ fn taking_one_down_or_away_deletes_its_pairs_and_nothing_else() {
         assert_eq!((sending(&lab, "one"), sending(&lab, "two")), (net("10.1.0.0/16"), vec![]));
         assert_eq!((lab.ike_spis(1), established_ike_sas(&lab)), (ike_sa, 1), "the IKE SA stays: {shown}");
     }
+}
+
+#[test]
+fn one_that_is_taken_down_during_the_rekey_of_its_pair_does_not_come_back() {
+    for (seed, crossing) in (1..=6).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let mut lab = Lab::seeded([config(one_with_two()), Config::new(two_with_one(Start::Wait))], seed);
+        lab.settle();
+        // A further request of the peer shows that it has our answers.
+        lab.command(0, Command::Rekey { connection: "site".into(), what: RekeyWhat::Ike });
+        lab.pass(10 * SECOND);
+        lab.command(1, Command::Rekey { connection: "two".into(), what: RekeyWhat::Child });
+        let request = lab.wire.pop_front().expect("a request");
+        if crossing {
+            lab.command(0, Command::Rekey { connection: "site".into(), what: RekeyWhat::Child });
+            // The pair of "one" comes first; the answer about that of "two" is on its way.
+            while lab.pairs[1].values().filter(|pair| *pair.sa.connection == *"two").count() < 2 && lab.deliver() {}
+        }
+        lab.wire.push_front(request);
+        lab.command(1, Command::Down { connection: "two".into() });
+        while lab.deliver() {}
+        assert_eq!(sending(&lab, "two"), vec![], "seed {seed}, crossing: {crossing}");
+        lab.assert_paired(1);
+        assert_eq!(status(&lab, "two").state, ConnectionState::Down);
+    }
+}
+
+#[test]
+fn what_a_peer_refuses_an_ike_sa_of_its_own_for_is_asked_for_less_and_less() {
+    let mut connections = two_with_one(Start::Now);
+    let mut two = (*connections[1]).clone();
+    let mut far = two.children[0].clone();
+    (far.name, far.local_selectors, far.peer_selectors) = ("far".into(), net("10.6.0.0/16"), net("10.5.0.0/16"));
+    two.children.push(far);
+    connections[1] = Arc::new(two);
+    let mut lab = lab_with(connections);
+    lab.tick(1);
+    lab.lose();
+    while lab.wire.is_empty() {
+        lab.tick(0);
+    }
+    while lab.deliver() {}
+    assert_eq!(sending(&lab, "two"), net("10.3.0.0/16"));
+    // From now on end 0 takes nobody who has our key.
+    let changed = Connection { pre_shared_key: Arc::new(Secret::new(b"another".to_vec())), ..one_with_two() };
+    let directory = Directory::new(&[Arc::new(changed)], table::wanted);
+    lab.ends[0].connections.ike_sas.directory = directory;
+    lab.pass(10 * SECOND);
+    let before = lab.sent[1];
+    lab.pass(600 * SECOND);
+    let requests = lab.sent[1] - before;
+    assert!((10..60).contains(&requests), "{requests} datagrams in ten minutes");
+    assert_eq!(sending(&lab, "two"), net("10.3.0.0/16"), "what the other one's IKE SA carries stays");
 }
 
 #[test]

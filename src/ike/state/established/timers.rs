@@ -46,7 +46,7 @@ impl Established {
             }
             agenda.tasks.queue_retries(cx.now);
             if agenda.tasks.take_look(cx.now) {
-                upkeep::want_all(sa.connection(), children, agenda);
+                upkeep::want_all(sa.connection(), children, agenda, cx.now);
             }
             if liveness::due(sa, agenda).is_some_and(|at| at <= cx.now) {
                 agenda.tasks.queue(Task::Liveness);
