@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::ike_sas::{Handled, IkeSaTable};
 use super::runtime::Runtime;
@@ -26,12 +26,6 @@ use crate::ike::successor::Successor;
 use crate::ike::upkeep;
 use crate::ike::wanted::WantedChild;
 use crate::wire::ike::IkeSpi;
-
-/// Waits between attempts, before jitter: doubled each time, up to one limit for silence and another for refusals,
-/// which another attempt alone does not cure.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT_AFTER_SILENCE: Duration = Duration::from_secs(4);
-const LONGEST_WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
 /// Every configured connection, and every IKE SA.
 pub(super) struct Connections {
@@ -364,7 +358,7 @@ impl Connections {
         runtime.up = false;
         let again = runtime.wanted && !self.closed && matches!(connection.peer, Peer::Address(_));
         let on_traffic = runtime.connection.start == Start::OnTraffic;
-        let wait = retry_wait(runtime.attempts, established, &ended.cause);
+        let wait = runtime.retry_wait(established, &ended.cause, now);
         let wait = self.ike_sas.context(now).jitter(wait, 75, 125);
         if again {
             self.schedule(name, Some(now + wait));
@@ -378,20 +372,4 @@ impl Connections {
             next_attempt: again.then_some(now + wait),
         });
     }
-}
-
-/// How long to wait before the next attempt. A connection that was up is tried again soon.
-pub(super) fn retry_wait(attempts: u32, established: bool, cause: &Cause) -> Duration {
-    // That the peer is there again is proven.
-    if *cause == Cause::Restarted {
-        return Duration::ZERO;
-    }
-    if established && *cause != Cause::Refused {
-        return FIRST_WAIT;
-    }
-    let limit = match cause {
-        Cause::Refused => LONGEST_WAIT_AFTER_REFUSAL,
-        _ => LONGEST_WAIT_AFTER_SILENCE,
-    };
-    FIRST_WAIT.saturating_mul(1 << attempts.min(10)).min(limit)
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::connections::{Connections, retry_wait};
+use super::connections::Connections;
 use super::ike_sas::Guest;
 use crate::ike::config::{Connection, Peer, Start};
 use crate::ike::ended::Ended;
@@ -103,7 +103,7 @@ impl Connections {
         let Some(runtime) = self.by_name.get_mut(name) else { return };
         let alone = runtime.ike_sas.is_empty() && !runtime.hosts.is_empty() && runtime.next_attempt.is_none();
         let initiates = runtime.wanted && matches!(runtime.connection.peer, Peer::Address(_));
-        let wait = retry_wait(runtime.attempts, established, cause);
+        let wait = runtime.retry_wait(established, cause, now);
         if alone && initiates && !self.closed && !runtime.not_in_hosts(&self.ike_sas).is_empty() {
             let wait = self.ike_sas.context(now).jitter(wait, 75, 125);
             self.schedule(name, Some(now + wait));

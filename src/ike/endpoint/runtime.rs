@@ -1,13 +1,23 @@
 //! What the endpoint keeps of a configured connection.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ike_sas::IkeSaTable;
 use crate::ike::association::IkeSas;
 use crate::ike::config::{Connection, Start};
 use crate::ike::failure::Failure;
+use crate::ike::sa::Cause;
 use crate::wire::ike::IkeSpi;
+
+/// Waits between attempts, before jitter: doubled each time, up to one limit for silence and another for refusals,
+/// which another attempt alone does not cure.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT_AFTER_SILENCE: Duration = Duration::from_secs(4);
+const LONGEST_WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(60);
+
+/// Restarts of the peer that are no further apart are counted together.
+const RESTARTS_APART: Duration = Duration::from_secs(120);
 
 /// What the endpoint keeps of a connection.
 pub(super) struct Runtime {
@@ -19,6 +29,8 @@ pub(super) struct Runtime {
     /// Our SPIs of other connections' IKE SAs that carry pairs of this one.
     pub(super) hosts: Vec<IkeSpi>,
     pub(super) attempts: u32,
+    /// When the peer was last found to have restarted, and how often it was before that, in a row.
+    restarts: Option<(Instant, u32)>,
     /// Not tried before.
     pub(super) next_attempt: Option<Instant>,
     pub(super) last_error: Option<Failure>,
@@ -37,11 +49,33 @@ impl Runtime {
             ike_sas: IkeSas::default(),
             hosts: Vec::new(),
             attempts: 0,
+            restarts: None,
             next_attempt: None,
             last_error: None,
             waits: false,
             up: false,
         }
+    }
+
+    /// How long to wait before the next attempt, after an IKE SA or an attempt (not `established`) has ended for this cause.
+    /// A connection that was up is tried again soon.
+    pub(super) fn retry_wait(&mut self, established: bool, cause: &Cause, now: Instant) -> Duration {
+        let doubled = |times: u32, limit| FIRST_WAIT.saturating_mul(1 << times.min(10)).min(limit);
+        if *cause == Cause::Restarted {
+            let in_a_row = self.restarts.filter(|(last, _)| now < *last + RESTARTS_APART);
+            let before = in_a_row.map_or(0, |(_, before)| before.saturating_add(1));
+            self.restarts = Some((now, before));
+            // That the peer is there again is proven. One that says so again and again is not.
+            return before.checked_sub(1).map_or(Duration::ZERO, |times| doubled(times, LONGEST_WAIT_AFTER_REFUSAL));
+        }
+        if established && *cause != Cause::Refused {
+            return FIRST_WAIT;
+        }
+        let limit = match cause {
+            Cause::Refused => LONGEST_WAIT_AFTER_REFUSAL,
+            _ => LONGEST_WAIT_AFTER_SILENCE,
+        };
+        doubled(self.attempts, limit)
     }
 
     /// Its children of which no other connection's IKE SA carries a pair.

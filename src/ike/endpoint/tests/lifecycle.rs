@@ -268,3 +268,27 @@ fn an_ike_sa_that_only_waits_for_its_deletion_does_not_hold_its_connection_up() 
     lab.pass(120 * SECOND);
     assert!(lab.ends[1].connections.ike_sas.all().is_empty());
 }
+
+#[test]
+fn a_peer_that_restarts_again_and_again_is_tried_at_once_only_the_first_time() {
+    let mut lab = Lab::up();
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        let established = |sa: &&IkeSa| matches!(sa, IkeSa::Established(_));
+        let sas = lab.ends[0].connections.ike_sas.all();
+        assert_eq!(sas.values().filter(established).count(), 1);
+        let (spi, now) = (*sas.keys().next().expect("an IKE SA"), lab.now);
+        let failure = crate::ike::failure::Failure::Restarted(SocketAddr::new(ADDRESSES[1].into(), 500));
+        lab.ends[0].connections.with_ike_sa(spi, now, |sa, cx| match sa {
+            IkeSa::Established(state) => Err(state.peer_is_gone(Cause::Restarted, failure, cx)),
+            _ => panic!("not established"),
+        });
+        lab.collect(0);
+        let next = lab.ends[0].status()[0].next_attempt.expect("it is tried again");
+        waits.push((next - now).as_millis());
+        lab.now = next;
+        lab.settle();
+    }
+    assert!(waits[0] == 0 && waits[1] >= 750 && waits[4] >= 6000, "{waits:?}");
+    assert!(waits[9] >= 45_000 && waits.iter().all(|wait| *wait <= 75_000), "{waits:?}");
+}
