@@ -213,6 +213,10 @@ impl Lab {
     fn arrive(&mut self, to: usize, transmit: &Transmit) {
         let Path { local, peer, non_esp_marker } = transmit.path;
         let mut path = Path { local: peer, peer: local, non_esp_marker };
+        if local.ip().is_unspecified() {
+            // The system has chosen.
+            path.peer.set_ip(ADDRESSES[1 - to].into());
+        }
         if let Some(outside) = self.nat {
             if to == 1 {
                 path.peer = SocketAddr::new(outside.ip(), outside.port() + local.port() % 7);

@@ -234,6 +234,9 @@ impl InitSent {
             return Err(InitError::KeyExchange(KeyExchangeError::WrongLength { expected, actual }));
         }
         let mut negotiated = Negotiated::default();
+        // The peer's hash is held against the address that we have announced. Where the system chose another one, the peer
+        // sees a NAT, and so must we: ESP goes in UDP both ways or neither (RFC 7296 2.23).
+        let path = Path { local: self.path.local, ..path };
         let at = At { point: Point::InitResponse, spis, path, initiator: true };
         table::hear(&table::rows_of(&self.connection), at, payloads, &mut negotiated);
         table::settle(&self.connection, &mut negotiated);

@@ -236,6 +236,19 @@ fn forced_encapsulation_makes_both_ends_use_udp() {
     }
 }
 
+/// The peer sees another address than the one whose hash it was sent, and so a NAT: what is sent in UDP by one end only is
+/// dropped by the other where the kernel does ESP.
+#[test]
+fn who_leaves_its_address_to_the_system_makes_both_ends_use_udp() {
+    let mut lab = Lab::new([config(Connection { local_address: None, ..connection(0) }), config(connection(1))]);
+    lab.settle();
+    lab.assert_paired(1);
+    for side in 0..2 {
+        let sa = &lab.pairs[side].values().next().expect("a pair").sa;
+        assert_eq!(sa.encapsulation, Encapsulation::Udp, "{side}");
+    }
+}
+
 #[test]
 fn both_ends_at_once_end_with_one_ike_sa() {
     for seed in 0..8 {
