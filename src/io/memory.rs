@@ -16,8 +16,9 @@ use tracing::{info, warn};
 
 use crate::crypto::secret;
 
-/// What [`forget`] overwrites of the stack, in bytes: more than a handshake or the making of an SA's keys takes.
-const FORGOTTEN_STACK: usize = 64 << 10;
+/// What [`forget`] overwrites of the stack, in bytes: more than a handshake or the making of an SA's keys takes, also without
+/// optimization (where 64 KiB are too few).
+const FORGOTTEN_STACK: usize = 128 << 10;
 
 /// Pages with keys that are locked one by one at most: each may cost the kernel two more mappings, and their number in a
 /// process is bounded, whereas a gateway with more keys than this has more to fear of an allocation that fails.
