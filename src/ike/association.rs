@@ -141,7 +141,8 @@ fn canonical(id: &Identification) -> Identification {
 #[derive(Default)]
 pub(super) struct IkeSas {
     attempts: Vec<IkeSpi>,
-    established: BTreeMap<AssociationId, Peers>,
+    /// Boxed: of most connections there is one, in a node that has room for more.
+    established: BTreeMap<AssociationId, Box<Peers>>,
 }
 
 /// The IKE SAs of one association.
@@ -208,7 +209,7 @@ impl IkeSas {
 
     /// What is known of one association.
     pub(super) fn peers_mut(&mut self, association: AssociationId) -> Option<&mut Peers> {
-        self.established.get_mut(&association)
+        self.established.get_mut(&association).map(|peers| &mut **peers)
     }
 
     /// The established ones of every association.

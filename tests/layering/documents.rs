@@ -32,40 +32,41 @@ fn placed(text: &str) -> Vec<(&str, &str)> {
     found
 }
 
-#[test]
-fn what_a_document_names_in_a_file_is_in_it() {
+/// What `wrong` finds in the documents, each of which it is given with its text.
+fn in_all_documents(wrong: impl Fn(&Path, &str, &str) -> (usize, Vec<String>)) -> (usize, Vec<String>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut missing = Vec::new();
-    let mut named = 0;
+    let (mut named, mut missing) = (0, Vec::new());
     for document in DOCUMENTS {
         let text = fs::read_to_string(root.join(document)).expect("a document");
-        for (name, file) in placed(&text) {
-            named += 1;
-            let source = fs::read_to_string(root.join(file)).unwrap_or_default();
-            let last = name.rsplit("::").next().unwrap_or(name);
-            if !source.contains(last) {
-                missing.push(format!("{document} says that {name} is in {file}, where it is not"));
-            }
-        }
+        let (more, found) = wrong(root, document, &text);
+        named += more;
+        missing.extend(found);
     }
+    (named, missing)
+}
+
+#[test]
+fn what_a_document_names_in_a_file_is_in_it() {
+    let (named, missing) = in_all_documents(|root, document, text| {
+        let placed = placed(text);
+        let missing = placed.iter().filter(|(name, file)| {
+            let source = fs::read_to_string(root.join(file)).unwrap_or_default();
+            !source.contains(name.rsplit("::").next().unwrap_or(name))
+        });
+        let said = missing.map(|(name, file)| format!("{document} says that {name} is in {file}, where it is not"));
+        (placed.len(), said.collect())
+    });
     assert!(named > 50, "only {named} names are placed in a file");
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
 #[test]
 fn every_file_that_a_document_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut missing = Vec::new();
-    let mut named = 0;
-    for document in DOCUMENTS {
-        let text = fs::read_to_string(root.join(document)).expect("a document");
-        for path in paths(&text) {
-            named += 1;
-            if !root.join(path).exists() {
-                missing.push(format!("{document} names {path}, which is not there"));
-            }
-        }
-    }
+    let (named, missing) = in_all_documents(|root, document, text| {
+        let missing = paths(text).filter(|path| !root.join(path).exists());
+        let said = missing.map(|path| format!("{document} names {path}, which is not there"));
+        (paths(text).count(), said.collect())
+    });
     assert!(named > 100, "only {named} files are named: are they still between backticks?");
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }

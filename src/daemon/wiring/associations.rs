@@ -4,12 +4,12 @@
 //! An association is there as long as IKE has it, with or without a pair: a peer may delete its only one and keep the IKE
 //! SA. Whether IKE still has those without a pair is asked now and then.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::carried::Gone;
 use super::pair::Pair;
-use super::turns;
+use super::turns::at_once;
 use crate::ike::AssociationId;
 
 /// What there is of every connection.
@@ -23,7 +23,8 @@ pub(super) struct OfConnections {
 /// What there is of one connection.
 #[derive(Default)]
 struct OfConnection {
-    associations: HashMap<AssociationId, OfAssociation>,
+    /// Boxed: of most connections there is one, in a map that has room for more.
+    associations: HashMap<AssociationId, Box<OfAssociation>>,
     /// How many of its pairs send.
     sending: usize,
     /// Pairs of associations that are gone.
@@ -36,11 +37,35 @@ struct OfAssociation {
     pairs: usize,
     /// It stands in the list of those that lost their last pair.
     listed: bool,
-    /// How many pairs of each child send; none that have no such pair.
-    sending: HashMap<Arc<str>, usize>,
-    /// The children that were told up, and not down since. Each of them has a pair.
-    told_up: HashSet<Arc<str>>,
+    /// The children that have a pair that sends, or were told up. Each of them has a pair.
+    children: Vec<OfChild>,
     gone: Gone,
+}
+
+/// One child of an association.
+struct OfChild {
+    name: Arc<str>,
+    /// How many of its pairs send.
+    sending: usize,
+    /// It was told up, and not down since.
+    told_up: bool,
+}
+
+impl OfAssociation {
+    /// The child of this name, which may be new.
+    fn child_mut(&mut self, name: &Arc<str>) -> &mut OfChild {
+        let known = self.children.iter().position(|child| child.name == *name);
+        let place = known.unwrap_or_else(|| {
+            self.children.push(OfChild { name: Arc::clone(name), sending: 0, told_up: false });
+            self.children.len() - 1
+        });
+        &mut self.children[place]
+    }
+
+    /// Forgets the children of which there is nothing to say.
+    fn forget_idle_children(&mut self) {
+        self.children.retain(|child| child.sending > 0 || child.told_up);
+    }
 }
 
 /// The pairs of a connection that are gone.
@@ -63,16 +88,10 @@ impl OfConnections {
     pub(super) fn set_sending(&mut self, pair: &Pair, sending: bool) {
         let Some(of_connection) = self.by_name.get_mut(&pair.connection) else { return };
         let Some(of) = of_connection.associations.get_mut(&pair.association) else { return };
-        if sending {
-            of_connection.sending += 1;
-            *of.sending.entry(Arc::clone(&pair.child)).or_default() += 1;
-            return;
+        for count in [&mut of_connection.sending, &mut of.child_mut(&pair.child).sending] {
+            *count = if sending { *count + 1 } else { count.saturating_sub(1) };
         }
-        of_connection.sending = of_connection.sending.saturating_sub(1);
-        match of.sending.get_mut(&pair.child) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(of.sending.remove(&pair.child)),
-        }
+        of.forget_idle_children();
     }
 
     /// Whether any pair of the connection sends.
@@ -83,13 +102,16 @@ impl OfConnections {
     /// The pair's child has one that sends. Whether that is news to those who are told.
     pub(super) fn goes_up(&mut self, pair: &Pair) -> bool {
         let Some(of) = self.association_mut(&pair.connection, pair.association) else { return false };
-        of.told_up.insert(Arc::clone(&pair.child))
+        !std::mem::replace(&mut of.child_mut(&pair.child).told_up, true)
     }
 
     /// A pair of its child went. Whether that is news to those who are told: none sends, and the child had been told up.
     pub(super) fn goes_down(&mut self, pair: &Pair) -> bool {
         let Some(of) = self.association_mut(&pair.connection, pair.association) else { return false };
-        !of.sending.contains_key(&pair.child) && of.told_up.remove(&pair.child)
+        let child = of.child_mut(&pair.child);
+        let down = child.sending == 0 && std::mem::replace(&mut child.told_up, false);
+        of.forget_idle_children();
+        down
     }
 
     /// A pair is gone, and what it carried is kept.
@@ -106,7 +128,7 @@ impl OfConnections {
     /// them; what they carried is their connection's.
     pub(super) fn forget_gone(&mut self, is_there: impl Fn(AssociationId) -> bool) -> Vec<(Arc<str>, AssociationId)> {
         let mut forgotten = Vec::new();
-        for _ in 0..turns::at_once(self.idle.len()) {
+        for _ in 0..at_once(self.idle.len()) {
             let Some((name, association)) = self.idle.pop_front() else { break };
             let Some(of_connection) = self.by_name.get_mut(&name) else { continue };
             let Some(of) = of_connection.associations.get_mut(&association) else { continue };
@@ -144,6 +166,6 @@ impl OfConnections {
     }
 
     fn association_mut(&mut self, connection: &str, association: AssociationId) -> Option<&mut OfAssociation> {
-        self.by_name.get_mut(connection)?.associations.get_mut(&association)
+        self.by_name.get_mut(connection)?.associations.get_mut(&association).map(|of| &mut **of)
     }
 }
