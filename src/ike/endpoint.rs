@@ -163,13 +163,9 @@ impl Endpoint {
         // The flag tells whether the sender is the original initiator; the other SPI is ours.
         let ours = if header.flags.initiator { header.responder_spi } else { header.initiator_spi };
         let ike_sas = &mut self.connections.ike_sas;
-        let key_log = ike_sas.key_log.take();
-        if let Some(IkeSa::AwaitingAuth(state)) = ike_sas.get_mut(&ours)
-            && header.exchange_type == ExchangeType::IKE_AUTH
-        {
-            state.derive(key_log.as_deref());
+        if header.exchange_type == ExchangeType::IKE_AUTH {
+            ike_sas.derive(&ours);
         }
-        ike_sas.key_log = key_log;
         let Some(sa) = ike_sas.get(&ours) else {
             return self.unknown_spi(ours, &message, path, now);
         };

@@ -120,9 +120,9 @@ impl Tasks {
 
     /// Asks for a child again at `at`. A part that only a packet wanted is left to the next packet from then on.
     pub(super) fn retry_child(&mut self, wanted: WantedChild, at: Instant) {
-        match (wanted.packet, wanted.part) {
-            (Some(packet), Some(_)) => self.refused.note(wanted.child, packet, at),
-            _ => self.retry(Task::CreateChild(WantedChild { packet: None, ..wanted }), at),
+        match wanted.packet_alone() {
+            Some(packet) => self.refused.note(wanted.child, packet, at),
+            None => self.retry(Task::CreateChild(WantedChild { packet: None, ..wanted }), at),
         }
     }
 
@@ -206,14 +206,12 @@ impl Tasks {
     }
 
     /// A child that we asked for could not be set up; it is tried again, and packets don't ask sooner. A part that only a
-    /// packet wanted is left to the next one. An inbound SPI is
-    /// given when the peer believes in an SA that is of no use.
+    /// packet wanted is left to the next one. An inbound SPI is given when the peer believes in an SA that is of no use.
     pub(super) fn child_failed(&mut self, wanted: WantedChild, unusable: Option<u32>, cx: &mut Context<'_>) {
         if let Some(inbound_spi) = unusable {
             self.queue_first(Task::DeleteChild { inbound_spi, reason: Removal::Redundant });
         }
-        let of_packet = wanted.packet.is_some() && wanted.part.is_some();
-        let wait = if of_packet { REFUSED_FOR } else { self.failure_wait(cx) };
+        let wait = if wanted.packet_alone().is_some() { REFUSED_FOR } else { self.failure_wait(cx) };
         self.retry_child(wanted, cx.now + wait);
         // The peer may take another part.
         self.look_at(cx.now);

@@ -22,6 +22,11 @@ impl WantedChild {
         Self { child, packet: None, part: None }
     }
 
+    /// The packet that alone wants this part: the next one asks again.
+    pub(super) fn packet_alone(&self) -> Option<Flows> {
+        self.packet.filter(|_| self.part.is_some())
+    }
+
     /// The selectors to offer: the packet's own first (RFC 7296 2.9), if there is room, then those of the part, or as
     /// configured. A part of one pair of hosts stands alone: a peer may take no second selector (SINGLE_PAIR_REQUIRED).
     pub(super) fn selectors(&self, child: &Child) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {

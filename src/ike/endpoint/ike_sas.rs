@@ -106,6 +106,13 @@ impl IkeSaTable {
         self.by_spi.get(spi)
     }
 
+    /// Derives the keys of one that waits for IKE_AUTH.
+    pub(super) fn derive(&mut self, spi: &IkeSpi) {
+        if let Some(IkeSa::AwaitingAuth(state)) = self.by_spi.get_mut(spi) {
+            state.derive(self.key_log.as_deref());
+        }
+    }
+
     /// Without a new deadline: only for what changes none.
     pub(super) fn get_mut(&mut self, spi: &IkeSpi) -> Option<&mut IkeSa> {
         self.by_spi.get_mut(spi)
