@@ -357,19 +357,33 @@ impl Connections {
         let Some(runtime) = self.by_name.get_mut(name) else { return };
         runtime.up = false;
         let again = runtime.wanted && !self.closed && matches!(connection.peer, Peer::Address(_));
-        let on_traffic = runtime.connection.start == Start::OnTraffic;
-        let wait = runtime.retry_wait(established, &ended.cause, now);
-        let wait = self.ike_sas.context(now).jitter(wait, 75, 125);
-        if again {
-            self.schedule(name, Some(now + wait));
-        } else if on_traffic && !established {
-            // Packets ask again and again; they must wait as well.
-            runtime.next_attempt = Some(now + wait);
+        let next_attempt = self.try_again(name, again, established, &ended.cause, now);
+        let (connection, error) = (name.clone(), ended.error.as_deref().cloned());
+        self.ike_sas.event(Event::ConnectionDown { connection, error, next_attempt });
+    }
+
+    /// Tries a connection again after a wait, if it is to be tried `by_itself`, and says when. Packets ask again and again:
+    /// after an attempt in vain they must wait as well.
+    pub(super) fn try_again(
+        &mut self,
+        name: &Arc<str>,
+        by_itself: bool,
+        established: bool,
+        cause: &Cause,
+        now: Instant,
+    ) -> Option<Instant> {
+        let runtime = self.by_name.get_mut(name)?;
+        let on_traffic = runtime.connection.start == Start::OnTraffic && !established;
+        if !by_itself && !on_traffic {
+            return None;
         }
-        self.ike_sas.event(Event::ConnectionDown {
-            connection: name.clone(),
-            error: ended.error.as_deref().cloned(),
-            next_attempt: again.then_some(now + wait),
-        });
+        let wait = runtime.retry_wait(established, cause, now);
+        let at = now + self.ike_sas.context(now).jitter(wait, 75, 125);
+        if !by_itself {
+            runtime.next_attempt = Some(at);
+            return None;
+        }
+        self.schedule(name, Some(at));
+        Some(at)
     }
 }

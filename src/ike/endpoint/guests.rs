@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::connections::Connections;
 use super::ike_sas::Guest;
-use crate::ike::config::{Connection, Peer, Start};
+use crate::ike::config::{Connection, Peer};
 use crate::ike::ended::Ended;
 use crate::ike::event::Event;
 use crate::ike::failure::Failure;
@@ -103,13 +103,9 @@ impl Connections {
         let Some(runtime) = self.by_name.get_mut(name) else { return };
         let alone = runtime.ike_sas.is_empty() && !runtime.hosts.is_empty() && runtime.next_attempt.is_none();
         let initiates = runtime.wanted && matches!(runtime.connection.peer, Peer::Address(_));
-        let wait = runtime.retry_wait(established, cause, now);
-        if alone && initiates && !self.closed && !runtime.not_in_hosts(&self.ike_sas).is_empty() {
-            let wait = self.ike_sas.context(now).jitter(wait, 75, 125);
-            self.schedule(name, Some(now + wait));
-        } else if runtime.ike_sas.is_empty() && runtime.connection.start == Start::OnTraffic && !established {
-            // Packets ask again and again; they must wait as well.
-            runtime.next_attempt = Some(now + self.ike_sas.context(now).jitter(wait, 75, 125));
+        let seeks = alone && initiates && !self.closed && !runtime.not_in_hosts(&self.ike_sas).is_empty();
+        if runtime.ike_sas.is_empty() {
+            self.try_again(name, seeks, established, cause, now);
         }
     }
 }
