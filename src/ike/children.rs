@@ -70,13 +70,15 @@ impl Children {
         self.current_of(child).next().is_some()
     }
 
-    /// Whether pairs of the same child carry all that this one does, or are about to.
-    pub(super) fn carries_all_of(&self, pair: &ChildPair) -> bool {
-        let (local, peer) = pair.selectors();
-        let held = |flows: Flows| {
-            self.current_for(&pair.association, &pair.child).any(|other| flows.is_held_by(other.selectors()))
-        };
-        local.iter().all(|local| peer.iter().all(|peer| held(Flows { local: *local, peer: *peer })))
+    /// Whether these carry all that those of another IKE SA do, each by pairs of the same child, or are about to.
+    pub(super) fn carry_all_of(&self, others: &Self) -> bool {
+        others.current().all(|pair| {
+            let (local, peer) = pair.selectors();
+            let held = |flows: Flows| {
+                self.current_for(&pair.association, &pair.child).any(|other| flows.is_held_by(other.selectors()))
+            };
+            local.iter().all(|local| peer.iter().all(|peer| held(Flows { local: *local, peer: *peer })))
+        })
     }
 
     /// Whether there is a pair for what is wanted.

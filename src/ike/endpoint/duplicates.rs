@@ -61,8 +61,8 @@ impl Connections {
                     if !state.sa().is_active() || !old.sa().is_active() {
                         continue;
                     }
-                    let carried = || old.children().current().all(|pair| state.children().carries_all_of(pair));
-                    if initial_contact || (old.sa().liveness().is_replacing() && carried()) {
+                    let replaced = old.sa().liveness().is_replacing();
+                    if initial_contact || (replaced && state.children().carry_all_of(old.children())) {
                         self.close(*other, Removal::Redundant, now);
                     } else {
                         duplicated = Some(state.sa().association().clone());
@@ -150,7 +150,7 @@ fn superfluous(
     let Some((kept, stays)) = (if one_sided { newest } else { highest }) else { return Vec::new() };
     let others = all.iter().filter(|(spi, _)| *spi != kept);
     let superfluous = others.map(|(spi, state)| {
-        let carried = state.children().current().all(|pair| stays.children().carries_all_of(pair));
+        let carried = stays.children().carry_all_of(state.children());
         Superfluous { spi: *spi, initiated: initiated(state), carried }
     });
     superfluous.collect()
