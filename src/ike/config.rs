@@ -52,6 +52,18 @@ impl Config {
     }
 }
 
+/// Where a connection stands among those that fit a peer equally well: the lowest is tried first. No two have the same.
+pub type Place = u64;
+
+/// What is different about the configured connections.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// The names of those that are gone.
+    pub removed: Vec<Arc<str>>,
+    /// Those that are new, have changed, or have another place than before. A name occurs once.
+    pub set: Vec<(Place, Arc<Connection>)>,
+}
+
 /// Exponential back-off of requests that were not answered (RFC 7296 2.1).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Retransmission {

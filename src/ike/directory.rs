@@ -1,19 +1,18 @@
-//! Connections by the peers that they are for, so that one among ten thousand is found as fast as one among two.
+//! Connections by the peers that they are for, so that one among ten thousand is found as fast as one among two, and so
+//! that one that comes or goes costs no more.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::association::are_siblings;
-use super::config::{Connection, Peer};
+use super::config::{Connection, Peer, Place};
 use super::event::Path;
 use super::identity::{expected_id, expects, same_identity};
 use super::negotiate::IkeAlgorithms;
 use crate::wire::ike::Identification;
 
-/// Sets of candidates that are kept; there is one for each pair of a configured peer's address and an address of ours.
-const KEPT_SETS: usize = 20_000;
 /// Expected identities that a message names.
 const NAMED: usize = 8;
 
@@ -22,58 +21,85 @@ type Wants = fn(&Connection) -> u32;
 
 /// The connections of a configuration.
 pub(super) struct Directory {
-    by_peer: HashMap<Peer, Vec<Arc<Connection>>>,
-    all: Candidates,
-    /// By peer, if its address is configured, and our address; made when first asked for.
-    sets: HashMap<(Option<IpAddr>, IpAddr), Arc<Candidates>>,
-    hasher: RandomState,
-}
-
-/// The connections that a request on some path may belong to: those with the peer's address first, then those that take
-/// any peer, in the order of the configuration.
-pub(super) struct Candidates {
-    connections: Vec<Arc<Connection>>,
-    /// The place of each connection that expects one identity, in the order of the identities' hashes.
-    by_id: Vec<(u64, u32)>,
-    /// Places of those that take any identity.
-    any_id: Vec<u32>,
-    /// Places of the first ones with each list of proposals that occurs.
-    proposals: Vec<u32>,
-    /// The extensions that any of them wants.
-    wanted: u32,
+    all: ByIdentity,
+    by_peer: HashMap<Peer, Arc<OfPeer>>,
     wants: Wants,
     hasher: RandomState,
 }
 
+/// The connections that a request on some path may belong to: those with the peer's address first, then those that take
+/// any peer, each in the order of their places. They stay as they are when the directory changes.
+pub(super) struct Candidates {
+    groups: Vec<Arc<OfPeer>>,
+    /// Our address.
+    local: IpAddr,
+    hasher: RandomState,
+}
+
+/// The connections with the same peer, as it is configured.
+#[derive(Clone, Default)]
+struct OfPeer {
+    by_identity: ByIdentity,
+    kinds: Vec<Kind>,
+}
+
+/// Connections in the order of their places, found by the identity that each expects of its peer.
+#[derive(Clone, Default)]
+struct ByIdentity {
+    connections: BTreeMap<Place, Arc<Connection>>,
+    /// By the hash of the identity that is expected.
+    by_id: BTreeSet<(u64, Place)>,
+    /// Those that take any identity.
+    any_id: BTreeSet<Place>,
+}
+
+/// Connections that are alike in all that an answer to IKE_SA_INIT depends on. There are few kinds, however many
+/// connections.
+#[derive(Clone)]
+struct Kind {
+    first: Arc<Connection>,
+    wanted: u32,
+    places: BTreeSet<Place>,
+}
+
 impl Directory {
-    pub(super) fn new(connections: &[Arc<Connection>], wants: Wants) -> Self {
-        let hasher = RandomState::new();
-        let mut by_peer: HashMap<Peer, Vec<Arc<Connection>>> = HashMap::new();
-        for connection in connections {
-            by_peer.entry(connection.peer).or_default().push(connection.clone());
+    /// An empty one. `wants` says which extensions a connection wants.
+    pub(super) fn new(wants: Wants) -> Self {
+        Self { all: ByIdentity::default(), by_peer: HashMap::new(), wants, hasher: RandomState::new() }
+    }
+
+    /// Takes a connection in, at a place that no other one has.
+    pub(super) fn insert(&mut self, place: Place, connection: &Arc<Connection>) {
+        let hash = expected_id(connection).map(|id| hash(&id, &self.hasher));
+        self.all.insert(place, connection, hash);
+        // Who is being answered at the moment keeps the former set.
+        let of_peer = Arc::make_mut(self.by_peer.entry(connection.peer).or_default());
+        of_peer.insert(place, connection, hash, (self.wants)(connection));
+    }
+
+    /// Takes the connection at this place out.
+    pub(super) fn remove(&mut self, place: Place) {
+        let Some(connection) = self.all.connections.get(&place).cloned() else { return };
+        let hash = expected_id(&connection).map(|id| hash(&id, &self.hasher));
+        self.all.remove(place, hash);
+        let Some(of_peer) = self.by_peer.get_mut(&connection.peer) else { return };
+        let left = Arc::make_mut(of_peer);
+        left.remove(place, hash);
+        if left.kinds.is_empty() {
+            self.by_peer.remove(&connection.peer);
         }
-        let all = Candidates::new(connections.to_vec(), wants, &hasher);
-        Self { by_peer, all, sets: HashMap::new(), hasher }
+    }
+
+    /// Every connection, in the order of their places.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Connection>> {
+        self.all.connections.values()
     }
 
     /// The candidates for a request that came on this path.
-    pub(super) fn candidates(&mut self, path: &Path) -> Arc<Candidates> {
-        let (peer, local) = (path.peer.ip(), path.local.ip());
-        let configured = Some(peer).filter(|peer| self.by_peer.contains_key(&Peer::Address(*peer)));
-        if let Some(known) = self.sets.get(&(configured, local)) {
-            return known.clone();
-        }
-        let fits = |connection: &&Arc<Connection>| {
-            connection.local_address.is_none_or(|address| address == local || local.is_unspecified())
-        };
-        let of = |peer: Peer| self.by_peer.get(&peer).into_iter().flatten().filter(fits).cloned();
-        let connections = of(Peer::Address(peer)).chain(of(Peer::Any)).collect();
-        let set = Arc::new(Candidates::new(connections, self.all.wants, &self.hasher));
-        if self.sets.len() >= KEPT_SETS {
-            self.sets.clear();
-        }
-        self.sets.insert((configured, local), set.clone());
-        set
+    pub(super) fn candidates(&self, path: &Path) -> Arc<Candidates> {
+        let peers = [Peer::Address(path.peer.ip()), Peer::Any];
+        let groups = peers.iter().filter_map(|peer| self.by_peer.get(peer).cloned());
+        Arc::new(Candidates { groups: groups.collect(), local: path.local.ip(), hasher: self.hasher.clone() })
     }
 
     /// The connections whose IKE SAs may stand between these identities.
@@ -82,7 +108,8 @@ impl Directory {
         local: &'a Identification,
         peer: &'a Identification,
     ) -> impl Iterator<Item = &'a Arc<Connection>> {
-        self.all.expecting(peer).filter(|connection| same_identity(&connection.local_id, local))
+        let expecting = self.all.expecting(peer, hash(peer, &self.hasher));
+        expecting.filter(|connection| same_identity(&connection.local_id, local))
     }
 
     /// The other connections that a peer with this identity cannot tell from `connection`, and that accept these
@@ -98,71 +125,115 @@ impl Directory {
     }
 }
 
-impl Candidates {
-    fn new(connections: Vec<Arc<Connection>>, wants: Wants, hasher: &RandomState) -> Self {
-        let (mut by_id, mut any_id) = (Vec::with_capacity(connections.len()), Vec::new());
-        let mut proposals: Vec<u32> = Vec::new();
-        for (place, connection) in connections.iter().enumerate() {
-            match expected_id(connection) {
-                Some(id) => by_id.push((hash(&id, hasher), place as u32)),
-                None => any_id.push(place as u32),
+impl ByIdentity {
+    /// `hash` is that of the identity that the connection expects; none: it takes any.
+    fn insert(&mut self, place: Place, connection: &Arc<Connection>, hash: Option<u64>) {
+        self.connections.insert(place, connection.clone());
+        match hash {
+            Some(hash) => self.by_id.insert((hash, place)),
+            None => self.any_id.insert(place),
+        };
+    }
+
+    fn remove(&mut self, place: Place, hash: Option<u64>) {
+        self.connections.remove(&place);
+        match hash {
+            Some(hash) => self.by_id.remove(&(hash, place)),
+            None => self.any_id.remove(&place),
+        };
+    }
+
+    /// Those that expect this identity, which has this hash, or take any.
+    fn expecting<'a>(&'a self, id: &'a Identification, hash: u64) -> impl Iterator<Item = &'a Arc<Connection>> {
+        let same = self.by_id.range((hash, Place::MIN)..=(hash, Place::MAX)).map(|(_, place)| *place);
+        let mut places: Vec<Place> = same.chain(self.any_id.iter().copied()).collect();
+        places.sort_unstable();
+        let found = places.into_iter().filter_map(|place| self.connections.get(&place));
+        found.filter(|connection| expects(connection, id))
+    }
+}
+
+impl OfPeer {
+    fn insert(&mut self, place: Place, connection: &Arc<Connection>, hash: Option<u64>, wanted: u32) {
+        self.by_identity.insert(place, connection, hash);
+        let alike = |kind: &&mut Kind| {
+            kind.wanted == wanted
+                && kind.first.local_address == connection.local_address
+                && kind.first.ike_proposals == connection.ike_proposals
+        };
+        match self.kinds.iter_mut().find(alike) {
+            Some(kind) => {
+                kind.places.insert(place);
+                if kind.places.first() == Some(&place) {
+                    kind.first = connection.clone();
+                }
             }
-            if !proposals.iter().any(|first| connections[*first as usize].ike_proposals == connection.ike_proposals) {
-                proposals.push(place as u32);
-            }
+            None => self.kinds.push(Kind { first: connection.clone(), wanted, places: BTreeSet::from([place]) }),
         }
-        by_id.sort_unstable();
-        let wanted = connections.iter().fold(0, |wanted, connection| wanted | wants(connection));
-        Self { connections, by_id, any_id, proposals, wanted, wants, hasher: hasher.clone() }
+        self.sort_kinds();
+    }
+
+    fn remove(&mut self, place: Place, hash: Option<u64>) {
+        self.by_identity.remove(place, hash);
+        self.kinds.retain_mut(|kind| {
+            kind.places.remove(&place);
+            match kind.places.first().and_then(|place| self.by_identity.connections.get(place)) {
+                Some(first) => kind.first = first.clone(),
+                None => return false,
+            }
+            true
+        });
+        self.sort_kinds();
+    }
+
+    fn sort_kinds(&mut self) {
+        self.kinds.sort_by_key(|kind| kind.places.first().copied());
+    }
+}
+
+impl Candidates {
+    fn fits(&self, connection: &Connection) -> bool {
+        connection.local_address.is_none_or(|address| address == self.local || self.local.is_unspecified())
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.groups.iter().flat_map(|group| &group.kinds).filter(|kind| self.fits(&kind.first))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.connections.is_empty()
+        self.kinds().next().is_none()
     }
 
     /// The first one. It is configured with the peer's address, if any is.
     pub(super) fn first(&self) -> Option<&Arc<Connection>> {
-        self.connections.first()
+        self.kinds().next().map(|kind| &kind.first)
     }
 
-    /// The first connection of each list of proposals that occurs among them.
+    /// Connections with each list of proposals that occurs among them, in the order of the first ones.
     pub(super) fn distinct_proposals(&self) -> impl Iterator<Item = &Arc<Connection>> {
-        self.proposals.iter().filter_map(|place| self.connections.get(*place as usize))
+        let mut distinct: Vec<&Arc<Connection>> = Vec::new();
+        for kind in self.kinds() {
+            if distinct.iter().all(|known| known.ike_proposals != kind.first.ike_proposals) {
+                distinct.push(&kind.first);
+            }
+        }
+        distinct.into_iter()
     }
 
     /// The first one that accepts these algorithms.
     pub(super) fn first_with(&self, algorithms: &IkeAlgorithms) -> Option<&Arc<Connection>> {
-        self.distinct_proposals().find(|connection| allows(connection, algorithms))
+        self.kinds().map(|kind| &kind.first).find(|connection| allows(connection, algorithms))
     }
 
     /// The extensions that any wants.
     pub(super) fn wanted(&self) -> u32 {
-        self.wanted
+        self.kinds().fold(0, |wanted, kind| wanted | kind.wanted)
     }
 
     /// The extensions that any wants that accepts these algorithms.
     pub(super) fn wanted_with(&self, algorithms: &IkeAlgorithms) -> u32 {
-        let mut wanted = 0;
-        for connection in &self.connections {
-            if allows(connection, algorithms) {
-                wanted |= (self.wants)(connection);
-            }
-            if wanted == self.wanted {
-                break;
-            }
-        }
-        wanted
-    }
-
-    /// Those that expect this identity or take any.
-    fn expecting<'a>(&'a self, id: &'a Identification) -> impl Iterator<Item = &'a Arc<Connection>> {
-        let wanted = hash(id, &self.hasher);
-        let start = self.by_id.partition_point(|(hash, _)| *hash < wanted);
-        let same = self.by_id[start..].iter().take_while(move |(hash, _)| *hash == wanted).map(|(_, place)| *place);
-        let mut places: Vec<u32> = same.chain(self.any_id.iter().copied()).collect();
-        places.sort_unstable();
-        let found = places.into_iter().filter_map(|place| self.connections.get(place as usize));
-        found.filter(|connection| expects(connection, id))
+        let allowed = self.kinds().filter(|kind| allows(&kind.first, algorithms));
+        allowed.fold(0, |wanted, kind| wanted | kind.wanted)
     }
 
     /// Those that expect this identity, or take any, and accept these algorithms.
@@ -171,16 +242,20 @@ impl Candidates {
         id: &'a Identification,
         algorithms: &'a IkeAlgorithms,
     ) -> impl Iterator<Item = &'a Arc<Connection>> {
-        self.expecting(id).filter(|connection| allows(connection, algorithms))
+        let hash = hash(id, &self.hasher);
+        let expecting = self.groups.iter().flat_map(move |group| group.by_identity.expecting(id, hash));
+        expecting.filter(|connection| self.fits(connection) && allows(connection, algorithms))
     }
 
     /// The identities that are expected with these algorithms, for a person.
     pub(super) fn expected(&self, algorithms: &IkeAlgorithms) -> Vec<String> {
-        let allowed = self.connections.iter().filter(|connection| allows(connection, algorithms));
+        let all = self.groups.iter().flat_map(|group| group.by_identity.connections.values());
+        let allowed = all.filter(|connection| self.fits(connection) && allows(connection, algorithms));
         let mut named: Vec<String> =
             allowed.filter_map(|c| expected_id(c)).take(NAMED).map(|id| id.to_string()).collect();
-        if named.len() == NAMED && self.connections.len() > NAMED {
-            named.push(format!("that of another one of {} connections", self.connections.len()));
+        let number: usize = self.kinds().map(|kind| kind.places.len()).sum();
+        if named.len() == NAMED && number > NAMED {
+            named.push(format!("that of another one of {number} connections"));
         }
         named
     }

@@ -137,8 +137,12 @@ impl Endpoint {
 
     /// Every configured connection, in the order of the configuration.
     pub fn status(&self) -> Vec<ConnectionStatus> {
-        let configured = self.connections.ike_sas.config.connections.iter();
-        configured.map(|connection| self.connections.status(connection)).collect()
+        self.connections.ike_sas.directory.all().map(|connection| self.connections.status(connection)).collect()
+    }
+
+    /// One connection, if there is one of this name. Nothing of the others is looked at.
+    pub fn status_of(&self, name: &str) -> Option<ConnectionStatus> {
+        self.connections.by_name.get(name).map(|runtime| self.connections.status(&runtime.connection))
     }
 
     /// Whether an association is there: it has an IKE SA or a pair of Child SAs.

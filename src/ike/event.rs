@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::association::AssociationId;
-use super::config::Config;
+use super::config::{Change, Config};
 use super::failure::Failure;
 use crate::crypto::{Secret, Suite};
 use crate::wire::ike::{Identification, TrafficSelector};
@@ -113,6 +113,8 @@ pub enum Command {
     /// Takes this configuration. Connections that are equal keep their SAs, changed and removed ones are closed with
     /// their peers, and changed ones start anew.
     Reload(Arc<Config>),
+    /// Takes a difference to the connections that there are, to the same effect. It costs what it changes.
+    Change(Change),
     /// Negotiates the connection now, and again when it is lost, until `Down`.
     Up {
         /// Its name.

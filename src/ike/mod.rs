@@ -47,7 +47,8 @@ mod window;
 
 pub use association::{AssociationId, are_siblings};
 pub use config::{
-    Child, Childless, Config, Connection, EspProposal, Extensions, IkeProposal, Peer, Retransmission, Start,
+    Change, Child, Childless, Config, Connection, EspProposal, Extensions, IkeProposal, Peer, Place, Retransmission,
+    Start,
 };
 pub use coverage::Flows;
 pub use endpoint::{Endpoint, SHUTDOWN_TIME};

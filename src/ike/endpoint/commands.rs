@@ -1,6 +1,6 @@
 //! What the endpoint is asked to do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,13 @@ use super::connections::Connections;
 use super::timers::Timer;
 use crate::ike::agenda::Agenda;
 use crate::ike::children::Children;
-use crate::ike::config::{Config, Connection, Peer, Start};
+use crate::ike::config::{Change, Config, Peer, Start};
 use crate::ike::context::Context;
 use crate::ike::coverage::Flows;
 use crate::ike::data_path;
-use crate::ike::directory::Directory;
 use crate::ike::event::{Command, Deadline, RekeyWhat, Removal, Why};
 use crate::ike::exchange::task::Task;
 use crate::ike::exchange::{delete, rekey};
-use crate::ike::ext::table;
 use crate::ike::sa::Sa;
 use crate::ike::state::IkeSa;
 use crate::ike::state::established::liveness;
@@ -32,6 +30,7 @@ impl Endpoint {
         let connections = &mut self.connections;
         match command {
             Command::Reload(config) => connections.reload(config, now),
+            Command::Change(change) => connections.change(change, now),
             Command::Up { connection } => connections.up(&connection, now),
             Command::Down { connection } => connections.down(&connection, now),
             Command::Rekey { connection, what } => {
@@ -165,23 +164,39 @@ impl Connections {
     /// Takes a configuration: what is equal stays as it is.
     fn reload(&mut self, config: Arc<Config>, now: Instant) {
         let mut config = Arc::unwrap_or_clone(config);
-        let known: BTreeMap<Arc<str>, Arc<Connection>> =
-            self.by_name.iter().map(|(name, runtime)| (name.clone(), runtime.connection.clone())).collect();
-        for connection in &mut config.connections {
-            // An equal connection stays the very same one: its IKE SAs refer to it.
-            if let Some(same) = known.get(&connection.name).filter(|known| **known == *connection) {
-                *connection = same.clone();
+        let configured = std::mem::take(&mut config.connections);
+        let names: HashSet<&str> = configured.iter().map(|connection| &*connection.name).collect();
+        let removed = self.by_name.keys().filter(|name| !names.contains(&***name)).cloned().collect();
+        let change = Change { removed, set: (0..).zip(configured.iter().cloned()).collect() };
+        self.ike_sas.config = Arc::new(config);
+        self.change(change, now);
+    }
+
+    /// Takes a difference. Only what it names is looked at.
+    fn change(&mut self, change: Change, now: Instant) {
+        let Change { removed: mut gone, set } = change;
+        let (mut moved, mut new) = (Vec::new(), Vec::new());
+        for (place, connection) in set {
+            match self.by_name.get_mut(&connection.name) {
+                // An equal connection stays the very same one: its IKE SAs refer to it.
+                Some(runtime) if *runtime.connection == *connection => {
+                    if runtime.place != place {
+                        self.ike_sas.directory.remove(std::mem::replace(&mut runtime.place, place));
+                        moved.push((place, runtime.connection.clone()));
+                    }
+                    continue;
+                }
+                Some(_) => gone.push(connection.name.clone()),
+                None => {}
             }
+            new.push((place, connection));
         }
-        let config = Arc::new(config);
-        self.ike_sas.config = config.clone();
-        self.ike_sas.directory = Directory::new(&config.connections, table::wanted);
-        let same: HashMap<&str, &Arc<Connection>> =
-            config.connections.iter().map(|connection| (&*connection.name, connection)).collect();
-        let kept = |connection: &Arc<Connection>| {
-            same.get(&*connection.name).is_some_and(|same| Arc::ptr_eq(same, connection))
-        };
-        let gone: Vec<Arc<str>> = known.values().filter(|known| !kept(known)).map(|gone| gone.name.clone()).collect();
+        for runtime in gone.iter().filter_map(|name| self.by_name.get(name)) {
+            self.ike_sas.directory.remove(runtime.place);
+        }
+        for (place, connection) in moved.iter().chain(&new) {
+            self.ike_sas.directory.insert(*place, connection);
+        }
         for name in gone {
             self.schedule(&name, None);
             for spi in self.ike_sas_of(&name) {
@@ -190,10 +205,8 @@ impl Connections {
             self.leave_hosts(&name, now);
             self.by_name.remove(&name);
         }
-        for connection in config.connections.iter() {
-            if !self.by_name.contains_key(&connection.name) {
-                self.add(connection, now);
-            }
+        for (place, connection) in new {
+            self.add(place, connection, now);
         }
     }
 }

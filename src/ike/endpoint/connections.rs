@@ -13,7 +13,7 @@ use crate::crypto::Entropy;
 use crate::ike::agenda::Agenda;
 use crate::ike::association::AssociationId;
 use crate::ike::children::Children;
-use crate::ike::config::{Config, Connection, Peer, Start};
+use crate::ike::config::{Config, Connection, Peer, Place, Start};
 use crate::ike::context::Context;
 use crate::ike::ended::Ended;
 use crate::ike::event::{Deadline, Event, Removal, Why};
@@ -39,23 +39,29 @@ pub(super) struct Connections {
 impl Connections {
     /// Takes its configuration.
     pub(super) fn new(config: Arc<Config>, entropy: Box<dyn Entropy>, now: Instant) -> Self {
+        let mut config = Arc::unwrap_or_clone(config);
+        let configured = std::mem::take(&mut config.connections);
         let mut connections = Self {
-            ike_sas: IkeSaTable::new(config.clone(), entropy),
+            ike_sas: IkeSaTable::new(Arc::new(config), entropy),
             by_name: BTreeMap::new(),
             start_limit: StartLimit::default(),
             closed: false,
         };
-        config.connections.iter().for_each(|connection| connections.add(connection, now));
+        for (place, connection) in (0..).zip(configured) {
+            connections.ike_sas.directory.insert(place, &connection);
+            connections.add(place, connection, now);
+        }
         connections
     }
 
-    /// Takes a new connection; one that starts at once is due now.
-    pub(super) fn add(&mut self, connection: &Arc<Connection>, now: Instant) {
-        let runtime = Runtime::new(connection.clone());
-        let starts = runtime.wanted && matches!(connection.peer, Peer::Address(_));
-        self.by_name.insert(connection.name.clone(), runtime);
+    /// Takes a new connection, which the directory has; one that starts at once is due now.
+    pub(super) fn add(&mut self, place: Place, connection: Arc<Connection>, now: Instant) {
+        let name = connection.name.clone();
+        let runtime = Runtime::new(place, connection);
+        let starts = runtime.wanted && matches!(runtime.connection.peer, Peer::Address(_));
+        self.by_name.insert(name.clone(), runtime);
         if starts {
-            self.schedule(&connection.name, Some(now));
+            self.schedule(&name, Some(now));
         }
     }
 

@@ -26,6 +26,7 @@ pub(super) struct IkeSaTable {
     by_spi: HashMap<IkeSpi, IkeSa>,
     pub(super) half_open: HalfOpen,
     pub(super) timers: Timers,
+    /// The limits; the connections are in the directory.
     pub(super) config: Arc<Config>,
     pub(super) directory: Directory,
     pub(super) associations: Associations,
@@ -72,7 +73,7 @@ impl IkeSaTable {
             by_spi: HashMap::new(),
             half_open: HalfOpen::default(),
             timers: Timers::default(),
-            directory: Directory::new(&config.connections, table::wanted),
+            directory: Directory::new(table::wanted),
             associations: Associations::default(),
             config,
             entropy,

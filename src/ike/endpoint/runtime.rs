@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::ike_sas::IkeSaTable;
 use crate::ike::association::IkeSas;
-use crate::ike::config::{Connection, Start};
+use crate::ike::config::{Connection, Place, Start};
 use crate::ike::failure::Failure;
 use crate::ike::sa::Cause;
 use crate::wire::ike::IkeSpi;
@@ -22,6 +22,8 @@ const RESTARTS_APART: Duration = Duration::from_secs(120);
 /// What the endpoint keeps of a connection.
 pub(super) struct Runtime {
     pub(super) connection: Arc<Connection>,
+    /// Its place in the directory.
+    pub(super) place: Place,
     /// To be up, and to be tried again when it is not.
     pub(super) wanted: bool,
     /// Our SPIs of its IKE SAs, those that are being negotiated included.
@@ -42,10 +44,11 @@ pub(super) struct Runtime {
 
 impl Runtime {
     /// Without an IKE SA.
-    pub(super) fn new(connection: Arc<Connection>) -> Self {
+    pub(super) fn new(place: Place, connection: Arc<Connection>) -> Self {
         Self {
             wanted: connection.start == Start::Now,
             connection,
+            place,
             ike_sas: IkeSas::default(),
             hosts: Vec::new(),
             attempts: 0,

@@ -286,7 +286,8 @@ fn what_a_peer_refuses_an_ike_sa_of_its_own_for_is_asked_for_less_and_less() {
     assert_eq!(sending(&lab, "two"), net("10.3.0.0/16"));
     // From now on end 0 takes nobody who has our key.
     let changed = Connection { pre_shared_key: Arc::new(Secret::new(b"another".to_vec())), ..one_with_two() };
-    let directory = Directory::new(&[Arc::new(changed)], table::wanted);
+    let mut directory = Directory::new(table::wanted);
+    directory.insert(0, &Arc::new(changed));
     lab.ends[0].connections.ike_sas.directory = directory;
     lab.pass(10 * SECOND);
     let before = lab.sent[1];
