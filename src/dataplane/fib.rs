@@ -12,27 +12,40 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u32);
 
-/// An immutable forwarding table.
-#[derive(Debug, Default)]
+/// A forwarding table, immutable once it is published. Every prefix has its connections in order of preference: the first
+/// that has a Child SA carries the packet; when none has, the first is asked for one.
+#[derive(Clone, Debug, Default)]
 pub struct Fib {
     ipv4: PrefixMap<Ipv4Net, Box<[ConnectionId]>>,
     ipv6: PrefixMap<Ipv6Net, Box<[ConnectionId]>>,
 }
 
 impl Fib {
-    /// Builds a table. Each prefix has its connections in order of preference: the first that has a Child SA carries the
-    /// packet; when none has, the first is asked for one. A prefix given twice keeps the later choices; a prefix with no
-    /// connection drops what it covers, also when a shorter one would carry it.
+    /// Builds a table. A prefix given twice keeps the later choices; a prefix with no connection drops what it covers, also
+    /// when a shorter one would carry it.
     pub fn new(routes: impl IntoIterator<Item = (IpNet, Vec<ConnectionId>)>) -> Self {
         let mut fib = Self::default();
         for (prefix, connections) in routes {
-            let connections = connections.into_boxed_slice();
-            match prefix {
-                IpNet::V4(prefix) => fib.ipv4.insert(prefix.trunc(), connections),
-                IpNet::V6(prefix) => fib.ipv6.insert(prefix.trunc(), connections),
-            };
+            fib.insert(prefix, connections);
         }
         fib
+    }
+
+    /// Gives a prefix these connections, instead of those that it has.
+    pub fn insert(&mut self, prefix: IpNet, connections: Vec<ConnectionId>) {
+        let connections = connections.into_boxed_slice();
+        match prefix {
+            IpNet::V4(prefix) => self.ipv4.insert(prefix.trunc(), connections),
+            IpNet::V6(prefix) => self.ipv6.insert(prefix.trunc(), connections),
+        };
+    }
+
+    /// Takes a prefix out: what it covers is a shorter one's.
+    pub fn remove(&mut self, prefix: IpNet) {
+        match prefix {
+            IpNet::V4(prefix) => self.ipv4.remove(&prefix.trunc()),
+            IpNet::V6(prefix) => self.ipv6.remove(&prefix.trunc()),
+        };
     }
 
     /// The connections of the longest prefix that covers an address; empty when none does.
@@ -69,6 +82,12 @@ impl FibPublisher {
         let fib = Arc::new(fib);
         self.held.push(Arc::clone(&fib));
         fib
+    }
+
+    /// A copy of the table that was published last, to be changed and published. It costs one pass over the table, without
+    /// a look at what a change does not name.
+    pub fn newest(&self) -> Fib {
+        self.held.last().map(|fib| Fib::clone(fib)).unwrap_or_default()
     }
 
     /// Frees the tables that the loop let go of, except the newest. Returns how many are still held.

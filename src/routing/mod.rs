@@ -17,7 +17,7 @@ pub mod table;
 pub mod tunnel_device;
 
 pub use entry::{Owner, Publication, RouteKey, RouteState, VpnRoute, Weight};
-pub use forwarding_table::build_fib;
+pub use forwarding_table::update_fib;
 pub use kernel_routes::{FIREWALL_MARK, KernelPolicy, PROTOCOL_CEND, PROTOCOL_GATEWAYD, kernel_state};
 pub use local_subnets::{LocalSubnets, OuterDevices, local_subnets};
 pub use policy::{Closed, Exemption, Policy};

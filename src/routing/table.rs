@@ -1,5 +1,5 @@
 //! The VPN gateway's route table.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -7,6 +7,8 @@ use ipnet::IpNet;
 
 use super::best_path::rank;
 use super::entry::{Owner, Publication, RouteKey, RouteState, VpnRoute};
+use super::prefixes::shortened;
+use super::reconcile::Family;
 
 /// Why a route was not taken into the table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,12 +29,18 @@ pub enum RouteRefused {
     Duplicate(RouteKey),
 }
 
-/// VPN routes by destination and connection, and which connections are up.
+/// VPN routes by destination and connection, and which connections are up. A change looks at what it names only.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     /// By destination; few connections lead to one.
     routes: BTreeMap<IpNet, Vec<VpnRoute>>,
+    /// The destinations that each connection leads to.
+    of_connection: BTreeMap<Arc<str>, BTreeSet<IpNet>>,
+    /// Routes that are asked for and cannot be taken, as long as that is so.
+    refused: Vec<(VpnRoute, RouteRefused)>,
     up: BTreeSet<Arc<str>>,
+    /// Destinations whose routes, or the states of these, have changed.
+    changed: BTreeSet<IpNet>,
 }
 
 impl Table {
@@ -41,25 +49,52 @@ impl Table {
         Self::default()
     }
 
-    /// Makes `routes` the complete set of `owner`. Routes of the other owner stay; one that clashes with them, or that
-    /// is malformed, is left out and answered with its reason. A route that stays keeps its time of creation.
-    pub fn replace_owned(&mut self, owner: Owner, routes: Vec<VpnRoute>) -> Vec<(RouteKey, RouteRefused)> {
-        let previous = self.take_owned(owner);
-        let mut refused = Vec::new();
-        for mut route in routes {
-            route.owner = owner;
-            let key = route.key();
-            if let Some(before) = previous.get(&key) {
-                route.created = before.created;
-            }
-            if let Err(reason) = self.insert(route) {
-                refused.push((key, reason));
-            }
-        }
-        refused
+    /// Makes `routes` the complete set of `owner`, as [`Table::change`] does.
+    pub fn replace_owned(&mut self, owner: Owner, routes: Vec<VpnRoute>) {
+        let owned = |route: &&VpnRoute| route.owner == owner;
+        let removed = self.routes.values().flatten().filter(owned).map(VpnRoute::key).collect();
+        self.refused.retain(|(route, _)| route.owner != owner);
+        self.change(owner, removed, routes);
     }
 
-    fn insert(&mut self, route: VpnRoute) -> Result<(), RouteRefused> {
+    /// Takes routes of `owner` away and then others in. Routes of the other owner stay; one that clashes with them, or
+    /// that is malformed, is left out, stands in [`Table::refused`], and is tried again at every change. A route that
+    /// stays keeps its time of creation.
+    pub fn change(&mut self, owner: Owner, removed: Vec<RouteKey>, added: Vec<VpnRoute>) {
+        let mut before = HashMap::new();
+        for key in removed {
+            match self.remove(owner, &key) {
+                Some(created) => _ = before.insert(key, created),
+                None => {
+                    let is_it = |(route, _): &(VpnRoute, _)| route.owner == owner && route.key() == key;
+                    if let Some(place) = self.refused.iter().position(is_it) {
+                        self.refused.remove(place);
+                    }
+                }
+            }
+        }
+        let again = std::mem::take(&mut self.refused).into_iter().map(|(route, _)| route);
+        for mut route in again.chain(added.into_iter().map(|route| VpnRoute { owner, ..route })).collect::<Vec<_>>() {
+            if let Some(created) = before.get(&route.key()).filter(|_| route.owner == owner) {
+                route.created = *created;
+            }
+            if let Err(reason) = self.insert(&route) {
+                self.refused.push((route, reason));
+            }
+        }
+    }
+
+    /// The routes of an owner that cannot be taken, and why.
+    pub fn refused(&self, owner: Owner) -> impl Iterator<Item = (&VpnRoute, &RouteRefused)> {
+        self.refused.iter().filter(move |(route, _)| route.owner == owner).map(|(route, reason)| (route, reason))
+    }
+
+    /// The destinations whose routes, or the states of these, have changed since the last call.
+    pub fn take_changed(&mut self) -> BTreeSet<IpNet> {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn insert(&mut self, route: &VpnRoute) -> Result<(), RouteRefused> {
         if route.destination != route.destination.trunc() {
             return Err(RouteRefused::HostBits(route.destination));
         }
@@ -69,45 +104,50 @@ impl Table {
             Some(present) if present.owner == route.owner => Err(RouteRefused::Duplicate(route.key())),
             Some(present) => Err(RouteRefused::OwnedByOther { key: route.key(), owner: present.owner }),
             None => {
-                at_destination.push(route);
+                at_destination.push(route.clone());
+                self.of_connection.entry(Arc::clone(&route.connection)).or_default().insert(route.destination);
+                self.changed.insert(route.destination);
                 Ok(())
             }
         }
     }
 
-    fn take_owned(&mut self, owner: Owner) -> BTreeMap<RouteKey, VpnRoute> {
-        let mut taken = BTreeMap::new();
-        self.routes.retain(|_, at_destination| {
-            at_destination.retain(|route| {
-                let keep = route.owner != owner;
-                if !keep {
-                    taken.insert(route.key(), route.clone());
-                }
-                keep
-            });
-            !at_destination.is_empty()
-        });
-        taken
+    /// Takes a route of an owner away, if it is there, and gives its time of creation.
+    fn remove(&mut self, owner: Owner, key: &RouteKey) -> Option<u64> {
+        let at_destination = self.routes.get_mut(&key.destination)?;
+        let is_it = |route: &VpnRoute| route.owner == owner && route.connection == key.connection;
+        let route = at_destination.remove(at_destination.iter().position(is_it)?);
+        if at_destination.is_empty() {
+            self.routes.remove(&key.destination);
+        }
+        if let Some(destinations) = self.of_connection.get_mut(&key.connection) {
+            destinations.remove(&key.destination);
+            if destinations.is_empty() {
+                self.of_connection.remove(&key.connection);
+            }
+        }
+        self.changed.insert(key.destination);
+        Some(route.created)
     }
 
-    /// Sets the publication state of the file's routes to exactly what `publications` says: a route that it does not
-    /// name is normal. Answers the keys that name no route of the file.
-    pub fn set_file_publications(&mut self, publications: &BTreeMap<RouteKey, Publication>) -> Vec<RouteKey> {
-        let mut unknown: BTreeSet<&RouteKey> = publications.keys().collect();
-        for route in self.routes.values_mut().flatten() {
-            if route.owner != Owner::File {
-                continue;
-            }
-            let key = route.key();
-            route.publication = publications.get(&key).copied().unwrap_or_default();
-            unknown.remove(&key);
+    /// Sets the publication state of one route of the file. False: there is none of this key.
+    pub fn publish(&mut self, key: &RouteKey, publication: Publication) -> bool {
+        let at_destination = self.routes.get_mut(&key.destination).into_iter().flatten();
+        let mut of_file = at_destination.filter(|route| route.owner == Owner::File);
+        let Some(route) = of_file.find(|route| route.connection == key.connection) else { return false };
+        if std::mem::replace(&mut route.publication, publication) != publication {
+            self.changed.insert(key.destination);
         }
-        unknown.into_iter().cloned().collect()
+        true
     }
 
     /// Notes that a connection has, or no longer has, a Child SA. Answers whether that is news.
-    pub fn set_up(&mut self, connection: &str, up: bool) -> bool {
-        if up { self.up.insert(connection.into()) } else { self.up.remove(connection) }
+    pub fn set_up(&mut self, connection: &Arc<str>, up: bool) -> bool {
+        let news = if up { self.up.insert(Arc::clone(connection)) } else { self.up.remove(connection) };
+        if news {
+            self.changed.extend(self.of_connection.get(connection).into_iter().flatten());
+        }
+        news
     }
 
     /// Whether a connection is up.
@@ -125,19 +165,36 @@ impl Table {
         self.routes.iter().map(|(destination, routes)| (*destination, rank(routes, |name| self.is_up(name))))
     }
 
+    /// The routes to one destination, in order of preference.
+    pub fn at(&self, destination: &IpNet) -> Vec<(&VpnRoute, RouteState)> {
+        self.routes.get(destination).map(|routes| rank(routes, |name| self.is_up(name))).unwrap_or_default()
+    }
+
     /// The routes that a packet to `address` may take, the preferred one first: those of its longest prefix.
     pub fn lookup(&self, address: IpAddr) -> Vec<(&VpnRoute, RouteState)> {
-        self.routes
-            .iter()
-            .filter(|(destination, _)| destination.contains(&address))
-            .max_by_key(|(destination, _)| destination.prefix_len())
-            .map(|(_, routes)| rank(routes, |name| self.is_up(name)))
-            .unwrap_or_default()
+        self.holders(address).next().map(|destination| self.at(&destination)).unwrap_or_default()
     }
 
     /// Whether an address lies in the destination of a route.
     pub fn covers(&self, address: IpAddr) -> bool {
-        self.routes.keys().any(|destination| destination.contains(&address))
+        self.holders(address).next().is_some()
+    }
+
+    /// The destinations that hold an address, the longest first.
+    fn holders(&self, address: IpAddr) -> impl Iterator<Item = IpNet> {
+        let host = IpNet::from(address);
+        let lengths = (0..=host.prefix_len()).rev();
+        lengths.filter_map(move |length| shortened(&host, length)).filter(|prefix| self.routes.contains_key(prefix))
+    }
+
+    /// Whether there are routes of a family.
+    pub fn has_family(&self, family: Family) -> bool {
+        // IPv4 is before IPv6.
+        let edge = match family {
+            Family::Ipv4 => self.routes.keys().next(),
+            Family::Ipv6 => self.routes.keys().next_back(),
+        };
+        edge.is_some_and(|destination| Family::of(destination) == family)
     }
 
     /// Number of routes.
@@ -177,10 +234,11 @@ mod tests {
     #[test]
     fn each_owner_replaces_only_its_own_and_a_clash_is_refused() {
         let mut table = Table::new();
-        assert!(table.replace_owned(Owner::File, vec![route("10.1.0.0/16", "idc", 1)]).is_empty());
-        let refused =
-            table.replace_owned(Owner::Cend, vec![route("10.1.0.0/16", "idc", 2), route("10.2.0.0/16", "vco-1", 2)]);
+        table.replace_owned(Owner::File, vec![route("10.1.0.0/16", "idc", 1)]);
+        table.replace_owned(Owner::Cend, vec![route("10.1.0.0/16", "idc", 2), route("10.2.0.0/16", "vco-1", 2)]);
+        let refused: Vec<_> = table.refused(Owner::Cend).collect();
         assert!(matches!(refused[..], [(_, RouteRefused::OwnedByOther { owner: Owner::File, .. })]));
+        assert_eq!(table.refused(Owner::File).count(), 0);
         assert_eq!(shown(&table), ["10.1.0.0/16 idc file down 1", "10.2.0.0/16 vco-1 cend down 2"]);
         table.replace_owned(Owner::Cend, vec![]);
         assert_eq!(shown(&table), ["10.1.0.0/16 idc file down 1"]);
@@ -198,31 +256,54 @@ mod tests {
     fn host_bits_and_doubles_are_refused() {
         let mut table = Table::new();
         let routes = vec![route("10.1.0.1/16", "a", 1), route("10.2.0.0/16", "a", 1), route("10.2.0.0/16", "a", 1)];
-        let refused = table.replace_owned(Owner::File, routes);
-        assert!(matches!(refused[..], [(_, RouteRefused::HostBits(_)), (_, RouteRefused::Duplicate(_))]));
+        table.replace_owned(Owner::File, routes);
+        let refused: Vec<_> = table.refused(Owner::File).map(|(_, reason)| reason.clone()).collect();
+        assert!(matches!(refused[..], [RouteRefused::HostBits(_), RouteRefused::Duplicate(_)]));
         assert_eq!(table.len(), 1);
         assert_eq!(table.destinations().count(), 1, "a refused route leaves no destination behind");
     }
 
     #[test]
-    fn publications_name_the_files_routes_completely() {
+    fn what_was_refused_is_taken_when_its_place_is_free() {
         let mut table = Table::new();
-        table.replace_owned(Owner::File, vec![route("10.1.0.0/16", "a", 1), route("10.2.0.0/16", "a", 1)]);
-        let key = |destination: &str| route(destination, "a", 0).key();
-        let published = |keys: &[&str]| keys.iter().map(|d| (key(d), Publication::Published)).collect();
-        let unknown = table.set_file_publications(&published(&["10.1.0.0/16", "10.3.0.0/16"]));
-        assert_eq!(unknown, [key("10.3.0.0/16")]);
-        table.set_file_publications(&published(&["10.2.0.0/16"]));
-        let states: Vec<_> = table.routes().map(|(route, _)| route.publication).collect();
-        assert_eq!(states, [Publication::Normal, Publication::Published]);
+        table.replace_owned(Owner::File, vec![route("10.1.0.0/16", "a", 1)]);
+        table.replace_owned(Owner::Cend, vec![route("10.1.0.0/16", "a", 2), route("10.2.0.0/16", "b", 2)]);
+        table.change(Owner::File, vec![route("10.1.0.0/16", "a", 0).key()], vec![]);
+        assert_eq!(shown(&table), ["10.1.0.0/16 a cend down 2", "10.2.0.0/16 b cend down 2"]);
+        assert_eq!(table.refused(Owner::Cend).count(), 0);
+        // One that is refused can be taken back, too.
+        table.change(Owner::File, vec![], vec![route("10.2.0.0/16", "b", 3)]);
+        assert_eq!(table.refused(Owner::File).count(), 1);
+        table.change(Owner::File, vec![route("10.2.0.0/16", "b", 3).key()], vec![]);
+        assert_eq!((table.refused(Owner::File).count(), table.len()), (0, 2));
+    }
+
+    #[test]
+    fn of_thousands_only_what_changes_is_named_as_changed() {
+        let net = |n: usize| format!("10.{}.{}.0/24", n / 256, n % 256);
+        let all = |n: usize| route(&net(n), &format!("c{n}"), 1);
+        let mut table = Table::new();
+        table.replace_owned(Owner::File, (0..8000).map(all).collect());
+        assert_eq!(table.take_changed().len(), 8000);
+        let standby = VpnRoute { weight: Weight::Standby, created: 9, ..all(7) };
+        table.change(Owner::File, vec![standby.key()], vec![standby]);
+        assert_eq!(table.take_changed(), [net(7).parse().unwrap()].into());
+        assert_eq!(table.at(&net(7).parse().unwrap())[0].0.created, 1, "it stays");
+        assert!(table.set_up(&"c8".into(), true) && !table.set_up(&"c8".into(), true));
+        assert_eq!(table.take_changed(), [net(8).parse().unwrap()].into());
+        assert!(table.publish(&all(9).key(), Publication::Published));
+        assert!(table.publish(&all(9).key(), Publication::Published));
+        assert!(!table.publish(&all(8001).key(), Publication::Published));
+        assert_eq!(table.take_changed(), [net(9).parse().unwrap()].into());
+        assert!(table.has_family(Family::Ipv4) && !table.has_family(Family::Ipv6));
     }
 
     #[test]
     fn the_longest_prefix_is_looked_up_even_if_it_is_down() {
         let mut table = Table::new();
         table.replace_owned(Owner::File, vec![route("0.0.0.0/0", "all", 1), route("10.1.0.0/16", "one", 1)]);
-        assert!(table.set_up("all", true));
-        assert!(!table.set_up("all", true), "no news");
+        assert!(table.set_up(&"all".into(), true));
+        assert!(!table.set_up(&"all".into(), true), "no news");
         let found = |address: &str| {
             let routes = table.lookup(address.parse().expect("an address"));
             routes.iter().map(|(route, state)| (route.connection.to_string(), *state)).collect::<Vec<_>>()
