@@ -65,7 +65,10 @@ enum Command {
         force: bool,
     },
     /// Follow what happens, one event a line
-    Events,
+    Events {
+        /// Only what happens to this connection, or to all
+        connection: Option<String>,
+    },
     /// Check a configuration file, or with --host what this machine offers
     Check {
         /// The file to check
@@ -106,11 +109,10 @@ async fn execute(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::E
     let client = ControlClient::new(&socket)?;
     match command {
         Command::Status { connection } => {
-            let mut all: Status = client.call(&Request::Status).await?;
-            if let Some(name) = &connection {
-                only(&mut all, name)?;
-            }
-            print(json, &all, |status| status::status(status, connection.is_some()))?;
+            let one = connection.is_some();
+            let request = connection.map_or(Request::Status, |name| Request::StatusOf { name });
+            let shown: Status = client.call(&request).await?;
+            print(json, &shown, |status| status::status(status, one))?;
         }
         Command::Connections => {
             let connections: Vec<Connection> = client.call(&Request::Connections).await?;
@@ -132,7 +134,7 @@ async fn execute(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::E
             print(json, &released, release::shown)?;
             return Ok(release::exit_code(&released));
         }
-        Command::Events => follow(&client).await?,
+        Command::Events { connection } => follow(&client, connection).await?,
         Command::Check { file, host } => return Ok(check::run(file.as_deref(), host, json)?),
         Command::Export { connection, product, psk_file } => {
             let request = Request::Export { name: connection };
@@ -153,16 +155,6 @@ fn print<T: Serialize>(json: bool, value: &T, text: impl FnOnce(&T) -> String) -
     Ok(())
 }
 
-fn only(status: &mut Status, name: &str) -> Result<(), String> {
-    let known: Vec<String> = status.connections.iter().map(|connection| connection.name.clone()).collect();
-    status.connections.retain(|connection| connection.name == name);
-    status.routes.retain(|route| route.connection == name);
-    if status.connections.is_empty() {
-        return Err(format!("no connection is called \"{name}\"; there are: {}", known.join(", ")));
-    }
-    Ok(())
-}
-
 async fn act(
     client: &ControlClient,
     json: bool,
@@ -174,8 +166,12 @@ async fn act(
     Ok(())
 }
 
-async fn follow(client: &ControlClient) -> Result<(), CallError> {
-    let mut events = std::pin::pin!(client.events().await?);
+async fn follow(client: &ControlClient, connection: Option<String>) -> Result<(), CallError> {
+    let events = match connection {
+        Some(name) => client.events_of(name).await?.boxed(),
+        None => client.events().await?.boxed(),
+    };
+    let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match serde_json::to_string(&event) {
             Ok(line) => println!("{line}"),

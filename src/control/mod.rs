@@ -6,11 +6,12 @@
 //! | request | reply |
 //! |---|---|
 //! | `GET /v1/status` | [`status::Status`] |
+//! | `GET /v1/status?connection={name}` | [`status::Status`] of this connection and its routes |
 //! | `GET /v1/connections` | list of [`status::Connection`] |
 //! | `GET /v1/routes` | list of [`route::Route`] |
 //! | `POST /v1/connections/{name}/{up,down,rekey}` | [`action::Accepted`] |
 //! | `POST /v1/reload` | [`reload::Reloaded`] |
-//! | `GET /v1/events` | server-sent events, each [`event::Event`] |
+//! | `GET /v1/events`, `GET /v1/events?connection={name}` | server-sent events, each [`event::Event`] |
 //! | `PUT /v1/owners/cend` with [`owner::OwnerSet`], `GET /v1/owners/cend` | [`owner::OwnerReply`] |
 //! | `GET /v1/connections/{name}/export` | [`export::ConnectionExport`] |
 //!

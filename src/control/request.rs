@@ -12,6 +12,11 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub enum Request {
     /// Everything that runs: [`Status`](super::status::Status).
     Status,
+    /// The same of one connection and its routes, without a look at the others.
+    StatusOf {
+        /// Its name, unescaped.
+        name: String,
+    },
     /// The connections: a list of [`Connection`](super::status::Connection).
     Connections,
     /// The VPN gateway's route table: a list of [`Route`](super::route::Route).
@@ -32,6 +37,11 @@ pub enum Request {
     Reload,
     /// What happens from now on: server-sent events, each an [`Event`](super::event::Event).
     Events,
+    /// The same of one connection, and of what concerns all.
+    EventsOf {
+        /// Its name, unescaped.
+        name: String,
+    },
     /// Replaces cend's set with an [`OwnerSet`](super::owner::OwnerSet): [`OwnerReply`](super::owner::OwnerReply).
     PutOwner,
     /// What became of cend's set: [`OwnerReply`](super::owner::OwnerReply).
@@ -53,9 +63,14 @@ impl Request {
     /// The HTTP method that it is made with.
     pub fn method(&self) -> Method {
         match self {
-            Self::Status | Self::Connections | Self::Routes | Self::Export { .. } | Self::Events | Self::Owner => {
-                Method::Get
-            }
+            Self::Status
+            | Self::StatusOf { .. }
+            | Self::Connections
+            | Self::Routes
+            | Self::Export { .. }
+            | Self::Events
+            | Self::EventsOf { .. }
+            | Self::Owner => Method::Get,
             Self::Connection { .. } | Self::Reload => Method::Post,
             Self::PutOwner => Method::Put,
         }
@@ -65,12 +80,14 @@ impl Request {
     pub fn path(&self) -> String {
         match self {
             Self::Status => "/v1/status".to_owned(),
+            Self::StatusOf { name } => format!("/v1/status?connection={}", segment(name)),
             Self::Connections => "/v1/connections".to_owned(),
             Self::Routes => "/v1/routes".to_owned(),
             Self::Connection { name, action } => format!("/v1/connections/{}/{}", segment(name), action.name()),
             Self::Export { name } => format!("/v1/connections/{}/export", segment(name)),
             Self::Reload => "/v1/reload".to_owned(),
             Self::Events => "/v1/events".to_owned(),
+            Self::EventsOf { name } => format!("/v1/events?connection={}", segment(name)),
             Self::PutOwner | Self::Owner => "/v1/owners/cend".to_owned(),
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -136,9 +136,14 @@ impl Api {
             .with_state(self)
     }
 
-    async fn snapshot(&self) -> Result<Arc<IkeSnapshot>, Failure> {
+    /// Of every connection, or of `only` one.
+    async fn snapshot(&self, only: Option<&str>) -> Result<Arc<IkeSnapshot>, Failure> {
         let busy = || Failure(StatusCode::SERVICE_UNAVAILABLE, "IKE is too busy to answer, or stopping".to_owned());
-        self.ike.snapshot().await.ok_or_else(busy)
+        let snapshot = match only {
+            Some(connection) => self.ike.snapshot_of(connection).await,
+            None => self.ike.snapshot().await,
+        };
+        snapshot.ok_or_else(busy)
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<Result<T, Refused>>) -> Ask) -> Answer<T> {
@@ -149,27 +154,41 @@ impl Api {
     }
 }
 
-async fn read_status(State(api): State<Api>) -> Answer<Status> {
+/// What a request is about: one connection, or all.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Only {
+    connection: Option<String>,
+}
+
+async fn read_status(State(api): State<Api>, Query(Only { connection }): Query<Only>) -> Answer<Status> {
     // Read before the rest, which must not be older than the question. Without a filter there is nothing to tell.
     let plaintext = timeout(FILTER_TIMEOUT, api.filter.dropped()).await.ok().and_then(Result::ok);
-    let ike = api.snapshot().await?;
+    let only = connection.as_deref();
+    let ike = api.snapshot(only).await?;
     let view = api.view.load();
-    let mut status = status::status(&view, &ike, &api.drops, api.started, Instant::now());
+    if let Some(name) = only
+        && view.names().all(|known| **known != *name)
+    {
+        return Err(Refused::unknown(name, view.names()).into());
+    }
+    let mut status = status::status(&view, &ike, &api.drops, only, api.started, Instant::now());
     let counted = plaintext.filter(|packets| *packets > 0).map(|packets| ("plaintext".to_owned(), packets));
     status.drops.extend(counted);
     Ok(Json(status))
 }
 
 async fn read_connections(State(api): State<Api>) -> Answer<Vec<Connection>> {
-    let ike = api.snapshot().await?;
+    let ike = api.snapshot(None).await?;
     Ok(Json(status::connections(&api.view.load(), &ike, Instant::now())))
 }
 
-async fn read_routes(State(api): State<Api>) -> Json<Vec<Route>> {
-    Json(api.view.load().routes.clone())
+async fn read_routes(State(api): State<Api>) -> Response {
+    let view = api.view.load();
+    Json(view.routes().collect::<Vec<&Route>>()).into_response()
 }
 
-async fn read_owner(State(api): State<Api>) -> Json<OwnerReply> {
+async fn read_owner(State(api): State<Api>) -> Json<Arc<OwnerReply>> {
     Json(api.view.load().cend.clone().unwrap_or_default())
 }
 
@@ -211,24 +230,31 @@ async fn put_owner(
     ([(header::CONNECTION, "close")], answer)
 }
 
-async fn events(State(api): State<Api>) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
+async fn events(
+    State(api): State<Api>,
+    Query(Only { connection }): Query<Only>,
+) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
     let (first, listener) = api.events.listen();
-    let stream = futures_util::stream::unfold((Some(first), listener), |(first, mut listener)| async move {
+    let begun = (Some(first), listener, connection);
+    let stream = futures_util::stream::unfold(begun, |(first, mut listener, only)| async move {
         let event = match first {
             Some(first) => first,
-            None => next_event(&mut listener).await?,
+            None => next_event(&mut listener, only.as_deref()).await?,
         };
         let data = serde_json::to_string(&event).unwrap_or_default();
-        Some((Ok(sse::Event::default().data(data)), (None, listener)))
+        Some((Ok(sse::Event::default().data(data)), (None, listener, only)))
     });
     Sse::new(stream).keep_alive(KeepAlive::default())
 }
 
 /// A listener that fell behind goes on with what is still kept; the numbers show the gap.
-async fn next_event(listener: &mut broadcast::Receiver<Event>) -> Option<Event> {
+/// Who listens to `only` one connection hears of that, and of what concerns all.
+async fn next_event(listener: &mut broadcast::Receiver<Event>, only: Option<&str>) -> Option<Event> {
+    let concerns = |event: &Event| only.is_none_or(|only| event.connection.as_deref().is_none_or(|name| name == only));
     loop {
         match listener.recv().await {
-            Ok(event) => return Some(event),
+            Ok(event) if concerns(&event) => return Some(event),
+            Ok(_) => {}
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return None,
         }
@@ -261,7 +287,7 @@ mod tests {
         let (requests, asked) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             while let Ok(request) = asked.recv() {
-                if let Request::Snapshot(asker) = request {
+                if let Request::Snapshot(asker) | Request::SnapshotOf(_, asker) = request {
                     let _ = asker.send(Arc::default());
                 }
             }

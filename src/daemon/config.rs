@@ -38,9 +38,9 @@ pub struct Config {
     /// The keys at the top of the file.
     pub gateway: Gateway,
     /// The connections, with names that are unique, in the file's order.
-    pub connections: Vec<Tunnel>,
+    pub connections: Arc<Vec<Arc<Tunnel>>>,
     /// The VPN routes; each names one of the connections.
-    pub routes: Vec<VpnRoute>,
+    pub routes: Arc<Vec<VpnRoute>>,
     /// Prefixes that are not protected although a route's destination holds them.
     pub bypass: BTreeSet<IpNet>,
     /// What becomes of the protected prefixes at the end.
@@ -74,7 +74,7 @@ impl Config {
         let gateway = Gateway::read(&mut section);
         let secrets = Secrets::read(&mut section);
         let connections = connection::read_all(&mut section, &gateway, &secrets);
-        let routes = read_routes(&mut section, &connections);
+        let routes = Arc::new(read_routes(&mut section, &connections));
         let bypass = read_bypass(&mut section, &routes);
         let on_stop = section.optional("on_stop", value::one_of(ON_STOP)).unwrap_or_default();
         section.finish();
@@ -83,7 +83,7 @@ impl Config {
             warnings
                 .push(format!("{}: holds pre-shared keys and others may read it; run chmod 600 on it", path.display()));
         }
-        let connections = connections.into_iter().map(|read| read.tunnel).collect();
+        let connections = Arc::new(connections.into_iter().map(|read| Arc::new(read.tunnel)).collect());
         Ok(Self { gateway, connections, routes, bypass, on_stop, warnings })
     }
 }

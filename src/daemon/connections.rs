@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::config::EspOptions;
 use crate::dataplane::fib::ConnectionId;
-use crate::ike;
+use crate::ike::{self, Place};
 
 /// The numbers by which the data path knows connections. A name keeps its number for the life of the process.
 #[derive(Debug, Default)]
@@ -37,22 +37,53 @@ impl ConnectionIds {
     }
 }
 
-/// The connections in force: for IKE, and the ESP options of each one.
+/// A connection in force, as IKE and the data path take it.
 #[derive(Clone, Debug)]
+pub struct InForce {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it stands among those that fit a peer equally well.
+    pub place: Place,
+    /// What IKE takes; `None` while the address of its peer is not known.
+    pub ike: Option<Arc<ike::Connection>>,
+    /// How its Child SAs handle packets.
+    pub esp_options: EspOptions,
+}
+
+/// What is different about the connections in force. It is all that IKE and the wiring are told, and all that they look at.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// The names of those that are gone.
+    pub removed: Vec<Arc<str>>,
+    /// Those that are new, or not as they were.
+    pub set: Vec<InForce>,
+}
+
+impl Change {
+    /// The same for IKE, which has only those whose peer's address is known.
+    pub fn for_ike(&self) -> ike::Change {
+        let without = self.set.iter().filter(|connection| connection.ike.is_none());
+        let removed = self.removed.iter().chain(without.map(|connection| &connection.name)).cloned().collect();
+        let with = |connection: &InForce| Some((connection.place, Arc::clone(connection.ike.as_ref()?)));
+        ike::Change { removed, set: self.set.iter().filter_map(with).collect() }
+    }
+}
+
+/// The connections in force by their names, as the wiring knows them.
+#[derive(Clone, Debug, Default)]
 pub struct Configured {
-    /// The connections for IKE, with the endpoint's limits.
-    pub ike: Arc<ike::Config>,
     by_name: HashMap<Arc<str>, (Option<Arc<ike::Connection>>, EspOptions)>,
 }
 
 impl Configured {
-    /// Those of `ike`, and the ESP options of each one by its name.
-    pub fn new(ike: ike::Config, options: impl IntoIterator<Item = (Arc<str>, EspOptions)>) -> Self {
-        let mut by_name: HashMap<_, _> = options.into_iter().map(|(name, options)| (name, (None, options))).collect();
-        for connection in &ike.connections {
-            by_name.entry(Arc::clone(&connection.name)).or_default().0 = Some(Arc::clone(connection));
+    /// Takes a difference.
+    pub fn change(&mut self, change: &Change) {
+        for name in &change.removed {
+            self.by_name.remove(name);
         }
-        Self { ike: Arc::new(ike), by_name }
+        for InForce { name, place: _, ike, esp_options } in &change.set {
+            self.by_name.insert(Arc::clone(name), (ike.clone(), *esp_options));
+        }
     }
 
     /// The connection of a name.

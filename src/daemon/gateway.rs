@@ -1,49 +1,51 @@
 //! The control task's state: what is configured, by whom, and what follows from it for IKE, routes and kernel.
 
+mod apply;
 mod peers;
+mod routes;
+mod tunnels;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tracing::{info, warn};
 
+pub use self::apply::{Loaded, load};
 use self::peers::Peers;
+use self::tunnels::Tunnels;
+pub use self::view::Shown;
 use super::conditions::{Conditions, Source};
-use super::config::{self, Config, PeerName, Tunnel};
-use super::connections::{Configured, ConnectionIds};
+use super::config::{Config, PeerName, Tunnel};
+use super::connections::ConnectionIds;
 use super::events::EventLog;
 use super::export;
 use super::ike_handle::IkeHandle;
 use super::ike_thread::Request;
-use super::owner_file;
-use super::owner_set::{self, Translation};
-use super::policy;
+use super::owner_set::Translation;
+use super::policy::Protection;
 use super::status::View;
 use super::wiring::{ChildOf, CommandRing, Notice};
-use crate::control::Owner;
 use crate::control::action::{Accepted, Action};
 use crate::control::event::EventKind;
 use crate::control::export::ConnectionExport;
-use crate::control::owner::{OwnerReply, OwnerSet, Refusal, RefusedKind};
-use crate::control::reload::Reloaded;
+use crate::control::owner::OwnerSet;
 use crate::dataplane::command::OutboundCommand;
 use crate::dataplane::fib::FibPublisher;
-use crate::ike::{self, Command, RekeyWhat};
-use crate::io::clock;
+use crate::ike::{Command, RekeyWhat};
 use crate::io::forwarding::Forwarding;
 use crate::io::ip_forwarding::Families;
 use crate::io::kept_policy::{KeptPolicy, Share};
-use crate::routing::{self, Family, Table, build_fib};
+use crate::routing::{Table, VpnRoute, update_fib};
 
-/// How long a change waits for the kernel's side to follow.
-const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many names a refusal tells.
+const NAMED: usize = 20;
+
 /// Why something that an operator asked for was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -52,7 +54,7 @@ pub enum Refused {
     UnknownConnection {
         /// The name that was asked for.
         name: String,
-        /// The names that there are, separated by commas.
+        /// The names that there are, or some of them, separated by commas.
         known: String,
     },
     /// The file that was read again is wrong; its problems.
@@ -63,6 +65,17 @@ pub enum Refused {
     NotKept(std::io::Error),
 }
 
+impl Refused {
+    /// There is no connection of this name; there are those of the others.
+    pub fn unknown<'a>(name: &str, others: impl Iterator<Item = &'a Arc<str>>) -> Self {
+        let mut known: Vec<&str> = others.take(NAMED + 1).map(|name| &**name).collect();
+        if known.len() > NAMED {
+            known[NAMED] = "and others";
+        }
+        Self::UnknownConnection { name: name.to_owned(), known: known.join(", ") }
+    }
+}
+
 /// Owned by the control task alone.
 pub struct Gateway {
     /// The configuration file, for a reload.
@@ -70,7 +83,7 @@ pub struct Gateway {
     /// The state directory.
     pub state: PathBuf,
     /// What the configuration file said when it was last taken.
-    pub file: Config,
+    pub file: Arc<Config>,
     /// The way to the IKE thread.
     pub ike: IkeHandle,
     /// The connections' numbers in the data path.
@@ -84,15 +97,15 @@ pub struct Gateway {
     /// What the status is made of, for the API.
     pub view: Arc<ArcSwap<View>>,
     /// cend's last complete set; `None` while there is none.
-    pub owner: Option<OwnerSet>,
+    pub owner: Option<Arc<OwnerSet>>,
     /// What the cloud protected last, while its set is not known.
     pub cend_before: Share,
-    /// The VPN gateway's route table.
-    pub table: Table,
-    /// Makes forwarding tables, and frees the former ones here rather than in the outbound thread.
-    pub fibs: FibPublisher,
     /// What of cend's set is done, and what is not.
     pub cend: Translation,
+    /// What is in force of both.
+    pub force: Force,
+    /// Makes forwarding tables, and frees the former ones here rather than in the outbound thread.
+    pub fibs: FibPublisher,
     /// Addresses of peers that are configured by name.
     pub resolved: BTreeMap<String, IpAddr>,
     /// Why a name has no address.
@@ -101,12 +114,10 @@ pub struct Gateway {
     pub seen: Peers,
     /// Peers' addresses that the kernel's side takes into account.
     pub outer_peers: BTreeSet<IpAddr>,
-    /// The forwarding table is behind the route table.
-    pub fib_stale: bool,
-    /// The kernel's side does not know a peer's address yet.
-    pub kernel_stale: bool,
-    /// The view is behind.
-    pub view_stale: bool,
+    /// What has changed, and has to be told.
+    pub stale: Stale,
+    /// The parts of the view.
+    pub shown: Shown,
     /// Connections whose routes changed their state; to be told when the view shows it.
     pub turned: Vec<Arc<str>>,
     /// What is wrong at the moment, whoever finds out.
@@ -115,35 +126,38 @@ pub struct Gateway {
     pub families: watch::Sender<Families>,
 }
 
-impl Gateway {
-    /// Brings IKE, routes, kernel and status to what is configured.
-    pub async fn apply(&mut self) {
-        self.cend = match &self.owner {
-            Some(set) => owner_set::translate(set, &self.file, clock::unix_seconds()),
-            None => Translation::default(),
-        };
-        for warning in &self.cend.warnings {
-            warn!("{warning}");
-        }
-        for refusal in &self.cend.refused {
-            warn!(kind = ?refusal.kind, name = refusal.name, reason = refusal.reason, "refused a part of cend's set");
-        }
-        self.tell_unresolved();
-        self.apply_connections();
-        self.apply_routes().await;
-    }
-
+/// What is in force: what a change is compared with.
+#[derive(Default)]
+pub struct Force {
     /// The connections of both owners.
-    pub fn tunnels(&self) -> impl Iterator<Item = (Owner, &Tunnel)> {
-        let file = self.file.connections.iter().map(|tunnel| (Owner::File, tunnel));
-        file.chain(self.cend.tunnels.iter().map(|tunnel| (Owner::Cend, tunnel)))
-    }
+    pub tunnels: Tunnels,
+    /// The routes that the file and cend ask for.
+    routes: [Arc<Vec<VpnRoute>>; 2],
+    /// The VPN gateway's route table.
+    pub table: Table,
+    /// What is protected.
+    pub protection: Protection,
+}
 
-    fn tunnel(&self, name: &str) -> Result<&Tunnel, Refused> {
-        self.tunnels().map(|(_, tunnel)| tunnel).find(|tunnel| **tunnel.name() == *name).ok_or_else(|| {
-            let known: Vec<&str> = self.tunnels().map(|(_, tunnel)| &**tunnel.name()).collect();
-            Refused::UnknownConnection { name: name.to_owned(), known: known.join(", ") }
-        })
+/// What has changed, and has to be told.
+#[derive(Default)]
+pub struct Stale {
+    /// Destinations that the forwarding table has not as the route table.
+    pub fib: BTreeSet<IpNet>,
+    /// Destinations that the view has not as the route table.
+    routes: BTreeSet<IpNet>,
+    /// The kernel's side does not know a peer's address yet.
+    kernel: bool,
+    /// The view is behind.
+    view: bool,
+    /// The names that have to be resolved are others.
+    pub names: bool,
+}
+
+impl Gateway {
+    fn tunnel(&self, name: &str) -> Result<&Arc<Tunnel>, Refused> {
+        let known = self.force.tunnels.known(name).map(|known| &known.tunnel);
+        known.ok_or_else(|| Refused::unknown(name, self.force.tunnels.names()))
     }
 
     fn resolved_peer(&self, tunnel: &Tunnel) -> Option<IpAddr> {
@@ -154,99 +168,28 @@ impl Gateway {
         }
     }
 
-    fn apply_connections(&mut self) {
-        let names: BTreeSet<Arc<str>> = self.tunnels().map(|(_, tunnel)| Arc::clone(tunnel.name())).collect();
-        self.seen.retain(|name| names.contains(name));
-        let resolved = |tunnel: &Tunnel| tunnel.ike(self.resolved_peer(tunnel));
-        let connections: Vec<Arc<ike::Connection>> =
-            self.tunnels().filter_map(|(_, tunnel)| resolved(tunnel)).collect();
-        let options = self.tunnels().map(|(_, tunnel)| (Arc::clone(tunnel.name()), tunnel.esp_options));
-        let configured = Configured::new(ike::Config::new(connections), options);
-        self.ike.send(Request::Configure(configured));
-    }
-
-    async fn apply_routes(&mut self) {
-        let refused = self.table.replace_owned(routing::Owner::File, self.file.routes.clone());
-        for (key, reason) in refused {
-            warn!(destination = %key.destination, connection = %key.connection, %reason, "refused a route of the file");
-        }
-        for (key, reason) in self.table.replace_owned(routing::Owner::Cend, self.cend.routes.clone()) {
-            let refusal =
-                Refusal { kind: RefusedKind::Route, name: key.destination.to_string(), reason: reason.to_string() };
-            warn!(name = refusal.name, reason = refusal.reason, "refused a part of cend's set");
-            self.cend.refused.push(refusal);
-        }
-        self.table.set_file_publications(&self.cend.publications);
-        self.publish_fib();
-        self.apply_kernel().await;
-        self.events.happened(EventKind::RoutesChanged, None, None, None);
-    }
-
-    async fn apply_kernel(&mut self) {
-        let policy = self.policy();
-        self.outer_peers.clone_from(&policy.outer_peers);
-        self.kernel_stale = false;
-        let of_family = |family| self.table.destinations().any(|(destination, _)| Family::of(&destination) == family);
-        self.families.send_replace(Families { ipv4: of_family(Family::Ipv4), ipv6: of_family(Family::Ipv6) });
-        // What did not succeed is logged where it is tried again, and stands in the view as long as it lasts. A kernel's side
-        // that takes longer tells when it is done.
-        let _ = timeout(KERNEL_TIMEOUT, self.forwarding.apply(policy)).await;
-        self.publish_view();
-    }
-
     /// What is protected, by whom.
     pub fn policy(&self) -> KeptPolicy {
-        let configured = self.tunnels().filter_map(|(_, tunnel)| self.resolved_peer(tunnel));
-        let outer_peers = configured.chain(self.seen.addresses()).collect();
-        let cend = self.owner.as_ref().map_or_else(|| self.cend_before.clone(), policy::cend_share);
-        policy::policy(&self.file, cend, outer_peers)
+        self.force.protection.policy(&self.file, self.seen.addresses())
     }
 
     /// Gives the outbound thread a forwarding table of the routes as they are.
     pub fn publish_fib(&mut self) {
-        let fib = build_fib(&self.table, |name| Some(self.ids.id(&Arc::from(name))));
+        self.note_routes();
+        let changed = std::mem::take(&mut self.stale.fib);
+        if changed.is_empty() {
+            return;
+        }
+        let mut fib = self.fibs.newest();
+        update_fib(&mut fib, &self.force.table, &changed, |name| Some(self.ids.id(name)));
         self.outbound.send(OutboundCommand::SetFib(self.fibs.publish(fib)));
-        self.fib_stale = false;
     }
 
-    /// Reads the file again. A bad one changes nothing.
-    pub async fn reload(&mut self) -> Result<Reloaded, Refused> {
-        let file = Config::load(&self.path).map_err(|error| Refused::BadConfiguration(error.to_string()))?;
-        let mut reloaded = difference(&self.file.connections, &file.connections);
-        reloaded.warnings.clone_from(&file.warnings);
-        let (socket, state) = (self.file.gateway.socket.clone(), self.state.clone());
-        if (config::Gateway { socket, state, ..file.gateway.clone() }) != self.file.gateway {
-            reloaded
-                .warnings
-                .push("a key above the connections changed; that takes effect at the next start".to_owned());
-        }
-        for warning in &reloaded.warnings {
-            warn!("{warning}");
-        }
-        self.file = Config { gateway: self.file.gateway.clone(), ..file };
-        self.apply().await;
-        info!(added = ?reloaded.added, changed = ?reloaded.changed, removed = ?reloaded.removed, "reloaded");
-        self.events.happened(EventKind::Reloaded, None, None, None);
-        Ok(reloaded)
-    }
-
-    /// Takes cend's complete set: kept on the disk first, then applied.
-    pub async fn take_owner_set(&mut self, set: OwnerSet) -> Result<OwnerReply, Refused> {
-        if self.owner.as_ref() != Some(&set) {
-            owner_file::keep(&self.state, &set).map_err(Refused::NotKept)?;
-            let known = self.owner.as_ref().map_or(0, |set| set.revision);
-            info!(revision = set.revision, previous = known, connections = set.connections.len(), "took cend's set");
-            self.owner = Some(set);
-            self.apply().await;
-            self.events.happened(EventKind::Reloaded, None, None, None);
-        }
-        Ok(self.owner_reply())
-    }
-
-    /// What became of cend's set: the answer to it, and to who asks later.
-    pub fn owner_reply(&self) -> OwnerReply {
-        let revision = self.owner.as_ref().map_or(0, |set| set.revision);
-        OwnerReply { revision, refused: self.cend.refused.clone() }
+    /// Notes what has changed in the route table.
+    fn note_routes(&mut self) {
+        let changed = self.force.table.take_changed();
+        self.stale.routes.extend(&changed);
+        self.stale.fib.extend(changed);
     }
 
     /// Passes an operator's action on to IKE.
@@ -277,10 +220,10 @@ impl Gateway {
         match result {
             Ok(address) => {
                 self.unresolved.remove(&name);
-                if self.resolved.insert(name.clone(), address) != Some(address) {
+                let before = self.resolved.insert(name.clone(), address);
+                if before != Some(address) {
                     info!(name, %address, "resolved a peer's name");
-                    self.apply_connections();
-                    self.apply_kernel().await;
+                    self.peer_has_moved(&name, before, address).await;
                 }
             }
             Err(reason) => {
@@ -292,8 +235,7 @@ impl Gateway {
 
     /// Names that no connection has any more are nobody's trouble.
     fn tell_unresolved(&self) {
-        let configured = self.names();
-        let unresolved = self.unresolved.iter().filter(|(name, _)| configured.contains(*name));
+        let unresolved = self.unresolved.iter().filter(|(name, _)| self.force.tunnels.of_peer(name).next().is_some());
         let line = |(name, reason): (&String, &String)| match self.resolved.get(name) {
             Some(address) => format!("the name {name} cannot be looked up, its last address {address} stays: {reason}"),
             None => format!("the name {name} has no address, its connections wait for one: {reason}"),
@@ -303,8 +245,7 @@ impl Gateway {
 
     /// The peers' names that have to be resolved.
     pub fn names(&self) -> BTreeSet<String> {
-        let name = |peer: &PeerName| if let PeerName::Name(name) = peer { Some(name.clone()) } else { None };
-        self.tunnels().filter_map(|(_, tunnel)| name(&tunnel.peer)).collect()
+        self.force.tunnels.peer_names().cloned().collect()
     }
 
     /// Takes what the wiring tells: the log, the events and the route states follow. The view and the kernel's side
@@ -314,9 +255,10 @@ impl Gateway {
         for notice in notices.drain(..) {
             complete |= self.notice(notice);
         }
-        if self.kernel_stale {
+        self.note_routes();
+        if self.stale.kernel {
             self.apply_kernel().await;
-        } else if self.view_stale {
+        } else if self.stale.view {
             self.publish_view();
         }
         for connection in std::mem::take(&mut self.turned) {
@@ -349,8 +291,8 @@ impl Gateway {
                 self.events.happened_to(EventKind::ChildDown, of, Some(reason));
             }
             Notice::Carries { connection, up } => {
-                if self.table.set_up(&connection, up) {
-                    (self.fib_stale, self.view_stale) = (true, true);
+                if self.force.table.set_up(&connection, up) {
+                    self.stale.view = true;
                     self.turned.push(connection);
                 }
             }
@@ -361,62 +303,14 @@ impl Gateway {
                 let left = self.seen.at(connection, association, peer).into_iter();
                 let news = left.chain(Some(peer).filter(|peer| !self.outer_peers.contains(peer)));
                 // The kernel's side differs only where a route leads to a peer's own address.
-                self.kernel_stale |= news.into_iter().any(|address| self.table.covers(address));
+                self.stale.kernel |= news.into_iter().any(|address| self.force.table.covers(address));
             }
             Notice::PeerGone { connection, association } => {
                 let left = self.seen.gone(&connection, association);
-                self.kernel_stale |= left.is_some_and(|address| self.table.covers(address));
+                self.stale.kernel |= left.is_some_and(|address| self.force.table.covers(address));
             }
             Notice::ShutdownComplete => return true,
         }
         false
-    }
-}
-
-/// Which connections a new file adds, changes and removes.
-fn difference(before: &[Tunnel], after: &[Tunnel]) -> Reloaded {
-    let by_name = |tunnels: &'_ [Tunnel]| -> HashMap<Arc<str>, usize> {
-        tunnels.iter().enumerate().map(|(place, tunnel)| (Arc::clone(tunnel.name()), place)).collect()
-    };
-    let (old, new) = (by_name(before), by_name(after));
-    let mut reloaded = Reloaded::default();
-    for tunnel in after {
-        match old.get(tunnel.name()).map(|place| &before[*place]) {
-            None => reloaded.added.push(tunnel.name().to_string()),
-            Some(before) if before != tunnel => reloaded.changed.push(tunnel.name().to_string()),
-            Some(_) => {}
-        }
-    }
-    let stays = |tunnel: &&Tunnel| new.contains_key(tunnel.name());
-    reloaded.removed = before.iter().filter(|tunnel| !stays(tunnel)).map(|tunnel| tunnel.name().to_string()).collect();
-    reloaded
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn a_reload_tells_what_it_touches() {
-        let file = |names: &[(&str, &str)]| {
-            let text: String = names
-                .iter()
-                .map(|(name, psk)| {
-                    format!(
-                        "[[connection]]\nname = \"{name}\"\npeer = \"203.0.113.1\"\nlocal_id = \"a\"\npsk = \"{psk}\"\nlocal_subnets = \"10.0.0.0/24\"\npeer_subnets = \"10.1.0.0/24\"\n"
-                    )
-                })
-                .collect();
-            Config::parse(&text, Path::new("gatewayd.toml")).unwrap().connections
-        };
-        let before = file(&[("stays", "1"), ("changes", "1"), ("goes", "1")]);
-        let after = file(&[("new", "1"), ("changes", "2"), ("stays", "1")]);
-        let reloaded = difference(&before, &after);
-        assert_eq!(
-            (reloaded.added, reloaded.changed, reloaded.removed),
-            (vec!["new".into()], vec!["changes".into()], vec!["goes".into()])
-        );
     }
 }

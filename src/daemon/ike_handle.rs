@@ -32,8 +32,17 @@ impl IkeHandle {
 
     /// What IKE and the data path look like. None when IKE does not answer in time, or is about to end.
     pub async fn snapshot(&self) -> Option<Arc<IkeSnapshot>> {
+        self.ask(Request::Snapshot).await
+    }
+
+    /// The same of one connection, without a look at the others.
+    pub async fn snapshot_of(&self, connection: &str) -> Option<Arc<IkeSnapshot>> {
+        self.ask(|asker| Request::SnapshotOf(connection.into(), asker)).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
         let (asker, answer) = oneshot::channel();
-        self.send(Request::Snapshot(asker));
+        self.send(request(asker));
         timeout(SNAPSHOT_TIMEOUT, answer).await.ok()?.ok()
     }
 }

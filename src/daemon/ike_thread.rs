@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::{debug, trace, warn};
 
-use super::connections::Configured;
+use super::connections::Change;
 use super::send_failures::SendFailures;
 use super::wiring::{GonePairs, Pair, Wiring};
 use crate::dataplane::acquire::Acquire;
@@ -51,12 +51,14 @@ const QUIET_TO_TIDY: Duration = Duration::from_secs(3);
 /// What the control task asks of the IKE thread.
 #[derive(Debug)]
 pub enum Request {
-    /// Connections that did not change keep their SAs.
-    Configure(Configured),
+    /// What is different about the connections. Those that it does not name keep their SAs.
+    Configure(Change),
     /// A command for the endpoint.
     Command(Command),
     /// What IKE and the data path look like, not older than the request.
     Snapshot(oneshot::Sender<Arc<IkeSnapshot>>),
+    /// The same of one connection: nothing of the others is looked at. The answer is empty if there is none of this name.
+    SnapshotOf(Arc<str>, oneshot::Sender<Arc<IkeSnapshot>>),
     /// Ends this thread and the data threads.
     Stop,
 }
@@ -132,10 +134,15 @@ struct Pace {
     looked: Instant,
     /// Who waits for a snapshot.
     askers: Vec<oneshot::Sender<Arc<IkeSnapshot>>>,
+    /// The same for one of a connection.
+    askers_of: Vec<(Arc<str>, oneshot::Sender<Arc<IkeSnapshot>>)>,
     snapshot: Option<Arc<IkeSnapshot>>,
     /// When the last snapshot was made, and how long that took.
     made: Instant,
     cost: Duration,
+    /// The same for the last ones of single connections.
+    made_of: Instant,
+    cost_of: Duration,
     /// Something happened since.
     changed: bool,
     /// The endpoint did something in this round, with whatever keys that took.
@@ -158,9 +165,12 @@ impl IkeThread {
             deadline: None,
             looked: start,
             askers: Vec::new(),
+            askers_of: Vec::new(),
             snapshot: None,
             made: start,
             cost: Duration::ZERO,
+            made_of: start,
+            cost_of: Duration::ZERO,
             changed: true,
             worked: false,
             untidy: 0,
@@ -231,6 +241,9 @@ impl IkeThread {
         if !pace.askers.is_empty() {
             until = until.min(pace.made + pace.cost * SNAPSHOT_SHARE);
         }
+        if !pace.askers_of.is_empty() {
+            until = until.min(pace.made_of + pace.cost_of * SNAPSHOT_SHARE);
+        }
         let mut descriptors = vec![self.waker.as_fd()];
         descriptors.extend(self.sockets.ike.iter().map(AsFd::as_fd));
         descriptors.extend(self.sockets.icmp.iter().map(AsFd::as_fd));
@@ -244,10 +257,10 @@ impl IkeThread {
                 Request::Stop => return false,
                 Request::Command(command) => self.command(command, pace, now),
                 Request::Snapshot(asker) => pace.askers.push(asker),
-                Request::Configure(configured) => {
-                    let ike = Arc::clone(&configured.ike);
-                    self.wiring.configure(configured);
-                    self.command(Command::Reload(ike), pace, now);
+                Request::SnapshotOf(connection, asker) => pace.askers_of.push((connection, asker)),
+                Request::Configure(change) => {
+                    self.wiring.configure(&change);
+                    self.command(Command::Change(change.for_ike()), pace, now);
                 }
             }
         }
@@ -391,6 +404,7 @@ impl IkeThread {
     /// Answers who wants to know what everything looks like. Whoever hears of an event and then asks must not be shown an
     /// older state, so a snapshot serves several only while nothing happens.
     fn answer(&mut self, pace: &mut Pace, now: Instant) {
+        self.answer_of(pace, now);
         let age = now.saturating_duration_since(pace.made);
         let holds = !pace.changed && age < SNAPSHOT_KEPT;
         if pace.askers.is_empty() {
@@ -411,21 +425,46 @@ impl IkeThread {
         pace.snapshot = Some(snapshot);
     }
 
+    /// Answers who asks for one connection, with a snapshot of that one.
+    fn answer_of(&mut self, pace: &mut Pace, now: Instant) {
+        if pace.askers_of.is_empty() || now.saturating_duration_since(pace.made_of) < pace.cost_of * SNAPSHOT_SHARE {
+            return;
+        }
+        let began = Instant::now();
+        for (name, asker) in std::mem::take(&mut pace.askers_of) {
+            let status = self.endpoint.status_of(&name);
+            let (pairs, gone) = status.as_ref().map(|status| self.wiring.of(status)).unwrap_or_default();
+            let connections = status.into_iter().collect();
+            let snapshot = IkeSnapshot { connections, pairs, gone, ..self.counts(pace) };
+            // One that has gone does not mind.
+            let _ = asker.send(Arc::new(snapshot));
+        }
+        (pace.made_of, pace.cost_of) = (began, began.elapsed());
+    }
+
     fn snapshot(&self, pace: &mut Pace) -> Arc<IkeSnapshot> {
         let began = Instant::now();
-        let discards = self.endpoint.discards().iter().map(|(reason, count)| (reason.name().replace('_', "-"), count));
-        let overflowed = (DropReason::IkeInitialQueueFull.name().to_owned(), pace.overflowed);
-        let unreachable = self.sockets.ike.iter().map(UdpSocket::unreachable).sum();
-        let unreachable = (DropReason::IcmpUnreachable.name().to_owned(), unreachable);
         let snapshot = Arc::new(IkeSnapshot {
             connections: self.endpoint.status(),
             pairs: self.wiring.pairs.clone(),
             gone: self.wiring.gone(),
-            discards: discards.chain([overflowed, unreachable]).chain(self.send_failures.counts()).collect(),
-            refused: self.send_failures.lines(),
+            ..self.counts(pace)
         });
         (pace.made, pace.cost, pace.changed) = (began, began.elapsed(), false);
         snapshot
+    }
+
+    /// A snapshot of what belongs to no connection.
+    fn counts(&self, pace: &Pace) -> IkeSnapshot {
+        let discards = self.endpoint.discards().iter().map(|(reason, count)| (reason.name().replace('_', "-"), count));
+        let overflowed = (DropReason::IkeInitialQueueFull.name().to_owned(), pace.overflowed);
+        let unreachable = self.sockets.ike.iter().map(UdpSocket::unreachable).sum();
+        let unreachable = (DropReason::IcmpUnreachable.name().to_owned(), unreachable);
+        IkeSnapshot {
+            discards: discards.chain([overflowed, unreachable]).chain(self.send_failures.counts()).collect(),
+            refused: self.send_failures.lines(),
+            ..IkeSnapshot::default()
+        }
     }
 }
 

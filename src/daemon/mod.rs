@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod ike_handle;
 pub mod ike_thread;
 pub mod key_log;
+pub mod loading;
 pub mod log;
 pub mod metrics;
 pub mod names;

@@ -1,7 +1,7 @@
 //! cend's complete set, translated from the cloud's values into what this gateway does, with a reason for what it
 //! does not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const LIVENESS: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub struct Translation {
     /// The connections, with names that are neither the file's nor there twice.
-    pub tunnels: Vec<Tunnel>,
+    pub tunnels: Vec<Arc<Tunnel>>,
     /// The routes through these connections.
     pub routes: Vec<VpnRoute>,
     /// Publication state of the file's routes.
@@ -42,16 +42,18 @@ pub struct Translation {
 /// is the time of creation of new routes.
 pub fn translate(set: &OwnerSet, file: &Config, now: u64) -> Translation {
     let mut translation = Translation::default();
+    let of_file: HashSet<&str> = file.connections.iter().map(|tunnel| &**tunnel.name()).collect();
+    let mut known = BTreeSet::new();
     for connection in &set.connections {
-        translation.connection(connection, file);
+        translation.connection(connection, file, &of_file, &mut known);
     }
-    let known: BTreeSet<Arc<str>> = translation.tunnels.iter().map(|tunnel| Arc::clone(tunnel.name())).collect();
     for route in &set.routes {
         translation.route(route, &known, now);
     }
+    let of_file: HashSet<RouteKey> = file.routes.iter().map(VpnRoute::key).collect();
     for publication in &set.publications {
         let key = RouteKey { destination: publication.destination, connection: publication.connection.as_str().into() };
-        if file.routes.iter().any(|route| route.key() == key) {
+        if of_file.contains(&key) {
             translation.publications.insert(key, published(publication.publication));
         } else {
             translation.refuse(
@@ -80,9 +82,15 @@ impl Translation {
         self.refused.push(Refusal { kind, name, reason });
     }
 
-    fn connection(&mut self, wanted: &OwnerConnection, file: &Config) {
-        let taken = file.connections.iter().any(|tunnel| **tunnel.name() == *wanted.name);
-        let twice = self.tunnels.iter().any(|tunnel| **tunnel.name() == *wanted.name);
+    fn connection(
+        &mut self,
+        wanted: &OwnerConnection,
+        file: &Config,
+        of_file: &HashSet<&str>,
+        known: &mut BTreeSet<Arc<str>>,
+    ) {
+        let taken = of_file.contains(&*wanted.name);
+        let twice = known.contains(&*wanted.name);
         let translated = match (taken, twice) {
             (true, _) => Err("gatewayd.toml has a connection of this name".to_owned()),
             (_, true) => Err("the set names this connection twice".to_owned()),
@@ -94,7 +102,8 @@ impl Translation {
                     let weak: Vec<&str> = weak.into_iter().collect();
                     self.warnings.push(format!("connection {}: {} can be broken today", wanted.name, weak.join(", ")));
                 }
-                self.tunnels.push(tunnel);
+                known.insert(Arc::clone(tunnel.name()));
+                self.tunnels.push(Arc::new(tunnel));
             }
             Err(reason) => self.refuse(RefusedKind::Connection, wanted.name.clone(), reason),
         }

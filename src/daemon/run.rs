@@ -20,8 +20,9 @@ use super::closed::{self, End, close_what_was_kept, forward};
 use super::conditions::Source;
 use super::config::{self, Config, Gateway as Settings, OnStop};
 use super::events::EventLog;
-use super::gateway::Gateway;
+use super::gateway::{Gateway, Loaded, Refused};
 use super::ike_thread::Request;
+use super::loading::{Asker, Loading};
 use super::process::{Asked, Signals, feed_watchdog, tell_systemd};
 use super::status::View;
 use super::threads::Threads;
@@ -39,7 +40,7 @@ use crate::io::memory;
 use crate::io::netns::Namespace;
 use crate::io::tunnel_device::TunnelDevice;
 use crate::io::unix::ControlSocket;
-use crate::routing::{Table, WantedDevice};
+use crate::routing::WantedDevice;
 
 /// The forwarding table is rebuilt at most this often.
 const FIB_PACE: Duration = Duration::from_millis(10);
@@ -199,25 +200,24 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     let mut gateway = Gateway {
         path,
         state: file.gateway.state.clone(),
-        file,
+        file: Arc::new(file),
         ike: threads.ike.clone(),
         ids: Arc::clone(&threads.ids),
         outbound: Arc::clone(&threads.outbound),
         forwarding,
         events: EventLog::default(),
         view: Arc::new(ArcSwap::from_pointee(View::default())),
-        owner,
+        owner: owner.map(Arc::new),
         cend_before,
-        table: Table::new(),
-        fibs: FibPublisher::default(),
         cend: Default::default(),
+        force: Default::default(),
+        fibs: FibPublisher::default(),
         resolved: Default::default(),
         unresolved: Default::default(),
         seen: Default::default(),
         outer_peers: Default::default(),
-        fib_stale: false,
-        kernel_stale: false,
-        view_stale: false,
+        stale: Default::default(),
+        shown: Default::default(),
         turned: Vec::new(),
         conditions: Default::default(),
         families: Default::default(),
@@ -231,7 +231,13 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     let (asks, asked) = mpsc::channel(64);
     let api = api(asks, &gateway, &threads);
     let (stop_serving, serving_stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(socket.serve(api.router(), async { serving_stopped.await.unwrap_or_default() }));
+    let server = match serve_api(socket, api, serving_stopped) {
+        Ok(server) => server,
+        Err(error) => {
+            let protect = gateway.policy().policy().protect;
+            return (Some(error.into()), closed::end(gateway.forwarding, protect).await);
+        }
+    };
     tokio::spawn(feed_watchdog(Arc::clone(&threads.heartbeat)));
     info!(version = env!("CARGO_PKG_VERSION"), device, "gatewayd runs");
     tell_systemd(&[NotifyState::Ready]);
@@ -243,9 +249,23 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     tell_systemd(&[NotifyState::Stopping]);
     drop(stop_serving);
     let end = stop(gateway, threads, opens).await;
-    // The server removes its socket; a failure of it has been told already.
     let _ = timeout(THREADS_TIMEOUT, server).await;
     (failure, end)
+}
+
+/// Answers on the control socket in a thread of its own: who asks how things stand waits for nobody who changes them.
+/// The answer comes when it has ended.
+fn serve_api(socket: ControlSocket, api: Api, stop: oneshot::Receiver<()>) -> io::Result<oneshot::Receiver<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (ended, end) = oneshot::channel();
+    std::thread::Builder::new().name("api".to_owned()).spawn(move || {
+        // The server removes its socket; a failure of it is no reason to end.
+        if let Err(error) = runtime.block_on(socket.serve(api.router(), async { stop.await.unwrap_or_default() })) {
+            error!("the control socket is not served any more: {error}");
+        }
+        drop(ended);
+    })?;
+    Ok(end)
 }
 
 fn api(asks: mpsc::Sender<Ask>, gateway: &Gateway, threads: &Threads) -> Api {
@@ -311,13 +331,12 @@ async fn control(
     let mut conditions = gateway.conditions.changes();
     let mut fib_from = tokio::time::Instant::now();
     let mut notices = Vec::new();
+    let mut loading = Loading::default();
     let ended = loop {
         tokio::select! {
             asked = signals.next() => match asked {
                 signal @ (Asked::Terminate | Asked::Interrupt) => break Ok(signal),
-                Asked::Reload => if let Err(error) = gateway.reload().await {
-                    error!("{error}");
-                },
+                Asked::Reload => loading.ask(None, gateway),
             },
             Some(reason) = threads.failures.recv() => {
                 error!("{reason}");
@@ -326,11 +345,15 @@ async fn control(
             1.. = threads.notices.recv_many(&mut notices, NOTICES_AT_ONCE) => {
                 gateway.take_notices(&mut notices).await;
             }
-            () = sleep_until(fib_from), if gateway.fib_stale => {
+            () = sleep_until(fib_from), if !gateway.stale.fib.is_empty() => {
                 gateway.publish_fib();
                 fib_from = tokio::time::Instant::now() + FIB_PACE;
             }
-            Some(ask) = asks.recv() => answer(gateway, ask).await,
+            Some(ask) = asks.recv() => answer(gateway, &mut loading, ask).await,
+            Some((loaded, asker)) = loading.next() => {
+                take_file(gateway, loaded, asker).await;
+                loading.go_on(gateway);
+            }
             Some((name, result)) = resolutions.recv() => gateway.take_resolution(name, result).await,
             changed = standing.changed() => {
                 if changed.is_err() {
@@ -341,24 +364,39 @@ async fn control(
             }
             Ok(()) = conditions.changed() => gateway.publish_view(),
         }
-        wanted_names.send_if_modified(|current| {
-            let wanted = gateway.names();
-            let news = *current != wanted;
-            *current = wanted;
-            news
-        });
+        if std::mem::take(&mut gateway.stale.names) {
+            wanted_names.send_if_modified(|current| {
+                let wanted = gateway.names();
+                let news = *current != wanted;
+                *current = wanted;
+                news
+            });
+        }
     };
     resolver.abort();
     ended
 }
 
 /// A caller that has gone does not mind that its answer is lost.
-async fn answer(gateway: &mut Gateway, ask: Ask) {
+async fn answer(gateway: &mut Gateway, loading: &mut Loading, ask: Ask) {
     match ask {
         Ask::Act { name, action, answer } => drop(answer.send(gateway.act(&name, action))),
         Ask::Export { name, answer } => drop(answer.send(gateway.export(&name))),
-        Ask::Reload { answer } => drop(answer.send(gateway.reload().await)),
+        Ask::Reload { answer } => loading.ask(Some(answer), gateway),
         Ask::Owner { set, answer } => drop(answer.send(gateway.take_owner_set(set).await)),
+    }
+}
+
+/// Takes a file that was read again, if it is right.
+async fn take_file(gateway: &mut Gateway, loaded: Result<Loaded, Refused>, asker: Asker) {
+    let taken = match loaded {
+        Ok(loaded) => Ok(gateway.take_file(loaded).await),
+        Err(refused) => Err(refused),
+    };
+    match asker {
+        // A caller that has gone does not mind that its answer is lost.
+        Some(asker) => drop(asker.send(taken)),
+        None => taken.err().into_iter().for_each(|error| error!("{error}")),
     }
 }
 

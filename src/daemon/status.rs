@@ -1,7 +1,10 @@
 //! Status: put together from what the control task and the IKE thread published, without asking either.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
+
+use ipnet::IpNet;
 
 use super::config::Tunnel;
 use super::export::{peer_identity, start_word};
@@ -17,29 +20,64 @@ use crate::control::status::{
 };
 use crate::ike::{self, AssociationId};
 
-/// What the control task publishes after every change.
-#[derive(Debug, Default)]
+/// What the control task publishes after every change. What a change leaves alone is shared with the view before.
+#[derive(Clone, Debug, Default)]
 pub struct View {
     /// The name of the TUN device.
     pub device: String,
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// The connections of both owners, those of the file first.
-    pub tunnels: Vec<TunnelView>,
-    /// The VPN gateway's route table.
-    pub routes: Vec<Route>,
-    /// What an operator should change or know of.
-    pub warnings: Vec<String>,
+    /// The connections of the file, in its order.
+    pub of_file: Arc<Vec<Arc<Tunnel>>>,
+    /// The connections of cend.
+    pub of_cend: Arc<Vec<Arc<Tunnel>>>,
+    /// By peers' names that have no address: why.
+    pub unresolved: Arc<BTreeMap<String, String>>,
+    /// The VPN gateway's route table by destination, the routes to one in order of preference.
+    pub routes: Arc<BTreeMap<IpNet, Arc<[Route]>>>,
+    /// What an operator should change or know of, by who says so.
+    pub warnings: Vec<Arc<Vec<String>>>,
+    /// How the kernel's side stands.
+    pub kernel: Arc<KernelView>,
+    /// Whether cend ever sent a set, and what became of it.
+    pub cend: Option<Arc<OwnerReply>>,
+}
+
+/// What is shown of the kernel's side.
+#[derive(Debug, Default)]
+pub struct KernelView {
+    /// Why it is not as the routes ask, if it is not.
+    pub trouble: Option<String>,
     /// What is exempt inside the routes' destinations.
     pub exemptions: Vec<Exemption>,
     /// Local subnets that are closed behind their routes.
-    pub closed: Vec<ipnet::IpNet>,
-    /// Whether cend ever sent a set, and what became of it.
-    pub cend: Option<OwnerReply>,
+    pub closed: Vec<IpNet>,
+}
+
+impl View {
+    /// Every connection with who defined it, those of the file first.
+    fn tunnels(&self) -> impl Iterator<Item = (Owner, &Tunnel)> {
+        let of_file = self.of_file.iter().map(|tunnel| (Owner::File, &**tunnel));
+        of_file.chain(self.of_cend.iter().map(|tunnel| (Owner::Cend, &**tunnel)))
+    }
+
+    /// The names of the connections, those of the file first.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.tunnels().map(|(_, tunnel)| tunnel.name())
+    }
+
+    /// Every route, by destination, then in order of preference.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.values().flat_map(|routes| routes.iter())
+    }
+
+    fn shown(&self, owner: Owner, tunnel: &Tunnel) -> TunnelView {
+        TunnelView::of(tunnel, owner, self.unresolved.get(&tunnel.peer.to_string()).cloned())
+    }
 }
 
 /// A configured connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TunnelView {
     /// As [`Connection::name`], and so on for what has the same name there.
     pub name: String,
@@ -81,20 +119,32 @@ impl TunnelView {
     }
 }
 
-/// The whole status.
-pub fn status(view: &View, ike: &IkeSnapshot, drops: &Drops, started: Instant, now: Instant) -> Status {
+/// The whole status; or of the connections and their routes, `only` those of one. Without it every connection is shown
+/// that the view has, with it none if there is none of this name.
+pub fn status(
+    view: &View,
+    ike: &IkeSnapshot,
+    drops: &Drops,
+    only: Option<&str>,
+    started: Instant,
+    now: Instant,
+) -> Status {
+    let is_meant = |route: &&Route| only.is_none_or(|name| route.connection == name);
+    let KernelView { trouble, exemptions, closed } = &*view.kernel;
+    let trouble = trouble.iter().map(|trouble| format!("the kernel is not as the VPN routes ask: {trouble}"));
+    let warnings = view.warnings.iter().flat_map(|warnings| warnings.iter().cloned()).chain(trouble);
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: now.saturating_duration_since(started).as_secs(),
         device: view.device.clone(),
         mtu: view.mtu,
         cend_revision: view.cend.as_ref().map(|reply| reply.revision),
-        connections: connections(view, ike, now),
-        routes: view.routes.clone(),
+        connections: connections_of(view, ike, only, now),
+        routes: view.routes().filter(is_meant).cloned().collect(),
         drops: drops.by_reason(&ike.discards),
-        warnings: view.warnings.iter().cloned().chain(ike.connections.iter().filter_map(narrowed)).collect(),
-        exemptions: view.exemptions.clone(),
-        closed_local_subnets: view.closed.clone(),
+        warnings: warnings.chain(ike.connections.iter().filter_map(narrowed)).collect(),
+        exemptions: exemptions.clone(),
+        closed_local_subnets: closed.clone(),
     }
 }
 
@@ -112,11 +162,18 @@ fn narrowed(status: &ike::ConnectionStatus) -> Option<String> {
 
 /// Every configured connection, in the order of the configuration, the file's first.
 pub fn connections(view: &View, ike: &IkeSnapshot, now: Instant) -> Vec<Connection> {
+    connections_of(view, ike, None, now)
+}
+
+fn connections_of(view: &View, ike: &IkeSnapshot, only: Option<&str>, now: Instant) -> Vec<Connection> {
     let by_name: HashMap<&str, &ike::ConnectionStatus> =
         ike.connections.iter().map(|status| (&*status.name, status)).collect();
     let totals = Totals::of(ike);
-    let one = |tunnel: &TunnelView| connection(tunnel, by_name.get(&*tunnel.name).copied(), ike, &totals, now);
-    view.tunnels.iter().map(one).collect()
+    let is_meant = |(_, tunnel): &(Owner, &Tunnel)| only.is_none_or(|name| **tunnel.name() == *name);
+    let one = |(owner, tunnel): (Owner, &Tunnel)| {
+        connection(view.shown(owner, tunnel), by_name.get(&**tunnel.name()).copied(), ike, &totals, now)
+    };
+    view.tunnels().filter(is_meant).map(one).collect()
 }
 
 /// What all pairs have carried by now: those that are there and those that are gone.
@@ -149,7 +206,7 @@ impl<'a> Totals<'a> {
 }
 
 fn connection(
-    tunnel: &TunnelView,
+    tunnel: TunnelView,
     ike: Option<&ike::ConnectionStatus>,
     snapshot: &IkeSnapshot,
     totals: &Totals<'_>,
@@ -172,8 +229,7 @@ fn connection(
     let peer_ip = path.map(|(_, peer)| peer).or_else(|| ike.and_then(|status| status.peer)).map(|peer| peer.ip());
     let peers = associations.iter().map(|of| of.peer_address.ip()).chain(peer_ip);
     let refused = peers.into_iter().find_map(|peer| snapshot.refused.get(&peer)).cloned();
-    let TunnelView { name, description, owner, peer, local_id, peer_id, start, children: _, unresolved } =
-        tunnel.clone();
+    let TunnelView { name, description, owner, peer, local_id, peer_id, start, children: _, unresolved } = tunnel;
     Connection {
         name,
         description,
@@ -305,8 +361,7 @@ mod tests {
         let text = "[[connection]]\nname = \"idc\"\npeer = \"203.0.113.2\"\nlocal_id = \"gw\"\npsk = \"x\"\n\
                     local_subnets = \"10.1.0.0/24\"\npeer_subnets = \"10.2.0.0/24\"\ndescription = \"to the plant\"\n";
         let config = Config::parse(text, Path::new("gatewayd.toml")).unwrap();
-        let tunnels = config.connections.iter().map(|tunnel| TunnelView::of(tunnel, Owner::File, None)).collect();
-        let view = View { tunnels, ..View::default() };
+        let view = View { of_file: config.connections, ..View::default() };
         let shown = connections(&view, &IkeSnapshot::default(), Instant::now());
         assert_eq!(shown[0].description.as_deref(), Some("to the plant"));
     }

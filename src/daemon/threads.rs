@@ -25,7 +25,7 @@ use tokio::sync::mpsc as tokio_mpsc;
 use tracing::warn;
 
 use super::config::Gateway as Settings;
-use super::connections::{Configured, ConnectionIds};
+use super::connections::ConnectionIds;
 use super::data_threads::data_threads;
 use super::ike_handle::IkeHandle;
 use super::ike_thread::{IkeThread, Sockets};
@@ -129,7 +129,6 @@ impl Threads {
         let ids = Arc::new(ConnectionIds::default());
         let heartbeat = Arc::new(AtomicU64::new(0));
         let (requests, request_receiver) = mpsc::channel();
-        let nothing = Configured::new(ike::Config::new(Vec::new()), []);
         let entropy = || Box::new(SystemEntropy::new());
         let channels = Channels {
             outbound: Arc::clone(&outbound),
@@ -141,10 +140,10 @@ impl Threads {
         let device_mtu = Box::new(move |local, peer| device_mtu(local, peer, Some(mark)));
         let paths = Paths::new(settings.mtu, settings.pmtu_raise, Arc::clone(&drops.outbound), device_mtu);
         let ike_thread = IkeThread {
-            endpoint: Endpoint::new(Arc::clone(&nothing.ike), entropy(), Instant::now())
+            endpoint: Endpoint::new(Arc::new(ike::Config::new(Vec::new())), entropy(), Instant::now())
                 .with_key_log(key_log)
                 .with_token_secret(token_secret.ok()),
-            wiring: Wiring::new(channels, paths, entropy(), nothing),
+            wiring: Wiring::new(channels, paths, entropy()),
             sockets: ike_sockets,
             nat_queue,
             acquires: acquire_reader,

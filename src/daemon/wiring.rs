@@ -28,12 +28,12 @@ use self::installation::{Installation, encapsulation, selector_pair};
 pub use self::pair::Pair;
 use self::path_mtu::Paths;
 pub use super::command_ring::CommandRing;
-use super::connections::{Configured, ConnectionIds};
+use super::connections::{Change, Configured, ConnectionIds};
 use crate::crypto::Entropy;
 use crate::dataplane::command::{InboundCommand, OutboundCommand};
 use crate::dataplane::outer_header::{Encapsulation, OuterPath};
 use crate::dataplane::parameters::{OutboundSaParameters, Tunnel};
-use crate::ike::{AssociationId, ChildSa, Command, Event, Path, Removal, SaActivity};
+use crate::ike::{AssociationId, ChildSa, Command, ConnectionStatus, Event, Path, Removal, SaActivity};
 
 /// How long the first packet on a new pair is awaited with attention: until then the peer may not use it yet.
 const FRESH: Duration = Duration::from_secs(10);
@@ -152,15 +152,15 @@ pub struct Wiring {
 }
 
 impl Wiring {
-    /// Without SAs.
-    pub fn new(channels: Channels, paths: Paths, entropy: Box<dyn Entropy>, configured: Configured) -> Self {
+    /// Without connections and SAs.
+    pub fn new(channels: Channels, paths: Paths, entropy: Box<dyn Entropy>) -> Self {
         Self {
             channels,
             held: Vec::new(),
             paths,
             answers: VecDeque::new(),
             entropy,
-            configured,
+            configured: Configured::default(),
             pairs: HashMap::new(),
             of_connections: OfConnections::default(),
             waiting: HashMap::new(),
@@ -169,12 +169,21 @@ impl Wiring {
         }
     }
 
-    /// Takes these connections as the configured ones. What was counted for others is forgotten with their last
+    /// Takes a difference of the configured connections. What was counted for one that is gone is forgotten with its last
     /// association.
-    pub fn configure(&mut self, configured: Configured) {
-        self.configured = configured;
-        let configured = &self.configured;
-        self.of_connections.retain(|name| configured.knows(name));
+    pub fn configure(&mut self, change: &Change) {
+        self.configured.change(change);
+        for name in &change.removed {
+            self.of_connections.forget_empty(name);
+        }
+    }
+
+    /// The pairs in this status of a connection, by inbound SPI, and those of it that are gone.
+    pub fn of(&self, status: &ConnectionStatus) -> (HashMap<u32, Pair>, HashMap<Arc<str>, GonePairs>) {
+        let spis = status.children.iter().map(|child| child.inbound_spi);
+        let pairs = spis.filter_map(|spi| Some((spi, self.pairs.get(&spi)?.clone()))).collect();
+        let gone = self.of_connections.gone_of(&status.name).map(|gone| (Arc::clone(&status.name), gone));
+        (pairs, gone.into_iter().collect())
     }
 
     /// By the name of the connection, its pairs that are gone.

@@ -105,6 +105,8 @@ impl ControlSocket {
     /// Answers requests until `stop` completes.
     pub async fn serve(self, router: Router, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let Self { listener, file } = self;
+        // It may have been bound in another runtime.
+        let listener = UnixListener::from_std(listener.into_std()?)?;
         let service = router.into_make_service_with_connect_info::<PeerCredentials>();
         // Event streams never end by themselves, so waiting for open connections would wait for ever.
         tokio::select! {
@@ -188,7 +190,16 @@ impl ControlClient {
 
     /// Follows gatewayd's events until gatewayd goes.
     pub async fn events(&self) -> Result<impl Stream<Item = Event> + Send + use<>, CallError> {
-        let response = self.builder(&Request::Events).send().await.map_err(|error| self.unreachable(&error))?;
+        self.follow(&Request::Events).await
+    }
+
+    /// The same of one connection, and of what concerns all.
+    pub async fn events_of(&self, name: String) -> Result<impl Stream<Item = Event> + Send + use<>, CallError> {
+        self.follow(&Request::EventsOf { name }).await
+    }
+
+    async fn follow(&self, request: &Request) -> Result<impl Stream<Item = Event> + Send + use<>, CallError> {
+        let response = self.builder(request).send().await.map_err(|error| self.unreachable(&error))?;
         let chunks = response.bytes_stream().take_while(|chunk| std::future::ready(chunk.is_ok()));
         let mut pending = Vec::new();
         Ok(chunks.flat_map(move |chunk| {

@@ -6,7 +6,7 @@ use ipsec_gateway::crypto::fake::SeededEntropy;
 use ipsec_gateway::crypto::{Secret, Suite, encryption};
 use ipsec_gateway::daemon::command_ring::CommandRing;
 use ipsec_gateway::daemon::config::Config;
-use ipsec_gateway::daemon::connections::{Configured, ConnectionIds};
+use ipsec_gateway::daemon::connections::{Change, ConnectionIds, InForce};
 use ipsec_gateway::daemon::wiring::path_mtu::Paths;
 use ipsec_gateway::daemon::wiring::{Channels, Wiring};
 use ipsec_gateway::dataplane::command::OutboundCommand;
@@ -40,9 +40,9 @@ impl End {
             NETWORKS[1 - side]
         );
         let config = Config::parse(&text, Path::new("gatewayd.toml")).unwrap();
-        let options = config.connections.iter().map(|tunnel| (Arc::clone(tunnel.name()), tunnel.esp_options));
-        let connections = config.connections.iter().map(|tunnel| tunnel.ike(None).unwrap()).collect();
-        let configured = Configured::new(ike::Config::new(connections), options);
+        let tunnel = &config.connections[0];
+        let (name, esp_options) = (Arc::clone(tunnel.name()), tunnel.esp_options);
+        let configured = InForce { name, place: 0, ike: tunnel.ike(None), esp_options };
         let mut gateway = Gateway::new(sink, source);
         let ids = Arc::new(ConnectionIds::default());
         let fib = Fib::new([(NETWORKS[1 - side].parse().unwrap(), vec![ids.id(&"idc".into())])]);
@@ -57,7 +57,8 @@ impl End {
             notices: tokio::sync::mpsc::unbounded_channel().0,
         };
         let paths = Paths::new(1500, Duration::from_secs(600), Arc::default(), Box::new(|_, _| Ok(1500)));
-        let mut wiring = Wiring::new(channels, paths, Box::new(SeededEntropy::new(side as u64)), configured);
+        let mut wiring = Wiring::new(channels, paths, Box::new(SeededEntropy::new(side as u64)));
+        wiring.configure(&Change { set: vec![configured], ..Change::default() });
         wiring.event(Event::ChildInstalled(Box::new(child_sa(side))), Instant::now());
         let activated = Event::ChildOutboundActivated {
             connection: "idc".into(),

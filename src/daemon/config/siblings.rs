@@ -1,12 +1,13 @@
 //! Connections that their peer cannot tell apart, explained to a person.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::Tunnel;
 use crate::ike;
 
 /// A line for each set of connections that have the same addresses, identities and key.
-pub fn siblings(tunnels: &[Tunnel]) -> Vec<String> {
+pub fn siblings(tunnels: &[Arc<Tunnel>]) -> Vec<String> {
     // Those with the same peer and identities, as written, and of these the ones that are alike in all.
     let mut sets: HashMap<_, Vec<Vec<&Tunnel>>> = HashMap::new();
     for tunnel in tunnels {

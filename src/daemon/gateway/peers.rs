@@ -36,9 +36,9 @@ impl Peers {
         left
     }
 
-    /// Forgets the connections that are not configured any more.
-    pub fn retain(&mut self, configured: impl Fn(&str) -> bool) {
-        self.0.retain(|name, _| configured(name));
+    /// Forgets a connection that is not configured any more.
+    pub fn forget(&mut self, connection: &str) {
+        self.0.remove(connection);
     }
 
     /// All addresses.
@@ -77,7 +77,8 @@ mod tests {
             peers.at(name.into(), AssociationId(u64::from(last)), address(last));
         }
         assert_eq!(peers.gone("went", AssociationId(3)), None);
-        peers.retain(|name| name == "stays");
+        peers.forget("goes");
+        peers.forget("went");
         assert_eq!(peers.addresses().collect::<Vec<_>>(), [address(1)]);
         assert_eq!(peers.gone("goes", AssociationId(2)), None, "it is told later that its peer is gone");
         assert_eq!(peers.addresses().collect::<Vec<_>>(), [address(1)]);

@@ -1,58 +1,132 @@
 //! What the control task publishes of itself after every change, for the status.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use ipnet::IpNet;
+use tokio::sync::watch;
 
 use super::Gateway;
 use crate::control::Owner;
+use crate::control::owner::OwnerReply;
 use crate::control::route::{Publication, Route, RouteState};
 use crate::control::status::Exemption;
 use crate::daemon::conditions::Source;
-use crate::daemon::status::{TunnelView, View};
+use crate::daemon::config::Config;
+use crate::daemon::owner_set::Translation;
+use crate::daemon::status::{KernelView, View};
 use crate::io::forwarding::{Absence, Standing};
 use crate::routing;
+
+/// The parts of the view that are made of what stays the same while others change.
+#[derive(Default)]
+pub struct Shown {
+    routes: Arc<BTreeMap<IpNet, Arc<[Route]>>>,
+    /// Of the file, and of cend's set.
+    warnings: [Arc<Vec<String>>; 2],
+    cend: Option<Arc<OwnerReply>>,
+    kernel: Arc<KernelView>,
+    /// Destinations that the kernel does not lead into the tunnel, as they are shown.
+    uncarried: BTreeMap<IpNet, Absence>,
+    /// How the kernel stands was looked at, and when that was told last.
+    standing: Option<watch::Receiver<Standing>>,
+    kernel_is_behind: bool,
+}
+
+impl Shown {
+    /// Takes what is configured. `reply` is the answer to cend's set.
+    pub fn configured(&mut self, file: &Config, cend: &Translation, reply: Option<OwnerReply>) {
+        for (shown, now) in self.warnings.iter_mut().zip([&file.warnings, &cend.warnings]) {
+            if **shown != *now {
+                *shown = Arc::new(now.clone());
+            }
+        }
+        if self.cend.as_deref() != reply.as_ref() {
+            self.cend = reply.map(Arc::new);
+        }
+    }
+
+    /// The kernel has to be looked at again, whether it tells of a change or not.
+    pub fn kernel_is_behind(&mut self) {
+        self.kernel_is_behind = true;
+    }
+}
 
 impl Gateway {
     /// Publishes how things stand, the kernel's side included.
     pub fn publish_view(&mut self) {
-        self.view_stale = false;
-        self.conditions.set(Source::Kernel, kernel_conditions(self));
-        self.view.store(Arc::new(view(self)));
+        self.stale.view = false;
+        self.look_at_kernel();
+        self.note_routes();
+        self.show_routes();
+        let unresolved = self.unresolved.iter().filter(|(name, _)| !self.resolved.contains_key(*name));
+        let unresolved = unresolved.map(|(name, reason)| (name.clone(), reason.clone())).collect();
+        let Shown { routes, warnings: [of_file, of_cend], cend, kernel, .. } = &self.shown;
+        self.view.store(Arc::new(View {
+            device: self.file.gateway.tun.clone(),
+            mtu: self.file.gateway.mtu,
+            of_file: Arc::clone(self.force.tunnels.list(Owner::File)),
+            of_cend: Arc::clone(self.force.tunnels.list(Owner::Cend)),
+            unresolved: Arc::new(unresolved),
+            routes: Arc::clone(routes),
+            warnings: vec![Arc::clone(of_file), Arc::clone(of_cend), Arc::new(self.conditions.lines())],
+            kernel: Arc::clone(kernel),
+            cend: cend.clone(),
+        }));
     }
-}
 
-fn view(gateway: &Gateway) -> View {
-    let tunnels = gateway.tunnels().map(|(owner, tunnel)| {
-        let peer = tunnel.peer.to_string();
-        let unknown = !gateway.resolved.contains_key(&peer);
-        TunnelView::of(tunnel, owner, gateway.unresolved.get(&peer).filter(|_| unknown).cloned())
-    });
-    let mut warnings = gateway.file.warnings.clone();
-    warnings.extend(gateway.cend.warnings.iter().cloned());
-    warnings.extend(gateway.conditions.lines());
-    let standing = gateway.forwarding.standing();
-    let standing = standing.borrow();
-    let Standing { uncarried, exemptions, closed, trouble, .. } = &*standing;
-    // Whoever keeps the kernel's side logs it.
-    warnings.extend(trouble.iter().map(|trouble| format!("the kernel is not as the VPN routes ask: {trouble}")));
-    let route = |(entry, state): (&routing::VpnRoute, _)| route(entry, state, uncarried.get(&entry.destination));
-    View {
-        device: gateway.file.gateway.tun.clone(),
-        mtu: gateway.file.gateway.mtu,
-        tunnels: tunnels.collect(),
-        routes: gateway.table.routes().map(route).collect(),
-        warnings,
-        exemptions: exemptions.iter().map(exemption).collect(),
-        closed: closed.keys().copied().collect(),
-        cend: gateway.owner.as_ref().map(|_| gateway.owner_reply()),
+    /// Takes how the kernel's side stands, if that is news.
+    fn look_at_kernel(&mut self) {
+        let standing = self.shown.standing.get_or_insert_with(|| self.forwarding.standing());
+        let news = std::mem::take(&mut self.shown.kernel_is_behind) || standing.has_changed().unwrap_or(false);
+        if !news {
+            return;
+        }
+        let standing = standing.borrow_and_update().clone();
+        self.conditions.set(Source::Kernel, kernel_conditions(self, &standing));
+        let Standing { uncarried, exemptions, closed, trouble, .. } = standing;
+        let of_one = |one: &BTreeMap<IpNet, Absence>, other: &BTreeMap<IpNet, Absence>| {
+            let differ = one.iter().filter(|(net, absence)| other.get(*net) != Some(*absence));
+            differ.map(|(net, _)| *net).collect::<Vec<_>>()
+        };
+        self.stale.routes.extend(of_one(&uncarried, &self.shown.uncarried));
+        self.stale.routes.extend(of_one(&self.shown.uncarried, &uncarried));
+        self.shown.uncarried = uncarried;
+        // Whoever keeps the kernel's side logs what is the matter.
+        let exemptions = exemptions.iter().map(exemption).collect();
+        self.shown.kernel = Arc::new(KernelView { trouble, exemptions, closed: closed.into_keys().collect() });
+    }
+
+    /// Shows the routes that have changed as they are.
+    fn show_routes(&mut self) {
+        let changed = std::mem::take(&mut self.stale.routes);
+        if changed.is_empty() {
+            return;
+        }
+        let Shown { routes, uncarried, .. } = &mut self.shown;
+        let routes = Arc::make_mut(routes);
+        for destination in changed {
+            let absence = uncarried.get(&destination);
+            let at: Arc<[Route]> = self
+                .force
+                .table
+                .at(&destination)
+                .into_iter()
+                .map(|(entry, state)| route(entry, state, absence))
+                .collect();
+            if at.is_empty() {
+                routes.remove(&destination);
+            } else {
+                routes.insert(destination, at);
+            }
+        }
     }
 }
 
 /// What an operator should know of the kernel's side.
-fn kernel_conditions(gateway: &Gateway) -> Vec<String> {
-    let standing = gateway.forwarding.standing();
-    let standing = standing.borrow();
-    let Standing { one_armed, taken, unkept, shut, preceding, .. } = &*standing;
-    let open: Vec<String> = gateway.policy().policy().protect.difference(shut).map(ToString::to_string).collect();
+fn kernel_conditions(gateway: &Gateway, standing: &Standing) -> Vec<String> {
+    let Standing { one_armed, taken, unkept, shut, preceding, .. } = standing;
+    let open: Vec<String> = gateway.force.protection.open(shut).iter().map(ToString::to_string).collect();
     let open = (!open.is_empty()).then(|| format!("without the tunnel these would be OPEN: {}", open.join(", ")));
     let one_armed = one_armed.iter().map(|net| {
         format!(

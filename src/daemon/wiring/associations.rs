@@ -51,6 +51,15 @@ struct OfChild {
     told_up: bool,
 }
 
+impl OfConnection {
+    fn gone_pairs(&self) -> GonePairs {
+        GonePairs {
+            associations: self.associations.iter().map(|(id, of)| (*id, of.gone.clone())).collect(),
+            others: self.gone.clone(),
+        }
+    }
+}
+
 impl OfAssociation {
     /// The child of this name, which may be new.
     fn child_mut(&mut self, name: &Arc<str>) -> &mut OfChild {
@@ -144,11 +153,6 @@ impl OfConnections {
         forgotten
     }
 
-    /// Forgets the connections that have no association, but for these.
-    pub(super) fn retain(&mut self, configured: impl Fn(&str) -> bool) {
-        self.by_name.retain(|name, of| !of.associations.is_empty() || configured(name));
-    }
-
     /// Forgets one connection, if it has no association.
     pub(super) fn forget_empty(&mut self, connection: &str) {
         if self.by_name.get(connection).is_some_and(|of| of.associations.is_empty()) {
@@ -158,11 +162,12 @@ impl OfConnections {
 
     /// By the name of the connection, its pairs that are gone.
     pub(super) fn gone(&self) -> HashMap<Arc<str>, GonePairs> {
-        let of = |of: &OfConnection| GonePairs {
-            associations: of.associations.iter().map(|(id, of)| (*id, of.gone.clone())).collect(),
-            others: of.gone.clone(),
-        };
-        self.by_name.iter().map(|(name, connection)| (Arc::clone(name), of(connection))).collect()
+        self.by_name.iter().map(|(name, of)| (Arc::clone(name), of.gone_pairs())).collect()
+    }
+
+    /// The same of one connection, if there is anything to say of it.
+    pub(super) fn gone_of(&self, connection: &str) -> Option<GonePairs> {
+        self.by_name.get(connection).map(OfConnection::gone_pairs)
     }
 
     fn association_mut(&mut self, connection: &str, association: AssociationId) -> Option<&mut OfAssociation> {

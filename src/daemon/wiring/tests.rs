@@ -8,7 +8,8 @@ use std::path::Path as FilePath;
 use super::*;
 use crate::crypto::fake::SeededEntropy;
 use crate::crypto::{Secret, Suite, encryption};
-use crate::daemon::config::Config;
+use crate::daemon::config::{Config, EspOptions};
+use crate::daemon::connections::InForce;
 use crate::dataplane::acquire::Acquire;
 use crate::dataplane::facts::InstallError;
 use crate::ike::{self, SaKeys};
@@ -41,10 +42,13 @@ fn config(start: &str) -> Config {
     Config::parse(&text, FilePath::new("gatewayd.toml")).unwrap()
 }
 
+/// The connection, or what is in force of it while its peer's address is not known.
+fn in_force(ike: Option<Arc<ike::Connection>>) -> InForce {
+    InForce { name: "idc".into(), place: 0, ike, esp_options: EspOptions::default() }
+}
+
 /// With rings that hold so many commands.
 fn bench_with(start: &str, room: usize) -> Bench {
-    let ike = config(start).connections.iter().map(|tunnel| tunnel.ike(None).unwrap()).collect();
-    let configured = Configured::new(ike::Config::new(ike), []);
     let (outbound_ring, outbound) = rtrb::RingBuffer::new(room);
     let (inbound_ring, inbound) = rtrb::RingBuffer::new(room);
     let (sender, notices) = mpsc::unbounded_channel();
@@ -54,7 +58,8 @@ fn bench_with(start: &str, room: usize) -> Bench {
         ids: Arc::default(),
         notices: sender,
     };
-    let wiring = Wiring::new(channels, paths(), Box::new(SeededEntropy::new(7)), configured);
+    let mut wiring = Wiring::new(channels, paths(), Box::new(SeededEntropy::new(7)));
+    wiring.configure(&Change { set: vec![in_force(config(start).connections[0].ike(None))], ..Change::default() });
     Bench { wiring, outbound, inbound, notices }
 }
 

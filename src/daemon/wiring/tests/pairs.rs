@@ -1,9 +1,8 @@
 //! Which pairs send, what is told of them, and what they carried.
 
 use super::*;
-use crate::control::Owner;
 use crate::daemon::ike_thread::IkeSnapshot;
-use crate::daemon::status::{self, TunnelView, View};
+use crate::daemon::status::{self, View};
 use crate::dataplane::sadb::OutboundSadb;
 
 #[test]
@@ -212,8 +211,7 @@ pub(super) fn with(ids: &[u64]) -> ike::ConnectionStatus {
 
 /// The connection as status shows it.
 pub(super) fn row(bench: &Bench, status: ike::ConnectionStatus) -> crate::control::status::Connection {
-    let tunnel = TunnelView::of(&config("now").connections[0], Owner::File, None);
-    let view = View { tunnels: vec![tunnel], ..View::default() };
+    let view = View { of_file: config("now").connections, ..View::default() };
     let (pairs, gone) = (bench.wiring.pairs.clone(), bench.wiring.gone());
     let snapshot = IkeSnapshot { connections: vec![status], pairs, gone, ..IkeSnapshot::default() };
     status::connections(&view, &snapshot, Instant::now()).remove(0)
@@ -250,18 +248,18 @@ fn totals_outlast_a_peers_name_that_has_no_address_for_a_while() {
     let mut bench = bench("now");
     bench.up(sa(1000));
     bench.wiring.pairs[&1000].inbound.record(10, 1000, 10, Instant::now());
-    let unresolved = || Configured::new(ike::Config::new(Vec::new()), [(Arc::from("idc"), Default::default())]);
+    let unresolved = Change { set: vec![in_force(None)], ..Change::default() };
     for closed_first in [true, false] {
         if closed_first {
             bench.remove(1000, Removal::Closed);
         }
-        bench.wiring.configure(unresolved());
+        bench.wiring.configure(&unresolved);
         assert_eq!(totals(&bench), [10, 1000, 0, 0]);
     }
     let mut other = super::bench("now");
     other.up(sa(1000));
     other.wiring.pairs[&1000].inbound.record(10, 1000, 10, Instant::now());
-    other.wiring.configure(unresolved());
+    other.wiring.configure(&unresolved);
     other.remove(1000, Removal::Closed);
     assert_eq!(totals(&other), [10, 1000, 0, 0]);
 }
@@ -295,7 +293,7 @@ fn what_a_connection_carried_never_falls() {
     facts(&bench, 3000).1.record(5, 500, 5, Instant::now());
     assert_eq!(totals(&bench), [13, 1300, 25, 2500]);
     // A connection that is configured no more is forgotten with its last association.
-    bench.wiring.configure(Configured::new(ike::Config::new(Vec::new()), []));
+    bench.wiring.configure(&Change { removed: vec!["idc".into()], ..Change::default() });
     assert_eq!(totals(&bench), [13, 1300, 25, 2500]);
     bench.remove(3000, Removal::Closed);
     assert_eq!(totals(&bench), [13, 1300, 25, 2500]);
