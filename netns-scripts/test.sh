@@ -80,6 +80,8 @@ if [ "$what" != --rust ]; then
     done
     check "scale.sh: hundreds of tunnels between two gatewayds" run_quietly "$logs/scale" "$here/scale.sh" --tunnels 500 --rounds 1 --seconds 1
     tail -n 1 "$logs/scale" | sed 's/^/        /'
+    check "changes.sh: a change among hundreds of connections" run_quietly "$logs/changes" "$here/changes.sh" --connections 300 --resident 300 --no-bars
+    tail -n 1 "$logs/changes" | sed 's/^/        /'
     for step in no-entry no-publish wrong-psk no-cend no-gatewayd; do
         check "tutorial.sh --sabotage $step fails" must_fail_checks "$step"
     done

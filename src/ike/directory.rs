@@ -279,3 +279,83 @@ fn allows(connection: &Connection, algorithms: &IkeAlgorithms) -> bool {
             && proposal.groups.contains(&algorithms.group)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Secret;
+    use crate::ike::config::{Extensions, Start};
+
+    fn connection(number: u8, peer: Peer, extension: bool) -> Arc<Connection> {
+        Arc::new(Connection {
+            name: format!("c{number}").into(),
+            local_address: (number % 3 == 0).then(|| IpAddr::from([192, 0, 2, 1])),
+            peer,
+            local_id: "gateway.example".parse().unwrap(),
+            peer_id: Some(format!("site-{}.example", number / 2).parse().unwrap()),
+            pre_shared_key: Arc::new(Secret::new(vec![number])),
+            ike_proposals: Vec::new(),
+            children: Vec::new(),
+            start: Start::Wait,
+            ike_lifetime: std::time::Duration::from_secs(3600),
+            child_lifetime: std::time::Duration::from_secs(3600),
+            liveness_interval: None,
+            nat_traversal: extension,
+            force_encapsulation: false,
+            nat_keepalive: std::time::Duration::ZERO,
+            extensions: Extensions::default(),
+        })
+    }
+
+    /// What a request on a path may see of a directory.
+    fn seen(directory: &Directory, peer: [u8; 4], local: [u8; 4]) -> (Vec<String>, u32, Vec<Vec<String>>) {
+        let path = Path { local: (local, 500).into(), peer: (peer, 500).into(), non_esp_marker: false };
+        let candidates = directory.candidates(&path);
+        let names = |list: Vec<&Arc<Connection>>| list.iter().map(|one| one.name.to_string()).collect::<Vec<_>>();
+        let firsts = names(candidates.kinds().map(|kind| &kind.first).collect());
+        let expecting = (0..5).map(|number| {
+            let id: Identification = format!("SITE-{number}.example").parse().unwrap();
+            let hash = hash(&id, &candidates.hasher);
+            let found = candidates.groups.iter().flat_map(|group| group.by_identity.expecting(&id, hash));
+            names(found.filter(|connection| candidates.fits(connection)).collect())
+        });
+        let expecting = expecting.collect();
+        (firsts, candidates.wanted(), expecting)
+    }
+
+    #[test]
+    fn whatever_came_and_went_the_directory_is_that_of_what_is_there() {
+        let peers = [Peer::Any, Peer::Address([203, 0, 113, 1].into()), Peer::Address([203, 0, 113, 2].into())];
+        let all: Vec<_> = (0..10).map(|n| connection(n, peers[usize::from(n) % 3], n > 4)).collect();
+        let wants = |connection: &Connection| u32::from(connection.nat_traversal);
+        // Every one of them gone, then there again, in turn; and a set that somebody holds stays as it is.
+        let mut directory = Directory::new(wants);
+        all.iter().zip(0..).for_each(|(connection, place)| directory.insert(place, connection));
+        let whole =
+            [[203, 0, 113, 1], [203, 0, 113, 2], [203, 0, 113, 3]].map(|peer| seen(&directory, peer, [192, 0, 2, 1]));
+        let path =
+            Path { local: ([192, 0, 2, 1], 500).into(), peer: ([203, 0, 113, 1], 500).into(), non_esp_marker: false };
+        for gone in 0..10 {
+            let held = directory.candidates(&path);
+            let before = held.groups.iter().map(|group| group.by_identity.connections.len()).sum::<usize>();
+            directory.remove(gone);
+            let mut without = Directory::new(wants);
+            for (connection, place) in all.iter().zip(0..).filter(|(_, place)| *place != gone) {
+                without.insert(place, connection);
+            }
+            for peer in [[203, 0, 113, 1], [203, 0, 113, 2], [203, 0, 113, 3]] {
+                for local in [[192, 0, 2, 1], [192, 0, 2, 2], [0, 0, 0, 0]] {
+                    assert_eq!(seen(&directory, peer, local), seen(&without, peer, local), "without {gone}");
+                }
+            }
+            assert_eq!(directory.all().count(), 9);
+            assert_eq!(held.groups.iter().map(|group| group.by_identity.connections.len()).sum::<usize>(), before);
+            directory.insert(gone, &all[gone as usize]);
+        }
+        let again =
+            [[203, 0, 113, 1], [203, 0, 113, 2], [203, 0, 113, 3]].map(|peer| seen(&directory, peer, [192, 0, 2, 1]));
+        assert_eq!(again, whole);
+        (0..10).for_each(|place| directory.remove(place));
+        assert!(directory.by_peer.is_empty() && directory.all.by_id.is_empty());
+    }
+}

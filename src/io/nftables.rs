@@ -1,8 +1,9 @@
 //! gatewayd's own nftables table: packets from protected addresses come out of the tunnel only, and packets to them go
 //! into it only.
+mod elements;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::process::{Output, Stdio};
@@ -118,6 +119,8 @@ fn counts(items: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
     counts
 }
 
+/// The sets of protected addresses, and whether each is one of IPv4.
+const SETS: [(&str, bool); 2] = [("protected_ipv4", true), ("protected_ipv6", false)];
 /// The name of the table. There is one gatewayd in a namespace, as there is one port 500.
 pub const TABLE: &str = "gatewayd";
 /// How the names of tables began that former versions made, one for each tunnel device.
@@ -165,6 +168,35 @@ impl PlaintextFilter {
         Err(FilterError::Nft("the table does not hold what was loaded: somebody else changes it as well".to_owned()))
     }
 
+    /// Makes `protected` the protected addresses of a table that has been made whole with those `before`, by the elements
+    /// that differ. False: they are too many, and [`PlaintextFilter::apply`] has to be asked. What the table then holds is to
+    /// be compared with [`PlaintextFilter::whole`].
+    ///
+    /// # Errors
+    /// The kernel refused; the table is as it was.
+    pub async fn change(&self, before: &[AddressRange], protected: &[AddressRange]) -> Result<bool, FilterError> {
+        let missing = |from: &[AddressRange], what: &[AddressRange]| -> Vec<AddressRange> {
+            let from: HashSet<&AddressRange> = from.iter().collect();
+            what.iter().filter(|range| !from.contains(range)).copied().collect()
+        };
+        let (gone, new) = (missing(protected, before), missing(before, protected));
+        if gone.len() + new.len() > elements::AT_MOST {
+            return Ok(false);
+        }
+        elements::change(&self.namespace, &gone, &new).await?;
+        Ok(true)
+    }
+
+    /// What the table holds, if that is all that it should and no more.
+    ///
+    /// # Errors
+    /// `nft` is missing or refused.
+    pub async fn whole(&self, protected: &[AddressRange]) -> Result<Option<Listing>, FilterError> {
+        let Some(listing) = self.listing().await? else { return Ok(None) };
+        let whole = is_whole(&self.namespace, &listing, &self.ruleset(protected), protected).await?;
+        Ok(whole.then_some(listing))
+    }
+
     /// What the table holds; none if there is no table.
     ///
     /// # Errors
@@ -187,14 +219,15 @@ impl PlaintextFilter {
     fn ruleset(&self, protected: &[AddressRange]) -> Vec<Value> {
         let table = TABLE;
         let mut commands = Vec::new();
-        let (v4, v6): (Vec<_>, Vec<_>) = protected.iter().copied().partition(|range| range.first.is_ipv4());
-        for (name, kind, ranges) in [("protected_ipv4", "ipv4_addr", v4), ("protected_ipv6", "ipv6_addr", v6)] {
+        for (name, is_ipv4) in SETS {
+            let kind = if is_ipv4 { "ipv4_addr" } else { "ipv6_addr" };
+            let ranges: Vec<_> = protected.iter().filter(|range| range.first.is_ipv4() == is_ipv4).collect();
             let set = json!({"set": {"family": "inet", "table": table, "name": name, "type": kind,
                 "flags": ["interval"]}});
             commands.push(json!({"add": set}));
             commands.push(json!({"flush": set}));
             if !ranges.is_empty() {
-                let elements: Vec<Value> = ranges.iter().map(element).collect();
+                let elements: Vec<Value> = ranges.into_iter().map(element).collect();
                 commands.push(json!({"add": {"element": {"family": "inet", "table": table, "name": name,
                     "elem": elements}}}));
             }

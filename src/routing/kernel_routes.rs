@@ -151,8 +151,8 @@ pub fn kernel_state(policy: &KernelPolicy, device: &Arc<str>, mark: u32) -> Kern
     let mut state = KernelState::default();
     for destination in protect {
         let table = policy.table(destination);
-        let in_main = policy.may_stand_in_main(destination).then_some(TABLE_MAIN);
-        for table in BTreeSet::from_iter([table].into_iter().chain(in_main)) {
+        let in_main = Some(TABLE_MAIN).filter(|main| *main != table && policy.may_stand_in_main(destination));
+        for table in [table].into_iter().chain(in_main) {
             state.routes.insert(blackhole(table, *destination));
             if carried.contains(destination) {
                 state.routes.insert(tunnel_route(table, *destination, device));

@@ -1,6 +1,7 @@
 //! Bringing a kernel's routes and policy rules to what they should be, without touching anybody else's.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -62,6 +63,11 @@ impl KernelRoute {
     /// What the kernel keeps unique: table, destination, metric.
     pub fn place(&self) -> (u32, IpNet, u32) {
         (self.table, self.destination, self.metric)
+    }
+
+    /// The least of all routes at its place.
+    fn first_at_place(&self) -> KernelRoute {
+        KernelRoute { protocol: 0, kind: RouteKind::Unicast, gateway: None, device: None, ..self.clone() }
     }
 
     /// Whether the kernel's `present` route is this wanted one. A route with a gateway and no device takes the device
@@ -139,14 +145,11 @@ impl Diff {
 /// `actual` holds everybody's routes, so that a wanted route does not take the place of a foreign one.
 pub fn reconcile(desired: &KernelState, actual: &KernelState, protocol: u8) -> Diff {
     let mut diff = Diff::default();
-    let mut present: BTreeMap<(u32, IpNet, u32), Vec<&KernelRoute>> = BTreeMap::new();
-    for route in &actual.routes {
-        present.entry(route.place()).or_default().push(route);
-    }
     // Our routes that stay, or that are replaced and so need no removal.
     let mut settled: BTreeSet<&KernelRoute> = BTreeSet::new();
-    for wanted in &desired.routes {
-        let there = present.get(&wanted.place()).map(Vec::as_slice).unwrap_or_default();
+    // The two are in one order: what both have is passed by.
+    for wanted in desired.routes.difference(&actual.routes) {
+        let there: Vec<&KernelRoute> = at_place(actual, wanted).collect();
         if let Some(met) = there.iter().find(|route| wanted.is_met_by(route)) {
             settled.insert(met);
         } else if let Some(foreign) = there.iter().find(|route| route.protocol != protocol) {
@@ -158,7 +161,7 @@ pub fn reconcile(desired: &KernelState, actual: &KernelState, protocol: u8) -> D
             diff.add.push(wanted.clone());
         }
     }
-    let own = actual.routes.iter().filter(|route| route.protocol == protocol);
+    let own = actual.routes.difference(&desired.routes).filter(|route| route.protocol == protocol);
     diff.remove = own.filter(|route| !settled.contains(route)).cloned().collect();
     diff.add.sort_by_key(|route| route.kind == RouteKind::Unicast);
     diff.remove.sort_by_key(|route| route.kind != RouteKind::Unicast);
@@ -167,6 +170,13 @@ pub fn reconcile(desired: &KernelState, actual: &KernelState, protocol: u8) -> D
         actual.rules.difference(&desired.rules).filter(|rule| rule.protocol == protocol && !rule.is_foreign);
     diff.remove_rules = own_rules.cloned().collect();
     diff
+}
+
+/// The routes at the place of a wanted one.
+fn at_place<'a>(actual: &'a KernelState, wanted: &KernelRoute) -> impl Iterator<Item = &'a KernelRoute> {
+    let place = wanted.place();
+    let from = actual.routes.range((Bound::Included(wanted.first_at_place()), Bound::Unbounded));
+    from.take_while(move |route| route.place() == place)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Reading one table of a TOML file key by key, so that every complaint names its file, line, key and what is allowed.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -60,12 +60,15 @@ pub struct Source<'s> {
     text: &'s str,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<String>>,
+    /// Where its lines end, for thousands of complaints.
+    line_ends: OnceCell<Vec<usize>>,
 }
 
 impl<'s> Source<'s> {
     /// The text of a file that has been read; `path` is for messages.
     pub fn new(path: &Path, text: &'s str) -> Self {
-        Self { path: path.to_owned(), text, problems: RefCell::default(), warnings: RefCell::default() }
+        let (problems, warnings, line_ends) = Default::default();
+        Self { path: path.to_owned(), text, problems, warnings, line_ends }
     }
 
     /// Parses the text; a syntax error is the file's only problem.
@@ -109,7 +112,8 @@ impl<'s> Source<'s> {
     }
 
     fn line(&self, at: usize) -> usize {
-        1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+        let ends = self.line_ends.get_or_init(|| self.text.match_indices('\n').map(|(end, _)| end).collect());
+        1 + ends.partition_point(|end| *end < at)
     }
 }
 

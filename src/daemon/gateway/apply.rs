@@ -35,6 +35,8 @@ const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Loaded {
     file: Config,
     reloaded: Reloaded,
+    /// There are other names of connections than before, or other routes: what cend may name depends on them.
+    other_names: bool,
     /// How long that took.
     took: Duration,
 }
@@ -56,7 +58,10 @@ pub fn load(path: &Path, before: &Config) -> Result<Loaded, Refused> {
         reloaded.warnings.push("a key above the connections changed; that takes effect at the next start".to_owned());
     }
     file.gateway = before.gateway.clone();
-    Ok(Loaded { file, reloaded, took: began.elapsed() })
+    let keys = |file: &'_ Config| file.routes.iter().map(VpnRoute::key).collect::<Vec<_>>();
+    let other_connections = !reloaded.added.is_empty() || !reloaded.removed.is_empty();
+    let other_names = other_connections || keys(&file) != keys(before);
+    Ok(Loaded { file, reloaded, other_names, took: began.elapsed() })
 }
 
 /// cend's set beside a file.
@@ -69,21 +74,20 @@ impl Gateway {
     /// Brings IKE, routes, kernel and status to what is configured, from nothing.
     pub async fn apply(&mut self) {
         let cend = self.translated(Arc::clone(&self.file)).await;
+        // Until then nothing is led into the tunnel.
+        self.force.protection.stale = true;
         self.bring(Arc::clone(&self.file), Some(cend)).await;
     }
 
     /// Takes a file that has been read again.
-    pub async fn take_file(&mut self, Loaded { file, reloaded, took }: Loaded) -> Reloaded {
+    pub async fn take_file(&mut self, Loaded { file, reloaded, other_names, took }: Loaded) -> Reloaded {
         let began = Instant::now();
         for warning in &reloaded.warnings {
             warn!("{warning}");
         }
         let file = Arc::new(file);
-        // What cend may name depends on the names of the file.
-        let keys = |file: &'_ Config| file.routes.iter().map(VpnRoute::key).collect::<Vec<_>>();
-        let other_names = !reloaded.added.is_empty() || !reloaded.removed.is_empty();
         let cend = match &self.owner {
-            Some(_) if other_names || keys(&file) != keys(&self.file) => Some(self.translated(Arc::clone(&file)).await),
+            Some(_) if other_names => Some(self.translated(Arc::clone(&file)).await),
             _ => None,
         };
         self.bring(file, cend).await;

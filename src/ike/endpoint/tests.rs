@@ -27,8 +27,8 @@ use crate::crypto::{Secret, encryption, integ, ke, prf};
 use crate::ike::message::Payloads;
 use crate::ike::state::IkeSa;
 use crate::ike::{
-    Child, ChildSa, Command, Config, Connection, ConnectionState, Discard, Endpoint, EspProposal, Event, Extensions,
-    IkeProposal, Output, Path, Peer, Start, Transmit,
+    Change, Child, ChildSa, Command, Config, Connection, ConnectionState, Discard, Endpoint, EspProposal, Event,
+    Extensions, IkeProposal, Output, Path, Peer, Start, Transmit,
 };
 use crate::wire::ike::{Header, IkeSpi, TrafficSelector};
 

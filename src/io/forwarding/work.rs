@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
@@ -56,6 +57,12 @@ enum Told {
     ByTheClock,
 }
 
+/// What the filter's table holds: known, or to be compared because elements of it were changed.
+enum Holds {
+    This(Listing),
+    ToBeCompared,
+}
+
 /// What the tunnel device is called at the moment, and what is protected.
 type Filtered = (Option<Arc<str>>, Vec<AddressRange>);
 
@@ -66,14 +73,15 @@ pub(super) struct Work {
     pinned: watch::Receiver<Option<PinnedDevice>>,
     filter: PlaintextFilter,
     /// What the filter takes for the tunnel and protects, and what its table then held, once it has been set.
-    filtered: Option<(Filtered, Listing)>,
+    filtered: Option<(Filtered, Holds)>,
     /// Destinations that the filter watches.
     watched: BTreeSet<IpNet>,
     /// The filter could not be set, or nobody will.
     unwatched: bool,
     kept: KeptPolicy,
-    /// What the state directory has.
-    written: Option<KeptPolicy>,
+    /// What was last written to the state directory, or is being.
+    tried: Option<KeptPolicy>,
+    writing: Option<JoinHandle<std::io::Result<()>>>,
     standing: watch::Sender<Standing>,
 }
 
@@ -95,7 +103,8 @@ impl Work {
             watched: BTreeSet::new(),
             unwatched: false,
             kept: KeptPolicy { closed: kept.closed.clone(), ..KeptPolicy::default() },
-            written: None,
+            tried: None,
+            writing: None,
             settings,
             standing,
         }
@@ -115,7 +124,17 @@ impl Work {
                 occasions.begin();
                 self.listen(&mut table_changes);
                 told = told.or(heard(&mut table_changes));
-                self.verify(&mut told).await;
+                // Who asks does not wait for a comparison, which comes right after.
+                if let (Some(of), None) = (told, &answer) {
+                    tokio::select! {
+                        biased;
+                        request = inbox.recv() => match request {
+                            Some(request) => break request,
+                            None => return self.leave().await,
+                        },
+                        () = self.verify(of) => told = None,
+                    }
+                }
                 let round = self.round(request.carry).await;
                 let failed = round.is_err();
                 self.tell_trouble(round.as_ref().err());
@@ -123,21 +142,33 @@ impl Work {
                     // Who asked may have gone.
                     let _ = answer.send(round);
                 }
-                self.keep().await;
-                tokio::select! {
-                    request = inbox.recv() => match request {
-                        Some(request) => break request,
-                        None => return self.leave().await,
-                    },
-                    // What failed may have been told of by the kernel as well, and would be at once again.
-                    () = sleep(RETRY), if failed => {}
-                    reason = occasions.next(), if !failed => if reason == Reason::Resync {
-                        told = told.or(Some(Told::ByTheClock));
-                    },
-                    heard = next_change(&mut table_changes), if !failed => {
-                        told = Some(heard);
-                        sleep(SETTLE).await;
+                self.begin_to_keep();
+                let next = loop {
+                    tokio::select! {
+                        biased;
+                        request = inbox.recv() => match request {
+                            Some(request) => break Some(request),
+                            None => return self.leave().await,
+                        },
+                        wrote = written(&mut self.writing) => self.has_kept(wrote),
+                        () = std::future::ready(()), if told.is_some() && !failed => break None,
+                        // What failed may have been told of by the kernel as well, and would be at once again.
+                        () = sleep(RETRY), if failed => break None,
+                        reason = occasions.next(), if !failed => {
+                            if reason == Reason::Resync {
+                                told = told.or(Some(Told::ByTheClock));
+                            }
+                            break None;
+                        }
+                        heard = next_change(&mut table_changes), if !failed => {
+                            told = Some(heard);
+                            sleep(SETTLE).await;
+                            break None;
+                        }
                     }
+                };
+                if let Some(request) = next {
+                    break request;
                 }
             };
         }
@@ -162,13 +193,21 @@ impl Work {
         }
     }
 
-    /// Compares the whole table with what it held when it was set, if somebody `told` of a change, and forgets that if it
+    /// Compares the whole table with what it held when it was set, as somebody `told` of a change, and forgets that if it
     /// differs, so that the next round sets it again. Only this ends the suspicion.
-    async fn verify(&mut self, told: &mut Option<Told>) {
-        let (Some(told), Some((_, held))) = (told.take(), &self.filtered) else { return };
-        match self.filter.listing().await {
-            Ok(Some(listing)) if listing == *held => {}
-            Ok(_) => {
+    async fn verify(&mut self, told: Told) {
+        let Some(((tunnel, protected), held)) = &self.filtered else { return };
+        let stands = match held {
+            Holds::This(held) => self.filter.listing().await.map(|listing| listing.filter(|listing| listing == held)),
+            Holds::ToBeCompared => self.filter.trusting(tunnel.clone()).whole(protected).await,
+        };
+        match stands {
+            Ok(Some(listing)) => {
+                if let Some((_, held)) = &mut self.filtered {
+                    *held = Holds::This(listing);
+                }
+            }
+            Ok(None) => {
                 warn!("somebody changed gatewayd's nftables table; it is set again");
                 self.filtered = None;
             }
@@ -272,9 +311,21 @@ impl Work {
             return Ok(());
         }
         let (tunnel, protected) = wanted.clone();
+        // Of a table that stands only the elements change that differ.
+        if let Some(((_, before), _)) = self.filtered.as_ref().filter(|((trusted, _), _)| *trusted == tunnel) {
+            match self.filter.trusting(tunnel.clone()).change(before, &protected).await {
+                Ok(true) => {
+                    self.filtered = Some((wanted, Holds::ToBeCompared));
+                    self.watched.clone_from(&policy.protect);
+                    return Ok(());
+                }
+                Ok(false) => {}
+                Err(error) => debug!(%error, "the filter is set as a whole"),
+            }
+        }
         match self.filter.trusting(tunnel).apply(protected).await {
             Ok(listing) => {
-                self.filtered = Some((wanted, listing));
+                self.filtered = Some((wanted, Holds::This(listing)));
                 self.unwatched = false;
                 self.watched.clone_from(&policy.protect);
                 Ok(())
@@ -290,21 +341,33 @@ impl Work {
         }
     }
 
-    /// Keeps the policy in force in the state directory, when it has changed.
-    async fn keep(&mut self) {
-        let Some(folder) = self.settings.state.clone() else { return };
-        if self.written.as_ref() == Some(&self.kept) {
+    /// Writes the policy in force to the state directory, if it is not there, and nothing else is being written.
+    fn begin_to_keep(&mut self) {
+        let Some(folder) = &self.settings.state else { return };
+        if self.writing.is_some() || self.tried.as_ref() == Some(&self.kept) {
             return;
         }
-        let kept = self.kept.clone();
-        let wrote = tokio::task::spawn_blocking(move || kept.write(&folder).map(|()| kept)).await;
-        let unkept = match wrote.map_err(std::io::Error::other).and_then(|written| written) {
-            Ok(written) => {
-                self.written = Some(written);
-                None
-            }
-            Err(error) => Some(error.to_string()),
-        };
+        self.tried = Some(self.kept.clone());
+        let (folder, kept) = (folder.clone(), self.kept.clone());
+        self.writing = Some(tokio::task::spawn_blocking(move || kept.write(&folder)));
+    }
+
+    /// The same, to the end.
+    async fn keep(&mut self) {
+        self.begin_to_keep();
+        while self.writing.is_some() {
+            let wrote = written(&mut self.writing).await;
+            self.has_kept(wrote);
+        }
+    }
+
+    /// Takes what became of writing. What could not be written is tried again in the next round.
+    fn has_kept(&mut self, wrote: std::io::Result<()>) {
+        match &wrote {
+            Ok(()) => self.begin_to_keep(),
+            Err(_) => self.tried = None,
+        }
+        let unkept = wrote.err().map(|error| error.to_string());
         self.standing.send_if_modified(|standing| {
             let news = standing.unkept != unkept;
             if let (true, Some(error)) = (news, &unkept) {
@@ -386,6 +449,14 @@ fn is_connected(route: &KernelRoute, device: &str) -> bool {
         && route.kind == RouteKind::Unicast
         && route.gateway.is_none()
         && route.device.as_deref() != Some(device)
+}
+
+/// Waits until the state directory has what is being written to it, if anything is.
+async fn written(writing: &mut Option<JoinHandle<std::io::Result<()>>>) -> std::io::Result<()> {
+    let Some(task) = writing else { return std::future::pending().await };
+    let wrote = task.await.map_err(std::io::Error::other).flatten();
+    *writing = None;
+    wrote
 }
 
 /// Takes what the kernel told of the filter's table since it was last listened to.

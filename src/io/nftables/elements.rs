@@ -50,7 +50,7 @@ const TIME: Duration = Duration::from_secs(1);
 pub(super) async fn change(namespace: &Namespace, gone: &[AddressRange], new: &[AddressRange]) -> io::Result<()> {
     let (batch, answers) = batch(gone, new);
     let runtime = tokio::runtime::Handle::current();
-    let mut socket = namespace.run(|| {
+    let socket = namespace.run(|| {
         let _inside = runtime.enter();
         let mut socket = TokioSocket::new(NETLINK_NETFILTER)?;
         socket.socket_mut().bind_auto()?;

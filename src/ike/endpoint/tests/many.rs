@@ -84,3 +84,42 @@ fn connections_that_are_taken_down_or_removed_while_they_wait_do_not_start() {
     let up = established(&lab, 0);
     assert_eq!((up.len(), up.iter().filter(|up| **up).count(), up[9]), (39, 38, false));
 }
+
+#[test]
+fn a_difference_touches_what_it_names_and_a_peer_meets_the_lowest_place() {
+    let mut lab = lab(many(0, 40), many(1, 40));
+    (0..3).for_each(|_| lab.settle());
+    lab.assert_paired(40);
+    let spis = lab.inbound(1);
+    lab.events[1].clear();
+    // The left one's site-7 changes at the right: another key. site-8 goes, site-9 moves to the end, site-3 is told again.
+    let all = many(1, 40);
+    let mut changed = all[7].clone();
+    changed.pre_shared_key = Arc::new(Secret::new(b"another".to_vec()));
+    let again = |place: u64, number: usize| (place, Arc::new(all[number].clone()));
+    let set = vec![(7, Arc::new(changed)), again(100, 9), again(3, 3)];
+    lab.command(1, Command::Change(Change { removed: vec!["site-8".into(), "unknown".into()], set }));
+    let down: Vec<&str> = lab.events[1]
+        .iter()
+        .filter_map(|event| if let Event::ChildRemoved { connection, .. } = event { Some(&**connection) } else { None })
+        .collect();
+    assert_eq!(down, ["site-8", "site-7"]);
+    let kept = lab.inbound(1);
+    assert_eq!((kept.len(), kept.iter().all(|spi| spis.contains(spi))), (38, true));
+    let names: Vec<String> = lab.ends[1].status().iter().map(|status| status.name.to_string()).collect();
+    assert_eq!((names.len(), &*names[7], &*names[8], &*names[38]), (39, "site-7", "site-10", "site-9"));
+    assert_eq!(lab.ends[1].status_of("site-9").map(|status| status.state), Some(ConnectionState::Established));
+    assert!(lab.ends[1].status_of("site-8").is_none());
+    while lab.deliver() {}
+    lab.pass(10 * SECOND);
+    let refused = lab.failures(0);
+    assert!(!refused.is_empty() && lab.inbound(1).len() == 38, "nobody else serves site-7 and site-8");
+    // A connection that takes any peer with any key of its own comes first or last, as its place says.
+    let mut any = all[7].clone();
+    (any.name, any.peer, any.peer_id, any.start) = ("any".into(), Peer::Any, None, Start::Wait);
+    lab.command(1, Command::Change(Change { set: vec![(50, Arc::new(any))], ..Change::default() }));
+    lab.pass(120 * SECOND);
+    let served: Vec<&str> =
+        lab.pairs[1].values().map(|pair| &*pair.sa.connection).filter(|name| *name == "any").collect();
+    assert_eq!(served, ["any"], "site-7 has another key, so the other one is meant");
+}
