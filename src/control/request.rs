@@ -34,6 +34,9 @@ pub enum Request {
     Events,
     /// Replaces cend's set with an [`OwnerSet`](super::owner::OwnerSet): [`OwnerReply`](super::owner::OwnerReply).
     PutOwner,
+    /// Changes cend's set by an [`OwnerChange`](super::owner_change::OwnerChange):
+    /// [`OwnerReply`](super::owner::OwnerReply).
+    PatchOwner,
     /// What became of cend's set: [`OwnerReply`](super::owner::OwnerReply).
     Owner,
 }
@@ -47,6 +50,8 @@ pub enum Method {
     Post,
     /// Replaces a whole set.
     Put,
+    /// Changes a part of one (RFC 5789).
+    Patch,
 }
 
 impl Request {
@@ -58,6 +63,7 @@ impl Request {
             }
             Self::Connection { .. } | Self::Reload => Method::Post,
             Self::PutOwner => Method::Put,
+            Self::PatchOwner => Method::Patch,
         }
     }
 
@@ -71,7 +77,7 @@ impl Request {
             Self::Export { name } => format!("/v1/connections/{}/export", segment(name)),
             Self::Reload => "/v1/reload".to_owned(),
             Self::Events => "/v1/events".to_owned(),
-            Self::PutOwner | Self::Owner => "/v1/owners/cend".to_owned(),
+            Self::PutOwner | Self::PatchOwner | Self::Owner => "/v1/owners/cend".to_owned(),
         }
     }
 }

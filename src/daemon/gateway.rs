@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -22,8 +23,8 @@ use super::events::EventLog;
 use super::export;
 use super::ike_handle::IkeHandle;
 use super::ike_thread::Request;
-use super::owner_file;
-use super::owner_set::{self, Translation};
+use super::owner_keeper::Kept;
+use super::owner_set::{Touched, Translation};
 use super::policy;
 use super::status::View;
 use super::wiring::{ChildOf, CommandRing, Notice};
@@ -31,7 +32,8 @@ use crate::control::Owner;
 use crate::control::action::{Accepted, Action};
 use crate::control::event::EventKind;
 use crate::control::export::ConnectionExport;
-use crate::control::owner::{OwnerReply, OwnerSet, Refusal, RefusedKind};
+use crate::control::owner::{OwnerReply, Refusal, RefusedKind};
+use crate::control::owner_change::OwnerEntries;
 use crate::control::reload::Reloaded;
 use crate::dataplane::command::OutboundCommand;
 use crate::dataplane::fib::FibPublisher;
@@ -58,9 +60,20 @@ pub enum Refused {
     /// The file that was read again is wrong; its problems.
     #[error("the configuration is as it was: {0}")]
     BadConfiguration(String),
-    /// The state directory does not take the set.
-    #[error("the set could not be kept in the state directory: {0}")]
-    NotKept(std::io::Error),
+}
+
+/// What of cend's set is refused for another reason than its translation.
+#[derive(Debug, Default)]
+pub struct CendRefused {
+    /// Named twice in the set that was put last.
+    pub twice: Vec<Refusal>,
+    /// Routes that the route table does not take.
+    pub by_table: Vec<Refusal>,
+}
+
+fn warn_refused(refusal: &Refusal) {
+    let Refusal { kind, name, reason } = refusal;
+    warn!(?kind, name, reason, "refused a part of cend's set");
 }
 
 /// Owned by the control task alone.
@@ -84,7 +97,7 @@ pub struct Gateway {
     /// What the status is made of, for the API.
     pub view: Arc<ArcSwap<View>>,
     /// cend's last complete set; `None` while there is none.
-    pub owner: Option<OwnerSet>,
+    pub owner: Option<OwnerEntries>,
     /// What the cloud protected last, while its set is not known.
     pub cend_before: Share,
     /// The VPN gateway's route table.
@@ -93,6 +106,8 @@ pub struct Gateway {
     pub fibs: FibPublisher,
     /// What of cend's set is done, and what is not.
     pub cend: Translation,
+    /// What of cend's set is refused for another reason than its translation: named twice, or by the route table.
+    pub cend_refused: CendRefused,
     /// Addresses of peers that are configured by name.
     pub resolved: BTreeMap<String, IpAddr>,
     /// Why a name has no address.
@@ -118,16 +133,6 @@ pub struct Gateway {
 impl Gateway {
     /// Brings IKE, routes, kernel and status to what is configured.
     pub async fn apply(&mut self) {
-        self.cend = match &self.owner {
-            Some(set) => owner_set::translate(set, &self.file, clock::unix_seconds()),
-            None => Translation::default(),
-        };
-        for warning in &self.cend.warnings {
-            warn!("{warning}");
-        }
-        for refusal in &self.cend.refused {
-            warn!(kind = ?refusal.kind, name = refusal.name, reason = refusal.reason, "refused a part of cend's set");
-        }
         self.tell_unresolved();
         self.apply_connections();
         self.apply_routes().await;
@@ -136,7 +141,7 @@ impl Gateway {
     /// The connections of both owners.
     pub fn tunnels(&self) -> impl Iterator<Item = (Owner, &Tunnel)> {
         let file = self.file.connections.iter().map(|tunnel| (Owner::File, tunnel));
-        file.chain(self.cend.tunnels.iter().map(|tunnel| (Owner::Cend, tunnel)))
+        file.chain(self.cend.tunnels.values().map(|tunnel| (Owner::Cend, &**tunnel)))
     }
 
     fn tunnel(&self, name: &str) -> Result<&Tunnel, Refused> {
@@ -170,12 +175,14 @@ impl Gateway {
         for (key, reason) in refused {
             warn!(destination = %key.destination, connection = %key.connection, %reason, "refused a route of the file");
         }
-        for (key, reason) in self.table.replace_owned(routing::Owner::Cend, self.cend.routes.clone()) {
-            let refusal =
-                Refusal { kind: RefusedKind::Route, name: key.destination.to_string(), reason: reason.to_string() };
-            warn!(name = refusal.name, reason = refusal.reason, "refused a part of cend's set");
-            self.cend.refused.push(refusal);
-        }
+        let refused = self.table.replace_owned(routing::Owner::Cend, self.cend.routes.values().cloned().collect());
+        let refusal = |(key, reason): (routing::RouteKey, routing::RouteRefused)| Refusal {
+            kind: RefusedKind::Route,
+            name: key.destination.to_string(),
+            reason: reason.to_string(),
+        };
+        self.cend_refused.by_table = refused.into_iter().map(refusal).collect();
+        self.cend_refused.by_table.iter().for_each(warn_refused);
         self.table.set_file_publications(&self.cend.publications);
         self.publish_fib();
         self.apply_kernel().await;
@@ -224,29 +231,66 @@ impl Gateway {
             warn!("{warning}");
         }
         self.file = Config { gateway: self.file.gateway.clone(), ..file };
+        let nothing = OwnerEntries::default();
+        let set = self.owner.as_ref().unwrap_or(&nothing);
+        let touched = self.cend.follow_file(set, &self.file, clock::unix_seconds());
+        self.tell_touched(&touched);
         self.apply().await;
         info!(added = ?reloaded.added, changed = ?reloaded.changed, removed = ?reloaded.removed, "reloaded");
         self.events.happened(EventKind::Reloaded, None, None, None);
         Ok(reloaded)
     }
 
-    /// Takes cend's complete set: kept on the disk first, then applied.
-    pub async fn take_owner_set(&mut self, set: OwnerSet) -> Result<OwnerReply, Refused> {
-        if self.owner.as_ref() != Some(&set) {
-            owner_file::keep(&self.state, &set).map_err(Refused::NotKept)?;
-            let known = self.owner.as_ref().map_or(0, |set| set.revision);
-            info!(revision = set.revision, previous = known, connections = set.connections.len(), "took cend's set");
-            self.owner = Some(set);
+    /// Carries out a change of cend's set that has been kept, and answers it.
+    pub async fn take_owner_change(&mut self, kept: Kept) {
+        let Kept { change, twice, answer } = kept;
+        let (mut set, mut cend) = (self.owner.take().unwrap_or_default(), std::mem::take(&mut self.cend));
+        let previous = set.revision;
+        // A set of thousands takes a while, in which others are answered.
+        let translated = spawn_blocking(move || {
+            set.apply(&change);
+            let touched = cend.change(&set, &change, clock::unix_seconds());
+            (set, cend, touched)
+        });
+        let (set, cend, touched) = match translated.await {
+            Ok(translated) => translated,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        info!(
+            revision = set.revision,
+            previous,
+            connections = set.connections.len(),
+            changed = touched.tunnels.len(),
+            "took cend's set"
+        );
+        (self.owner, self.cend) = (Some(set), cend);
+        if let Some(twice) = twice {
+            twice.iter().for_each(warn_refused);
+            self.cend_refused.twice = twice;
+        }
+        self.tell_touched(&touched);
+        if touched.is_empty() {
+            self.publish_view();
+        } else {
             self.apply().await;
             self.events.happened(EventKind::Reloaded, None, None, None);
         }
-        Ok(self.owner_reply())
+        // A caller that has gone does not mind that its answer is lost.
+        let _ = answer.send(Ok(self.owner_reply()));
+    }
+
+    /// Tells the log what is new in cend's set.
+    pub fn tell_touched(&self, touched: &Touched) {
+        touched.warnings.iter().for_each(|warning| warn!("{warning}"));
+        touched.refused.iter().for_each(warn_refused);
     }
 
     /// What became of cend's set: the answer to it, and to who asks later.
     pub fn owner_reply(&self) -> OwnerReply {
         let revision = self.owner.as_ref().map_or(0, |set| set.revision);
-        OwnerReply { revision, refused: self.cend.refused.clone() }
+        let CendRefused { twice, by_table } = &self.cend_refused;
+        let refused = self.cend.refused().chain(twice.iter().cloned()).chain(by_table.iter().cloned());
+        OwnerReply { revision, refused: refused.collect() }
     }
 
     /// Passes an operator's action on to IKE.

@@ -20,6 +20,7 @@ pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod owner_file;
+pub mod owner_keeper;
 pub mod owner_set;
 pub mod policy;
 pub mod process;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::config::{Config, PeerName};
-use crate::control::owner::OwnerSet;
+use crate::control::owner_change::OwnerEntries;
 use crate::io::kept_policy::{KeptPolicy, Share};
 
 /// What the file protects. Routes that are refused because the cloud has the same one are protected all the same.
@@ -15,10 +15,15 @@ pub fn file_share(file: &Config) -> Share {
 
 /// What the cloud protects. A route whose connection this gateway refuses is there all the same: its packets are dropped,
 /// and do not go out in clear because they cannot be sealed.
-pub fn cend_share(set: &OwnerSet) -> Share {
+pub fn cend_share(set: &OwnerEntries) -> Share {
     Share {
-        protect: set.routes.iter().map(|route| route.destination.trunc()).collect(),
-        local: set.connections.iter().flat_map(|connection| &connection.local_subnets).map(|net| net.trunc()).collect(),
+        protect: set.routes.keys().map(|route| route.destination.trunc()).collect(),
+        local: set
+            .connections
+            .values()
+            .flat_map(|connection| &connection.local_subnets)
+            .map(|net| net.trunc())
+            .collect(),
     }
 }
 
@@ -37,12 +42,12 @@ pub fn policy(file: &Config, cend: Share, outer_peers: BTreeSet<IpAddr>) -> Kept
 }
 
 /// Outer addresses of peers that the configuration gives as addresses.
-pub fn configured_peers(file: &Config, set: Option<&OwnerSet>) -> BTreeSet<IpAddr> {
+pub fn configured_peers(file: &Config, set: Option<&OwnerEntries>) -> BTreeSet<IpAddr> {
     let of_file = file.connections.iter().filter_map(|tunnel| match &tunnel.peer {
         PeerName::Address(address) => Some(*address),
         PeerName::Name(_) | PeerName::Any => None,
     });
     let of_cend =
-        set.into_iter().flat_map(|set| &set.connections).filter_map(|connection| connection.peer.parse().ok());
+        set.into_iter().flat_map(|set| set.connections.values()).filter_map(|connection| connection.peer.parse().ok());
     of_file.chain(of_cend).collect()
 }

@@ -27,7 +27,7 @@ fn view(gateway: &Gateway) -> View {
         TunnelView::of(tunnel, owner, gateway.unresolved.get(&peer).filter(|_| unknown).cloned())
     });
     let mut warnings = gateway.file.warnings.clone();
-    warnings.extend(gateway.cend.warnings.iter().cloned());
+    warnings.extend(gateway.cend.warnings.values().cloned());
     warnings.extend(gateway.conditions.lines());
     let standing = gateway.forwarding.standing();
     let standing = standing.borrow();
