@@ -17,7 +17,7 @@ use super::route::Publication;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwnerSet {
-    /// Which run of cend counts the revision, a UUID (as `session_id`, RFC 8182 section 3.1); empty in a set made by hand.
+    /// Which run of cend counts the revision, a UUID (as `session_id`, RFC 8182); empty in a set made by hand.
     #[serde(default)]
     pub session: String,
     /// Revision of cend's store, which grows with every change there. gatewayd takes any revision, the newest set received

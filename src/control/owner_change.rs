@@ -1,6 +1,6 @@
 //! What changes in cend's set from one revision to the next, and the set by its keys, which that changes.
 //!
-//! As between an RPKI cache and those who follow it (RFC 8182): a set belongs to a session, the run of cend that counts its
+//! As between an RPKI repository and those who follow it (RFC 8182): a set belongs to a session, the run of cend that counts its
 //! revisions, and a change joins two revisions of one session. Who has another session or another revision is told the whole.
 
 use std::collections::BTreeMap;

@@ -244,6 +244,8 @@ impl Gateway {
     /// Carries out a change of cend's set that has been kept, and answers it.
     pub async fn take_owner_change(&mut self, kept: Kept) {
         let Kept { change, twice, answer } = kept;
+        // What is refused protects all the same, and an empty set gives up what was protected before it.
+        let is_news = self.owner.is_none() || !change.is_empty();
         let (mut set, mut cend) = (self.owner.take().unwrap_or_default(), std::mem::take(&mut self.cend));
         let previous = set.revision;
         // A set of thousands takes a while, in which others are answered.
@@ -269,11 +271,11 @@ impl Gateway {
             self.cend_refused.twice = twice;
         }
         self.tell_touched(&touched);
-        if touched.is_empty() {
-            self.publish_view();
-        } else {
+        if is_news {
             self.apply().await;
             self.events.happened(EventKind::Reloaded, None, None, None);
+        } else {
+            self.publish_view();
         }
         // A caller that has gone does not mind that its answer is lost.
         let _ = answer.send(Ok(self.owner_reply()));

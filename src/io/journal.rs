@@ -55,7 +55,8 @@ pub struct Contents {
 pub fn read(path: &Path, limit: u64) -> Result<Contents, JournalError> {
     let bytes = private_file::read_bytes(path, limit)?;
     let mut contents = Contents { records: Vec::new(), torn: false };
-    let mut rest = &bytes[..];
+    // No record has a zero byte: where one ends the file, its length grew before the data came.
+    let mut rest = &bytes[..bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)];
     let mut line = 0;
     while !rest.is_empty() {
         line += 1;
