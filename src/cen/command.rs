@@ -117,6 +117,8 @@ pub enum Command {
     /// Removes a destination-based route from a VPN gateway, and from its VPC if it was published
     /// (`DeleteVpnRouteEntry`).
     DeleteVpnRoute(DeleteVpnRoute),
+    /// Makes a destination-based route of a VPN gateway active or standby (`ModifyVpnRouteEntryWeight`).
+    ModifyVpnRouteWeight(ModifyVpnRouteWeight),
     /// The configuration of the simulator: the complete set of what it declares.
     Declare(Box<Declarations>),
 }
@@ -431,6 +433,17 @@ pub struct PublishVpnRoute {
     pub entry_id: RouteEntryId,
     /// Weight of the route when the gateway's own file names it, as the running gateway reports it.
     pub owned_by_file: Option<u8>,
+}
+
+/// Parameters of `ModifyVpnRouteEntryWeight`: all but the new weight must match a route that the cloud owns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModifyVpnRouteWeight {
+    /// Gateway, destination and next hop of the route (`VpnGatewayId`, `RouteDest`, `NextHop`).
+    pub key: VpnRouteKey,
+    /// `Weight`: 100 or 0, as the route has it; otherwise `InvalidRouteEntry.NotFound`.
+    pub weight: u8,
+    /// `NewWeight`: 100 or 0.
+    pub new_weight: u8,
 }
 
 /// Parameters of `DeleteVpnRouteEntry`: all of them must match a route that the cloud owns.

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::identifier::{VpnConnectionId, VpnGatewayId};
 use super::state::State;
-use super::vpn::VpnRouteKey;
+use super::vpn::{VpnConnection, VpnRoute, VpnRouteKey};
 
 /// Weight of a route that is in use whenever its connection is.
 pub const ACTIVE_WEIGHT: u8 = 100;
@@ -39,33 +39,52 @@ pub fn gateway_routes(state: &State, gateway: &VpnGatewayId) -> Vec<GatewayRoute
     let mut routes = BTreeMap::new();
     for connection in state.connections_of(gateway).filter(|connection| connection.policy_mode()) {
         for destination in &connection.remote_subnets {
-            let route = GatewayRoute {
-                destination: *destination,
-                connection: connection.id.clone(),
-                weight: ACTIVE_WEIGHT,
-                published: false,
-            };
+            let route = by_policy(connection, *destination);
             routes.insert((*destination, connection.id.clone()), route);
         }
     }
     for route in state.vpn_routes_of(gateway).filter(|route| !route.owned_by_file) {
-        let connection = VpnConnectionId::from(route.key.next_hop.as_str());
-        let destination = route.key.destination;
-        let wanted = GatewayRoute {
-            destination,
-            connection: connection.clone(),
-            weight: route.weight,
-            published: route.published,
-        };
-        routes.insert((destination, connection), wanted);
+        let wanted = by_vpn_route(route);
+        routes.insert((wanted.destination, wanted.connection.clone()), wanted);
     }
     routes.into_values().collect()
 }
 
+/// The one of [`gateway_routes`] that has this key, if there is one.
+pub fn gateway_route(state: &State, key: &VpnRouteKey) -> Option<GatewayRoute> {
+    if let Some(route) = state.vpn_routes.get(key).filter(|route| !route.owned_by_file) {
+        return Some(by_vpn_route(route));
+    }
+    let connection = state.vpn_connections.get(key.next_hop.as_str())?;
+    let carries = connection.gateway == key.gateway && connection.policy_mode();
+    (carries && connection.remote_subnets.contains(&key.destination)).then(|| by_policy(connection, key.destination))
+}
+
+fn by_policy(connection: &VpnConnection, destination: Ipv4Net) -> GatewayRoute {
+    GatewayRoute { destination, connection: connection.id.clone(), weight: ACTIVE_WEIGHT, published: false }
+}
+
+fn by_vpn_route(route: &VpnRoute) -> GatewayRoute {
+    GatewayRoute {
+        destination: route.key.destination,
+        connection: VpnConnectionId::from(route.key.next_hop.as_str()),
+        weight: route.weight,
+        published: route.published,
+    }
+}
+
 /// Published routes that the gateway's own file names.
 pub fn file_route_publications(state: &State, gateway: &VpnGatewayId) -> Vec<FileRoutePublication> {
-    let published = state.vpn_routes_of(gateway).filter(|route| route.owned_by_file && route.published);
-    let publication =
-        |key: &VpnRouteKey| FileRoutePublication { destination: key.destination, connection: key.next_hop.clone() };
-    published.map(|route| publication(&route.key)).collect()
+    state.vpn_routes_of(gateway).filter_map(publication).collect()
+}
+
+/// The one of [`file_route_publications`] that has this key, if there is one.
+pub fn file_route_publication(state: &State, key: &VpnRouteKey) -> Option<FileRoutePublication> {
+    state.vpn_routes.get(key).and_then(publication)
+}
+
+fn publication(route: &VpnRoute) -> Option<FileRoutePublication> {
+    let VpnRouteKey { gateway: _, destination, next_hop } = &route.key;
+    let published = route.owned_by_file && route.published;
+    published.then(|| FileRoutePublication { destination: *destination, connection: next_hop.clone() })
 }

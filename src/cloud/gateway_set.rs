@@ -1,24 +1,63 @@
-//! The complete set that cend wants in one gatewayd, derived from the cloud's state.
+//! What cend wants in one gatewayd, derived from the cloud's state: the complete set, or what of it was touched.
+use std::sync::Arc;
+
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::cen::gateway_routes::{FileRoutePublication, GatewayRoute, file_route_publications, gateway_routes};
+use super::recent_changes::Touched;
+use crate::cen::gateway_routes::{
+    FileRoutePublication, GatewayRoute, file_route_publication, file_route_publications, gateway_route, gateway_routes,
+};
+use crate::cen::identifier::VpnGatewayId;
 use crate::cen::state::State;
-use crate::cen::vpn::{IkeConfig, IpsecConfig, VpnConnection, VpnGateway};
+use crate::cen::vpn::{IkeConfig, IpsecConfig, VpnConnection, VpnRouteKey};
 use crate::control::owner::{
     OwnerConnection, OwnerEsp, OwnerIke, OwnerPublication, OwnerRoute, OwnerSet, OwnerStart, PresharedKey,
 };
+use crate::control::owner_change::{OwnerChange, OwnerRouteKey};
 use crate::control::route::Publication;
+use crate::io::store::Revision;
 
 /// Everything that belongs into the gatewayd of `gateway`. Without a gateway the set is empty, so that what the cloud
 /// has deleted goes there too.
-pub fn owner_set(state: &State, gateway: Option<&VpnGateway>, revision: u64) -> OwnerSet {
-    let Some(gateway) = gateway else { return OwnerSet { revision, ..OwnerSet::default() } };
+pub fn owner_set(state: &State, gateway: Option<&VpnGatewayId>, session: &str, revision: Revision) -> OwnerSet {
+    let empty = OwnerSet { session: session.to_owned(), revision: revision.0, ..OwnerSet::default() };
+    let Some(gateway) = gateway else { return empty };
     OwnerSet {
-        revision,
-        connections: state.connections_of(&gateway.id).filter_map(|one| connection(state, one)).collect(),
-        routes: gateway_routes(state, &gateway.id).into_iter().map(route).collect(),
-        publications: file_route_publications(state, &gateway.id).into_iter().map(publication).collect(),
+        connections: state.connections_of(gateway).filter_map(|one| connection(state, one)).map(Arc::new).collect(),
+        routes: gateway_routes(state, gateway).into_iter().map(route).collect(),
+        publications: file_route_publications(state, gateway).into_iter().map(publication).collect(),
+        ..empty
     }
+}
+
+/// What leads the gatewayd of `gateway` from the set that it was told before something was touched to the one of `state`, at
+/// the cost of what was touched. The revisions are the caller's to set.
+pub fn owner_change(state: &State, gateway: &VpnGatewayId, touched: &Touched) -> OwnerChange {
+    let mut change = OwnerChange::default();
+    for (_, id) in touched.connections.iter().filter(|(at, _)| at == gateway) {
+        let there = state.vpn_connections.get(id).filter(|there| there.gateway == *gateway);
+        match there.and_then(|there| connection(state, there)) {
+            Some(connection) => change.connections.set.push(Arc::new(connection)),
+            None => change.connections.removed.push(id.as_str().to_owned()),
+        }
+    }
+    for key in touched.routes.iter().filter(|key| key.gateway == *gateway) {
+        match gateway_route(state, key) {
+            Some(there) => change.routes.set.push(route(there)),
+            None => change.routes.removed.push(route_key(key)),
+        }
+    }
+    for key in touched.file_routes.iter().filter(|key| key.gateway == *gateway) {
+        match file_route_publication(state, key) {
+            Some(there) => change.publications.set.push(publication(there)),
+            None => change.publications.removed.push(route_key(key)),
+        }
+    }
+    change
+}
+
+fn route_key(key: &VpnRouteKey) -> OwnerRouteKey {
+    OwnerRouteKey { connection: key.next_hop.clone(), destination: IpNet::V4(key.destination) }
 }
 
 /// `None` if the customer gateway is gone, which the cloud's rules do not allow.

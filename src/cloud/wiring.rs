@@ -17,7 +17,7 @@ use super::config::Config;
 use super::fabric::Fabric;
 use super::fabric_binding::Bindings;
 use super::gateway::GatewayLinks;
-use super::writer::Writer;
+use super::writer::{Committed, Writer};
 use crate::cen::command::{Command, Submission};
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
@@ -129,19 +129,21 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
 /// Brings the bound namespaces and gatewayds to the newest state, now and after every commit. Without bindings there is
 /// nothing to bring, and no gateway that says anything.
 fn program(writer: &Writer, bindings: &Bindings) -> Arc<GatewayLinks> {
-    let mut states = writer.states();
-    let state = Arc::clone(&states.borrow_and_update());
-    let mut revision = now().0;
+    let mut commits = writer.commits();
+    let Committed { revision: mut seen, state } = commits.newest.borrow_and_update().clone();
     let fabric = Fabric::start(bindings.clone(), &state);
-    let links = Arc::new(GatewayLinks::start(&bindings.vpn_gateways, &state, revision));
+    let links = Arc::new(GatewayLinks::start(&bindings.vpn_gateways, writer.commits()));
     let followed = Arc::clone(&links);
     tokio::spawn(async move {
-        while states.changed().await.is_ok() {
-            let state = Arc::clone(&states.borrow_and_update());
-            // Grows within a run by the count and across runs by the clock.
-            revision = now().0.max(revision + 1);
-            fabric.update(&state);
-            followed.update(&state, revision);
+        while commits.newest.changed().await.is_ok() {
+            let Committed { revision, state } = commits.newest.borrow_and_update().clone();
+            let touched = commits.recent.between(seen, revision);
+            seen = revision;
+            // Neither kernels nor which gateway is bound follow from connections and VPN routes.
+            if touched.is_none_or(|touched| touched.networks) {
+                fabric.update(&state);
+                followed.bind(&state);
+            }
         }
     });
     links

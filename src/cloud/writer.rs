@@ -1,7 +1,7 @@
 //! The only writer of the cloud's state.
 //!
 //! ```text
-//!  API calls ── submit ──► [writer thread: plan ► commit ► apply] ── watch ──► API reads, fabric, gateways
+//!  API calls ── submit ──► [writer thread: plan ► commit ► apply] ── watch, what was touched ──► API reads, fabric, gateways
 //!                 ◄─────── reply, when the change is on the disk
 //! ```
 //! A thread of its own: a commit waits for the disk, and a caller that goes away must not stop one half-way.
@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::recent_changes::{RecentChanges, Touched};
 use crate::cen::apply::apply;
 use crate::cen::change::Change;
 use crate::cen::command::Submission;
@@ -27,11 +28,29 @@ const FOLD_EVERY: u64 = 512;
 
 type Job = (Submission, oneshot::Sender<Result<(), ApiError>>);
 
+/// A committed state.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The store's revision.
+    pub revision: Revision,
+    /// The state of that revision. Whoever keeps it makes the next commit but one copy the whole.
+    pub state: Arc<State>,
+}
+
+/// The newest committed state, and how it came about, for those who follow it.
+#[derive(Clone, Debug)]
+pub struct Commits {
+    /// Every committed state as it comes; a slow reader sees the newest only.
+    pub newest: watch::Receiver<Committed>,
+    /// What the last commits have touched, up to the newest one at least.
+    pub recent: Arc<RecentChanges>,
+}
+
 /// A handle to the writer. When the last one is dropped, the thread ends.
 #[derive(Clone)]
 pub struct Writer {
     jobs: mpsc::Sender<Job>,
-    states: watch::Receiver<Arc<State>>,
+    commits: Commits,
 }
 
 impl Writer {
@@ -43,23 +62,26 @@ impl Writer {
         let (revision, state) = store.load()?;
         tracing::info!(%revision, "state loaded");
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let (publish, states) = watch::channel(Arc::new(state));
-        let ledger = Ledger { store, revision, folded: revision.0, publish, healthy: true };
+        let recent = Arc::new(RecentChanges::default());
+        recent.begin(revision);
+        let (publish, newest) = watch::channel(Committed { revision, state: Arc::new(state) });
+        let commits = Commits { newest, recent: Arc::clone(&recent) };
+        let ledger = Ledger { store, folded: revision.0, publish, recent, copy: None, healthy: true };
         let thread = thread::Builder::new()
             .name("cloud-writer".to_owned())
             .spawn(move || ledger.run(queue))
             .map_err(|error| StoreError::Failed(format!("no thread for the writer: {error}")))?;
-        Ok((Self { jobs, states }, thread))
+        Ok((Self { jobs, commits }, thread))
     }
 
     /// The newest committed state.
     pub fn state(&self) -> Arc<State> {
-        Arc::clone(&self.states.borrow())
+        Arc::clone(&self.commits.newest.borrow().state)
     }
 
-    /// Every committed state as it comes; a slow reader sees the newest only.
-    pub fn states(&self) -> watch::Receiver<Arc<State>> {
-        self.states.clone()
+    /// Everything that is committed, from now on.
+    pub fn commits(&self) -> Commits {
+        self.commits.clone()
     }
 
     /// Plans, commits and applies; returns when the change is durable.
@@ -76,10 +98,13 @@ impl Writer {
 /// The state and the store that must agree with it.
 struct Ledger {
     store: Box<dyn Store>,
-    revision: Revision,
     /// The revision at which the log was folded last.
     folded: u64,
-    publish: watch::Sender<Arc<State>>,
+    publish: watch::Sender<Committed>,
+    recent: Arc<RecentChanges>,
+    /// The newest state once more, which becomes the next one, so that a commit copies only what it changes. `None` if the
+    /// last one but one was still being read when it was to become this.
+    copy: Option<State>,
     /// False after a failure of the store that left it unknown what is on the disk.
     healthy: bool,
 }
@@ -87,27 +112,40 @@ struct Ledger {
 impl Ledger {
     fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         while let Some((submission, reply)) = queue.blocking_recv() {
-            // Nobody may be listening any more; the change stands all the same.
-            let _ = reply.send(self.carry_out(&submission));
+            match self.carry_out(&submission) {
+                Ok(Some((former, changes))) => {
+                    // Nobody may be listening any more; the change stands all the same.
+                    let _ = reply.send(Ok(()));
+                    self.copy = Arc::try_unwrap(former).ok();
+                    if let Some(copy) = &mut self.copy {
+                        changes.iter().for_each(|change| apply(copy, change));
+                    }
+                }
+                Ok(None) => drop(reply.send(Ok(()))),
+                Err(refused) => drop(reply.send(Err(refused))),
+            }
             self.fold();
         }
         tracing::debug!("the writer ends");
     }
 
-    fn carry_out(&mut self, submission: &Submission) -> Result<(), ApiError> {
+    /// Answers the state before and what was changed in it, if anything was.
+    fn carry_out(&mut self, submission: &Submission) -> Result<Option<(Arc<State>, Vec<Change>)>, ApiError> {
         if !self.healthy {
             self.reload()?;
         }
-        let state = Arc::clone(&self.publish.borrow());
+        let Committed { revision, state } = self.publish.borrow().clone();
         let changes = plan(&state, submission)?;
         if changes.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        match self.store.commit(self.revision, &changes) {
+        match self.store.commit(revision, &changes) {
             Ok(revision) => {
-                self.revision = revision;
-                self.apply(&state, &changes);
-                Ok(())
+                let mut next = self.copy.take().unwrap_or_else(|| State::clone(&state));
+                changes.iter().for_each(|change| apply(&mut next, change));
+                self.recent.add(revision, Touched::of(&state, &changes));
+                self.publish.send_replace(Committed { revision, state: Arc::new(next) });
+                Ok(Some((state, changes)))
             }
             Err(error) => {
                 tracing::error!(%error, "a change could not be stored");
@@ -117,18 +155,13 @@ impl Ledger {
         }
     }
 
-    fn apply(&self, state: &State, changes: &[Change]) {
-        let mut next = state.clone();
-        changes.iter().for_each(|change| apply(&mut next, change));
-        self.publish.send_replace(Arc::new(next));
-    }
-
     /// After a failed commit the disk decides what happened.
     fn reload(&mut self) -> Result<(), ApiError> {
         match self.store.load() {
             Ok((revision, state)) => {
-                self.revision = revision;
-                self.publish.send_replace(Arc::new(state));
+                self.copy = None;
+                self.recent.begin(revision);
+                self.publish.send_replace(Committed { revision, state: Arc::new(state) });
                 self.healthy = true;
                 Ok(())
             }
@@ -140,12 +173,12 @@ impl Ledger {
     }
 
     fn fold(&mut self) {
-        if !self.healthy || self.revision.0 - self.folded.min(self.revision.0) < FOLD_EVERY {
+        let Committed { revision, state } = self.publish.borrow().clone();
+        if !self.healthy || revision.0 - self.folded.min(revision.0) < FOLD_EVERY {
             return;
         }
-        let state = Arc::clone(&self.publish.borrow());
-        match self.store.fold(self.revision, &state) {
-            Ok(()) => self.folded = self.revision.0,
+        match self.store.fold(revision, &state) {
+            Ok(()) => self.folded = revision.0,
             Err(error) => {
                 tracing::warn!(%error, "the log of changes could not be folded");
                 self.healthy = false;
@@ -208,6 +241,26 @@ mod tests {
         assert_eq!(writer.state().cens.len(), 1, "what may not be on the disk is not shown");
         writer.submit(create_cen("cen-c")).await.unwrap();
         assert_eq!(writer.state().cens.len(), 3);
+        let Commits { newest, recent } = writer.commits();
+        assert_eq!(newest.borrow().revision, Revision(3));
+        assert_eq!(recent.between(Revision(1), Revision(3)), None, "nobody knows what the second one touched");
+        assert!(recent.between(Revision(2), Revision(3)).unwrap().networks);
+        drop(writer);
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_keeps_a_state_sees_it_as_it_was_and_all_others_go_on() {
+        let (writer, thread) = Writer::start(Box::new(Moody { log: Vec::new(), failures: Vec::new() })).unwrap();
+        let mut kept = Vec::new();
+        for number in 0..20_usize {
+            writer.submit(create_cen(&format!("cen-{number}"))).await.unwrap();
+            if number % 3 != 0 {
+                kept.push((number + 1, writer.state()));
+            }
+            assert_eq!(writer.state().cens.len(), number + 1);
+        }
+        assert!(kept.iter().all(|(number, state)| state.cens.len() == *number));
         drop(writer);
         thread.join().unwrap();
     }

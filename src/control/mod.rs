@@ -13,6 +13,7 @@
 //! | `POST /v1/reload` | [`reload::Reloaded`] |
 //! | `GET /v1/events`, `GET /v1/events?connection={name}` | server-sent events, each [`event::Event`] |
 //! | `PUT /v1/owners/cend` with [`owner::OwnerSet`], `GET /v1/owners/cend` | [`owner::OwnerReply`] |
+//! | `PATCH /v1/owners/cend` with [`owner_change::OwnerChange`] | [`owner::OwnerReply`] |
 //! | `GET /v1/connections/{name}/export` | [`export::ConnectionExport`] |
 //!
 //! A failed request is answered with [`Problem`].
@@ -21,6 +22,7 @@ pub mod action;
 pub mod event;
 pub mod export;
 pub mod owner;
+pub mod owner_change;
 pub mod reload;
 pub mod request;
 pub mod route;
@@ -53,4 +55,7 @@ impl Owner {
 pub struct Problem {
     /// What went wrong and what would be right, for a person to read.
     pub error: String,
+    /// The revision of cend's set in force, where a change was refused because it begins at another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
 }

@@ -1,9 +1,11 @@
-//! The complete set of connections and VPN routes that cend wants in a gatewayd: `PUT /v1/owners/cend`.
+//! The complete set of connections and VPN routes that cend wants in a gatewayd: `PUT /v1/owners/cend`. How it changes:
+//! [`OwnerChange`](super::owner_change::OwnerChange).
 //!
 //! The values are those of the cloud's API (`aes`, `sha1`, `group2`); gatewayd translates them and answers which it
 //! refuses and why.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -15,11 +17,15 @@ use super::route::Publication;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwnerSet {
-    /// Grows with every change at cend. gatewayd takes any revision, the newest set received counts.
+    /// Which run of cend counts the revision, a UUID (as `session_id`, RFC 8182); empty in a set made by hand.
+    #[serde(default)]
+    pub session: String,
+    /// Revision of cend's store, which grows with every change there. gatewayd takes any revision, the newest set received
+    /// counts.
     pub revision: u64,
     /// The connections that are to be there, with names that are unique in the set.
     #[serde(default)]
-    pub connections: Vec<OwnerConnection>,
+    pub connections: Vec<Arc<OwnerConnection>>,
     /// The VPN routes that are to be there.
     #[serde(default)]
     pub routes: Vec<OwnerRoute>,
@@ -152,7 +158,7 @@ pub struct Refusal {
 }
 
 /// The kinds of things in a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefusedKind {
     /// One of `connections`.
@@ -185,7 +191,7 @@ impl fmt::Debug for PresharedKey {
     }
 }
 
-/// The only place where a key is written: the body towards gatewayd and gatewayd's own state file.
+/// The only place where a key is written: the bodies towards gatewayd and gatewayd's own state file.
 impl Serialize for PresharedKey {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)

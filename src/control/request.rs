@@ -44,6 +44,9 @@ pub enum Request {
     },
     /// Replaces cend's set with an [`OwnerSet`](super::owner::OwnerSet): [`OwnerReply`](super::owner::OwnerReply).
     PutOwner,
+    /// Changes cend's set by an [`OwnerChange`](super::owner_change::OwnerChange):
+    /// [`OwnerReply`](super::owner::OwnerReply).
+    PatchOwner,
     /// What became of cend's set: [`OwnerReply`](super::owner::OwnerReply).
     Owner,
 }
@@ -57,6 +60,8 @@ pub enum Method {
     Post,
     /// Replaces a whole set.
     Put,
+    /// Changes a part of one (RFC 5789).
+    Patch,
 }
 
 impl Request {
@@ -73,6 +78,7 @@ impl Request {
             | Self::Owner => Method::Get,
             Self::Connection { .. } | Self::Reload => Method::Post,
             Self::PutOwner => Method::Put,
+            Self::PatchOwner => Method::Patch,
         }
     }
 
@@ -88,7 +94,7 @@ impl Request {
             Self::Reload => "/v1/reload".to_owned(),
             Self::Events => "/v1/events".to_owned(),
             Self::EventsOf { name } => format!("/v1/events?connection={}", segment(name)),
-            Self::PutOwner | Self::Owner => "/v1/owners/cend".to_owned(),
+            Self::PutOwner | Self::PatchOwner | Self::Owner => "/v1/owners/cend".to_owned(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -14,8 +15,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::Stream;
+use serde::de::DeserializeOwned;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 use tracing::info;
 
@@ -24,12 +27,14 @@ use super::gateway::Refused;
 use super::ike_handle::IkeHandle;
 use super::ike_thread::IkeSnapshot;
 use super::metrics::Drops;
+use super::owner_keeper::{OwnerKeeper, OwnerRefused, OwnerUpdate};
 use super::status::{self, View};
 use crate::control::Problem;
 use crate::control::action::{Accepted, Action};
 use crate::control::event::Event;
 use crate::control::export::ConnectionExport;
 use crate::control::owner::{OwnerReply, OwnerSet};
+use crate::control::owner_change::OwnerChange;
 use crate::control::reload::Reloaded;
 use crate::control::route::Route;
 use crate::control::status::{Connection, Status};
@@ -38,6 +43,9 @@ use crate::io::unix::PeerCredentials;
 
 /// The largest owner's set that is taken, in bytes.
 const BODY_LIMIT: usize = 32 << 20;
+
+/// Bodies up to this many bytes are read where they arrive.
+const INLINE_BODY: usize = 64 << 10;
 
 /// How long a status waits for the filter's counters.
 const FILTER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -66,13 +74,6 @@ pub enum Ask {
         /// Where the answer goes, when the file is applied.
         answer: oneshot::Sender<Result<Reloaded, Refused>>,
     },
-    /// `PUT /v1/owners/cend`.
-    Owner {
-        /// cend's complete set.
-        set: OwnerSet,
-        /// Where the answer goes, when the set is kept and applied.
-        answer: oneshot::Sender<Result<OwnerReply, Refused>>,
-    },
 }
 
 /// What the handlers share.
@@ -80,6 +81,8 @@ pub enum Ask {
 pub struct Api {
     /// To the control task.
     pub asks: mpsc::Sender<Ask>,
+    /// To who has cend's set.
+    pub owner: OwnerKeeper,
     /// What the control task published last.
     pub view: Arc<ArcSwap<View>>,
     /// The way to the IKE thread, for snapshots.
@@ -101,7 +104,7 @@ struct Failure(StatusCode, String);
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (self.0, Json(Problem { error: self.1 })).into_response()
+        (self.0, Json(Problem { error: self.1, revision: None })).into_response()
     }
 }
 
@@ -110,7 +113,6 @@ impl From<Refused> for Failure {
         let status = match refused {
             Refused::UnknownConnection { .. } => StatusCode::NOT_FOUND,
             Refused::BadConfiguration(_) => StatusCode::CONFLICT,
-            Refused::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(status, refused.to_string())
     }
@@ -127,7 +129,7 @@ impl Api {
             .route("/v1/routes", get(read_routes))
             .route("/v1/reload", post(reload))
             .route("/v1/events", get(events))
-            .route("/v1/owners/cend", get(read_owner).put(put_owner))
+            .route("/v1/owners/cend", get(read_owner).put(put_owner).patch(patch_owner))
             .fallback(async || Failure(StatusCode::NOT_FOUND, "there is no such request".to_owned()))
             .method_not_allowed_fallback(async || {
                 Failure(StatusCode::METHOD_NOT_ALLOWED, "this request takes another method".to_owned())
@@ -218,16 +220,51 @@ async fn reload(State(api): State<Api>, ConnectInfo(caller): ConnectInfo<PeerCre
 async fn put_owner(
     State(api): State<Api>,
     ConnectInfo(caller): ConnectInfo<PeerCredentials>,
-    set: Result<Json<OwnerSet>, JsonRejection>,
+    body: Bytes,
 ) -> impl IntoResponse {
-    let answer: Answer<OwnerReply> = async {
-        let Json(set) = set.map_err(|rejection| Failure(rejection.status(), rejection.body_text()))?;
+    let answer: Result<_, Response> = async {
+        let set: OwnerSet = parse(body).await?;
         tracing::debug!(%caller, revision = set.revision, "cend's set came");
-        api.ask(|answer| Ask::Owner { set, answer }).await
+        update_owner(&api, OwnerUpdate::Set(set)).await
     }
     .await;
     // The connection's buffers hold keys: they go with it.
     ([(header::CONNECTION, "close")], answer)
+}
+
+async fn patch_owner(
+    State(api): State<Api>,
+    ConnectInfo(caller): ConnectInfo<PeerCredentials>,
+    body: Bytes,
+) -> impl IntoResponse {
+    let answer: Result<_, Response> = async {
+        let change: OwnerChange = parse(body).await?;
+        tracing::debug!(%caller, from = change.from, to = change.to, "a change of cend's set came");
+        update_owner(&api, OwnerUpdate::Change(change)).await
+    }
+    .await;
+    ([(header::CONNECTION, "close")], answer)
+}
+
+/// A body of megabytes takes a while, in which others are answered.
+async fn parse<T: DeserializeOwned + Send + 'static>(body: Bytes) -> Result<T, Response> {
+    let length = body.len();
+    let parse = move || Json::from_bytes(&body).map(|Json(value)| value);
+    let parsed = if length > INLINE_BODY { spawn_blocking(parse).await } else { Ok(parse()) };
+    let failed = |error: JoinError| Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
+    let refused = |rejection: JsonRejection| Failure(rejection.status(), rejection.body_text()).into_response();
+    parsed.map_err(failed)?.map_err(refused)
+}
+
+async fn update_owner(api: &Api, update: OwnerUpdate) -> Result<Json<OwnerReply>, Response> {
+    api.owner.update(update).await.map(Json).map_err(|refused| {
+        let (status, revision) = match &refused {
+            OwnerRefused::Outdated { revision, .. } => (StatusCode::CONFLICT, Some(*revision)),
+            OwnerRefused::NotKept(_) => (StatusCode::INTERNAL_SERVER_ERROR, None),
+            OwnerRefused::Stopping => (StatusCode::SERVICE_UNAVAILABLE, None),
+        };
+        (status, Json(Problem { error: refused.to_string(), revision })).into_response()
+    })
 }
 
 async fn events(
@@ -269,15 +306,17 @@ mod tests {
     use crate::control::event::EventKind;
     use crate::control::request::Request as Call;
     use crate::daemon::ike_thread::Request;
+    use crate::daemon::owner_keeper::Kept;
     use crate::io::netns::Namespace;
     use crate::io::nftables::OuterPorts;
-    use crate::io::unix::{ControlClient, ControlSocket};
+    use crate::io::unix::{CallError, ControlClient, ControlSocket};
     use crate::io::wake::Waker;
 
     /// An API on a socket of its own, and the end where the control task would listen.
     struct Served {
         client: ControlClient,
         asked: mpsc::Receiver<Ask>,
+        kept: mpsc::Receiver<Kept>,
         events: EventLog,
         _folder: tempfile::TempDir,
     }
@@ -301,8 +340,10 @@ mod tests {
         let (asks, asked) = mpsc::channel(4);
         let events = EventLog::default();
         let view = View { device: "gwd7".into(), mtu: 1400, ..View::default() };
+        let (owner, kept) = OwnerKeeper::start(folder.path(), None).unwrap();
         let api = Api {
             asks,
+            owner,
             view: Arc::new(ArcSwap::from_pointee(view)),
             ike: idle_ike(),
             drops: Drops::default(),
@@ -312,7 +353,7 @@ mod tests {
         };
         let socket = ControlSocket::bind(&path).unwrap();
         tokio::spawn(socket.serve(api.router(), std::future::pending()));
-        Served { client: ControlClient::new(&path).unwrap(), asked, events, _folder: folder }
+        Served { client: ControlClient::new(&path).unwrap(), asked, kept, events, _folder: folder }
     }
 
     fn run(test: impl Future<Output = ()>) {
@@ -350,6 +391,39 @@ mod tests {
             drop(served.asked);
             let stopping = served.client.call::<Accepted>(&up).await.unwrap_err();
             assert_eq!(stopping.to_string(), "gatewayd is stopping");
+        });
+    }
+
+    #[test]
+    fn a_change_of_another_set_is_a_conflict_and_says_which_revision_is_in_force() {
+        run(async {
+            let mut served = serve();
+            let control = tokio::spawn(async move {
+                while let Some(Kept { change, answer, .. }) = served.kept.recv().await {
+                    let _ = answer.send(Ok(OwnerReply { revision: change.to, refused: Vec::new() }));
+                }
+            });
+            let change =
+                |session: &str, from, to| OwnerChange { session: session.into(), from, to, ..OwnerChange::default() };
+            let (client, path) = (served.client, served._folder.path().join("control.sock"));
+            let patch = async |change| client.call_with::<OwnerReply>(&Call::PatchOwner, &change).await;
+            let refused = patch(change("a", 0, 1)).await.unwrap_err();
+            assert!(matches!(&refused, CallError::Conflict(reason) if reason.contains("revision 0")), "{refused}");
+            let set = OwnerSet { session: "a".into(), revision: 41, ..OwnerSet::default() };
+            let reply: OwnerReply = client.call_with(&Call::PutOwner, &set).await.unwrap();
+            assert_eq!(reply.revision, 41);
+            assert_eq!(patch(change("a", 41, 43)).await.unwrap().revision, 43);
+            for wrong in [change("a", 41, 44), change("b", 43, 44)] {
+                assert!(matches!(patch(wrong).await, Err(CallError::Conflict(_))));
+            }
+            let http = reqwest::Client::builder().unix_socket(path).build().unwrap();
+            let url = "http://gatewayd/v1/owners/cend";
+            let answer = http.patch(url).json(&change("b", 1, 2)).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 409);
+            assert_eq!(answer.json::<Problem>().await.unwrap().revision, Some(43));
+            let senseless = http.patch(url).header("content-type", "application/json").body("{").send().await.unwrap();
+            assert_eq!(senseless.status().as_u16(), 400);
+            control.abort();
         });
     }
 

@@ -34,7 +34,7 @@ use super::wiring::{ChildOf, CommandRing, Notice};
 use crate::control::action::{Accepted, Action};
 use crate::control::event::EventKind;
 use crate::control::export::ConnectionExport;
-use crate::control::owner::OwnerSet;
+use crate::control::owner_change::OwnerEntries;
 use crate::dataplane::command::OutboundCommand;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::{Command, RekeyWhat};
@@ -60,9 +60,6 @@ pub enum Refused {
     /// The file that was read again is wrong; its problems.
     #[error("the configuration is as it was: {0}")]
     BadConfiguration(String),
-    /// The state directory does not take the set.
-    #[error("the set could not be kept in the state directory: {0}")]
-    NotKept(std::io::Error),
 }
 
 impl Refused {
@@ -97,7 +94,7 @@ pub struct Gateway {
     /// What the status is made of, for the API.
     pub view: Arc<ArcSwap<View>>,
     /// cend's last complete set; `None` while there is none.
-    pub owner: Option<Arc<OwnerSet>>,
+    pub owner: Option<OwnerEntries>,
     /// What the cloud protected last, while its set is not known.
     pub cend_before: Share,
     /// What of cend's set is done, and what is not.
@@ -131,8 +128,8 @@ pub struct Gateway {
 pub struct Force {
     /// The connections of both owners.
     pub tunnels: Tunnels,
-    /// The routes that the file and cend ask for.
-    routes: [Arc<Vec<VpnRoute>>; 2],
+    /// The routes that the file asks for.
+    routes: Arc<Vec<VpnRoute>>,
     /// The VPN gateway's route table.
     pub table: Table,
     /// What is protected.
@@ -157,7 +154,7 @@ pub struct Stale {
 impl Gateway {
     fn tunnel(&self, name: &str) -> Result<&Arc<Tunnel>, Refused> {
         let known = self.force.tunnels.known(name).map(|known| &known.tunnel);
-        known.ok_or_else(|| Refused::unknown(name, self.force.tunnels.names()))
+        known.ok_or_else(|| Refused::unknown(name, self.view.load().names()))
     }
 
     fn resolved_peer(&self, tunnel: &Tunnel) -> Option<IpAddr> {

@@ -4,6 +4,7 @@
 //! data path; [`gateway`] is what the control task decides with.
 
 pub mod api;
+pub mod changed;
 pub mod closed;
 pub mod command_ring;
 pub mod conditions;
@@ -21,6 +22,7 @@ pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod owner_file;
+pub mod owner_keeper;
 pub mod owner_set;
 pub mod policy;
 pub mod process;

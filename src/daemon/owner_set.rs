@@ -1,17 +1,17 @@
-//! cend's complete set, translated from the cloud's values into what this gateway does, with a reason for what it
-//! does not.
+//! cend's set, translated from the cloud's values into what this gateway does, with a reason for what it does not.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::changed::Changed;
 use super::config::{ChildSubnets, Config, EspOptions, PeerName, Tunnel, check_name, proposal};
-use crate::control::owner::{
-    OwnerConnection, OwnerEsp, OwnerIke, OwnerRoute, OwnerSet, OwnerStart, Refusal, RefusedKind,
-};
+use super::policy::{self, Protected};
+use crate::control::owner::{OwnerConnection, OwnerEsp, OwnerIke, OwnerRoute, OwnerStart, Refusal, RefusedKind};
+use crate::control::owner_change::{OwnerChange, OwnerEntries, OwnerRouteKey};
 use crate::control::route;
 use crate::crypto::cloud_name::InCloud;
 use crate::crypto::psk::{self, Notation};
@@ -23,50 +23,253 @@ use crate::wire::ike::{Identification, TrafficSelector};
 /// Interval of liveness checks (EnableDpd), which the cloud does not let its users choose.
 const LIVENESS: Duration = Duration::from_secs(30);
 
-/// What of a set can be done.
+/// What of the set can be done beside the file's configuration, which wins where both name the same thing.
 #[derive(Debug, Default)]
 pub struct Translation {
-    /// The connections, with names that are neither the file's nor there twice.
-    pub tunnels: Vec<Arc<Tunnel>>,
+    file: FileNames,
+    /// The connections, with names that are not the file's. Shared with whoever shows them.
+    pub tunnels: Arc<BTreeMap<Arc<str>, Arc<Tunnel>>>,
     /// The routes through these connections.
-    pub routes: Vec<VpnRoute>,
+    pub routes: BTreeMap<RouteKey, VpnRoute>,
     /// Publication state of the file's routes.
     pub publications: BTreeMap<RouteKey, Publication>,
     /// What is not done, and why.
-    pub refused: Vec<Refusal>,
-    /// What an operator should know although it is done, such as a weak algorithm.
-    pub warnings: Vec<String>,
+    refused: BTreeMap<Refused, String>,
+    /// What the set that was put last named twice.
+    pub twice: Vec<Refusal>,
+    /// What an operator should know although it is done, such as a weak algorithm, by connection.
+    pub warnings: BTreeMap<Arc<str>, Arc<str>>,
 }
 
-/// Translates a set beside the file's configuration, which wins where both name the same thing. `now` in Unix seconds
-/// is the time of creation of new routes.
-pub fn translate(set: &OwnerSet, file: &Config, now: u64) -> Translation {
-    let mut translation = Translation::default();
-    let of_file: HashSet<&str> = file.connections.iter().map(|tunnel| &**tunnel.name()).collect();
-    let mut known = BTreeSet::new();
-    for connection in &set.connections {
-        translation.connection(connection, file, &of_file, &mut known);
-    }
-    for route in &set.routes {
-        translation.route(route, &known, now);
-    }
-    let of_file: HashSet<RouteKey> = file.routes.iter().map(VpnRoute::key).collect();
-    for publication in &set.publications {
-        let key = RouteKey { destination: publication.destination, connection: publication.connection.as_str().into() };
-        if of_file.contains(&key) {
-            translation.publications.insert(key, published(publication.publication));
-        } else {
-            translation.refuse(
-                RefusedKind::Publication,
-                publication.destination.to_string(),
-                format!(
-                    "gatewayd.toml has no route {} through \"{}\"",
-                    publication.destination, publication.connection
-                ),
-            );
+/// What of the file matters to the set.
+#[derive(Debug, Default)]
+struct FileNames {
+    local_addresses: Vec<IpAddr>,
+    connections: BTreeSet<Arc<str>>,
+    routes: BTreeSet<RouteKey>,
+}
+
+impl FileNames {
+    fn of(file: &Config) -> Self {
+        Self {
+            local_addresses: file.gateway.local_addresses.clone(),
+            connections: file.connections.iter().map(|tunnel| Arc::clone(tunnel.name())).collect(),
+            routes: file.routes.iter().map(VpnRoute::key).collect(),
         }
     }
-    translation
+}
+
+/// What is refused: the kind of thing, its name for a person, and the connection of a route.
+type Refused = (RefusedKind, String, String);
+
+/// What is different after a change of the set or of the file: all that those who carry it out have to look at.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// Connections, in the order of their names.
+    pub tunnels: Changed<Vec<Arc<Tunnel>>>,
+    /// Routes.
+    pub routes: Changed<Vec<VpnRoute>>,
+    /// Routes of the file whose publication is another one, or has become the set's to say or has ceased to be.
+    pub publications: Vec<RouteKey>,
+    /// What the set protects, whether it is done or refused.
+    pub protected: Changed<Protected>,
+    /// What is refused, or for another reason than before.
+    pub refused: Vec<Refusal>,
+    /// What an operator should know of what is new.
+    pub warnings: Vec<Arc<str>>,
+    /// The warnings are not the ones before.
+    pub other_warnings: bool,
+}
+
+/// Whose translation is to be made anew.
+#[derive(Default)]
+struct Asked {
+    connections: BTreeSet<String>,
+    routes: BTreeSet<OwnerRouteKey>,
+    publications: BTreeSet<OwnerRouteKey>,
+}
+
+impl Translation {
+    /// Translates a whole set, or none. `now` in Unix seconds is the time of creation of new routes.
+    pub fn new(set: Option<&OwnerEntries>, file: &Config, now: u64) -> (Self, Touched) {
+        let mut translation = Self { file: FileNames::of(file), ..Self::default() };
+        let touched = set.map_or_else(Touched::default, |set| {
+            let asked = Asked {
+                connections: set.connections.keys().cloned().collect(),
+                routes: set.routes.keys().cloned().collect(),
+                publications: set.publications.keys().cloned().collect(),
+            };
+            let protected = Changed { new: protected(set, &asked), ..Changed::default() };
+            Touched { protected, ..translation.translate(set, asked, now) }
+        });
+        (translation, touched)
+    }
+
+    /// Makes a change of the set, and follows it at the cost of what it changes.
+    pub fn change(&mut self, set: &mut OwnerEntries, change: &OwnerChange, now: u64) -> Touched {
+        let asked = Asked {
+            connections: change.connection_names().map(str::to_owned).collect(),
+            routes: change.route_keys().collect(),
+            publications: change.publication_keys().collect(),
+        };
+        let gone = protected(set, &asked);
+        set.apply(change);
+        let protected = Changed { gone, new: protected(set, &asked) };
+        Touched { protected, ..self.translate(set, asked, now) }
+    }
+
+    /// Follows the file: what it has begun or ceased to name is translated anew.
+    pub fn follow_file(&mut self, set: &OwnerEntries, file: &Config, now: u64) -> Touched {
+        let names = FileNames::of(file);
+        let turned = names.connections.symmetric_difference(&self.file.connections);
+        let asked = Asked {
+            connections: turned
+                .filter(|name| set.connections.contains_key(&***name))
+                .map(ToString::to_string)
+                .collect(),
+            routes: BTreeSet::new(),
+            publications: set.publications.keys().cloned().collect(),
+        };
+        self.file = names;
+        self.translate(set, asked, now)
+    }
+
+    /// What is not done, and why.
+    pub fn refused(&self) -> impl Iterator<Item = Refusal> {
+        let refused = self.refused.iter().map(|((kind, name, _), reason)| Refusal {
+            kind: *kind,
+            name: name.clone(),
+            reason: reason.clone(),
+        });
+        refused.chain(self.twice.iter().cloned())
+    }
+
+    fn translate(&mut self, set: &OwnerEntries, asked: Asked, now: u64) -> Touched {
+        let Asked { connections, mut routes, publications } = asked;
+        let mut touched = Touched::default();
+        for name in connections {
+            let was_there = self.tunnels.contains_key(&*name);
+            let is_there = self.connection(&name, set.connections.get(&name), &mut touched);
+            // The routes of one that stays do not depend on what it has become.
+            if is_there != was_there {
+                routes.extend(set.routes_of(&name).cloned());
+            }
+        }
+        if !touched.tunnels.is_empty() {
+            let Changed { gone, new } = &touched.tunnels;
+            let named = |tunnel: &Arc<Tunnel>| (Arc::clone(tunnel.name()), Arc::clone(tunnel));
+            let tunnels = Arc::make_mut(&mut self.tunnels);
+            gone.iter().for_each(|tunnel| _ = tunnels.remove(tunnel.name()));
+            tunnels.extend(new.iter().map(named));
+        }
+        for key in routes {
+            self.route(&key, set.routes.get(&key), now, &mut touched);
+        }
+        for key in publications {
+            self.publication(&key, set.publications.get(&key), &mut touched);
+        }
+        touched
+    }
+
+    /// Translates one connection. Whether there is one.
+    fn connection(&mut self, name: &str, wanted: Option<&Arc<OwnerConnection>>, touched: &mut Touched) -> bool {
+        let translated = wanted.map(|wanted| match self.file.connections.contains(name) {
+            true => Err("gatewayd.toml has a connection of this name".to_owned()),
+            false => tunnel(wanted, &self.file),
+        });
+        let before = self.tunnels.get(name);
+        let (tunnel, weak, refusal) = match translated {
+            Some(Ok((tunnel, weak))) => (Some(tunnel), weak, None),
+            Some(Err(reason)) => (None, BTreeSet::new(), Some(reason)),
+            None => (None, BTreeSet::new(), None),
+        };
+        let is_there = tunnel.is_some();
+        // What is as it was stays what it was.
+        if before.map(|before| &**before) != tunnel.as_ref() {
+            touched.tunnels.gone.extend(before.cloned());
+            touched.tunnels.new.extend(tunnel.map(Arc::new));
+        }
+        self.warn(name, &weak, touched);
+        self.refuse((RefusedKind::Connection, name.to_owned(), String::new()), refusal, touched);
+        is_there
+    }
+
+    /// Notes which algorithms of a connection are weak, or that none is.
+    fn warn(&mut self, name: &str, weak: &BTreeSet<&'static str>, touched: &mut Touched) {
+        let weak: Vec<&str> = weak.iter().copied().collect();
+        let warning = format!("connection {name}: {} can be broken today", weak.join(", "));
+        let warning: Option<Arc<str>> = (!weak.is_empty()).then(|| warning.into());
+        touched.warnings.extend(warning.clone());
+        if self.warnings.get(name) != warning.as_ref() {
+            touched.other_warnings = true;
+            self.warnings.remove(name);
+            self.warnings.extend(warning.map(|warning| (name.into(), warning)));
+        }
+    }
+
+    fn route(&mut self, wanted_key: &OwnerRouteKey, wanted: Option<&OwnerRoute>, now: u64, touched: &mut Touched) {
+        let OwnerRouteKey { connection, destination } = wanted_key;
+        let key = RouteKey { destination: *destination, connection: connection.as_str().into() };
+        let before = self.routes.remove(&key);
+        let translated = wanted.map(|OwnerRoute { weight, publication, .. }| {
+            let Some(tunnel) = self.tunnels.get(connection.as_str()) else {
+                return Err(format!("its connection \"{connection}\" is refused, or not in the set"));
+            };
+            Ok(VpnRoute {
+                destination: *destination,
+                connection: Arc::clone(tunnel.name()),
+                weight: Weight::try_from(u32::from(*weight)).map_err(|error| error.to_string())?,
+                owner: Owner::Cend,
+                publication: published(*publication),
+                created: before.as_ref().map_or(now, |before| before.created),
+            })
+        });
+        let (route, refusal) = match translated.transpose() {
+            Ok(route) => (route, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        if route != before {
+            touched.routes.gone.extend(before);
+            touched.routes.new.extend(route.clone());
+        }
+        self.routes.extend(route.map(|route| (key, route)));
+        self.refuse((RefusedKind::Route, destination.to_string(), connection.clone()), refusal, touched);
+    }
+
+    fn publication(&mut self, wanted_key: &OwnerRouteKey, wanted: Option<&route::Publication>, touched: &mut Touched) {
+        let OwnerRouteKey { connection, destination } = wanted_key;
+        let key = RouteKey { destination: *destination, connection: connection.as_str().into() };
+        let known = self.file.routes.contains(&key);
+        let before = self.publications.remove(&key);
+        let publication = wanted.filter(|_| known).map(|publication| published(*publication));
+        if publication != before {
+            touched.publications.push(key.clone());
+        }
+        self.publications.extend(publication.map(|publication| (key, publication)));
+        let refusal = wanted.filter(|_| !known);
+        let refusal = refusal.map(|_| format!("gatewayd.toml has no route {destination} through \"{connection}\""));
+        self.refuse((RefusedKind::Publication, destination.to_string(), connection.clone()), refusal, touched);
+    }
+
+    /// Notes why something is not done, or that nothing stands against it.
+    fn refuse(&mut self, what: Refused, reason: Option<String>, touched: &mut Touched) {
+        let Some(reason) = reason else {
+            self.refused.remove(&what);
+            return;
+        };
+        let (kind, name, _) = &what;
+        if self.refused.get(&what) != Some(&reason) {
+            touched.refused.push(Refusal { kind: *kind, name: name.clone(), reason: reason.clone() });
+            self.refused.insert(what, reason);
+        }
+    }
+}
+
+/// What those of the set protect that are asked about.
+fn protected(set: &OwnerEntries, asked: &Asked) -> Protected {
+    let connections = asked.connections.iter().filter_map(|name| set.connections.get(name));
+    let routes = asked.routes.iter().filter(|key| set.routes.contains_key(*key));
+    policy::of_cend(connections, routes)
 }
 
 /// A publication state as the route table knows it.
@@ -77,59 +280,7 @@ fn published(publication: route::Publication) -> Publication {
     }
 }
 
-impl Translation {
-    fn refuse(&mut self, kind: RefusedKind, name: String, reason: String) {
-        self.refused.push(Refusal { kind, name, reason });
-    }
-
-    fn connection(
-        &mut self,
-        wanted: &OwnerConnection,
-        file: &Config,
-        of_file: &HashSet<&str>,
-        known: &mut BTreeSet<Arc<str>>,
-    ) {
-        let taken = of_file.contains(&*wanted.name);
-        let twice = known.contains(&*wanted.name);
-        let translated = match (taken, twice) {
-            (true, _) => Err("gatewayd.toml has a connection of this name".to_owned()),
-            (_, true) => Err("the set names this connection twice".to_owned()),
-            _ => tunnel(wanted, file),
-        };
-        match translated {
-            Ok((tunnel, weak)) => {
-                if !weak.is_empty() {
-                    let weak: Vec<&str> = weak.into_iter().collect();
-                    self.warnings.push(format!("connection {}: {} can be broken today", wanted.name, weak.join(", ")));
-                }
-                known.insert(Arc::clone(tunnel.name()));
-                self.tunnels.push(Arc::new(tunnel));
-            }
-            Err(reason) => self.refuse(RefusedKind::Connection, wanted.name.clone(), reason),
-        }
-    }
-
-    fn route(&mut self, wanted: &OwnerRoute, known: &BTreeSet<Arc<str>>, now: u64) {
-        let OwnerRoute { destination, connection, weight, publication } = wanted;
-        let Some(connection) = known.get(connection.as_str()) else {
-            let reason = format!("its connection \"{connection}\" is refused, or not in the set");
-            return self.refuse(RefusedKind::Route, destination.to_string(), reason);
-        };
-        match Weight::try_from(u32::from(*weight)) {
-            Ok(weight) => self.routes.push(VpnRoute {
-                destination: *destination,
-                connection: Arc::clone(connection),
-                weight,
-                owner: Owner::Cend,
-                publication: published(*publication),
-                created: now,
-            }),
-            Err(error) => self.refuse(RefusedKind::Route, destination.to_string(), error.to_string()),
-        }
-    }
-}
-
-fn tunnel(wanted: &OwnerConnection, file: &Config) -> Result<(Tunnel, BTreeSet<&'static str>), String> {
+fn tunnel(wanted: &OwnerConnection, file: &FileNames) -> Result<(Tunnel, BTreeSet<&'static str>), String> {
     let OwnerConnection {
         name,
         peer,
@@ -145,7 +296,7 @@ fn tunnel(wanted: &OwnerConnection, file: &Config) -> Result<(Tunnel, BTreeSet<&
         nat_traversal,
     } = wanted;
     let address: IpAddr = peer.parse().map_err(|_| format!("the peer \"{peer}\" is no address"))?;
-    let local_address = file.gateway.local_addresses.iter().copied().find(|local| local.is_ipv4() == address.is_ipv4());
+    let local_address = file.local_addresses.iter().copied().find(|local| local.is_ipv4() == address.is_ipv4());
     let identity = |text: &str| text.parse::<Identification>().map_err(|_| format!("\"{text}\" is no identity"));
     check_name(name)?;
     let pre_shared_key = psk::read(psk.as_str(), Notation::Text).map_err(|_| "it has no pre-shared key".to_owned())?;
@@ -243,155 +394,4 @@ fn supported<A: InCloud>(kind: &str, name: CloudName<A>) -> Result<&'static A, S
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::control::owner::{OwnerPublication, PresharedKey};
-
-    fn file() -> Config {
-        let text = r#"
-            local_addresses = ["2001:db8::1", "198.51.100.2"]
-            [[connection]]
-            name = "branch"
-            peer = "203.0.113.9"
-            psk = "x"
-            local_subnets = "192.168.0.0/16"
-            peer_subnets = "10.9.0.0/24"
-            [[route]]
-            destination = "10.9.0.0/24"
-            connection = "branch"
-        "#;
-        Config::parse(text, Path::new("gatewayd.toml")).unwrap()
-    }
-
-    fn connection(name: &str) -> OwnerConnection {
-        OwnerConnection {
-            name: name.into(),
-            peer: "203.0.113.2".into(),
-            local_id: "198.51.100.2".into(),
-            peer_id: "203.0.113.2".into(),
-            psk: PresharedKey::new("swordfish"),
-            ike: OwnerIke {
-                version: "ikev2".into(),
-                mode: "main".into(),
-                encryption: "aes".into(),
-                integrity: "sha256".into(),
-                group: "group14".into(),
-                lifetime: 86_400,
-            },
-            esp: OwnerEsp {
-                encryption: "aes256".into(),
-                integrity: "sha1".into(),
-                pfs: "group2".into(),
-                lifetime: 3600,
-            },
-            local_subnets: vec!["192.168.0.0/16".parse().unwrap()],
-            peer_subnets: vec!["10.1.1.0/24".parse().unwrap(), "10.1.2.0/24".parse().unwrap()],
-            start: OwnerStart::OnTraffic,
-            liveness: false,
-            nat_traversal: true,
-        }
-    }
-
-    fn route(destination: &str, connection: &str, weight: u8) -> OwnerRoute {
-        let publication = route::Publication::Published;
-        OwnerRoute { destination: destination.parse().unwrap(), connection: connection.into(), weight, publication }
-    }
-
-    #[test]
-    fn the_cloud_s_values_become_algorithms() {
-        let set = OwnerSet { revision: 1, connections: vec![connection("vco-1")], ..OwnerSet::default() };
-        let translation = translate(&set, &file(), 7);
-        assert_eq!(translation.refused, []);
-        let ike = translation.tunnels[0].ike(None).unwrap();
-        assert_eq!(proposal::ike_keywords(&ike.ike_proposals[0]), "aes128-sha256-prfsha256-modp2048");
-        assert_eq!(proposal::esp_keywords(&ike.children[0].esp_proposals[0]), "aes256-sha1-modp1024");
-        assert_eq!(ike.local_address, Some("198.51.100.2".parse().unwrap()));
-        assert_eq!((ike.start, ike.liveness_interval), (Start::OnTraffic, None));
-        assert_eq!(ike.children[0].peer_selectors.len(), 2);
-        assert_eq!(translation.warnings, ["connection vco-1: modp1024, sha1 can be broken today"]);
-    }
-
-    #[test]
-    fn sha1_is_prf_and_integrity() {
-        let mut wanted = connection("vco-1");
-        wanted.ike.integrity = "sha1".into();
-        let (tunnel, _) = tunnel(&wanted, &file()).unwrap();
-        let keywords = proposal::ike_keywords(&tunnel.template().ike_proposals[0]);
-        assert_eq!(keywords, "aes128-sha1-prfsha1-modp2048");
-    }
-
-    #[test]
-    fn what_is_not_supported_is_refused_with_a_reason() {
-        type Change = fn(&mut OwnerConnection);
-        let changes: [(Change, &str); 15] = [
-            (|c| c.ike.version = "ikev1".into(), "ikev1 is not supported"),
-            (|c| c.ike.encryption = "3des".into(), "3des"),
-            (|c| c.esp.encryption = "des".into(), "des"),
-            (|c| c.esp.encryption = "aes192".into(), "aes192"),
-            (|c| c.ike.integrity = "md5".into(), "md5"),
-            (|c| c.ike.group = "group1".into(), "group1"),
-            (|c| c.esp.pfs = "group1".into(), "group1"),
-            (|c| c.esp.integrity = "xor".into(), "integrity xor is unknown"),
-            (|c| c.peer = "vpn.example.com".into(), "is no address"),
-            (|c| c.psk = PresharedKey::new(""), "no pre-shared key"),
-            (|c| c.local_subnets.clear(), "no subnets"),
-            (|c| c.local_subnets = vec![c.local_subnets[0]; 256], "more than 255 traffic selectors"),
-            (|c| c.esp.lifetime = 0, "0 seconds"),
-            (|c| c.name = "..".into(), "\"..\" is no name"),
-            (|c| c.name = "branch".into(), "gatewayd.toml has a connection of this name"),
-        ];
-        for (change, reason) in changes {
-            let mut wanted = connection("vco-1");
-            change(&mut wanted);
-            let name = wanted.name.clone();
-            let routes = vec![route("10.1.1.0/24", &name, 100)];
-            let set = OwnerSet { revision: 1, connections: vec![wanted], routes, ..OwnerSet::default() };
-            let translation = translate(&set, &file(), 0);
-            assert!(translation.tunnels.is_empty() && translation.routes.is_empty(), "{reason}");
-            assert_eq!(translation.refused.len(), 2, "the connection, and the route through it");
-            let refusal = &translation.refused[0];
-            assert_eq!((refusal.kind, &*refusal.name), (RefusedKind::Connection, &*name));
-            assert!(refusal.reason.contains(reason), "{}", refusal.reason);
-        }
-    }
-
-    #[test]
-    fn the_cloud_s_keys_are_text_without_a_line_end() {
-        for (psk, expected) in [("0x00ff", "0x00ff"), ("hex:", "hex:"), ("swordfish\n\n", "swordfish")] {
-            let wanted = OwnerConnection { psk: PresharedKey::new(psk), ..connection("vco-1") };
-            let set = OwnerSet { revision: 1, connections: vec![wanted], ..OwnerSet::default() };
-            let translation = translate(&set, &file(), 0);
-            let key = translation.tunnels[0].template().pre_shared_key.as_bytes().to_vec();
-            assert_eq!(key, expected.as_bytes());
-        }
-    }
-
-    #[test]
-    fn routes_keep_their_weight_and_publication() {
-        let routes = vec![route("10.1.1.0/24", "vco-1", 0), route("10.1.2.0/24", "vco-1", 50)];
-        let set = OwnerSet { revision: 1, connections: vec![connection("vco-1")], routes, ..OwnerSet::default() };
-        let translation = translate(&set, &file(), 7);
-        assert_eq!(translation.routes.len(), 1);
-        let first = &translation.routes[0];
-        assert_eq!((first.weight, first.publication, first.created), (Weight::Standby, Publication::Published, 7));
-        assert_eq!(translation.refused[0].kind, RefusedKind::Route);
-    }
-
-    #[test]
-    fn only_routes_of_the_file_are_published_by_name() {
-        let publication = |destination: &str| OwnerPublication {
-            destination: destination.parse().unwrap(),
-            connection: "branch".into(),
-            publication: route::Publication::Published,
-        };
-        let publications = vec![publication("10.9.0.0/24"), publication("10.8.0.0/24")];
-        let translation = translate(&OwnerSet { revision: 1, publications, ..OwnerSet::default() }, &file(), 0);
-        assert_eq!(translation.publications.len(), 1);
-        assert_eq!(
-            (translation.refused[0].kind, &*translation.refused[0].name),
-            (RefusedKind::Publication, "10.8.0.0/24")
-        );
-    }
-}
+mod tests;

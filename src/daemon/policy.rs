@@ -6,28 +6,64 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::changed::Changed;
 use super::config::{Config, PeerName, Tunnel};
-use crate::control::owner::OwnerSet;
+use crate::control::Owner;
+use crate::control::owner::OwnerConnection;
+use crate::control::owner_change::{OwnerEntries, OwnerRouteKey};
 use crate::io::kept_policy::{KeptPolicy, Share};
 use crate::routing::VpnRoute;
 
-/// What the file protects. Routes that are refused because the cloud has the same one are protected all the same.
-pub fn file_share(file: &Config) -> Share {
-    let local = file.connections.iter().flat_map(|tunnel| local_subnets(tunnel));
-    Share { protect: file.routes.iter().map(|route| route.destination).collect(), local: local.collect() }
+/// Prefixes that routes and connections protect, each as often as they do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Protected {
+    /// Destinations of routes.
+    pub protect: Vec<IpNet>,
+    /// Local subnets of connections.
+    pub local: Vec<IpNet>,
 }
 
-fn local_subnets(tunnel: &Tunnel) -> impl Iterator<Item = IpNet> {
-    tunnel.subnets.iter().flat_map(|child| &child.local).copied()
-}
-
-/// What the cloud protects. A route whose connection this gateway refuses is there all the same: its packets are dropped,
-/// and do not go out in clear because they cannot be sealed.
-pub fn cend_share(set: &OwnerSet) -> Share {
-    Share {
-        protect: set.routes.iter().map(|route| route.destination.trunc()).collect(),
-        local: set.connections.iter().flat_map(|connection| &connection.local_subnets).map(|net| net.trunc()).collect(),
+impl From<Protected> for Share {
+    fn from(Protected { protect, local }: Protected) -> Self {
+        Self { protect: protect.into_iter().collect(), local: local.into_iter().collect() }
     }
+}
+
+impl From<Share> for Protected {
+    fn from(Share { protect, local }: Share) -> Self {
+        Self { protect: protect.into_iter().collect(), local: local.into_iter().collect() }
+    }
+}
+
+/// What the file protects with these. Routes that are refused because the cloud has the same one are protected all the same.
+pub fn of_file<'a>(
+    connections: impl Iterator<Item = &'a Arc<Tunnel>>,
+    routes: impl Iterator<Item = &'a VpnRoute>,
+) -> Protected {
+    let local = connections.flat_map(|tunnel| tunnel.subnets.iter().flat_map(|child| &child.local));
+    Protected { protect: routes.map(|route| route.destination).collect(), local: local.copied().collect() }
+}
+
+/// What the cloud protects with these. A route whose connection this gateway refuses is there all the same: its packets are
+/// dropped, and do not go out in clear because they cannot be sealed.
+pub fn of_cend<'a>(
+    connections: impl Iterator<Item = &'a Arc<OwnerConnection>>,
+    routes: impl Iterator<Item = &'a OwnerRouteKey>,
+) -> Protected {
+    Protected {
+        protect: routes.map(|route| route.destination.trunc()).collect(),
+        local: connections.flat_map(|connection| &connection.local_subnets).map(IpNet::trunc).collect(),
+    }
+}
+
+/// What the whole file protects.
+pub fn file_share(file: &Config) -> Share {
+    of_file(file.connections.iter(), file.routes.iter()).into()
+}
+
+/// What the whole set protects.
+pub fn cend_share(set: &OwnerEntries) -> Share {
+    of_cend(set.connections.values(), set.routes.keys()).into()
 }
 
 /// The whole, with the peers' outer addresses as known at the moment.
@@ -47,13 +83,13 @@ fn without_shares(file: &Config, outer_peers: BTreeSet<IpAddr>) -> KeptPolicy {
 }
 
 /// Outer addresses of peers that the configuration gives as addresses.
-pub fn configured_peers(file: &Config, set: Option<&OwnerSet>) -> BTreeSet<IpAddr> {
+pub fn configured_peers(file: &Config, set: Option<&OwnerEntries>) -> BTreeSet<IpAddr> {
     let of_file = file.connections.iter().filter_map(|tunnel| match &tunnel.peer {
         PeerName::Address(address) => Some(*address),
         PeerName::Name(_) | PeerName::Any => None,
     });
     let of_cend =
-        set.into_iter().flat_map(|set| &set.connections).filter_map(|connection| connection.peer.parse().ok());
+        set.into_iter().flat_map(|set| set.connections.values()).filter_map(|connection| connection.peer.parse().ok());
     of_file.chain(of_cend).collect()
 }
 
@@ -82,6 +118,13 @@ impl<T: Ord + Copy> Counted<T> {
         *count == 0 && self.0.remove(&value).is_some()
     }
 
+    /// Some come and some go. Whether others are there than before.
+    pub fn change(&mut self, gone: impl IntoIterator<Item = T>, new: impl IntoIterator<Item = T>) -> bool {
+        // New ones first, so that what stays is no news.
+        let come = new.into_iter().fold(false, |news, value| self.add(value) | news);
+        gone.into_iter().fold(come, |news, value| self.remove(value) | news)
+    }
+
     /// Whether it is there.
     pub fn contains(&self, value: &T) -> bool {
         self.0.contains_key(value)
@@ -93,68 +136,54 @@ impl<T: Ord + Copy> Counted<T> {
     }
 }
 
+/// What one owner protects.
+#[derive(Debug, Default)]
+struct CountedShare {
+    protect: Counted<IpNet>,
+    local: Counted<IpNet>,
+}
+
+impl CountedShare {
+    fn share(&self) -> Share {
+        Share { protect: self.protect.values().collect(), local: self.local.values().collect() }
+    }
+}
+
 /// What is protected and known of the peers, kept in step with what is configured.
 #[derive(Debug, Default)]
 pub struct Protection {
-    protect: Counted<IpNet>,
-    local: Counted<IpNet>,
+    file: CountedShare,
+    cend: CountedShare,
     peers: Counted<IpAddr>,
-    cend: Share,
     /// It is not as it was when it was last taken.
     pub stale: bool,
 }
 
 impl Protection {
-    /// Routes of the file come and go.
-    pub fn routes(&mut self, gone: &[&VpnRoute], new: &[&VpnRoute]) {
-        // New ones first, so that what stays is no news.
-        for route in new {
-            self.stale |= self.protect.add(route.destination);
-        }
-        for route in gone {
-            self.stale |= self.protect.remove(route.destination);
-        }
-    }
-
-    /// The local subnets of connections of the file come and go.
-    pub fn local_subnets(&mut self, gone: &[Arc<Tunnel>], new: &[Arc<Tunnel>]) {
-        for net in new.iter().flat_map(|tunnel| local_subnets(tunnel)) {
-            self.stale |= self.local.add(net);
-        }
-        for net in gone.iter().flat_map(|tunnel| local_subnets(tunnel)) {
-            self.stale |= self.local.remove(net);
-        }
+    /// What an owner protects changes.
+    pub fn change(&mut self, owner: Owner, Changed { gone, new }: &Changed<Protected>) {
+        let share = match owner {
+            Owner::File => &mut self.file,
+            Owner::Cend => &mut self.cend,
+        };
+        self.stale |= share.protect.change(gone.protect.iter().copied(), new.protect.iter().copied());
+        self.stale |= share.local.change(gone.local.iter().copied(), new.local.iter().copied());
     }
 
     /// Addresses of peers come and go.
     pub fn peers(&mut self, gone: impl IntoIterator<Item = IpAddr>, new: impl IntoIterator<Item = IpAddr>) {
-        for address in new {
-            self.stale |= self.peers.add(address);
-        }
-        for address in gone {
-            self.stale |= self.peers.remove(address);
-        }
-    }
-
-    /// What the cloud protects from now on.
-    pub fn cend(&mut self, share: Share) {
-        self.stale |= share != self.cend;
-        self.cend = share;
+        self.stale |= self.peers.change(gone, new);
     }
 
     /// The whole, with what the file says besides and the addresses that peers were seen at.
     pub fn policy(&self, file: &Config, seen: impl Iterator<Item = IpAddr>) -> KeptPolicy {
         let outer_peers = self.peers.values().chain(seen).collect();
-        KeptPolicy {
-            file: Share { protect: self.protect.values().collect(), local: self.local.values().collect() },
-            cend: self.cend.clone(),
-            ..without_shares(file, outer_peers)
-        }
+        KeptPolicy { file: self.file.share(), cend: self.cend.share(), ..without_shares(file, outer_peers) }
     }
 
     /// What is protected that is not in `shut`.
     pub fn open<'a>(&'a self, shut: &'a BTreeSet<IpNet>) -> BTreeSet<IpNet> {
-        self.protect.values().chain(self.cend.protect.iter().copied()).filter(|net| !shut.contains(net)).collect()
+        self.file.protect.values().chain(self.cend.protect.values()).filter(|net| !shut.contains(net)).collect()
     }
 }
 

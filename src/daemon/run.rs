@@ -23,14 +23,17 @@ use super::events::EventLog;
 use super::gateway::{Gateway, Loaded, Refused};
 use super::ike_thread::Request;
 use super::loading::{Asker, Loading};
+use super::owner_keeper::{Kept, OwnerKeeper};
+use super::owner_set::Translation;
 use super::process::{Asked, Signals, feed_watchdog, tell_systemd};
 use super::status::View;
 use super::threads::Threads;
 use super::{log, names, owner_file, policy};
 use crate::control::event::EventKind;
-use crate::control::owner::OwnerSet;
+use crate::control::owner_change::OwnerEntries;
 use crate::dataplane::fib::FibPublisher;
 use crate::ike::{Command, SHUTDOWN_TIME};
+use crate::io::clock;
 use crate::io::device::Device;
 use crate::io::forwarding::{Forwarding, left_closed};
 use crate::io::instance::Instance;
@@ -187,7 +190,7 @@ async fn prepare(settings: &Settings, signals: Signals) -> Result<Prepared, Fail
 struct Standing {
     path: PathBuf,
     file: Config,
-    owner: Option<OwnerSet>,
+    owner: Option<OwnerEntries>,
     cend_before: Share,
     forwarding: Forwarding,
 }
@@ -197,6 +200,8 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     let Standing { path, file, owner, cend_before, forwarding } = standing;
     let device = file.gateway.tun.clone();
     forwarding.pin(kept.pinned());
+    let (cend, touched) = Translation::new(owner.as_ref(), &file, clock::unix_seconds());
+    let keeper = OwnerKeeper::start(&file.gateway.state, owner.clone());
     let mut gateway = Gateway {
         path,
         state: file.gateway.state.clone(),
@@ -207,9 +212,9 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
         forwarding,
         events: EventLog::default(),
         view: Arc::new(ArcSwap::from_pointee(View::default())),
-        owner: owner.map(Arc::new),
+        owner,
         cend_before,
-        cend: Default::default(),
+        cend,
         force: Default::default(),
         fibs: FibPublisher::default(),
         resolved: Default::default(),
@@ -226,10 +231,17 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     gateway.conditions.follow(Source::Device, kept.troubles());
     let forwards = WatchedForwarding::start(Arc::from(device.as_str()), gateway.families.subscribe());
     gateway.conditions.follow(Source::IpForwarding, forwards.troubles());
-    gateway.apply().await;
+    gateway.apply(touched).await;
 
+    let (keeper, kept_changes) = match keeper {
+        Ok(keeper) => keeper,
+        Err(error) => {
+            let failure = format!("no thread for cend's set: {error}").into();
+            return (Some(failure), stop(gateway, threads, false).await);
+        }
+    };
     let (asks, asked) = mpsc::channel(64);
-    let api = api(asks, &gateway, &threads);
+    let api = api(asks, keeper, &gateway, &threads);
     let (stop_serving, serving_stopped) = oneshot::channel::<()>();
     let server = match serve_api(socket, api, serving_stopped) {
         Ok(server) => server,
@@ -242,7 +254,7 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     info!(version = env!("CARGO_PKG_VERSION"), device, "gatewayd runs");
     tell_systemd(&[NotifyState::Ready]);
 
-    let (failure, opens) = match control(&mut gateway, &mut threads, asked, &mut signals).await {
+    let (failure, opens) = match control(&mut gateway, &mut threads, asked, kept_changes, &mut signals).await {
         Ok(signal) => (None, signal == Asked::Terminate && gateway.file.on_stop == OnStop::Open),
         Err(failure) => (Some(failure), false),
     };
@@ -268,9 +280,10 @@ fn serve_api(socket: ControlSocket, api: Api, stop: oneshot::Receiver<()>) -> io
     Ok(end)
 }
 
-fn api(asks: mpsc::Sender<Ask>, gateway: &Gateway, threads: &Threads) -> Api {
+fn api(asks: mpsc::Sender<Ask>, owner: OwnerKeeper, gateway: &Gateway, threads: &Threads) -> Api {
     Api {
         asks,
+        owner,
         view: Arc::clone(&gateway.view),
         ike: threads.ike.clone(),
         drops: threads.drops.clone(),
@@ -322,6 +335,7 @@ async fn control(
     gateway: &mut Gateway,
     threads: &mut Threads,
     mut asks: mpsc::Receiver<Ask>,
+    mut kept: mpsc::Receiver<Kept>,
     signals: &mut Signals,
 ) -> Result<Asked, Failure> {
     let (wanted_names, names_to_resolve) = watch::channel(gateway.names());
@@ -354,6 +368,7 @@ async fn control(
                 take_file(gateway, loaded, asker).await;
                 loading.go_on(gateway);
             }
+            Some(kept) = kept.recv() => gateway.take_owner_change(kept).await,
             Some((name, result)) = resolutions.recv() => gateway.take_resolution(name, result).await,
             changed = standing.changed() => {
                 if changed.is_err() {
@@ -383,7 +398,6 @@ async fn answer(gateway: &mut Gateway, loading: &mut Loading, ask: Ask) {
         Ask::Act { name, action, answer } => drop(answer.send(gateway.act(&name, action))),
         Ask::Export { name, answer } => drop(answer.send(gateway.export(&name))),
         Ask::Reload { answer } => loading.ask(Some(answer), gateway),
-        Ask::Owner { set, answer } => drop(answer.send(gateway.take_owner_set(set).await)),
     }
 }
 

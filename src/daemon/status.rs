@@ -29,14 +29,14 @@ pub struct View {
     pub mtu: u32,
     /// The connections of the file, in its order.
     pub of_file: Arc<Vec<Arc<Tunnel>>>,
-    /// The connections of cend.
-    pub of_cend: Arc<Vec<Arc<Tunnel>>>,
+    /// The connections of cend, by name.
+    pub of_cend: Arc<BTreeMap<Arc<str>, Arc<Tunnel>>>,
     /// By peers' names that have no address: why.
     pub unresolved: Arc<BTreeMap<String, String>>,
     /// The VPN gateway's route table by destination, the routes to one in order of preference.
     pub routes: Arc<BTreeMap<IpNet, Arc<[Route]>>>,
     /// What an operator should change or know of, by who says so.
-    pub warnings: Vec<Arc<Vec<String>>>,
+    pub warnings: Vec<Arc<Vec<Arc<str>>>>,
     /// How the kernel's side stands.
     pub kernel: Arc<KernelView>,
     /// Whether cend ever sent a set, and what became of it.
@@ -58,7 +58,7 @@ impl View {
     /// Every connection with who defined it, those of the file first.
     fn tunnels(&self) -> impl Iterator<Item = (Owner, &Tunnel)> {
         let of_file = self.of_file.iter().map(|tunnel| (Owner::File, &**tunnel));
-        of_file.chain(self.of_cend.iter().map(|tunnel| (Owner::Cend, &**tunnel)))
+        of_file.chain(self.of_cend.values().map(|tunnel| (Owner::Cend, &**tunnel)))
     }
 
     /// The names of the connections, those of the file first.
@@ -132,7 +132,7 @@ pub fn status(
     let is_meant = |route: &&Route| only.is_none_or(|name| route.connection == name);
     let KernelView { trouble, exemptions, closed } = &*view.kernel;
     let trouble = trouble.iter().map(|trouble| format!("the kernel is not as the VPN routes ask: {trouble}"));
-    let warnings = view.warnings.iter().flat_map(|warnings| warnings.iter().cloned()).chain(trouble);
+    let warnings = view.warnings.iter().flat_map(|warnings| warnings.iter().map(ToString::to_string)).chain(trouble);
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: now.saturating_duration_since(started).as_secs(),

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use super::fault;
+
 /// Why a file with secrets was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateFileError {
@@ -43,8 +45,18 @@ pub fn others_may_read(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o077 != 0)
 }
 
-/// Reads a file of at most `limit` bytes that neither the group nor the world may read or write.
+/// Reads a text of at most `limit` bytes that neither the group nor the world may read or write.
 pub fn read(path: &Path, limit: u64) -> Result<Zeroizing<String>, PrivateFileError> {
+    let mut bytes = read_bytes(path, limit)?;
+    String::from_utf8(std::mem::take(&mut *bytes)).map(Zeroizing::new).map_err(|error| {
+        drop(Zeroizing::new(error.into_bytes()));
+        let source = io::Error::new(io::ErrorKind::InvalidData, "it is not text in UTF-8");
+        PrivateFileError::Io { path: path.display().to_string(), source }
+    })
+}
+
+/// As [`read`], whatever the bytes are.
+pub fn read_bytes(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, PrivateFileError> {
     let shown = || path.display().to_string();
     let failed = |source| PrivateFileError::Io { path: shown(), source };
     let file = File::open(path).map_err(failed)?;
@@ -57,9 +69,9 @@ pub fn read(path: &Path, limit: u64) -> Result<Zeroizing<String>, PrivateFileErr
         return Err(PrivateFileError::TooLarge { path: shown(), length, limit });
     }
     // Room for all of it at once, so that no half-read copy is left behind by a reallocation.
-    let mut text = Zeroizing::new(String::with_capacity(length as usize + 1));
-    file.take(length).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
+    file.take(length).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 /// Replaces a file as a whole: after a crash there is the old content or the new, on the disk, with mode 0600.
@@ -72,10 +84,15 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    fault::point()?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    fault::point()?;
     file.write_all(content)?;
+    fault::point()?;
     file.sync_all()?;
+    fault::point()?;
     fs::rename(&new, path)?;
+    fault::point()?;
     File::open(folder)?.sync_all()
 }
 

@@ -11,6 +11,8 @@ use axum::Router;
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use futures_util::{Stream, StreamExt};
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
@@ -156,6 +158,9 @@ pub enum CallError {
     /// gatewayd's own words.
     #[error("{0}")]
     Refused(String),
+    /// Likewise, where what was asked for does not fit what stands (409, RFC 9110 section 15.5.10).
+    #[error("{0}")]
+    Conflict(String),
     /// The answer is not the JSON that the call expects; holds what is wrong with it, or the answer itself.
     #[error("gatewayd's answer makes no sense: {0}")]
     Senseless(String),
@@ -188,6 +193,12 @@ impl ControlClient {
         self.answer(self.builder(request).timeout(Duration::from_secs(10)).json(body)).await
     }
 
+    /// Sends a request with a body that is JSON already.
+    pub async fn call_with_json<T: DeserializeOwned>(&self, request: &Request, json: Vec<u8>) -> Result<T, CallError> {
+        let builder = self.builder(request).timeout(Duration::from_secs(10));
+        self.answer(builder.header(CONTENT_TYPE, "application/json").body(json)).await
+    }
+
     /// Follows gatewayd's events until gatewayd goes.
     pub async fn events(&self) -> Result<impl Stream<Item = Event> + Send + use<>, CallError> {
         self.follow(&Request::Events).await
@@ -214,17 +225,19 @@ impl ControlClient {
             Method::Get => self.http.get(url),
             Method::Post => self.http.post(url),
             Method::Put => self.http.put(url),
+            Method::Patch => self.http.patch(url),
         }
     }
 
     async fn answer<T: DeserializeOwned>(&self, builder: reqwest::RequestBuilder) -> Result<T, CallError> {
         let response = builder.send().await.map_err(|error| self.unreachable(&error))?;
-        let success = response.status().is_success();
+        let (success, conflict) = (response.status().is_success(), response.status() == StatusCode::CONFLICT);
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         if success {
             return serde_json::from_slice(&body).map_err(|error| CallError::Senseless(error.to_string()));
         }
         match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) if conflict => Err(CallError::Conflict(problem.error)),
             Ok(problem) => Err(CallError::Refused(problem.error)),
             Err(_) => Err(CallError::Senseless(String::from_utf8_lossy(&body).into_owned())),
         }
@@ -272,7 +285,10 @@ mod tests {
             .route(
                 "/v1/connections/{name}/{action}",
                 post(async || {
-                    (axum::http::StatusCode::NOT_FOUND, axum::Json(Problem { error: "no such thing".into() }))
+                    (
+                        axum::http::StatusCode::NOT_FOUND,
+                        axum::Json(Problem { error: "no such thing".into(), revision: None }),
+                    )
                 }),
             )
     }

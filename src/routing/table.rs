@@ -61,6 +61,9 @@ impl Table {
     /// that is malformed, is left out, stands in [`Table::refused`], and is tried again at every change. A route that
     /// stays keeps its time of creation.
     pub fn change(&mut self, owner: Owner, removed: Vec<RouteKey>, added: Vec<VpnRoute>) {
+        if removed.is_empty() && added.is_empty() {
+            return;
+        }
         let mut before = HashMap::new();
         for key in removed {
             match self.remove(owner, &key) {

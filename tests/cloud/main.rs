@@ -1,4 +1,7 @@
-//! The simulated cloud against a naive reference, and real cend processes that are killed.
+//! The simulated cloud against a naive reference, real cend processes that are killed, and what a gatewayd is told.
 
+mod gateway_changes;
+mod gateway_link;
 mod kill;
 mod model;
+mod vpn_world;

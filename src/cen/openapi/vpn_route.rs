@@ -12,7 +12,7 @@ use super::paging::{Page, wrapped};
 use super::region;
 use super::rpc::Parameters;
 use super::vpn_gateway;
-use crate::cen::command::{Command, CreateVpnRoute, DeleteVpnRoute, PublishVpnRoute};
+use crate::cen::command::{Command, CreateVpnRoute, DeleteVpnRoute, ModifyVpnRouteWeight, PublishVpnRoute};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, VpnGatewayId};
 use crate::cen::network::UnixMillis;
@@ -23,6 +23,7 @@ pub static ACTIONS: &[Action] = &[
     Action { version: VPC, name: "CreateVpnRouteEntry", handler: create },
     Action { version: VPC, name: "PublishVpnRouteEntry", handler: publish },
     Action { version: VPC, name: "DeleteVpnRouteEntry", handler: delete },
+    Action { version: VPC, name: "ModifyVpnRouteEntryWeight", handler: modify_weight },
     Action { version: VPC, name: "DescribeVpnRouteEntries", handler: describe },
 ];
 
@@ -30,7 +31,7 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
     let key = key(parameters, context)?;
     check_overlay_mode(parameters)?;
     let create = CreateVpnRoute {
-        weight: weight(parameters)?,
+        weight: weight(parameters, "Weight")?,
         publish: parameters.required_boolean("PublishVpc")?,
         entry_id: RouteEntryId::generate(&context.seed()),
         description: label(parameters, "Description", 256)?,
@@ -70,8 +71,18 @@ fn publish(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer,
 
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     check_overlay_mode(parameters)?;
-    let delete = DeleteVpnRoute { key: key(parameters, context)?, weight: weight(parameters)? };
+    let delete = DeleteVpnRoute { key: key(parameters, context)?, weight: weight(parameters, "Weight")? };
     Ok(Answer::Write { command: Command::DeleteVpnRoute(delete), response: json!({}) })
+}
+
+fn modify_weight(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    check_overlay_mode(parameters)?;
+    let modify = ModifyVpnRouteWeight {
+        key: key(parameters, context)?,
+        weight: weight(parameters, "Weight")?,
+        new_weight: weight(parameters, "NewWeight")?,
+    };
+    Ok(Answer::Write { command: Command::ModifyVpnRouteWeight(modify), response: json!({}) })
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
@@ -150,11 +161,11 @@ fn key(parameters: &Parameters, context: &Context<'_>) -> Result<VpnRouteKey, Ap
     Ok(VpnRouteKey { gateway, destination, next_hop: parameters.required("NextHop")?.to_owned() })
 }
 
-fn weight(parameters: &Parameters) -> Result<u8, ApiError> {
-    parameters.required("Weight")?;
-    match parameters.parsed::<u8>("Weight")? {
+fn weight(parameters: &Parameters, name: &'static str) -> Result<u8, ApiError> {
+    parameters.required(name)?;
+    match parameters.parsed::<u8>(name)? {
         Some(weight @ (0 | 100)) => Ok(weight),
-        _ => Err(parameters.invalid("Weight")),
+        _ => Err(parameters.invalid(name)),
     }
 }
 

@@ -95,6 +95,7 @@ impl<'a> Planner<'a> {
             Command::CreateVpnRoute(create) => self.create_vpn_route(create),
             Command::PublishVpnRoute(publish) => self.publish_vpn_route(publish),
             Command::DeleteVpnRoute(delete) => self.delete_vpn_route(delete),
+            Command::ModifyVpnRouteWeight(modify) => self.modify_vpn_route_weight(modify),
             Command::Declare(declarations) => {
                 self.declare(declarations);
                 Ok(())

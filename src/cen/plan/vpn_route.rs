@@ -6,13 +6,13 @@ use super::new_entry::check_free;
 use super::vpn_gateway::quota_full;
 use super::{Planner, cidr};
 use crate::cen::change::Change;
-use crate::cen::command::{CreateVpnRoute, DeleteVpnRoute, PublishVpnRoute};
+use crate::cen::command::{CreateVpnRoute, DeleteVpnRoute, ModifyVpnRouteWeight, PublishVpnRoute};
 use crate::cen::error::ApiError;
 use crate::cen::gateway_routes::ACTIVE_WEIGHT;
 use crate::cen::identifier::{RouteEntryId, VpnConnectionId, VpnGatewayId};
 use crate::cen::network::NetworkId;
 use crate::cen::route::{EntryOrigin, RouteEntry, RouteKind, RouteTable};
-use crate::cen::vpn::VpnRoute;
+use crate::cen::vpn::{VpnRoute, VpnRouteKey};
 
 /// Destination-based routes of one VPN gateway at most.
 const VPN_ROUTES: usize = 20;
@@ -71,10 +71,27 @@ impl<'a> Planner<'a> {
 
     pub(super) fn delete_vpn_route(&mut self, delete: &DeleteVpnRoute) -> Result<(), ApiError> {
         self.vpn_gateway(&delete.key.gateway)?;
-        let route = self.state.vpn_routes.get(&delete.key);
-        let route = route.filter(|route| route.weight == delete.weight && !route.owned_by_file);
-        self.remove_vpn_route(route.ok_or_else(no_such_route)?);
+        self.remove_vpn_route(self.route_of_weight(&delete.key, delete.weight)?);
         Ok(())
+    }
+
+    pub(super) fn modify_vpn_route_weight(&mut self, modify: &ModifyVpnRouteWeight) -> Result<(), ApiError> {
+        let ModifyVpnRouteWeight { key, weight, new_weight } = modify;
+        self.vpn_gateway(&key.gateway)?;
+        let route = self.route_of_weight(key, *weight)?;
+        if ![0, ACTIVE_WEIGHT].contains(new_weight) {
+            return Err(ApiError::invalid("NewWeight"));
+        }
+        if new_weight != weight {
+            self.push(Change::VpnRouteSet(VpnRoute { weight: *new_weight, ..route.clone() }));
+        }
+        Ok(())
+    }
+
+    /// A route that the cloud owns, if it has the weight that the caller takes it to have.
+    fn route_of_weight(&self, key: &VpnRouteKey, weight: u8) -> Result<&'a VpnRoute, ApiError> {
+        let route = self.state.vpn_routes.get(key);
+        route.filter(|route| route.weight == weight && !route.owned_by_file).ok_or_else(no_such_route)
     }
 
     /// Removes a route of a gateway, from its VPC too.

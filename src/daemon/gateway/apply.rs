@@ -1,7 +1,7 @@
 //! What follows from a change of the file or of cend's set, for IKE, routes, kernel and view. It costs what the change names:
 //! what is shared with what is in force is compared by its pointer.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,17 +16,19 @@ use super::tunnels::{self, Difference, Known};
 use super::{Force, Gateway, Refused};
 use crate::control::Owner;
 use crate::control::event::EventKind;
-use crate::control::owner::{OwnerReply, OwnerSet, Refusal, RefusedKind};
+use crate::control::owner::{OwnerReply, Refusal, RefusedKind};
+use crate::control::owner_change::OwnerEntries;
 use crate::control::reload::Reloaded;
-use crate::daemon::config::{self, Config, Tunnel};
+use crate::daemon::changed::Changed;
+use crate::daemon::config::{self, Config, PeerName, Tunnel};
 use crate::daemon::connections::{Change, InForce};
 use crate::daemon::ike_thread::Request;
-use crate::daemon::owner_set::{self, Translation};
-use crate::daemon::{owner_file, policy};
+use crate::daemon::owner_keeper::Kept;
+use crate::daemon::owner_set::{Touched, Translation};
+use crate::daemon::policy;
 use crate::io::clock;
 use crate::io::ip_forwarding::Families;
-use crate::io::kept_policy::Share;
-use crate::routing::{self, Family, Publication, RouteKey, VpnRoute};
+use crate::routing::{self, Family, RouteKey, RouteRefused, VpnRoute};
 
 /// How long a change waits for the kernel's side to follow.
 const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -64,19 +66,15 @@ pub fn load(path: &Path, before: &Config) -> Result<Loaded, Refused> {
     Ok(Loaded { file, reloaded, other_names, took: began.elapsed() })
 }
 
-/// cend's set beside a file.
-struct OfCend {
-    translation: Translation,
-    share: Share,
-}
-
 impl Gateway {
-    /// Brings IKE, routes, kernel and status to what is configured, from nothing.
-    pub async fn apply(&mut self) {
-        let cend = self.translated(Arc::clone(&self.file)).await;
+    /// Brings IKE, routes, kernel and status to what is configured, from nothing. `cend` is the whole of cend's set.
+    pub async fn apply(&mut self, mut cend: Touched) {
+        if self.owner.is_none() {
+            cend.protected.new = self.cend_before.clone().into();
+        }
         // Until then nothing is led into the tunnel.
         self.force.protection.stale = true;
-        self.bring(Arc::clone(&self.file), Some(cend)).await;
+        self.bring(Arc::clone(&self.file), cend).await;
     }
 
     /// Takes a file that has been read again.
@@ -86,9 +84,11 @@ impl Gateway {
             warn!("{warning}");
         }
         let file = Arc::new(file);
-        let cend = match &self.owner {
-            Some(_) if other_names => Some(self.translated(Arc::clone(&file)).await),
-            _ => None,
+        let of_file = Arc::clone(&file);
+        let cend = if other_names {
+            self.translated(move |set, cend| cend.follow_file(set, &of_file, clock::unix_seconds())).await
+        } else {
+            Touched::default()
         };
         self.bring(file, cend).await;
         let Reloaded { added, changed, removed, warnings: _ } = &reloaded;
@@ -98,123 +98,105 @@ impl Gateway {
         reloaded
     }
 
-    /// Takes cend's complete set: kept on the disk first, then applied.
-    pub async fn take_owner_set(&mut self, set: OwnerSet) -> Result<OwnerReply, Refused> {
-        let set = Arc::new(set);
-        if self.owner.as_ref() != Some(&set) {
-            let (state, kept) = (self.state.clone(), Arc::clone(&set));
-            let kept = spawn_blocking(move || owner_file::keep(&state, &kept)).await;
-            kept.map_err(std::io::Error::other).flatten().map_err(Refused::NotKept)?;
-            let known = self.owner.as_ref().map_or(0, |set| set.revision);
-            info!(revision = set.revision, previous = known, connections = set.connections.len(), "took cend's set");
-            let before = self.owner.replace(set);
-            let cend = self.translated(Arc::clone(&self.file)).await;
-            self.bring(Arc::clone(&self.file), Some(cend)).await;
-            self.events.happened(EventKind::Reloaded, None, None, None);
-            // Thousands of keys are erased where nobody waits.
-            spawn_blocking(move || drop(before));
+    /// Carries out a change of cend's set that has been kept, and answers it.
+    pub async fn take_owner_change(&mut self, Kept { change, twice, answer }: Kept) {
+        let first = self.owner.is_none();
+        // What is refused protects all the same, and an empty set gives up what was protected before it.
+        let is_news = first || !change.is_empty();
+        let previous = self.owner.get_or_insert_default().revision;
+        let mut touched = self.translated(move |set, cend| cend.change(set, &change, clock::unix_seconds())).await;
+        if first {
+            touched.protected.gone = std::mem::take(&mut self.cend_before).into();
         }
-        Ok(self.owner_reply())
+        if let Some(twice) = twice {
+            touched.refused.extend_from_slice(&twice);
+            self.cend.twice = twice;
+        }
+        if let Some(set) = &self.owner {
+            let changed = touched.tunnels.new.len().max(touched.tunnels.gone.len());
+            info!(revision = set.revision, previous, connections = set.connections.len(), changed, "took cend's set");
+        }
+        if is_news {
+            self.bring(Arc::clone(&self.file), touched).await;
+            self.events.happened(EventKind::Reloaded, None, None, None);
+        } else {
+            self.shown.cend_reply(self.owner_reply());
+            self.publish_view();
+        }
+        // A caller that has gone does not mind that its answer is lost.
+        let _ = answer.send(Ok(self.owner_reply().unwrap_or_default()));
     }
 
-    /// What becomes of cend's set beside this file. What is as it was in force is shared with it.
-    async fn translated(&self, file: Arc<Config>) -> OfCend {
-        let Some(set) = self.owner.clone() else {
-            return OfCend { translation: Translation::default(), share: self.cend_before.clone() };
-        };
-        let tunnels = Arc::clone(self.force.tunnels.list(Owner::Cend));
-        let routes = Arc::clone(&self.force.routes[1]);
-        let translate = move || {
-            let mut translation = owner_set::translate(&set, &file, clock::unix_seconds());
-            tunnels::share(&mut translation.tunnels, &tunnels);
-            keep_creation(&mut translation.routes, &routes);
-            OfCend { translation, share: policy::cend_share(&set) }
+    /// Has cend's set, if there is one, changed or translated anew. One of thousands takes a while, in which others are
+    /// answered.
+    async fn translated<W>(&mut self, work: W) -> Touched
+    where
+        W: FnOnce(&mut OwnerEntries, &mut Translation) -> Touched + Send + 'static,
+    {
+        let (mut owner, mut cend) = (self.owner.take(), std::mem::take(&mut self.cend));
+        let work = move || {
+            let touched = work(owner.as_mut().unwrap_or(&mut OwnerEntries::default()), &mut cend);
+            (owner, cend, touched)
         };
         // It fails only if it panics, which ends the process.
-        spawn_blocking(translate).await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
+        let done = spawn_blocking(work).await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
+        let touched;
+        (self.owner, self.cend, touched) = done;
+        touched
     }
 
-    /// Brings everything to this file and, unless that is as it was, to this set of cend.
-    async fn bring(&mut self, file: Arc<Config>, cend: Option<OfCend>) {
-        let (mut of_cend, mut cend_routes) =
-            (Arc::clone(self.force.tunnels.list(Owner::Cend)), Arc::clone(&self.force.routes[1]));
-        let mut publications = BTreeMap::new();
-        if let Some(OfCend { mut translation, share }) = cend {
-            of_cend = Arc::new(std::mem::take(&mut translation.tunnels));
-            cend_routes = Arc::new(std::mem::take(&mut translation.routes));
-            self.force.protection.cend(share);
-            let before = std::mem::replace(&mut self.cend, translation);
-            warn_of_news(&before, &self.cend);
-            publications = before.publications;
-        } else {
-            publications.clone_from(&self.cend.publications);
-        }
-        self.force.protection.stale |= self.file.bypass != file.bypass;
-        let difference = self.force.tunnels.replace(Arc::clone(&file.connections), of_cend);
-        let refused = self.force.table.refused(routing::Owner::File).count();
-        let new_routes = self.force.change_routes([Arc::clone(&file.routes), cend_routes]);
-        self.file = file;
+    /// Brings everything to this file and to what is different about cend's set.
+    async fn bring(&mut self, file: Arc<Config>, cend: Touched) {
+        let before = std::mem::replace(&mut self.file, file);
+        self.force.protection.stale |= before.bypass != self.file.bypass;
+        let refused: HashSet<(routing::Owner, RouteKey)> =
+            self.force.refused().map(|(route, _)| (route.owner, route.key())).collect();
+        let difference = self.force.change(&self.file, &self.cend, &cend);
         self.change_connections(&difference);
-        self.publish_routes(&publications, &new_routes);
-        for (route, reason) in self.force.table.refused(routing::Owner::File).skip(refused) {
-            warn!(destination = %route.destination, connection = %route.connection, %reason, "refused a route of the file");
+        cend.warnings.iter().for_each(|warning| warn!("{warning}"));
+        for Refusal { kind, name, reason } in &cend.refused {
+            warn!(?kind, name, reason, "refused a part of cend's set");
+        }
+        for (route, reason) in self.force.refused().filter(|(route, _)| !refused.contains(&(route.owner, route.key())))
+        {
+            let VpnRoute { destination, connection, owner, .. } = route;
+            warn!(%destination, %connection, %reason, "refused a route of the {owner}");
         }
         self.tell_unresolved();
         self.publish_fib();
-        self.shown.configured(&self.file, &self.cend, self.owner.is_some().then(|| self.owner_reply()));
+        if !Arc::ptr_eq(&before, &self.file) || self.view.load().of_file.is_empty() {
+            self.shown.file_warnings(&self.file.warnings);
+        }
+        if cend.other_warnings {
+            self.shown.cend_warnings(self.cend.warnings.values().cloned());
+        }
+        self.shown.cend_reply(self.owner_reply());
         self.apply_policy().await;
         self.events.happened(EventKind::RoutesChanged, None, None, None);
+        // Thousands of keys are erased where nobody waits.
+        spawn_blocking(move || drop((before, difference, cend)));
     }
 
     /// Tells IKE, the kernel's side and whoever looks up names which connections differ.
-    fn change_connections(&mut self, Difference { gone, new, moved }: &Difference) {
-        let mut change = Change::default();
-        for (_, tunnel) in gone {
-            if self.force.tunnels.known(tunnel.name()).is_none() {
-                self.seen.forget(tunnel.name());
-                change.removed.push(Arc::clone(tunnel.name()));
-            }
-        }
-        let set = new.iter().map(|(_, tunnel)| tunnel).chain(moved);
-        change.set.extend(set.filter_map(|tunnel| Some(self.in_force(self.force.tunnels.known(tunnel.name())?))));
+    fn change_connections(&mut self, difference: &Difference) {
+        let change = self.force.told(difference, |tunnel| self.resolved_peer(tunnel));
+        change.removed.iter().for_each(|name| self.seen.forget(name));
         if !change.removed.is_empty() || !change.set.is_empty() {
             self.ike.send(Request::Configure(change));
-            self.stale.names = true;
         }
+        let Difference { gone, new, moved: _ } = difference;
+        self.stale.names |= gone.iter().chain(new).any(|(_, tunnel)| matches!(tunnel.peer, PeerName::Name(_)));
         let addresses = |list: &[(Owner, Arc<Tunnel>)]| -> Vec<IpAddr> {
             list.iter().filter_map(|(_, tunnel)| self.resolved_peer(tunnel)).collect()
         };
         let (left, come) = (addresses(gone), addresses(new));
         self.force.protection.peers(left, come);
-        let of_file = |list: &'_ [(Owner, Arc<Tunnel>)]| -> Vec<Arc<Tunnel>> {
-            list.iter().filter(|(owner, _)| *owner == Owner::File).map(|(_, tunnel)| Arc::clone(tunnel)).collect()
-        };
-        self.force.protection.local_subnets(&of_file(gone), &of_file(new));
-    }
-
-    fn in_force(&self, Known { place, tunnel }: &Known) -> InForce {
-        InForce {
-            name: Arc::clone(tunnel.name()),
-            place: *place,
-            ike: tunnel.ike(self.resolved_peer(tunnel)),
-            esp_options: tunnel.esp_options,
-        }
-    }
-
-    /// The publication states of the file's routes: those that cend has changed, and those of new routes.
-    fn publish_routes(&mut self, before: &BTreeMap<RouteKey, Publication>, new: &[RouteKey]) {
-        let after = &self.cend.publications;
-        let gone = before.keys().filter(|key| !after.contains_key(*key));
-        let changed = after.iter().filter(|(key, publication)| before.get(*key) != Some(*publication));
-        let of_new = new.iter().filter(|key| after.contains_key(*key));
-        for key in gone.chain(changed.map(|(key, _)| key)).chain(of_new) {
-            self.force.table.publish(key, after.get(key).copied().unwrap_or_default());
-        }
     }
 
     /// A peer's name leads elsewhere than `before`.
     pub(super) async fn peer_has_moved(&mut self, name: &str, before: Option<IpAddr>, address: IpAddr) {
-        let set: Vec<InForce> = self.force.tunnels.of_peer(name).map(|known| self.in_force(known)).collect();
+        let of_peer = self.force.tunnels.of_peer(name);
+        let set: Vec<InForce> = of_peer.map(|known| in_force(known, self.resolved_peer(&known.tunnel))).collect();
         for _ in &set {
             self.force.protection.peers(before, [address]);
         }
@@ -244,47 +226,71 @@ impl Gateway {
         self.publish_view();
     }
 
-    /// What became of cend's set: the answer to it, and to who asks later.
-    pub fn owner_reply(&self) -> OwnerReply {
-        let revision = self.owner.as_ref().map_or(0, |set| set.revision);
+    /// What became of cend's set, if there is one: the answer to it, and to who asks later.
+    fn owner_reply(&self) -> Option<OwnerReply> {
         let of_table = self.force.table.refused(routing::Owner::Cend).map(|(route, reason)| Refusal {
             kind: RefusedKind::Route,
             name: route.destination.to_string(),
             reason: reason.to_string(),
         });
-        OwnerReply { revision, refused: self.cend.refused.iter().cloned().chain(of_table).collect() }
+        let revision = self.owner.as_ref()?.revision;
+        Some(OwnerReply { revision, refused: self.cend.refused().chain(of_table).collect() })
     }
 }
 
 impl Force {
-    /// Takes the routes of the file and of cend, and tells which of the file are new.
-    fn change_routes(&mut self, routes: [Arc<Vec<VpnRoute>>; 2]) -> Vec<RouteKey> {
-        let before = std::mem::replace(&mut self.routes, routes);
-        let mut of_file = Vec::new();
-        for (side, owner) in [routing::Owner::File, routing::Owner::Cend].into_iter().enumerate() {
-            let (gone, new) = difference(&before[side], &self.routes[side]);
-            if owner == routing::Owner::File {
-                self.protection.routes(&gone, &new);
-                of_file.extend(new.iter().map(|route| route.key()));
-            }
-            let gone = gone.into_iter().map(VpnRoute::key).collect();
-            self.table.change(owner, gone, new.into_iter().cloned().collect());
+    /// Takes the file and what is different about cend's set, which is `cend` now. Tells which connections are different.
+    fn change(&mut self, file: &Config, cend: &Translation, touched: &Touched) -> Difference {
+        let before = std::mem::replace(&mut self.routes, Arc::clone(&file.routes));
+        let same = Arc::ptr_eq(&before, &file.routes);
+        let (gone, new) = if same { Default::default() } else { difference(&before, &file.routes) };
+        let tunnels = self.tunnels.change(&file.connections, &cend.tunnels, &touched.tunnels);
+        let of_file = Changed {
+            gone: policy::of_file(of_the_file(&tunnels.gone), gone.iter().copied()),
+            new: policy::of_file(of_the_file(&tunnels.new), new.iter().copied()),
+        };
+        self.protection.change(Owner::File, &of_file);
+        self.protection.change(Owner::Cend, &touched.protected);
+        self.table.change(
+            routing::Owner::File,
+            keys(gone.iter().copied()),
+            new.iter().map(|route| (*route).clone()).collect(),
+        );
+        let Changed { gone: cend_gone, new: cend_new } = &touched.routes;
+        self.table.change(routing::Owner::Cend, keys(cend_gone), cend_new.clone());
+        for key in touched.publications.iter().cloned().chain(keys(new)) {
+            self.table.publish(&key, cend.publications.get(&key).copied().unwrap_or_default());
         }
-        of_file
+        tunnels
+    }
+
+    /// What IKE is told of a difference. `resolved` knows the address of a connection's peer.
+    fn told(&self, difference: &Difference, resolved: impl Fn(&Tunnel) -> Option<IpAddr>) -> Change {
+        let Difference { gone, new, moved } = difference;
+        let names = gone.iter().map(|(_, tunnel)| tunnel.name());
+        let removed = names.filter(|name| self.tunnels.known(name).is_none()).cloned().collect();
+        let set = new.iter().map(|(_, tunnel)| tunnel).chain(moved);
+        let set = set.filter_map(|tunnel| self.tunnels.known(tunnel.name()));
+        Change { removed, set: set.map(|known| in_force(known, resolved(&known.tunnel))).collect() }
+    }
+
+    /// The routes that an owner asks for and does not get.
+    fn refused(&self) -> impl Iterator<Item = (&VpnRoute, &RouteRefused)> {
+        self.table.refused(routing::Owner::File).chain(self.table.refused(routing::Owner::Cend))
     }
 }
 
-/// Tells of what is refused or should be changed, and was not before.
-fn warn_of_news(before: &Translation, after: &Translation) {
-    let known: HashSet<&String> = before.warnings.iter().collect();
-    for warning in after.warnings.iter().filter(|warning| !known.contains(warning)) {
-        warn!("{warning}");
-    }
-    let known: HashSet<(&str, &str)> =
-        before.refused.iter().map(|refusal| (&*refusal.name, &*refusal.reason)).collect();
-    for Refusal { kind, name, reason } in &after.refused {
-        if !known.contains(&(name, reason)) {
-            warn!(?kind, name, reason, "refused a part of cend's set");
-        }
-    }
+fn in_force(Known { place, tunnel }: &Known, peer: Option<IpAddr>) -> InForce {
+    InForce { name: Arc::clone(tunnel.name()), place: *place, ike: tunnel.ike(peer), esp_options: tunnel.esp_options }
 }
+
+fn of_the_file(tunnels: &[(Owner, Arc<Tunnel>)]) -> impl Iterator<Item = &Arc<Tunnel>> {
+    tunnels.iter().filter(|(owner, _)| *owner == Owner::File).map(|(_, tunnel)| tunnel)
+}
+
+fn keys<'a>(routes: impl IntoIterator<Item = &'a VpnRoute>) -> Vec<RouteKey> {
+    routes.into_iter().map(VpnRoute::key).collect()
+}
+
+#[cfg(test)]
+mod tests;

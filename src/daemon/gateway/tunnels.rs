@@ -1,18 +1,20 @@
-//! The connections of both owners in force. A change of some costs what it names, and one look at each pointer of a list.
+//! The connections of both owners in force. A change of some costs what it names, and one of the file besides one look at each
+//! pointer of its list.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ops::Range;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use crate::control::Owner;
+use crate::daemon::changed::Changed;
 use crate::daemon::config::{PeerName, Tunnel};
 use crate::ike::Place;
 
-/// Connections of one owner, in their order. Shared with whoever shows them.
+/// Connections of the file, in its order. Shared with whoever shows them.
 pub type List = Arc<Vec<Arc<Tunnel>>>;
+/// Connections of cend, in the order of their names.
+pub type ByName = BTreeMap<Arc<str>, Arc<Tunnel>>;
 
-/// In the order of their connections.
-const OWNERS: [Owner; 2] = [Owner::File, Owner::Cend];
 /// How far the places of neighbours are apart, so that others fit between them.
 const STEP: Place = 1 << 32;
 /// The places of cend's connections begin here, behind all of the file's.
@@ -49,29 +51,15 @@ pub struct Known {
 #[derive(Debug, Default)]
 pub struct Tunnels {
     file: List,
-    cend: List,
     by_name: HashMap<Arc<str>, Known>,
     /// The connections whose peer has each name.
     by_peer_name: BTreeMap<String, BTreeSet<Arc<str>>>,
 }
 
 impl Tunnels {
-    /// The connections of an owner, in their order.
-    pub fn list(&self, owner: Owner) -> &List {
-        match owner {
-            Owner::File => &self.file,
-            Owner::Cend => &self.cend,
-        }
-    }
-
     /// The connection of a name.
     pub fn known(&self, name: &str) -> Option<&Known> {
         self.by_name.get(name)
-    }
-
-    /// The names of all of them, those of the file first.
-    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.file.iter().chain(self.cend.iter()).map(|tunnel| tunnel.name())
     }
 
     /// The peers' names that have to be resolved.
@@ -84,38 +72,29 @@ impl Tunnels {
         self.by_peer_name.get(name).into_iter().flatten().filter_map(|connection| self.by_name.get(connection))
     }
 
-    /// Takes these lists instead of those in force. One list is compared with the other by pointers: what is to stay has to
-    /// be shared. No name may be there twice.
-    pub fn replace(&mut self, file: List, cend: List) -> Difference {
-        let before = [std::mem::replace(&mut self.file, file), std::mem::replace(&mut self.cend, cend)];
-        let after = [Arc::clone(&self.file), Arc::clone(&self.cend)];
-        let spans = [span(&before[0], &after[0]), span(&before[1], &after[1])];
-        let mut difference = Difference::default();
-        for (side, (old, new)) in spans.iter().enumerate() {
-            let (old, new) = (&before[side][old.clone()], &after[side][new.clone()]);
-            let pointers = |list: &[Arc<Tunnel>]| list.iter().map(Arc::as_ptr).collect::<HashSet<_>>();
-            let without = |list: &[Arc<Tunnel>], others: HashSet<*const Tunnel>| {
-                let others = list.iter().filter(move |tunnel| !others.contains(&Arc::as_ptr(tunnel)));
-                others.map(|tunnel| (OWNERS[side], Arc::clone(tunnel))).collect::<Vec<_>>()
-            };
-            difference.gone.extend(without(old, pointers(new)));
-            difference.new.extend(without(new, pointers(old)));
-        }
-        for (_, tunnel) in &difference.gone {
+    /// Takes the list of the file, which is compared with the one in force by pointers: what is to stay has to be shared; and
+    /// what has changed among cend's, which are `cend` from now on. No name may be there twice.
+    pub fn change(&mut self, file: &List, cend: &ByName, of_cend: &Changed<Vec<Arc<Tunnel>>>) -> Difference {
+        let before = std::mem::replace(&mut self.file, Arc::clone(file));
+        let (old, new) = if Arc::ptr_eq(&before, file) { (0..0, 0..0) } else { span(&before, file) };
+        let Changed { gone, new: come } = differing(&before[old], &file[new.clone()]);
+        let owned = |owner, list: Vec<Arc<Tunnel>>| list.into_iter().map(move |tunnel| (owner, tunnel));
+        let gone: Vec<_> = owned(Owner::File, gone).chain(owned(Owner::Cend, of_cend.gone.clone())).collect();
+        let come: Vec<_> = owned(Owner::File, come).chain(owned(Owner::Cend, of_cend.new.clone())).collect();
+        // All that are gone first: a name may have another owner now.
+        for (_, tunnel) in &gone {
             self.forget(tunnel);
         }
-        for (side, (_, new)) in spans.into_iter().enumerate() {
-            let start = if side == 0 { 0 } else { CEND };
-            difference.moved.extend(self.place(&after[side], new, start));
-        }
-        difference
+        let mut moved = self.place(file, new);
+        moved.extend(self.place_by_name(cend, &of_cend.new));
+        Difference { gone, new: come, moved }
     }
 
-    /// Gives the connections of this part of a list places between its neighbours', and tells which had others before.
-    fn place(&mut self, list: &[Arc<Tunnel>], part: Range<usize>, start: Place) -> Vec<Arc<Tunnel>> {
+    /// Gives the connections of this part of the file's list places between its neighbours', and tells which had others before.
+    fn place(&mut self, list: &[Arc<Tunnel>], part: Range<usize>) -> Vec<Arc<Tunnel>> {
         let known = |tunnels: &Self, at: usize| list.get(at).and_then(|tunnel| tunnels.place_of(tunnel));
         let mut moved = Vec::new();
-        let mut last = part.start.checked_sub(1).and_then(|at| known(self, at)).unwrap_or(start);
+        let mut last = part.start.checked_sub(1).and_then(|at| known(self, at)).unwrap_or_default();
         let mut at = part.start;
         while at < part.end {
             // Those that have no place, or one that is not behind the last one.
@@ -125,26 +104,48 @@ impl Tunnels {
                 at += 1;
                 continue;
             }
-            let gap = match known(self, at + run).filter(|next| *next > last) {
-                Some(next) => (next - last) / (run as Place + 1),
-                None => STEP,
-            };
-            if gap == 0 {
-                // No room is left between neighbours, once in a long life.
-                return self.place_anew(list, start);
-            }
-            for tunnel in &list[at..at + run] {
-                last += gap;
-                moved.extend(self.set_place(tunnel, last));
-            }
+            let next = known(self, at + run).filter(|next| *next > last);
+            let Some(gap) = gap(last, next, run) else { return self.set_places(list, 0, STEP) };
+            moved.extend(self.set_places(&list[at..at + run], last, gap));
+            last += gap * run as Place;
             at += run;
         }
         moved
     }
 
-    fn place_anew(&mut self, list: &[Arc<Tunnel>], start: Place) -> Vec<Arc<Tunnel>> {
-        let places = (1..).map(|number| start + number * STEP);
-        list.iter().zip(places).filter_map(|(tunnel, place)| self.set_place(tunnel, place)).collect()
+    /// The same for the `new` ones of cend, at the cost of these.
+    fn place_by_name(&mut self, cend: &ByName, new: &[Arc<Tunnel>]) -> Vec<Arc<Tunnel>> {
+        let place = |tunnels: &Self, entry: Option<(&Arc<str>, &Arc<Tunnel>)>| tunnels.place_of(entry?.1);
+        let mut moved = Vec::new();
+        for tunnel in new {
+            if self.place_of(tunnel).is_some() {
+                // It stands behind another new one.
+                continue;
+            }
+            let from: &str = tunnel.name();
+            let last = place(self, cend.range::<str, _>((Bound::Unbounded, Bound::Excluded(from))).next_back())
+                .unwrap_or(CEND);
+            let mut behind = cend.range::<str, _>((Bound::Included(from), Bound::Unbounded)).peekable();
+            let mut run = Vec::new();
+            while let Some((_, tunnel)) = behind.next_if(|(_, tunnel)| self.place_of(tunnel).is_none()) {
+                run.push(Arc::clone(tunnel));
+            }
+            let next = place(self, behind.next());
+            let Some(gap) = gap(last, next, run.len()) else { return self.set_places(cend.values(), CEND, STEP) };
+            moved.extend(self.set_places(&run, last, gap));
+        }
+        moved
+    }
+
+    /// Gives these connections places `gap` from each other behind `last`, and tells which were there already.
+    fn set_places<'a>(
+        &mut self,
+        list: impl IntoIterator<Item = &'a Arc<Tunnel>>,
+        last: Place,
+        gap: Place,
+    ) -> Vec<Arc<Tunnel>> {
+        let places = (1..).map(|number| last + number * gap);
+        list.into_iter().zip(places).filter_map(|(tunnel, place)| self.set_place(tunnel, place)).collect()
     }
 
     fn place_of(&self, tunnel: &Arc<Tunnel>) -> Option<Place> {
@@ -172,6 +173,22 @@ impl Tunnels {
             }
         }
     }
+}
+
+/// How far from each other as many places are as have to find room between two. `None`: there is no room left between these
+/// neighbours, once in a long life.
+fn gap(last: Place, next: Option<Place>, count: usize) -> Option<Place> {
+    let gap = next.map_or(STEP, |next| (next - last) / (count as Place + 1));
+    (gap > 0).then_some(gap)
+}
+
+/// What one list has that the other has not, by pointers.
+fn differing(before: &[Arc<Tunnel>], after: &[Arc<Tunnel>]) -> Changed<Vec<Arc<Tunnel>>> {
+    let pointers = |list: &[Arc<Tunnel>]| list.iter().map(Arc::as_ptr).collect::<HashSet<_>>();
+    let without = |list: &[Arc<Tunnel>], others: HashSet<*const Tunnel>| {
+        list.iter().filter(|tunnel| !others.contains(&Arc::as_ptr(tunnel))).cloned().collect()
+    };
+    Changed { gone: without(before, pointers(after)), new: without(after, pointers(before)) }
 }
 
 /// Where two lists are not the same: all before and behind is.

@@ -1,6 +1,6 @@
 //! What the control task publishes of itself after every change, for the status.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -12,18 +12,16 @@ use crate::control::owner::OwnerReply;
 use crate::control::route::{Publication, Route, RouteState};
 use crate::control::status::Exemption;
 use crate::daemon::conditions::Source;
-use crate::daemon::config::Config;
-use crate::daemon::owner_set::Translation;
 use crate::daemon::status::{KernelView, View};
 use crate::io::forwarding::{Absence, Standing};
-use crate::routing;
+use crate::routing::{self, Table};
 
 /// The parts of the view that are made of what stays the same while others change.
 #[derive(Default)]
 pub struct Shown {
-    routes: Arc<BTreeMap<IpNet, Arc<[Route]>>>,
+    pub(super) routes: Arc<BTreeMap<IpNet, Arc<[Route]>>>,
     /// Of the file, and of cend's set.
-    warnings: [Arc<Vec<String>>; 2],
+    warnings: [Arc<Vec<Arc<str>>>; 2],
     cend: Option<Arc<OwnerReply>>,
     kernel: Arc<KernelView>,
     /// Destinations that the kernel does not lead into the tunnel, as they are shown.
@@ -34,15 +32,39 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Takes what is configured. `reply` is the answer to cend's set.
-    pub fn configured(&mut self, file: &Config, cend: &Translation, reply: Option<OwnerReply>) {
-        for (shown, now) in self.warnings.iter_mut().zip([&file.warnings, &cend.warnings]) {
-            if **shown != *now {
-                *shown = Arc::new(now.clone());
-            }
-        }
+    /// The file says these things to its operator.
+    pub fn file_warnings(&mut self, warnings: &[String]) {
+        self.warnings[0] = Arc::new(warnings.iter().map(|warning| Arc::from(warning.as_str())).collect());
+    }
+
+    /// cend's set gives rise to these.
+    pub fn cend_warnings(&mut self, warnings: impl Iterator<Item = Arc<str>>) {
+        self.warnings[1] = Arc::new(warnings.collect());
+    }
+
+    /// What became of cend's set, if there is one.
+    pub fn cend_reply(&mut self, reply: Option<OwnerReply>) {
         if self.cend.as_deref() != reply.as_ref() {
             self.cend = reply.map(Arc::new);
+        }
+    }
+
+    /// Shows the routes to these destinations as the table has them.
+    pub fn show(&mut self, changed: BTreeSet<IpNet>, table: &Table) {
+        if changed.is_empty() {
+            return;
+        }
+        let Self { routes, uncarried, .. } = self;
+        let routes = Arc::make_mut(routes);
+        for destination in changed {
+            let absence = uncarried.get(&destination);
+            let at = table.at(&destination).into_iter().map(|(entry, state)| route(entry, state, absence));
+            let at: Arc<[Route]> = at.collect();
+            if at.is_empty() {
+                routes.remove(&destination);
+            } else {
+                routes.insert(destination, at);
+            }
         }
     }
 
@@ -58,18 +80,19 @@ impl Gateway {
         self.stale.view = false;
         self.look_at_kernel();
         self.note_routes();
-        self.show_routes();
+        self.shown.show(std::mem::take(&mut self.stale.routes), &self.force.table);
         let unresolved = self.unresolved.iter().filter(|(name, _)| !self.resolved.contains_key(*name));
         let unresolved = unresolved.map(|(name, reason)| (name.clone(), reason.clone())).collect();
+        let conditions = self.conditions.lines().into_iter().map(Arc::from);
         let Shown { routes, warnings: [of_file, of_cend], cend, kernel, .. } = &self.shown;
         self.view.store(Arc::new(View {
             device: self.file.gateway.tun.clone(),
             mtu: self.file.gateway.mtu,
-            of_file: Arc::clone(self.force.tunnels.list(Owner::File)),
-            of_cend: Arc::clone(self.force.tunnels.list(Owner::Cend)),
+            of_file: Arc::clone(&self.file.connections),
+            of_cend: Arc::clone(&self.cend.tunnels),
             unresolved: Arc::new(unresolved),
             routes: Arc::clone(routes),
-            warnings: vec![Arc::clone(of_file), Arc::clone(of_cend), Arc::new(self.conditions.lines())],
+            warnings: vec![Arc::clone(of_file), Arc::clone(of_cend), Arc::new(conditions.collect())],
             kernel: Arc::clone(kernel),
             cend: cend.clone(),
         }));
@@ -95,31 +118,6 @@ impl Gateway {
         // Whoever keeps the kernel's side logs what is the matter.
         let exemptions = exemptions.iter().map(exemption).collect();
         self.shown.kernel = Arc::new(KernelView { trouble, exemptions, closed: closed.into_keys().collect() });
-    }
-
-    /// Shows the routes that have changed as they are.
-    fn show_routes(&mut self) {
-        let changed = std::mem::take(&mut self.stale.routes);
-        if changed.is_empty() {
-            return;
-        }
-        let Shown { routes, uncarried, .. } = &mut self.shown;
-        let routes = Arc::make_mut(routes);
-        for destination in changed {
-            let absence = uncarried.get(&destination);
-            let at: Arc<[Route]> = self
-                .force
-                .table
-                .at(&destination)
-                .into_iter()
-                .map(|(entry, state)| route(entry, state, absence))
-                .collect();
-            if at.is_empty() {
-                routes.remove(&destination);
-            } else {
-                routes.insert(destination, at);
-            }
-        }
     }
 }
 

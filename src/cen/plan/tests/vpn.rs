@@ -111,6 +111,15 @@ fn two_vpn_routes_share_one_entry_of_the_vpc() {
     assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some(), "the other route is still published");
     let delete = |weight| Command::DeleteVpnRoute(DeleteVpnRoute { key: key("vco-b"), weight });
     assert_eq!(world.refuses(delete(100)), "InvalidRouteEntry.NotFound");
+    let modify = |weight, new_weight| {
+        Command::ModifyVpnRouteWeight(ModifyVpnRouteWeight { key: key("vco-b"), weight, new_weight })
+    };
+    assert_eq!(world.refuses(modify(100, 0)), "InvalidRouteEntry.NotFound");
+    assert_eq!(world.refuses(modify(0, 50)), "InvalidNewWeight");
+    world.does(modify(0, 100));
+    let route = &world.state.vpn_routes[&key("vco-b")];
+    assert_eq!((route.weight, route.published), (100, true));
+    world.does(modify(100, 0));
     world.does(delete(0));
     assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_none());
     world.does(create_entry("vtb-h", "10.1.1.0/24", "VpnGateway", "vpn-h"));

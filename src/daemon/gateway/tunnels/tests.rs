@@ -23,6 +23,16 @@ fn told_names(tunnels: &[(Owner, Arc<Tunnel>)]) -> Vec<&str> {
     tunnels.iter().map(|(_, tunnel)| &**tunnel.name()).collect()
 }
 
+/// Takes whole lists, of cend's what is different to the one before.
+fn replace(tunnels: &mut Tunnels, file: List, cend: List) -> Difference {
+    let of_cend = tunnels.by_name.values().filter(|known| known.place > CEND);
+    let before: Vec<Arc<Tunnel>> = of_cend.map(|known| Arc::clone(&known.tunnel)).collect();
+    let after: ByName = cend.iter().map(|tunnel| (Arc::clone(tunnel.name()), Arc::clone(tunnel))).collect();
+    let mut changed = differing(&before, &cend);
+    changed.new.sort_by_key(|tunnel| Arc::clone(tunnel.name()));
+    tunnels.change(&file, &after, &changed)
+}
+
 /// The names in the order of their places.
 fn order(tunnels: &Tunnels) -> Vec<String> {
     let mut places: Vec<_> =
@@ -37,21 +47,21 @@ fn the_order_of_the_lists_is_the_order_of_the_places_and_only_what_differs_is_to
     let of = |list: &[&Arc<Tunnel>]| Arc::new(list.iter().map(|tunnel| Arc::clone(tunnel)).collect::<Vec<_>>());
     let mut tunnels = Tunnels::default();
     let none = List::default();
-    let first = tunnels.replace(of(&[&a, &c]), of(&[&e]));
+    let first = replace(&mut tunnels, of(&[&a, &c]), of(&[&e]));
     assert_eq!((told_names(&first.new), first.gone.len(), first.moved.len()), (vec!["a", "c", "e"], 0, 0));
-    let between = tunnels.replace(of(&[&a, &b, &c, &d]), of(&[&e]));
+    let between = replace(&mut tunnels, of(&[&a, &b, &c, &d]), of(&[&e]));
     assert_eq!((told_names(&between.new), between.gone.len(), between.moved.len()), (vec!["b", "d"], 0, 0));
     assert_eq!(order(&tunnels), ["a", "b", "c", "d", "e"]);
-    let turned = tunnels.replace(of(&[&a, &c, &b, &d]), of(&[&e]));
+    let turned = replace(&mut tunnels, of(&[&a, &c, &b, &d]), of(&[&e]));
     assert!(turned.new.is_empty() && turned.gone.is_empty() && turned.moved.len() == 1);
     assert_eq!(order(&tunnels), ["a", "c", "b", "d", "e"]);
-    assert!(tunnels.replace(of(&[&a, &c, &b, &d]), of(&[&e])).is_empty());
+    assert!(replace(&mut tunnels, of(&[&a, &c, &b, &d]), of(&[&e])).is_empty());
     // One changes its owner.
-    let given = tunnels.replace(of(&[&a, &c, &b]), of(&[&d, &e]));
+    let given = replace(&mut tunnels, of(&[&a, &c, &b]), of(&[&d, &e]));
     assert_eq!((told_names(&given.gone), told_names(&given.new)), (vec!["d"], vec!["d"]));
     assert_eq!(order(&tunnels), ["a", "c", "b", "d", "e"]);
     assert_eq!(tunnels.peer_names().count(), 5);
-    let gone = tunnels.replace(of(&[&b]), none);
+    let gone = replace(&mut tunnels, of(&[&b]), none);
     assert_eq!((gone.gone.len(), told_names(&gone.new)), (4, vec![]));
     assert_eq!((order(&tunnels), tunnels.peer_names().count()), (vec!["b".to_owned()], 1));
 }
@@ -64,7 +74,7 @@ fn places_do_not_run_out_where_one_is_put_before_another_again_and_again() {
     for count in 1..=all.len() {
         let mut front: Vec<Arc<Tunnel>> = all[..count].to_vec();
         front[1..].reverse();
-        moved += tunnels.replace(Arc::new(front.clone()), List::default()).moved.len();
+        moved += replace(&mut tunnels, Arc::new(front.clone()), List::default()).moved.len();
         assert_eq!(order(&tunnels), names(&front));
     }
     assert!(moved < 200 * 10, "{moved} of some 20 000");
@@ -76,11 +86,11 @@ fn of_eight_thousand_one_that_differs_is_the_only_one_that_is_told() {
     let parse = |text: &str| Config::parse(text, Path::new("gatewayd.toml")).unwrap().connections;
     let mut tunnels = Tunnels::default();
     let before = parse(&text);
-    assert_eq!(tunnels.replace(Arc::clone(&before), List::default()).new.len(), 8000);
+    assert_eq!(replace(&mut tunnels, Arc::clone(&before), List::default()).new.len(), 8000);
     let mut after = parse(&text.replace(&connection("c4711", "k"), &connection("c4711", "other")));
     share(Arc::<Vec<_>>::make_mut(&mut after), &before);
     assert_eq!(told(&before, &after), [vec![], vec!["c4711".to_owned()], vec![]]);
-    let difference = tunnels.replace(after, List::default());
+    let difference = replace(&mut tunnels, after, List::default());
     assert_eq!((told_names(&difference.gone), told_names(&difference.new)), (vec!["c4711"], vec!["c4711"]));
     assert!(difference.moved.is_empty());
 }
@@ -92,4 +102,27 @@ fn a_reload_tells_what_it_touches() {
     let after = Config::parse(&text, Path::new("gatewayd.toml")).unwrap().connections;
     let [added, changed, removed] = told(&before, &after);
     assert_eq!((added, changed, removed), (vec!["new".into()], vec!["changes".into()], vec!["goes".into()]));
+}
+
+#[test]
+fn cend_s_connections_stand_in_the_order_of_their_names_whatever_came_first() {
+    let mut all: Vec<Arc<Tunnel>> =
+        list(&(100..300).map(|n| format!("c{n}")).collect::<Vec<_>>().iter().map(|s| &**s).collect::<Vec<_>>())
+            .to_vec();
+    let (mut tunnels, mut moved) = (Tunnels::default(), 0);
+    // From both ends towards the middle, and then one that is not as it was.
+    let mut there = Vec::new();
+    while let Some(one) = if all.len() % 2 == 0 { all.pop() } else { (!all.is_empty()).then(|| all.remove(0)) } {
+        there.push(one);
+        moved += replace(&mut tunnels, List::default(), Arc::new(there.clone())).moved.len();
+        let mut sorted = names(&there).into_iter().map(str::to_owned).collect::<Vec<_>>();
+        sorted.sort();
+        assert_eq!(order(&tunnels), sorted);
+    }
+    assert!(moved < 200 * 10, "{moved} of some 20 000");
+    let before = order(&tunnels);
+    there[7] = Arc::clone(&list(&[there[7].name()])[0]);
+    let difference = replace(&mut tunnels, List::default(), Arc::new(there));
+    assert_eq!((difference.gone.len(), difference.new.len(), difference.moved.len()), (1, 1, 0));
+    assert_eq!(order(&tunnels), before);
 }

@@ -1,0 +1,352 @@
+//! cend's writer, store and link against what keeps its set in gatewayd, over a real control socket.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use futures_util::stream;
+use ipsec_gateway::cen::command::Command;
+use ipsec_gateway::cloud::gateway::GatewayLinks;
+use ipsec_gateway::cloud::gateway_set::owner_set;
+use ipsec_gateway::cloud::writer::Writer;
+use ipsec_gateway::control::Problem;
+use ipsec_gateway::control::owner::{OwnerReply, OwnerSet};
+use ipsec_gateway::control::owner_change::{OwnerChange, OwnerEntries};
+use ipsec_gateway::daemon::owner_file;
+use ipsec_gateway::daemon::owner_keeper::{Kept, OwnerKeeper, OwnerRefused, OwnerUpdate};
+use ipsec_gateway::io::store::Revision;
+use ipsec_gateway::io::store::embedded::EmbeddedStore;
+use ipsec_gateway::io::unix::ControlSocket;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::oneshot;
+
+use crate::vpn_world::{GATEWAYS, beginning, binding, random_command, submission};
+
+/// What was asked of a gatewayd since it was looked at last.
+#[derive(Default)]
+struct Asked {
+    puts: AtomicUsize,
+    patches: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl Asked {
+    fn take(&self) -> (usize, usize, usize) {
+        let [puts, patches, refused] =
+            [&self.puts, &self.patches, &self.refused].map(|count| count.swap(0, Ordering::Relaxed));
+        (puts, patches, refused)
+    }
+}
+
+/// As much of a gatewayd as has to do with cend's set.
+struct Gatewayd {
+    /// What its control task has carried out.
+    carried_out: Arc<Mutex<OwnerEntries>>,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+    control: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct Served {
+    keeper: OwnerKeeper,
+    asked: Arc<Asked>,
+}
+
+impl Gatewayd {
+    fn start(socket: &Path, state: &Path, asked: &Arc<Asked>) -> Self {
+        let restored = owner_file::restore(state).unwrap();
+        let carried_out = Arc::new(Mutex::new(restored.clone().unwrap_or_default()));
+        let (keeper, mut kept) = OwnerKeeper::start(state, restored).unwrap();
+        let entries = Arc::clone(&carried_out);
+        let control = std::thread::spawn(move || {
+            while let Some(Kept { change, answer, .. }) = kept.blocking_recv() {
+                entries.lock().unwrap().apply(&change);
+                let _ = answer.send(Ok(OwnerReply { revision: change.to, refused: Vec::new() }));
+            }
+        });
+        let status = serde_json::json!({
+            "version": "0", "uptime_seconds": 0, "device": "none", "mtu": 1400, "connections": [], "routes": [], "drops": {}
+        });
+        let router = Router::new()
+            .route("/v1/owners/cend", put(take_set).patch(take_change))
+            .route("/v1/status", get(async move || Json(status)))
+            .route("/v1/events", get(async || Sse::new(stream::pending::<Result<Event, std::io::Error>>())))
+            .with_state(Served { keeper, asked: Arc::clone(asked) });
+        let (stop, stopped) = oneshot::channel();
+        let socket = socket.to_owned();
+        // A runtime of its own: its connections end with it.
+        let server = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let socket = ControlSocket::bind(&socket).unwrap();
+                socket.serve(router, async { stopped.await.unwrap_or_default() }).await.unwrap();
+            });
+        });
+        Self { carried_out, stop, server, control }
+    }
+
+    /// Whatever is under way is not answered.
+    fn kill(self) {
+        let Self { carried_out: _, stop, server, control } = self;
+        drop(stop);
+        server.join().unwrap();
+        control.join().unwrap();
+    }
+}
+
+async fn take_set(Shared(served): Shared<Served>, Json(set): Json<OwnerSet>) -> Response {
+    served.asked.puts.fetch_add(1, Ordering::Relaxed);
+    answer(&served, OwnerUpdate::Set(set)).await
+}
+
+async fn take_change(Shared(served): Shared<Served>, Json(change): Json<OwnerChange>) -> Response {
+    served.asked.patches.fetch_add(1, Ordering::Relaxed);
+    answer(&served, OwnerUpdate::Change(change)).await
+}
+
+async fn answer(served: &Served, update: OwnerUpdate) -> Response {
+    match served.keeper.update(update).await {
+        Ok(reply) => Json(reply).into_response(),
+        Err(OwnerRefused::Outdated { revision, .. }) => {
+            served.asked.refused.fetch_add(1, Ordering::Relaxed);
+            let problem = Problem { error: "outdated".into(), revision: Some(revision) };
+            (StatusCode::CONFLICT, Json(problem)).into_response()
+        }
+        Err(refused) => {
+            let problem = Problem { error: refused.to_string(), revision: None };
+            (StatusCode::SERVICE_UNAVAILABLE, Json(problem)).into_response()
+        }
+    }
+}
+
+/// A cend without its API.
+struct Cend {
+    writer: Writer,
+    thread: JoinHandle<()>,
+    links: GatewayLinks,
+}
+
+impl Cend {
+    fn start(store: &Path, socket: &Path) -> Self {
+        let (writer, thread) = Writer::start(Box::new(EmbeddedStore::open(store).unwrap())).unwrap();
+        let links = GatewayLinks::start(&[binding(socket)], writer.commits());
+        Self { writer, thread, links }
+    }
+
+    async fn submit(&self, command: Command) -> bool {
+        self.writer.submit(submission(command)).await.is_ok()
+    }
+
+    fn stop(self) {
+        let Self { writer, thread, links } = self;
+        drop((links, writer));
+        // Its links hold receivers only, so the writer's end is the thread's.
+        thread.join().unwrap();
+    }
+
+    /// The whole set, without session and revision.
+    fn wanted(&self) -> OwnerEntries {
+        let state = self.writer.state();
+        let bound = state.vpn_gateways.values().find(|gateway| gateway.name == GATEWAYS[0]);
+        OwnerEntries::new(owner_set(&state, bound.map(|gateway| &gateway.id), "", Revision(0))).0
+    }
+}
+
+struct Lab {
+    folder: tempfile::TempDir,
+    asked: Arc<Asked>,
+}
+
+impl Lab {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), asked: Arc::default() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn gatewayd(&self) -> Gatewayd {
+        Gatewayd::start(&self.path("socket"), &self.path("gatewayd"), &self.asked)
+    }
+
+    fn cend(&self) -> Cend {
+        Cend::start(&self.path("cend"), &self.path("socket"))
+    }
+
+    /// What gatewayd carries out, and what it would restore, is what cend wants, soon.
+    async fn agree(&self, cend: &Cend, gatewayd: &Gatewayd, when: &str) {
+        let wanted = cend.wanted();
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let entries = gatewayd.carried_out.lock().unwrap().clone();
+            let revision = entries.revision;
+            if (OwnerEntries { session: String::new(), revision: 0, ..entries }) == wanted && revision > 0 {
+                break;
+            }
+            assert!(Instant::now() < until, "{when}: gatewayd is at revision {revision}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let kept = owner_file::restore(&self.path("gatewayd")).unwrap().unwrap();
+        assert_eq!(OwnerEntries { session: String::new(), revision: 0, ..kept }, wanted, "{when}: on the disk");
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(300), test).await.unwrap() });
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn a_change_is_told_by_one_patch_and_the_whole_only_at_the_start() {
+    run(async {
+        let lab = Lab::new();
+        let (gatewayd, cend) = (lab.gatewayd(), lab.cend());
+        for command in beginning() {
+            assert!(cend.submit(command).await);
+        }
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        while cend.wanted().connections.is_empty() {
+            cend.submit(random_command(&mut random, 0)).await;
+        }
+        lab.agree(&cend, &gatewayd, "at first").await;
+        lab.asked.take();
+        let bound = |cend: &Cend| cend.writer.state().vpn_gateways.contains_key(GATEWAYS[0]);
+        let (mut patches, mut commits) = (0, 0);
+        for step in 0..150 {
+            let was_bound = bound(&cend);
+            commits += usize::from(cend.submit(random_command(&mut random, step)).await);
+            lab.agree(&cend, &gatewayd, &format!("step {step}")).await;
+            if bound(&cend) != was_bound {
+                // Another gateway, or none, is a start.
+                let until = Instant::now() + Duration::from_secs(10);
+                while lab.asked.puts.load(Ordering::Relaxed) == 0 && Instant::now() < until {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                assert_eq!(lab.asked.puts.swap(0, Ordering::Relaxed), 1);
+            }
+            let (puts, told, refused) = lab.asked.take();
+            assert_eq!((puts, refused), (0, 0), "step {step}");
+            patches += told;
+        }
+        assert!(patches <= commits, "{patches} patches for {commits} commits");
+        assert!(patches > 20, "{patches} patches");
+        cend.stop();
+        gatewayd.kill();
+    });
+}
+
+#[test]
+fn whoever_is_restarted_or_restored_both_agree_after_every_step() {
+    run(async {
+        let lab = Lab::new();
+        let (mut gatewayd, mut cend) = (lab.gatewayd(), lab.cend());
+        for command in beginning() {
+            assert!(cend.submit(command).await);
+        }
+        let mut random = ChaCha8Rng::seed_from_u64(2);
+        let (mut backups, mut restarts) = (0, 0);
+        for step in 0..120 {
+            match random.random_range(0..12) {
+                0 => {
+                    gatewayd.kill();
+                    cend.submit(random_command(&mut random, step * 10)).await;
+                    gatewayd = lab.gatewayd();
+                    restarts += 1;
+                }
+                1 => {
+                    cend.stop();
+                    cend = lab.cend();
+                    restarts += 1;
+                }
+                2 => {
+                    cend.stop();
+                    copy(&lab.path("cend"), &lab.path("backup"));
+                    cend = lab.cend();
+                }
+                3 if lab.path("backup").exists() => {
+                    cend.stop();
+                    copy(&lab.path("backup"), &lab.path("cend"));
+                    cend = lab.cend();
+                    backups += 1;
+                }
+                _ => {
+                    // Faster than gatewayd answers.
+                    for more in 0..random.random_range(1..4) {
+                        cend.submit(random_command(&mut random, step * 10 + more)).await;
+                    }
+                }
+            }
+            lab.agree(&cend, &gatewayd, &format!("step {step}")).await;
+        }
+        assert!(backups > 3 && restarts > 8, "{backups} backups, {restarts} restarts");
+        cend.stop();
+        gatewayd.kill();
+    });
+}
+
+#[test]
+fn after_a_restart_of_gatewayd_a_question_is_enough_and_a_foreign_set_is_replaced() {
+    run(async {
+        let lab = Lab::new();
+        let (gatewayd, cend) = (lab.gatewayd(), lab.cend());
+        for command in beginning() {
+            assert!(cend.submit(command).await);
+        }
+        lab.agree(&cend, &gatewayd, "at first").await;
+        lab.asked.take();
+        gatewayd.kill();
+        let gatewayd = lab.gatewayd();
+        let until = Instant::now() + Duration::from_secs(10);
+        while lab.asked.patches.load(Ordering::Relaxed) == 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        lab.agree(&cend, &gatewayd, "after the restart").await;
+        assert_eq!(lab.asked.take(), (0, 1, 0), "it has kept its revision");
+        // While it is away its set is lost.
+        gatewayd.kill();
+        std::fs::remove_dir_all(lab.path("gatewayd")).unwrap();
+        let gatewayd = lab.gatewayd();
+        lab.agree(&cend, &gatewayd, "after the loss").await;
+        assert_eq!(lab.asked.take(), (1, 1, 1), "asked, refused, put");
+        cend.stop();
+        gatewayd.kill();
+    });
+}
+
+#[test]
+fn commits_go_on_while_gatewayd_is_away() {
+    run(async {
+        let lab = Lab::new();
+        let cend = lab.cend();
+        for command in beginning() {
+            assert!(cend.submit(command).await);
+        }
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        for step in 0..50 {
+            cend.submit(random_command(&mut random, step)).await;
+        }
+        let gatewayd = lab.gatewayd();
+        lab.agree(&cend, &gatewayd, "when it is there").await;
+        assert_eq!(lab.asked.take().0, 1, "told once");
+        cend.stop();
+        gatewayd.kill();
+    });
+}
