@@ -33,9 +33,8 @@ lab_open "igc$$"
 trap lab_close EXIT
 trap 'exit 1' INT TERM
 host left
-ip -n "$lab-left" link add wan type dummy
-ip -n "$lab-left" address add 203.0.113.1/24 dev wan
-ip -n "$lab-left" link set wan up
+host right
+cable left wan 203.0.113.1/24 right wan 203.0.113.2/24
 echo 'local_addresses = ["203.0.113.1"]' > "$lab_directory/left.toml"
 chmod 600 "$lab_directory/left.toml"
 run_gatewayd left

@@ -109,11 +109,17 @@ struct Ledger {
     healthy: bool,
 }
 
+/// From one state to the next.
+struct Step {
+    former: Arc<State>,
+    changes: Vec<Change>,
+}
+
 impl Ledger {
     fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         while let Some((submission, reply)) = queue.blocking_recv() {
             match self.carry_out(&submission) {
-                Ok(Some((former, changes))) => {
+                Ok(Some(Step { former, changes })) => {
                     // Nobody may be listening any more; the change stands all the same.
                     let _ = reply.send(Ok(()));
                     self.copy = Arc::try_unwrap(former).ok();
@@ -129,8 +135,8 @@ impl Ledger {
         tracing::debug!("the writer ends");
     }
 
-    /// Answers the state before and what was changed in it, if anything was.
-    fn carry_out(&mut self, submission: &Submission) -> Result<Option<(Arc<State>, Vec<Change>)>, ApiError> {
+    /// Answers what was done, if there was anything to do.
+    fn carry_out(&mut self, submission: &Submission) -> Result<Option<Step>, ApiError> {
         if !self.healthy {
             self.reload()?;
         }
@@ -145,7 +151,7 @@ impl Ledger {
                 changes.iter().for_each(|change| apply(&mut next, change));
                 self.recent.add(revision, Touched::of(&state, &changes));
                 self.publish.send_replace(Committed { revision, state: Arc::new(next) });
-                Ok(Some((state, changes)))
+                Ok(Some(Step { former: state, changes }))
             }
             Err(error) => {
                 tracing::error!(%error, "a change could not be stored");

@@ -4,6 +4,7 @@
 //! revisions, and a change joins two revisions of one session. Who has another session or another revision is told the whole.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -126,34 +127,23 @@ impl OwnerEntries {
     /// A set by its keys. Of two things with one key the first one counts; the others are answered as refused.
     pub fn new(set: OwnerSet) -> (Self, Vec<Refusal>) {
         let OwnerSet { session, revision, connections, routes, publications } = set;
-        let mut entries = Self { session, revision, ..Self::default() };
         let mut twice = Vec::new();
-        let mut refuse = |kind, name: String, what: &str| {
+        let mut refuse = |kind, name: String, what| {
             twice.push(Refusal { kind, name, reason: format!("the set names this {what} twice") });
         };
-        for connection in connections {
-            if entries.connections.contains_key(&connection.name) {
-                refuse(RefusedKind::Connection, connection.name.clone(), "connection");
-            } else {
-                entries.connections.insert(connection.name.clone(), connection);
-            }
-        }
-        for route in routes {
-            let key = route.key();
-            if entries.routes.contains_key(&key) {
-                refuse(RefusedKind::Route, key.destination.to_string(), "route");
-            } else {
-                entries.routes.insert(key, route);
-            }
-        }
-        for publication in publications {
-            let key = publication.key();
-            if entries.publications.contains_key(&key) {
-                refuse(RefusedKind::Publication, key.destination.to_string(), "route's publication");
-            } else {
-                entries.publications.insert(key, publication.publication);
-            }
-        }
+        let connections = connections.into_iter().map(|connection| (connection.name.clone(), connection));
+        let routes = routes.into_iter().map(|route| (route.key(), route));
+        let publications = publications.into_iter().map(|one| (one.key(), one.publication));
+        let destination = |key: &OwnerRouteKey| key.destination.to_string();
+        let entries = Self {
+            session,
+            revision,
+            connections: by_key(connections, |name| refuse(RefusedKind::Connection, name.clone(), "connection")),
+            routes: by_key(routes, |key| refuse(RefusedKind::Route, destination(key), "route")),
+            publications: by_key(publications, |key| {
+                refuse(RefusedKind::Publication, destination(key), "route's publication");
+            }),
+        };
         (entries, twice)
     }
 
@@ -215,6 +205,20 @@ impl OwnerEntries {
             publications: difference(&self.publications, &to.publications, publication),
         }
     }
+}
+
+/// Of two things with one key the first one.
+fn by_key<K: Ord, V>(things: impl Iterator<Item = (K, V)>, mut twice: impl FnMut(&K)) -> BTreeMap<K, V> {
+    let mut map = BTreeMap::new();
+    for (key, value) in things {
+        match map.entry(key) {
+            Entry::Vacant(free) => {
+                free.insert(value);
+            }
+            Entry::Occupied(taken) => twice(taken.key()),
+        }
+    }
+    map
 }
 
 fn publication((key, publication): (&OwnerRouteKey, &Publication)) -> OwnerPublication {
