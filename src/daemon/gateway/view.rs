@@ -4,53 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tokio::sync::watch;
 
 use super::Gateway;
+use super::shown::Shown;
 use crate::control::Owner;
-use crate::control::owner::OwnerReply;
 use crate::control::route::{Publication, Route, RouteState};
 use crate::control::status::Exemption;
 use crate::daemon::conditions::Source;
-use crate::daemon::config::Config;
-use crate::daemon::owner_set::Translation;
 use crate::daemon::status::{KernelView, View};
 use crate::io::forwarding::{Absence, Standing};
 use crate::routing;
-
-/// The parts of the view that are made of what stays the same while others change.
-#[derive(Default)]
-pub struct Shown {
-    routes: Arc<BTreeMap<IpNet, Arc<[Route]>>>,
-    /// Of the file, and of cend's set.
-    warnings: [Arc<Vec<String>>; 2],
-    cend: Option<Arc<OwnerReply>>,
-    kernel: Arc<KernelView>,
-    /// Destinations that the kernel does not lead into the tunnel, as they are shown.
-    uncarried: BTreeMap<IpNet, Absence>,
-    /// How the kernel stands was looked at, and when that was told last.
-    standing: Option<watch::Receiver<Standing>>,
-    kernel_is_behind: bool,
-}
-
-impl Shown {
-    /// Takes what is configured. `reply` is the answer to cend's set.
-    pub fn configured(&mut self, file: &Config, cend: &Translation, reply: Option<OwnerReply>) {
-        for (shown, now) in self.warnings.iter_mut().zip([&file.warnings, &cend.warnings]) {
-            if **shown != *now {
-                *shown = Arc::new(now.clone());
-            }
-        }
-        if self.cend.as_deref() != reply.as_ref() {
-            self.cend = reply.map(Arc::new);
-        }
-    }
-
-    /// The kernel has to be looked at again, whether it tells of a change or not.
-    pub fn kernel_is_behind(&mut self) {
-        self.kernel_is_behind = true;
-    }
-}
 
 impl Gateway {
     /// Publishes how things stand, the kernel's side included.
