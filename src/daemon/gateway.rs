@@ -1,8 +1,10 @@
 //! The control task's state: what is configured, by whom, and what follows from it for IKE, routes and kernel.
 
 mod apply;
+pub mod load;
 mod peers;
 mod routes;
+mod shown;
 mod tunnels;
 mod view;
 
@@ -16,10 +18,9 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-pub use self::apply::{Loaded, load};
 use self::peers::Peers;
+use self::shown::Shown;
 use self::tunnels::Tunnels;
-pub use self::view::Shown;
 use super::conditions::{Conditions, Source};
 use super::config::{Config, PeerName, Tunnel};
 use super::connections::ConnectionIds;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::gateway::{Gateway, Loaded, Refused, load};
+use super::gateway::load::{Loaded, load};
+use super::gateway::{Gateway, Refused};
 use crate::control::reload::Reloaded;
 
 /// Who wants to know what a reload changed: a caller of the API, or nobody, after a signal.

@@ -289,7 +289,7 @@ mod tests {
     fn connection(number: u8, peer: Peer, extension: bool) -> Arc<Connection> {
         Arc::new(Connection {
             name: format!("c{number}").into(),
-            local_address: (number % 3 == 0).then(|| IpAddr::from([192, 0, 2, 1])),
+            local_address: number.is_multiple_of(3).then(|| IpAddr::from([192, 0, 2, 1])),
             peer,
             local_id: "gateway.example".parse().unwrap(),
             peer_id: Some(format!("site-{}.example", number / 2).parse().unwrap()),

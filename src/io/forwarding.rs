@@ -2,6 +2,7 @@
 //! in step.
 mod absence;
 mod error;
+mod keeping;
 mod standing;
 mod work;
 

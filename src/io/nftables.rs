@@ -17,8 +17,10 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+pub use elements::TABLE;
 pub use watch::TableChanges;
 
+use self::elements::SETS;
 use crate::io::netns::Namespace;
 use crate::routing::AddressRange;
 
@@ -119,10 +121,6 @@ fn counts(items: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
     counts
 }
 
-/// The sets of protected addresses, and whether each is one of IPv4.
-const SETS: [(&str, bool); 2] = [("protected_ipv4", true), ("protected_ipv6", false)];
-/// The name of the table. There is one gatewayd in a namespace, as there is one port 500.
-pub const TABLE: &str = "gatewayd";
 /// How the names of tables began that former versions made, one for each tunnel device.
 const FORMER_TABLES: &str = "gatewayd_";
 

@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,8 +10,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::routes::{difference, keep_creation};
-use super::tunnels::{self, Difference, Known};
+use super::load::Loaded;
+use super::routes::difference;
+use super::tunnels::{Difference, Known};
 use super::{Force, Gateway, Refused};
 use crate::control::Owner;
 use crate::control::event::EventKind;
@@ -20,7 +20,7 @@ use crate::control::owner::{OwnerReply, Refusal, RefusedKind};
 use crate::control::owner_change::OwnerEntries;
 use crate::control::reload::Reloaded;
 use crate::daemon::changed::Changed;
-use crate::daemon::config::{self, Config, PeerName, Tunnel};
+use crate::daemon::config::{Config, PeerName, Tunnel};
 use crate::daemon::connections::{Change, InForce};
 use crate::daemon::ike_thread::Request;
 use crate::daemon::owner_keeper::Kept;
@@ -32,39 +32,6 @@ use crate::routing::{self, Family, RouteKey, RouteRefused, VpnRoute};
 
 /// How long a change waits for the kernel's side to follow.
 const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// A file that has been read.
-pub struct Loaded {
-    file: Config,
-    reloaded: Reloaded,
-    /// There are other names of connections than before, or other routes: what cend may name depends on them.
-    other_names: bool,
-    /// How long that took.
-    took: Duration,
-}
-
-/// Reads the file again. What did not change is shared with what was in force `before`. It takes its time, so it has to be
-/// called where nobody waits for anything else.
-///
-/// # Errors
-/// The file is wrong.
-pub fn load(path: &Path, before: &Config) -> Result<Loaded, Refused> {
-    let began = Instant::now();
-    let mut file = Config::load(path).map_err(|error| Refused::BadConfiguration(error.to_string()))?;
-    tunnels::share(Arc::<Vec<_>>::make_mut(&mut file.connections), &before.connections);
-    keep_creation(Arc::<Vec<_>>::make_mut(&mut file.routes), &before.routes);
-    let [added, changed, removed] = tunnels::told(&before.connections, &file.connections);
-    let mut reloaded = Reloaded { added, changed, removed, warnings: file.warnings.clone() };
-    let (socket, state) = (before.gateway.socket.clone(), before.gateway.state.clone());
-    if (config::Gateway { socket, state, ..file.gateway.clone() }) != before.gateway {
-        reloaded.warnings.push("a key above the connections changed; that takes effect at the next start".to_owned());
-    }
-    file.gateway = before.gateway.clone();
-    let keys = |file: &'_ Config| file.routes.iter().map(VpnRoute::key).collect::<Vec<_>>();
-    let other_connections = !reloaded.added.is_empty() || !reloaded.removed.is_empty();
-    let other_names = other_connections || keys(&file) != keys(before);
-    Ok(Loaded { file, reloaded, other_names, took: began.elapsed() })
-}
 
 impl Gateway {
     /// Brings IKE, routes, kernel and status to what is configured, from nothing. `cend` is the whole of cend's set.
@@ -181,6 +148,8 @@ impl Gateway {
     fn change_connections(&mut self, difference: &Difference) {
         let change = self.force.told(difference, |tunnel| self.resolved_peer(tunnel));
         change.removed.iter().for_each(|name| self.seen.forget(name));
+        // With those that are gone go the addresses that their peers were seen at.
+        self.force.protection.stale |= !change.removed.is_empty();
         if !change.removed.is_empty() || !change.set.is_empty() {
             self.ike.send(Request::Configure(change));
         }

@@ -1,6 +1,7 @@
 //! How the routes that an owner asks for differ from those that it asked for before.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::routing::{RouteKey, VpnRoute};
 
@@ -24,12 +25,13 @@ pub fn difference<'a>(before: &'a [VpnRoute], after: &'a [VpnRoute]) -> (Vec<&'a
     (there.into_values().flatten().collect(), new)
 }
 
-/// Gives the routes that were there the time at which they were made, whatever else about them is new.
+/// Gives the routes that were there the time at which they were made, whatever else about them is new, and the same name.
 pub fn keep_creation(routes: &mut [VpnRoute], before: &[VpnRoute]) {
-    let created: HashMap<RouteKey, u64> = before.iter().map(|route| (route.key(), route.created)).collect();
+    let before: HashMap<RouteKey, &VpnRoute> = before.iter().map(|route| (route.key(), route)).collect();
     for route in routes {
-        if let Some(created) = created.get(&route.key()) {
-            route.created = *created;
+        if let Some(before) = before.get(&route.key()) {
+            route.created = before.created;
+            route.connection = Arc::clone(&before.connection);
         }
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::absence::absences;
 use super::error::{ForwardingError, refused};
+use super::keeping::Keeping;
 use super::standing::Standing;
 use crate::io::kept_policy::KeptPolicy;
 use crate::io::netlink::reconciler::{Occasions, Reason, Reconciler};
@@ -79,9 +79,7 @@ pub(super) struct Work {
     /// The filter could not be set, or nobody will.
     unwatched: bool,
     kept: KeptPolicy,
-    /// What was last written to the state directory, or is being.
-    tried: Option<KeptPolicy>,
-    writing: Option<JoinHandle<std::io::Result<()>>>,
+    keeping: Keeping,
     standing: watch::Sender<Standing>,
 }
 
@@ -103,8 +101,7 @@ impl Work {
             watched: BTreeSet::new(),
             unwatched: false,
             kept: KeptPolicy { closed: kept.closed.clone(), ..KeptPolicy::default() },
-            tried: None,
-            writing: None,
+            keeping: Keeping::new(settings.state.clone()),
             settings,
             standing,
         }
@@ -142,7 +139,7 @@ impl Work {
                     // Who asked may have gone.
                     let _ = answer.send(round);
                 }
-                self.begin_to_keep();
+                self.keeping.begin(&self.kept);
                 let next = loop {
                     tokio::select! {
                         biased;
@@ -150,7 +147,7 @@ impl Work {
                             Some(request) => break Some(request),
                             None => return self.leave().await,
                         },
-                        wrote = written(&mut self.writing) => self.has_kept(wrote),
+                        wrote = self.keeping.written() => self.has_kept(wrote),
                         () = std::future::ready(()), if told.is_some() && !failed => break None,
                         // What failed may have been told of by the kernel as well, and would be at once again.
                         () = sleep(RETRY), if failed => break None,
@@ -341,31 +338,19 @@ impl Work {
         }
     }
 
-    /// Writes the policy in force to the state directory, if it is not there, and nothing else is being written.
-    fn begin_to_keep(&mut self) {
-        let Some(folder) = &self.settings.state else { return };
-        if self.writing.is_some() || self.tried.as_ref() == Some(&self.kept) {
-            return;
-        }
-        self.tried = Some(self.kept.clone());
-        let (folder, kept) = (folder.clone(), self.kept.clone());
-        self.writing = Some(tokio::task::spawn_blocking(move || kept.write(&folder)));
-    }
-
-    /// The same, to the end.
+    /// Keeps the policy in force in the state directory, to the end.
     async fn keep(&mut self) {
-        self.begin_to_keep();
-        while self.writing.is_some() {
-            let wrote = written(&mut self.writing).await;
+        self.keeping.begin(&self.kept);
+        while self.keeping.is_writing() {
+            let wrote = self.keeping.written().await;
             self.has_kept(wrote);
         }
     }
 
     /// Takes what became of writing. What could not be written is tried again in the next round.
     fn has_kept(&mut self, wrote: std::io::Result<()>) {
-        match &wrote {
-            Ok(()) => self.begin_to_keep(),
-            Err(_) => self.tried = None,
+        if wrote.is_ok() {
+            self.keeping.begin(&self.kept);
         }
         let unkept = wrote.err().map(|error| error.to_string());
         self.standing.send_if_modified(|standing| {
@@ -449,14 +434,6 @@ fn is_connected(route: &KernelRoute, device: &str) -> bool {
         && route.kind == RouteKind::Unicast
         && route.gateway.is_none()
         && route.device.as_deref() != Some(device)
-}
-
-/// Waits until the state directory has what is being written to it, if anything is.
-async fn written(writing: &mut Option<JoinHandle<std::io::Result<()>>>) -> std::io::Result<()> {
-    let Some(task) = writing else { return std::future::pending().await };
-    let wrote = task.await.map_err(std::io::Error::other).flatten();
-    *writing = None;
-    wrote
 }
 
 /// Takes what the kernel told of the filter's table since it was last listened to.

@@ -7,9 +7,13 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 use tokio::time::timeout;
 
-use super::{SETS, TABLE};
 use crate::io::netns::Namespace;
 use crate::routing::AddressRange;
+
+/// The name of the table. There is one gatewayd in a namespace, as there is one port 500.
+pub const TABLE: &str = "gatewayd";
+/// The sets of protected addresses, and whether each is one of IPv4.
+pub(super) const SETS: [(&str, bool); 2] = [("protected_ipv4", true), ("protected_ipv6", false)];
 
 // linux/netlink.h
 const NLM_F_REQUEST: u16 = 0x1;

@@ -4,7 +4,7 @@ use std::path::Path;
 use super::*;
 use crate::control::owner::{OwnerConnection, OwnerRoute, OwnerSet};
 use crate::control::owner_change::{Difference as Changes, OwnerChange};
-use crate::daemon::gateway::Shown;
+use crate::daemon::gateway::shown::Shown;
 use crate::daemon::owner_keeper::{OwnerKeeper, OwnerUpdate};
 
 const CONNECTIONS: usize = 8000;
