@@ -80,6 +80,8 @@ if [ "$what" != --rust ]; then
     done
     check "scale.sh: hundreds of tunnels between two gatewayds" run_quietly "$logs/scale" "$here/scale.sh" --tunnels 500 --rounds 1 --seconds 1
     tail -n 1 "$logs/scale" | sed 's/^/        /'
+    check "foreign-routes.sh: thousands of routes of somebody else" run_quietly "$logs/foreign-routes" "$here/foreign-routes.sh" --routes 20000 --changes 10
+    tail -n 1 "$logs/foreign-routes" | sed 's/^/        /'
     for step in no-entry no-publish wrong-psk no-cend no-gatewayd; do
         check "tutorial.sh --sabotage $step fails" must_fail_checks "$step"
     done
