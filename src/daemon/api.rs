@@ -27,7 +27,7 @@ use super::metrics::Drops;
 use super::status::{self, View};
 use crate::control::Problem;
 use crate::control::action::{Accepted, Action};
-use crate::control::event::Event;
+use crate::control::event::{Event, EventKind};
 use crate::control::export::ConnectionExport;
 use crate::control::owner::{OwnerReply, OwnerSet};
 use crate::control::reload::Reloaded;
@@ -111,6 +111,7 @@ impl From<Refused> for Failure {
             Refused::UnknownConnection { .. } => StatusCode::NOT_FOUND,
             Refused::BadConfiguration(_) => StatusCode::CONFLICT,
             Refused::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Refused::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(status, refused.to_string())
     }
@@ -213,25 +214,28 @@ async fn put_owner(
 
 async fn events(State(api): State<Api>) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
     let (first, listener) = api.events.listen();
-    let stream = futures_util::stream::unfold((Some(first), listener), |(first, mut listener)| async move {
-        let event = match first {
-            Some(first) => first,
-            None => next_event(&mut listener).await?,
-        };
-        let data = serde_json::to_string(&event).unwrap_or_default();
-        Some((Ok(sse::Event::default().data(data)), (None, listener)))
-    });
+    let last = first.sequence;
+    let stream =
+        futures_util::stream::unfold((Some(first), listener, last), |(first, mut listener, last)| async move {
+            let event = match first {
+                Some(first) => first,
+                None => next_event(&mut listener, last).await?,
+            };
+            let data = serde_json::to_string(&event).unwrap_or_default();
+            Some((Ok(sse::Event::default().data(data)), (None, listener, event.sequence)))
+        });
     Sse::new(stream).keep_alive(KeepAlive::default())
 }
 
-/// A listener that fell behind goes on with what is still kept; the numbers show the gap.
-async fn next_event(listener: &mut broadcast::Receiver<Event>) -> Option<Event> {
-    loop {
-        match listener.recv().await {
-            Ok(event) => return Some(event),
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return None,
+/// The next event after the number `last`. A listener that fell behind is told so, and goes on with what is still kept.
+async fn next_event(listener: &mut broadcast::Receiver<Event>, last: u64) -> Option<Event> {
+    match listener.recv().await {
+        Ok(event) => Some(event),
+        Err(RecvError::Lagged(missed)) => {
+            let reason = Some(format!("{missed} events before this one were not told: the listener reads too slowly"));
+            Some(Event { reason, ..Event::new(last + missed, EventKind::Missed) })
         }
+        Err(RecvError::Closed) => None,
     }
 }
 
@@ -240,7 +244,6 @@ mod tests {
     use futures_util::StreamExt;
 
     use super::*;
-    use crate::control::event::EventKind;
     use crate::control::request::Request as Call;
     use crate::daemon::ike_thread::Request;
     use crate::io::netns::Namespace;
@@ -258,7 +261,7 @@ mod tests {
 
     /// An IKE thread without connections.
     fn idle_ike() -> IkeHandle {
-        let (requests, asked) = std::sync::mpsc::channel();
+        let (requests, asked) = std::sync::mpsc::sync_channel(4);
         std::thread::spawn(move || {
             while let Ok(request) = asked.recv() {
                 if let Request::Snapshot(asker) = request {
@@ -339,5 +342,19 @@ mod tests {
             let next = stream.next().await.unwrap();
             assert_eq!((next.sequence, next.reason.as_deref()), (2, Some("no answer")));
         });
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_falls_behind_is_told_and_blocks_nobody() {
+        let events = EventLog::default();
+        let (first, mut listener) = events.listen();
+        for _ in 0..5000 {
+            events.happened(EventKind::RoutesChanged, None, None, None);
+        }
+        let missed = next_event(&mut listener, first.sequence).await.unwrap();
+        assert_eq!((missed.kind, missed.sequence), (EventKind::Missed, 5000 - 1024));
+        assert!(missed.reason.unwrap().starts_with("3976 events before this one"));
+        let next = next_event(&mut listener, missed.sequence).await.unwrap();
+        assert_eq!((next.kind, next.sequence), (EventKind::RoutesChanged, 5000 - 1024 + 1));
     }
 }

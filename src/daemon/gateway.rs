@@ -3,11 +3,11 @@
 mod peers;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -20,8 +20,9 @@ use super::config::{self, Config, PeerName, Tunnel};
 use super::connections::{Configured, ConnectionIds};
 use super::events::EventLog;
 use super::export;
-use super::ike_handle::IkeHandle;
+use super::ike_handle::{IkeBusy, IkeHandle};
 use super::ike_thread::Request;
+use super::names::Names;
 use super::owner_file;
 use super::owner_set::{self, Translation};
 use super::policy;
@@ -58,6 +59,9 @@ pub enum Refused {
     /// The file that was read again is wrong; its problems.
     #[error("the configuration is as it was: {0}")]
     BadConfiguration(String),
+    /// The IKE thread does not get round to it.
+    #[error(transparent)]
+    Busy(#[from] IkeBusy),
     /// The state directory does not take the set.
     #[error("the set could not be kept in the state directory: {0}")]
     NotKept(std::io::Error),
@@ -93,6 +97,8 @@ pub struct Gateway {
     pub fibs: FibPublisher,
     /// What of cend's set is done, and what is not.
     pub cend: Translation,
+    /// The names of peers, and who looks them up.
+    pub names: Names,
     /// Addresses of peers that are configured by name.
     pub resolved: BTreeMap<String, IpAddr>,
     /// Why a name has no address.
@@ -103,6 +109,8 @@ pub struct Gateway {
     pub outer_peers: BTreeSet<IpAddr>,
     /// The forwarding table is behind the route table.
     pub fib_stale: bool,
+    /// IKE does not know the connections as they are.
+    pub ike_stale: bool,
     /// The kernel's side does not know a peer's address yet.
     pub kernel_stale: bool,
     /// The view is behind.
@@ -128,9 +136,13 @@ impl Gateway {
         for refusal in &self.cend.refused {
             warn!(kind = ?refusal.kind, name = refusal.name, reason = refusal.reason, "refused a part of cend's set");
         }
+        self.want_names();
         self.tell_unresolved();
         self.apply_connections();
         self.apply_routes().await;
+        let names: HashSet<&str> = self.tunnels().map(|(_, tunnel)| &**tunnel.name()).collect();
+        let routed: HashSet<&str> = self.table.routes().map(|(route, _)| &*route.connection).collect();
+        self.ids.retain(|name| names.contains(name) || routed.contains(name), Instant::now());
     }
 
     /// The connections of both owners.
@@ -154,7 +166,8 @@ impl Gateway {
         }
     }
 
-    fn apply_connections(&mut self) {
+    /// Tells IKE the connections.
+    pub fn apply_connections(&mut self) {
         let names: BTreeSet<Arc<str>> = self.tunnels().map(|(_, tunnel)| Arc::clone(tunnel.name())).collect();
         self.seen.retain(|name| names.contains(name));
         let resolved = |tunnel: &Tunnel| tunnel.ike(self.resolved_peer(tunnel));
@@ -162,7 +175,8 @@ impl Gateway {
             self.tunnels().filter_map(|(_, tunnel)| resolved(tunnel)).collect();
         let options = self.tunnels().map(|(_, tunnel)| (Arc::clone(tunnel.name()), tunnel.esp_options));
         let configured = Configured::new(ike::Config::new(connections), options);
-        self.ike.send(Request::Configure(configured));
+        // One that has no room is told the connections as they are then, when it has.
+        self.ike_stale = self.ike.send(Request::Configure(configured)).is_err();
     }
 
     async fn apply_routes(&mut self) {
@@ -209,9 +223,9 @@ impl Gateway {
         self.fib_stale = false;
     }
 
-    /// Reads the file again. A bad one changes nothing.
-    pub async fn reload(&mut self) -> Result<Reloaded, Refused> {
-        let file = Config::load(&self.path).map_err(|error| Refused::BadConfiguration(error.to_string()))?;
+    /// Takes the file as it has been read again. A bad one changes nothing.
+    pub async fn reload(&mut self, read: Result<Config, String>) -> Result<Reloaded, Refused> {
+        let file = read.map_err(Refused::BadConfiguration)?;
         let mut reloaded = difference(&self.file.connections, &file.connections);
         reloaded.warnings.clone_from(&file.warnings);
         let (socket, state) = (self.file.gateway.socket.clone(), self.state.clone());
@@ -261,8 +275,9 @@ impl Gateway {
             ],
         };
         info!(connection = name, action = action.name(), "an operator asks");
+        self.names.before_attempt(name);
         for command in commands {
-            self.ike.send(Request::Command(command));
+            self.ike.send(Request::Command(command))?;
         }
         Ok(Accepted { connection: name.to_owned(), action })
     }
@@ -274,6 +289,10 @@ impl Gateway {
 
     /// Takes what a name resolved to, or why it did not.
     pub async fn take_resolution(&mut self, name: String, result: Result<IpAddr, String>) {
+        // A name that no connection has any more is nobody's trouble.
+        if !self.names.wants(&name) {
+            return;
+        }
         match result {
             Ok(address) => {
                 self.unresolved.remove(&name);
@@ -290,21 +309,24 @@ impl Gateway {
         self.tell_unresolved();
     }
 
-    /// Names that no connection has any more are nobody's trouble.
     fn tell_unresolved(&self) {
-        let configured = self.names();
-        let unresolved = self.unresolved.iter().filter(|(name, _)| configured.contains(*name));
         let line = |(name, reason): (&String, &String)| match self.resolved.get(name) {
             Some(address) => format!("the name {name} cannot be looked up, its last address {address} stays: {reason}"),
             None => format!("the name {name} has no address, its connections wait for one: {reason}"),
         };
-        self.conditions.set(Source::Names, unresolved.map(line).collect());
+        self.conditions.set(Source::Names, self.unresolved.iter().map(line).collect());
     }
 
-    /// The peers' names that have to be resolved.
-    pub fn names(&self) -> BTreeSet<String> {
-        let name = |peer: &PeerName| if let PeerName::Name(name) = peer { Some(name.clone()) } else { None };
-        self.tunnels().filter_map(|(_, tunnel)| name(&tunnel.peer)).collect()
+    /// Wants the names of the peers that are configured now, and forgets what is known of others.
+    fn want_names(&mut self) {
+        let named = self.tunnels().filter_map(|(_, tunnel)| match &tunnel.peer {
+            PeerName::Name(name) => Some((Arc::clone(tunnel.name()), name.clone())),
+            PeerName::Address(_) | PeerName::Any => None,
+        });
+        let named = named.collect();
+        self.names.want(named);
+        self.resolved.retain(|name, _| self.names.wants(name));
+        self.unresolved.retain(|name, _| self.names.wants(name));
     }
 
     /// Takes what the wiring tells: the log, the events and the route states follow. The view and the kernel's side
@@ -336,6 +358,8 @@ impl Gateway {
                     Some(error) => warn!(%connection, error, "connection down"),
                     None => info!(%connection, "connection down"),
                 }
+                // The next attempt goes where the peer's name leads by then.
+                self.names.before_attempt(&connection);
                 self.events.happened(EventKind::ConnectionDown, Some(&connection), None, error);
             }
             Notice::ChildUp(of) => {

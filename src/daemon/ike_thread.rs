@@ -43,6 +43,8 @@ const SNAPSHOT_SHARE: u32 = 20;
 const SNAPSHOT_KEPT: Duration = Duration::from_secs(1);
 /// The longest that a round waits: the watchdog looks at the heartbeat.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The longest that a round waits while somebody has no room for what is to be handed on.
+const BEHIND: Duration = Duration::from_millis(2);
 /// After so many changes of SAs memory is given back to the system,
 const CHANGES_TO_TIDY: usize = 256;
 /// once nothing has changed for this long.
@@ -216,6 +218,7 @@ impl IkeThread {
             self.command(command, pace, now);
         }
         self.wiring.tell_news();
+        self.wiring.flush().map_err(io::Error::other)?;
         self.answer(pace, now);
         tidy(pace, now);
         Ok(true)
@@ -230,6 +233,9 @@ impl IkeThread {
         }
         if !pace.askers.is_empty() {
             until = until.min(pace.made + pace.cost * SNAPSHOT_SHARE);
+        }
+        if self.wiring.is_behind() {
+            until = until.min(now + BEHIND);
         }
         let mut descriptors = vec![self.waker.as_fd()];
         descriptors.extend(self.sockets.ike.iter().map(AsFd::as_fd));

@@ -23,6 +23,7 @@ pub mod owner_file;
 pub mod owner_set;
 pub mod policy;
 pub mod process;
+pub mod reload;
 pub mod run;
 pub mod send_failures;
 pub mod status;
