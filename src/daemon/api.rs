@@ -111,7 +111,6 @@ impl From<Refused> for Failure {
             Refused::UnknownConnection { .. } => StatusCode::NOT_FOUND,
             Refused::BadConfiguration(_) => StatusCode::CONFLICT,
             Refused::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Refused::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(status, refused.to_string())
     }
@@ -241,15 +240,18 @@ async fn next_event(listener: &mut broadcast::Receiver<Event>, last: u64) -> Opt
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use futures_util::StreamExt;
 
     use super::*;
     use crate::control::request::Request as Call;
     use crate::daemon::ike_thread::Request;
+    use crate::daemon::request_queue::RequestQueue;
     use crate::io::netns::Namespace;
     use crate::io::nftables::OuterPorts;
     use crate::io::unix::{ControlClient, ControlSocket};
-    use crate::io::wake::Waker;
+    use crate::io::wake::{Waker, wait_readable};
 
     /// An API on a socket of its own, and the end where the control task would listen.
     struct Served {
@@ -261,15 +263,21 @@ mod tests {
 
     /// An IKE thread without connections.
     fn idle_ike() -> IkeHandle {
-        let (requests, asked) = std::sync::mpsc::sync_channel(4);
+        let requests = RequestQueue::default();
+        let (asked, waker) = (requests.clone(), Waker::new().unwrap());
+        let woken = waker.clone();
         std::thread::spawn(move || {
-            while let Ok(request) = asked.recv() {
-                if let Request::Snapshot(asker) = request {
-                    let _ = asker.send(Arc::default());
+            loop {
+                wait_readable(&[woken.as_fd()], Duration::from_secs(1)).unwrap();
+                woken.clear();
+                while let Some(request) = asked.next() {
+                    if let Request::Snapshot(asker) = request {
+                        let _ = asker.send(Arc::default());
+                    }
                 }
             }
         });
-        IkeHandle { requests, waker: Waker::new().unwrap() }
+        IkeHandle { requests, waker }
     }
 
     fn serve() -> Served {

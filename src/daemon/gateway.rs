@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -20,9 +20,8 @@ use super::config::{self, Config, PeerName, Tunnel};
 use super::connections::{Configured, ConnectionIds};
 use super::events::EventLog;
 use super::export;
-use super::ike_handle::{IkeBusy, IkeHandle};
+use super::ike_handle::IkeHandle;
 use super::ike_thread::Request;
-use super::names::Names;
 use super::owner_file;
 use super::owner_set::{self, Translation};
 use super::policy;
@@ -59,9 +58,6 @@ pub enum Refused {
     /// The file that was read again is wrong; its problems.
     #[error("the configuration is as it was: {0}")]
     BadConfiguration(String),
-    /// The IKE thread does not get round to it.
-    #[error(transparent)]
-    Busy(#[from] IkeBusy),
     /// The state directory does not take the set.
     #[error("the set could not be kept in the state directory: {0}")]
     NotKept(std::io::Error),
@@ -97,8 +93,8 @@ pub struct Gateway {
     pub fibs: FibPublisher,
     /// What of cend's set is done, and what is not.
     pub cend: Translation,
-    /// The names of peers, and who looks them up.
-    pub names: Names,
+    /// The names of peers that are to be looked up now.
+    pub hurries: mpsc::Sender<String>,
     /// Addresses of peers that are configured by name.
     pub resolved: BTreeMap<String, IpAddr>,
     /// Why a name has no address.
@@ -109,8 +105,6 @@ pub struct Gateway {
     pub outer_peers: BTreeSet<IpAddr>,
     /// The forwarding table is behind the route table.
     pub fib_stale: bool,
-    /// IKE does not know the connections as they are.
-    pub ike_stale: bool,
     /// The kernel's side does not know a peer's address yet.
     pub kernel_stale: bool,
     /// The view is behind.
@@ -136,13 +130,28 @@ impl Gateway {
         for refusal in &self.cend.refused {
             warn!(kind = ?refusal.kind, name = refusal.name, reason = refusal.reason, "refused a part of cend's set");
         }
-        self.want_names();
+        self.forget_gone();
         self.tell_unresolved();
         self.apply_connections();
         self.apply_routes().await;
-        let names: HashSet<&str> = self.tunnels().map(|(_, tunnel)| &**tunnel.name()).collect();
-        let routed: HashSet<&str> = self.table.routes().map(|(route, _)| &*route.connection).collect();
-        self.ids.retain(|name| names.contains(name) || routed.contains(name), Instant::now());
+    }
+
+    /// Forgets what is known of connections and names that are not configured any more.
+    fn forget_gone(&mut self) {
+        let names = self.names();
+        self.resolved.retain(|name, _| names.contains(name));
+        self.unresolved.retain(|name, _| names.contains(name));
+        let of_routes = self.file.routes.iter().chain(&self.cend.routes).map(|route| &*route.connection);
+        let used: HashSet<&str> = self.tunnels().map(|(_, tunnel)| &**tunnel.name()).chain(of_routes).collect();
+        self.ids.retain(|name| used.contains(name), Instant::now());
+    }
+
+    /// The next attempt to reach the peer of a connection goes where its name leads by then.
+    fn look_up_peer(&self, connection: &str) {
+        if let Ok(Tunnel { peer: PeerName::Name(name), .. }) = self.tunnel(connection) {
+            // One that finds no room is looked up when its time comes.
+            let _ = self.hurries.try_send(name.clone());
+        }
     }
 
     /// The connections of both owners.
@@ -166,8 +175,7 @@ impl Gateway {
         }
     }
 
-    /// Tells IKE the connections.
-    pub fn apply_connections(&mut self) {
+    fn apply_connections(&mut self) {
         let names: BTreeSet<Arc<str>> = self.tunnels().map(|(_, tunnel)| Arc::clone(tunnel.name())).collect();
         self.seen.retain(|name| names.contains(name));
         let resolved = |tunnel: &Tunnel| tunnel.ike(self.resolved_peer(tunnel));
@@ -175,8 +183,7 @@ impl Gateway {
             self.tunnels().filter_map(|(_, tunnel)| resolved(tunnel)).collect();
         let options = self.tunnels().map(|(_, tunnel)| (Arc::clone(tunnel.name()), tunnel.esp_options));
         let configured = Configured::new(ike::Config::new(connections), options);
-        // One that has no room is told the connections as they are then, when it has.
-        self.ike_stale = self.ike.send(Request::Configure(configured)).is_err();
+        self.ike.send(Request::Configure(configured));
     }
 
     async fn apply_routes(&mut self) {
@@ -223,9 +230,9 @@ impl Gateway {
         self.fib_stale = false;
     }
 
-    /// Takes the file as it has been read again. A bad one changes nothing.
-    pub async fn reload(&mut self, read: Result<Config, String>) -> Result<Reloaded, Refused> {
-        let file = read.map_err(Refused::BadConfiguration)?;
+    /// Reads the file again. A bad one changes nothing.
+    pub async fn reload(&mut self) -> Result<Reloaded, Refused> {
+        let file = Config::load(&self.path).map_err(|error| Refused::BadConfiguration(error.to_string()))?;
         let mut reloaded = difference(&self.file.connections, &file.connections);
         reloaded.warnings.clone_from(&file.warnings);
         let (socket, state) = (self.file.gateway.socket.clone(), self.state.clone());
@@ -275,9 +282,9 @@ impl Gateway {
             ],
         };
         info!(connection = name, action = action.name(), "an operator asks");
-        self.names.before_attempt(name);
+        self.look_up_peer(name);
         for command in commands {
-            self.ike.send(Request::Command(command))?;
+            self.ike.send(Request::Command(command));
         }
         Ok(Accepted { connection: name.to_owned(), action })
     }
@@ -289,10 +296,6 @@ impl Gateway {
 
     /// Takes what a name resolved to, or why it did not.
     pub async fn take_resolution(&mut self, name: String, result: Result<IpAddr, String>) {
-        // A name that no connection has any more is nobody's trouble.
-        if !self.names.wants(&name) {
-            return;
-        }
         match result {
             Ok(address) => {
                 self.unresolved.remove(&name);
@@ -309,24 +312,21 @@ impl Gateway {
         self.tell_unresolved();
     }
 
+    /// Names that no connection has any more are nobody's trouble.
     fn tell_unresolved(&self) {
+        let configured = self.names();
+        let unresolved = self.unresolved.iter().filter(|(name, _)| configured.contains(*name));
         let line = |(name, reason): (&String, &String)| match self.resolved.get(name) {
             Some(address) => format!("the name {name} cannot be looked up, its last address {address} stays: {reason}"),
             None => format!("the name {name} has no address, its connections wait for one: {reason}"),
         };
-        self.conditions.set(Source::Names, self.unresolved.iter().map(line).collect());
+        self.conditions.set(Source::Names, unresolved.map(line).collect());
     }
 
-    /// Wants the names of the peers that are configured now, and forgets what is known of others.
-    fn want_names(&mut self) {
-        let named = self.tunnels().filter_map(|(_, tunnel)| match &tunnel.peer {
-            PeerName::Name(name) => Some((Arc::clone(tunnel.name()), name.clone())),
-            PeerName::Address(_) | PeerName::Any => None,
-        });
-        let named = named.collect();
-        self.names.want(named);
-        self.resolved.retain(|name, _| self.names.wants(name));
-        self.unresolved.retain(|name, _| self.names.wants(name));
+    /// The peers' names that have to be resolved.
+    pub fn names(&self) -> BTreeSet<String> {
+        let name = |peer: &PeerName| if let PeerName::Name(name) = peer { Some(name.clone()) } else { None };
+        self.tunnels().filter_map(|(_, tunnel)| name(&tunnel.peer)).collect()
     }
 
     /// Takes what the wiring tells: the log, the events and the route states follow. The view and the kernel's side
@@ -358,8 +358,7 @@ impl Gateway {
                     Some(error) => warn!(%connection, error, "connection down"),
                     None => info!(%connection, "connection down"),
                 }
-                // The next attempt goes where the peer's name leads by then.
-                self.names.before_attempt(&connection);
+                self.look_up_peer(&connection);
                 self.events.happened(EventKind::ConnectionDown, Some(&connection), None, error);
             }
             Notice::ChildUp(of) => {

@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tracing::{debug, trace, warn};
 
 use super::connections::Configured;
+use super::request_queue::RequestQueue;
 use super::send_failures::SendFailures;
 use super::wiring::{GonePairs, Pair, Wiring};
 use crate::dataplane::acquire::Acquire;
@@ -120,7 +120,7 @@ pub struct IkeThread {
     /// What the kernel refuses to send.
     pub send_failures: SendFailures,
     /// What the control task asks.
-    pub requests: mpsc::Receiver<Request>,
+    pub requests: RequestQueue<Request>,
     /// Ends the thread's waiting.
     pub waker: Waker,
     /// Grows with every round; the watchdog looks whether it does.
@@ -245,7 +245,7 @@ impl IkeThread {
 
     /// Obeys the control task. False: stop.
     fn take_requests(&mut self, pace: &mut Pace, now: Instant) -> bool {
-        while let Ok(request) = self.requests.try_recv() {
+        while let Some(request) = self.requests.next() {
             match request {
                 Request::Stop => return false,
                 Request::Command(command) => self.command(command, pace, now),

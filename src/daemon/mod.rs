@@ -23,7 +23,7 @@ pub mod owner_file;
 pub mod owner_set;
 pub mod policy;
 pub mod process;
-pub mod reload;
+pub mod request_queue;
 pub mod run;
 pub mod send_failures;
 pub mod status;

@@ -1,9 +1,8 @@
 //! Peers that are configured by name: looked up side by side, at the start, again and again, and before the peer is tried
 //! again. Meanwhile the last address stays.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -19,73 +18,30 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Names that are looked up at once, each by a thread of its own.
 const AT_ONCE: usize = 64;
 /// Requests to look a name up soon that may wait; what comes on top is looked up when its time comes.
-const HURRIES: usize = 256;
+pub const HURRIES: usize = 256;
 
 /// What a name resolved to, or why it did not.
 pub type Resolution = (String, Result<IpAddr, String>);
 
-/// The control task's end: which names are wanted, and which soon.
-#[derive(Debug)]
-pub struct Names {
-    /// By connection.
-    of: BTreeMap<Arc<str>, String>,
-    wanted: watch::Sender<BTreeSet<String>>,
-    hurries: mpsc::Sender<String>,
-}
-
-/// The other end, for [`resolve`].
-#[derive(Debug)]
-pub struct Wanted {
+/// Looks up the names of `names`, and those of `hurries` at once, until nobody wants the results.
+pub async fn resolve(
     names: watch::Receiver<BTreeSet<String>>,
     hurries: mpsc::Receiver<String>,
-}
-
-impl Names {
-    /// Both ends. No name is wanted yet.
-    pub fn new() -> (Self, Wanted) {
-        let (wanted, names) = watch::channel(BTreeSet::new());
-        let (hurries, hurried) = mpsc::channel(HURRIES);
-        (Self { of: BTreeMap::new(), wanted, hurries }, Wanted { names, hurries: hurried })
-    }
-
-    /// Wants the names of these connections' peers.
-    pub fn want(&mut self, of: BTreeMap<Arc<str>, String>) {
-        self.wanted.send_if_modified(|wanted| {
-            let names: BTreeSet<String> = of.values().cloned().collect();
-            let news = *wanted != names;
-            *wanted = names;
-            news
-        });
-        self.of = of;
-    }
-
-    /// The peer of this connection will be tried again: if it has a name, that is looked up now.
-    pub fn before_attempt(&self, connection: &str) {
-        if let Some(name) = self.of.get(connection) {
-            // One that finds no room is looked up when its time comes.
-            let _ = self.hurries.try_send(name.clone());
-        }
-    }
-
-    /// Whether a name is wanted.
-    pub fn wants(&self, name: &str) -> bool {
-        self.wanted.borrow().contains(name)
-    }
-}
-
-/// Looks up what is wanted until nobody wants the results.
-pub async fn resolve(wanted: Wanted, results: mpsc::Sender<Resolution>) {
-    resolve_by(look_up, LIMIT, wanted, results).await;
+    results: mpsc::Sender<Resolution>,
+) {
+    resolve_by(look_up, LIMIT, names, hurries, results).await;
 }
 
 /// Likewise, by this function and with this limit.
 async fn resolve_by<L: Future<Output = Result<IpAddr, String>> + Send + 'static>(
     look_up: impl Fn(String) -> L,
     limit: Duration,
-    mut wanted: Wanted,
+    mut names: watch::Receiver<BTreeSet<String>>,
+    mut hurries: mpsc::Receiver<String>,
     results: mpsc::Sender<Resolution>,
 ) {
     let mut lookups = Lookups::default();
+    lookups.want(&names.borrow_and_update());
     loop {
         let now = Instant::now();
         lookups.start(now, &look_up);
@@ -97,13 +53,13 @@ async fn resolve_by<L: Future<Output = Result<IpAddr, String>> + Send + 'static>
         }
         let next = lookups.next(limit);
         tokio::select! {
-            changed = wanted.names.changed() => {
+            changed = names.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                lookups.want(&wanted.names.borrow_and_update());
+                lookups.want(&names.borrow_and_update());
             }
-            Some(name) = wanted.hurries.recv() => lookups.hurry(&name),
+            Some(name) = hurries.recv() => lookups.hurry(&name),
             Some(Ok((name, result))) = lookups.under_way.join_next() => {
                 if lookups.ended(&name, result.is_ok()) && results.send((name, result)).await.is_err() {
                     return;
@@ -206,7 +162,7 @@ async fn look_up(name: String) -> Result<IpAddr, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 
@@ -219,62 +175,73 @@ mod tests {
         if name.starts_with("hangs") { std::future::pending().await } else { Ok(ADDRESS) }
     }
 
-    fn start() -> (Names, mpsc::Receiver<Resolution>, Arc<Mutex<Vec<String>>>) {
-        let (names, wanted) = Names::new();
-        let (results, told) = mpsc::channel(16);
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let by = Arc::clone(&asked);
-        tokio::spawn(resolve_by(move |name| look_up(name, Arc::clone(&by)), SHORT, wanted, results));
-        (names, told, asked)
+    struct Resolver {
+        names: watch::Sender<BTreeSet<String>>,
+        hurries: mpsc::Sender<String>,
+        told: mpsc::Receiver<Resolution>,
+        asked: Arc<Mutex<Vec<String>>>,
     }
 
-    fn of(names: &[&str]) -> BTreeMap<Arc<str>, String> {
-        names.iter().map(|name| (Arc::from(format!("to {name}")), (*name).to_owned())).collect()
-    }
+    impl Resolver {
+        fn start(wanted: &[&str]) -> Self {
+            let (names, to_resolve) = watch::channel(BTreeSet::new());
+            let (hurries, hurried) = mpsc::channel(HURRIES);
+            let (results, told) = mpsc::channel(16);
+            let asked = Arc::<Mutex<Vec<String>>>::default();
+            let by = Arc::clone(&asked);
+            tokio::spawn(resolve_by(move |name| look_up(name, Arc::clone(&by)), SHORT, to_resolve, hurried, results));
+            let resolver = Self { names, hurries, told, asked };
+            resolver.want(wanted);
+            resolver
+        }
 
-    async fn told(told: &mut mpsc::Receiver<Resolution>) -> Resolution {
-        tokio::time::timeout(Duration::from_secs(10), told.recv()).await.unwrap().unwrap()
+        fn want(&self, names: &[&str]) {
+            self.names.send_replace(names.iter().map(|name| (*name).to_owned()).collect());
+        }
+
+        async fn told(&mut self) -> Resolution {
+            tokio::time::timeout(Duration::from_secs(10), self.told.recv()).await.unwrap().unwrap()
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.lock().unwrap().len()
+        }
     }
 
     #[tokio::test]
     async fn a_name_without_an_answer_delays_no_other_and_is_told_of_in_time() {
-        let (mut names, mut results, asked) = start();
-        names.want(of(&["hangs-1", "hangs-2", "other"]));
-        assert_eq!(told(&mut results).await, ("other".to_owned(), Ok(ADDRESS)));
-        let mut late = [told(&mut results).await, told(&mut results).await];
+        let mut resolver = Resolver::start(&["hangs-1", "hangs-2", "other"]);
+        assert_eq!(resolver.told().await, ("other".to_owned(), Ok(ADDRESS)));
+        let mut late = [resolver.told().await, resolver.told().await];
         late.sort();
         let reason = |name: &str| Err(format!("cannot resolve {name}: no answer within 0 s"));
         assert_eq!(late, ["hangs-1", "hangs-2"].map(|name| (name.to_owned(), reason(name))));
-        names.want(of(&["hangs-1", "hangs-2", "other", "new"]));
-        assert_eq!(told(&mut results).await, ("new".to_owned(), Ok(ADDRESS)));
+        resolver.want(&["hangs-1", "hangs-2", "other", "new"]);
+        assert_eq!(resolver.told().await, ("new".to_owned(), Ok(ADDRESS)));
         tokio::time::sleep(3 * SHORT).await;
-        let hanging = asked.lock().unwrap().iter().filter(|name| name.starts_with("hangs")).count();
-        assert_eq!(hanging, 2, "one lookup for each, and no second one beside it");
+        assert_eq!(resolver.asked(), 4, "one lookup for each, and no second one beside one that hangs");
     }
 
     #[tokio::test]
-    async fn a_name_is_looked_up_again_before_its_peer_is_tried() {
-        let (mut names, mut results, asked) = start();
-        names.want(of(&["peer.example"]));
+    async fn a_name_is_looked_up_again_at_once_when_its_peer_is_to_be_tried() {
+        let mut resolver = Resolver::start(&["peer.example"]);
         for attempt in 1..=3 {
-            assert_eq!(told(&mut results).await, ("peer.example".to_owned(), Ok(ADDRESS)));
-            assert_eq!(asked.lock().unwrap().len(), attempt);
-            names.before_attempt("to nobody with a name");
-            names.before_attempt("to peer.example");
+            assert_eq!(resolver.told().await, ("peer.example".to_owned(), Ok(ADDRESS)));
+            assert_eq!(resolver.asked(), attempt);
+            for name in ["other.example", "peer.example"] {
+                resolver.hurries.send(name.to_owned()).await.unwrap();
+            }
         }
     }
 
     #[tokio::test]
     async fn names_that_hang_are_bounded_and_those_behind_them_are_told_of() {
-        let (mut names, mut results, asked) = start();
         let many: Vec<String> = (0..2 * AT_ONCE).map(|n| format!("hangs-{n}")).collect();
-        names.want(of(&many.iter().map(String::as_str).collect::<Vec<_>>()));
+        let mut resolver = Resolver::start(&many.iter().map(String::as_str).collect::<Vec<_>>());
         let mut late = BTreeSet::new();
         while late.len() < many.len() {
-            late.insert(told(&mut results).await.0);
+            late.insert(resolver.told().await.0);
         }
-        assert_eq!(asked.lock().unwrap().len(), AT_ONCE);
-        names.want(BTreeMap::new());
-        assert!(!names.wants("hangs-0"));
+        assert_eq!(resolver.asked(), AT_ONCE);
     }
 }

@@ -11,8 +11,8 @@ use arc_swap::ArcSwap;
 use clap::Parser;
 use ipnet::IpNet;
 use sd_notify::NotifyState;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::api::{Api, Ask};
@@ -20,11 +20,9 @@ use super::closed::{self, End, close_what_was_kept, forward};
 use super::conditions::Source;
 use super::config::{self, Config, Gateway as Settings, OnStop};
 use super::events::EventLog;
-use super::gateway::{Gateway, Refused};
+use super::gateway::Gateway;
 use super::ike_thread::Request;
-use super::names::{Names, Wanted};
 use super::process::{Asked, Signals, feed_watchdog, tell_systemd};
-use super::reload::{Asker, Reloads};
 use super::status::View;
 use super::threads::Threads;
 use super::{log, names, owner_file, policy};
@@ -45,8 +43,6 @@ use crate::routing::{Table, WantedDevice};
 
 /// The forwarding table is rebuilt at most this often.
 const FIB_PACE: Duration = Duration::from_millis(10);
-/// How long a busy IKE thread is left alone before it is told the connections again.
-const IKE_RETRY: Duration = Duration::from_millis(100);
 /// What happened to many connections at once is taken together, up to this number.
 const NOTICES_AT_ONCE: usize = 4096;
 /// How long IKE has to tell that it has shut down: as long as it waits for the peers, and a moment to say so.
@@ -200,7 +196,7 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     let Standing { path, file, owner, cend_before, forwarding } = standing;
     let device = file.gateway.tun.clone();
     forwarding.pin(kept.pinned());
-    let (names, wanted_names) = Names::new();
+    let (hurries, hurried) = mpsc::channel(names::HURRIES);
     let mut gateway = Gateway {
         path,
         state: file.gateway.state.clone(),
@@ -216,13 +212,12 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
         table: Table::new(),
         fibs: FibPublisher::default(),
         cend: Default::default(),
-        names,
+        hurries,
         resolved: Default::default(),
         unresolved: Default::default(),
         seen: Default::default(),
         outer_peers: Default::default(),
         fib_stale: false,
-        ike_stale: false,
         kernel_stale: false,
         view_stale: false,
         turned: Vec::new(),
@@ -243,7 +238,7 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     info!(version = env!("CARGO_PKG_VERSION"), device, "gatewayd runs");
     tell_systemd(&[NotifyState::Ready]);
 
-    let (failure, opens) = match control(&mut gateway, &mut threads, asked, &mut signals, wanted_names).await {
+    let (failure, opens) = match control(&mut gateway, &mut threads, asked, hurried, &mut signals).await {
         Ok(signal) => (None, signal == Asked::Terminate && gateway.file.on_stop == OnStop::Open),
         Err(failure) => (Some(failure), false),
     };
@@ -309,23 +304,23 @@ async fn control(
     gateway: &mut Gateway,
     threads: &mut Threads,
     mut asks: mpsc::Receiver<Ask>,
+    hurried: mpsc::Receiver<String>,
     signals: &mut Signals,
-    wanted_names: Wanted,
 ) -> Result<Asked, Failure> {
+    let (wanted_names, names_to_resolve) = watch::channel(gateway.names());
     let (resolution_sender, mut resolutions) = mpsc::channel(16);
-    let resolver = tokio::spawn(names::resolve(wanted_names, resolution_sender));
-    let (mut reloads, path) = (Reloads::default(), gateway.path.clone());
+    let resolver = tokio::spawn(names::resolve(names_to_resolve, hurried, resolution_sender));
     let mut standing = gateway.forwarding.standing();
     let mut conditions = gateway.conditions.changes();
     let mut fib_from = tokio::time::Instant::now();
-    let mut ike_retry = interval(IKE_RETRY);
-    ike_retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut notices = Vec::new();
     let ended = loop {
         tokio::select! {
             asked = signals.next() => match asked {
                 signal @ (Asked::Terminate | Asked::Interrupt) => break Ok(signal),
-                Asked::Reload => reloads.ask(&gateway.path, None),
+                Asked::Reload => if let Err(error) = gateway.reload().await {
+                    error!("{error}");
+                },
             },
             Some(reason) = threads.failures.recv() => {
                 error!("{reason}");
@@ -338,9 +333,7 @@ async fn control(
                 gateway.publish_fib();
                 fib_from = tokio::time::Instant::now() + FIB_PACE;
             }
-            _ = ike_retry.tick(), if gateway.ike_stale => gateway.apply_connections(),
-            Some(ask) = asks.recv() => answer(gateway, &mut reloads, ask).await,
-            (file, askers) = reloads.read(&path) => reload(gateway, file, askers).await,
+            Some(ask) = asks.recv() => answer(gateway, ask).await,
             Some((name, result)) = resolutions.recv() => gateway.take_resolution(name, result).await,
             changed = standing.changed() => {
                 if changed.is_err() {
@@ -351,41 +344,34 @@ async fn control(
             }
             Ok(()) = conditions.changed() => gateway.publish_view(),
         }
+        if gateway.ike.has_hung() {
+            break Err("the IKE thread takes nothing that it is asked any more".into());
+        }
+        wanted_names.send_if_modified(|current| {
+            let wanted = gateway.names();
+            let news = *current != wanted;
+            *current = wanted;
+            news
+        });
     };
     resolver.abort();
     ended
 }
 
 /// A caller that has gone does not mind that its answer is lost.
-async fn answer(gateway: &mut Gateway, reloads: &mut Reloads, ask: Ask) {
+async fn answer(gateway: &mut Gateway, ask: Ask) {
     match ask {
         Ask::Act { name, action, answer } => drop(answer.send(gateway.act(&name, action))),
         Ask::Export { name, answer } => drop(answer.send(gateway.export(&name))),
-        Ask::Reload { answer } => reloads.ask(&gateway.path, Some(answer)),
+        Ask::Reload { answer } => drop(answer.send(gateway.reload().await)),
         Ask::Owner { set, answer } => drop(answer.send(gateway.take_owner_set(set).await)),
-    }
-}
-
-/// Takes the file that was read again, and tells those who asked for that.
-async fn reload(gateway: &mut Gateway, file: Result<Config, String>, askers: Vec<Asker>) {
-    let bad = file.as_ref().err().cloned();
-    let reloaded = gateway.reload(file).await;
-    for asker in askers {
-        match (asker, &reloaded) {
-            (Some(asker), Ok(reloaded)) => drop(asker.send(Ok(reloaded.clone()))),
-            (Some(asker), Err(_)) => drop(asker.send(Err(Refused::BadConfiguration(bad.clone().unwrap_or_default())))),
-            (None, Err(error)) => error!("{error}"),
-            (None, Ok(_)) => {}
-        }
     }
 }
 
 /// Deletes the SAs at the peers. Blackholes, rules and filter stay in the kernel, unless it `opens`.
 async fn stop(mut gateway: Gateway, mut threads: Threads, opens: bool) -> End {
     info!("gatewayd stops");
-    if let Err(error) = gateway.ike.send(Request::Command(Command::Shutdown)) {
-        warn!("peers are not told that it stops: {error}");
-    }
+    gateway.ike.send(Request::Command(Command::Shutdown));
     let began = Instant::now();
     let deleted = async {
         let mut notices = Vec::new();
@@ -399,8 +385,7 @@ async fn stop(mut gateway: Gateway, mut threads: Threads, opens: bool) -> End {
     if timeout(SHUTDOWN_TIMEOUT, deleted).await.is_err() || began.elapsed() >= SHUTDOWN_TIME {
         warn!("some peers did not acknowledge that their SAs are deleted");
     }
-    // One that does not hear of it ends with the process.
-    let _ = gateway.ike.send(Request::Stop);
+    gateway.ike.send(Request::Stop);
     let protect = gateway.policy().policy().protect;
     let end =
         if opens { closed::open(gateway.forwarding).await } else { closed::end(gateway.forwarding, protect).await };

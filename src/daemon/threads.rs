@@ -5,7 +5,7 @@
 //!   TUN ─► outbound ◄──────────────┬──────────────────── ike ─────────────────────────────────► network
 //!            │   └── Acquire ring ─┼───────────────────►  │ ▲ ▲
 //!            ▼                     │   InboundCommand ring│ │ └─ IkeQueue (bytes, bounded) ─┐
-//!   network ESP                    │                      ▼ │ Request (mpsc) + Waker        │
+//!   network ESP                    │                      ▼ │ Request queue + Waker         │
 //!                                  │                   inbound ◄── port 4500, protocol 50   │
 //!                                  │                      └────────────────────────────────┘
 //!                                  └── FIB ── control (tokio, this thread) ◄── Notice (mpsc) ── ike
@@ -16,8 +16,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -31,6 +31,7 @@ use super::ike_handle::IkeHandle;
 use super::ike_thread::{IkeThread, Sockets};
 use super::key_log::KeyLogFiles;
 use super::metrics::Drops;
+use super::request_queue::RequestQueue;
 use super::send_failures::SendFailures;
 use super::token_secret;
 use super::wiring::path_mtu::Paths;
@@ -60,8 +61,6 @@ pub const NAT_PORT: u16 = 4500;
 const THREADS: usize = 3;
 /// Notices that may wait for the control task; more wait in the wiring.
 const NOTICES: usize = 4096;
-/// Requests that may wait for the IKE thread; further ones are refused.
-const REQUESTS: usize = 1024;
 
 /// What the control task holds of the other threads.
 pub struct Threads {
@@ -135,7 +134,7 @@ impl Threads {
         let outbound = Arc::new(CommandRing::new(outbound_ring));
         let ids = Arc::new(ConnectionIds::default());
         let heartbeat = Arc::new(AtomicU64::new(0));
-        let (requests, request_receiver) = mpsc::sync_channel(REQUESTS);
+        let requests = RequestQueue::default();
         let nothing = Configured::new(ike::Config::new(Vec::new()), []);
         let entropy = || Box::new(SystemEntropy::new());
         let channels = Channels {
@@ -157,7 +156,7 @@ impl Threads {
             acquires: acquire_reader,
             refusals,
             send_failures: SendFailures::new(Instant::now()),
-            requests: request_receiver,
+            requests: requests.clone(),
             waker: waker.clone(),
             heartbeat: Arc::clone(&heartbeat),
         };
