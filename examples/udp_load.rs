@@ -3,6 +3,8 @@
 //! call on either side, so that this program is not what limits the path.
 //!
 //! Datagram: run (8 bytes), sequence number (8 bytes), padding. The sequence number `END` asks for the counts of the run.
+#![expect(clippy::disallowed_methods, reason = "one thread, which serves nobody else")]
+
 use std::io::{Error, IoSlice, IoSliceMut, Result};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;

@@ -82,6 +82,8 @@ if [ "$what" != --rust ]; then
     tail -n 1 "$logs/scale" | sed 's/^/        /'
     check "changes.sh: a change among hundreds of connections" run_quietly "$logs/changes" "$here/changes.sh" --connections 300 --resident 300 --no-bars
     tail -n 1 "$logs/changes" | sed 's/^/        /'
+    check "foreign-routes.sh: thousands of routes of somebody else" run_quietly "$logs/foreign-routes" "$here/foreign-routes.sh" --routes 20000 --changes 10
+    tail -n 1 "$logs/foreign-routes" | sed 's/^/        /'
     for step in no-entry no-publish wrong-psk no-cend no-gatewayd; do
         check "tutorial.sh --sabotage $step fails" must_fail_checks "$step"
     done

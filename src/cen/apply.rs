@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::change::Change;
 use super::state::{Attachment, State};
 
+/// How long after its use a `ClientToken` is known, in milliseconds: a day. A call is repeated within minutes.
+const TOKEN_KEPT: u64 = 24 * 60 * 60 * 1000;
+
 /// Applies one change. What it names and does not exist is left alone.
 pub fn apply(state: &mut State, change: &Change) {
     match change {
@@ -52,7 +55,11 @@ pub fn apply(state: &mut State, change: &Change) {
         Change::VpnConnectionRemoved(id) => remove(&mut state.vpn_connections, id),
         Change::VpnRouteSet(route) => set(&mut state.vpn_routes, &route.key, route),
         Change::VpnRouteRemoved(key) => remove(&mut state.vpn_routes, key),
-        Change::ClientTokenUsed { key, record } => set(&mut state.client_tokens, key, record),
+        Change::ClientTokenUsed { key, record } => {
+            let oldest = record.used.0.saturating_sub(TOKEN_KEPT);
+            state.client_tokens.retain(|_, known| known.used.0 >= oldest);
+            set(&mut state.client_tokens, key, record);
+        }
         Change::Declared(declarations) => state.declarations.clone_from(declarations),
     }
 }
@@ -63,4 +70,23 @@ fn set<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, key: &K, value: &V) {
 
 fn remove<K: Ord, V>(map: &mut BTreeMap<K, V>, key: &K) {
     map.remove(key);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cen::network::UnixMillis;
+    use crate::cen::state::ClientTokenRecord;
+
+    #[test]
+    fn a_client_token_is_known_for_a_day_and_then_forgotten() {
+        let mut state = State::default();
+        let hour = 60 * 60 * 1000;
+        for n in 0..1000 {
+            let record = ClientTokenRecord { fingerprint: String::new(), used: UnixMillis(n * hour) };
+            apply(&mut state, &Change::ClientTokenUsed { key: format!("CreateVpc {n:04}"), record });
+        }
+        let known: Vec<&String> = state.client_tokens.keys().collect();
+        assert_eq!((known.len(), known[0].as_str()), (25, "CreateVpc 0975"));
+    }
 }

@@ -20,6 +20,9 @@ pub enum EventKind {
     RoutesChanged,
     /// The configuration file or an owner's set was applied.
     Reloaded,
+    /// Events up to this number were not told to this listener, which read too slowly; `reason` says how many. It should look
+    /// at the status.
+    Missed,
 }
 
 impl EventKind {
@@ -33,6 +36,7 @@ impl EventKind {
             Self::ChildDown => "child-down",
             Self::RoutesChanged => "routes-changed",
             Self::Reloaded => "reloaded",
+            Self::Missed => "missed",
         }
     }
 }

@@ -31,7 +31,7 @@ use super::owner_keeper::{OwnerKeeper, OwnerRefused, OwnerUpdate};
 use super::status::{self, View};
 use crate::control::Problem;
 use crate::control::action::{Accepted, Action};
-use crate::control::event::Event;
+use crate::control::event::{Event, EventKind};
 use crate::control::export::ConnectionExport;
 use crate::control::owner::{OwnerReply, OwnerSet};
 use crate::control::owner_change::OwnerChange;
@@ -272,27 +272,31 @@ async fn events(
     Query(Only { connection }): Query<Only>,
 ) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
     let (first, listener) = api.events.listen();
-    let begun = (Some(first), listener, connection);
-    let stream = futures_util::stream::unfold(begun, |(first, mut listener, only)| async move {
+    let last = first.sequence;
+    let begun = (Some(first), listener, last, connection);
+    let stream = futures_util::stream::unfold(begun, |(first, mut listener, last, only)| async move {
         let event = match first {
             Some(first) => first,
-            None => next_event(&mut listener, only.as_deref()).await?,
+            None => next_event(&mut listener, last, only.as_deref()).await?,
         };
         let data = serde_json::to_string(&event).unwrap_or_default();
-        Some((Ok(sse::Event::default().data(data)), (None, listener, only)))
+        Some((Ok(sse::Event::default().data(data)), (None, listener, event.sequence, only)))
     });
     Sse::new(stream).keep_alive(KeepAlive::default())
 }
 
-/// A listener that fell behind goes on with what is still kept; the numbers show the gap.
-/// Who listens to `only` one connection hears of that, and of what concerns all.
-async fn next_event(listener: &mut broadcast::Receiver<Event>, only: Option<&str>) -> Option<Event> {
+/// The next event after the number `last`. A listener that fell behind is told so, and goes on with what is still kept. Who
+/// listens to `only` one connection hears of that, and of what concerns all.
+async fn next_event(listener: &mut broadcast::Receiver<Event>, mut last: u64, only: Option<&str>) -> Option<Event> {
     let concerns = |event: &Event| only.is_none_or(|only| event.connection.as_deref().is_none_or(|name| name == only));
     loop {
         match listener.recv().await {
             Ok(event) if concerns(&event) => return Some(event),
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => {}
+            Ok(event) => last = event.sequence,
+            Err(RecvError::Lagged(missed)) => {
+                let reason = format!("{missed} events before this one were not told: the listener reads too slowly");
+                return Some(Event { reason: Some(reason), ..Event::new(last + missed, EventKind::Missed) });
+            }
             Err(RecvError::Closed) => return None,
         }
     }
@@ -300,17 +304,19 @@ async fn next_event(listener: &mut broadcast::Receiver<Event>, only: Option<&str
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use futures_util::StreamExt;
 
     use super::*;
-    use crate::control::event::EventKind;
     use crate::control::request::Request as Call;
     use crate::daemon::ike_thread::Request;
     use crate::daemon::owner_keeper::Kept;
+    use crate::daemon::request_queue::RequestQueue;
     use crate::io::netns::Namespace;
     use crate::io::nftables::OuterPorts;
     use crate::io::unix::{CallError, ControlClient, ControlSocket};
-    use crate::io::wake::Waker;
+    use crate::io::wake::{Waker, wait_readable};
 
     /// An API on a socket of its own, and the end where the control task would listen.
     struct Served {
@@ -323,15 +329,21 @@ mod tests {
 
     /// An IKE thread without connections.
     fn idle_ike() -> IkeHandle {
-        let (requests, asked) = std::sync::mpsc::channel();
+        let requests = RequestQueue::default();
+        let (asked, waker) = (requests.clone(), Waker::new().unwrap());
+        let woken = waker.clone();
         std::thread::spawn(move || {
-            while let Ok(request) = asked.recv() {
-                if let Request::Snapshot(asker) | Request::SnapshotOf(_, asker) = request {
-                    let _ = asker.send(Arc::default());
+            loop {
+                wait_readable(&[woken.as_fd()], Duration::from_secs(1)).unwrap();
+                woken.clear();
+                while let Some(request) = asked.next() {
+                    if let Request::Snapshot(asker) | Request::SnapshotOf(_, asker) = request {
+                        let _ = asker.send(Arc::default());
+                    }
                 }
             }
         });
-        IkeHandle { requests, waker: Waker::new().unwrap() }
+        IkeHandle { requests, waker }
     }
 
     fn serve() -> Served {
@@ -439,5 +451,19 @@ mod tests {
             let next = stream.next().await.unwrap();
             assert_eq!((next.sequence, next.reason.as_deref()), (2, Some("no answer")));
         });
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_falls_behind_is_told_and_blocks_nobody() {
+        let events = EventLog::default();
+        let (first, mut listener) = events.listen();
+        for _ in 0..5000 {
+            events.happened(EventKind::RoutesChanged, None, None, None);
+        }
+        let missed = next_event(&mut listener, first.sequence).await.unwrap();
+        assert_eq!((missed.kind, missed.sequence), (EventKind::Missed, 5000 - 1024));
+        assert!(missed.reason.unwrap().starts_with("3976 events before this one"));
+        let next = next_event(&mut listener, missed.sequence).await.unwrap();
+        assert_eq!((next.kind, next.sequence), (EventKind::RoutesChanged, 5000 - 1024 + 1));
     }
 }

@@ -1,78 +1,145 @@
 //! The way of commands into a data thread.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-/// A data thread that makes no room in its ring for this long has more to do than to install SAs.
-const ROOM_WITHIN: Duration = Duration::from_secs(3);
+/// Commands that wait behind a full ring and may be refused: a data thread that leaves as many lying has more to do than to
+/// install SAs.
+const WAITING_OFFERS: usize = 8192;
+/// Commands that wait behind a full ring at all. More come only when a data thread has hung for long.
+const WAITING: usize = 65_536;
 
-/// The sender's end of a command ring; a data thread drains the other after every read.
+/// The sender's end of a command ring; a data thread drains the other after every read, and at least once a second.
+///
+/// Nobody waits for room: what does not fit into the ring waits here, in its order, and follows with what is sent next or by
+/// [`flush`](Self::flush).
 #[derive(Debug)]
-pub struct CommandRing<T> {
-    ring: Mutex<rtrb::Producer<T>>,
-    /// How long [`offer`](Self::offer) waits for room.
-    timeout: Duration,
+pub struct CommandRing<T>(Mutex<Way<T>>);
+
+#[derive(Debug)]
+struct Way<T> {
+    ring: rtrb::Producer<T>,
+    /// What the ring had no room for, the oldest first.
+    waiting: VecDeque<T>,
+    /// How many may wait there of those that may be refused.
+    offers: usize,
+    /// A command was lost.
+    lost: bool,
 }
 
-/// A command ring had no room for longer than a data thread takes between two looks at it.
+impl<T> Way<T> {
+    fn flush(&mut self) {
+        while let Some(command) = self.waiting.pop_front() {
+            if let Err(rtrb::PushError::Full(back)) = self.ring.push(command) {
+                // Without a data thread there is nobody left to command.
+                if self.ring.is_abandoned() {
+                    return self.waiting.clear();
+                }
+                return self.waiting.push_front(back);
+            }
+        }
+    }
+}
+
+/// Too many commands wait for a data thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the data thread does not take commands")]
 pub struct RingFull;
 
 impl<T> CommandRing<T> {
-    /// Over a ring that a data thread drains; [`offer`](Self::offer) waits three seconds for room.
+    /// Over a ring that a data thread drains.
     pub fn new(ring: rtrb::Producer<T>) -> Self {
-        Self::with_timeout(ring, ROOM_WITHIN)
+        Self::with_offers(ring, WAITING_OFFERS)
     }
 
-    /// Likewise, with another time that [`offer`](Self::offer) waits.
-    pub fn with_timeout(ring: rtrb::Producer<T>, timeout: Duration) -> Self {
-        Self { ring: Mutex::new(ring), timeout }
+    /// Likewise, behind which only so many commands wait that may be refused.
+    pub fn with_offers(ring: rtrb::Producer<T>, offers: usize) -> Self {
+        Self(Mutex::new(Way { ring, waiting: VecDeque::new(), offers, lost: false }))
     }
 
-    /// Queues a command, waiting for room if there is none; a data thread makes room at least once a second. Without a
-    /// data thread there is nobody left to command.
-    pub fn send(&self, mut command: T) {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Err(rtrb::PushError::Full(back)) = ring.push(command) {
-            if ring.is_abandoned() {
-                return;
-            }
-            command = back;
-            std::thread::sleep(Duration::from_millis(1));
+    /// Queues a command that must not be lost. If it is all the same, because the data thread has hung for long,
+    /// [`flush`](Self::flush) says so from then on.
+    pub fn send(&self, command: T) {
+        let mut way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if way.waiting.len() < WAITING {
+            way.waiting.push_back(command);
+        } else {
+            way.lost = true;
         }
+        way.flush();
     }
 
     /// Queues a command that may also be refused.
     ///
     /// # Errors
-    /// When no room came; the command is gone.
-    pub fn offer(&self, mut command: T) -> Result<(), RingFull> {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let begin = Instant::now();
-        while let Err(rtrb::PushError::Full(back)) = ring.push(command) {
-            if ring.is_abandoned() || begin.elapsed() >= self.timeout {
-                return Err(RingFull);
-            }
-            command = back;
-            std::thread::sleep(Duration::from_millis(1));
+    /// When many wait already; the command is gone.
+    pub fn offer(&self, command: T) -> Result<(), RingFull> {
+        let mut way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        way.flush();
+        if way.ring.is_full() && way.waiting.len() >= way.offers {
+            return Err(RingFull);
         }
+        way.waiting.push_back(command);
+        way.flush();
         Ok(())
+    }
+
+    /// Hands over what waits, as far as there is room. Whether nothing waits any more.
+    ///
+    /// # Errors
+    /// A command was lost: what the data thread does is not what was decided, and the process has to end.
+    pub fn flush(&self) -> Result<bool, RingFull> {
+        let mut way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        way.flush();
+        if way.lost { Err(RingFull) } else { Ok(way.waiting.is_empty()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
-    fn a_command_that_may_be_refused_is_when_no_room_comes() {
+    fn nobody_waits_for_room_and_the_order_stays() {
+        let (ring, mut commands) = rtrb::RingBuffer::new(2);
+        let (ring, began) = (CommandRing::new(ring), Instant::now());
+        for command in 0..5 {
+            ring.send(command);
+        }
+        assert_eq!(ring.offer(5), Ok(()));
+        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+        let mut taken = Vec::new();
+        while taken.len() < 6 {
+            taken.extend(std::iter::from_fn(|| commands.pop().ok()));
+            assert_eq!(ring.flush(), Ok(taken.len() >= 4));
+        }
+        assert_eq!(taken, [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_may_be_refused_is_when_many_wait_and_a_loss_is_told() {
         let (ring, mut commands) = rtrb::RingBuffer::new(1);
-        let ring = CommandRing::with_timeout(ring, Duration::from_millis(5));
-        assert_eq!((ring.offer(1), ring.offer(2)), (Ok(()), Err(RingFull)));
-        assert_eq!((commands.pop(), ring.offer(3), commands.pop()), (Ok(1), Ok(()), Ok(3)));
+        let ring = CommandRing::new(ring);
+        let taken = (0..WAITING).take_while(|command| ring.offer(*command).is_ok()).count();
+        assert_eq!(taken, WAITING_OFFERS + 1, "the ring itself holds one");
+        for command in taken..=WAITING {
+            ring.send(command);
+        }
+        assert_eq!(ring.flush(), Ok(false));
+        ring.send(0);
+        assert_eq!((ring.flush(), commands.pop()), (Err(RingFull), Ok(0)));
         drop(commands);
-        assert_eq!(ring.offer(4), Ok(()), "what nobody takes any more is the end of the process, not of a Child SA");
-        assert_eq!(ring.offer(5), Err(RingFull));
+        assert_eq!(ring.flush(), Err(RingFull));
+    }
+
+    #[test]
+    fn what_nobody_takes_any_more_is_the_end_of_the_process_and_not_of_a_child_sa() {
+        let (ring, commands) = rtrb::RingBuffer::new(1);
+        let ring = CommandRing::new(ring);
+        drop(commands);
+        assert_eq!([ring.offer(1), ring.offer(2), ring.offer(3)], [Ok(()); 3]);
+        assert_eq!(ring.flush(), Ok(true));
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use self::peers::Peers;
@@ -104,6 +104,8 @@ pub struct Gateway {
     pub force: Force,
     /// Makes forwarding tables, and frees the former ones here rather than in the outbound thread.
     pub fibs: FibPublisher,
+    /// The names of peers that are to be looked up now.
+    pub hurries: mpsc::Sender<String>,
     /// Addresses of peers that are configured by name.
     pub resolved: BTreeMap<String, IpAddr>,
     /// Why a name has no address.
@@ -158,6 +160,14 @@ impl Gateway {
         known.ok_or_else(|| Refused::unknown(name, self.view.load().names()))
     }
 
+    /// The next attempt to reach the peer of a connection goes where its name leads by then.
+    fn look_up_peer(&self, connection: &str) {
+        if let Some(PeerName::Name(name)) = self.force.tunnels.known(connection).map(|known| &known.tunnel.peer) {
+            // One that finds no room is looked up when its time comes.
+            let _ = self.hurries.try_send(name.clone());
+        }
+    }
+
     fn resolved_peer(&self, tunnel: &Tunnel) -> Option<IpAddr> {
         match &tunnel.peer {
             PeerName::Address(address) => Some(*address),
@@ -202,6 +212,7 @@ impl Gateway {
             ],
         };
         info!(connection = name, action = action.name(), "an operator asks");
+        self.look_up_peer(name);
         for command in commands {
             self.ike.send(Request::Command(command));
         }
@@ -215,6 +226,10 @@ impl Gateway {
 
     /// Takes what a name resolved to, or why it did not.
     pub async fn take_resolution(&mut self, name: String, result: Result<IpAddr, String>) {
+        // A name that no connection has any more is nobody's trouble.
+        if self.force.tunnels.of_peer(&name).next().is_none() {
+            return;
+        }
         match result {
             Ok(address) => {
                 self.unresolved.remove(&name);
@@ -231,14 +246,12 @@ impl Gateway {
         self.tell_unresolved();
     }
 
-    /// Names that no connection has any more are nobody's trouble.
     fn tell_unresolved(&self) {
-        let unresolved = self.unresolved.iter().filter(|(name, _)| self.force.tunnels.of_peer(name).next().is_some());
         let line = |(name, reason): (&String, &String)| match self.resolved.get(name) {
             Some(address) => format!("the name {name} cannot be looked up, its last address {address} stays: {reason}"),
             None => format!("the name {name} has no address, its connections wait for one: {reason}"),
         };
-        self.conditions.set(Source::Names, unresolved.map(line).collect());
+        self.conditions.set(Source::Names, self.unresolved.iter().map(line).collect());
     }
 
     /// The peers' names that have to be resolved.
@@ -276,6 +289,7 @@ impl Gateway {
                     Some(error) => warn!(%connection, error, "connection down"),
                     None => info!(%connection, "connection down"),
                 }
+                self.look_up_peer(&connection);
                 self.events.happened(EventKind::ConnectionDown, Some(&connection), None, error);
             }
             Notice::ChildUp(of) => {

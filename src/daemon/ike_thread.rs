@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tracing::{debug, trace, warn};
 
 use super::connections::Change;
+use super::request_queue::RequestQueue;
 use super::send_failures::SendFailures;
 use super::wiring::{GonePairs, Pair, Wiring};
 use crate::dataplane::acquire::Acquire;
@@ -43,6 +43,8 @@ const SNAPSHOT_SHARE: u32 = 20;
 const SNAPSHOT_KEPT: Duration = Duration::from_secs(1);
 /// The longest that a round waits: the watchdog looks at the heartbeat.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The longest that a round waits while somebody has no room for what is to be handed on.
+const BEHIND: Duration = Duration::from_millis(2);
 /// After so many changes of SAs memory is given back to the system,
 const CHANGES_TO_TIDY: usize = 256;
 /// once nothing has changed for this long.
@@ -120,7 +122,7 @@ pub struct IkeThread {
     /// What the kernel refuses to send.
     pub send_failures: SendFailures,
     /// What the control task asks.
-    pub requests: mpsc::Receiver<Request>,
+    pub requests: RequestQueue<Request>,
     /// Ends the thread's waiting.
     pub waker: Waker,
     /// Grows with every round; the watchdog looks whether it does.
@@ -226,6 +228,7 @@ impl IkeThread {
             self.command(command, pace, now);
         }
         self.wiring.tell_news();
+        self.wiring.flush().map_err(io::Error::other)?;
         self.answer(pace, now);
         tidy(pace, now);
         Ok(true)
@@ -244,6 +247,9 @@ impl IkeThread {
         if !pace.askers_of.is_empty() {
             until = until.min(pace.made_of + pace.cost_of * SNAPSHOT_SHARE);
         }
+        if self.wiring.is_behind() {
+            until = until.min(now + BEHIND);
+        }
         let mut descriptors = vec![self.waker.as_fd()];
         descriptors.extend(self.sockets.ike.iter().map(AsFd::as_fd));
         descriptors.extend(self.sockets.icmp.iter().map(AsFd::as_fd));
@@ -252,7 +258,7 @@ impl IkeThread {
 
     /// Obeys the control task. False: stop.
     fn take_requests(&mut self, pace: &mut Pace, now: Instant) -> bool {
-        while let Ok(request) = self.requests.try_recv() {
+        while let Some(request) = self.requests.next() {
             match request {
                 Request::Stop => return false,
                 Request::Command(command) => self.command(command, pace, now),

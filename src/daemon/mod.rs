@@ -26,6 +26,7 @@ pub mod owner_keeper;
 pub mod owner_set;
 pub mod policy;
 pub mod process;
+pub mod request_queue;
 pub mod run;
 pub mod send_failures;
 pub mod status;

@@ -203,6 +203,7 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     forwarding.pin(kept.pinned());
     let (cend, touched) = Translation::new(owner.as_ref(), &file, clock::unix_seconds());
     let keeper = OwnerKeeper::start(&file.gateway.state, owner.clone());
+    let (hurries, hurried) = mpsc::channel(names::HURRIES);
     let mut gateway = Gateway {
         path,
         state: file.gateway.state.clone(),
@@ -218,6 +219,7 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
         cend,
         force: Default::default(),
         fibs: FibPublisher::default(),
+        hurries,
         resolved: Default::default(),
         unresolved: Default::default(),
         seen: Default::default(),
@@ -255,7 +257,7 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     info!(version = env!("CARGO_PKG_VERSION"), device, "gatewayd runs");
     tell_systemd(&[NotifyState::Ready]);
 
-    let (failure, opens) = match control(&mut gateway, &mut threads, asked, kept_changes, &mut signals).await {
+    let (failure, opens) = match control(&mut gateway, &mut threads, asked, kept_changes, hurried, &mut signals).await {
         Ok(signal) => (None, signal == Asked::Terminate && gateway.file.on_stop == OnStop::Open),
         Err(failure) => (Some(failure), false),
     };
@@ -337,11 +339,12 @@ async fn control(
     threads: &mut Threads,
     mut asks: mpsc::Receiver<Ask>,
     mut kept: mpsc::Receiver<Kept>,
+    hurried: mpsc::Receiver<String>,
     signals: &mut Signals,
 ) -> Result<Asked, Failure> {
     let (wanted_names, names_to_resolve) = watch::channel(gateway.names());
     let (resolution_sender, mut resolutions) = mpsc::channel(16);
-    let resolver = tokio::spawn(names::resolve(names_to_resolve, resolution_sender));
+    let resolver = tokio::spawn(names::resolve(names_to_resolve, hurried, resolution_sender));
     let mut standing = gateway.forwarding.standing();
     let mut conditions = gateway.conditions.changes();
     let mut fib_from = tokio::time::Instant::now();
@@ -379,6 +382,9 @@ async fn control(
                 gateway.events.happened(EventKind::RoutesChanged, None, None, None);
             }
             Ok(()) = conditions.changed() => gateway.publish_view(),
+        }
+        if gateway.ike.has_hung() {
+            break Err("the IKE thread takes nothing that it is asked any more".into());
         }
         if std::mem::take(&mut gateway.stale.names) {
             wanted_names.send_if_modified(|current| {

@@ -5,7 +5,7 @@
 //!   TUN ─► outbound ◄──────────────┬──────────────────── ike ─────────────────────────────────► network
 //!            │   └── Acquire ring ─┼───────────────────►  │ ▲ ▲
 //!            ▼                     │   InboundCommand ring│ │ └─ IkeQueue (bytes, bounded) ─┐
-//!   network ESP                    │                      ▼ │ Request (mpsc) + Waker        │
+//!   network ESP                    │                      ▼ │ Request queue + Waker         │
 //!                                  │                   inbound ◄── port 4500, protocol 50   │
 //!                                  │                      └────────────────────────────────┘
 //!                                  └── FIB ── control (tokio, this thread) ◄── Notice (mpsc) ── ike
@@ -16,8 +16,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -31,6 +31,7 @@ use super::ike_handle::IkeHandle;
 use super::ike_thread::{IkeThread, Sockets};
 use super::key_log::KeyLogFiles;
 use super::metrics::Drops;
+use super::request_queue::RequestQueue;
 use super::send_failures::SendFailures;
 use super::token_secret;
 use super::wiring::path_mtu::Paths;
@@ -56,6 +57,11 @@ pub const IKE_PORT: u16 = 500;
 /// See [`IKE_PORT`].
 pub const NAT_PORT: u16 = 4500;
 
+/// Threads that may end.
+const THREADS: usize = 3;
+/// Notices that may wait for the control task; more wait in the wiring.
+const NOTICES: usize = 4096;
+
 /// What the control task holds of the other threads.
 pub struct Threads {
     /// The way to the IKE thread.
@@ -69,9 +75,9 @@ pub struct Threads {
     /// Grows with every round of the IKE thread; the watchdog looks whether it does.
     pub heartbeat: Arc<AtomicU64>,
     /// What the wiring tells.
-    pub notices: tokio_mpsc::UnboundedReceiver<Notice>,
+    pub notices: tokio_mpsc::Receiver<Notice>,
     /// Why a thread ended that should not have.
-    pub failures: tokio_mpsc::UnboundedReceiver<String>,
+    pub failures: tokio_mpsc::Receiver<String>,
     handles: Vec<JoinHandle<()>>,
 }
 
@@ -99,8 +105,8 @@ impl Threads {
         let (refusal_writer, refusals) = refusals();
         let (outbound_ring, outbound_commands) = rtrb::RingBuffer::new(COMMAND_RING);
         let (inbound_ring, inbound_commands) = rtrb::RingBuffer::new(COMMAND_RING);
-        let (notice_sender, notices) = tokio_mpsc::unbounded_channel();
-        let (failure_sender, failures) = tokio_mpsc::unbounded_channel();
+        let (notice_sender, notices) = tokio_mpsc::channel(NOTICES);
+        let (failure_sender, failures) = tokio_mpsc::channel(THREADS);
 
         let outbound_ports = OutboundPorts {
             source: device.source(),
@@ -128,7 +134,7 @@ impl Threads {
         let outbound = Arc::new(CommandRing::new(outbound_ring));
         let ids = Arc::new(ConnectionIds::default());
         let heartbeat = Arc::new(AtomicU64::new(0));
-        let (requests, request_receiver) = mpsc::channel();
+        let requests = RequestQueue::default();
         let entropy = || Box::new(SystemEntropy::new());
         let channels = Channels {
             outbound: Arc::clone(&outbound),
@@ -149,7 +155,7 @@ impl Threads {
             acquires: acquire_reader,
             refusals,
             send_failures: SendFailures::new(Instant::now()),
-            requests: request_receiver,
+            requests: requests.clone(),
             waker: waker.clone(),
             heartbeat: Arc::clone(&heartbeat),
         };
@@ -202,7 +208,7 @@ fn outbound_config(settings: &Settings) -> OutboundConfig {
 /// A thread that ends without having been told to is a failure of the whole.
 fn spawn(
     name: &'static str,
-    failures: &tokio_mpsc::UnboundedSender<String>,
+    failures: &tokio_mpsc::Sender<String>,
     body: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     let guard = Guard { name, failures: failures.clone(), reason: Some("panicked".to_owned()) };
@@ -215,15 +221,15 @@ fn spawn(
 /// Tells of a thread that ends, whether it returns or panics.
 struct Guard {
     name: &'static str,
-    failures: tokio_mpsc::UnboundedSender<String>,
+    failures: tokio_mpsc::Sender<String>,
     reason: Option<String>,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(reason) = self.reason.take() {
-            // Without a control task the process is about to end.
-            let _ = self.failures.send(format!("the {} thread has ended: {reason}", self.name));
+            // Each thread ends once. Without a control task the process is about to end.
+            let _ = self.failures.try_send(format!("the {} thread has ended: {reason}", self.name));
         }
     }
 }

@@ -10,6 +10,7 @@ mod acquire;
 mod associations;
 pub mod carried;
 mod discovery;
+mod held;
 mod installation;
 mod pair;
 pub mod path_mtu;
@@ -24,10 +25,11 @@ use tokio::sync::mpsc;
 
 pub use self::associations::GonePairs;
 use self::associations::OfConnections;
+use self::held::Held;
 use self::installation::{Installation, encapsulation, selector_pair};
 pub use self::pair::Pair;
 use self::path_mtu::Paths;
-pub use super::command_ring::CommandRing;
+pub use super::command_ring::{CommandRing, RingFull};
 use super::connections::{Change, Configured, ConnectionIds};
 use crate::crypto::Entropy;
 use crate::dataplane::command::{InboundCommand, OutboundCommand};
@@ -93,6 +95,24 @@ pub enum Notice {
     ShutdownComplete,
 }
 
+/// What a notice decides about: a connection, or one association of it.
+type About = (Option<Arc<str>>, Option<AssociationId>);
+
+impl Notice {
+    /// What it decides about; `None` for what only the log and the events tell.
+    fn about(&self) -> Option<About> {
+        match self {
+            Notice::Carries { connection, .. } => Some((Some(Arc::clone(connection)), None)),
+            Notice::PeerAt { connection, association, .. } | Notice::PeerGone { connection, association } => {
+                Some((Some(Arc::clone(connection)), Some(*association)))
+            }
+            Notice::ShutdownComplete => Some((None, None)),
+            Notice::ConnectionUp { .. } | Notice::ConnectionDown { .. } | Notice::Failure { .. } => None,
+            Notice::ChildUp(_) | Notice::ChildDown(..) => None,
+        }
+    }
+}
+
 /// One child of a connection with one peer.
 #[derive(Clone, Debug)]
 pub struct ChildOf {
@@ -126,14 +146,16 @@ pub struct Channels {
     /// The connections' numbers in the data path.
     pub ids: Arc<ConnectionIds>,
     /// What the control task is told.
-    pub notices: mpsc::UnboundedSender<Notice>,
+    pub notices: mpsc::Sender<Notice>,
 }
 
 /// Lives in the IKE thread.
 pub struct Wiring {
     channels: Channels,
-    /// What happened since the last status.
-    held: Vec<Notice>,
+    /// What the control task has not been told yet.
+    held: Held<Notice, About>,
+    /// A data thread has commands to take that its ring had no room for.
+    behind: bool,
     /// The paths to the peers, and what they take.
     pub paths: Paths,
     /// What IKE has to know of what it decided.
@@ -156,7 +178,8 @@ impl Wiring {
     pub fn new(channels: Channels, paths: Paths, entropy: Box<dyn Entropy>) -> Self {
         Self {
             channels,
-            held: Vec::new(),
+            held: Held::new(Notice::about),
+            behind: false,
             paths,
             answers: VecDeque::new(),
             entropy,
@@ -221,12 +244,24 @@ impl Wiring {
         self.held.push(notice);
     }
 
-    /// Tells the control task what happened. To be called when the snapshots of IKE show it.
+    /// Tells the control task what happened, as far as it has room for that. To be called when the snapshots of IKE show it,
+    /// and again while there is more.
     pub fn tell_news(&mut self) {
-        for notice in self.held.drain(..) {
-            // Without a control task the process is about to end.
-            let _ = self.channels.notices.send(notice);
-        }
+        self.held.pass_on(&self.channels.notices);
+    }
+
+    /// Hands the data threads what their rings had no room for.
+    ///
+    /// # Errors
+    /// One of them has hung for so long that a command was lost.
+    pub fn flush(&mut self) -> Result<(), RingFull> {
+        self.behind = !(self.channels.outbound.flush()? & self.channels.inbound.flush()?);
+        Ok(())
+    }
+
+    /// Whether there is something to be handed on soon.
+    pub fn is_behind(&self) -> bool {
+        self.behind || !self.held.is_empty()
     }
 
     /// What IKE has to be told of what it decided; to be asked for until there is no more.

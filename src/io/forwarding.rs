@@ -7,10 +7,11 @@ mod standing;
 mod work;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::warn;
@@ -21,7 +22,7 @@ pub use standing::Standing;
 pub use work::ForwardingSettings;
 
 use self::error::refused;
-use self::work::{Request, Work};
+use self::work::{Done, Request, Work};
 use crate::io::kept_policy::KeptPolicy;
 use crate::io::netlink::PinnedDevice;
 use crate::io::netlink::reconciler::Reconciler;
@@ -34,7 +35,9 @@ const END: Duration = Duration::from_secs(1);
 
 /// A handle on the task. However it ends, blackholes, rules and filter stay in the kernel; [`release`] takes them away.
 pub struct Forwarding {
-    requests: mpsc::UnboundedSender<Request>,
+    /// What is asked for last. The task does that only, however much was asked for meanwhile.
+    requests: watch::Sender<Request>,
+    done: watch::Receiver<Done>,
     standing: watch::Receiver<Standing>,
     pinned: watch::Sender<Option<PinnedDevice>>,
     filter: PlaintextFilter,
@@ -53,12 +56,13 @@ impl Forwarding {
     pub fn start(settings: ForwardingSettings, kept: &KeptPolicy) -> Self {
         let device = kept.device.as_str().into();
         let filter = PlaintextFilter::new(settings.namespace.clone(), device, kept.mark, settings.ports);
-        let (requests, inbox) = mpsc::unbounded_channel();
+        let (requests, inbox) = watch::channel(Request::default());
+        let (done_sender, done) = watch::channel(Done::default());
         let (standing_sender, standing) = watch::channel(Standing::default());
         let (pinned, pin) = watch::channel(None);
         let work = Work::new(settings, kept, filter.clone(), pin, standing_sender);
-        let task = tokio::spawn(work.run(inbox));
-        Forwarding { requests, standing, pinned, filter, task }
+        let task = tokio::spawn(work.run(inbox, done_sender));
+        Forwarding { requests, done, standing, pinned, filter, task }
     }
 
     /// From the next [`Forwarding::apply`] on, the tunnel is this device, whatever it is called at the moment, and no other
@@ -71,7 +75,7 @@ impl Forwarding {
     ///
     /// # Errors
     /// As for [`Forwarding::apply`].
-    pub async fn close(&self, policy: KeptPolicy) -> Result<(), ForwardingError> {
+    pub async fn close(&self, policy: KeptPolicy) -> Result<(), Arc<ForwardingError>> {
         self.request(policy, false).await
     }
 
@@ -80,20 +84,25 @@ impl Forwarding {
     ///
     /// # Errors
     /// What did not succeed; it is tried again twice a second.
-    pub async fn apply(&self, policy: KeptPolicy) -> Result<(), ForwardingError> {
+    pub async fn apply(&self, policy: KeptPolicy) -> Result<(), Arc<ForwardingError>> {
         self.request(policy, true).await
     }
 
-    async fn request(&self, policy: KeptPolicy, carry: bool) -> Result<(), ForwardingError> {
-        let (answer, answered) = oneshot::channel();
-        self.requests.send(Request { policy, carry, answer }).map_err(|_| ForwardingError::Stopped)?;
-        answered.await.map_err(|_| ForwardingError::Stopped)?
+    /// Asks at once, also if the answer is not waited for; what was asked for before and not begun is not done any more.
+    async fn request(&self, policy: KeptPolicy, carry: bool) -> Result<(), Arc<ForwardingError>> {
+        let mut number = 0;
+        self.requests.send_modify(|request| {
+            number = request.number + 1;
+            *request = Request { number, policy, carry };
+        });
+        let mut done = self.done.clone();
+        let done = done.wait_for(|done| done.number >= number).await;
+        done.map_err(|_| Arc::new(ForwardingError::Stopped))?.result.clone()
     }
 
     /// Ends the task, after what it is doing at the moment, and tells how things stand. The kernel stays as it is.
     pub async fn end(mut self) -> Standing {
-        let (none, _) = mpsc::unbounded_channel();
-        self.requests = none;
+        self.requests = watch::channel(Request::default()).0;
         if timeout(END, &mut self.task).await.is_err() {
             warn!("the kernel's side of the VPN routes is still being changed");
         }
@@ -116,7 +125,7 @@ impl Forwarding {
 /// # Errors
 /// The kernel cannot be asked.
 pub async fn left_closed(namespace: Namespace) -> Result<BTreeSet<IpNet>, ForwardingError> {
-    let actual = Reconciler::new(namespace, PROTOCOL_GATEWAYD).actual().await?;
+    let actual = Reconciler::new(namespace, PROTOCOL_GATEWAYD).actual(&KernelState::default()).await?;
     Ok(work::blackholed(&actual))
 }
 
@@ -142,8 +151,9 @@ pub struct Released {
 pub async fn release(namespace: Namespace) -> Result<Released, ForwardingError> {
     // The filter last: as long as a route is there, something watches.
     let mut reconciler = Reconciler::new(namespace.clone(), PROTOCOL_GATEWAYD);
-    let actual = reconciler.actual().await?;
-    let outcome = reconciler.bring(&KernelState::default(), &actual).await?;
+    let nothing = KernelState::default();
+    let actual = reconciler.actual(&nothing).await?;
+    let outcome = reconciler.bring(&nothing, &actual).await?;
     refused(outcome.refusals())?;
     let (tables, trouble) = match nftables::release(&namespace).await {
         Ok(tables) => (tables, None),

@@ -75,6 +75,7 @@ pub fn read_bytes(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Private
 }
 
 /// Replaces a file as a whole: after a crash there is the old content or the new, on the disk, with mode 0600.
+#[expect(clippy::disallowed_methods, reason = "whoever answers somebody calls it by spawn_blocking")]
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file needs a folder"))?;
     let mut name = path.file_name().unwrap_or_default().to_owned();

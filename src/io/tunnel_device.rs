@@ -175,7 +175,7 @@ impl TunnelDevice {
     }
 
     async fn run(mut self, told: watch::Sender<Vec<String>>) {
-        let mut occasions = Occasions::new(self.namespace.clone(), concerns);
+        let mut occasions = Occasions::of_devices(self.namespace.clone(), concerns);
         let mut quarrel = Quarrel::default();
         loop {
             occasions.begin();

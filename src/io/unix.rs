@@ -91,6 +91,7 @@ impl ControlSocket {
             if !matches!(error, ControlSocketError::InUse(_)) || Instant::now() >= deadline {
                 return Err(error);
             }
+            #[expect(clippy::disallowed_methods, reason = "at the start, when nobody is served yet")]
             std::thread::sleep(Duration::from_millis(50));
         }
         // The mode is set on a name that nobody knows yet, so that no moment is left in which others could connect.

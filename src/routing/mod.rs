@@ -1,12 +1,13 @@
 //! The VPN gateway's route table, and what it asks of the kernel.
 //!
 //! [`Table`] holds the routes with their owners; [`best_path`] decides which of them forwards; [`policy`] says what is
-//! protected and what is exempt, [`local_subnets`] what is closed behind the tunnel; [`kernel_routes`] says which kernel
+//! protected and what is exempt, [`interest`] which of everybody's routes matter to that, [`local_subnets`] what is closed behind the tunnel; [`kernel_routes`] says which kernel
 //! routes and rules keep the packets on that path and fail closed; [`reconcile`] compares that with what a kernel has, and
 //! [`tunnel_device`] does the same for the tunnel device. Everything here is pure: the sockets are in `io::netlink`.
 pub mod best_path;
 pub mod entry;
 pub mod forwarding_table;
+pub mod interest;
 pub mod kernel_routes;
 pub mod local_subnets;
 pub mod policy;
@@ -18,6 +19,7 @@ pub mod tunnel_device;
 
 pub use entry::{Owner, Publication, RouteKey, RouteState, VpnRoute, Weight};
 pub use forwarding_table::update_fib;
+pub use interest::Interest;
 pub use kernel_routes::{FIREWALL_MARK, KernelPolicy, PROTOCOL_CEND, PROTOCOL_GATEWAYD, kernel_state};
 pub use local_subnets::{LocalSubnets, OuterDevices, local_subnets};
 pub use policy::{Closed, Exemption, Policy};

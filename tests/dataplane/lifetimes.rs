@@ -54,7 +54,7 @@ impl End {
             outbound: Arc::new(CommandRing::new(outbound)),
             inbound: CommandRing::new(inbound),
             ids,
-            notices: tokio::sync::mpsc::unbounded_channel().0,
+            notices: tokio::sync::mpsc::channel(1024).0,
         };
         let paths = Paths::new(1500, Duration::from_secs(600), Arc::default(), Box::new(|_, _| Ok(1500)));
         let mut wiring = Wiring::new(channels, paths, Box::new(SeededEntropy::new(side as u64)));

@@ -102,7 +102,7 @@ fn the_kernel_forwards_the_same_with_and_without_offloads() {
 /// One end of the connection below: its kernel's device, and what it does, in a namespace of its own.
 fn end(
     addresses: [&'static str; 2],
-    devices: mpsc::Sender<OffloadDevice>,
+    devices: mpsc::SyncSender<OffloadDevice>,
     role: impl FnOnce() + Send + 'static,
 ) -> thread::JoinHandle<()> {
     thread::spawn(move || {
@@ -157,8 +157,8 @@ fn bridge(from: &OffloadDevice, to: &OffloadDevice, done: &AtomicBool) -> Seen {
 #[test]
 fn two_kernels_exchange_streams_and_datagrams_through_super_packets() {
     let stream: Arc<[u8]> = (0..3_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let (devices, opened) = mpsc::channel();
-    let (ready, listening) = mpsc::channel();
+    let (devices, opened) = mpsc::sync_channel(2);
+    let (ready, listening) = mpsc::sync_channel(2);
     let expected = Arc::clone(&stream);
     let server = end(["10.9.0.1/24", "fd09::1/64"], devices.clone(), move || {
         let listeners = ["10.9.0.1:5201", "[fd09::1]:5201"].map(|address| TcpListener::bind(address).expect("a port"));
@@ -179,7 +179,7 @@ fn two_kernels_exchange_streams_and_datagrams_through_super_packets() {
         return skipped("a TUN device with offloads");
     };
     listening.recv_timeout(PATIENCE).expect("a server that listens");
-    let (go, start) = mpsc::channel();
+    let (go, start) = mpsc::sync_channel(2);
     let client = end(["10.9.0.2/24", "fd09::2/64"], devices, move || {
         start.recv_timeout(PATIENCE).expect("a bridge");
         for address in ["10.9.0.1:5201", "[fd09::1]:5201"] {

@@ -6,12 +6,13 @@ use ipnet::IpNet;
 use ipsec_gateway::io::forwarding::{Forwarding, ForwardingSettings, Standing, release};
 use ipsec_gateway::io::kept_policy::{KeptPolicy, Share};
 use ipsec_gateway::io::netlink::Netlink;
+use ipsec_gateway::io::netlink::kernel_watch::KernelWatch;
 use ipsec_gateway::io::netlink::reconciler::Reconciler;
 use ipsec_gateway::io::netns::Namespace;
 use ipsec_gateway::io::nftables::OuterPorts;
 use ipsec_gateway::routing::{
-    FIREWALL_MARK, Family, KernelPolicy, KernelRoute, KernelRule, KernelState, PROTOCOL_CEND, PROTOCOL_GATEWAYD,
-    RouteKind, kernel_state, reconcile,
+    FIREWALL_MARK, Family, Interest, KernelPolicy, KernelRoute, KernelRule, KernelState, PROTOCOL_CEND,
+    PROTOCOL_GATEWAYD, Policy, RouteKind, kernel_state, reconcile,
 };
 
 use crate::lab::{TestNamespace, cable, may_make_namespaces};
@@ -381,4 +382,62 @@ async fn what_cend_sets_reads_back_the_same() {
         rules: [rule(20_400, "wan"), rule(20_401, "later")].into(),
     };
     set_once(&gateway, &wanted, PROTOCOL_CEND).await;
+}
+
+#[tokio::test]
+async fn the_picture_is_what_the_kernel_has_after_every_change() {
+    if !may_make_namespaces("the_picture_is_what_the_kernel_has_after_every_change") {
+        return;
+    }
+    let (gateway, _outside) = gateway();
+    let policy = Policy { protect: nets(&["10.1.1.0/24", "fd00:1::/64"]), ..Policy::default() };
+    let interest = Interest::new(&policy, &["198.51.100.2".parse().expect("an address")].into());
+    let mut watch = KernelWatch::new(place(&gateway));
+    watch.want(interest.clone());
+    let changes = [
+        "route add 10.1.1.0/25 via 198.51.100.1 proto 186",
+        "route add 172.20.0.0/16 via 198.51.100.1 proto 186",
+        "route replace 10.1.1.0/25 via 198.51.100.3 proto 187",
+        "route add 10.1.1.0/25 dev wan metric 7",
+        "route append 10.1.1.0/25 via 198.51.100.4 proto 187",
+        "route replace 10.1.1.0/25 via 198.51.100.5 proto 187",
+        "route add 10.1.1.0/25 tos 4 via 198.51.100.1",
+        "route delete 10.1.1.0/25 tos 4",
+        "route add 10.0.0.0/8 nexthop via 198.51.100.1 nexthop via 198.51.100.6",
+        "route change 10.0.0.0/8 via 198.51.100.1",
+        "route flush proto 187",
+        "address add 10.1.1.129/25 dev wan",
+        "route add 10.1.1.64/26 dev wan src 10.1.1.129",
+        "address delete 10.1.1.129/25 dev wan",
+        "nexthop add id 7 via 198.51.100.1 dev wan",
+        "route add 10.1.1.32/28 nhid 7",
+        "nexthop replace id 7 dev ipsec0",
+        "nexthop delete id 7",
+        "address add fd00:9::2/64 dev wan nodad",
+        "route add fd00:1::/80 nexthop via fd00:9::1 nexthop via fd00:9::3",
+        "route append fd00:1::/80 via fd00:9::4",
+        "route delete fd00:1::/80 via fd00:9::3",
+        "route replace fd00:1::/80 via fd00:9::5",
+        "route add blackhole fd00:1:0:0:7::/80",
+        "rule add to 192.0.2.0/24 priority 77 table 7",
+        "rule delete priority 77",
+        "link add veth7 type veth peer name veth8",
+        "address add 10.1.1.77/30 dev veth7",
+        "link set veth7 up",
+        "link set veth8 up",
+        "link set veth7 down",
+        "link set veth7 name veth9",
+        "link set veth9 up",
+        "link delete veth9",
+        "link set wan down",
+        "link set wan up",
+    ];
+    for change in changes {
+        gateway.ip(change);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let pictured = watch.actual().await.expect("the kernel answers");
+        let mut read = Netlink::open(&place(&gateway)).expect("a socket").state().await.expect("the kernel answers");
+        read.routes.retain(|route| interest.holds(route.table, route.protocol, &route.destination));
+        assert_eq!(*pictured, read, "after ip {change}");
+    }
 }

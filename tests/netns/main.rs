@@ -1,4 +1,6 @@
 //! Tests in real network namespaces. They need root; without it each is skipped.
+#![expect(clippy::disallowed_methods, reason = "a test waits on a thread of its own")]
+
 mod contract;
 mod device;
 mod df;

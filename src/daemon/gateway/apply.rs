@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::load::Loaded;
 use super::routes::difference;
 use super::tunnels::{Difference, Known};
-use super::{Force, Gateway, Refused};
+use super::{Force, Gateway};
 use crate::control::Owner;
 use crate::control::event::EventKind;
 use crate::control::owner::{OwnerReply, Refusal, RefusedKind};
@@ -154,12 +154,29 @@ impl Gateway {
             self.ike.send(Request::Configure(change));
         }
         let Difference { gone, new, moved: _ } = difference;
+        let names = |list: &'_ [(Owner, Arc<Tunnel>)]| {
+            list.iter().map(|(_, tunnel)| Arc::clone(tunnel.name())).collect::<Vec<_>>()
+        };
+        self.ids.change(&names(gone), &names(new), Instant::now());
         self.stale.names |= gone.iter().chain(new).any(|(_, tunnel)| matches!(tunnel.peer, PeerName::Name(_)));
         let addresses = |list: &[(Owner, Arc<Tunnel>)]| -> Vec<IpAddr> {
             list.iter().filter_map(|(_, tunnel)| self.resolved_peer(tunnel)).collect()
         };
         let (left, come) = (addresses(gone), addresses(new));
         self.force.protection.peers(left, come);
+        self.forget_names(gone);
+    }
+
+    /// Names that no connection's peer has any more are nobody's trouble.
+    fn forget_names(&mut self, gone: &[(Owner, Arc<Tunnel>)]) {
+        for (_, tunnel) in gone {
+            if let PeerName::Name(name) = &tunnel.peer
+                && self.force.tunnels.of_peer(name).next().is_none()
+            {
+                self.resolved.remove(name);
+                self.unresolved.remove(name);
+            }
+        }
     }
 
     /// A peer's name leads elsewhere than `before`.

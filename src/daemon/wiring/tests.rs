@@ -21,7 +21,7 @@ struct Bench {
     wiring: Wiring,
     outbound: rtrb::Consumer<OutboundCommand>,
     inbound: rtrb::Consumer<InboundCommand>,
-    notices: mpsc::UnboundedReceiver<Notice>,
+    notices: mpsc::Receiver<Notice>,
 }
 
 /// Paths over a device of 1500 bytes.
@@ -51,10 +51,10 @@ fn in_force(ike: Option<Arc<ike::Connection>>) -> InForce {
 fn bench_with(start: &str, room: usize) -> Bench {
     let (outbound_ring, outbound) = rtrb::RingBuffer::new(room);
     let (inbound_ring, inbound) = rtrb::RingBuffer::new(room);
-    let (sender, notices) = mpsc::unbounded_channel();
+    let (sender, notices) = mpsc::channel(16_384);
     let channels = Channels {
-        outbound: Arc::new(CommandRing::with_timeout(outbound_ring, Duration::ZERO)),
-        inbound: CommandRing::with_timeout(inbound_ring, Duration::ZERO),
+        outbound: Arc::new(CommandRing::with_offers(outbound_ring, 0)),
+        inbound: CommandRing::with_offers(inbound_ring, 0),
         ids: Arc::default(),
         notices: sender,
     };

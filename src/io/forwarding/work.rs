@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
@@ -14,17 +14,16 @@ use super::error::{ForwardingError, refused};
 use super::keeping::Keeping;
 use super::standing::Standing;
 use crate::io::kept_policy::KeptPolicy;
-use crate::io::netlink::reconciler::{Occasions, Reason, Reconciler};
-use crate::io::netlink::{Change, Outcome, PinnedDevice};
+use crate::io::netlink::kernel_watch::{KernelWatch, Reason};
+use crate::io::netlink::reconciler::Reconciler;
+use crate::io::netlink::{Outcome, PinnedDevice};
 use crate::io::netns::Namespace;
 use crate::io::nftables::{self, FilterError, Listing, OuterPorts, PlaintextFilter, TableChanges};
-use crate::routing::kernel_routes::{
-    METRIC_BLACKHOLE, METRIC_LOCAL_BLACKHOLE, TABLE_LOCAL, TABLE_MAIN, is_tunnel_table,
-};
+use crate::routing::kernel_routes::{METRIC_BLACKHOLE, METRIC_LOCAL_BLACKHOLE, TABLE_LOCAL, TABLE_MAIN};
 use crate::routing::policy::{Exemption, PROTOCOL_KERNEL};
 use crate::routing::{
-    AddressRange, Family, KernelPolicy, KernelRoute, KernelState, OuterDevices, PROTOCOL_GATEWAYD, Policy, RouteKind,
-    kernel_state, local_subnets, protected_sources,
+    AddressRange, Family, Interest, KernelPolicy, KernelRoute, KernelState, OuterDevices, PROTOCOL_GATEWAYD, Policy,
+    RouteKind, kernel_state, local_subnets, protected_sources,
 };
 
 /// How long to wait before what failed is tried again, whatever happens in between.
@@ -44,10 +43,25 @@ pub struct ForwardingSettings {
 }
 
 /// A request: the policy, and whether the tunnel carries yet.
+#[derive(Clone, Default)]
 pub(super) struct Request {
+    /// Grows with every request; zero is none.
+    pub number: u64,
     pub policy: KeptPolicy,
     pub carry: bool,
-    pub answer: oneshot::Sender<Result<(), ForwardingError>>,
+}
+
+/// What became of the last request that was begun, and of all before it.
+#[derive(Clone)]
+pub(super) struct Done {
+    pub number: u64,
+    pub result: Result<(), Arc<ForwardingError>>,
+}
+
+impl Default for Done {
+    fn default() -> Self {
+        Done { number: 0, result: Ok(()) }
+    }
 }
 
 /// Why the filter is compared.
@@ -67,6 +81,7 @@ enum Holds {
 type Filtered = (Option<Arc<str>>, Vec<AddressRange>);
 
 pub(super) struct Work {
+    kernel: KernelWatch,
     reconciler: Reconciler,
     settings: ForwardingSettings,
     device: Arc<str>,
@@ -93,6 +108,7 @@ impl Work {
         standing: watch::Sender<Standing>,
     ) -> Self {
         Work {
+            kernel: KernelWatch::new(settings.namespace.clone()),
             reconciler: Reconciler::new(settings.namespace.clone(), PROTOCOL_GATEWAYD),
             device: kept.device.as_str().into(),
             pinned,
@@ -108,66 +124,66 @@ impl Work {
     }
 
     /// Brings the kernel to what is asked for last, now and whenever somebody touches it, until nobody can ask any more.
-    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Request>) {
-        let Some(mut request) = inbox.recv().await else { return };
-        let mut occasions = Occasions::new(self.settings.namespace.clone(), concerns);
+    pub(super) async fn run(mut self, mut inbox: watch::Receiver<Request>, done: watch::Sender<Done>) {
+        if inbox.wait_for(|request| request.number > 0).await.is_err() {
+            return;
+        }
         let mut table_changes = None;
         let mut told = None;
         loop {
+            let Request { number, policy, carry } = inbox.borrow_and_update().clone();
             let closed = std::mem::take(&mut self.kept.closed);
-            self.kept = KeptPolicy { closed, ..request.policy };
-            let mut answer = Some(request.answer);
-            request = loop {
-                occasions.begin();
+            self.kept = KeptPolicy { closed, ..policy };
+            loop {
                 self.listen(&mut table_changes);
                 told = told.or(heard(&mut table_changes));
+                let answered = done.borrow().number >= number;
                 // Who asks does not wait for a comparison, which comes right after.
-                if let (Some(of), None) = (told, &answer) {
+                if let Some(of) = told.filter(|_| answered) {
                     tokio::select! {
                         biased;
-                        request = inbox.recv() => match request {
-                            Some(request) => break request,
-                            None => return self.leave().await,
+                        changed = inbox.changed() => match changed {
+                            Ok(()) => break,
+                            Err(_) => return self.leave().await,
                         },
                         () = self.verify(of) => told = None,
                     }
                 }
-                let round = self.round(request.carry).await;
-                let failed = round.is_err();
-                self.tell_trouble(round.as_ref().err());
-                if let Some(answer) = answer.take() {
-                    // Who asked may have gone.
-                    let _ = answer.send(round);
+                let result = self.round(carry).await.map_err(Arc::new);
+                let failed = result.is_err();
+                self.tell_trouble(result.as_ref().err().map(|error| &**error));
+                if !answered {
+                    done.send_replace(Done { number, result });
                 }
                 self.keeping.begin(&self.kept);
-                let next = loop {
+                let is_asked = loop {
                     tokio::select! {
                         biased;
-                        request = inbox.recv() => match request {
-                            Some(request) => break Some(request),
-                            None => return self.leave().await,
+                        changed = inbox.changed() => match changed {
+                            Ok(()) => break true,
+                            Err(_) => return self.leave().await,
                         },
                         wrote = self.keeping.written() => self.has_kept(wrote),
-                        () = std::future::ready(()), if told.is_some() && !failed => break None,
+                        () = std::future::ready(()), if told.is_some() && !failed => break false,
                         // What failed may have been told of by the kernel as well, and would be at once again.
-                        () = sleep(RETRY), if failed => break None,
-                        reason = occasions.next(), if !failed => {
+                        () = sleep(RETRY), if failed => break false,
+                        reason = self.kernel.next(), if !failed => {
                             if reason == Reason::Resync {
                                 told = told.or(Some(Told::ByTheClock));
                             }
-                            break None;
+                            break false;
                         }
                         heard = next_change(&mut table_changes), if !failed => {
                             told = Some(heard);
                             sleep(SETTLE).await;
-                            break None;
+                            break false;
                         }
                     }
                 };
-                if let Some(request) = next {
-                    break request;
+                if is_asked {
+                    break;
                 }
-            };
+            }
         }
     }
 
@@ -222,8 +238,11 @@ impl Work {
     /// not be there before what watches the way back.
     async fn round(&mut self, carry: bool) -> Result<(), ForwardingError> {
         let policy = self.kept.policy();
-        self.reconciler.pin(self.pinned.borrow().clone());
-        let mut actual = self.reconciler.actual().await?;
+        let pinned = self.pinned.borrow().clone();
+        self.reconciler.pin(pinned.clone());
+        self.kernel.pin(pinned);
+        self.kernel.want(Interest::new(&policy, &self.kept.outer_addresses));
+        let mut actual = self.kernel.actual().await?;
         let usable = carry && self.device_is_usable();
         let outer = OuterDevices::find(&actual.routes, &self.kept.outer_addresses, &policy.local);
         let subnets = local_subnets(&policy, &self.kept.closed, &actual.routes, &self.device, &outer);
@@ -275,12 +294,19 @@ impl Work {
         if usable { policy.protect.intersection(&self.watched).copied().collect() } else { BTreeSet::new() }
     }
 
-    /// Brings the kernel to a policy, and reads it again if that changed something.
-    async fn bring(&mut self, policy: &KernelPolicy, actual: &mut KernelState) -> Result<Outcome, ForwardingError> {
+    /// Brings the kernel to a policy, and takes what it then tells.
+    async fn bring(
+        &mut self,
+        policy: &KernelPolicy,
+        actual: &mut Arc<KernelState>,
+    ) -> Result<Outcome, ForwardingError> {
         let outcome = self.reconciler.bring(&kernel_state(policy, &self.device, self.kept.mark), actual).await?;
-        if outcome.set + outcome.removed + outcome.refusals().len() > 0 {
-            *actual = self.reconciler.actual().await?;
+        if outcome.surprised {
+            self.kernel.distrust();
         }
+        // Held by nobody else, it is changed where it lies.
+        *actual = Arc::default();
+        *actual = self.kernel.actual().await?;
         Ok(outcome)
     }
 
@@ -289,12 +315,12 @@ impl Work {
         if self.pinned.borrow().is_none() {
             return Some(Arc::clone(&self.device));
         }
-        self.reconciler.pinned_link().map(|link| Arc::clone(&link.name))
+        self.kernel.pinned_link().map(|link| Arc::clone(&link.name))
     }
 
     /// Whether routes can lead into the tunnel device: the kernel refuses them while it is down.
     fn device_is_usable(&self) -> bool {
-        self.pinned.borrow().is_none() || self.reconciler.pinned_link().is_some_and(|link| link.up)
+        self.pinned.borrow().is_none() || self.kernel.pinned_link().is_some_and(|link| link.up)
     }
 
     /// Sets the filter unless it stands as it should. Where that fails, only what it watched before is carried; and
@@ -461,15 +487,4 @@ async fn next_change(changes: &mut Option<TableChanges>) -> Told {
         *changes = None;
     }
     Told::ByTheKernel
-}
-
-/// Our own routes, everybody's in our tables, which may take the place of ours, and in the main table, which decide what is
-/// exempt.
-fn concerns(change: Change) -> bool {
-    match change {
-        Change::Route { protocol, table } => {
-            protocol == PROTOCOL_GATEWAYD || table == TABLE_MAIN || is_tunnel_table(table)
-        }
-        Change::Rule | Change::Link | Change::Address => true,
-    }
 }

@@ -2,8 +2,12 @@
 mod convert;
 mod device;
 mod error;
+pub mod kernel_watch;
 mod link;
+mod message;
+mod mirror;
 pub mod reconciler;
+mod socket;
 mod watch;
 
 use std::collections::HashMap;
@@ -12,6 +16,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::RouteMessage;
+use rtnetlink::packet_core::Parseable;
 use rtnetlink::{Handle, IpVersion};
 use tokio::task::JoinHandle;
 
@@ -19,6 +24,8 @@ pub use error::NetlinkError;
 pub use link::Link;
 pub use watch::{Change, Changes};
 
+use self::message::{Message, RouteHead, kind};
+use self::socket::{Dump, RouteSocket};
 use crate::io::netns::Namespace;
 use crate::routing::{Diff, KernelRoute, KernelRule, KernelState};
 
@@ -35,6 +42,8 @@ pub struct Outcome {
     pub refused: Vec<(KernelRoute, String)>,
     /// What else the kernel refused.
     pub failed: Vec<NetlinkError>,
+    /// Something was there already, or gone already: the kernel was not as it was believed to be.
+    pub surprised: bool,
 }
 
 /// A device that is meant by its name whatever it is called at the moment, and not another one that took the name.
@@ -50,6 +59,7 @@ pub struct PinnedDevice {
 pub struct Netlink {
     handle: Handle,
     connection: JoinHandle<()>,
+    namespace: Namespace,
     identity: u64,
     pinned: Option<PinnedDevice>,
 }
@@ -72,7 +82,8 @@ impl Netlink {
             let _inside = runtime.enter();
             rtnetlink::new_connection()
         })??;
-        Ok(Netlink { handle, connection: runtime.spawn(connection), identity, pinned: None })
+        let (connection, namespace) = (runtime.spawn(connection), namespace.clone());
+        Ok(Netlink { handle, connection, namespace, identity, pinned: None })
     }
 
     /// The same socket, for which a device is pinned: in every route that is read or set, its name means that device.
@@ -92,19 +103,23 @@ impl Netlink {
     /// # Errors
     /// The kernel refused to answer.
     pub async fn state(&self) -> Result<KernelState, NetlinkError> {
-        let links = self.links().await?;
-        self.state_among(&links).await
+        self.state_of(|_| true).await
     }
 
-    async fn state_among(&self, links: &HashMap<u32, Link>) -> Result<KernelState, NetlinkError> {
-        let names = device_names(links, self.pinned.as_ref());
+    /// The rules in the namespace, and the routes that matter.
+    async fn state_of(&self, matters: impl Fn(&RouteHead) -> bool) -> Result<KernelState, NetlinkError> {
+        let names = device_names(&self.links().await?, self.pinned.as_ref());
         let mut state = KernelState::default();
+        let mut socket = RouteSocket::open(&self.namespace, &[])?;
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut request = RouteMessage::default();
-            request.header.address_family = family;
-            let answer: Result<Vec<_>, _> = self.handle.route().get(request).execute().try_collect().await;
-            let routes = absent_family_is_empty(answer).map_err(|e| NetlinkError::refused("listing routes", e))?;
-            state.routes.extend(routes.iter().flat_map(|message| convert::routes(message, &names)));
+            let each = |message: Message<'_>| {
+                if message.kind == kind::NEWROUTE && RouteHead::of(message.payload).is_some_and(|head| matters(&head)) {
+                    let route = RouteMessage::parse(message.payload);
+                    state.routes.extend(route.iter().flat_map(|route| convert::routes(route, &names)));
+                }
+            };
+            let dumped = socket.dump(Dump::Routes(family), each).await;
+            dumped.map_err(|error| NetlinkError::Refused { what: "listing routes".to_owned(), error })?;
         }
         for version in [IpVersion::V4, IpVersion::V6] {
             let answer: Result<Vec<_>, _> = self.handle.rule().get(version).execute().try_collect().await;
@@ -187,7 +202,7 @@ impl Outcome {
         match result {
             Ok(()) => self.set += 1,
             // Somebody, perhaps ourselves a moment ago, was faster.
-            Err(error) if error.errno() == Some(libc::EEXIST) => {}
+            Err(error) if error.errno() == Some(libc::EEXIST) => self.surprised = true,
             Err(NetlinkError::Refused { error, .. }) => self.refused.push((route.clone(), error.to_string())),
             Err(error) => self.refused.push((route.clone(), error.to_string())),
         }
@@ -202,7 +217,7 @@ impl Outcome {
     fn count_rule(&mut self, result: Result<(), NetlinkError>) {
         match result {
             Ok(()) => self.set += 1,
-            Err(error) if error.errno() == Some(libc::EEXIST) => {}
+            Err(error) if error.errno() == Some(libc::EEXIST) => self.surprised = true,
             Err(error) => self.failed.push(error),
         }
     }
@@ -210,7 +225,9 @@ impl Outcome {
     fn count_removed(&mut self, result: Result<(), NetlinkError>) {
         match result {
             Ok(()) => self.removed += 1,
-            Err(error) if matches!(error.errno(), Some(libc::ESRCH | libc::ENOENT)) => {}
+            Err(error) if matches!(error.errno(), Some(libc::ESRCH | libc::ENOENT)) => {
+                self.surprised = true;
+            }
             // The kernel takes a route away together with its device.
             Err(NetlinkError::NoDevice(_)) => {}
             Err(error) => self.failed.push(error),

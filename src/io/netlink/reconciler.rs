@@ -1,17 +1,19 @@
 //! Keeping the kernel of a namespace as it should be.
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
+use rtnetlink::MulticastGroup;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::{Change, Changes, Link, Netlink, NetlinkError, Outcome, PinnedDevice};
+use super::kernel_watch::{RESYNC, Reason};
+use super::message::RouteHead;
+use super::watch::{ALL, Change, Changes, OF_DEVICES};
+use super::{Netlink, NetlinkError, Outcome, PinnedDevice};
 use crate::io::netns::Namespace;
 use crate::routing::{KernelState, reconcile};
 
-/// How often everything is compared even if nobody reported a change.
-pub const RESYNC: Duration = Duration::from_secs(60);
 /// How long to collect further changes before looking.
 const SETTLE: Duration = Duration::from_millis(20);
 /// How long to wait after the namespace could not be read.
@@ -23,14 +25,13 @@ pub struct Reconciler {
     protocol: u8,
     netlink: Option<Netlink>,
     pinned: Option<PinnedDevice>,
-    pinned_link: Option<Link>,
     complaints: BTreeSet<String>,
 }
 
 impl Reconciler {
     /// A reconciler for what stands under `protocol` in `namespace`. Nothing is opened yet.
     pub fn new(namespace: Namespace, protocol: u8) -> Self {
-        Reconciler { namespace, protocol, netlink: None, pinned: None, pinned_link: None, complaints: BTreeSet::new() }
+        Reconciler { namespace, protocol, netlink: None, pinned: None, complaints: BTreeSet::new() }
     }
 
     /// Pins a device: its name in a route means it, whatever it is called at the moment, and never another one.
@@ -39,11 +40,6 @@ impl Reconciler {
             self.pinned = device;
             self.netlink = None;
         }
-    }
-
-    /// The pinned device as [`Reconciler::actual`] last found it; `None` if it was not in the namespace.
-    pub fn pinned_link(&self) -> Option<&Link> {
-        self.pinned_link.as_ref()
     }
 
     /// The socket, opened anew if the namespace was deleted and made again.
@@ -56,16 +52,16 @@ impl Reconciler {
         Ok(self.netlink.insert(netlink))
     }
 
-    /// What the namespace has now.
+    /// What the namespace has now of what matters to `desired`: the rules, the routes under the protocol number, and
+    /// everybody's that may hold the place of a wanted one.
     ///
     /// # Errors
     /// The namespace cannot be entered, or the kernel refused to answer.
-    pub async fn actual(&mut self) -> Result<KernelState, NetlinkError> {
-        let netlink = self.netlink()?;
-        let mut links = netlink.links().await?;
-        let state = netlink.state_among(&links).await?;
-        self.pinned_link = self.pinned.as_ref().and_then(|device| links.remove(&device.index));
-        Ok(state)
+    pub async fn actual(&mut self, desired: &KernelState) -> Result<KernelState, NetlinkError> {
+        let places: HashSet<_> = desired.routes.iter().map(|route| (route.table, route.destination)).collect();
+        let protocol = self.protocol;
+        let matters = |head: &RouteHead| head.protocol == protocol || places.contains(&(head.table, head.destination));
+        self.netlink()?.state_of(matters).await
     }
 
     /// Brings the namespace from `actual` to `desired`.
@@ -90,7 +86,7 @@ impl Reconciler {
     /// # Errors
     /// As [`Reconciler::actual`] and [`Reconciler::bring`].
     pub async fn round(&mut self, desired: &KernelState) -> Result<Outcome, NetlinkError> {
-        let actual = self.actual().await?;
+        let actual = self.actual(desired).await?;
         let outcome = self.bring(desired, &actual).await?;
         self.complain(&outcome);
         Ok(outcome)
@@ -111,34 +107,30 @@ impl Reconciler {
     }
 }
 
-/// Why the kernel has to be looked at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Something was touched in the kernel.
-    KernelChanged,
-    /// The time for a full comparison has come.
-    Resync,
-}
-
 /// Says when the kernel of a namespace must be looked at again.
 pub struct Occasions {
     namespace: Namespace,
+    groups: &'static [MulticastGroup],
     concerns: fn(Change) -> bool,
     changes: Option<Changes>,
     resync: Instant,
 }
 
 impl Occasions {
-    /// Occasions are the changes in `namespace` that `concerns` picks, and every minute.
-    pub fn new(namespace: Namespace, concerns: fn(Change) -> bool) -> Self {
-        Occasions { namespace, concerns, changes: None, resync: Instant::now() + RESYNC }
+    /// Occasions are the changes in `namespace` of devices and addresses that `concerns` picks, and every minute.
+    pub fn of_devices(namespace: Namespace, concerns: fn(Change) -> bool) -> Self {
+        Self::new(namespace, &OF_DEVICES, concerns)
+    }
+
+    fn new(namespace: Namespace, groups: &'static [MulticastGroup], concerns: fn(Change) -> bool) -> Self {
+        Occasions { namespace, groups, concerns, changes: None, resync: Instant::now() + RESYNC }
     }
 
     /// Forgets what was heard so far and starts to listen; to be called before the kernel is read.
     pub fn begin(&mut self) {
         match &mut self.changes {
             Some(changes) => changes.forget(),
-            None => match Changes::listen(&self.namespace) {
+            None => match Changes::listen_to(&self.namespace, self.groups) {
                 Ok(changes) => self.changes = Some(changes),
                 Err(error) => debug!(namespace = %self.namespace, %error, "cannot listen for kernel changes"),
             },
@@ -177,7 +169,7 @@ impl Occasions {
 /// the kernel as it is.
 pub async fn keep(namespace: Namespace, protocol: u8, mut desired: watch::Receiver<KernelState>) {
     let mut reconciler = Reconciler::new(namespace.clone(), protocol);
-    let mut occasions = Occasions::new(namespace.clone(), |_| true);
+    let mut occasions = Occasions::new(namespace.clone(), &ALL, |_| true);
     let mut unreadable = false;
     loop {
         occasions.begin();

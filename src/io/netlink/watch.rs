@@ -1,16 +1,18 @@
 //! Hearing of what others change.
-use futures_util::StreamExt;
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::route::{RouteAttribute, RouteMessage};
+use std::collections::VecDeque;
+
 use rtnetlink::MulticastGroup;
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::error::NetlinkError;
+use super::message::{Message, RouteHead, kind, messages};
+use super::socket::RouteSocket;
 use crate::io::netns::Namespace;
 
-const GROUPS: [MulticastGroup; 7] = [
+/// The changes of devices and of their addresses.
+pub const OF_DEVICES: [MulticastGroup; 3] =
+    [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+/// These, and the changes of routes and of policy rules.
+pub const ALL: [MulticastGroup; 7] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv6Ifaddr,
@@ -19,9 +21,6 @@ const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Ipv6Route,
     MulticastGroup::Ipv6Rule,
 ];
-
-/// How many changes may wait to be read. When more come, one is lost and the reader is told to look at everything.
-const QUEUE: usize = 1024;
 
 /// Something changed in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,72 +43,56 @@ pub enum Change {
 
 /// The changes in one namespace, in order.
 pub struct Changes {
-    receiver: mpsc::Receiver<Change>,
-    tasks: [JoinHandle<()>; 2],
-}
-
-impl Drop for Changes {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
+    socket: RouteSocket,
+    /// Of the last datagram, which the kernel fills with one change as a rule.
+    heard: VecDeque<Change>,
 }
 
 impl Changes {
-    /// Starts to listen in `namespace`, on the runtime of the caller.
+    /// Starts to listen for all changes in `namespace`, on the runtime of the caller.
     ///
     /// # Errors
     /// The namespace cannot be entered, or the socket not be opened.
     pub fn listen(namespace: &Namespace) -> Result<Self, NetlinkError> {
-        let runtime = tokio::runtime::Handle::current();
-        let (connection, handle, mut messages) = namespace.run(|| {
-            let _inside = runtime.enter();
-            rtnetlink::new_multicast_connection(&GROUPS)
-        })??;
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let forward = async move {
-            // The connection ends when nobody holds its handle.
-            let _handle = handle;
-            while let Some((message, _)) = messages.next().await {
-                if let Some(change) = change(&message) {
-                    // A full queue already holds more than enough reasons to look again.
-                    if let Err(mpsc::error::TrySendError::Closed(_)) = sender.try_send(change) {
-                        return;
-                    }
-                }
-            }
-        };
-        Ok(Changes { receiver, tasks: [runtime.spawn(connection), runtime.spawn(forward)] })
+        Self::listen_to(namespace, &ALL)
+    }
+
+    /// Likewise, for those only that `groups` tell.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn listen_to(namespace: &Namespace, groups: &[MulticastGroup]) -> Result<Self, NetlinkError> {
+        Ok(Changes { socket: RouteSocket::open(namespace, groups)?, heard: VecDeque::new() })
     }
 
     /// The next change; `None` once the kernel has more news than the socket can hold, after which everything must be
     /// read again through a new `Changes`.
     pub async fn next(&mut self) -> Option<Change> {
-        self.receiver.recv().await
+        loop {
+            if let Some(change) = self.heard.pop_front() {
+                return Some(change);
+            }
+            let datagram = self.socket.receive().await.ok()?;
+            self.heard.extend(messages(datagram).filter_map(|message| change(&message)));
+        }
     }
 
     /// Forgets the changes that have already been heard.
     pub fn forget(&mut self) {
-        while self.receiver.try_recv().is_ok() {}
+        self.heard.clear();
+        while matches!(self.socket.take(), Ok(Some(_))) {}
     }
 }
 
-fn change(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Change> {
-    let NetlinkPayload::InnerMessage(inner) = &message.payload else { return None };
-    match inner {
-        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
-            Some(Change::Route { protocol: route.header.protocol.into(), table: table(route) })
+fn change(message: &Message<'_>) -> Option<Change> {
+    match message.kind {
+        kind::NEWROUTE | kind::DELROUTE => {
+            let RouteHead { protocol, table, .. } = RouteHead::of(message.payload)?;
+            Some(Change::Route { protocol, table })
         }
-        RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => Some(Change::Rule),
-        RouteNetlinkMessage::NewLink(_) | RouteNetlinkMessage::DelLink(_) => Some(Change::Link),
-        RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => Some(Change::Address),
+        kind::NEWRULE | kind::DELRULE => Some(Change::Rule),
+        kind::NEWLINK | kind::DELLINK => Some(Change::Link),
+        kind::NEWADDR | kind::DELADDR => Some(Change::Address),
         _ => None,
     }
-}
-
-fn table(route: &RouteMessage) -> u32 {
-    let long = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Table(table) => Some(*table),
-        _ => None,
-    });
-    long.unwrap_or(u32::from(route.header.table))
 }

@@ -47,6 +47,7 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// [`StoreError::InUse`] while another process has it open.
+    #[expect(clippy::disallowed_methods, reason = "at the start, when nobody is served yet")]
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE);
         let failed = |error: io::Error| StoreError::Failed(format!("{}: {error}", path.display()));
@@ -179,6 +180,7 @@ enum CreateError {
 
 /// Makes an empty store under another name first: a crash while redb writes its first pages leaves a file that cannot
 /// be opened.
+#[expect(clippy::disallowed_methods, reason = "at the start, when nobody is served yet")]
 fn create(directory: &Path, path: &Path) -> Result<(), CreateError> {
     let new = directory.join(format!("{FILE}.new"));
     match fs::remove_file(&new) {

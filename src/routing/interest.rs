@@ -1,0 +1,125 @@
+//! Which of everybody's kernel routes can make a difference to what gatewayd sets.
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::ops::Bound;
+
+use ipnet::IpNet;
+
+use super::kernel_routes::{PROTOCOL_GATEWAYD, TABLE_LOCAL, TABLE_MAIN, is_tunnel_table};
+use super::policy::Policy;
+use super::prefixes::shortened;
+
+/// What tells the routes that matter from the others, by the little of a route that is looked at first. A machine may have
+/// a hundred thousand routes of somebody else; of those only the ones are kept, and looked at, that matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    prefixes: BTreeSet<IpNet>,
+    /// The lengths of the prefixes, of either family.
+    lengths: BTreeSet<u8>,
+    addresses: BTreeSet<IpAddr>,
+}
+
+impl Interest {
+    /// For what is protected and the local subnets of `policy`, and the addresses that the peers are called from.
+    pub fn new(policy: &Policy, outer_addresses: &BTreeSet<IpAddr>) -> Self {
+        let local = || policy.local.iter().copied().filter(|subnet| subnet.prefix_len() > 0);
+        let prefixes: BTreeSet<IpNet> = policy.protect.iter().copied().chain(local()).map(|net| net.trunc()).collect();
+        let lengths = prefixes.iter().map(IpNet::prefix_len).collect();
+        let hosts = local().filter(is_host).map(|host| host.addr());
+        let addresses = outer_addresses.iter().copied().chain(hosts).collect();
+        Self { prefixes, lengths, addresses }
+    }
+
+    /// Whether a route under a protocol number to a destination in a table matters. The rules, in order:
+    /// 1. gatewayd's own do, and everybody's in its tables, which may take the place of its own;
+    /// 2. of the machine's own addresses, those that the peers are called from and those that are local subnets;
+    /// 3. of `main`, the default routes, which tell the outer devices, and what overlaps a protected prefix or a local
+    ///    subnet: it may take packets out of the tunnel, be exempt, or lead to the subnet;
+    /// 4. no other does.
+    pub fn holds(&self, table: u32, protocol: u8, destination: &IpNet) -> bool {
+        match table {
+            _ if protocol == PROTOCOL_GATEWAYD || is_tunnel_table(table) => true,
+            TABLE_LOCAL => is_host(destination) && self.addresses.contains(&destination.addr()),
+            TABLE_MAIN => destination.prefix_len() == 0 || self.overlaps(destination),
+            _ => false,
+        }
+    }
+
+    /// Whether every route that matters to `other` matters here.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.addresses.is_subset(&self.addresses)
+            && other.prefixes.difference(&self.prefixes).all(|new| self.held(new))
+    }
+
+    fn overlaps(&self, destination: &IpNet) -> bool {
+        // In their order, those that lie in a prefix follow it.
+        let following = self.prefixes.range((Bound::Included(*destination), Bound::Unbounded)).next();
+        following.is_some_and(|prefix| destination.contains(prefix)) || self.held(destination)
+    }
+
+    /// Whether one of the prefixes holds this one.
+    fn held(&self, prefix: &IpNet) -> bool {
+        let mut shorter = self.lengths.range(..=prefix.prefix_len());
+        shorter.any(|length| shortened(prefix, *length).is_some_and(|holder| self.prefixes.contains(&holder)))
+    }
+}
+
+fn is_host(prefix: &IpNet) -> bool {
+    prefix.prefix_len() == prefix.max_prefix_len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> IpNet {
+        text.parse().expect("a prefix")
+    }
+
+    fn nets(list: &[&str]) -> BTreeSet<IpNet> {
+        list.iter().map(|text| net(text)).collect()
+    }
+
+    fn interest(protect: &[&str], local: &[&str]) -> Interest {
+        let policy = Policy { protect: nets(protect), local: nets(local), ..Policy::default() };
+        Interest::new(&policy, &["203.0.113.1".parse().expect("an address")].into())
+    }
+
+    #[test]
+    fn only_what_overlaps_matters_of_main() {
+        let interest = interest(&["10.2.0.0/16", "fd00:2::/64"], &["10.1.0.0/24", "0.0.0.0/0"]);
+        let holds = |destination: &str| interest.holds(TABLE_MAIN, 186, &net(destination));
+        for matters in ["10.2.0.0/16", "10.2.7.0/24", "10.0.0.0/8", "10.1.0.7/32", "0.0.0.0/0", "::/0", "fd00::/16"] {
+            assert!(holds(matters), "{matters}");
+        }
+        for other in ["10.3.0.0/16", "10.1.1.0/24", "192.0.2.0/24", "fd00:3::/64", "2001:db8::/32"] {
+            assert!(!holds(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn other_tables_matter_where_they_are_ours_or_tell_of_an_outer_address() {
+        let interest = interest(&["10.2.0.0/16"], &["10.1.0.1/32"]);
+        assert!(interest.holds(7, PROTOCOL_GATEWAYD, &net("192.0.2.0/24")));
+        assert!(interest.holds(20_199, 4, &net("192.0.2.0/24")));
+        assert!(!interest.holds(7, 4, &net("10.2.0.0/16")));
+        assert!(interest.holds(TABLE_LOCAL, 2, &net("203.0.113.1/32")));
+        assert!(interest.holds(TABLE_LOCAL, 2, &net("10.1.0.1/32")));
+        assert!(!interest.holds(TABLE_LOCAL, 2, &net("10.2.0.1/32")));
+    }
+
+    #[test]
+    fn everything_of_main_matters_where_everything_is_protected() {
+        let interest = interest(&["0.0.0.0/0"], &[]);
+        assert!(interest.holds(TABLE_MAIN, 186, &net("192.0.2.0/24")));
+        assert!(!interest.holds(TABLE_MAIN, 186, &net("2001:db8::/32")));
+    }
+
+    #[test]
+    fn what_lies_in_it_is_covered() {
+        let wide = interest(&["10.0.0.0/8"], &["172.16.0.0/12"]);
+        assert!(wide.covers(&interest(&["10.2.0.0/16", "10.3.0.0/16"], &[])));
+        assert!(!wide.covers(&interest(&["10.2.0.0/16", "192.168.0.0/16"], &[])));
+        assert!(!interest(&["10.2.0.0/16"], &[]).covers(&wide));
+    }
+}
