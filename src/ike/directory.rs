@@ -56,6 +56,11 @@ impl Directory {
         Self { by_peer, all, sets: HashMap::new(), hasher }
     }
 
+    /// Whether any connection is with this peer.
+    pub(super) fn knows(&self, peer: Peer) -> bool {
+        self.by_peer.contains_key(&peer)
+    }
+
     /// The candidates for a request that came on this path.
     pub(super) fn candidates(&mut self, path: &Path) -> Arc<Candidates> {
         let (peer, local) = (path.peer.ip(), path.local.ip());

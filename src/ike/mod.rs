@@ -50,7 +50,7 @@ pub use config::{
     Child, Childless, Config, Connection, EspProposal, Extensions, IkeProposal, Peer, Retransmission, Start,
 };
 pub use coverage::Flows;
-pub use endpoint::{Endpoint, SHUTDOWN_TIME};
+pub use endpoint::{Endpoint, SHUTDOWN_TIME, Standing};
 pub use error::{Discard, DiscardCounters, Unsendable};
 pub use event::{
     ChildSa, Command, Deadline, Encapsulation, Event, Output, Path, RekeyWhat, Removal, SaActivity, SaKeys, SaLimit,
