@@ -222,7 +222,7 @@ impl IkeThread {
         for command in self.wiring.discover_paths(now) {
             self.command(command, pace, now);
         }
-        self.wiring.tell_news();
+        self.wiring.tell_news(now);
         self.answer(pace, now);
         tidy(pace, now);
         Ok(true)

@@ -10,6 +10,7 @@ mod acquire;
 mod associations;
 pub mod carried;
 mod discovery;
+mod failures;
 mod installation;
 mod pair;
 pub mod path_mtu;
@@ -24,11 +25,13 @@ use tokio::sync::mpsc;
 
 pub use self::associations::GonePairs;
 use self::associations::OfConnections;
+use self::failures::Failures;
 use self::installation::{Installation, encapsulation, selector_pair};
 pub use self::pair::Pair;
 use self::path_mtu::Paths;
 pub use super::command_ring::CommandRing;
 use super::connections::{Configured, ConnectionIds};
+use super::foreign_text;
 use crate::crypto::Entropy;
 use crate::dataplane::command::{InboundCommand, OutboundCommand};
 use crate::dataplane::outer_header::{Encapsulation, OuterPath};
@@ -72,6 +75,15 @@ pub enum Notice {
         peer: std::net::SocketAddr,
         /// Why, for a person.
         reason: String,
+    },
+    /// Failures that anybody can cause, beyond those that were told one by one.
+    MoreFailures {
+        /// What failed.
+        what: &'static str,
+        /// How often.
+        count: u64,
+        /// In which time until now.
+        period: Duration,
     },
     /// The peer's outer address in use.
     PeerAt {
@@ -134,6 +146,7 @@ pub struct Wiring {
     channels: Channels,
     /// What happened since the last status.
     held: Vec<Notice>,
+    failures: Failures,
     /// The paths to the peers, and what they take.
     pub paths: Paths,
     /// What IKE has to know of what it decided.
@@ -157,6 +170,7 @@ impl Wiring {
         Self {
             channels,
             held: Vec::new(),
+            failures: Failures::default(),
             paths,
             answers: VecDeque::new(),
             entropy,
@@ -193,10 +207,11 @@ impl Wiring {
             Event::PathProbed { peer, asked, sent, in_time } => self.paths.probed(peer, asked, sent, in_time, now),
             Event::ConnectionUp { connection } => self.tell(Notice::ConnectionUp { connection }),
             Event::ConnectionDown { connection, error, .. } => {
-                self.tell(Notice::ConnectionDown { connection, error: error.map(|error| error.to_string()) });
+                self.tell(Notice::ConnectionDown { connection, error: error.map(foreign_text::line) });
             }
             Event::Failure { connection, peer, failure } => {
-                self.tell(Notice::Failure { connection, peer, reason: failure.to_string() });
+                let notice = self.failures.notice(connection, peer, &failure, now);
+                self.held.extend(notice);
             }
             Event::ShutdownComplete => self.tell(Notice::ShutdownComplete),
         }
@@ -213,7 +228,8 @@ impl Wiring {
     }
 
     /// Tells the control task what happened. To be called when the snapshots of IKE show it.
-    pub fn tell_news(&mut self) {
+    pub fn tell_news(&mut self, now: Instant) {
+        self.held.extend(self.failures.more(now));
         for notice in self.held.drain(..) {
             // Without a control task the process is about to end.
             let _ = self.channels.notices.send(notice);

@@ -56,6 +56,6 @@ pub use event::{
     ChildSa, Command, Deadline, Encapsulation, Event, Output, Path, RekeyWhat, Removal, SaActivity, SaKeys, SaLimit,
     Transmit, Why,
 };
-pub use failure::Failure;
+pub use failure::{AuthenticationError, Failure, Refusal};
 pub use key_log::KeyLog;
 pub use status::{AssociationStatus, ChildState, ChildStatus, ConnectionState, ConnectionStatus, IkeSaStatus};
