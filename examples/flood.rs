@@ -226,7 +226,7 @@ fn shower(arguments: &Arguments) -> Result<()> {
         }
         let slices: Vec<_> = packets[..count].iter().map(|packet| [IoSlice::new(packet)]).collect();
         match sendmmsg(fd.as_raw_fd(), &mut headers, slices.iter(), [Some(to); BATCH], [], MsgFlags::empty()) {
-            Ok(results) => drop(results),
+            Ok(_) => {}
             Err(nix::Error::ENOBUFS | nix::Error::EAGAIN) => refused += 1,
             Err(error) => return Err(error.into()),
         }

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!  known IKE SA ──────────────────────────────────────► endpoint, at once
-//!  half-open IKE SA, or a cookie ─► a queue ─┐
-//!  a configured peer's address   ─► a queue ─┼ by turns ► endpoint, a few milliseconds at a time
-//!  everybody else                ─► a queue ─┘
+//!  a configured peer that has shown to receive at its address ─► a queue ─┐
+//!  a configured peer's address                                ─► a queue ─┼ by turns ► endpoint, a few milliseconds
+//!  anybody who has shown to receive at its address            ─► a queue ─┤            at a time
+//!  everybody else                                             ─► a queue ─┘
 //! ```
 //!
 //! Inside a queue sources take turns, so forged addresses do not hold up who has shown to receive at its own, nor a
 //! configured peer whose address nobody forges.
+
+use std::time::Instant;
 
 use super::fair_queue::{Arrival, FairQueue};
 use crate::dataplane::ike_queue::MAX_INITIAL;
@@ -25,7 +28,7 @@ const EXCHANGE_TYPE: usize = 18;
 /// What waits, and what was not let in.
 pub struct Arrivals {
     /// By standing, the best first.
-    queues: [FairQueue; 3],
+    queues: [FairQueue; 4],
     /// The queue whose turn it is.
     turn: usize,
     overflowed: u64,
@@ -42,27 +45,28 @@ impl Arrivals {
     /// Lets a datagram wait. What is too large, or has no room, is counted and dropped. True if there is nothing to wait for:
     /// the sender is known, and to be answered at once.
     #[must_use]
-    pub fn admit(&mut self, datagram: &[u8], path: Path, standing: Standing) -> bool {
+    pub fn admit(&mut self, datagram: &[u8], path: Path, standing: Standing, now: Instant) -> bool {
         let place = match standing {
             Standing::Known => return true,
-            Standing::Returned => 0,
+            Standing::Expected => 0,
             Standing::Configured => 1,
-            Standing::Stranger => 2,
+            Standing::Returned => 2,
+            Standing::Stranger => 3,
         };
         if is_too_large(datagram) {
             self.too_large += 1;
         } else {
-            self.overflowed += self.queues[place].push(datagram, path);
+            self.overflowed += self.queues[place].push(datagram, path, now);
         }
         false
     }
 
-    /// The next datagram.
-    pub fn pop(&mut self) -> Option<Arrival> {
+    /// The next datagram that has not waited for too long.
+    pub fn pop(&mut self, now: Instant) -> Option<Arrival> {
         for _ in 0..self.queues.len() {
             let place = self.turn;
             self.turn = (place + 1) % self.queues.len();
-            if let Some(arrival) = self.queues[place].pop() {
+            if let Some(arrival) = self.queues[place].pop(&mut self.overflowed, now) {
                 return Some(arrival);
             }
         }
@@ -74,7 +78,7 @@ impl Arrivals {
         self.queues.iter().all(FairQueue::is_empty)
     }
 
-    /// Datagrams that had to make room for others, since the start.
+    /// Datagrams that had to make room for others or waited for too long, since the start.
     pub fn overflowed(&self) -> u64 {
         self.overflowed
     }
@@ -108,37 +112,38 @@ mod tests {
 
     #[test]
     fn a_flood_of_strangers_leaves_the_turns_of_others() {
-        let mut arrivals = Arrivals::default();
+        let (mut arrivals, now) = (Arrivals::default(), Instant::now());
         let init = message(ExchangeType::IKE_SA_INIT, 300);
         for number in 0..20_000_u32 {
             let peer = (std::net::Ipv4Addr::from_bits(number), 500).into();
-            assert!(!arrivals.admit(&init, Path { peer, ..path(1) }, Standing::Stranger));
+            assert!(!arrivals.admit(&init, Path { peer, ..path(1) }, Standing::Stranger, now));
         }
-        assert!(!arrivals.admit(&init, path(7), Standing::Configured));
-        assert!(!arrivals.admit(&init, path(8), Standing::Returned));
-        let first: Vec<_> = std::iter::from_fn(|| arrivals.pop()).take(3).map(|(_, path)| path.peer).collect();
-        assert!(first.contains(&path(7).peer) && first.contains(&path(8).peer), "{first:?}");
+        assert!(!arrivals.admit(&init, path(7), Standing::Configured, now));
+        assert!(!arrivals.admit(&init, path(8), Standing::Returned, now));
+        assert!(!arrivals.admit(&init, path(9), Standing::Expected, now));
+        let first: Vec<_> = std::iter::from_fn(|| arrivals.pop(now)).take(4).map(|(_, path)| path.peer).collect();
+        assert!((7..=9).all(|host| first.contains(&path(host).peer)), "{first:?}");
         assert!(arrivals.overflowed() > 10_000);
     }
 
     #[test]
     fn an_established_peer_does_not_wait_however_large_its_message() {
-        let mut arrivals = Arrivals::default();
-        assert!(arrivals.admit(&message(ExchangeType::CREATE_CHILD_SA, 60_000), path(1), Standing::Known));
+        let (mut arrivals, now) = (Arrivals::default(), Instant::now());
+        assert!(arrivals.admit(&message(ExchangeType::CREATE_CHILD_SA, 60_000), path(1), Standing::Known, now));
         assert!(arrivals.is_empty());
     }
 
     #[test]
     fn what_is_too_large_for_its_sender_is_counted_and_not_kept() {
-        let mut arrivals = Arrivals::default();
+        let (mut arrivals, now) = (Arrivals::default(), Instant::now());
         for (exchange, limit) in
             [(ExchangeType::IKE_SA_INIT, MAX_INITIAL), (ExchangeType::IKE_AUTH, MAX_UNAUTHENTICATED)]
         {
-            for standing in [Standing::Returned, Standing::Configured, Standing::Stranger] {
+            for standing in [Standing::Expected, Standing::Configured, Standing::Returned, Standing::Stranger] {
                 let before = arrivals.too_large();
-                assert!(!arrivals.admit(&message(exchange, limit), path(1), standing));
-                assert_eq!(arrivals.pop().map(|(bytes, _)| bytes.len()), Some(limit));
-                assert!(!arrivals.admit(&message(exchange, limit + 1), path(1), standing));
+                assert!(!arrivals.admit(&message(exchange, limit), path(1), standing, now));
+                assert_eq!(arrivals.pop(now).map(|(bytes, _)| bytes.len()), Some(limit));
+                assert!(!arrivals.admit(&message(exchange, limit + 1), path(1), standing, now));
                 assert!(arrivals.is_empty());
                 assert_eq!(arrivals.too_large(), before + 1);
             }

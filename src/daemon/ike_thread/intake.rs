@@ -68,7 +68,7 @@ impl IkeThread {
 
     fn arrived(&mut self, datagram: &[u8], path: Path, pace: &mut Pace, now: Instant) {
         let standing = self.endpoint.standing(datagram, path, now);
-        if pace.arrivals.admit(datagram, path, standing) {
+        if pace.arrivals.admit(datagram, path, standing, now) {
             self.datagram(datagram, path, pace, now);
         }
     }
@@ -78,7 +78,7 @@ impl IkeThread {
         let began = Instant::now();
         let mut now = began;
         while now.saturating_duration_since(began) < SERVING
-            && let Some((datagram, path)) = pace.arrivals.pop()
+            && let Some((datagram, path)) = pace.arrivals.pop(now)
         {
             self.datagram(&datagram, path, pace, now);
             // What it left behind is as much memory as that of an SA that changed.

@@ -17,11 +17,13 @@ pub enum Standing {
     /// The datagram names an IKE SA that is established, or that we are negotiating as its initiator: its SPI is known to
     /// its peer, and to who reads the peer's packets.
     Known,
-    /// The sender receives at its address: the datagram names an IKE SA that waits for its IKE_AUTH request, or returns
-    /// a cookie (RFC 7296 section 2.6).
-    Returned,
+    /// A configured peer that receives at its address: the datagram comes from there, and names an IKE SA that waits for
+    /// its IKE_AUTH request, or returns a cookie (RFC 7296 section 2.6).
+    Expected,
     /// The source address is that of a configured peer; anybody may have forged it.
     Configured,
+    /// Somebody else who receives at its address, for the same reasons.
+    Returned,
     /// None of these.
     Stranger,
 }
@@ -32,17 +34,18 @@ impl Endpoint {
     pub fn standing(&mut self, datagram: &[u8], path: Path, now: Instant) -> Standing {
         let Ok(header) = Header::parse(datagram) else { return Standing::Stranger };
         let ours = if header.flags.initiator { header.responder_spi } else { header.initiator_spi };
-        match self.connections.ike_sas.get(&ours) {
+        let ike_sas = &self.connections.ike_sas;
+        let configured = ike_sas.directory.knows(Peer::Address(path.peer.ip()));
+        let returned = match ike_sas.get(&ours) {
             Some(IkeSa::Established(_) | IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => return Standing::Known,
-            Some(IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_)) => return Standing::Returned,
-            None => {}
-        }
-        if self.returns_cookie(&header, datagram, path, now) {
-            Standing::Returned
-        } else if self.connections.ike_sas.directory.knows(Peer::Address(path.peer.ip())) {
-            Standing::Configured
-        } else {
-            Standing::Stranger
+            Some(IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_)) => true,
+            None => self.returns_cookie(&header, datagram, path, now),
+        };
+        match (configured, returned) {
+            (true, true) => Standing::Expected,
+            (true, false) => Standing::Configured,
+            (false, true) => Standing::Returned,
+            (false, false) => Standing::Stranger,
         }
     }
 

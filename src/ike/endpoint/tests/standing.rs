@@ -24,7 +24,7 @@ fn a_sender_is_known_better_with_each_step() {
     lab.deliver();
     assert_eq!(under_way(&mut lab), [Standing::Known; 2], "the cookie, in an answer to a request of ours");
     lab.deliver();
-    assert_eq!(under_way(&mut lab), [Standing::Returned, Standing::Stranger], "the request with its cookie");
+    assert_eq!(under_way(&mut lab), [Standing::Expected, Standing::Stranger], "the request with its cookie");
     let (_, request) = lab.wire.front_mut().expect("the request");
     // Generic payload header, protocol, SPI size and type stand before it.
     request.payload[28 + 8] ^= 1;
@@ -33,7 +33,7 @@ fn a_sender_is_known_better_with_each_step() {
     lab.deliver();
     assert_eq!(under_way(&mut lab), [Standing::Known; 2], "the response");
     lab.deliver();
-    assert_eq!(under_way(&mut lab)[0], Standing::Returned, "IKE_AUTH on a half-open IKE SA");
+    assert_eq!(under_way(&mut lab), [Standing::Expected, Standing::Returned], "IKE_AUTH on a half-open IKE SA");
     lab.deliver();
     lab.settle();
     lab.assert_paired(1);
