@@ -23,7 +23,7 @@ use ipsec_gateway::ike::{
 };
 use ipsec_gateway::io::udp::{SocketOptions, UdpSocket};
 use ipsec_gateway::io::wake::wait_readable;
-use ipsec_gateway::wire::ike::TrafficSelector;
+use ipsec_gateway::wire::ike::{Identification, TrafficSelector};
 
 const NON_ESP_MARKER: [u8; 4] = [0; 4];
 
@@ -46,6 +46,9 @@ struct Arguments {
     group: String,
     #[arg(long)]
     psk: String,
+    /// The length of our identity, a key ID (RFC 7296 section 3.5) of so many bytes in place of a name
+    #[arg(long)]
+    local_id_bytes: Option<usize>,
     /// The responder's process, whose time is taken
     #[arg(long)]
     pid: Option<u32>,
@@ -124,7 +127,10 @@ fn connection(number: usize, arguments: &Arguments, proposal: IkeProposal) -> Re
         name: format!("client-{number}").into(),
         local_address: arguments.sources.get(number % arguments.sources.len()).copied(),
         peer: Peer::Address(arguments.peer),
-        local_id: format!("client-{number}.example").parse()?,
+        local_id: match arguments.local_id_bytes {
+            Some(length) => Identification::KeyId(vec![number as u8; length]),
+            None => format!("client-{number}.example").parse()?,
+        },
         peer_id: Some("responder.example".parse()?),
         pre_shared_key: Arc::new(Secret::new(arguments.psk.clone().into_bytes())),
         ike_proposals: vec![proposal],

@@ -38,11 +38,8 @@ use crate::control::owner_change::OwnerChange;
 use crate::control::reload::Reloaded;
 use crate::control::route::Route;
 use crate::control::status::{Connection, Status};
+use crate::io::control_server::{MAX_BODY, PeerCredentials};
 use crate::io::nftables::PlaintextFilter;
-use crate::io::unix::PeerCredentials;
-
-/// The largest owner's set that is taken, in bytes.
-const BODY_LIMIT: usize = 32 << 20;
 
 /// Bodies up to this many bytes are read where they arrive.
 const INLINE_BODY: usize = 64 << 10;
@@ -134,7 +131,7 @@ impl Api {
             .method_not_allowed_fallback(async || {
                 Failure(StatusCode::METHOD_NOT_ALLOWED, "this request takes another method".to_owned())
             })
-            .layer(DefaultBodyLimit::max(BODY_LIMIT))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self)
     }
 

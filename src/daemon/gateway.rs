@@ -311,6 +311,9 @@ impl Gateway {
             Notice::Failure { connection, peer, reason } => {
                 warn!(connection = connection.as_deref(), %peer, reason, "negotiation failed");
             }
+            Notice::MoreFailures { what, count, period } => {
+                warn!("… {count} more negotiations failed in {} s: {what}", period.as_secs());
+            }
             Notice::PeerAt { connection, association, peer } => {
                 let left = self.seen.at(connection, association, peer).into_iter();
                 let news = left.chain(Some(peer).filter(|peer| !self.outer_peers.contains(peer)));

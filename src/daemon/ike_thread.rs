@@ -1,6 +1,8 @@
 //! The IKE thread: the endpoint, its timers, the port 500 sockets, and a handle of port 4500 to send on.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod intake;
+
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -12,30 +14,26 @@ use tokio::sync::oneshot;
 use tracing::{debug, trace, warn};
 
 use super::connections::Change;
+use super::ike_arrivals::Arrivals;
 use super::request_queue::RequestQueue;
 use super::send_failures::SendFailures;
 use super::wiring::{GonePairs, Pair, Wiring};
 use crate::dataplane::acquire::Acquire;
 use crate::dataplane::drop::DropReason;
 use crate::dataplane::ike_queue::IkeQueueReader;
-use crate::ike::{Command, ConnectionStatus, Deadline, Endpoint, Event, Output, Path, Transmit};
+use crate::ike::{Command, ConnectionStatus, Deadline, Endpoint, Event, Output, Path, Transmit, Why};
 use crate::io::esp_sockets::NatTraversalSender;
 use crate::io::icmp::IcmpSocket;
 use crate::io::memory;
+use crate::io::message_batch::ReceiveBatch;
 use crate::io::send_refusals::Refusal;
 use crate::io::udp::UdpSocket;
 use crate::io::wake::{Waker, wait_readable};
 
-/// The largest UDP datagram.
-const MAX_DATAGRAM: usize = 65_535;
 /// How often the facts of the SAs are looked at: a peer's first packet on a new SA lets us send on it.
 const LOOK: Duration = Duration::from_millis(100);
-/// Datagrams that one round takes from one source, so that none of them starves the timers.
+/// Messages of routers that one round takes, so that they do not starve the timers.
 const ROUND: usize = 256;
-/// Requests for new IKE SAs that one round answers; each may cost a key exchange.
-const ROUND_INITIAL: usize = 32;
-/// Requests for new IKE SAs from port 500 that wait at most; more are dropped, and repeated by honest peers.
-const WAITING_INITIAL: usize = 1024;
 /// A snapshot of thousands of connections takes a while, so snapshots get one part in this many of the time.
 const SNAPSHOT_SHARE: u32 = 20;
 /// How long a snapshot that still holds is given to further askers; then it is forgotten, as it takes as much memory as
@@ -45,10 +43,14 @@ const SNAPSHOT_KEPT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The longest that a round waits while somebody has no room for what is to be handed on.
 const BEHIND: Duration = Duration::from_millis(2);
-/// After so many changes of SAs memory is given back to the system,
+/// After so many changes of SAs, or requests of who was not known, memory is given back to the system,
 const CHANGES_TO_TIDY: usize = 256;
-/// once nothing has changed for this long.
+/// once nothing has changed for this long,
 const QUIET_TO_TIDY: Duration = Duration::from_secs(3);
+/// or after this time, if something always does.
+const LONGEST_UNTIDY: Duration = Duration::from_secs(10);
+/// Half-open IKE SAs time out many at a time, so a time that some did counts for so many changes.
+const HALF_OPEN_CHANGES: usize = 16;
 
 /// What the control task asks of the IKE thread.
 #[derive(Debug)]
@@ -149,11 +151,18 @@ struct Pace {
     changed: bool,
     /// The endpoint did something in this round, with whatever keys that took.
     worked: bool,
-    /// Changes of SAs since memory was given back, and the last one.
+    /// Changes since memory was given back, the last one, and when it was given back.
     untidy: usize,
     last_change: Instant,
-    /// Requests that found `WAITING_INITIAL` others before them.
-    overflowed: u64,
+    tidied: Instant,
+    /// Datagrams that wait because their senders are not known.
+    arrivals: Arrivals,
+    /// What datagrams are received with: those of port 500 many at a time, the others one by one.
+    batch: ReceiveBatch,
+    buffers: Vec<u8>,
+    datagram: Vec<u8>,
+    /// How often ICMP told that an earlier datagram did not arrive.
+    unreachable: u64,
 }
 
 impl IkeThread {
@@ -177,17 +186,20 @@ impl IkeThread {
             worked: false,
             untidy: 0,
             last_change: start,
-            overflowed: 0,
+            tidied: start,
+            arrivals: Arrivals::default(),
+            batch: ReceiveBatch::default(),
+            buffers: Vec::new(),
+            datagram: Vec::new(),
+            unreachable: 0,
         };
-        let mut buffer = vec![0; MAX_DATAGRAM];
-        let mut initial = VecDeque::new();
         loop {
             self.heartbeat.fetch_add(1, Ordering::Relaxed);
-            if initial.is_empty() {
+            if pace.arrivals.is_empty() {
                 self.wait(&pace)?;
             }
             self.waker.clear();
-            let goes_on = self.round(&mut buffer, &mut initial, &mut pace)?;
+            let goes_on = self.round(&mut pace)?;
             if std::mem::take(&mut pace.worked) {
                 memory::forget();
             }
@@ -200,34 +212,29 @@ impl IkeThread {
     /// Handles what has come since the last round. False: stop. A call of its own, so that what keys leave on the stack is
     /// below its caller.
     #[inline(never)]
-    fn round(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        initial: &mut VecDeque<(Vec<u8>, Path)>,
-        pace: &mut Pace,
-    ) -> io::Result<bool> {
+    fn round(&mut self, pace: &mut Pace) -> io::Result<bool> {
         let now = Instant::now();
         if !self.take_requests(pace, now) {
             self.wiring.stop();
             return Ok(false);
         }
-        self.take_port_500(buffer, initial, pace, now)?;
-        self.take_port_4500(buffer, initial, pace, now);
-        for (datagram, path) in initial.drain(..initial.len().min(ROUND_INITIAL)).collect::<Vec<_>>() {
-            self.datagram(&datagram, path, pace, now);
-        }
+        self.take_in(pace, now)?;
         self.take_icmp(now);
         self.take_facts(pace, now);
         self.take_refusals(pace, now);
         if let Some(deadline) = pace.deadline.filter(|deadline| deadline.at <= now) {
             trace!(why = ?deadline.why, late = ?now.saturating_duration_since(deadline.at), "IKE's deadline has come");
+            if deadline.why == Why::HalfOpen {
+                (pace.untidy, pace.last_change) = (pace.untidy + HALF_OPEN_CHANGES, now);
+            }
             self.endpoint.handle_timeout(now);
             self.drain(pace, now);
         }
+        self.serve_arrivals(pace);
         for command in self.wiring.discover_paths(now) {
             self.command(command, pace, now);
         }
-        self.wiring.tell_news();
+        self.wiring.tell_news(now);
         self.wiring.flush().map_err(io::Error::other)?;
         self.answer(pace, now);
         tidy(pace, now);
@@ -284,53 +291,6 @@ impl IkeThread {
             trace!(%reason, peer = %path.peer, "dropped an IKE datagram");
         }
         self.drain(pace, now);
-    }
-
-    fn take_port_500(
-        &mut self,
-        buffer: &mut [u8],
-        initial: &mut VecDeque<(Vec<u8>, Path)>,
-        pace: &mut Pace,
-        now: Instant,
-    ) -> io::Result<()> {
-        for socket in 0..self.sockets.ike.len() {
-            for _ in 0..ROUND {
-                let Some(arrival) = self.sockets.ike[socket].receive(buffer)? else { break };
-                let datagram = &buffer[..arrival.len];
-                let path = Path { local: arrival.local, peer: arrival.peer, non_esp_marker: false };
-                if opens_ike_sa(datagram) {
-                    if initial.len() < WAITING_INITIAL {
-                        initial.push_back((datagram.to_vec(), path));
-                    } else {
-                        pace.overflowed += 1;
-                    }
-                } else {
-                    self.datagram(datagram, path, pace, now);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn take_port_4500(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        initial: &mut VecDeque<(Vec<u8>, Path)>,
-        pace: &mut Pace,
-        now: Instant,
-    ) {
-        let mut datagram = std::mem::take(buffer);
-        for _ in 0..ROUND {
-            let Some(path) = self.nat_queue.pop_established(&mut datagram) else { break };
-            let path = Path { local: path.local, peer: path.peer, non_esp_marker: true };
-            self.datagram(&datagram, path, pace, now);
-        }
-        while initial.len() < ROUND_INITIAL {
-            let Some(path) = self.nat_queue.pop_initial(&mut datagram) else { break };
-            initial.push_back((datagram.clone(), Path { local: path.local, peer: path.peer, non_esp_marker: true }));
-        }
-        datagram.resize(MAX_DATAGRAM, 0);
-        *buffer = datagram;
     }
 
     /// Reads what routers say. It is a hint: a socket that fails has others learn it later, by probing.
@@ -463,29 +423,29 @@ impl IkeThread {
     /// A snapshot of what belongs to no connection.
     fn counts(&self, pace: &Pace) -> IkeSnapshot {
         let discards = self.endpoint.discards().iter().map(|(reason, count)| (reason.name().replace('_', "-"), count));
-        let overflowed = (DropReason::IkeInitialQueueFull.name().to_owned(), pace.overflowed);
-        let unreachable = self.sockets.ike.iter().map(UdpSocket::unreachable).sum();
-        let unreachable = (DropReason::IcmpUnreachable.name().to_owned(), unreachable);
+        let dropped = [
+            (DropReason::IkeInitialQueueFull, pace.arrivals.overflowed()),
+            (DropReason::IkeTooLarge, pace.arrivals.too_large()),
+            (DropReason::IcmpUnreachable, pace.unreachable),
+        ];
+        let dropped = dropped.map(|(reason, count)| (reason.name().to_owned(), count));
         IkeSnapshot {
-            discards: discards.chain([overflowed, unreachable]).chain(self.send_failures.counts()).collect(),
+            discards: discards.chain(dropped).chain(self.send_failures.counts()).collect(),
             refused: self.send_failures.lines(),
             ..IkeSnapshot::default()
         }
     }
 }
 
-/// Gives memory back after thousands of negotiations, or a look at thousands of connections: the allocator keeps what was
+/// Gives memory back after thousands of negotiations, a flood, or a look at thousands of connections: the allocator keeps what was
 /// freed between values that stay.
 fn tidy(pace: &mut Pace, now: Instant) {
-    if pace.untidy >= CHANGES_TO_TIDY && now.saturating_duration_since(pace.last_change) >= QUIET_TO_TIDY {
-        pace.untidy = 0;
+    let quiet = now.saturating_duration_since(pace.last_change) >= QUIET_TO_TIDY;
+    let due = quiet || now.saturating_duration_since(pace.tidied) >= LONGEST_UNTIDY;
+    if pace.untidy >= CHANGES_TO_TIDY && due {
+        (pace.untidy, pace.tidied) = (0, now);
         if let Err(error) = memory::give_back() {
             warn!(%error, "memory is not locked any more, so keys can get into the swap");
         }
     }
-}
-
-/// A zero responder SPI (RFC 7296 section 3.1): nobody known says this, so it waits behind those who are.
-fn opens_ike_sa(datagram: &[u8]) -> bool {
-    datagram.get(8..16).is_none_or(|spi| spi.iter().all(|byte| *byte == 0))
 }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::config::Tunnel;
 use super::export::{peer_identity, start_word};
+use super::foreign_text;
 use super::ike_thread::IkeSnapshot;
 use super::metrics::Drops;
 use super::wiring::Pair;
@@ -257,7 +258,7 @@ fn connection(
         outbound: traffic(carried.outbound, now),
         last_error: unresolved
             .or(refused)
-            .or_else(|| ike.and_then(|status| status.last_error.as_ref()).map(ToString::to_string)),
+            .or_else(|| ike.and_then(|status| status.last_error.as_ref()).map(foreign_text::line)),
         next_attempt_seconds: ike.and_then(|status| status.next_attempt).map(|at| seconds_until(at, now)),
     }
 }

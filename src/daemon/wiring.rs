@@ -10,6 +10,7 @@ mod acquire;
 mod associations;
 pub mod carried;
 mod discovery;
+mod failures;
 mod held;
 mod installation;
 mod pair;
@@ -25,12 +26,14 @@ use tokio::sync::mpsc;
 
 pub use self::associations::GonePairs;
 use self::associations::OfConnections;
+use self::failures::Failures;
 use self::held::Held;
 use self::installation::{Installation, encapsulation, selector_pair};
 pub use self::pair::Pair;
 use self::path_mtu::Paths;
 pub use super::command_ring::{CommandRing, RingFull};
 use super::connections::{Change, Configured, ConnectionIds};
+use super::foreign_text;
 use crate::crypto::Entropy;
 use crate::dataplane::command::{InboundCommand, OutboundCommand};
 use crate::dataplane::outer_header::{Encapsulation, OuterPath};
@@ -75,6 +78,15 @@ pub enum Notice {
         /// Why, for a person.
         reason: String,
     },
+    /// Failures that anybody can cause, beyond those that were told one by one.
+    MoreFailures {
+        /// What failed.
+        what: &'static str,
+        /// How often.
+        count: u64,
+        /// In which time until now.
+        period: Duration,
+    },
     /// The peer's outer address in use.
     PeerAt {
         /// The connection's name.
@@ -107,7 +119,10 @@ impl Notice {
                 Some((Some(Arc::clone(connection)), Some(*association)))
             }
             Notice::ShutdownComplete => Some((None, None)),
-            Notice::ConnectionUp { .. } | Notice::ConnectionDown { .. } | Notice::Failure { .. } => None,
+            Notice::ConnectionUp { .. }
+            | Notice::ConnectionDown { .. }
+            | Notice::Failure { .. }
+            | Notice::MoreFailures { .. } => None,
             Notice::ChildUp(_) | Notice::ChildDown(..) => None,
         }
     }
@@ -156,6 +171,8 @@ pub struct Wiring {
     held: Held<Notice, About>,
     /// A data thread has commands to take that its ring had no room for.
     behind: bool,
+    /// Failures that anybody can cause, a few at a time.
+    failures: Failures,
     /// The paths to the peers, and what they take.
     pub paths: Paths,
     /// What IKE has to know of what it decided.
@@ -180,6 +197,7 @@ impl Wiring {
             channels,
             held: Held::new(Notice::about),
             behind: false,
+            failures: Failures::default(),
             paths,
             answers: VecDeque::new(),
             entropy,
@@ -225,10 +243,11 @@ impl Wiring {
             Event::PathProbed { peer, asked, sent, in_time } => self.paths.probed(peer, asked, sent, in_time, now),
             Event::ConnectionUp { connection } => self.tell(Notice::ConnectionUp { connection }),
             Event::ConnectionDown { connection, error, .. } => {
-                self.tell(Notice::ConnectionDown { connection, error: error.map(|error| error.to_string()) });
+                self.tell(Notice::ConnectionDown { connection, error: error.map(foreign_text::line) });
             }
             Event::Failure { connection, peer, failure } => {
-                self.tell(Notice::Failure { connection, peer, reason: failure.to_string() });
+                let notice = self.failures.notice(connection, peer, &failure, now);
+                notice.into_iter().for_each(|notice| self.tell(notice));
             }
             Event::ShutdownComplete => self.tell(Notice::ShutdownComplete),
         }
@@ -246,7 +265,8 @@ impl Wiring {
 
     /// Tells the control task what happened, as far as it has room for that. To be called when the snapshots of IKE show it,
     /// and again while there is more.
-    pub fn tell_news(&mut self) {
+    pub fn tell_news(&mut self, now: Instant) {
+        self.failures.more(now).for_each(|more| self.held.push(more));
         self.held.pass_on(&self.channels.notices);
     }
 

@@ -96,7 +96,9 @@ drop_reasons! {
     Keepalive => "keepalive",
     /// A datagram on the NAT traversal port that is neither ESP, IKE nor a keepalive.
     MalformedDatagram => "malformed-datagram",
-    /// IKE's queue for requests that open a new IKE SA is full.
+    /// An IKE datagram is larger than who is not authenticated may send: 4 KiB for IKE_SA_INIT, 16 KiB for others.
+    IkeTooLarge => "ike-too-large",
+    /// IKE's queue for datagrams of who is not known is full, or the one of port 4500 for requests that open a new IKE SA.
     IkeInitialQueueFull => "ike-initial-queue-full",
     /// IKE's queue for everything else is full.
     IkeQueueFull => "ike-queue-full",

@@ -12,6 +12,10 @@ pub const QUEUE_BYTES: usize = 512 * 1024;
 pub const MAX_DATAGRAM: usize = 65_507;
 /// Bytes before each datagram: two addresses with family, and the length.
 const RECORD_HEADER: usize = 2 * (1 + 16 + 2) + 2;
+/// The longest request that opens an IKE SA, which anybody may send.
+pub const MAX_INITIAL: usize = 4 << 10;
+/// A longer datagram leaves half of its queue to others.
+const LARGE: usize = 16 << 10;
 /// The responder's SPI in an IKE header.
 const RESPONDER_SPI: std::ops::Range<usize> = 8..16;
 
@@ -36,6 +40,8 @@ pub enum QueueFull {
     Initial,
     /// The other one.
     Established,
+    /// The datagram is larger than a request that opens an IKE SA may be.
+    TooLarge,
 }
 
 /// Both ends of the queues.
@@ -52,15 +58,19 @@ impl IkeQueueWriter {
     /// Queues one datagram, its non-ESP marker removed.
     ///
     /// # Errors
-    /// When its queue has no room; the datagram is to be dropped.
+    /// When it is too large, or its queue has no room; the datagram is to be dropped.
     pub fn push(&mut self, path: OuterPath, datagram: &[u8]) -> Result<(), QueueFull> {
         let initial = datagram.get(RESPONDER_SPI).is_none_or(|spi| spi.iter().all(|byte| *byte == 0));
+        if initial && datagram.len() > MAX_INITIAL {
+            return Err(QueueFull::TooLarge);
+        }
         let (ring, full) = if initial {
             (&mut self.initial, QueueFull::Initial)
         } else {
             (&mut self.established, QueueFull::Established)
         };
-        if datagram.len() > MAX_DATAGRAM || ring.slots() < RECORD_HEADER + datagram.len() {
+        let left_free = if datagram.len() > LARGE { QUEUE_BYTES / 2 } else { 0 };
+        if datagram.len() > MAX_DATAGRAM || ring.slots() < RECORD_HEADER + datagram.len() + left_free {
             return Err(full);
         }
         let header = encode(path, datagram.len());
@@ -99,7 +109,11 @@ fn pop_from(ring: &mut rtrb::Consumer<u8>, buffer: &mut Vec<u8>) -> Option<Outer
         std::hint::spin_loop();
     }
     buffer.clear();
-    buffer.extend(ring.read_chunk(len).ok()?);
+    let chunk = ring.read_chunk(len).ok()?;
+    let (first, second) = chunk.as_slices();
+    buffer.extend_from_slice(first);
+    buffer.extend_from_slice(second);
+    chunk.commit_all();
     Some(path)
 }
 
@@ -172,6 +186,21 @@ mod tests {
         let mut buffer = Vec::new();
         assert_eq!(reader.pop(&mut buffer), Some(path));
         assert_eq!(buffer, datagram(9, 80), "the known peer is served first");
+    }
+
+    #[test]
+    fn large_datagrams_leave_room_and_large_first_requests_are_not_taken() {
+        let (mut writer, mut reader) = ike_queue();
+        let path = path("192.0.2.1:4500", "198.51.100.9:4500");
+        assert_eq!(writer.push(path, &datagram(0, MAX_INITIAL + 1)), Err(QueueFull::TooLarge));
+        writer.push(path, &datagram(0, MAX_INITIAL)).unwrap();
+        let taken =
+            std::iter::repeat_with(|| writer.push(path, &datagram(9, 50_000))).take_while(Result::is_ok).count();
+        assert!((3..=5).contains(&taken), "{taken}");
+        let small = std::iter::repeat_with(|| writer.push(path, &datagram(9, 80))).take_while(Result::is_ok).count();
+        assert!(small > 2000, "{small}");
+        let mut buffer = Vec::new();
+        assert_eq!((reader.pop(&mut buffer), buffer.len()), (Some(path), 50_000));
     }
 
     #[test]

@@ -183,6 +183,7 @@ impl OpeningPath {
                 ports.ike.push(path, ike).map_err(|full| match full {
                     QueueFull::Initial => DropReason::IkeInitialQueueFull,
                     QueueFull::Established => DropReason::IkeQueueFull,
+                    QueueFull::TooLarge => DropReason::IkeTooLarge,
                 })
             }
         }

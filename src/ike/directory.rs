@@ -95,6 +95,11 @@ impl Directory {
         self.all.connections.values()
     }
 
+    /// Whether any connection is with this peer.
+    pub(super) fn knows(&self, peer: Peer) -> bool {
+        self.by_peer.contains_key(&peer)
+    }
+
     /// The candidates for a request that came on this path.
     pub(super) fn candidates(&self, path: &Path) -> Arc<Candidates> {
         let peers = [Peer::Address(path.peer.ip()), Peer::Any];

@@ -7,6 +7,7 @@ mod guests;
 mod ike_sas;
 mod responder;
 mod runtime;
+mod standing;
 mod start_limit;
 mod status;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::time::Instant;
 
 pub use self::commands::SHUTDOWN_TIME;
 use self::connections::Connections;
+pub use self::standing::Standing;
 use self::timers::Timer;
 use super::allowance::Allowance;
 use super::association::AssociationId;

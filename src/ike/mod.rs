@@ -51,12 +51,12 @@ pub use config::{
     Start,
 };
 pub use coverage::Flows;
-pub use endpoint::{Endpoint, SHUTDOWN_TIME};
+pub use endpoint::{Endpoint, SHUTDOWN_TIME, Standing};
 pub use error::{Discard, DiscardCounters, Unsendable};
 pub use event::{
     ChildSa, Command, Deadline, Encapsulation, Event, Output, Path, RekeyWhat, Removal, SaActivity, SaKeys, SaLimit,
     Transmit, Why,
 };
-pub use failure::Failure;
+pub use failure::{AuthenticationError, Failure, Refusal};
 pub use key_log::KeyLog;
 pub use status::{AssociationStatus, ChildState, ChildStatus, ConnectionState, ConnectionStatus, IkeSaStatus};

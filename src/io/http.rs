@@ -5,18 +5,17 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::{HeaderValue, Request as HttpRequest, Response as HttpResponse, StatusCode, header, request::Parts};
 use futures_util::FutureExt;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::http_connection::{Bodies, Impatient, NoBody, PATIENCE, builder};
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
 use crate::cen::openapi::request::{Request, Response, request_id};
@@ -26,8 +25,8 @@ use crate::crypto::random::SystemEntropy;
 /// The longest body: the longest call of the API has some kilobytes.
 const MAX_BODY: usize = 1 << 20;
 
-/// How long a request's head, and then its body, may take to arrive; an idle connection is closed after as long.
-const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The most of bodies at a time.
+const MAX_BODIES: usize = 16 << 20;
 
 /// Connections at once. Further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
@@ -38,6 +37,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Serves the API on `listener` until `shutdown` completes, then lets the calls in progress end.
 pub async fn serve<C: Cloud>(listener: TcpListener, service: Arc<Service<C>>, shutdown: impl Future<Output = ()>) {
     let (graceful, slots) = (GracefulShutdown::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+    let bodies = Bodies::new(MAX_BODY, MAX_BODIES, PATIENCE);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = async {
@@ -56,7 +56,7 @@ pub async fn serve<C: Cloud>(listener: TcpListener, service: Arc<Service<C>>, sh
                 }
             },
         };
-        let connection = graceful.watch(connection(stream, Arc::clone(&service)));
+        let connection = graceful.watch(connection(stream, bodies.clone(), Arc::clone(&service)));
         tokio::spawn(async move {
             let _slot = slot;
             if let Err(error) = connection.await {
@@ -71,31 +71,28 @@ pub async fn serve<C: Cloud>(listener: TcpListener, service: Arc<Service<C>>, sh
 
 fn connection<C: Cloud>(
     stream: TcpStream,
+    bodies: Bodies,
     service: Arc<Service<C>>,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
     // Answers are short: waiting to fill a segment would only delay them.
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request| {
-        let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(answer(request, &service).await) }
+        let (bodies, service) = (bodies.clone(), Arc::clone(&service));
+        async move { Ok::<_, Infallible>(answer(request, &bodies, &service).await) }
     });
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(ARRIVAL_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), answer)
+    builder(PATIENCE).serve_connection(Impatient::new(stream, PATIENCE), answer)
 }
 
 /// Answers one request. A panic on the way is a fault of ours, which the caller sees as such and nothing more.
-async fn answer<C: Cloud>(request: HttpRequest<Incoming>, service: &Service<C>) -> HttpResponse<Body> {
+async fn answer<C: Cloud>(request: HttpRequest<Incoming>, bodies: &Bodies, service: &Service<C>) -> HttpResponse<Body> {
     let (parts, body) = request.into_parts();
-    let body = timeout(ARRIVAL_TIMEOUT, to_bytes(Body::new(body), MAX_BODY)).await;
-    let request = match body {
-        Ok(Ok(body)) => plain(&parts, body.into()),
-        Ok(Err(_)) if announces_too_much(&parts) => {
-            Err(ApiError::new(413, "RequestTooLarge", "The request body is too large."))
-        }
-        Ok(Err(_)) => Err(ApiError::bad_request("InvalidRequestBody", "The request body is too large or incomplete.")),
-        Err(_) => Err(ApiError::new(408, "RequestTimeout", "The request body did not arrive in time.")),
+    // Its room among all bodies is free when it has been read: what a call makes of it is small.
+    let request = match bodies.read(body).await {
+        Ok(body) => plain(&parts, body.bytes),
+        Err(NoBody::TooLarge) => Err(ApiError::new(413, "RequestTooLarge", "The request body is too large.")),
+        Err(NoBody::Incomplete) => Err(ApiError::bad_request("InvalidRequestBody", "The request body is incomplete.")),
+        Err(NoBody::Slow) => Err(ApiError::new(408, "RequestTimeout", "The request body did not arrive in time.")),
+        Err(NoBody::NoRoom) => Err(ApiError::new(503, "ServiceUnavailable", "Too many large requests at a time.")),
     };
     let asks_with_key = request.as_ref().is_ok_and(|request| holds_key(&request.query) || holds_key(&request.body));
     let response = match request {
@@ -116,11 +113,6 @@ async fn answer<C: Cloud>(request: HttpRequest<Incoming>, service: &Service<C>) 
 /// Whether a text has a field for a pre-shared key, which the API calls `Psk` at every place.
 fn holds_key(text: impl AsRef<[u8]>) -> bool {
     text.as_ref().windows(3).any(|word| word.eq_ignore_ascii_case(b"psk"))
-}
-
-fn announces_too_much(parts: &Parts) -> bool {
-    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    length.is_some_and(|length| length > MAX_BODY as u64)
 }
 
 fn refusal(error: &ApiError) -> Response {

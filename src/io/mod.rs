@@ -1,5 +1,6 @@
 //! The only sockets, file descriptors, netlink and files.
 pub mod clock;
+pub mod control_server;
 pub mod device;
 pub mod device_mtu;
 pub mod esp_sockets;
@@ -8,6 +9,7 @@ pub mod forwarding;
 mod fragmenting;
 pub mod host;
 pub mod http;
+pub mod http_connection;
 pub mod icmp;
 pub mod instance;
 pub mod ip_forwarding;

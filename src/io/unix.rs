@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use futures_util::{Stream, StreamExt};
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
@@ -17,32 +15,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 
+use super::control_server;
+use super::http_connection::PATIENCE;
 use crate::control::Problem;
 use crate::control::event::Event;
 use crate::control::request::{Method, Request};
-
-/// Who is at the other end of a connection to the control socket, as the kernel knows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PeerCredentials {
-    /// The caller's process id; `None` when the kernel does not tell it.
-    pub pid: Option<i32>,
-    /// The caller's effective user id; `None` when the kernel does not tell it (SO_PEERCRED, unix(7)).
-    pub uid: Option<u32>,
-}
-
-impl std::fmt::Display for PeerCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let number = |number: Option<i64>| number.map_or_else(|| "unknown".to_owned(), |number| number.to_string());
-        write!(f, "uid {}, pid {}", number(self.uid.map(i64::from)), number(self.pid.map(i64::from)))
-    }
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for PeerCredentials {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let credentials = stream.io().peer_cred().ok();
-        Self { pid: credentials.as_ref().and_then(|c| c.pid()), uid: credentials.as_ref().map(|c| c.uid()) }
-    }
-}
 
 /// A listening control socket, which removes its file when it goes.
 pub struct ControlSocket {
@@ -105,15 +82,27 @@ impl ControlSocket {
         Ok(Self { listener, file: SocketFile(path.to_owned()) })
     }
 
-    /// Answers requests until `stop` completes.
+    /// Answers requests until `stop` completes. A client that keeps silent, or does not read its answer, for ten seconds
+    /// is left; a stream of events stays as long as its reader reads.
+    ///
+    /// # Errors
+    /// This runtime cannot listen to it.
     pub async fn serve(self, router: Router, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        self.serve_with(PATIENCE, router, stop).await
+    }
+
+    async fn serve_with(
+        self,
+        patience: Duration,
+        router: Router,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
         let Self { listener, file } = self;
         // It may have been bound in another runtime.
         let listener = UnixListener::from_std(listener.into_std()?)?;
-        let service = router.into_make_service_with_connect_info::<PeerCredentials>();
         // Event streams never end by themselves, so waiting for open connections would wait for ever.
         tokio::select! {
-            served = async { axum::serve(listener, service).await } => served?,
+            () = control_server::serve(listener, router, patience) => {}
             () = stop => {}
         }
         drop(file);

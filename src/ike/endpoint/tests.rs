@@ -16,6 +16,7 @@ mod rekey;
 mod responder;
 mod siblings;
 mod size;
+mod standing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

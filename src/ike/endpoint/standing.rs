@@ -1,0 +1,64 @@
+//! What is known of a datagram's sender before the datagram is handled, so that whoever lets datagrams wait knows whom to
+//! serve first.
+
+use std::time::Instant;
+
+use super::Endpoint;
+use crate::ike::config::Peer;
+use crate::ike::cookie::Initiator;
+use crate::ike::event::Path;
+use crate::ike::message::Payloads;
+use crate::ike::state::IkeSa;
+use crate::wire::ike::{ExchangeType, Header, NotifyType, PayloadType, parse_message};
+
+/// How much the sender of a datagram has shown of itself, the most first. Nothing of it is authenticated yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// The datagram names an IKE SA that is established, or that we are negotiating as its initiator: its SPI is known to
+    /// its peer, and to who reads the peer's packets.
+    Known,
+    /// A configured peer that receives at its address: the datagram comes from there, and names an IKE SA that waits for
+    /// its IKE_AUTH request, or returns a cookie (RFC 7296 section 2.6).
+    Expected,
+    /// The source address is that of a configured peer; anybody may have forged it.
+    Configured,
+    /// Somebody else who receives at its address, for the same reasons.
+    Returned,
+    /// None of these.
+    Stranger,
+}
+
+impl Endpoint {
+    /// The standing of who sent a datagram, its non-ESP marker stripped, on this path. No IKE SA changes. It takes one look
+    /// at a table, and reads the message only if that says that it begins with a cookie.
+    pub fn standing(&mut self, datagram: &[u8], path: Path, now: Instant) -> Standing {
+        let Ok(header) = Header::parse(datagram) else { return Standing::Stranger };
+        let ours = if header.flags.initiator { header.responder_spi } else { header.initiator_spi };
+        let ike_sas = &self.connections.ike_sas;
+        let configured = ike_sas.directory.knows(Peer::Address(path.peer.ip()));
+        let returned = match ike_sas.get(&ours) {
+            Some(IkeSa::Established(_) | IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => return Standing::Known,
+            Some(IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_)) => true,
+            None => self.returns_cookie(&header, datagram, path, now),
+        };
+        match (configured, returned) {
+            (true, true) => Standing::Expected,
+            (true, false) => Standing::Configured,
+            (false, true) => Standing::Returned,
+            (false, false) => Standing::Stranger,
+        }
+    }
+
+    /// Whether a request brings a cookie of ours, which is its first payload (RFC 7296 section 2.6).
+    fn returns_cookie(&mut self, header: &Header, datagram: &[u8], path: Path, now: Instant) -> bool {
+        let asks = header.exchange_type == ExchangeType::IKE_SA_INIT && !header.flags.response;
+        if !asks || header.next_payload != PayloadType::NOTIFY {
+            return false;
+        }
+        let Ok(message) = parse_message(datagram) else { return false };
+        let payloads = Payloads::new(message.payloads);
+        let (Some(nonce), Some(cookie)) = (payloads.nonce(), payloads.notify(NotifyType::COOKIE)) else { return false };
+        let initiator = Initiator { nonce, source: path.peer, spi: header.initiator_spi };
+        self.cookies.accepts(&cookie.data, &initiator, &mut *self.connections.ike_sas.entropy, now)
+    }
+}
