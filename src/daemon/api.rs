@@ -457,10 +457,10 @@ mod tests {
         for _ in 0..5000 {
             events.happened(EventKind::RoutesChanged, None, None, None);
         }
-        let missed = next_event(&mut listener, first.sequence).await.unwrap();
+        let missed = next_event(&mut listener, first.sequence, None).await.unwrap();
         assert_eq!((missed.kind, missed.sequence), (EventKind::Missed, 5000 - 1024));
         assert!(missed.reason.unwrap().starts_with("3976 events before this one"));
-        let next = next_event(&mut listener, missed.sequence).await.unwrap();
+        let next = next_event(&mut listener, missed.sequence, None).await.unwrap();
         assert_eq!((next.kind, next.sequence), (EventKind::RoutesChanged, 5000 - 1024 + 1));
     }
 }

@@ -150,6 +150,7 @@ impl Journal {
     /// # Errors
     /// The disk does not take it, or [`Self::takes_more`] says no; then the record may be there or not after a restart, and the
     /// whole has to be replaced before more is added.
+    #[expect(clippy::disallowed_methods, reason = "a journal is written by a thread of its own")]
     pub fn append(&mut self, record: &[u8]) -> io::Result<()> {
         let head = head(record)?;
         // Only a record that has been added leaves the file in order.
