@@ -56,40 +56,28 @@ impl Endpoint {
             }
             Command::SaActivity(activities) => {
                 for activity in activities {
-                    self.with_pair(activity.inbound_spi, now, |sa, children, agenda, cx| {
+                    connections.with_pair(activity.inbound_spi, now, |sa, children, agenda, cx| {
                         data_path::activity(activity, sa, children, &mut agenda.tasks, cx);
                     });
                 }
             }
             Command::CheckLiveness { inbound_spi } => {
-                self.with_pair(inbound_spi, now, |sa, _, agenda, cx| liveness::is_silent(sa, agenda, cx.now));
+                connections.with_pair(inbound_spi, now, |sa, _, agenda, cx| liveness::is_silent(sa, agenda, cx.now));
             }
             Command::LimitReached { inbound_spi, limit } => {
-                self.with_pair(inbound_spi, now, |sa, children, agenda, cx| {
+                connections.with_pair(inbound_spi, now, |sa, children, agenda, cx| {
                     data_path::limit_reached(inbound_spi, limit, sa, children, &mut agenda.tasks, cx);
                 });
             }
             Command::InstallFailed { inbound_spi, reason } => {
-                self.with_pair(inbound_spi, now, |sa, children, agenda, cx| {
+                connections.with_pair(inbound_spi, now, |sa, children, agenda, cx| {
                     data_path::install_failed(inbound_spi, reason, sa, children, &mut agenda.tasks, cx);
                 });
             }
             Command::ProbePath { inbound_spi, size } => {
-                self.with_pair(inbound_spi, now, |_, _, agenda, _| agenda.tasks.queue(Task::PathProbe(size)));
+                connections.with_pair(inbound_spi, now, |_, _, agenda, _| agenda.tasks.queue(Task::PathProbe(size)));
             }
             Command::Shutdown => self.shut_down(now),
-        }
-    }
-
-    /// Lets somebody work on the parts of the established IKE SA that a pair belongs to. A pair that is gone needs none.
-    fn with_pair(
-        &mut self,
-        inbound_spi: u32,
-        now: Instant,
-        work: impl FnOnce(&mut Sa, &mut Children, &mut Agenda, &mut Context<'_>),
-    ) {
-        if let Some(owner) = self.connections.ike_sas.inbound_spis.owner(inbound_spi) {
-            self.connections.act(owner, now, work);
         }
     }
 
@@ -118,6 +106,18 @@ impl Endpoint {
 }
 
 impl Connections {
+    /// Lets somebody work on the parts of the established IKE SA that a pair belongs to. A pair that is gone needs none.
+    fn with_pair(
+        &mut self,
+        inbound_spi: u32,
+        now: Instant,
+        work: impl FnOnce(&mut Sa, &mut Children, &mut Agenda, &mut Context<'_>),
+    ) {
+        if let Some(owner) = self.ike_sas.inbound_spis.owner(inbound_spi) {
+            self.act(owner, now, work);
+        }
+    }
+
     fn ike_sas_of(&self, connection: &str) -> Vec<IkeSpi> {
         self.by_name.get(connection).map_or_else(Vec::new, |runtime| runtime.ike_sas.iter().collect())
     }
