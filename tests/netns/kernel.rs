@@ -411,7 +411,7 @@ async fn the_picture_is_what_the_kernel_has_after_every_change() {
         "address delete 10.1.1.129/25 dev wan",
         "nexthop add id 7 via 198.51.100.1 dev wan",
         "route add 10.1.1.32/28 nhid 7",
-        "nexthop replace id 7 dev ipsec0",
+        "nexthop replace id 7 via 198.51.100.9 dev wan",
         "nexthop delete id 7",
         "address add fd00:9::2/64 dev wan nodad",
         "route add fd00:1::/80 nexthop via fd00:9::1 nexthop via fd00:9::3",
