@@ -210,8 +210,8 @@ impl Wiring {
                 self.tell(Notice::ConnectionDown { connection, error: error.map(foreign_text::line) });
             }
             Event::Failure { connection, peer, failure } => {
-                let notice = self.failures.notice(connection, peer, &failure, now);
-                self.held.extend(notice);
+                let reason = self.failures.reason(&failure, now);
+                self.held.extend(reason.map(|reason| Notice::Failure { connection, peer, reason }));
             }
             Event::ShutdownComplete => self.tell(Notice::ShutdownComplete),
         }
@@ -229,7 +229,8 @@ impl Wiring {
 
     /// Tells the control task what happened. To be called when the snapshots of IKE show it.
     pub fn tell_news(&mut self, now: Instant) {
-        self.held.extend(self.failures.more(now));
+        let more = self.failures.more(now);
+        self.held.extend(more.map(|(what, count, period)| Notice::MoreFailures { what, count, period }));
         for notice in self.held.drain(..) {
             // Without a control task the process is about to end.
             let _ = self.channels.notices.send(notice);
