@@ -4,6 +4,8 @@
 //! Kinds that need no answer go through a raw socket, with forged sources if asked for. Those that need one (a cookie,
 //! the responder's SPI) go through a socket for each of `--sources`. To be run in a network namespace:
 //! `netns-scripts/floods.sh` does.
+#![expect(clippy::disallowed_methods, reason = "one thread, which serves nobody else")]
+
 use std::collections::HashMap;
 use std::io::{IoSlice, Result};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};

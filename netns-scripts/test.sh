@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test: installs what they need (Debian packages; the SDK tests make a Python environment of their own under
 # the build directory), then the Rust tests, then the tutorial with both peers and with each of its steps left out, and
-# gatewayd against other implementations: strongSwan with every algorithm, and the kernel's ESP; and rekeys under load.
+# gatewayd against other implementations: strongSwan with every algorithm, and the kernel's ESP; rekeys under load; floods of
+# strangers.
 #
 #   netns-scripts/test.sh            everything
 #   netns-scripts/test.sh --rust     the Rust tests only
@@ -22,7 +23,7 @@ for argument in "$@"; do
         all) ;;
         --rust | --tutorial) what=$argument ;;
         --require) export CI=${CI:-require} ;;
-        *) sed -n '2,10p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
+        *) sed -n '2,11p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
     esac
 done
 require_root
@@ -62,7 +63,7 @@ fi
 
 if [ "$what" != --rust ]; then
     # the labs run what the Rust tests have just built: nothing here measures speed
-    cargo build --bins --example udp_load --quiet || exit 2
+    cargo build --bins --example udp_load --example flood --example handshakes --quiet || exit 2
     IPSEC_GATEWAY_PROGRAMS=${CARGO_TARGET_DIR:-target}/debug
     export IPSEC_GATEWAY_PROGRAMS
     section "The tutorial"
@@ -84,6 +85,8 @@ if [ "$what" != --rust ]; then
     tail -n 1 "$logs/changes" | sed 's/^/        /'
     check "foreign-routes.sh: thousands of routes of somebody else" run_quietly "$logs/foreign-routes" "$here/foreign-routes.sh" --routes 20000 --changes 10
     tail -n 1 "$logs/foreign-routes" | sed 's/^/        /'
+    check "floods.sh: floods of strangers, in short" run_quietly "$logs/floods" "$here/floods.sh" --short
+    tail -n 1 "$logs/floods" | sed 's/^/        /'
     for step in no-entry no-publish wrong-psk no-cend no-gatewayd; do
         check "tutorial.sh --sabotage $step fails" must_fail_checks "$step"
     done

@@ -246,8 +246,9 @@ impl Wiring {
                 self.tell(Notice::ConnectionDown { connection, error: error.map(foreign_text::line) });
             }
             Event::Failure { connection, peer, failure } => {
-                let notice = self.failures.notice(connection, peer, &failure, now);
-                notice.into_iter().for_each(|notice| self.tell(notice));
+                if let Some(reason) = self.failures.reason(&failure, now) {
+                    self.tell(Notice::Failure { connection, peer, reason });
+                }
             }
             Event::ShutdownComplete => self.tell(Notice::ShutdownComplete),
         }
@@ -266,7 +267,9 @@ impl Wiring {
     /// Tells the control task what happened, as far as it has room for that. To be called when the snapshots of IKE show it,
     /// and again while there is more.
     pub fn tell_news(&mut self, now: Instant) {
-        self.failures.more(now).for_each(|more| self.held.push(more));
+        for (what, count, period) in self.failures.more(now) {
+            self.held.push(Notice::MoreFailures { what, count, period });
+        }
         self.held.pass_on(&self.channels.notices);
     }
 

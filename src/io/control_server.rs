@@ -108,7 +108,8 @@ async fn answer(
 }
 
 fn refusal(error: NoBody) -> Response<Body> {
-    let mut response = (error.status(), axum::Json(Problem { error: error.to_string(), revision: None })).into_response();
+    let mut response =
+        (error.status(), axum::Json(Problem { error: error.to_string(), revision: None })).into_response();
     // What is left of the body is not read.
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response

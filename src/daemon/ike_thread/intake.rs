@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::{IkeThread, Pace};
-use crate::ike::Path;
+use crate::ike::{Path, Standing};
 use crate::io::message_batch::RECEIVE_BATCH;
 
 /// The largest UDP datagram.
@@ -67,7 +67,7 @@ impl IkeThread {
     }
 
     fn arrived(&mut self, datagram: &[u8], path: Path, pace: &mut Pace, now: Instant) {
-        let standing = self.endpoint.standing(datagram, path, now);
+        let standing = Standing::of(&mut self.endpoint, datagram, path, now);
         if pace.arrivals.admit(datagram, path, standing, now) {
             self.datagram(datagram, path, pace, now);
         }

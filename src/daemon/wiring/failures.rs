@@ -1,11 +1,8 @@
 //! Failed negotiations on their way to the log. Those that somebody can cause who has not authenticated are told a few at a
 //! time, and counted beyond that, before anything is made of them.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::Notice;
 use crate::daemon::foreign_text;
 use crate::daemon::throttle::{More, Throttle};
 use crate::ike::{Failure, Refusal};
@@ -47,33 +44,26 @@ pub struct Failures(Throttle<Unauthenticated>);
 
 impl Failures {
     /// What is to be told of a failure, if anything is.
-    pub fn notice(
-        &mut self,
-        connection: Option<Arc<str>>,
-        peer: SocketAddr,
-        failure: &Failure,
-        now: Instant,
-    ) -> Option<Notice> {
+    pub fn reason(&mut self, failure: &Failure, now: Instant) -> Option<String> {
         let tells = Unauthenticated::of(failure).is_none_or(|kind| self.0.tells(kind, now));
-        tells.then(|| Notice::Failure { connection, peer, reason: foreign_text::line(failure) })
+        tells.then(|| foreign_text::line(failure))
     }
 
-    /// How many were not told, when it is time to say so.
-    pub fn more(&mut self, now: Instant) -> impl Iterator<Item = Notice> + use<> {
-        let more = self.0.more(now).into_iter();
-        more.map(|More { kind, count, period }| Notice::MoreFailures { what: kind.text(), count, period })
+    /// What was not told, how often, and in which time until now, when it is time to say so.
+    pub fn more(&mut self, now: Instant) -> impl Iterator<Item = (&'static str, u64, Duration)> + use<> {
+        self.0.more(now).into_iter().map(|More { kind, count, period }| (kind.text(), count, period))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
     use super::*;
     use crate::ike::AuthenticationError;
     use crate::wire::ike::Identification;
 
-    const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 500);
+    const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 500);
 
     #[test]
     fn thousands_of_strangers_are_a_few_short_lines_and_a_number() {
@@ -82,18 +72,17 @@ mod tests {
             claimed: Identification::KeyId(vec![7; 30_000]),
             expected: vec!["somebody.example".to_owned()],
         });
-        let told: Vec<_> = (0..5132).filter_map(|_| failures.notice(None, PEER, &failure, now)).collect();
+        let told: Vec<_> = (0..5132).filter_map(|_| failures.reason(&failure, now)).collect();
         assert!((1..=8).contains(&told.len()), "{}", told.len());
-        for notice in &told {
-            let Notice::Failure { reason, .. } = notice else { panic!("{notice:?}") };
+        for reason in &told {
             assert!(reason.len() <= 512 && reason.contains("somebody.example"), "{reason}");
         }
         // What an authenticated peer or this end fails at is always told.
         let own = Failure::NoAnswer(PEER);
-        assert!((0..100).all(|_| failures.notice(None, PEER, &own, now).is_some()));
+        assert!((0..100).all(|_| failures.reason(&own, now).is_some()));
         assert!(failures.more(now + Duration::from_secs(4)).next().is_none());
         let more: Vec<_> = failures.more(now + Duration::from_secs(5)).collect();
-        let [Notice::MoreFailures { what: "authentication failed", count, .. }] = more[..] else { panic!("{more:?}") };
+        let [("authentication failed", count, _)] = more[..] else { panic!("{more:?}") };
         assert_eq!(count + told.len() as u64, 5132);
     }
 }

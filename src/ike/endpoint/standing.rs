@@ -28,18 +28,18 @@ pub enum Standing {
     Stranger,
 }
 
-impl Endpoint {
+impl Standing {
     /// The standing of who sent a datagram, its non-ESP marker stripped, on this path. No IKE SA changes. It takes one look
     /// at a table, and reads the message only if that says that it begins with a cookie.
-    pub fn standing(&mut self, datagram: &[u8], path: Path, now: Instant) -> Standing {
+    pub fn of(endpoint: &mut Endpoint, datagram: &[u8], path: Path, now: Instant) -> Self {
         let Ok(header) = Header::parse(datagram) else { return Standing::Stranger };
         let ours = if header.flags.initiator { header.responder_spi } else { header.initiator_spi };
-        let ike_sas = &self.connections.ike_sas;
+        let ike_sas = &endpoint.connections.ike_sas;
         let configured = ike_sas.directory.knows(Peer::Address(path.peer.ip()));
         let returned = match ike_sas.get(&ours) {
             Some(IkeSa::Established(_) | IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => return Standing::Known,
             Some(IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_)) => true,
-            None => self.returns_cookie(&header, datagram, path, now),
+            None => returns_cookie(endpoint, &header, datagram, path, now),
         };
         match (configured, returned) {
             (true, true) => Standing::Expected,
@@ -48,17 +48,17 @@ impl Endpoint {
             (false, false) => Standing::Stranger,
         }
     }
+}
 
-    /// Whether a request brings a cookie of ours, which is its first payload (RFC 7296 section 2.6).
-    fn returns_cookie(&mut self, header: &Header, datagram: &[u8], path: Path, now: Instant) -> bool {
-        let asks = header.exchange_type == ExchangeType::IKE_SA_INIT && !header.flags.response;
-        if !asks || header.next_payload != PayloadType::NOTIFY {
-            return false;
-        }
-        let Ok(message) = parse_message(datagram) else { return false };
-        let payloads = Payloads::new(message.payloads);
-        let (Some(nonce), Some(cookie)) = (payloads.nonce(), payloads.notify(NotifyType::COOKIE)) else { return false };
-        let initiator = Initiator { nonce, source: path.peer, spi: header.initiator_spi };
-        self.cookies.accepts(&cookie.data, &initiator, &mut *self.connections.ike_sas.entropy, now)
+/// Whether a request brings a cookie of ours, which is its first payload (RFC 7296 section 2.6).
+fn returns_cookie(endpoint: &mut Endpoint, header: &Header, datagram: &[u8], path: Path, now: Instant) -> bool {
+    let asks = header.exchange_type == ExchangeType::IKE_SA_INIT && !header.flags.response;
+    if !asks || header.next_payload != PayloadType::NOTIFY {
+        return false;
     }
+    let Ok(message) = parse_message(datagram) else { return false };
+    let payloads = Payloads::new(message.payloads);
+    let (Some(nonce), Some(cookie)) = (payloads.nonce(), payloads.notify(NotifyType::COOKIE)) else { return false };
+    let initiator = Initiator { nonce, source: path.peer, spi: header.initiator_spi };
+    endpoint.cookies.accepts(&cookie.data, &initiator, &mut *endpoint.connections.ike_sas.entropy, now)
 }

@@ -10,7 +10,7 @@ fn under_way(lab: &mut Lab) -> [Standing; 2] {
     let source = SocketAddr::new(ADDRESSES[from].into(), local.port());
     [source, address([198, 18, 0, 1], 500)].map(|source| {
         let path = Path { local: peer, peer: source, non_esp_marker };
-        lab.ends[1 - from].standing(&transmit.payload, path, lab.now)
+        Standing::of(&mut lab.ends[1 - from], &transmit.payload, path, lab.now)
     })
 }
 
@@ -40,10 +40,8 @@ fn a_sender_is_known_better_with_each_step() {
     lab.command(0, Command::Rekey { connection: "site".into(), what: crate::ike::RekeyWhat::Child });
     assert_eq!(under_way(&mut lab), [Standing::Known; 2], "an exchange on an established IKE SA");
     let path = lab.wire[0].1.path;
+    let stranger = Path { peer: address([198, 18, 0, 1], 500), ..path };
     for junk in [&[][..], &[0xff], &[0; 28], &[7; 100]] {
-        assert_eq!(
-            lab.ends[1].standing(junk, Path { peer: address([198, 18, 0, 1], 500), ..path }, lab.now),
-            Standing::Stranger
-        );
+        assert_eq!(Standing::of(&mut lab.ends[1], junk, stranger, lab.now), Standing::Stranger);
     }
 }
