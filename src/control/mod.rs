@@ -6,7 +6,7 @@
 //! | request | reply |
 //! |---|---|
 //! | `GET /v1/status` | [`status::Status`] |
-//! | `GET /v1/status?connection={name}` | [`status::Status`] of this connection and its routes |
+//! | `GET /v1/status?connection={name}` | [`status::Status`] of this connection and its routes, without `plaintext` in its drops |
 //! | `GET /v1/connections` | list of [`status::Connection`] |
 //! | `GET /v1/routes` | list of [`route::Route`] |
 //! | `POST /v1/connections/{name}/{up,down,rekey}` | [`action::Accepted`] |

@@ -161,9 +161,13 @@ struct Only {
 }
 
 async fn read_status(State(api): State<Api>, Query(Only { connection }): Query<Only>) -> Answer<Status> {
-    // Read before the rest, which must not be older than the question. Without a filter there is nothing to tell.
-    let plaintext = timeout(FILTER_TIMEOUT, api.filter.dropped()).await.ok().and_then(Result::ok);
     let only = connection.as_deref();
+    // Read before the rest, which must not be older than the question. Without a filter there is nothing to tell. Who asks for
+    // one connection does not wait for `nft`, which reads the whole table for a counter.
+    let plaintext = match only {
+        Some(_) => None,
+        None => timeout(FILTER_TIMEOUT, api.filter.dropped()).await.ok().and_then(Result::ok),
+    };
     let ike = api.snapshot(only).await?;
     let view = api.view.load();
     if let Some(name) = only
