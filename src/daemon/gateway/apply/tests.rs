@@ -150,7 +150,11 @@ async fn one_of_eight_thousand_in_a_patch_is_looked_at_alone_from_the_request_to
     let mut again = set();
     (again.revision, again.connections[7]) = (5, connection(7, "again"));
     let put = request(OwnerUpdate::Set(again)).await;
-    assert_eq!((put.translated, put.told_to_ike, put.destinations), (1, 2, 2), "one is gone, and one has changed");
+    assert_eq!(
+        (put.translated, put.told_to_ike, put.destinations),
+        (2, 3, 2),
+        "one is another one, one is again what it was, and one is gone"
+    );
 }
 
 #[test]
