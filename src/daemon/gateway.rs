@@ -357,6 +357,12 @@ impl Gateway {
             Notice::Failure { connection, peer, reason } => {
                 warn!(connection = connection.as_deref(), %peer, reason, "negotiation failed");
             }
+            Notice::FailuresLeftOut { count, span } => {
+                let seconds = span.as_secs();
+                warn!(
+                    "{count} more negotiations failed in {seconds} s, with peers that have not authenticated themselves"
+                );
+            }
             Notice::PeerAt { connection, association, peer } => {
                 let left = self.seen.at(connection, association, peer).into_iter();
                 let news = left.chain(Some(peer).filter(|peer| !self.outer_peers.contains(peer)));

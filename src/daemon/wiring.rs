@@ -73,6 +73,13 @@ pub enum Notice {
         /// Why, for a person.
         reason: String,
     },
+    /// So many failures of peers that have not authenticated themselves were not told.
+    FailuresLeftOut {
+        /// Their number.
+        count: u64,
+        /// The time that they fell into.
+        span: Duration,
+    },
     /// The peer's outer address in use.
     PeerAt {
         /// The connection's name.
@@ -198,6 +205,7 @@ impl Wiring {
             Event::Failure { connection, peer, failure } => {
                 self.tell(Notice::Failure { connection, peer, reason: failure.to_string() });
             }
+            Event::FailuresLeftOut { count, span } => self.tell(Notice::FailuresLeftOut { count, span }),
             Event::ShutdownComplete => self.tell(Notice::ShutdownComplete),
         }
     }

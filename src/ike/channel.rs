@@ -34,7 +34,7 @@ pub(super) struct Channel {
 }
 
 /// Bytes that the fragments of a message have together at most, while the peer is not authenticated and then.
-const UNAUTHENTICATED_LIMIT: usize = 16 << 10;
+pub(super) const UNAUTHENTICATED_LIMIT: usize = 16 << 10;
 const AUTHENTICATED_LIMIT: usize = 64 << 10;
 
 /// Bytes that the fragments of a message may have together. The response to a request of ours is awaited.
@@ -398,6 +398,11 @@ impl Channel {
     pub(super) fn sealer_mut(&mut self) -> &mut Sealer {
         &mut self.sealer
     }
+}
+
+/// Bytes of the fragments that wait for others.
+pub(super) fn reassembled_bytes(channel: &Channel) -> usize {
+    channel.reassembly.iter().flatten().map(|reassembly| reassembly.bytes()).sum()
 }
 
 /// The plaintext of a message or fragment, with its padding.

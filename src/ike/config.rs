@@ -19,8 +19,11 @@ pub struct Config {
     pub cookie_threshold: usize,
     /// The same threshold for the half-open IKE SAs of one source: an IPv4 address or an IPv6 /64.
     pub cookie_threshold_per_source: usize,
-    /// Half-open IKE SAs that are kept at most. Above it, only configured peers that returned a cookie are served.
+    /// Half-open IKE SAs that are kept at most. Above it only peers that returned a cookie are served, each in place of the
+    /// oldest one of the source that has most.
     pub half_open_limit: usize,
+    /// Half-open IKE SAs of one source that are kept at most, whatever the connection.
+    pub half_open_limit_per_source: usize,
     /// How long a responder waits for the IKE_AUTH request that belongs to its IKE_SA_INIT response.
     pub half_open_timeout: Duration,
     /// How requests are repeated.
@@ -39,6 +42,7 @@ impl Config {
             cookie_threshold: 64,
             cookie_threshold_per_source: 3,
             half_open_limit: 10_000,
+            half_open_limit_per_source: 64,
             half_open_timeout: Duration::from_secs(30),
             retransmission: Retransmission::default(),
             ike_port: 500,

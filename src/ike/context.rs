@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::association::Associations;
+use super::budget::{Asker, Budget};
 use super::config::Config;
 use super::directory::Directory;
 use super::event::{Event, Output, Path, Transmit};
@@ -24,6 +25,8 @@ pub(super) struct Context<'a> {
     pub(super) entropy: &'a mut dyn Entropy,
     pub(super) outbox: &'a mut Outbox,
     pub(super) inbound_spis: &'a mut InboundSpis,
+    /// What those may cost who have not authenticated themselves.
+    pub(super) budget: &'a mut Budget,
     pub(super) key_log: Option<&'a dyn KeyLog>,
     /// What the tokens of quick crash detection are made with.
     pub(super) token_secret: Option<&'a Secret>,
@@ -37,6 +40,19 @@ impl Context<'_> {
     /// Something failed that a person should see.
     pub(super) fn failed(&mut self, connection: Option<Arc<str>>, peer: SocketAddr, failure: Failure) {
         self.event(Event::Failure { connection, peer, failure });
+    }
+
+    /// The same with a peer that did not authenticate itself: told as far as such may be, else counted.
+    pub(super) fn failed_unproven(
+        &mut self,
+        asker: Asker,
+        connection: Option<Arc<str>>,
+        peer: SocketAddr,
+        failure: Failure,
+    ) {
+        if self.budget.failure(asker, self.now) {
+            self.failed(connection, peer, failure);
+        }
     }
 
     /// Sends datagrams that may be fragmented.

@@ -125,6 +125,11 @@ impl Candidates {
         self.connections.first()
     }
 
+    /// Whether any is configured with the peer's address.
+    pub(super) fn are_configured(&self) -> bool {
+        self.first().is_some_and(|first| matches!(first.peer, Peer::Address(_)))
+    }
+
     /// The first connection of each list of proposals that occurs among them.
     pub(super) fn distinct_proposals(&self) -> impl Iterator<Item = &Arc<Connection>> {
         self.proposals.iter().filter_map(|place| self.connections.get(*place as usize))

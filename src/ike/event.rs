@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::association::AssociationId;
 use super::config::Config;
@@ -103,6 +103,8 @@ pub enum Why {
     Reconnect,
     /// Of several IKE SAs with one peer one is to stay.
     Duplicates,
+    /// Failures were not told, and their number is to be.
+    FailuresLeftOut,
     /// The time for a clean shutdown is over.
     Shutdown,
 }
@@ -286,7 +288,8 @@ pub enum Event {
         /// When it will be tried again.
         next_attempt: Option<Instant>,
     },
-    /// Something failed that a person should see; its text says what to look at.
+    /// Something failed that a person should see; its text says what to look at. Of peers that have not authenticated
+    /// themselves, ten are told in a second at most.
     Failure {
         /// Name of the connection, when the peer could be matched to one.
         connection: Option<Arc<str>>,
@@ -294,6 +297,13 @@ pub enum Event {
         peer: SocketAddr,
         /// What failed.
         failure: Failure,
+    },
+    /// So many failures of peers that have not authenticated themselves were not told.
+    FailuresLeftOut {
+        /// Their number; not 0.
+        count: u64,
+        /// The time since the first of them.
+        span: Duration,
     },
     /// Every SA is closed. The endpoint sends nothing more.
     ShutdownComplete,

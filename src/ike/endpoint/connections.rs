@@ -40,7 +40,7 @@ impl Connections {
     /// Takes its configuration.
     pub(super) fn new(config: Arc<Config>, entropy: Box<dyn Entropy>, now: Instant) -> Self {
         let mut connections = Self {
-            ike_sas: IkeSaTable::new(config.clone(), entropy),
+            ike_sas: IkeSaTable::new(config.clone(), entropy, now),
             by_name: BTreeMap::new(),
             start_limit: StartLimit::default(),
             closed: false,

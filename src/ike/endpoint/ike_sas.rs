@@ -1,6 +1,6 @@
 //! Every IKE SA of the endpoint, found by its SPI, with what its handlers need.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,11 +8,13 @@ use std::time::Instant;
 use super::timers::{Timer, Timers};
 use crate::crypto::{Entropy, Secret};
 use crate::ike::association::{Association, Associations};
+use crate::ike::budget::Budget;
 use crate::ike::config::{Config, Connection};
 use crate::ike::context::{Context, InboundSpis, Outbox};
 use crate::ike::directory::Directory;
 use crate::ike::ended::Ended;
-use crate::ike::event::{Event, Output};
+use crate::ike::event::{Deadline, Event, Output, Why};
+use crate::ike::exchange::rekey::RekeyIke;
 use crate::ike::ext::table;
 use crate::ike::half_open::HalfOpen;
 use crate::ike::key_log::KeyLog;
@@ -21,10 +23,16 @@ use crate::ike::state::{IkeSa, Lingering};
 use crate::ike::successor::Successor;
 use crate::wire::ike::IkeSpi;
 
+/// Places of the table that need not be in use.
+const MOST_IDLE_PLACES: usize = 1024;
+
 /// The IKE SAs by the SPI that we chose.
 pub(super) struct IkeSaTable {
     by_spi: HashMap<IkeSpi, IkeSa>,
+    /// Those that are being rekeyed at our request.
+    rekeying: BTreeSet<IkeSpi>,
     pub(super) half_open: HalfOpen,
+    pub(super) budget: Budget,
     pub(super) timers: Timers,
     pub(super) config: Arc<Config>,
     pub(super) directory: Directory,
@@ -67,10 +75,12 @@ pub(super) struct Before {
 
 impl IkeSaTable {
     /// Without any.
-    pub(super) fn new(config: Arc<Config>, entropy: Box<dyn Entropy>) -> Self {
+    pub(super) fn new(config: Arc<Config>, mut entropy: Box<dyn Entropy>, now: Instant) -> Self {
         Self {
             by_spi: HashMap::new(),
+            rekeying: BTreeSet::new(),
             half_open: HalfOpen::default(),
+            budget: Budget::new(&mut *entropy, now),
             timers: Timers::default(),
             directory: Directory::new(&config.connections, table::wanted),
             associations: Associations::default(),
@@ -93,6 +103,7 @@ impl IkeSaTable {
             entropy: &mut *self.entropy,
             outbox: &mut self.outbox,
             inbound_spis: &mut self.inbound_spis,
+            budget: &mut self.budget,
             key_log: self.key_log.as_deref(),
             token_secret: self.token_secret.as_ref(),
         }
@@ -100,6 +111,13 @@ impl IkeSaTable {
 
     pub(super) fn event(&mut self, event: Event) {
         self.outbox.push(Output::Event(event));
+    }
+
+    /// The next deadline of all.
+    pub(super) fn next_deadline(&self) -> Option<Deadline> {
+        let left_out =
+            self.budget.left_out().map(|left_out| Deadline { at: left_out.due(), why: Why::FailuresLeftOut });
+        self.timers.next().into_iter().chain(left_out).min_by_key(|deadline| deadline.at)
     }
 
     pub(super) fn get(&self, spi: &IkeSpi) -> Option<&IkeSa> {
@@ -122,12 +140,9 @@ impl IkeSaTable {
         self.by_spi.iter()
     }
 
-    /// Those whose peer is authenticated.
-    pub(super) fn all_established(&self) -> impl Iterator<Item = (IkeSpi, &Established)> {
-        self.by_spi.iter().filter_map(|(spi, sa)| match sa {
-            IkeSa::Established(state) => Some((*spi, &**state)),
-            _ => None,
-        })
+    /// Those that are being rekeyed at our request, with the exchange.
+    pub(super) fn all_rekeying(&self) -> impl Iterator<Item = (IkeSpi, &RekeyIke)> {
+        self.rekeying.iter().filter_map(|spi| Some((*spi, self.established(spi)?.rekey()?)))
     }
 
     pub(super) fn established(&self, spi: &IkeSpi) -> Option<&Established> {
@@ -150,13 +165,27 @@ impl IkeSaTable {
     /// Takes one in, or back.
     pub(super) fn insert(&mut self, spi: IkeSpi, sa: IkeSa) {
         self.timers.set(Timer::IkeSa(spi), sa.deadline());
+        if matches!(&sa, IkeSa::Established(state) if state.rekey().is_some()) {
+            self.rekeying.insert(spi);
+        }
         self.by_spi.insert(spi, sa);
     }
 
     /// Takes one out.
     pub(super) fn remove(&mut self, spi: IkeSpi) -> Option<IkeSa> {
         self.timers.set(Timer::IkeSa(spi), None);
-        self.by_spi.remove(&spi)
+        self.take(&spi)
+    }
+
+    /// Takes one out that comes back or has no deadline any more.
+    fn take(&mut self, spi: &IkeSpi) -> Option<IkeSa> {
+        self.rekeying.remove(spi);
+        let sa = self.by_spi.remove(spi);
+        // After a flood.
+        if self.by_spi.capacity() > MOST_IDLE_PLACES + 4 * self.by_spi.len() {
+            self.by_spi.shrink_to(2 * self.by_spi.len());
+        }
+        sa
     }
 
     #[cfg(test)]
@@ -172,6 +201,7 @@ impl IkeSaTable {
     /// Drops all at once.
     pub(super) fn clear(&mut self) {
         self.by_spi.clear();
+        self.rekeying.clear();
         self.timers = Timers::default();
     }
 
@@ -182,7 +212,7 @@ impl IkeSaTable {
         now: Instant,
         handler: impl FnOnce(IkeSa, &mut Context<'_>) -> Result<IkeSa, Ended>,
     ) -> Option<Handled> {
-        let sa = self.by_spi.remove(&spi)?;
+        let sa = self.take(&spi)?;
         let before = Before::of(&sa);
         let mut cx = self.context(now);
         let after = handler(sa, &mut cx).and_then(|sa| sa.unless_broken(&mut cx));
@@ -194,6 +224,9 @@ impl IkeSaTable {
                 handled.established = matches!(sa, IkeSa::Established(_)) && handled.before.association.is_none();
                 handled.successors = sa.take_successors();
                 handled.guests = sa.guests();
+                if let IkeSa::AwaitingAuth(state) = &sa {
+                    self.half_open.keeps(state.initiator_spi(), state.source(), state.kept_bytes());
+                }
                 self.insert(spi, sa);
             }
             Err(mut ended) => {
