@@ -104,7 +104,7 @@ pub static X25519: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "Curve25519",
     public_len: 32,
     weak: false,
-    cost: Duration::from_micros(60),
+    cost: Duration::from_micros(40),
     group: &x25519::X25519,
 };
 
@@ -115,7 +115,7 @@ pub static ECP256: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "256-bit random ECP group",
     public_len: 64,
     weak: false,
-    cost: Duration::from_micros(50),
+    cost: Duration::from_micros(40),
     group: &ecp::P256,
 };
 
@@ -126,7 +126,7 @@ pub static ECP384: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "384-bit random ECP group",
     public_len: 96,
     weak: false,
-    cost: Duration::from_micros(300),
+    cost: Duration::from_micros(250),
     group: &ecp::P384,
 };
 
@@ -137,7 +137,7 @@ pub static MODP4096: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "4096-bit MODP Group",
     public_len: 512,
     weak: false,
-    cost: Duration::from_micros(9_500),
+    cost: Duration::from_micros(5_500),
     group: &modp::MODP4096,
 };
 
@@ -148,7 +148,7 @@ pub static MODP3072: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "3072-bit MODP Group",
     public_len: 384,
     weak: false,
-    cost: Duration::from_micros(4_700),
+    cost: Duration::from_micros(2_700),
     group: &modp::MODP3072,
 };
 
@@ -159,7 +159,7 @@ pub static MODP2048: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "2048-bit MODP Group",
     public_len: 256,
     weak: false,
-    cost: Duration::from_micros(1_500),
+    cost: Duration::from_micros(900),
     group: &modp::MODP2048,
 };
 
@@ -170,7 +170,7 @@ pub static MODP1536: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "1536-bit MODP Group",
     public_len: 192,
     weak: true,
-    cost: Duration::from_micros(700),
+    cost: Duration::from_micros(400),
     group: &modp::MODP1536,
 };
 
@@ -181,7 +181,7 @@ pub static MODP1024: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "1024-bit MODP Group",
     public_len: 128,
     weak: true,
-    cost: Duration::from_micros(300),
+    cost: Duration::from_micros(200),
     group: &modp::MODP1024,
 };
 

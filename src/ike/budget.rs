@@ -3,7 +3,8 @@
 //!
 //! A cookie asked for is in no budget: it is shorter than what asks for it and costs one HMAC. It is how everybody gets
 //! away from those that forge their addresses: what these may have together is little, and when it is used up, a cookie is
-//! asked for; who returns it is counted by its source from then on.
+//! asked for; who returns it is counted by its source from then on, and who authenticates itself gets back what its key exchange
+//! was charged.
 
 mod bucket;
 
@@ -11,10 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use self::bucket::{Bucket, Rate};
-use super::directory::Candidates;
-use super::event::Path;
-use super::half_open::Newcomer;
-use super::source::Source;
+use super::source::{Asker, Source};
 use crate::crypto::{Entropy, KeyExchangeAlgorithm};
 
 /// Places of the table of sources. Two that have the same one share what one may have.
@@ -67,38 +65,6 @@ impl Unprotected {
     }
 }
 
-/// Who asks for something.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asker {
-    source: Source,
-    /// It has returned a cookie, or is authenticated: it receives at its address.
-    proven: bool,
-    /// A connection is configured with its address.
-    configured: bool,
-}
-
-impl Asker {
-    /// Whoever sent on this path, of whom nothing is known but its address.
-    pub(super) fn new(path: Path, candidates: &Candidates) -> Self {
-        Self { source: Source::of(path.peer.ip()), proven: false, configured: candidates.are_configured() }
-    }
-
-    /// One that receives at its address, if that is so.
-    pub(super) fn proven(self, proven: bool) -> Self {
-        Self { proven, ..self }
-    }
-
-    pub(super) fn source(self) -> Source {
-        self.source
-    }
-
-    /// As who wants to have a half-open IKE SA.
-    pub(super) fn newcomer(self) -> Newcomer {
-        let Self { source, proven, configured } = self;
-        Newcomer { source, proven, configured }
-    }
-}
-
 /// Every budget.
 pub(super) struct Budget {
     start: Instant,
@@ -123,6 +89,25 @@ struct OfSource {
     steps: Bucket,
     unprotected: [Bucket; Unprotected::COUNT],
     failures: Bucket,
+}
+
+/// What was charged for the key exchange of a half-open IKE SA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Charge {
+    /// Microseconds.
+    cost: u64,
+    /// The place of the source.
+    place: usize,
+    to: Payer,
+}
+
+/// Whose budget a charge was to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Payer {
+    Unproven,
+    Source,
+    SourceAndStrangers,
+    Configured,
 }
 
 #[derive(Default)]
@@ -179,20 +164,41 @@ impl Budget {
     ///
     /// Who has not returned a cookie has a part in the little that is for such; a source that has, what each has. Beyond
     /// that configured peers have something together; for others there is also a limit together.
-    pub(super) fn key_exchange(&mut self, asker: Asker, method: &KeyExchangeAlgorithm, now: Instant) -> bool {
+    pub(super) fn key_exchange(&mut self, asker: Asker, method: &KeyExchangeAlgorithm, now: Instant) -> Option<Charge> {
         let (cost, now) = (u64::try_from(2 * method.cost.as_micros()).unwrap_or(u64::MAX), self.micros(now));
-        if !asker.proven {
-            return self.unproven.key_exchange.take(cost, KEY_EXCHANGE_UNPROVEN, now);
-        }
         let place = self.place(asker.source);
         let ([configured, strangers], own) = (&mut self.key_exchanges, &mut self.sources[place].key_exchange);
-        if asker.configured {
-            return own.take(cost, KEY_EXCHANGE_OF_SOURCE, now)
-                || configured.take(cost, KEY_EXCHANGE_OF_CONFIGURED, now);
+        if !asker.proven {
+            let unproven = self.unproven.key_exchange.take(cost, KEY_EXCHANGE_UNPROVEN, now);
+            return unproven.then_some(Charge { cost, place, to: Payer::Unproven });
         }
-        strangers.has(KEY_EXCHANGE_OF_STRANGERS, now)
-            && own.take(cost, KEY_EXCHANGE_OF_SOURCE, now)
-            && strangers.take(cost, KEY_EXCHANGE_OF_STRANGERS, now)
+        if !asker.configured && !strangers.has(KEY_EXCHANGE_OF_STRANGERS, now) {
+            return None;
+        }
+        if own.take(cost, KEY_EXCHANGE_OF_SOURCE, now) {
+            if asker.configured {
+                return Some(Charge { cost, place, to: Payer::Source });
+            }
+            strangers.take(cost, KEY_EXCHANGE_OF_STRANGERS, now);
+            return Some(Charge { cost, place, to: Payer::SourceAndStrangers });
+        }
+        let more = asker.configured && configured.take(cost, KEY_EXCHANGE_OF_CONFIGURED, now);
+        more.then_some(Charge { cost, place, to: Payer::Configured })
+    }
+
+    /// Gives back what was charged for who has authenticated itself: it is no stranger.
+    pub(super) fn refund(&mut self, charge: Charge) {
+        let Charge { cost, place, to } = charge;
+        let ([configured, strangers], own) = (&mut self.key_exchanges, &mut self.sources[place].key_exchange);
+        match to {
+            Payer::Unproven => self.unproven.key_exchange.give(cost, KEY_EXCHANGE_UNPROVEN),
+            Payer::Source => own.give(cost, KEY_EXCHANGE_OF_SOURCE),
+            Payer::SourceAndStrangers => {
+                own.give(cost, KEY_EXCHANGE_OF_SOURCE);
+                strangers.give(cost, KEY_EXCHANGE_OF_STRANGERS);
+            }
+            Payer::Configured => configured.give(cost, KEY_EXCHANGE_OF_CONFIGURED),
+        }
     }
 
     /// Whether an IKE_SA_INIT request may get the answer that brings its sender on: NO_PROPOSAL_CHOSEN or

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::association::Associations;
-use super::budget::{Asker, Budget};
+use super::budget::Budget;
 use super::config::Config;
 use super::directory::Directory;
 use super::event::{Event, Output, Path, Transmit};
 use super::failure::Failure;
 use super::key_log::KeyLog;
+use super::source::Asker;
 use crate::crypto::{Entropy, Secret};
 use crate::wire::ike::IkeSpi;
 

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::budget::Charge;
 use super::config::Config;
 use super::error::Discard;
-use super::source::Source;
+use super::source::{Asker, Source};
 use crate::wire::ike::IkeSpi;
 
 /// Bytes of messages that all of them keep together.
@@ -19,16 +20,6 @@ const SETTLING: Duration = Duration::from_secs(2);
 
 /// Whom a half-open IKE SA belongs to: the initiator's SPI and address.
 type First = (IkeSpi, SocketAddr);
-
-/// Who asks for room.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Newcomer {
-    pub(super) source: Source,
-    /// It has returned a cookie.
-    pub(super) proven: bool,
-    /// A connection is configured with its address.
-    pub(super) configured: bool,
-}
 
 /// The book of half-open IKE SAs. It holds ordered maps alone, which give their memory back as they empty.
 #[derive(Default)]
@@ -48,10 +39,18 @@ struct Waiting {
     since: Instant,
     /// Of messages.
     bytes: usize,
+    charge: Charge,
 }
 
 impl HalfOpen {
-    pub(super) fn insert(&mut self, initiator: IkeSpi, from: SocketAddr, ours: IkeSpi, bytes: usize, now: Instant) {
+    /// Takes one in with our SPI, the bytes that it keeps, and what it was charged.
+    pub(super) fn insert(
+        &mut self,
+        initiator: IkeSpi,
+        from: SocketAddr,
+        (ours, bytes, charge): (IkeSpi, usize, Charge),
+        now: Instant,
+    ) {
         let (first, source) = ((initiator, from), Source::of(from.ip()));
         self.remove(initiator, from);
         let number = self.number;
@@ -59,7 +58,7 @@ impl HalfOpen {
         self.bytes += bytes;
         self.by_first.insert(first, (source, number));
         self.change(source, |waiting| {
-            waiting.insert(number, Waiting { ours, since: now, bytes });
+            waiting.insert(number, Waiting { ours, since: now, bytes, charge });
         });
     }
 
@@ -69,12 +68,14 @@ impl HalfOpen {
         Some(self.by_source.get(source)?.get(number)?.ours)
     }
 
-    /// The IKE SA of this initiator is not half-open any more.
-    pub(super) fn remove(&mut self, initiator: IkeSpi, from: SocketAddr) {
-        let Some((source, number)) = self.by_first.remove(&(initiator, from)) else { return };
-        let mut freed = 0;
-        self.change(source, |waiting| freed = waiting.remove(&number).map_or(0, |gone| gone.bytes));
-        self.bytes -= freed;
+    /// The IKE SA of this initiator is not half-open any more. Gives what it was charged.
+    pub(super) fn remove(&mut self, initiator: IkeSpi, from: SocketAddr) -> Option<Charge> {
+        let (source, number) = self.by_first.remove(&(initiator, from))?;
+        let mut gone = None;
+        self.change(source, |waiting| gone = waiting.remove(&number));
+        let gone = gone?;
+        self.bytes -= gone.bytes;
+        Some(gone.charge)
     }
 
     /// This one keeps so many bytes of messages now.
@@ -119,12 +120,12 @@ impl HalfOpen {
     /// There is none, and no one makes it.
     pub(super) fn room(
         &self,
-        newcomer: Newcomer,
+        newcomer: Asker,
         bytes: usize,
         config: &Config,
         now: Instant,
     ) -> Result<Option<IkeSpi>, Discard> {
-        let Newcomer { source, proven, configured } = newcomer;
+        let Asker { source, proven, configured } = newcomer;
         let held = self.held_by(source);
         if held >= config.half_open_limit_per_source {
             let had_its_time = |oldest: &&Waiting| oldest.since + SETTLING <= now;
@@ -160,6 +161,9 @@ impl HalfOpen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::fake::SeededEntropy;
+    use crate::crypto::ke::X25519;
+    use crate::ike::budget::Budget;
 
     fn spi(number: u64) -> IkeSpi {
         IkeSpi(number.to_be_bytes())
@@ -169,8 +173,14 @@ mod tests {
         SocketAddr::from(([192, 0, 2, host], 500))
     }
 
-    fn newcomer(host: u8) -> Newcomer {
-        Newcomer { source: Source::of(from(host).ip()), proven: true, configured: false }
+    fn charge() -> Charge {
+        let now = Instant::now();
+        let mut budget = Budget::new(&mut SeededEntropy::new(1), now);
+        budget.key_exchange(newcomer(1), &X25519, now).expect("a new budget")
+    }
+
+    fn newcomer(host: u8) -> Asker {
+        Asker { source: Source::of(from(host).ip()), proven: true, configured: false }
     }
 
     /// Sources with so many half-open IKE SAs each. Our SPI is 1000 times the source's number, and one more each.
@@ -178,7 +188,8 @@ mod tests {
         let mut book = HalfOpen::default();
         for (host, count) in counts {
             for number in 0..*count {
-                book.insert(spi(number), from(*host), spi(u64::from(*host) * 1000 + number), 100, now);
+                let ours = spi(u64::from(*host) * 1000 + number);
+                book.insert(spi(number), from(*host), (ours, 100, charge()), now);
             }
         }
         book
@@ -193,11 +204,10 @@ mod tests {
         let now = Instant::now();
         let mut book = HalfOpen::default();
         for round in 0..10_000 {
-            book.insert(spi(1), from(1), spi(round), 100, now);
+            book.insert(spi(1), from(1), (spi(round), 100, charge()), now);
         }
         assert_eq!((book.len(), book.bytes, book.of(spi(1), from(1))), (1, 100, Some(spi(9_999))));
-        book.remove(spi(1), from(1));
-        book.remove(spi(1), from(1));
+        assert_eq!([0; 2].map(|_| book.remove(spi(1), from(1))), [Some(charge()), None]);
         assert_eq!((book.len(), book.bytes, book.by_source.len(), book.by_count.len()), (0, 0, 0, 0));
     }
 
@@ -217,11 +227,11 @@ mod tests {
         let mut book = book(&[(1, 1), (2, 3), (3, 2)], now);
         let room = |book: &HalfOpen, newcomer| book.room(newcomer, 100, &config, now);
         assert_eq!(room(&book, newcomer(4)), Ok(Some(spi(2000))));
-        assert_eq!(room(&book, Newcomer { proven: false, ..newcomer(4) }), Err(Discard::HalfOpenLimit));
+        assert_eq!(room(&book, Asker { proven: false, ..newcomer(4) }), Err(Discard::HalfOpenLimit));
         assert_eq!(room(&book, newcomer(2)), Err(Discard::HalfOpenLimit), "it has most itself");
-        assert_eq!(room(&book, Newcomer { configured: true, ..newcomer(2) }), Ok(Some(spi(2000))));
+        assert_eq!(room(&book, Asker { configured: true, ..newcomer(2) }), Ok(Some(spi(2000))));
         book.remove(spi(0), from(2));
-        book.insert(spi(7), from(1), spi(1007), 100, now);
+        book.insert(spi(7), from(1), (spi(1007), 100, charge()), now);
         assert_eq!(room(&book, newcomer(4)), Ok(Some(spi(1000))), "of several with as many, the oldest");
     }
 

@@ -35,6 +35,11 @@ impl Bucket {
         }
         has
     }
+
+    /// Puts some units back. What is more than it holds is lost.
+    pub(super) fn give(&mut self, units: u64, rate: Rate) {
+        self.0 = self.0.saturating_sub(units.saturating_mul(rate.every));
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +58,16 @@ mod tests {
             [true, true, true, false],
             "no more than its burst"
         );
+    }
+
+    #[test]
+    fn what_is_given_back_is_there_again_and_no_more_than_it_holds() {
+        let mut bucket = Bucket::default();
+        assert_eq!([100; 4].map(|now| bucket.take(1, RATE, now)), [true, true, true, false]);
+        bucket.give(1, RATE);
+        assert!(bucket.take(1, RATE, 100) && !bucket.take(1, RATE, 100));
+        bucket.give(50, RATE);
+        assert_eq!([100; 4].map(|now| bucket.take(1, RATE, now)), [true, true, true, false]);
     }
 
     #[test]

@@ -244,7 +244,8 @@ impl IkeSaTable {
         if (handled.established || handled.end.is_some())
             && let Some((initiator, source)) = handled.before.half_open
         {
-            self.half_open.remove(initiator, source);
+            let charge = self.half_open.remove(initiator, source);
+            charge.filter(|_| handled.established).into_iter().for_each(|charge| self.budget.refund(charge));
         }
         Some(handled)
     }

@@ -9,7 +9,7 @@ use super::ike_sas::IkeSaTable;
 use super::unprotected;
 use crate::crypto::KeyExchangeAlgorithm;
 use crate::crypto::digest::sha256;
-use crate::ike::budget::Asker;
+use crate::ike::budget::Charge;
 use crate::ike::config::Connection;
 use crate::ike::cookie::Initiator;
 use crate::ike::directory::Candidates;
@@ -23,6 +23,7 @@ use crate::ike::keys::Spis;
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, Chosen, IkeAlgorithms};
 use crate::ike::sa::Cause;
+use crate::ike::source::Asker;
 use crate::ike::state::IkeSa;
 use crate::ike::state::awaiting_auth::{AwaitingAuth, Initiated};
 use crate::ike::transcript::Transcript;
@@ -81,8 +82,8 @@ impl Endpoint {
         if theirs.data.len() != group.public_len {
             return Err(Discard::BadKeyExchange);
         }
-        self.admit(asker, message.bytes.len(), group, now)?;
-        self.open_half(&message, candidates, chosen, &payloads, path, now)
+        let charge = self.admit(asker, message.bytes.len(), group, now)?;
+        self.open_half(&message, candidates, chosen, &payloads, (path, charge), now)
     }
 
     /// Whether the initiator has proven that it receives at its address; an error when it has to and has not.
@@ -103,7 +104,7 @@ impl Endpoint {
         {
             return Ok(true);
         }
-        let many = ike_sas.half_open.needs_cookie(asker.source(), &ike_sas.config);
+        let many = ike_sas.half_open.needs_cookie(asker.source, &ike_sas.config);
         if !many && !ike_sas.budget.needs_cookie(now) {
             return Ok(false);
         }
@@ -144,17 +145,16 @@ impl Endpoint {
         bytes: usize,
         method: &KeyExchangeAlgorithm,
         now: Instant,
-    ) -> Result<(), Discard> {
-        let room = |ike_sas: &IkeSaTable| ike_sas.half_open.room(asker.newcomer(), bytes, &ike_sas.config, now);
+    ) -> Result<Charge, Discard> {
+        let room = |ike_sas: &IkeSaTable| ike_sas.half_open.room(asker, bytes, &ike_sas.config, now);
         // Nobody goes for who is not let in.
         room(&self.connections.ike_sas)?;
-        if !self.connections.ike_sas.budget.key_exchange(asker, method, now) {
-            return Err(Discard::KeyExchangeLimit);
-        }
+        let charge = self.connections.ike_sas.budget.key_exchange(asker, method, now);
+        let charge = charge.ok_or(Discard::KeyExchangeLimit)?;
         while let Some(oldest) = room(&self.connections.ike_sas)? {
             self.connections.with_ike_sa(oldest, now, |_, _| Err(Ended::new(Cause::NoAnswer, None)));
         }
-        Ok(())
+        Ok(charge)
     }
 
     /// Keeps the half-open IKE SA and answers.
@@ -164,7 +164,7 @@ impl Endpoint {
         candidates: Arc<Candidates>,
         chosen: Chosen<IkeAlgorithms>,
         payloads: &Payloads,
-        path: Path,
+        (path, charge): (Path, Charge),
         now: Instant,
     ) -> Result<(), Discard> {
         let (Some(theirs), Some(initiator_nonce)) = (payloads.key_exchange(), payloads.nonce()) else {
@@ -211,7 +211,7 @@ impl Endpoint {
             Initiated { candidates, spis, path, transcript, algorithms, negotiated, key_exchange, public, window };
         let state = AwaitingAuth::new(initiated, now + self.connections.ike_sas.config.half_open_timeout);
         let kept = state.kept_bytes();
-        self.connections.ike_sas.half_open.insert(spis.initiator, path.peer, spi, kept, now);
+        self.connections.ike_sas.half_open.insert(spis.initiator, path.peer, (spi, kept, charge), now);
         self.connections.ike_sas.insert(spi, IkeSa::AwaitingAuth(Box::new(state)));
         Ok(())
     }

@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use super::Endpoint;
-use crate::ike::budget::{Asker, Unprotected};
+use crate::ike::budget::Unprotected;
 use crate::ike::channel::malformed_notify;
 use crate::ike::context::Outbox;
 use crate::ike::error::Discard;
 use crate::ike::event::{Output, Path, Transmit};
 use crate::ike::ext::table::{self, At, Point};
 use crate::ike::keys::Spis;
+use crate::ike::source::Asker;
 use crate::ike::state::IkeSa;
 use crate::wire::ike::{ExchangeType, Flags, Header, Malformed, Notify, NotifyType, Payload, encode_message};
 

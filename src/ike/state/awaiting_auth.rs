@@ -8,7 +8,6 @@ use super::established::Established;
 use crate::crypto::KeyExchange;
 use crate::ike::association::Association;
 use crate::ike::authentication;
-use crate::ike::budget::Asker;
 use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify, reassembled_bytes};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
 use crate::ike::child_offer::{choose, meant, report};
@@ -27,6 +26,7 @@ use crate::ike::keys::{AuthenticationKeys, ChildKeySource, Signer, Skeyseed, Spi
 use crate::ike::message::Payloads;
 use crate::ike::negotiate::{ChildGroups, IkeAlgorithms};
 use crate::ike::sa::{Cause, Establishing, Secured};
+use crate::ike::source::Asker;
 use crate::ike::transcript::Transcript;
 use crate::ike::window::Window;
 use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, ParsedMessage, Payload};
