@@ -7,6 +7,7 @@ mod guests;
 mod ike_sas;
 mod responder;
 mod runtime;
+mod silence;
 mod start_limit;
 mod status;
 #[cfg(test)]
@@ -46,6 +47,8 @@ pub struct Endpoint {
     connections: Connections,
     cookies: CookieJar,
     unprotected: Allowance,
+    /// What hints that anybody can send may cost, of those that are looked for among all IKE SAs.
+    hints: Allowance,
     discards: DiscardCounters,
     /// Set from `Shutdown` on: whether `ShutdownComplete` was said.
     shutdown: Option<bool>,
@@ -62,6 +65,7 @@ impl Endpoint {
             cookies: CookieJar::new(&mut *entropy, now),
             connections: Connections::new(config, entropy, now),
             unprotected: Allowance::new(now),
+            hints: Allowance::new(now),
             discards: DiscardCounters::default(),
             shutdown: None,
         }
@@ -111,7 +115,7 @@ impl Endpoint {
         for _ in 0..TIMEOUTS_AT_ONCE {
             let Some(timer) = connections.ike_sas.timers.take_due(now) else { break };
             match timer {
-                Timer::IkeSa(spi) => connections.with_ike_sa(spi, now, |sa, cx| sa.handle_timeout(cx)),
+                Timer::IkeSa(spi) => connections.ike_sa_due(spi, now),
                 Timer::Connection(name) => connections.attempt(&name, now),
                 Timer::Duplicates(name, association) => connections.settle_duplicates(&name, association, now),
                 Timer::Starts(peer) => connections.start_waiting(peer, now),
@@ -158,7 +162,19 @@ impl Endpoint {
         let message = parse_message(datagram).map_err(|malformed| self.unreadable(malformed, datagram, path, now))?;
         let header = message.header;
         if header.exchange_type == ExchangeType::IKE_SA_INIT && !header.flags.response {
-            return self.init_requested(&message, path, now);
+            self.init_requested(&message, path, now)?;
+            // Whoever asks for an IKE SA is there, if the address is not forged.
+            if self.hints.take(now) {
+                self.connections.prompt_peer(path.peer.ip(), now);
+            }
+            return Ok(());
+        }
+        if let Some(spi) = disowned_esp(&message) {
+            // Nothing is answered to it, and anybody could have sent it (RFC 7296 1.5, 2.21.4).
+            if self.hints.take(now) {
+                self.connections.esp_disowned(spi, path.peer.ip(), now);
+            }
+            return Err(Discard::UnauthenticatedError);
         }
         // The flag tells whether the sender is the original initiator; the other SPI is ours.
         let ours = if header.flags.initiator { header.responder_spi } else { header.initiator_spi };
@@ -243,6 +259,7 @@ impl Endpoint {
             self.connections.act(ours, now, |sa, _, agenda, cx| {
                 liveness::is_reported_unknown(sa, agenda, cx.now);
             });
+            self.connections.prompt_beside(ours, now);
         }
     }
 
@@ -256,4 +273,18 @@ impl Endpoint {
             ike_sas.event(Event::ShutdownComplete);
         }
     }
+}
+
+/// The SPI of the ESP packets of ours that a message in the clear says that its sender does not know.
+fn disowned_esp(message: &ParsedMessage<'_>) -> Option<u32> {
+    let header = &message.header;
+    if header.exchange_type != ExchangeType::INFORMATIONAL || header.flags.response || message.encrypted.is_some() {
+        return None;
+    }
+    message.payloads.iter().find_map(|payload| match payload {
+        Payload::Notify(notify) if notify.kind == NotifyType::INVALID_SPI => {
+            Some(u32::from_be_bytes(notify.data.as_slice().try_into().ok()?))
+        }
+        _ => None,
+    })
 }

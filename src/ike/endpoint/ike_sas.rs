@@ -51,6 +51,8 @@ pub(super) struct Handled {
     pub(super) guests: Vec<Guest>,
     /// Another one is to be negotiated beside it.
     pub(super) renegotiate: bool,
+    /// Its path answers that was silent.
+    pub(super) answers: bool,
 }
 
 /// What an IKE SA was before a handler consumed it.
@@ -186,9 +188,10 @@ impl IkeSaTable {
         let before = Before::of(&sa);
         let mut cx = self.context(now);
         let after = handler(sa, &mut cx).and_then(|sa| sa.unless_broken(&mut cx));
+        let (successors, guests) = (Vec::new(), Vec::new());
         let renegotiate = std::mem::take(&mut self.outbox.renegotiate);
-        let mut handled =
-            Handled { before, end: None, established: false, successors: Vec::new(), guests: Vec::new(), renegotiate };
+        let answers = std::mem::take(&mut self.outbox.answers);
+        let mut handled = Handled { before, end: None, established: false, successors, guests, renegotiate, answers };
         match after {
             Ok(mut sa) => {
                 handled.established = matches!(sa, IkeSa::Established(_)) && handled.before.association.is_none();
