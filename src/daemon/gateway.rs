@@ -161,7 +161,9 @@ impl Gateway {
         let connections: Vec<Arc<ike::Connection>> =
             self.tunnels().filter_map(|(_, tunnel)| resolved(tunnel)).collect();
         let options = self.tunnels().map(|(_, tunnel)| (Arc::clone(tunnel.name()), tunnel.esp_options));
-        let configured = Configured::new(ike::Config::new(connections), options);
+        let mut ike = ike::Config::new(connections);
+        ike.retransmission.timeout = self.file.gateway.retransmission_timeout;
+        let configured = Configured::new(ike, options);
         self.ike.send(Request::Configure(configured));
     }
 
@@ -353,6 +355,15 @@ impl Gateway {
                     (self.fib_stale, self.view_stale) = (true, true);
                     self.turned.push(connection);
                 }
+            }
+            Notice::PathSilent { connection, since } => {
+                let seconds = since.elapsed().as_secs();
+                warn!(%connection, "the peer has not answered for {seconds} s: others are preferred, and it is asked again");
+                self.events.happened(EventKind::PathSilent, Some(&connection), None, None);
+            }
+            Notice::PathAnswers { connection } => {
+                info!(%connection, "the peer answers again");
+                self.events.happened(EventKind::PathAnswers, Some(&connection), None, None);
             }
             Notice::Failure { connection, peer, reason } => {
                 warn!(connection = connection.as_deref(), %peer, reason, "negotiation failed");

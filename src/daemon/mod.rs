@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod names;
 pub mod owner_file;
 pub mod owner_set;
+pub mod path_changes;
 pub mod policy;
 pub mod process;
 pub mod run;

@@ -25,7 +25,7 @@ use super::ike_thread::Request;
 use super::process::{Asked, Signals, feed_watchdog, tell_systemd};
 use super::status::View;
 use super::threads::Threads;
-use super::{log, names, owner_file, policy};
+use super::{log, names, owner_file, path_changes, policy};
 use crate::control::event::EventKind;
 use crate::control::owner::OwnerSet;
 use crate::dataplane::fib::FibPublisher;
@@ -233,6 +233,7 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     let (stop_serving, serving_stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(socket.serve(api.router(), async { serving_stopped.await.unwrap_or_default() }));
     tokio::spawn(feed_watchdog(Arc::clone(&threads.heartbeat)));
+    tokio::spawn(path_changes::follow(gateway.ike.clone()));
     info!(version = env!("CARGO_PKG_VERSION"), device, "gatewayd runs");
     tell_systemd(&[NotifyState::Ready]);
 

@@ -40,7 +40,8 @@ const FAILURES: Rate = Rate { every: 500_000, burst: 3 };
 /// And of one source.
 const FAILURES_OF_SOURCE: Rate = Rate { every: 1_000_000, burst: 2 };
 
-/// An answer in the clear that no cookie can be asked for first. Each kind has a budget of its own.
+/// What a datagram in the clear may cause that no cookie can be asked for first: an answer, or a search. Each kind has a
+/// budget of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unprotected {
     /// INVALID_MAJOR_VERSION.
@@ -49,15 +50,18 @@ pub(super) enum Unprotected {
     CriticalPayload,
     /// INVALID_IKE_SPI. After a restart every peer needs one.
     UnknownSpi,
+    /// What hints that a peer is there: whoever waits for its answer is looked for, and asks again.
+    Hint,
 }
 
 impl Unprotected {
-    const COUNT: usize = 3;
+    const COUNT: usize = 4;
 
     /// What all have together, and each source of them: of configured peers, or of others.
     fn rates(self, configured: bool) -> [Rate; 2] {
         let per_second = match (self, configured) {
-            (Self::Version | Self::CriticalPayload, _) => [20, 5],
+            (Self::Version | Self::CriticalPayload, _) | (Self::Hint, false) => [20, 5],
+            (Self::Hint, true) => [100, 5],
             (Self::UnknownSpi, true) => [1_000, 200],
             (Self::UnknownSpi, false) => [100, 10],
         };

@@ -104,6 +104,8 @@ pub(super) struct Outbox {
     /// The peer may not know the IKE SA being handled any more, does not rekey it, or is never ready for what is asked on it: the
     /// endpoint is to negotiate another one beside it.
     pub(super) renegotiate: bool,
+    /// The path of the IKE SA being handled answers that was silent: an attempt beside it has no use any more.
+    pub(super) answers: bool,
 }
 
 impl Outbox {

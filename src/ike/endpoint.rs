@@ -7,6 +7,7 @@ mod guests;
 mod ike_sas;
 mod responder;
 mod runtime;
+mod silence;
 mod start_limit;
 mod status;
 #[cfg(test)]
@@ -33,7 +34,6 @@ use super::failure::Failure;
 use super::key_log::KeyLog;
 use super::message::Payloads;
 use super::sa::Cause;
-use super::source::Asker;
 use super::state::established::liveness;
 use super::state::init_sent::InitReply;
 use super::state::{IkeSa, Input};
@@ -118,7 +118,7 @@ impl Endpoint {
         for _ in 0..TIMEOUTS_AT_ONCE {
             let Some(timer) = connections.ike_sas.timers.take_due(now) else { break };
             match timer {
-                Timer::IkeSa(spi) => connections.with_ike_sa(spi, now, |sa, cx| sa.handle_timeout(cx)),
+                Timer::IkeSa(spi) => connections.ike_sa_due(spi, now),
                 Timer::Connection(name) => connections.attempt(&name, now),
                 Timer::Duplicates(name, association) => connections.settle_duplicates(&name, association, now),
                 Timer::Starts(peer) => connections.start_waiting(peer, now),
@@ -166,7 +166,19 @@ impl Endpoint {
         let message = parse_message(datagram).map_err(|malformed| self.unreadable(malformed, datagram, path, now))?;
         let header = message.header;
         if header.exchange_type == ExchangeType::IKE_SA_INIT && !header.flags.response {
-            return self.init_requested(message, path, now);
+            self.init_requested(message, path, now)?;
+            // Whoever asks for an IKE SA is there, if the address is not forged.
+            if self.connections.ike_sas.allows(Unprotected::Hint, path, now) {
+                self.connections.prompt_peer(path.peer.ip(), now);
+            }
+            return Ok(());
+        }
+        if let Some(spi) = disowned_esp(&message) {
+            // Nothing is answered to it, and anybody could have sent it (RFC 7296 1.5, 2.21.4).
+            if self.connections.ike_sas.allows(Unprotected::Hint, path, now) {
+                self.connections.esp_disowned(spi, path.peer.ip(), now);
+            }
+            return Err(Discard::UnauthenticatedError);
         }
         let ours = local_spi(&header);
         let ike_sas = &mut self.connections.ike_sas;
@@ -214,9 +226,8 @@ impl Endpoint {
             return Err(Discard::UnknownSpi);
         }
         let ike_sas = &mut self.connections.ike_sas;
-        let asker = Asker::new(path, &ike_sas.directory.candidates(&path));
         // The budget bounds the search, too.
-        if !ike_sas.budget.unprotected(Unprotected::UnknownSpi, asker, now) {
+        if !ike_sas.allows(Unprotected::UnknownSpi, path, now) {
             return Err(Discard::AnswerLimit);
         }
         let rival = ike_sas.all_rekeying().find_map(|(spi, rekey)| Some((spi, rekey.rival_with(ours)?)));
@@ -257,6 +268,7 @@ impl Endpoint {
             self.connections.act(ours, now, |sa, _, agenda, cx| {
                 liveness::is_reported_unknown(sa, agenda, cx.now);
             });
+            self.connections.prompt_beside(ours, now);
         }
     }
 
@@ -291,4 +303,18 @@ fn check_length(datagram: &[u8], ike_sas: &IkeSaTable) -> Result<(), Discard> {
         Some(IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_)) | None => UNAUTHENTICATED_LIMIT,
     };
     if datagram.len() <= limit { Ok(()) } else { Err(Discard::TooLong) }
+}
+
+/// The SPI of the ESP packets of ours that a message in the clear says that its sender does not know.
+fn disowned_esp(message: &ParsedMessage<'_>) -> Option<u32> {
+    let header = &message.header;
+    if header.exchange_type != ExchangeType::INFORMATIONAL || header.flags.response || message.encrypted.is_some() {
+        return None;
+    }
+    message.payloads.iter().find_map(|payload| match payload {
+        Payload::Notify(notify) if notify.kind == NotifyType::INVALID_SPI => {
+            Some(u32::from_be_bytes(notify.data.as_slice().try_into().ok()?))
+        }
+        _ => None,
+    })
 }

@@ -144,11 +144,14 @@ pub enum Command {
     /// What the data path saw on inbound SAs since the last time.
     SaActivity(Vec<SaActivity>),
     /// Packets go out on this pair, but none have come back for a while: asks the peer for a sign of life now, if the
-    /// connection does so at all (RFC 7296 2.4).
+    /// connection does so at all (RFC 7296 2.4). To be repeated every few seconds while that goes on.
     CheckLiveness {
         /// SPI of the inbound SA of the pair.
         inbound_spi: u32,
     },
+    /// A link, an address or a route of this machine has changed, perhaps for the better: whoever waits for an answer asks again
+    /// at once, and whoever waits to try again does.
+    PathsChanged,
     /// An SA of this pair has come to a limit of what it may carry. Past the soft one the pair is rekeyed; past the hard
     /// one it carries nothing any more, and is replaced whether the peer rekeys it or not.
     LimitReached {
@@ -261,6 +264,23 @@ pub enum Event {
         inbound_spis: Vec<u32>,
         /// The way from now on.
         path: Path,
+    },
+    /// The peer of these Child SAs does not answer: they are sent on only where there is nothing else, until
+    /// [`Event::PathAnswers`]. They are not given up. Child SAs that are set up later have a path that answers.
+    PathSilent {
+        /// Name of the connection that their IKE SA was set up for.
+        connection: Arc<str>,
+        /// SPIs of the inbound SAs of the pairs.
+        inbound_spis: Vec<u32>,
+        /// When the peer last gave a sign of life.
+        since: Instant,
+    },
+    /// The peer of these Child SAs answers again.
+    PathAnswers {
+        /// Name of the connection that their IKE SA was set up for.
+        connection: Arc<str>,
+        /// SPIs of the inbound SAs of the pairs.
+        inbound_spis: Vec<u32>,
     },
     /// What became of [`Command::ProbePath`].
     PathProbed {

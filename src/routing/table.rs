@@ -105,7 +105,7 @@ impl Table {
         unknown.into_iter().cloned().collect()
     }
 
-    /// Notes that a connection has, or no longer has, a Child SA. Answers whether that is news.
+    /// Notes that a connection has, or no longer has, a Child SA whose path answers. Answers whether that is news.
     pub fn set_up(&mut self, connection: &str, up: bool) -> bool {
         if up { self.up.insert(connection.into()) } else { self.up.remove(connection) }
     }

@@ -63,8 +63,9 @@ impl Endpoint {
                 }
             }
             Command::CheckLiveness { inbound_spi } => {
-                self.with_pair(inbound_spi, now, |sa, _, agenda, cx| liveness::is_silent(sa, agenda, cx.now));
+                self.with_pair(inbound_spi, now, |sa, _, agenda, cx| liveness::packets_go_unanswered(sa, agenda, cx));
             }
+            Command::PathsChanged => connections.paths_changed(now),
             Command::LimitReached { inbound_spi, limit } => {
                 self.with_pair(inbound_spi, now, |sa, children, agenda, cx| {
                     data_path::limit_reached(inbound_spi, limit, sa, children, &mut agenda.tasks, cx);
@@ -110,7 +111,7 @@ impl Endpoint {
         for spi in spis {
             match connections.ike_sas.get(&spi) {
                 Some(IkeSa::Established(_)) => connections.close(spi, Removal::Closed, now),
-                _ => connections.forget(spi),
+                _ => drop(connections.forget(spi)),
             }
         }
         let deadline = Deadline { at: now + SHUTDOWN_TIME, why: Why::Shutdown };

@@ -8,16 +8,17 @@ use std::time::Instant;
 use super::timers::{Timer, Timers};
 use crate::crypto::{Entropy, Secret};
 use crate::ike::association::{Association, Associations};
-use crate::ike::budget::Budget;
+use crate::ike::budget::{Budget, Unprotected};
 use crate::ike::config::{Config, Connection};
 use crate::ike::context::{Context, InboundSpis, Outbox};
 use crate::ike::directory::Directory;
 use crate::ike::ended::Ended;
-use crate::ike::event::{Deadline, Event, Output, Why};
+use crate::ike::event::{Deadline, Event, Output, Path, Why};
 use crate::ike::exchange::rekey::RekeyIke;
 use crate::ike::ext::table;
 use crate::ike::half_open::HalfOpen;
 use crate::ike::key_log::KeyLog;
+use crate::ike::source::Asker;
 use crate::ike::state::established::Established;
 use crate::ike::state::{IkeSa, Lingering};
 use crate::ike::successor::Successor;
@@ -59,6 +60,8 @@ pub(super) struct Handled {
     pub(super) guests: Vec<Guest>,
     /// Another one is to be negotiated beside it.
     pub(super) renegotiate: bool,
+    /// Its path answers that was silent.
+    pub(super) answers: bool,
 }
 
 /// What an IKE SA was before a handler consumed it.
@@ -111,6 +114,12 @@ impl IkeSaTable {
 
     pub(super) fn event(&mut self, event: Event) {
         self.outbox.push(Output::Event(event));
+    }
+
+    /// Whether a datagram in the clear that came on this path may cause what it asks for.
+    pub(super) fn allows(&mut self, kind: Unprotected, path: Path, now: Instant) -> bool {
+        let asker = Asker::new(path, &self.directory.candidates(&path));
+        self.budget.unprotected(kind, asker, now)
     }
 
     /// The next deadline of all.
@@ -216,9 +225,10 @@ impl IkeSaTable {
         let before = Before::of(&sa);
         let mut cx = self.context(now);
         let after = handler(sa, &mut cx).and_then(|sa| sa.unless_broken(&mut cx));
+        let (successors, guests) = (Vec::new(), Vec::new());
         let renegotiate = std::mem::take(&mut self.outbox.renegotiate);
-        let mut handled =
-            Handled { before, end: None, established: false, successors: Vec::new(), guests: Vec::new(), renegotiate };
+        let answers = std::mem::take(&mut self.outbox.answers);
+        let mut handled = Handled { before, end: None, established: false, successors, guests, renegotiate, answers };
         match after {
             Ok(mut sa) => {
                 handled.established = matches!(sa, IkeSa::Established(_)) && handled.before.association.is_none();

@@ -10,7 +10,6 @@ use crate::ike::error::Discard;
 use crate::ike::event::{Output, Path, Transmit};
 use crate::ike::ext::table::{self, At, Point};
 use crate::ike::keys::Spis;
-use crate::ike::source::Asker;
 use crate::ike::state::IkeSa;
 use crate::wire::ike::{ExchangeType, Flags, Header, Malformed, Notify, NotifyType, Payload, encode_message};
 
@@ -37,8 +36,7 @@ impl Endpoint {
             _ => return discard,
         };
         let ike_sas = &mut self.connections.ike_sas;
-        let asker = Asker::new(path, &ike_sas.directory.candidates(&path));
-        if !ike_sas.budget.unprotected(kind, asker, now) {
+        if !ike_sas.allows(kind, path, now) {
             return Discard::AnswerLimit;
         }
         answer(&mut ike_sas.outbox, &header, path, notify);
