@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test: installs what they need (Debian packages; the SDK tests make a Python environment of their own under
 # the build directory), then the Rust tests, then the tutorial with both peers and with each of its steps left out, and
-# gatewayd against other implementations: strongSwan with every algorithm, and the kernel's ESP; rekeys under load; floods of
-# strangers.
+# gatewayd against other implementations: strongSwan with every algorithm, and the kernel's ESP; rekeys under load, outages,
+# floods of strangers.
 #
 #   netns-scripts/test.sh            everything
 #   netns-scripts/test.sh --rust     the Rust tests only
@@ -79,6 +79,8 @@ if [ "$what" != --rust ]; then
         check "rekey-load.sh $how: rekeys under load, in short" run_quietly "$logs/rekey-load" "$here/rekey-load.sh" --seconds 10 --share 60 $how
         tail -n 1 "$logs/rekey-load" | sed 's/^/        /'
     done
+    check "outages.sh: short ones" run_quietly "$logs/outages" "$here/outages.sh" --short
+    tail -n 1 "$logs/outages" | sed 's/^/        /'
     check "scale.sh: hundreds of tunnels between two gatewayds" run_quietly "$logs/scale" "$here/scale.sh" --tunnels 500 --rounds 1 --seconds 1
     tail -n 1 "$logs/scale" | sed 's/^/        /'
     check "changes.sh: a change among hundreds of connections" run_quietly "$logs/changes" "$here/changes.sh" --connections 300 --resident 300 --no-bars

@@ -144,9 +144,12 @@ fn ike_sa(sa: &IkeSa) -> String {
         [] => String::new(),
         names => format!("             {}\n", names.join(" · ")),
     };
+    let silent = sa.silent_seconds.map_or_else(String::new, |seconds| {
+        format!("             the peer has not answered for {}\n", duration(seconds))
+    });
     let of = sa.of_connection.as_ref().map_or_else(String::new, |name| format!(" · of connection {name}"));
     format!(
-        "    IKE SA   {}_i {}_r · we are the {role}{of}\n             {}\n{extensions}             {}\n",
+        "    IKE SA   {}_i {}_r · we are the {role}{of}\n             {}\n{extensions}{silent}             {}\n",
         sa.initiator_spi,
         sa.responder_spi,
         sa.algorithms,

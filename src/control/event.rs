@@ -16,6 +16,10 @@ pub enum EventKind {
     ChildUp,
     /// A child has no Child SA to send on any more; `reason` says why. A rekey is no such event.
     ChildDown,
+    /// The peer of a connection does not answer: its Child SAs stay, and others are preferred (RFC 7296 section 2.4).
+    PathSilent,
+    /// It answers again.
+    PathAnswers,
     /// A VPN route was added, removed, or changed its state.
     RoutesChanged,
     /// The configuration file or an owner's set was applied.
@@ -34,6 +38,8 @@ impl EventKind {
             Self::ConnectionDown => "connection-down",
             Self::ChildUp => "child-up",
             Self::ChildDown => "child-down",
+            Self::PathSilent => "path-silent",
+            Self::PathAnswers => "path-answers",
             Self::RoutesChanged => "routes-changed",
             Self::Reloaded => "reloaded",
             Self::Missed => "missed",

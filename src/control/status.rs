@@ -215,6 +215,10 @@ pub struct IkeSa {
     /// Seconds until gatewayd rekeys it; 0 when that is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rekey_seconds: Option<u64>,
+    /// Seconds since the peer's last sign of life, while its path does not answer: the IKE SA and its Child SAs stay, others
+    /// are preferred, and another IKE SA is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_seconds: Option<u64>,
 }
 
 /// One pair of Child SAs (RFC 7296 section 1.1): one receives, one sends.

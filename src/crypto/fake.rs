@@ -4,8 +4,11 @@
 
 pub(super) mod key;
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use super::encryption::{Construction, EncryptionAlgorithm};
-use super::ke::{Group, KeyExchangeAlgorithm, KeyExchangeError, PrivateKey};
+use super::ke::{Group, KeyExchangeAlgorithm, KeyExchangeError, MODP4096, PrivateKey, X25519};
 use super::{Entropy, Secret, Suite};
 
 /// Randomness that its seed fixes (SplitMix64).
@@ -62,30 +65,58 @@ pub static KEY_EXCHANGE: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "FAKE",
     public_len: 16,
     weak: true,
-    group: &FakeGroup,
+    cost: X25519.cost,
+    group: &FakeGroup { cost: X25519.cost },
 };
 
-struct FakeGroup;
+/// The same under another number, and said to be as slow as the slowest of the real ones.
+pub static SLOW_KEY_EXCHANGE: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
+    transform_id: 65_001,
+    name: "fake-slow",
+    iana_name: "FAKE_SLOW",
+    public_len: 16,
+    weak: true,
+    cost: MODP4096.cost,
+    group: &FakeGroup { cost: MODP4096.cost },
+};
 
-struct FakePrivateKey([u8; 16]);
+thread_local! {
+    static SPENT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// What the key pairs and secrets of the stand-ins would have cost this thread so far, by the costs of their rows.
+pub fn spent() -> Duration {
+    SPENT.get()
+}
+
+struct FakeGroup {
+    cost: Duration,
+}
+
+struct FakePrivateKey {
+    value: [u8; 16],
+    cost: Duration,
+}
 
 impl Group for FakeGroup {
     fn generate(&'static self, entropy: &mut dyn Entropy) -> (Vec<u8>, Box<dyn PrivateKey>) {
         let mut value = [0; 16];
         entropy.fill(&mut value);
-        (value.to_vec(), Box::new(FakePrivateKey(value)))
+        SPENT.set(SPENT.get() + self.cost);
+        (value.to_vec(), Box::new(FakePrivateKey { value, cost: self.cost }))
     }
 }
 
 impl PrivateKey for FakePrivateKey {
     fn agree(&mut self, peer: &[u8]) -> Result<Secret, KeyExchangeError> {
-        if peer.len() != self.0.len() {
-            return Err(KeyExchangeError::WrongLength { expected: self.0.len(), actual: peer.len() });
+        if peer.len() != self.value.len() {
+            return Err(KeyExchangeError::WrongLength { expected: self.value.len(), actual: peer.len() });
         }
+        SPENT.set(SPENT.get() + self.cost);
         if peer.iter().all(|byte| *byte == 0) {
             return Err(KeyExchangeError::InvalidPublicValue);
         }
-        Ok(Secret::new(self.0.iter().zip(peer).map(|(ours, theirs)| ours ^ theirs).collect()))
+        Ok(Secret::new(self.value.iter().zip(peer).map(|(ours, theirs)| ours ^ theirs).collect()))
     }
 }
 
@@ -98,8 +129,10 @@ mod tests {
     fn stand_ins_cannot_be_named() {
         assert_eq!(encryption::by_name(ENCRYPTION.name), None);
         assert_eq!(encryption::by_id(ENCRYPTION.transform_id, None), None);
-        assert_eq!(ke::by_name(KEY_EXCHANGE.name), None);
-        assert_eq!(ke::by_id(KEY_EXCHANGE.transform_id), None);
+        for row in [&KEY_EXCHANGE, &SLOW_KEY_EXCHANGE] {
+            assert_eq!(ke::by_name(row.name), None);
+            assert_eq!(ke::by_id(row.transform_id), None);
+        }
     }
 
     #[test]
@@ -108,5 +141,14 @@ mod tests {
         let (ours, theirs) = (KEY_EXCHANGE.generate(&mut entropy), KEY_EXCHANGE.generate(&mut entropy));
         let (our_public, their_public) = (ours.public().to_vec(), theirs.public().to_vec());
         assert_eq!(ours.agree(&their_public), theirs.agree(&our_public));
+    }
+
+    #[test]
+    fn what_is_spent_is_told() {
+        let before = spent();
+        let key_exchange = SLOW_KEY_EXCHANGE.generate(&mut SeededEntropy::new(1));
+        assert_eq!(spent() - before, SLOW_KEY_EXCHANGE.cost);
+        assert!(key_exchange.agree(&[1; 16]).is_ok());
+        assert_eq!(spent() - before, 2 * SLOW_KEY_EXCHANGE.cost);
     }
 }

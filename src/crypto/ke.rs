@@ -8,6 +8,7 @@ mod modp;
 mod x25519;
 
 use std::fmt;
+use std::time::Duration;
 
 pub use group::KeyExchangeError;
 pub(super) use group::{Group, PrivateKey};
@@ -26,6 +27,9 @@ pub struct KeyExchangeAlgorithm {
     pub public_len: usize,
     /// To be used only when a connection names it.
     pub weak: bool,
+    /// What a key pair, or a secret of two, takes on one core, roughly: who shares that time out does so by this, and need
+    /// not measure. The proportions matter, not the machine.
+    pub cost: Duration,
     pub(super) group: &'static dyn Group,
 }
 
@@ -100,6 +104,7 @@ pub static X25519: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "Curve25519",
     public_len: 32,
     weak: false,
+    cost: Duration::from_micros(40),
     group: &x25519::X25519,
 };
 
@@ -110,6 +115,7 @@ pub static ECP256: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "256-bit random ECP group",
     public_len: 64,
     weak: false,
+    cost: Duration::from_micros(40),
     group: &ecp::P256,
 };
 
@@ -120,6 +126,7 @@ pub static ECP384: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "384-bit random ECP group",
     public_len: 96,
     weak: false,
+    cost: Duration::from_micros(250),
     group: &ecp::P384,
 };
 
@@ -130,6 +137,7 @@ pub static MODP4096: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "4096-bit MODP Group",
     public_len: 512,
     weak: false,
+    cost: Duration::from_micros(5_500),
     group: &modp::MODP4096,
 };
 
@@ -140,6 +148,7 @@ pub static MODP3072: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "3072-bit MODP Group",
     public_len: 384,
     weak: false,
+    cost: Duration::from_micros(2_700),
     group: &modp::MODP3072,
 };
 
@@ -150,6 +159,7 @@ pub static MODP2048: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "2048-bit MODP Group",
     public_len: 256,
     weak: false,
+    cost: Duration::from_micros(900),
     group: &modp::MODP2048,
 };
 
@@ -160,6 +170,7 @@ pub static MODP1536: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "1536-bit MODP Group",
     public_len: 192,
     weak: true,
+    cost: Duration::from_micros(400),
     group: &modp::MODP1536,
 };
 
@@ -170,6 +181,7 @@ pub static MODP1024: KeyExchangeAlgorithm = KeyExchangeAlgorithm {
     iana_name: "1024-bit MODP Group",
     public_len: 128,
     weak: true,
+    cost: Duration::from_micros(200),
     group: &modp::MODP1024,
 };
 

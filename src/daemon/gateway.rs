@@ -308,6 +308,15 @@ impl Gateway {
                     self.turned.push(connection);
                 }
             }
+            Notice::PathSilent { connection, since } => {
+                let seconds = since.elapsed().as_secs();
+                warn!(%connection, "the peer has not answered for {seconds} s: others are preferred, and it is asked again");
+                self.events.happened(EventKind::PathSilent, Some(&connection), None, None);
+            }
+            Notice::PathAnswers { connection } => {
+                info!(%connection, "the peer answers again");
+                self.events.happened(EventKind::PathAnswers, Some(&connection), None, None);
+            }
             Notice::Failure { connection, peer, reason } => {
                 warn!(connection = connection.as_deref(), %peer, reason, "negotiation failed");
             }

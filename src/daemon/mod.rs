@@ -27,6 +27,7 @@ pub mod names;
 pub mod owner_file;
 pub mod owner_keeper;
 pub mod owner_set;
+pub mod path_changes;
 pub mod policy;
 pub mod process;
 pub mod request_queue;

@@ -29,7 +29,7 @@ use super::owner_set::Translation;
 use super::process::{Asked, Signals, feed_watchdog, tell_systemd};
 use super::status::View;
 use super::threads::Threads;
-use super::{log, names, owner_file, policy};
+use super::{log, names, owner_file, path_changes, policy};
 use crate::control::event::EventKind;
 use crate::control::owner_change::OwnerEntries;
 use crate::dataplane::fib::FibPublisher;
@@ -254,6 +254,7 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
         }
     };
     tokio::spawn(feed_watchdog(Arc::clone(&threads.heartbeat)));
+    tokio::spawn(path_changes::follow(gateway.ike.clone()));
     info!(version = env!("CARGO_PKG_VERSION"), device, "gatewayd runs");
     tell_systemd(&[NotifyState::Ready]);
 

@@ -308,6 +308,7 @@ fn ike_sa(sa: &ike::IkeSaStatus, connection: &str, now: Instant) -> IkeSa {
         extensions: sa.extensions.iter().map(ToString::to_string).collect(),
         age_seconds: seconds_since(sa.established, now),
         rekey_seconds: Some(seconds_until(sa.rekey_at, now)),
+        silent_seconds: sa.silent_since.map(|since| seconds_since(since, now)),
     }
 }
 

@@ -145,8 +145,10 @@ impl Threads {
         let mark = settings.mark;
         let device_mtu = Box::new(move |local, peer| device_mtu(local, peer, Some(mark)));
         let paths = Paths::new(settings.mtu, settings.pmtu_raise, Arc::clone(&drops.outbound), device_mtu);
+        let mut config = ike::Config::new(Vec::new());
+        config.retransmission.timeout = settings.retransmission_timeout;
         let ike_thread = IkeThread {
-            endpoint: Endpoint::new(Arc::new(ike::Config::new(Vec::new())), entropy(), Instant::now())
+            endpoint: Endpoint::new(Arc::new(config), entropy(), Instant::now())
                 .with_key_log(key_log)
                 .with_token_secret(token_secret.ok()),
             wiring: Wiring::new(channels, paths, entropy()),

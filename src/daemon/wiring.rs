@@ -62,12 +62,24 @@ pub enum Notice {
     ChildUp(ChildOf),
     /// The last pair of a child with that peer that sent is gone, and why.
     ChildDown(ChildOf, String),
-    /// Whether the connection has any SA to send on.
+    /// Whether the connection has any SA to send on whose path answers.
     Carries {
         /// The connection's name.
         connection: Arc<str>,
         /// It has one.
         up: bool,
+    },
+    /// The peer of an IKE SA of the connection does not answer.
+    PathSilent {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// When the peer gave its last sign of life.
+        since: Instant,
+    },
+    /// It answers again.
+    PathAnswers {
+        /// The connection's name.
+        connection: Arc<str>,
     },
     /// A negotiation failed.
     Failure {
@@ -121,6 +133,8 @@ impl Notice {
             Notice::ShutdownComplete => Some((None, None)),
             Notice::ConnectionUp { .. }
             | Notice::ConnectionDown { .. }
+            | Notice::PathSilent { .. }
+            | Notice::PathAnswers { .. }
             | Notice::Failure { .. }
             | Notice::MoreFailures { .. } => None,
             Notice::ChildUp(_) | Notice::ChildDown(..) => None,
@@ -240,6 +254,14 @@ impl Wiring {
             Event::ChildOutboundRetired { inbound_spi, .. } => self.retire(inbound_spi),
             Event::ChildRemoved { inbound_spi, reason, .. } => self.remove(inbound_spi, reason),
             Event::PathChanged { inbound_spis, path, .. } => self.path(&inbound_spis, path, now),
+            Event::PathSilent { connection, inbound_spis, since } => {
+                self.set_silent(&inbound_spis, true);
+                self.tell(Notice::PathSilent { connection, since });
+            }
+            Event::PathAnswers { connection, inbound_spis } => {
+                self.set_silent(&inbound_spis, false);
+                self.tell(Notice::PathAnswers { connection });
+            }
             Event::PathProbed { peer, asked, sent, in_time } => self.paths.probed(peer, asked, sent, in_time, now),
             Event::ConnectionUp { connection } => self.tell(Notice::ConnectionUp { connection }),
             Event::ConnectionDown { connection, error, .. } => {
@@ -249,6 +271,10 @@ impl Wiring {
                 if let Some(reason) = self.failures.reason(&failure, now) {
                     self.tell(Notice::Failure { connection, peer, reason });
                 }
+            }
+            Event::FailuresLeftOut { count, span } => {
+                let what = "with peers that have not authenticated themselves";
+                self.tell(Notice::MoreFailures { what, count, period: span });
             }
             Event::ShutdownComplete => self.tell(Notice::ShutdownComplete),
         }
@@ -341,6 +367,7 @@ impl Wiring {
         let Some(pair) = self.pairs.get(&inbound_spi) else { return };
         // The peer may have moved since they were agreed on.
         outbound.tunnel = pair.tunnel();
+        let silent = pair.silent;
         if let Err(full) = self.channels.outbound.offer(OutboundCommand::Install(outbound)) {
             self.channels.inbound.send(InboundCommand::Remove { spi: inbound_spi });
             self.forget(inbound_spi, Removal::NotInstalled);
@@ -350,10 +377,14 @@ impl Wiring {
         let (child, connection) = (ChildOf::from(pair), Arc::clone(&pair.connection));
         let news = self.of_connections.goes_up(pair);
         self.set_sending(inbound_spi, true);
+        if silent {
+            self.channels.outbound.send(OutboundCommand::SetSilent { inbound_spi, silent });
+        }
         if news {
             self.tell(Notice::ChildUp(child));
         }
-        self.tell(Notice::Carries { connection, up: true });
+        let up = self.of_connections.carries(&connection);
+        self.tell(Notice::Carries { connection, up });
     }
 
     /// Notes whether a pair sends.
@@ -361,6 +392,23 @@ impl Wiring {
         let Some(pair) = self.pairs.get_mut(&inbound_spi) else { return };
         if std::mem::replace(&mut pair.sending, sending) != sending {
             self.of_connections.set_sending(pair, sending);
+        }
+    }
+
+    /// The path of these pairs does not answer, or answers again: the loop prefers others, and so do routes where every pair
+    /// of a connection is silent.
+    fn set_silent(&mut self, inbound_spis: &[u32], silent: bool) {
+        for inbound_spi in inbound_spis {
+            let Some(pair) = self.pairs.get_mut(inbound_spi) else { continue };
+            if std::mem::replace(&mut pair.silent, silent) == silent {
+                continue;
+            }
+            self.channels.outbound.send(OutboundCommand::SetSilent { inbound_spi: *inbound_spi, silent });
+            if pair.sending {
+                self.of_connections.set_answering(pair, !silent);
+            }
+            let (connection, up) = (Arc::clone(&pair.connection), self.of_connections.carries(&pair.connection));
+            self.tell(Notice::Carries { connection, up });
         }
     }
 
@@ -465,8 +513,7 @@ impl Wiring {
             if let Some(at) = outbound.last_large {
                 self.paths.large_sent(pair.path.peer.ip(), at);
             }
-            if pair.is_suspicious(inbound.last_used, outbound.last_used, now) {
-                pair.suspected = Some(now);
+            if pair.goes_unanswered(inbound.last_used, outbound.last_used, now) {
                 commands.push(Command::CheckLiveness { inbound_spi });
             }
             commands.extend(pair.trouble(inbound_spi, &inbound, &outbound));

@@ -29,6 +29,13 @@ pub enum OutboundCommand {
         /// The new form.
         encapsulation: Encapsulation,
     },
+    /// Whether the path of an SA answers. One that does not is used where no other SA of its connection covers a packet.
+    SetSilent {
+        /// Which SA.
+        inbound_spi: u32,
+        /// It does not answer.
+        silent: bool,
+    },
     /// The path to a peer takes outer packets of another size.
     SetPathMtu {
         /// The peer's outer address.

@@ -194,6 +194,7 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
                 OutboundCommand::SetPath { inbound_spi, path, encapsulation } => {
                     sadb.set_path(inbound_spi, path, encapsulation);
                 }
+                OutboundCommand::SetSilent { inbound_spi, silent } => sadb.set_silent(inbound_spi, silent),
                 OutboundCommand::SetPathMtu { peer, mtu } => sadb.set_path_mtu(peer, mtu),
                 OutboundCommand::SetFib(fib) => self.fib = fib,
                 OutboundCommand::Stop => progress = Progress::Stopped,

@@ -119,6 +119,18 @@ impl OutboundSadb {
         }
     }
 
+    /// The path of an SA answers, or does not: then every other SA of its connection comes first.
+    pub fn set_silent(&mut self, inbound_spi: u32, silent: bool) {
+        let Some((place, entry)) = self.by_spi(inbound_spi) else { return };
+        let (before, after) = (entry.precedence, entry.precedence.with_silence(silent));
+        entry.precedence = after;
+        let (connection, selectors) = (entry.connection, Arc::clone(&entry.selectors));
+        if let Some(selection) = self.of_connection.get_mut(connection.0 as usize) {
+            selection.remove(before, &selectors);
+            selection.insert(after, place, &selectors);
+        }
+    }
+
     /// The path to a peer takes outer packets of this size. Looks at every SA: that is rare.
     pub fn set_path_mtu(&mut self, peer: IpAddr, mtu: u16) {
         for entry in self.entries.values_mut().filter(|entry| entry.tunnel.path.peer.ip() == peer) {
@@ -137,8 +149,8 @@ impl OutboundSadb {
         self.of_connection.get(connection.0 as usize).is_some_and(|selection| !selection.is_empty())
     }
 
-    /// The place of the SA of a connection whose selectors cover a flow: of several, that of the lowest child; of one child
-    /// that whose peer selector is the narrowest; of these the newest. It holds until the SA is removed. The cost does not grow with the number of SAs, as long as they
+    /// The place of the SA of a connection whose selectors cover a flow: of several, one whose path answers before others; of
+    /// these that of the lowest child; of one child that whose peer selector is the narrowest; of these the newest. It holds until the SA is removed. The cost does not grow with the number of SAs, as long as they
     /// differ in the peer's addresses.
     pub fn select(&self, connection: ConnectionId, flow: &Flow) -> Option<usize> {
         self.of_connection.get(connection.0 as usize)?.select(flow)

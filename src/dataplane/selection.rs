@@ -17,6 +17,8 @@ const FEW: usize = 8;
 /// What the order of SAs that cover the same flow depends on, besides their selectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Precedence {
+    /// The path to its peer does not answer: every other one comes first.
+    silent: bool,
     /// The place of its child in the connection's configuration: the lower one comes first.
     child: u32,
     /// Counts installations: the newest SA comes first.
@@ -26,13 +28,20 @@ pub struct Precedence {
 impl Precedence {
     /// That of an SA of the `child`th child of its connection. `installation` is higher with every SA.
     pub fn new(child: u32, installation: u64) -> Self {
-        Self { child, installation }
+        Self { silent: false, child, installation }
+    }
+
+    /// The same with a path that answers, or does not.
+    #[must_use]
+    pub fn with_silence(self, silent: bool) -> Self {
+        Self { silent, ..self }
     }
 }
 
 /// The order of peer selectors that cover the same flow, the one whose SA carries it first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
+    silent: bool,
     child: u32,
     /// Of one child the narrower selector comes first: who asks for everything does not get what somebody else has asked for
     /// by name.
@@ -66,9 +75,9 @@ fn candidates(
     place: usize,
     selectors: &Arc<SelectorPair>,
 ) -> impl Iterator<Item = Candidate> + use<'_> {
-    let Precedence { child, installation } = precedence;
+    let Precedence { silent, child, installation } = precedence;
     (0..).zip(&selectors.peer).map(move |(selector, peer)| {
-        let rank = Rank { child, open_bits: peer.open_bits(), installation: Reverse(installation), selector };
+        let rank = Rank { silent, child, open_bits: peer.open_bits(), installation: Reverse(installation), selector };
         Candidate { rank, place, selectors: Arc::clone(selectors) }
     })
 }
@@ -132,8 +141,9 @@ impl Selection {
         }
     }
 
-    /// The place of the SA that carries a flow: of those whose selectors cover it, that of the lowest child; of one child
-    /// that with the narrowest of the peer selectors that cover it; of these the newest.
+    /// The place of the SA that carries a flow: of those whose selectors cover it one whose path answers, if there is any; of
+    /// these that of the lowest child; of one child that with the narrowest of the peer selectors that cover it; of these the
+    /// newest.
     pub fn select(&self, flow: &Flow) -> Option<usize> {
         let found = match &self.0 {
             Sas::Few(few) => few.iter().find(|candidate| candidate.covers(flow)),

@@ -34,7 +34,7 @@ pub(super) struct Channel {
 }
 
 /// Bytes that the fragments of a message have together at most, while the peer is not authenticated and then.
-const UNAUTHENTICATED_LIMIT: usize = 16 << 10;
+pub(super) const UNAUTHENTICATED_LIMIT: usize = 16 << 10;
 const AUTHENTICATED_LIMIT: usize = 64 << 10;
 
 /// Bytes that the fragments of a message may have together. The response to a request of ours is awaited.
@@ -270,7 +270,7 @@ impl Channel {
         payloads: &[Payload],
         cx: &mut Context<'_>,
     ) -> Result<(), Unsendable> {
-        self.request_with(exchange, payloads, cx.config.retransmission, Duration::MAX, cx)
+        self.request_with(exchange, payloads, cx.config.retransmission, cx)
     }
 
     /// Sends a request with its own back-off.
@@ -282,22 +282,20 @@ impl Channel {
         exchange: ExchangeType,
         payloads: &[Payload],
         policy: Retransmission,
-        limit: Duration,
         cx: &mut Context<'_>,
     ) -> Result<(), Unsendable> {
-        let limit_len = self.datagram_limit(self.path);
-        let datagrams =
-            self.sealer.seal(exchange, false, self.window.next_request(), payloads, limit_len, cx.entropy)?;
+        let limit = self.datagram_limit(self.path);
+        let datagrams = self.sealer.seal(exchange, false, self.window.next_request(), payloads, limit, cx.entropy)?;
         cx.transmit(self.path, &datagrams);
-        self.window.sent(datagrams, policy, limit, cx.now);
+        self.window.sent(datagrams, policy, cx.now);
         Ok(())
     }
 
     /// Tells the peer once that this IKE SA is deleted; no answer is waited for.
     pub(super) fn delete_once(&mut self, cx: &mut Context<'_>) {
-        let once = Retransmission { tries: 0, ..cx.config.retransmission };
+        let once = Retransmission { timeout: Duration::ZERO, ..cx.config.retransmission };
         let payloads = [Payload::Delete(Delete::ike())];
-        let told = self.request_with(ExchangeType::INFORMATIONAL, &payloads, once, Duration::MAX, cx);
+        let told = self.request_with(ExchangeType::INFORMATIONAL, &payloads, once, cx);
         debug_assert!(told.is_ok(), "a deletion of eight bytes fits a message");
     }
 
@@ -352,21 +350,16 @@ impl Channel {
         // Where fragments are dropped, or a link below IP takes less than it says, no repetition of the probe arrives. An
         // empty request of the same ID does, and ends the exchange: nothing may wait for a probe for long.
         let empty = one(&[])?;
-        self.window.sent(vec![datagram.clone()], policy, Duration::MAX, cx.now);
+        self.window.sent(vec![datagram.clone()], policy, cx.now);
         self.window.or_smaller(empty);
         let probe = Transmit { path: self.path, payload: datagram, dont_fragment: true };
         cx.outbox.push(Output::Transmit(probe));
         Some(sent)
     }
 
-    /// The peer has given a sign of life: an outstanding request gets the full back-off again.
-    pub(super) fn heard(&mut self, now: Instant) {
-        self.window.heard(now);
-    }
-
-    /// Waits no longer than this between transmissions of the outstanding request.
-    pub(super) fn hasten(&mut self, limit: Duration, now: Instant) {
-        self.window.hasten(limit, now);
+    /// When an outstanding request is repeated and given up, for what changes that.
+    pub(super) fn window_mut(&mut self) -> &mut Window {
+        &mut self.window
     }
 
     /// Repeats the outstanding request if it is time. False: the peer is given up.
@@ -398,6 +391,11 @@ impl Channel {
     pub(super) fn sealer_mut(&mut self) -> &mut Sealer {
         &mut self.sealer
     }
+}
+
+/// Bytes of the fragments that wait for others.
+pub(super) fn reassembled_bytes(channel: &Channel) -> usize {
+    channel.reassembly.iter().flatten().map(|reassembly| reassembly.bytes()).sum()
 }
 
 /// The plaintext of a message or fragment, with its padding.

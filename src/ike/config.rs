@@ -19,11 +19,15 @@ pub struct Config {
     pub cookie_threshold: usize,
     /// The same threshold for the half-open IKE SAs of one source: an IPv4 address or an IPv6 /64.
     pub cookie_threshold_per_source: usize,
-    /// Half-open IKE SAs that are kept at most. Above it, only configured peers that returned a cookie are served.
+    /// Half-open IKE SAs that are kept at most. Above it only peers that returned a cookie are served, each in place of the
+    /// oldest one of the source that has most.
     pub half_open_limit: usize,
+    /// Half-open IKE SAs of one source that are kept at most, whatever the connection.
+    pub half_open_limit_per_source: usize,
     /// How long a responder waits for the IKE_AUTH request that belongs to its IKE_SA_INIT response.
     pub half_open_timeout: Duration,
-    /// How requests are repeated.
+    /// How requests on established IKE SAs are repeated, and when their peers are given up. What sets one up is repeated
+    /// likewise, but for less long.
     pub retransmission: Retransmission,
     /// The port of IKE without NAT traversal, ours and the peers' (500).
     pub ike_port: u16,
@@ -39,6 +43,7 @@ impl Config {
             cookie_threshold: 64,
             cookie_threshold_per_source: 3,
             half_open_limit: 10_000,
+            half_open_limit_per_source: 64,
             half_open_timeout: Duration::from_secs(30),
             retransmission: Retransmission::default(),
             ike_port: 500,
@@ -64,29 +69,48 @@ pub struct Change {
     pub set: Vec<(Place, Arc<Connection>)>,
 }
 
-/// Exponential back-off of requests that were not answered (RFC 7296 2.1).
+/// Exponential back-off of requests that were not answered (RFC 7296 2.1, 2.4).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Retransmission {
     /// Time from the first transmission to the second.
     pub initial: Duration,
-    /// Each wait is the one before times this.
+    /// Each wait is the one before times this,
     pub factor: f64,
-    /// Transmissions after the first. When the wait after the last one has passed, the IKE SA is given up.
-    pub tries: u32,
+    /// and at most this long.
+    pub longest: Duration,
+    /// How long after the first transmission, or the peer's last sign of life, the IKE SA is given up.
+    pub timeout: Duration,
 }
 
 impl Default for Retransmission {
-    /// 2, 3.6, 6.5, 11.7, 21 and 37.8 seconds: 82 seconds in all.
+    /// After 0.5, 0.75, 1.1, 1.7 … and at most 16 seconds, for two and a half minutes: 17 transmissions. RFC 7296 2.4 suggests
+    /// at least a dozen over several minutes.
     fn default() -> Self {
-        Self { initial: Duration::from_secs(2), factor: 1.8, tries: 5 }
+        Self {
+            initial: Duration::from_millis(500),
+            factor: 1.5,
+            longest: Duration::from_secs(16),
+            timeout: Duration::from_secs(150),
+        }
     }
 }
 
 impl Retransmission {
+    /// How long one attempt to set up an IKE SA goes on. A responder forgets a half-open IKE SA after about 30 seconds; the
+    /// next attempt begins anew.
+    const ATTEMPT: Duration = Duration::from_secs(15);
+    /// The longest wait of an attempt: a peer that is there again does not wait for the late steps of a back-off.
+    const ATTEMPT_WAIT: Duration = Duration::from_secs(2);
+
     /// The wait after transmission `number`, the first being 0.
     pub fn wait(&self, number: u32) -> Duration {
         let seconds = self.initial.as_secs_f64() * self.factor.max(1.0).powi(number.min(30) as i32);
-        Duration::from_secs_f64(seconds.clamp(0.001, 3600.0))
+        Duration::from_secs_f64(seconds.clamp(0.001, 3600.0)).min(self.longest)
+    }
+
+    /// That of the requests that set up an IKE SA.
+    pub(super) fn of_attempt(self) -> Self {
+        Self { longest: self.longest.min(Self::ATTEMPT_WAIT), timeout: self.timeout.min(Self::ATTEMPT), ..self }
     }
 }
 

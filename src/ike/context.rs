@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::association::Associations;
+use super::budget::Budget;
 use super::config::Config;
 use super::directory::Directory;
 use super::event::{Event, Output, Path, Transmit};
 use super::failure::Failure;
 use super::key_log::KeyLog;
+use super::source::Asker;
 use crate::crypto::{Entropy, Secret};
 use crate::wire::ike::IkeSpi;
 
@@ -24,6 +26,8 @@ pub(super) struct Context<'a> {
     pub(super) entropy: &'a mut dyn Entropy,
     pub(super) outbox: &'a mut Outbox,
     pub(super) inbound_spis: &'a mut InboundSpis,
+    /// What those may cost who have not authenticated themselves.
+    pub(super) budget: &'a mut Budget,
     pub(super) key_log: Option<&'a dyn KeyLog>,
     /// What the tokens of quick crash detection are made with.
     pub(super) token_secret: Option<&'a Secret>,
@@ -37,6 +41,19 @@ impl Context<'_> {
     /// Something failed that a person should see.
     pub(super) fn failed(&mut self, connection: Option<Arc<str>>, peer: SocketAddr, failure: Failure) {
         self.event(Event::Failure { connection, peer, failure });
+    }
+
+    /// The same with a peer that did not authenticate itself: told as far as such may be, else counted.
+    pub(super) fn failed_unproven(
+        &mut self,
+        asker: Asker,
+        connection: Option<Arc<str>>,
+        peer: SocketAddr,
+        failure: Failure,
+    ) {
+        if self.budget.failure(asker, self.now) {
+            self.failed(connection, peer, failure);
+        }
     }
 
     /// Sends datagrams that may be fragmented.
@@ -87,6 +104,8 @@ pub(super) struct Outbox {
     /// The peer may not know the IKE SA being handled any more, does not rekey it, or is never ready for what is asked on it: the
     /// endpoint is to negotiate another one beside it.
     pub(super) renegotiate: bool,
+    /// The path of the IKE SA being handled answers that was silent: an attempt beside it has no use any more.
+    pub(super) answers: bool,
 }
 
 impl Outbox {

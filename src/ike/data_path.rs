@@ -1,6 +1,8 @@
 //! What the data path tells of the Child SAs of an IKE SA, and what follows: it could not install a pair, a pair has used up
 //! what it may carry, packets came on one.
 
+use std::time::Instant;
+
 use super::child::Stage;
 use super::children::{Children, Removed};
 use super::config::Start;
@@ -27,13 +29,23 @@ pub(super) fn activity(
         children.activate(activity.inbound_spi, cx);
         tasks.was_installed(true);
     }
-    sa.heard_at(activity.last_inbound, cx.now);
+    heard(activity.last_inbound, sa, children, cx);
     if let Some(source) = activity.source
         && encapsulated
         && sa.channel().path().non_esp_marker
     {
         let path = Path { peer: source, ..sa.channel().path() };
         follow_peer(path, sa, children, cx);
+    }
+}
+
+/// The peer gave an authenticated sign of life at `at`: by a packet, or by a message.
+pub(super) fn heard(at: Instant, sa: &mut Sa, children: &Children, cx: &mut Context<'_>) {
+    if sa.heard_at(at, cx.now) {
+        let connection = sa.connection().name.clone();
+        let inbound_spis = children.iter().map(|pair| pair.inbound_spi).collect();
+        cx.event(Event::PathAnswers { connection, inbound_spis });
+        cx.outbox.answers = true;
     }
 }
 

@@ -214,6 +214,11 @@ impl Candidates {
         self.kinds().next().map(|kind| &kind.first)
     }
 
+    /// Whether any is configured with the peer's address.
+    pub(super) fn are_configured(&self) -> bool {
+        self.first().is_some_and(|first| matches!(first.peer, Peer::Address(_)))
+    }
+
     /// Connections with each list of proposals that occurs among them, in the order of the first ones.
     pub(super) fn distinct_proposals(&self) -> impl Iterator<Item = &Arc<Connection>> {
         let mut distinct: Vec<&Arc<Connection>> = Vec::new();

@@ -7,6 +7,7 @@ mod guests;
 mod ike_sas;
 mod responder;
 mod runtime;
+mod silence;
 mod standing;
 mod start_limit;
 mod status;
@@ -20,10 +21,12 @@ use std::time::Instant;
 
 pub use self::commands::SHUTDOWN_TIME;
 use self::connections::Connections;
+use self::ike_sas::IkeSaTable;
 pub use self::standing::Standing;
 use self::timers::Timer;
-use super::allowance::Allowance;
 use super::association::AssociationId;
+use super::budget::Unprotected;
+use super::channel::UNAUTHENTICATED_LIMIT;
 use super::config::Config;
 use super::cookie::CookieJar;
 use super::error::{Discard, DiscardCounters};
@@ -38,7 +41,7 @@ use super::state::init_sent::InitReply;
 use super::state::{IkeSa, Input};
 use super::status::ConnectionStatus;
 use crate::crypto::{Entropy, Secret};
-use crate::wire::ike::{ExchangeType, IkeSpi, NotifyType, ParsedMessage, Payload, parse_message};
+use crate::wire::ike::{ExchangeType, Header, IkeSpi, NotifyType, ParsedMessage, Payload, parse_message};
 
 /// An IKEv2 endpoint with all its connections.
 ///
@@ -47,11 +50,13 @@ use crate::wire::ike::{ExchangeType, IkeSpi, NotifyType, ParsedMessage, Payload,
 pub struct Endpoint {
     connections: Connections,
     cookies: CookieJar,
-    unprotected: Allowance,
     discards: DiscardCounters,
     /// Set from `Shutdown` on: whether `ShutdownComplete` was said.
     shutdown: Option<bool>,
 }
+
+/// Bytes of the longest IKE_SA_INIT request that is read. What is kept of one is kept for who has authenticated nothing.
+const LONGEST_INIT: usize = 4 << 10;
 
 /// Deadlines that one call sees to; each may cost a key exchange.
 const TIMEOUTS_AT_ONCE: usize = 256;
@@ -63,7 +68,6 @@ impl Endpoint {
         Self {
             cookies: CookieJar::new(&mut *entropy, now),
             connections: Connections::new(config, entropy, now),
-            unprotected: Allowance::new(now),
             discards: DiscardCounters::default(),
             shutdown: None,
         }
@@ -110,10 +114,13 @@ impl Endpoint {
     pub fn handle_timeout(&mut self, now: Instant) {
         debug_assert!(self.connections.ike_sas.outbox.is_empty(), "poll_output was not drained");
         let connections = &mut self.connections;
+        if let Some(left_out) = connections.ike_sas.budget.take_left_out(now) {
+            connections.ike_sas.event(Event::FailuresLeftOut { count: left_out.count, span: left_out.span(now) });
+        }
         for _ in 0..TIMEOUTS_AT_ONCE {
             let Some(timer) = connections.ike_sas.timers.take_due(now) else { break };
             match timer {
-                Timer::IkeSa(spi) => connections.with_ike_sa(spi, now, |sa, cx| sa.handle_timeout(cx)),
+                Timer::IkeSa(spi) => connections.ike_sa_due(spi, now),
                 Timer::Connection(name) => connections.attempt(&name, now),
                 Timer::Duplicates(name, association) => connections.settle_duplicates(&name, association, now),
                 Timer::Starts(peer) => connections.start_waiting(peer, now),
@@ -127,7 +134,7 @@ impl Endpoint {
     /// Yields the next consequence. Call until it is [`Output::Timeout`], before any other call.
     pub fn poll_output(&mut self) -> Output {
         let Connections { ike_sas, by_name, .. } = &mut self.connections;
-        let Some(output) = ike_sas.outbox.pop() else { return Output::Timeout(ike_sas.timers.next()) };
+        let Some(output) = ike_sas.outbox.pop() else { return Output::Timeout(ike_sas.next_deadline()) };
         // The status of a connection that is down says what failed last, also when the peer had asked.
         if let Output::Event(Event::Failure { connection: Some(name), failure, .. }) = &output
             && let Some(runtime) = by_name.get_mut(name)
@@ -161,13 +168,25 @@ impl Endpoint {
         if datagram == [0xff] {
             return Err(Discard::Keepalive);
         }
+        check_length(datagram, &self.connections.ike_sas)?;
         let message = parse_message(datagram).map_err(|malformed| self.unreadable(malformed, datagram, path, now))?;
         let header = message.header;
         if header.exchange_type == ExchangeType::IKE_SA_INIT && !header.flags.response {
-            return self.init_requested(&message, path, now);
+            self.init_requested(message, path, now)?;
+            // Whoever asks for an IKE SA is there, if the address is not forged.
+            if self.connections.ike_sas.allows(Unprotected::Hint, path, now) {
+                self.connections.prompt_peer(path.peer.ip(), now);
+            }
+            return Ok(());
         }
-        // The flag tells whether the sender is the original initiator; the other SPI is ours.
-        let ours = if header.flags.initiator { header.responder_spi } else { header.initiator_spi };
+        if let Some(spi) = disowned_esp(&message) {
+            // Nothing is answered to it, and anybody could have sent it (RFC 7296 1.5, 2.21.4).
+            if self.connections.ike_sas.allows(Unprotected::Hint, path, now) {
+                self.connections.esp_disowned(spi, path.peer.ip(), now);
+            }
+            return Err(Discard::UnauthenticatedError);
+        }
+        let ours = local_spi(&header);
         let ike_sas = &mut self.connections.ike_sas;
         if header.exchange_type == ExchangeType::IKE_AUTH {
             ike_sas.derive(&ours);
@@ -182,6 +201,9 @@ impl Endpoint {
                 return Err(reason);
             }
         };
+        if matches!((sa, &input), (IkeSa::AwaitingAuth(_), Input::Fragment(_))) && ike_sas.half_open.is_full() {
+            return Err(Discard::HalfOpenLimit);
+        }
         let noted = match &input {
             Input::Init(InitReply::Error(error)) => Err(error.discard()),
             _ => Ok(()),
@@ -206,12 +228,15 @@ impl Endpoint {
         // Of a request in fragments the first one is enough.
         let first = message.encrypted.and_then(|encrypted| encrypted.fragment).is_none_or(|one| one.number == 1);
         let wants = !header.flags.response && !header.responder_spi.is_zero() && self.shutdown.is_none() && first;
-        // The allowance bounds the search, too.
-        if !wants || !self.unprotected.take(now) {
+        if !wants {
             return Err(Discard::UnknownSpi);
         }
-        let ike_sas = &self.connections.ike_sas;
-        let rival = ike_sas.all_established().find_map(|(spi, state)| Some((spi, state.rekey()?.rival_with(ours)?)));
+        let ike_sas = &mut self.connections.ike_sas;
+        // The budget bounds the search, too.
+        if !ike_sas.allows(Unprotected::UnknownSpi, path, now) {
+            return Err(Discard::AnswerLimit);
+        }
+        let rival = ike_sas.all_rekeying().find_map(|(spi, rekey)| Some((spi, rekey.rival_with(ours)?)));
         let Some((rekeyed, rival)) = rival else {
             self.disown(header, path);
             return Err(Discard::UnknownSpi);
@@ -249,6 +274,7 @@ impl Endpoint {
             self.connections.act(ours, now, |sa, _, agenda, cx| {
                 liveness::is_reported_unknown(sa, agenda, cx.now);
             });
+            self.connections.prompt_beside(ours, now);
         }
     }
 
@@ -262,4 +288,39 @@ impl Endpoint {
             ike_sas.event(Event::ShutdownComplete);
         }
     }
+}
+
+/// The SPI of a message that is ours. The flag tells whether the sender is the original initiator; the other SPI is ours.
+fn local_spi(header: &Header) -> IkeSpi {
+    if header.flags.initiator { header.responder_spi } else { header.initiator_spi }
+}
+
+/// Whether a datagram is no longer than what is read of somebody who has not authenticated itself, unless it is for an
+/// IKE SA that is established or of which we are the initiator. Nothing of a longer one is read or copied.
+fn check_length(datagram: &[u8], ike_sas: &IkeSaTable) -> Result<(), Discard> {
+    if datagram.len() <= LONGEST_INIT {
+        return Ok(());
+    }
+    // What is no header is told by who reads the message.
+    let Ok(header) = Header::parse(datagram) else { return Ok(()) };
+    let limit = match ike_sas.get(&local_spi(&header)) {
+        _ if header.exchange_type == ExchangeType::IKE_SA_INIT && !header.flags.response => LONGEST_INIT,
+        Some(IkeSa::Established(_) | IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => usize::MAX,
+        Some(IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_)) | None => UNAUTHENTICATED_LIMIT,
+    };
+    if datagram.len() <= limit { Ok(()) } else { Err(Discard::TooLong) }
+}
+
+/// The SPI of the ESP packets of ours that a message in the clear says that its sender does not know.
+fn disowned_esp(message: &ParsedMessage<'_>) -> Option<u32> {
+    let header = &message.header;
+    if header.exchange_type != ExchangeType::INFORMATIONAL || header.flags.response || message.encrypted.is_some() {
+        return None;
+    }
+    message.payloads.iter().find_map(|payload| match payload {
+        Payload::Notify(notify) if notify.kind == NotifyType::INVALID_SPI => {
+            Some(u32::from_be_bytes(notify.data.as_slice().try_into().ok()?))
+        }
+        _ => None,
+    })
 }

@@ -57,6 +57,14 @@ discards! {
     CookieRequired = "ike_cookie_required";
     /// The limit of half-open IKE SAs is reached.
     HalfOpenLimit = "ike_half_open_limit";
+    /// The source has as many half-open IKE SAs as one may have.
+    HalfOpenSourceLimit = "ike_half_open_source_limit";
+    /// What its sender may cost in key exchanges is used up.
+    KeyExchangeLimit = "ike_key_exchange_limit";
+    /// What may be answered in the clear to its sender is used up, so that it got no answer.
+    AnswerLimit = "ike_answer_limit";
+    /// Longer than what is read of somebody who has not authenticated itself.
+    TooLong = "ike_too_long";
     /// No proposal of the peer can be accepted.
     NoProposal = "ike_no_proposal";
     /// Answered with INVALID_KE_PAYLOAD: the key exchange method isn't the one that was chosen.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::association::AssociationId;
 use super::config::{Change, Config};
@@ -103,6 +103,8 @@ pub enum Why {
     Reconnect,
     /// Of several IKE SAs with one peer one is to stay.
     Duplicates,
+    /// Failures were not told, and their number is to be.
+    FailuresLeftOut,
     /// The time for a clean shutdown is over.
     Shutdown,
 }
@@ -115,6 +117,8 @@ pub enum Command {
     Reload(Arc<Config>),
     /// Takes a difference to the connections that there are, to the same effect. It costs what it changes.
     Change(Change),
+    /// From the next request on gives up peers that have not answered for this long (RFC 7296 2.4).
+    GiveUpAfter(Duration),
     /// Negotiates the connection now, and again when it is lost, until `Down`.
     Up {
         /// Its name.
@@ -144,11 +148,14 @@ pub enum Command {
     /// What the data path saw on inbound SAs since the last time.
     SaActivity(Vec<SaActivity>),
     /// Packets go out on this pair, but none have come back for a while: asks the peer for a sign of life now, if the
-    /// connection does so at all (RFC 7296 2.4).
+    /// connection does so at all (RFC 7296 2.4). To be repeated every few seconds while that goes on.
     CheckLiveness {
         /// SPI of the inbound SA of the pair.
         inbound_spi: u32,
     },
+    /// A link, an address or a route of this machine has changed, perhaps for the better: whoever waits for an answer asks again
+    /// at once, and whoever waits to try again does.
+    PathsChanged,
     /// An SA of this pair has come to a limit of what it may carry. Past the soft one the pair is rekeyed; past the hard
     /// one it carries nothing any more, and is replaced whether the peer rekeys it or not.
     LimitReached {
@@ -262,6 +269,23 @@ pub enum Event {
         /// The way from now on.
         path: Path,
     },
+    /// The peer of these Child SAs does not answer: they are sent on only where there is nothing else, until
+    /// [`Event::PathAnswers`]. They are not given up. Child SAs that are set up later have a path that answers.
+    PathSilent {
+        /// Name of the connection that their IKE SA was set up for.
+        connection: Arc<str>,
+        /// SPIs of the inbound SAs of the pairs.
+        inbound_spis: Vec<u32>,
+        /// When the peer last gave a sign of life.
+        since: Instant,
+    },
+    /// The peer of these Child SAs answers again.
+    PathAnswers {
+        /// Name of the connection that their IKE SA was set up for.
+        connection: Arc<str>,
+        /// SPIs of the inbound SAs of the pairs.
+        inbound_spis: Vec<u32>,
+    },
     /// What became of [`Command::ProbePath`].
     PathProbed {
         /// The peer's address.
@@ -288,7 +312,8 @@ pub enum Event {
         /// When it will be tried again.
         next_attempt: Option<Instant>,
     },
-    /// Something failed that a person should see; its text says what to look at.
+    /// Something failed that a person should see; its text says what to look at. Of peers that have not authenticated
+    /// themselves, ten are told in a second at most.
     Failure {
         /// Name of the connection, when the peer could be matched to one.
         connection: Option<Arc<str>>,
@@ -296,6 +321,13 @@ pub enum Event {
         peer: SocketAddr,
         /// What failed.
         failure: Failure,
+    },
+    /// So many failures of peers that have not authenticated themselves were not told.
+    FailuresLeftOut {
+        /// Their number; not 0.
+        count: u64,
+        /// The time since the first of them.
+        span: Duration,
     },
     /// Every SA is closed. The endpoint sends nothing more.
     ShutdownComplete,

@@ -3,6 +3,7 @@
 
 mod auth;
 mod child;
+mod foreign;
 mod init;
 mod refusal;
 mod rekey;

@@ -1,113 +1,251 @@
-//! IKE SAs that wait for their IKE_AUTH request, or were refused a moment ago: how many, from whom, and which came first (RFC 7296 2.6).
+//! IKE SAs that wait for their IKE_AUTH request, or were refused a moment ago: how many, from whom, and who makes room
+//! (RFC 7296 2.6).
 
-use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
+use super::budget::Charge;
 use super::config::Config;
+use super::error::Discard;
+use super::source::{Asker, Source};
 use crate::wire::ike::IkeSpi;
+
+/// Bytes of messages that all of them keep together.
+pub(super) const MAX_BYTES: usize = 16 << 20;
+
+/// How long one is left alone by others of its source: an honest initiator goes on sooner.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// Whom a half-open IKE SA belongs to: the initiator's SPI and address.
 type First = (IkeSpi, SocketAddr);
 
-/// The book of half-open IKE SAs.
+/// The book of half-open IKE SAs. It holds ordered maps alone, which give their memory back as they empty.
 #[derive(Default)]
 pub(super) struct HalfOpen {
-    by_first: HashMap<First, IkeSpi>,
-    per_source: HashMap<IpAddr, usize>,
-    /// Oldest first, with our SPI; may still hold some that are gone.
-    order: VecDeque<(First, IkeSpi)>,
+    by_first: BTreeMap<First, (Source, u64)>,
+    /// Those of each source, by their numbers: the oldest first.
+    by_source: BTreeMap<Source, BTreeMap<u64, Waiting>>,
+    /// How many each source has, then the number of its oldest one: the last is the source that is to make room.
+    by_count: BTreeSet<(usize, Reverse<u64>, Source)>,
+    /// Of the next one.
+    number: u64,
+    bytes: usize,
+}
+
+struct Waiting {
+    ours: IkeSpi,
+    since: Instant,
+    /// Of messages.
+    bytes: usize,
+    charge: Charge,
 }
 
 impl HalfOpen {
-    pub(super) fn insert(&mut self, initiator: IkeSpi, source: SocketAddr, ours: IkeSpi) {
-        self.by_first.insert((initiator, source), ours);
-        *self.per_source.entry(prefix(source.ip())).or_default() += 1;
-        self.order.push_back(((initiator, source), ours));
-        if self.order.len() > 2 * self.by_first.len() + 64 {
-            // By our SPI: an initiator that comes back with its old one must not keep its old places.
-            self.order.retain(|(first, ours)| self.by_first.get(first) == Some(ours));
-        }
+    /// Takes one in with our SPI, the bytes that it keeps, and what it was charged.
+    pub(super) fn insert(
+        &mut self,
+        initiator: IkeSpi,
+        from: SocketAddr,
+        (ours, bytes, charge): (IkeSpi, usize, Charge),
+        now: Instant,
+    ) {
+        let (first, source) = ((initiator, from), Source::of(from.ip()));
+        self.remove(initiator, from);
+        let number = self.number;
+        self.number += 1;
+        self.bytes += bytes;
+        self.by_first.insert(first, (source, number));
+        self.change(source, |waiting| {
+            waiting.insert(number, Waiting { ours, since: now, bytes, charge });
+        });
     }
 
     /// Our SPI of the half-open IKE SA that this initiator has.
-    pub(super) fn of(&self, initiator: IkeSpi, source: SocketAddr) -> Option<IkeSpi> {
-        self.by_first.get(&(initiator, source)).copied()
+    pub(super) fn of(&self, initiator: IkeSpi, from: SocketAddr) -> Option<IkeSpi> {
+        let (source, number) = self.by_first.get(&(initiator, from))?;
+        Some(self.by_source.get(source)?.get(number)?.ours)
     }
 
-    /// The IKE SA of this initiator is not half-open any more.
-    pub(super) fn remove(&mut self, initiator: IkeSpi, source: SocketAddr) {
-        if self.by_first.remove(&(initiator, source)).is_some()
-            && let Some(count) = self.per_source.get_mut(&prefix(source.ip()))
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.per_source.remove(&prefix(source.ip()));
-            }
+    /// The IKE SA of this initiator is not half-open any more. Gives what it was charged.
+    pub(super) fn remove(&mut self, initiator: IkeSpi, from: SocketAddr) -> Option<Charge> {
+        let (source, number) = self.by_first.remove(&(initiator, from))?;
+        let mut gone = None;
+        self.change(source, |waiting| gone = waiting.remove(&number));
+        let gone = gone?;
+        self.bytes -= gone.bytes;
+        Some(gone.charge)
+    }
+
+    /// This one keeps so many bytes of messages now.
+    pub(super) fn keeps(&mut self, initiator: IkeSpi, from: SocketAddr, bytes: usize) {
+        let Some((source, number)) = self.by_first.get(&(initiator, from)) else { return };
+        let waiting = self.by_source.get_mut(source).and_then(|waiting| waiting.get_mut(number));
+        if let Some(waiting) = waiting {
+            self.bytes = self.bytes - waiting.bytes + bytes;
+            waiting.bytes = bytes;
         }
     }
 
-    /// Our SPI of the one that has waited longest.
-    pub(super) fn oldest(&mut self) -> Option<IkeSpi> {
-        while let Some((first, ours)) = self.order.front() {
-            if self.by_first.get(first) == Some(ours) {
-                return Some(*ours);
-            }
-            self.order.pop_front();
+    /// Changes what a source has, and its place among the others.
+    fn change(&mut self, source: Source, change: impl FnOnce(&mut BTreeMap<u64, Waiting>)) {
+        let rank = |waiting: &BTreeMap<u64, Waiting>| {
+            waiting.first_key_value().map(|(oldest, _)| (waiting.len(), Reverse(*oldest), source))
+        };
+        let waiting = self.by_source.entry(source).or_default();
+        if let Some(before) = rank(waiting) {
+            self.by_count.remove(&before);
         }
-        None
+        change(waiting);
+        match rank(waiting) {
+            Some(after) => drop(self.by_count.insert(after)),
+            None => drop(self.by_source.remove(&source)),
+        }
     }
 
     /// Whether a request from this source must bring a cookie.
-    pub(super) fn needs_cookie(&self, source: SocketAddr, config: &Config) -> bool {
-        let from_source = self.per_source.get(&prefix(source.ip())).copied().unwrap_or(0);
-        self.by_first.len() >= config.cookie_threshold || from_source >= config.cookie_threshold_per_source
+    pub(super) fn needs_cookie(&self, source: Source, config: &Config) -> bool {
+        self.len() >= config.cookie_threshold || self.held_by(source) >= config.cookie_threshold_per_source
+    }
+
+    /// Whether there is room for one more that keeps this many bytes. If not, our SPI of the one that makes it:
+    ///
+    /// 1. One source has no more than its limit: its own oldest gives way, if that had its time. Who asks for many at once
+    ///    is to wait, and not to lose those that are about to be complete.
+    /// 2. At the whole limit only who has returned a cookie gets a place: of the source that has most, the oldest gives
+    ///    way; for a configured peer always, for others if that source has more than theirs.
+    ///
+    /// # Errors
+    /// There is none, and no one makes it.
+    pub(super) fn room(
+        &self,
+        newcomer: Asker,
+        bytes: usize,
+        config: &Config,
+        now: Instant,
+    ) -> Result<Option<IkeSpi>, Discard> {
+        let Asker { source, proven, configured } = newcomer;
+        let held = self.held_by(source);
+        if held >= config.half_open_limit_per_source {
+            let had_its_time = |oldest: &&Waiting| oldest.since + SETTLING <= now;
+            let oldest = self.oldest_of(source).filter(had_its_time).ok_or(Discard::HalfOpenSourceLimit)?;
+            return Ok(Some(oldest.ours));
+        }
+        if self.len() < config.half_open_limit && self.bytes + bytes <= MAX_BYTES {
+            return Ok(None);
+        }
+        let fullest = self.by_count.last().filter(|(most, ..)| proven && (configured || *most > held));
+        let oldest = fullest.and_then(|(_, _, source)| self.oldest_of(*source));
+        oldest.map(|oldest| Some(oldest.ours)).ok_or(Discard::HalfOpenLimit)
+    }
+
+    fn held_by(&self, source: Source) -> usize {
+        self.by_source.get(&source).map_or(0, BTreeMap::len)
+    }
+
+    fn oldest_of(&self, source: Source) -> Option<&Waiting> {
+        self.by_source.get(&source)?.first_key_value().map(|(_, oldest)| oldest)
     }
 
     pub(super) fn len(&self) -> usize {
         self.by_first.len()
     }
-}
 
-/// Who counts as one source: an IPv4 address or an IPv6 /64.
-fn prefix(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+    /// Whether they keep as many bytes as they may.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= MAX_BYTES
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::fake::SeededEntropy;
+    use crate::crypto::ke::X25519;
+    use crate::ike::budget::Budget;
 
     fn spi(number: u64) -> IkeSpi {
         IkeSpi(number.to_be_bytes())
     }
 
-    fn source(port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], port))
+    fn from(host: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, host], 500))
+    }
+
+    fn charge() -> Charge {
+        let now = Instant::now();
+        let mut budget = Budget::new(&mut SeededEntropy::new(1), now);
+        budget.key_exchange(newcomer(1), &X25519, now).expect("a new budget")
+    }
+
+    fn newcomer(host: u8) -> Asker {
+        Asker { source: Source::of(from(host).ip()), proven: true, configured: false }
+    }
+
+    /// Sources with so many half-open IKE SAs each. Our SPI is 1000 times the source's number, and one more each.
+    fn book(counts: &[(u8, u64)], now: Instant) -> HalfOpen {
+        let mut book = HalfOpen::default();
+        for (host, count) in counts {
+            for number in 0..*count {
+                let ours = spi(u64::from(*host) * 1000 + number);
+                book.insert(spi(number), from(*host), (ours, 100, charge()), now);
+            }
+        }
+        book
+    }
+
+    fn limits(whole: usize, per_source: usize) -> Config {
+        Config { half_open_limit: whole, half_open_limit_per_source: per_source, ..Config::new(Vec::new()) }
     }
 
     #[test]
-    fn an_initiator_that_returns_with_its_spi_takes_no_more_room_each_time() {
+    fn an_initiator_that_returns_with_its_spi_has_one_place() {
+        let now = Instant::now();
         let mut book = HalfOpen::default();
         for round in 0..10_000 {
-            book.insert(spi(1), source(500), spi(round));
-            book.remove(spi(1), source(500));
+            book.insert(spi(1), from(1), (spi(round), 100, charge()), now);
         }
-        assert!(book.order.len() <= 66, "{} places", book.order.len());
-        assert_eq!((book.len(), book.per_source.len(), book.oldest()), (0, 0, None));
+        assert_eq!((book.len(), book.bytes, book.of(spi(1), from(1))), (1, 100, Some(spi(9_999))));
+        assert_eq!([0; 2].map(|_| book.remove(spi(1), from(1))), [Some(charge()), None]);
+        assert_eq!((book.len(), book.bytes, book.by_source.len(), book.by_count.len()), (0, 0, 0, 0));
     }
 
     #[test]
-    fn who_returns_waits_behind_those_that_stayed() {
-        let mut book = HalfOpen::default();
-        book.insert(spi(1), source(500), spi(11));
-        book.insert(spi(2), source(501), spi(12));
-        book.remove(spi(1), source(500));
-        book.insert(spi(1), source(500), spi(13));
-        assert_eq!(book.oldest(), Some(spi(12)));
-        book.remove(spi(2), source(501));
-        assert_eq!(book.oldest(), Some(spi(13)));
+    fn a_source_at_its_limit_loses_its_oldest_when_that_had_its_time() {
+        let (now, config) = (Instant::now(), limits(100, 3));
+        let book = book(&[(1, 3), (2, 1)], now);
+        let room = |host, now| book.room(newcomer(host), 100, &config, now);
+        assert_eq!(room(1, now), Err(Discard::HalfOpenSourceLimit));
+        assert_eq!(room(1, now + SETTLING), Ok(Some(spi(1000))));
+        assert_eq!(room(2, now), Ok(None));
+    }
+
+    #[test]
+    fn at_the_whole_limit_the_source_that_has_most_makes_room() {
+        let (now, config) = (Instant::now(), limits(6, 64));
+        let mut book = book(&[(1, 1), (2, 3), (3, 2)], now);
+        let room = |book: &HalfOpen, newcomer| book.room(newcomer, 100, &config, now);
+        assert_eq!(room(&book, newcomer(4)), Ok(Some(spi(2000))));
+        assert_eq!(room(&book, Asker { proven: false, ..newcomer(4) }), Err(Discard::HalfOpenLimit));
+        assert_eq!(room(&book, newcomer(2)), Err(Discard::HalfOpenLimit), "it has most itself");
+        assert_eq!(room(&book, Asker { configured: true, ..newcomer(2) }), Ok(Some(spi(2000))));
+        book.remove(spi(0), from(2));
+        book.insert(spi(7), from(1), (spi(1007), 100, charge()), now);
+        assert_eq!(room(&book, newcomer(4)), Ok(Some(spi(1000))), "of several with as many, the oldest");
+    }
+
+    #[test]
+    fn what_they_keep_is_bounded_in_bytes() {
+        let (now, config) = (Instant::now(), Config::new(Vec::new()));
+        let mut book = book(&[(1, 2)], now);
+        book.keeps(spi(0), from(1), MAX_BYTES - 200);
+        assert_eq!(book.room(newcomer(2), 100, &config, now), Ok(None));
+        assert_eq!(book.room(newcomer(2), 101, &config, now), Ok(Some(spi(1000))));
+        assert!(!book.is_full());
+        book.keeps(spi(1), from(1), 300);
+        assert!(book.is_full());
+        book.remove(spi(0), from(1));
+        assert_eq!(book.bytes, 300);
     }
 }

@@ -1,37 +1,59 @@
-//! Liveness: whether the peer is still there, and still knows the IKE SA (RFC 7296 2.4).
+//! Liveness: whether the path to the peer answers, and whether the peer still knows the IKE SA (RFC 7296 2.4).
 //!
-//! A peer that has restarted answers with INVALID_IKE_SPI, which anybody could send, or leaves what it is sent without
-//! any answer. Either leads to one liveness check, and when that stays without an authenticated answer, to an IKE SA beside
-//! this one: only a peer that authenticates takes the place of the old one, which is waited for as long as ever.
+//! There are two clocks. A path that leaves a check without any authenticated answer for [`ANSWER_TIME`] is *silent*: whoever
+//! has another way sends there, and another IKE SA is tried beside this one. The IKE SA itself is given up much later, when its
+//! request has been repeated for the whole of [`Retransmission::timeout`](super::config::Retransmission::timeout), or when a
+//! peer that authenticates has set up the one beside it; the first authenticated sign of life takes everything back.
 //!
 //! ```text
-//!  request ─────────────► peer that has restarted
-//!          ◄───────────── INVALID_IKE_SPI, unprotected, or nothing at all for packets
-//!  two or three seconds later, nothing authentic was heard:
-//!  IKE_SA_INIT ─────────► … IKE_AUTH: the new IKE SA replaces the old one
+//!  packets, or a request ──► ╳ the path is away, or the peer has restarted
+//!  half a second later: a check ─► ╳ (from such a peer perhaps INVALID_IKE_SPI, unprotected: it leads to a check, no more)
+//!  ANSWER_TIME later: the path is silent
+//!  IKE_SA_INIT ────────────► ╳ again and again, and the check with it, until
+//!      either  ◄── an authenticated answer: the path answers, the attempt is dropped
+//!      or      ◄── IKE_SA_INIT response, IKE_AUTH …: the new IKE SA takes the place of the old one
 //! ```
 
 use std::time::{Duration, Instant};
 
+/// How long a check may stay without an answer: longer than a packet takes there and back, with two repetitions.
+pub(super) const ANSWER_TIME: Duration = Duration::from_millis(1500);
+
 /// Between checks that unprotected reports cause.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// When the peer last gave a sign of life, and what reports that it does not know the IKE SA have led to.
+/// For how long packets that went unanswered are believed to go on.
+const PACKETS_GO_ON: Duration = Duration::from_secs(3);
+
+/// When the peer last gave a sign of life, and what its silence has led to.
 #[derive(Debug)]
 pub(super) struct Liveness {
     /// When the peer last gave an authenticated sign of life.
     heard: Instant,
     /// No report causes a check before.
     next_check: Option<Instant>,
-    /// When another IKE SA is to be negotiated.
-    replace_at: Option<Instant>,
-    /// Another IKE SA is being negotiated, and nothing was heard on this one meanwhile.
-    replacing: bool,
+    /// When the path is silent, unless it answers.
+    silent_at: Option<Instant>,
+    /// The path does not answer.
+    silent: bool,
+    /// When packets were last said to go unanswered.
+    packets: Option<Instant>,
+}
+
+/// What a sign of life tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Nothing new.
+    Known,
+    /// The peer lives.
+    Lives,
+    /// Its path answers that was silent.
+    Answers,
 }
 
 impl Liveness {
     pub(super) fn new(now: Instant) -> Self {
-        Self { heard: now, next_check: None, replace_at: None, replacing: false }
+        Self { heard: now, next_check: None, silent_at: None, silent: false, packets: None }
     }
 
     /// When the peer last gave an authenticated sign of life.
@@ -39,37 +61,55 @@ impl Liveness {
         self.heard
     }
 
-    /// The peer gave an authenticated sign of life at `at`. Says whether that is news.
-    pub(super) fn heard_at(&mut self, at: Instant) -> bool {
-        let news = at > self.heard;
-        if news {
-            *self = Self { heard: at, replace_at: None, replacing: false, ..*self };
+    /// The peer gave an authenticated sign of life at `at`.
+    pub(super) fn heard_at(&mut self, at: Instant) -> Heard {
+        if at <= self.heard {
+            return Heard::Known;
         }
-        news
+        let was_silent = self.silent;
+        *self = Self { next_check: self.next_check, ..Self::new(at) };
+        if was_silent { Heard::Answers } else { Heard::Lives }
     }
 
-    /// Without a sign of life until `due`, another IKE SA is to be negotiated.
-    pub(super) fn replace_at(&mut self, due: Instant) {
-        self.replace_at = Some(self.replace_at.map_or(due, |at| at.min(due)));
+    /// A check is under way: without a sign of life in time, the path is silent.
+    pub(super) fn await_answer(&mut self, now: Instant) {
+        let due = now + ANSWER_TIME;
+        if !self.silent {
+            self.silent_at = Some(self.silent_at.map_or(due, |at| at.min(due)));
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.replace_at
+        self.silent_at
     }
 
-    /// Whether to negotiate another IKE SA now; it is asked for once.
-    pub(super) fn is_due(&mut self, now: Instant) -> bool {
-        let due = self.replace_at.is_some_and(|at| at <= now);
+    /// Whether the path is silent from now on; it is said once.
+    pub(super) fn falls_silent(&mut self, now: Instant) -> bool {
+        let due = self.silent_at.is_some_and(|at| at <= now);
         if due {
-            self.replace_at = None;
-            self.replacing = true;
+            (self.silent_at, self.silent) = (None, true);
         }
         due
     }
 
-    /// Whether an IKE SA that is set up now takes this one's place.
-    pub(super) fn is_replacing(&self) -> bool {
-        self.replacing
+    /// Whether the path does not answer. An IKE SA that is set up meanwhile takes this one's place.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// The path does not answer, and has not since then.
+    pub(super) fn silent_since(&self) -> Option<Instant> {
+        self.silent.then_some(self.heard)
+    }
+
+    /// Packets go out, and nothing comes back.
+    pub(super) fn packets_go_unanswered(&mut self, now: Instant) {
+        self.packets = Some(now);
+    }
+
+    /// Whether packets wait for an answer.
+    pub(super) fn packets_wait(&self, now: Instant) -> bool {
+        self.packets.is_some_and(|at| now < at + PACKETS_GO_ON)
     }
 
     /// Whether a report may cause a check now; it does, then.

@@ -4,9 +4,9 @@
 //! deadline. It opens no socket and reads no clock.
 
 mod agenda;
-mod allowance;
 mod association;
 mod authentication;
+mod budget;
 mod channel;
 mod child;
 mod child_offer;
@@ -36,6 +36,7 @@ mod refused;
 mod sa;
 mod sealer;
 mod size;
+mod source;
 mod state;
 pub mod status;
 mod successor;

@@ -14,7 +14,7 @@ use super::ext::negotiated::Negotiated;
 use super::ext::table::{self, At, Point, Voice};
 use super::failure::Failure;
 use super::keys::{ChildKeySource, Nonces, Skeyseed, Spis};
-use super::liveness::Liveness;
+use super::liveness::{Heard, Liveness};
 use super::message::Payloads;
 use super::negotiate::IkeAlgorithms;
 use super::status::IkeSaStatus;
@@ -249,18 +249,19 @@ impl Sa {
         &mut self.liveness
     }
 
-    /// A message of the peer's was verified: it knows the IKE SA, and lives.
-    pub(super) fn heard_message(&mut self, now: Instant) {
+    /// A message of the peer's was verified.
+    pub(super) fn is_known_to_peer(&mut self) {
         self.unconfirmed = false;
-        self.heard_at(now, now);
     }
 
-    /// The peer gave an authenticated sign of life at `at`.
-    pub(super) fn heard_at(&mut self, at: Instant, now: Instant) {
+    /// The peer gave an authenticated sign of life at `at`. Says whether its path answers that was silent.
+    pub(super) fn heard_at(&mut self, at: Instant, now: Instant) -> bool {
+        let heard = self.liveness.heard_at(at);
         // Whoever deletes an IKE SA does not wait for a peer that talks of other things.
-        if self.liveness.heard_at(at) && !matches!(self.phase, Phase::Closing(_)) {
-            self.secured.channel.heard(now);
+        if heard != Heard::Known && !matches!(self.phase, Phase::Closing(_)) {
+            self.secured.channel.window_mut().heard(now);
         }
+        heard == Heard::Answers
     }
 
     /// The peer has sent on this path. Says whether it is followed there from another one.
@@ -269,7 +270,7 @@ impl Sa {
         let follows = table::follows(channel.path(), path, negotiated);
         if follows {
             channel.set_path(path);
-            channel.heard(now);
+            channel.window_mut().heard(now);
         }
         follows
     }
@@ -326,6 +327,7 @@ impl Sa {
             expires_at: self.lifetime.expires_at,
             local_behind_nat: negotiated.nat.local_behind_nat,
             peer_behind_nat: negotiated.nat.peer_behind_nat,
+            silent_since: self.liveness.silent_since(),
             extensions: table::names(negotiated),
         }
     }

@@ -16,7 +16,7 @@ pub(super) mod awaiting_auth;
 pub(super) mod established;
 pub(super) mod init_sent;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -137,6 +137,29 @@ impl IkeSa {
             Self::Established(state) => state.handle_timeout(cx).map(Self::established),
             Self::Lingering(state) if state.until <= cx.now => Err(Ended::new(Cause::Closed, None)),
             sa => Ok(sa),
+        }
+    }
+
+    /// The peer's address, if a request of ours waits for its answer.
+    pub(super) fn awaited(&self) -> Option<IpAddr> {
+        let path = match self {
+            Self::InitSent(state) => state.path(),
+            Self::AuthSent(state) => state.path(),
+            Self::Established(state) => {
+                Some(state.sa().channel()).filter(|channel| channel.deadline().is_some())?.path()
+            }
+            Self::AwaitingAuth(_) | Self::Lingering(_) => return None,
+        };
+        Some(path.peer.ip())
+    }
+
+    /// A request of ours that waits for its answer is due at once, if it was not sent a moment ago.
+    pub(super) fn prompt(&mut self, now: Instant) {
+        match self {
+            Self::InitSent(state) => state.prompt(now),
+            Self::AuthSent(state) => drop(state.channel_mut().window_mut().prompt(now)),
+            Self::Established(state) => drop(state.channel_mut().window_mut().prompt(now)),
+            Self::AwaitingAuth(_) | Self::Lingering(_) => {}
         }
     }
 

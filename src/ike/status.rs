@@ -93,6 +93,8 @@ pub struct IkeSaStatus {
     pub local_behind_nat: bool,
     /// Whether a NAT is in front of the peer.
     pub peer_behind_nat: bool,
+    /// Its path does not answer, and has not since then.
+    pub silent_since: Option<Instant>,
     /// The names of the extensions that both ends use, such as `nat-detection`.
     pub extensions: Vec<&'static str>,
 }

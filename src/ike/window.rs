@@ -8,6 +8,15 @@ use crate::ike::error::Discard;
 /// An IKE SA whose message IDs have come this far is to be rekeyed: they must not wrap (RFC 7296 2.2).
 const REKEY_AT: u64 = u32::MAX as u64 / 4 * 3;
 
+/// How long after a sign of life an outstanding request is repeated at the latest.
+const HEARD_WAIT: Duration = Duration::from_secs(2);
+
+/// Transmissions that something outside causes are no closer to another one.
+const PROMPT_APART: Duration = Duration::from_secs(1);
+
+/// Transmissions of a request that is not waited for any longer than it must be.
+const LAST_TRANSMISSIONS: u32 = 6;
+
 /// The SHA-256 of a message, by which a repetition is told from another message of the same ID.
 pub(super) type Digest = [u8; 32];
 
@@ -28,11 +37,13 @@ struct Outstanding {
     /// A smaller request that does as well, sent with every repetition: the first one may be too large to arrive at all.
     smaller: Option<Vec<u8>>,
     policy: Retransmission,
-    limit: Duration,
     sent: u32,
-    /// It was sent more than once, whatever `sent` counts.
-    repeated: bool,
+    /// When it was sent last,
+    last: Instant,
+    /// and is sent again.
     next: Instant,
+    /// The peer is given up then.
+    until: Instant,
 }
 
 /// The peer's last request, and what it was answered.
@@ -90,13 +101,13 @@ impl Window {
         u32::try_from(self.next_request).unwrap_or(u32::MAX)
     }
 
-    /// Records a request of ours that is being sent under [`next_request`](Self::next_request). No wait between two
-    /// transmissions is longer than `limit`.
-    pub(super) fn sent(&mut self, datagrams: Vec<Vec<u8>>, policy: Retransmission, limit: Duration, now: Instant) {
-        let next = now + policy.wait(0).min(limit);
-        let message_id = self.next_request();
+    /// Records a request of ours that is being sent under [`next_request`](Self::next_request).
+    pub(super) fn sent(&mut self, datagrams: Vec<Vec<u8>>, policy: Retransmission, now: Instant) {
+        let (message_id, until) = (self.next_request(), now + policy.timeout);
+        let next = until.min(now + policy.wait(0));
+        let smaller = None;
         self.outstanding =
-            Some(Outstanding { message_id, datagrams, smaller: None, policy, limit, sent: 1, repeated: false, next });
+            Some(Outstanding { message_id, datagrams, smaller, policy, sent: 1, last: now, next, until });
         self.next_request += 1;
     }
 
@@ -118,7 +129,7 @@ impl Window {
 
     /// Our request was answered. Says whether it had been repeated.
     pub(super) fn answered(&mut self) -> bool {
-        self.outstanding.take().is_some_and(|outstanding| outstanding.repeated)
+        self.outstanding.take().is_some_and(|outstanding| outstanding.sent > 1)
     }
 
     /// When the outstanding request is due.
@@ -130,31 +141,39 @@ impl Window {
     pub(super) fn due(&mut self, now: Instant) -> Due<'_> {
         match &mut self.outstanding {
             Some(outstanding) if outstanding.next <= now => {
-                if outstanding.sent > outstanding.policy.tries {
+                if outstanding.until <= now {
                     return Due::Dead;
                 }
-                outstanding.next = now + outstanding.policy.wait(outstanding.sent).min(outstanding.limit);
+                outstanding.next = outstanding.until.min(now + outstanding.policy.wait(outstanding.sent));
                 outstanding.sent += 1;
-                outstanding.repeated = true;
+                outstanding.last = now;
                 Due::Retransmit(&outstanding.datagrams, outstanding.smaller.as_deref())
             }
             _ => Due::Nothing,
         }
     }
 
-    /// The peer has shown that it lives, or where it is: what went unanswered so far says nothing any more, and the
-    /// outstanding request gets the full back-off from now on.
+    /// The peer has shown that it lives, or where it is: what went unanswered so far says nothing any more. The outstanding
+    /// request is repeated soon, and is waited for as long as a new one.
     pub(super) fn heard(&mut self, now: Instant) {
-        if let Some(outstanding) = self.outstanding.as_mut().filter(|outstanding| outstanding.sent > 1) {
-            outstanding.sent = 1;
-            outstanding.next = outstanding.next.min(now + outstanding.policy.wait(0).min(outstanding.limit));
+        if let Some(outstanding) = &mut self.outstanding {
+            outstanding.next = outstanding.next.min(now + HEARD_WAIT);
+            outstanding.until = now + outstanding.policy.timeout;
         }
     }
 
-    /// Waits no longer than this between transmissions of the outstanding request from now on.
+    /// Something may have changed about the way to the peer: the outstanding request is due at once, if the last
+    /// transmission is not too recent. Says whether it is. It is not waited for any longer than otherwise.
+    pub(super) fn prompt(&mut self, now: Instant) -> bool {
+        let prompted = self.outstanding.as_mut().filter(|outstanding| outstanding.last + PROMPT_APART <= now);
+        prompted.map(|outstanding| outstanding.next = now).is_some()
+    }
+
+    /// Waits no longer than this between transmissions of the outstanding request from now on, and not for many of them.
     pub(super) fn hasten(&mut self, limit: Duration, now: Instant) {
         if let Some(outstanding) = &mut self.outstanding {
-            outstanding.limit = outstanding.limit.min(limit);
+            outstanding.policy.longest = outstanding.policy.longest.min(limit);
+            outstanding.until = outstanding.until.min(now + limit * LAST_TRANSMISSIONS);
             outstanding.next = outstanding.next.min(now + limit);
         }
     }
@@ -202,48 +221,76 @@ mod tests {
     use super::*;
     use crate::crypto::digest::sha256;
 
-    const LIMIT: Duration = Duration::from_secs(60);
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn policy() -> Retransmission {
-        Retransmission { initial: Duration::from_secs(1), factor: 2.0, tries: 2 }
+        Retransmission { initial: SECOND, factor: 2.0, longest: 3 * SECOND, timeout: 8 * SECOND }
+    }
+
+    /// When the request is sent again from now on, in seconds after the start, and given up.
+    fn course(window: &mut Window, start: Instant) -> Vec<f64> {
+        let mut course = Vec::new();
+        while let Some(at) = window.deadline() {
+            course.push((at - start).as_secs_f64());
+            if window.due(at) == Due::Dead {
+                break;
+            }
+        }
+        course
     }
 
     #[test]
     fn a_request_is_repeated_with_growing_waits_and_then_given_up() {
         let start = Instant::now();
         let mut window = Window::fresh();
-        window.sent(vec![b"request".to_vec()], policy(), LIMIT, start);
-        let second = Duration::from_secs(1);
+        window.sent(vec![b"request".to_vec()], policy(), start);
         assert_eq!(window.due(start), Due::Nothing);
-        assert_eq!(window.due(start + second), Due::Retransmit(&[b"request".to_vec()], None));
-        assert_eq!(window.deadline(), Some(start + 3 * second));
-        assert_eq!(window.due(start + 3 * second), Due::Retransmit(&[b"request".to_vec()], None));
-        assert_eq!(window.deadline(), Some(start + 7 * second));
-        assert_eq!(window.due(start + 7 * second), Due::Dead);
+        assert_eq!(window.due(start + SECOND), Due::Retransmit(&[b"request".to_vec()], None));
+        assert_eq!(course(&mut window, start), [3.0, 6.0, 8.0]);
     }
 
     #[test]
-    fn a_sign_of_life_restarts_the_back_off() {
+    fn the_default_is_a_dozen_transmissions_in_more_than_two_minutes() {
         let start = Instant::now();
-        let second = Duration::from_secs(1);
         let mut window = Window::fresh();
-        window.sent(vec![b"request".to_vec()], policy(), LIMIT, start);
-        window.heard(start + second / 2);
-        assert_eq!(window.deadline(), Some(start + second), "nothing went unanswered yet");
-        assert_eq!(window.due(start + second), Due::Retransmit(&[b"request".to_vec()], None));
-        assert_eq!(window.due(start + 3 * second), Due::Retransmit(&[b"request".to_vec()], None));
-        window.heard(start + 6 * second);
-        assert_eq!(window.deadline(), Some(start + 7 * second));
-        assert_eq!(window.due(start + 7 * second), Due::Retransmit(&[b"request".to_vec()], None));
-        assert_eq!(window.due(start + 9 * second), Due::Retransmit(&[b"request".to_vec()], None));
-        assert_eq!(window.due(start + 13 * second), Due::Dead);
+        window.sent(vec![b"request".to_vec()], Retransmission::default(), start);
+        let course = course(&mut window, start);
+        assert!(course.len() >= 12 && course.last() >= Some(&120.0), "{course:?}");
+        let waits: Vec<f64> = course.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(waits[..waits.len() - 1].windows(2).all(|pair| pair[0] <= pair[1]), "{waits:?}");
+    }
+
+    #[test]
+    fn a_sign_of_life_is_soon_followed_by_a_repetition_and_the_whole_time_again() {
+        let start = Instant::now();
+        let mut window = Window::fresh();
+        window.sent(vec![b"request".to_vec()], policy(), start);
+        window.heard(start + SECOND / 2);
+        assert_eq!(window.deadline(), Some(start + SECOND), "nothing went unanswered yet");
+        assert_eq!(window.due(start + SECOND), Due::Retransmit(&[b"request".to_vec()], None));
+        assert_eq!(window.due(start + 3 * SECOND), Due::Retransmit(&[b"request".to_vec()], None));
+        window.heard(start + 3 * SECOND);
+        assert_eq!(course(&mut window, start), [5.0, 8.0, 11.0]);
+    }
+
+    #[test]
+    fn a_prompt_repeats_at_once_but_not_often_and_prolongs_nothing() {
+        let start = Instant::now();
+        let mut window = Window::fresh();
+        assert!(!window.prompt(start), "nothing waits");
+        window.sent(vec![b"request".to_vec()], policy(), start);
+        assert!(!window.prompt(start + SECOND / 2), "it was sent a moment ago");
+        assert_eq!(window.due(start + SECOND), Due::Retransmit(&[b"request".to_vec()], None));
+        assert!(window.prompt(start + 2 * SECOND));
+        assert_eq!(course(&mut window, start), [2.0, 5.0, 8.0]);
+        assert_eq!(window.due(start + 20 * SECOND), Due::Dead);
     }
 
     #[test]
     fn only_the_outstanding_request_takes_a_response() {
         let mut window = Window::at(4, 0);
         assert_eq!(window.check_response(4), Err(Discard::UnexpectedResponse));
-        window.sent(Vec::new(), policy(), LIMIT, Instant::now());
+        window.sent(Vec::new(), policy(), Instant::now());
         assert_eq!(window.check_response(3), Err(Discard::UnexpectedResponse));
         assert_eq!(window.check_response(4), Ok(()));
         assert!(!window.answered());
@@ -261,7 +308,7 @@ mod tests {
         assert_eq!(window.check_request(0, &sha256(b"first")), Err(Discard::MessageId), "what was captured long ago");
         for id in [u32::MAX - 1, u32::MAX] {
             assert!(window.is_free() && window.next_request() == id);
-            window.sent(Vec::new(), policy(), LIMIT, Instant::now());
+            window.sent(Vec::new(), policy(), Instant::now());
             assert_eq!(window.check_response(id), Ok(()));
             window.answered();
         }

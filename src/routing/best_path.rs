@@ -7,7 +7,7 @@ use super::entry::{RouteState, VpnRoute, Weight};
 ///
 /// The prefix has already decided: a longer one wins whatever its weight, even if every connection behind it is down
 /// (protected traffic does not escape to a shorter route). Among routes to one destination, in this order:
-/// 1. a connection that is up before one that is down;
+/// 1. a connection that is up before one that is down, or whose every path is silent;
 /// 2. weight 100 before weight 0;
 /// 3. the older route before the newer one, so that adding a route never moves traffic off a working path;
 /// 4. the connection's name, byte by byte, so that the choice never depends on the order of insertion.

@@ -94,7 +94,7 @@ pub enum RouteState {
     Active,
     /// Its connection is up, but another route to the same destination is preferred.
     Standby,
-    /// Its connection is down.
+    /// Its connection is down, or its peer does not answer: packets go there only where no other route's connection is up.
     Down,
 }
 

@@ -144,7 +144,7 @@ impl Table {
         true
     }
 
-    /// Notes that a connection has, or no longer has, a Child SA. Answers whether that is news.
+    /// Notes that a connection has, or no longer has, a Child SA whose path answers. Answers whether that is news.
     pub fn set_up(&mut self, connection: &Arc<str>, up: bool) -> bool {
         let news = if up { self.up.insert(Arc::clone(connection)) } else { self.up.remove(connection) };
         if news {

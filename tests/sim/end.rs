@@ -65,6 +65,8 @@ pub struct End {
     pub downs: u64,
     pub rekeyed_children: u64,
     pub shut_down: bool,
+    /// When ESP last came.
+    pub heard_esp: Option<Instant>,
     decisions: u64,
     /// The last thing that happened was that a pair was activated: what is retired now is replaced by it.
     activated: bool,
@@ -106,6 +108,7 @@ impl End {
             downs: 0,
             rekeyed_children: 0,
             shut_down: false,
+            heard_esp: None,
             decisions: 0,
             activated: false,
         }
@@ -180,6 +183,7 @@ impl End {
         if !pair.admits(flow) {
             return Err("finds an inbound SA for other addresses");
         }
+        self.heard_esp = Some(now);
         let activity = SaActivity {
             inbound_spi: spi,
             last_inbound: now,
@@ -189,10 +193,10 @@ impl End {
         Ok(Said { accepted: true, ..self.command(Command::SaActivity(vec![activity]), now) })
     }
 
-    /// An ESP packet on the newest SA that may be used for what is in it.
+    /// An ESP packet on the newest SA that may be used for what is in it, one whose path answers before others.
     pub fn send_esp(&self, flow: Flow) -> Option<Datagram> {
         let usable = self.pairs.values().filter(|pair| !pair.retired && pair.active.is_some());
-        let pair = usable.filter(|pair| self.bug.carries(pair, flow)).max_by_key(|pair| pair.active)?;
+        let pair = usable.filter(|pair| self.bug.carries(pair, flow)).max_by_key(|pair| (!pair.silent, pair.active))?;
         Some(Datagram {
             sender: self.side,
             source: SocketAddr::new(self.address, pair.path.local.port()),
@@ -328,6 +332,8 @@ impl End {
                     said.moved.insert(pair.far);
                 }
             }
+            Event::PathSilent { inbound_spis, .. } => self.set_silent(&inbound_spis, true),
+            Event::PathAnswers { inbound_spis, .. } => self.set_silent(&inbound_spis, false),
             Event::ConnectionUp { .. } => said.went_up = true,
             Event::ConnectionDown { .. } => {
                 self.downs += 1;
@@ -336,6 +342,11 @@ impl End {
             Event::ShutdownComplete => self.shut_down = true,
             _ => {}
         }
+    }
+
+    fn set_silent(&mut self, inbound_spis: &[u32], silent: bool) {
+        let told = self.pairs.values_mut().filter(|pair| inbound_spis.contains(&pair.inbound_spi));
+        told.for_each(|pair| pair.silent = silent);
     }
 
     fn install(&mut self, child: ChildSa, said: &mut Said) {
@@ -360,6 +371,7 @@ impl End {
             active: None,
             retired: false,
             path: child.path,
+            silent: false,
             seen: false,
         };
         said.new_keys.push(pair.outbound_key.clone());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipsec_gateway::ike::Start;
-use ipsec_gateway::wire::ike::{ExchangeType, Flags, Header, Notify, NotifyType, Payload, encode_message};
+use ipsec_gateway::wire::ike::{ExchangeType, Flags, Header, IkeSpi, Notify, NotifyType, Payload, encode_message};
 
 use crate::network::Quality;
 use crate::setup::{LEFT, RIGHT, RIGHT_ADDRESS, Setup, address};
@@ -49,6 +49,38 @@ fn forged_hints_cause_few_probes_and_change_nothing() {
     assert_eq!(world.ends[LEFT].ike_sa(), before);
     let messages = world.network.fates - sent;
     assert!((2..=2 * 7).contains(&messages), "{messages} messages in a minute");
+}
+
+/// As somebody would say who gets ESP on an SPI that it does not know (RFC 7296 section 1.5).
+fn forge_invalid_spi(world: &mut World) {
+    let spi = world.ends[LEFT].pairs.values().next().expect("a pair").outbound_spi;
+    let flags = Flags { initiator: true, ..Flags::default() };
+    let header = Header::new(IkeSpi([1; 8]), IkeSpi([2; 8]), ExchangeType::INFORMATIONAL, flags, 0);
+    let notify = Payload::Notify(Notify::new(NotifyType::INVALID_SPI, spi.to_be_bytes().to_vec()));
+    let hint = encode_message(&header, &[notify]).expect("a short message");
+    world.forge(LEFT, hint, SocketAddr::new(address(RIGHT_ADDRESS), 500));
+}
+
+#[test]
+fn a_thousand_forged_hints_a_second_change_nothing() {
+    let mut world = established(&Setup { liveness: 3_600 * SECOND, ..Setup::plain() }, 4);
+    world.must_stay_up(true);
+    let (before, sent) = (world.ends[LEFT].ike_sa(), world.network.fates);
+    let started = std::time::Instant::now();
+    for number in 0..30_000 {
+        if number % 2 == 0 {
+            forge_hint(&mut world)
+        } else {
+            forge_invalid_spi(&mut world)
+        }
+        world.run_for(SECOND / 1_000);
+    }
+    println!("{:.1} us of processor each, the simulation's own included", started.elapsed().as_secs_f64() * 1e6 / 3e4);
+    check(&world);
+    assert_eq!(world.ends[LEFT].ike_sa(), before);
+    assert!(world.ends[LEFT].pairs.values().all(|pair| !pair.silent));
+    let messages = world.network.fates - sent;
+    assert!((2..=2 * 4).contains(&messages), "{messages} messages in half a minute");
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub struct Pair {
     /// Only its inbound SA is left.
     pub retired: bool,
     pub path: Path,
+    /// Its path does not answer.
+    pub silent: bool,
     pub seen: bool,
 }
 

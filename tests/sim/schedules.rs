@@ -23,7 +23,7 @@ const LEAST_EVENTS: u64 = 100;
 const LEAST_REKEYS: u64 = 2;
 
 /// Longer than a request is repeated and waited for once a NAT has led its last repetitions astray.
-pub const LAST_WAIT: Duration = Duration::from_secs(90);
+pub const LAST_WAIT: Duration = Duration::from_secs(155);
 
 /// How a schedule chooses what its ends are.
 pub type Choose = fn(&mut SeededEntropy) -> Setup;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ipsec_gateway::crypto::fake::SeededEntropy;
-use ipsec_gateway::ike::{Command, Path, RekeyWhat};
+use ipsec_gateway::ike::{Command, Path, RekeyWhat, Retransmission};
 use ipsec_gateway::wire::ike::{ExchangeType, Header, IkeSpi, PayloadType};
 
 use crate::end::{Bug, End, Said, Sound};
@@ -16,7 +16,7 @@ use crate::tunnel::Tunnel;
 
 /// Time in which a good network must have the ends agree again, whatever happened before: a liveness check, all
 /// retransmissions of a request, and the wait before the next attempt.
-pub const RECOVERY: Duration = Duration::from_secs(200);
+pub const RECOVERY: Duration = Duration::from_secs(240);
 
 /// Steps without the clock moving: more are a loop.
 const MOST_STEPS_AT_ONCE: u32 = 5_000;
@@ -363,11 +363,11 @@ impl World {
                 self.violate(format!("{} answers more often than it is asked", name(side)));
             }
         } else {
-            let tries = self.ends[side].config.retransmission.tries + 1;
+            let most = most_transmissions(self.ends[side].config.retransmission);
             let (sent, _) = self.requests[side].entry(message.to_vec()).or_insert((0, header.initiator_spi));
             *sent += 1;
-            if *sent > tries {
-                self.violate(format!("{} sends one request {} times", name(side), tries + 1));
+            if *sent > most {
+                self.violate(format!("{} sends one request {} times", name(side), most + 1));
             }
         }
         if header.exchange_type == ExchangeType::IKE_SA_INIT {
@@ -389,6 +389,17 @@ impl World {
             self.violate(format!("{} uses message id {} twice", name(side), header.message_id));
         }
     }
+}
+
+/// How often a request is sent at most: in its back-off, and once a second where something prompts it.
+fn most_transmissions(policy: Retransmission) -> u32 {
+    let mut at = Duration::ZERO;
+    let waits = (0..).map(|number| policy.wait(number));
+    let in_turn = waits.take_while(|wait| {
+        at += *wait;
+        at < policy.timeout
+    });
+    1 + in_turn.count() as u32 + policy.timeout.as_secs() as u32
 }
 
 fn describe(message: &[u8]) -> String {

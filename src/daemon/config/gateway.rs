@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::section::Section;
 use super::value::{absolute_path, boolean, duration, integer, one_of, parsed, text};
 use crate::daemon::log;
+use crate::ike::Retransmission;
 use crate::io::device::Backend;
 use crate::routing::FIREWALL_MARK;
 
@@ -30,6 +31,8 @@ pub struct Gateway {
     pub mtu: u32,
     /// How long it takes at most until a path that takes larger packets than before is found.
     pub pmtu_raise: Duration,
+    /// How long a request on an established IKE SA is repeated before the IKE SA is given up.
+    pub retransmission_timeout: Duration,
     /// The path of the control socket.
     pub socket: PathBuf,
     /// The directory of the state, which only its owner may look into.
@@ -61,6 +64,10 @@ impl Gateway {
             pmtu_raise: section
                 .optional("pmtu_raise", duration(1..=86_400))
                 .unwrap_or_else(|| Duration::from_secs(600)),
+            // RFC 7296 2.4: a dozen transmissions over several minutes.
+            retransmission_timeout: section
+                .optional("retransmission_timeout", duration(10..=3600))
+                .unwrap_or_else(|| Retransmission::default().timeout),
             socket: section.optional("socket", absolute_path).unwrap_or_else(|| "/run/gatewayd/control.sock".into()),
             state: section.optional("state", absolute_path).unwrap_or_else(|| DEFAULT_STATE.into()),
             mark: section.optional("mark", integer(1..=u64::from(u32::MAX))).map_or(FIREWALL_MARK, |mark| mark as u32),

@@ -178,6 +178,18 @@ fn how_soon_a_path_that_grows_is_found_is_a_time_of_a_day_at_most() {
 }
 
 #[test]
+fn how_long_a_silent_peer_is_asked_again_is_ten_seconds_to_an_hour() {
+    let timeout = |text: &str| parse(text).map(|config| config.gateway.retransmission_timeout);
+    assert_eq!(timeout(GOOD).unwrap(), Duration::from_secs(150));
+    assert_eq!(timeout("retransmission_timeout = \"4m\"\n").unwrap(), Duration::from_secs(240));
+    for wrong in ["\"9s\"", "\"2h\"", "\"long\""] {
+        let error = timeout(&format!("retransmission_timeout = {wrong}\n")).unwrap_err().to_string();
+        assert!(error.starts_with("gatewayd.toml:1: retransmission_timeout: "), "{error}");
+        assert!(error.contains("allowed: a time from 10s to 1h"), "{error}");
+    }
+}
+
+#[test]
 fn networks_and_peers_are_checked() {
     for (from, to, expected) in [
         ("\"192.168.0.0/16\"", "\"192.168.0.1/16\"", "allowed: \"192.168.0.0/16\""),

@@ -26,6 +26,7 @@ use crate::daemon::ike_thread::Request;
 use crate::daemon::owner_keeper::Kept;
 use crate::daemon::owner_set::{Touched, Translation};
 use crate::daemon::policy;
+use crate::ike::Command;
 use crate::io::clock;
 use crate::io::ip_forwarding::Families;
 use crate::routing::{self, Family, RouteKey, RouteRefused, VpnRoute};
@@ -116,6 +117,10 @@ impl Gateway {
     async fn bring(&mut self, file: Arc<Config>, cend: Touched) {
         let before = std::mem::replace(&mut self.file, file);
         self.force.protection.stale |= before.bypass != self.file.bypass;
+        let give_up = self.file.gateway.retransmission_timeout;
+        if before.gateway.retransmission_timeout != give_up {
+            self.ike.send(Request::Command(Command::GiveUpAfter(give_up)));
+        }
         let refused: HashSet<(routing::Owner, RouteKey)> =
             self.force.refused().map(|(route, _)| (route.owner, route.key())).collect();
         let difference = self.force.change(&self.file, &self.cend, &cend);

@@ -25,8 +25,8 @@ pub(super) struct OfConnections {
 struct OfConnection {
     /// Boxed: of most connections there is one, in a map that has room for more.
     associations: HashMap<AssociationId, Box<OfAssociation>>,
-    /// How many of its pairs send.
-    sending: usize,
+    /// How many of its pairs send on a path that answers.
+    answering: usize,
     /// Pairs of associations that are gone.
     gone: Gone,
 }
@@ -97,15 +97,24 @@ impl OfConnections {
     pub(super) fn set_sending(&mut self, pair: &Pair, sending: bool) {
         let Some(of_connection) = self.by_name.get_mut(&pair.connection) else { return };
         let Some(of) = of_connection.associations.get_mut(&pair.association) else { return };
-        for count in [&mut of_connection.sending, &mut of.child_mut(&pair.child).sending] {
-            *count = if sending { *count + 1 } else { count.saturating_sub(1) };
-        }
+        let count = &mut of.child_mut(&pair.child).sending;
+        *count = one_more_or_less(*count, sending);
         of.forget_idle_children();
+        if !pair.silent {
+            self.set_answering(pair, sending);
+        }
     }
 
-    /// Whether any pair of the connection sends.
+    /// The path of a pair that sends answers from now on, or does not any more.
+    pub(super) fn set_answering(&mut self, pair: &Pair, answering: bool) {
+        if let Some(of) = self.by_name.get_mut(&pair.connection) {
+            of.answering = one_more_or_less(of.answering, answering);
+        }
+    }
+
+    /// Whether any pair of the connection sends on a path that answers.
     pub(super) fn carries(&self, connection: &str) -> bool {
-        self.by_name.get(connection).is_some_and(|of| of.sending > 0)
+        self.by_name.get(connection).is_some_and(|of| of.answering > 0)
     }
 
     /// The pair's child has one that sends. Whether that is news to those who are told.
@@ -173,4 +182,8 @@ impl OfConnections {
     fn association_mut(&mut self, connection: &str, association: AssociationId) -> Option<&mut OfAssociation> {
         self.by_name.get_mut(connection)?.associations.get_mut(&association).map(|of| &mut **of)
     }
+}
+
+fn one_more_or_less(count: usize, more: bool) -> usize {
+    if more { count + 1 } else { count.saturating_sub(1) }
 }

@@ -9,10 +9,11 @@ use crate::dataplane::outer_header::{Encapsulation, OuterPath};
 use crate::dataplane::parameters::Tunnel;
 use crate::ike::{AssociationId, ChildSa, Command, SaLimit};
 
-/// A peer that is sent packets and does not send any for this long is asked whether it is there,
-const SILENCE: Duration = Duration::from_secs(3);
-/// and, if it goes on like that, again after this long.
-const SUSPECT_AGAIN: Duration = Duration::from_secs(10);
+/// A peer that has left a packet without any in return for this long is asked whether it is there. Where both ends have a
+/// standby, the second of them finds out only when the first one has: this is to leave time for both.
+const UNANSWERED: Duration = Duration::from_millis(500);
+/// While packets go out and none comes back, it is asked again after this long.
+const SUSPECT_AGAIN: Duration = Duration::from_secs(2);
 
 /// A pair of ESP SAs in the data path, as status shows it.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Pair {
     pub outbound_spi: u32,
     /// IKE has said that its outbound SA is to be used, and not that it is not any more. Several pairs of a child may send.
     pub sending: bool,
+    /// IKE has said that its path does not answer.
+    pub silent: bool,
     /// What the inbound thread says of its SA.
     pub inbound: Arc<SaFacts>,
     /// What the outbound thread says of its SA.
@@ -42,7 +45,10 @@ pub struct Pair {
     /// The worst that IKE was told of it.
     trouble: Trouble,
     pub(super) installed: Instant,
-    pub(super) suspected: Option<Instant>,
+    /// Since when a packet has gone unanswered.
+    unanswered: Option<Instant>,
+    /// When IKE was told so last.
+    suspected: Option<Instant>,
 }
 
 /// What can be wrong with a pair, the worst last.
@@ -64,6 +70,7 @@ impl Pair {
             child: Arc::clone(&sa.child),
             outbound_spi: sa.outbound_spi,
             sending: false,
+            silent: false,
             inbound: Arc::new(SaFacts::new(now)),
             outbound: Arc::new(SaFacts::new(now)),
             encapsulation: tunnel.encapsulation,
@@ -72,6 +79,7 @@ impl Pair {
             told: None,
             trouble: Trouble::None,
             installed: now,
+            unanswered: None,
             suspected: None,
         }
     }
@@ -99,12 +107,32 @@ impl Pair {
         (std::mem::replace(&mut self.trouble, trouble) < trouble).then_some(command)
     }
 
-    /// Whether the peer should be asked for a sign of life: packets go out, and nothing has come back for a while. A
-    /// peer that restarted knows nothing of the SA, and its traffic would vanish until the next regular check.
-    pub(super) fn is_suspicious(&self, inbound: Option<Instant>, outbound: Option<Instant>, now: Instant) -> bool {
+    /// Whether the peer is to be asked for a sign of life now: packets go out, and nothing has come back for a while, by when
+    /// the last packet came on the inbound SA and went on the outbound one. A peer that has restarted knows nothing of the
+    /// SA, and its traffic would vanish until the next regular check; a path that is away is to be found before that, too.
+    pub(super) fn goes_unanswered(
+        &mut self,
+        inbound: Option<Instant>,
+        outbound: Option<Instant>,
+        now: Instant,
+    ) -> bool {
         let heard = inbound.unwrap_or(self.installed);
-        let silent = outbound.is_some_and(|sent| sent.saturating_duration_since(heard) >= SILENCE);
-        silent && self.sending && self.suspected.is_none_or(|at| now.saturating_duration_since(at) >= SUSPECT_AGAIN)
+        let Some(sent) = outbound.filter(|sent| *sent > heard && self.sending) else {
+            (self.unanswered, self.suspected) = (None, None);
+            return false;
+        };
+        // What was unanswered before the peer was heard is answered.
+        let since = *self.unanswered.take_if(|since| *since > heard).get_or_insert(sent);
+        self.unanswered = Some(since);
+        let elapsed = |since: Instant| now.saturating_duration_since(since);
+        let due = match self.suspected.filter(|at| *at > heard) {
+            None => elapsed(since) >= UNANSWERED,
+            Some(at) => elapsed(at) >= SUSPECT_AGAIN && sent > at,
+        };
+        if due {
+            self.suspected = Some(now);
+        }
+        due
     }
 
     /// Our outer address and the peer's.

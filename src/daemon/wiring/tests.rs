@@ -206,15 +206,64 @@ fn a_packet_asks_for_every_connection_but_those_that_wait_for_the_peer() {
 }
 
 #[test]
-fn a_peer_that_only_swallows_packets_is_suspected() {
+fn a_peer_that_only_swallows_packets_is_asked_half_a_second_later_and_every_two_seconds() {
     let mut bench = bench("now");
     bench.up(sa(1000));
-    let pair = &bench.wiring.pairs[&1000];
-    let at = |seconds: u64| pair.installed + Duration::from_secs(seconds);
-    assert!(!pair.is_suspicious(None, None, at(60)), "nothing was sent");
-    assert!(!pair.is_suspicious(Some(at(4)), Some(at(5)), at(5)), "it answers");
-    assert!(pair.is_suspicious(Some(at(1)), Some(at(4)), at(4)));
-    assert!(pair.is_suspicious(None, Some(at(3)), at(3)), "it never answered");
+    let pair = bench.wiring.pairs.get_mut(&1000).unwrap();
+    let installed = pair.installed;
+    let at = |tenths: u64| installed + Duration::from_millis(100 * tenths);
+    assert!(!pair.goes_unanswered(None, None, at(600)), "nothing was sent");
+    assert!(!pair.goes_unanswered(Some(at(640)), Some(at(641)), at(642)), "a packet that will be answered");
+    assert!(!pair.goes_unanswered(Some(at(643)), Some(at(660)), at(661)), "the one before was answered");
+    let asked = |pair: &mut Pair, sent: Option<u64>, tenths: std::ops::Range<u64>| {
+        let asks = |now: &u64| pair.goes_unanswered(Some(at(643)), Some(at(sent.unwrap_or(*now))), at(*now));
+        tenths.filter(asks).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(pair, None, 662..720), [665, 685, 705], "packets go on");
+    assert_eq!(asked(pair, Some(704), 720..800), [0; 0], "none was sent since");
+    assert!(!pair.goes_unanswered(Some(at(800)), Some(at(799)), at(801)), "it answers");
+    assert!(!pair.goes_unanswered(Some(at(800)), Some(at(802)), at(806)));
+    assert!(pair.goes_unanswered(Some(at(800)), Some(at(802)), at(807)), "one packet that nobody answers");
+}
+
+#[test]
+fn a_silent_pair_is_down_for_routes_and_stays_up_otherwise() {
+    let mut bench = bench("now");
+    bench.up(sa(1000));
+    bench.up(sa(2000));
+    let told = |bench: &mut Bench| {
+        let notices = std::iter::from_fn(|| bench.notices.try_recv().ok());
+        let carries = notices.filter_map(|notice| match notice {
+            Notice::Carries { up, .. } => Some(up),
+            Notice::ChildDown(..) | Notice::ConnectionDown { .. } => panic!("{notice:?}"),
+            _ => None,
+        });
+        let carries = carries.last();
+        let commands = std::iter::from_fn(|| bench.outbound.pop().ok());
+        let silent = commands.filter_map(|command| match command {
+            OutboundCommand::SetSilent { inbound_spi, silent } => Some((inbound_spi, silent)),
+            _ => None,
+        });
+        (carries, silent.collect::<Vec<_>>())
+    };
+    told(&mut bench);
+    let silent = |inbound_spis: &[u32]| Event::PathSilent {
+        connection: "idc".into(),
+        inbound_spis: inbound_spis.to_vec(),
+        since: Instant::now(),
+    };
+    bench.event(silent(&[1000]));
+    assert_eq!(told(&mut bench), (Some(true), vec![(1000, true)]), "another pair carries");
+    bench.event(silent(&[1000, 2000]));
+    assert_eq!(told(&mut bench), (Some(false), vec![(2000, true)]));
+    bench.up(sa(3000));
+    assert_eq!(told(&mut bench).0, Some(true), "a new pair");
+    bench.remove(3000, Removal::Closed);
+    assert_eq!(told(&mut bench).0, Some(false));
+    bench.event(Event::PathAnswers { connection: "idc".into(), inbound_spis: vec![2000] });
+    assert_eq!(told(&mut bench), (Some(true), vec![(2000, false)]));
+    bench.remove(2000, Removal::Closed);
+    assert_eq!(told(&mut bench).0, Some(false), "the silent one is left");
 }
 
 /// What the data threads were told of path MTUs, outbound and inbound alike.

@@ -109,6 +109,31 @@ fn who_asks_for_everything_does_not_get_what_another_has_asked_for() {
 }
 
 #[test]
+fn an_sa_whose_path_is_silent_carries_only_what_no_other_one_covers() {
+    for others in [0, 20] {
+        let mut sadb = OutboundSadb::default();
+        for n in 0..others {
+            let selectors = selectors(&format!("10.9.{n}.0/24"));
+            sadb.install(OutboundSaParameters { selectors, ..outbound(500 + n, 3, 0) }).unwrap();
+        }
+        sadb.install(outbound(300, 3, 1)).unwrap();
+        let narrow = OutboundSaParameters { selectors: selectors("10.1.1.0/24"), ..outbound(301, 3, 0) };
+        sadb.install(narrow).unwrap();
+        assert_eq!(chosen(&mut sadb, 3), Some(301));
+        sadb.set_silent(301, true);
+        assert_eq!(chosen(&mut sadb, 3), Some(300), "a lower child, and narrower, but silent");
+        sadb.set_silent(300, true);
+        assert_eq!((chosen(&mut sadb, 3), sadb.is_up(ConnectionId(3))), (Some(301), true), "there is nothing else");
+        sadb.set_silent(300, false);
+        sadb.remove(300);
+        assert_eq!(chosen(&mut sadb, 3), Some(301));
+        sadb.set_silent(301, false);
+        sadb.remove(301);
+        assert_eq!(chosen(&mut sadb, 3), None);
+    }
+}
+
+#[test]
 fn a_new_sa_is_used_from_its_installation_on_and_one_that_is_gone_no_more() {
     let mut sadb = OutboundSadb::default();
     sadb.install(outbound(1000, 0, 0)).unwrap();

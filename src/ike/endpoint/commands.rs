@@ -31,6 +31,7 @@ impl Endpoint {
         match command {
             Command::Reload(config) => connections.reload(config, now),
             Command::Change(change) => connections.change(change, now),
+            Command::GiveUpAfter(time) => Arc::make_mut(&mut connections.ike_sas.config).retransmission.timeout = time,
             Command::Up { connection } => connections.up(&connection, now),
             Command::Down { connection } => connections.down(&connection, now),
             Command::Rekey { connection, what } => {
@@ -62,8 +63,10 @@ impl Endpoint {
                 }
             }
             Command::CheckLiveness { inbound_spi } => {
-                connections.with_pair(inbound_spi, now, |sa, _, agenda, cx| liveness::is_silent(sa, agenda, cx.now));
+                connections
+                    .with_pair(inbound_spi, now, |sa, _, agenda, cx| liveness::packets_go_unanswered(sa, agenda, cx));
             }
+            Command::PathsChanged => connections.paths_changed(now),
             Command::LimitReached { inbound_spi, limit } => {
                 connections.with_pair(inbound_spi, now, |sa, children, agenda, cx| {
                     data_path::limit_reached(inbound_spi, limit, sa, children, &mut agenda.tasks, cx);
@@ -97,7 +100,7 @@ impl Endpoint {
         for spi in spis {
             match connections.ike_sas.get(&spi) {
                 Some(IkeSa::Established(_)) => connections.close(spi, Removal::Closed, now),
-                _ => connections.forget(spi),
+                _ => drop(connections.forget(spi)),
             }
         }
         let deadline = Deadline { at: now + SHUTDOWN_TIME, why: Why::Shutdown };

@@ -42,7 +42,7 @@ impl Connections {
         let mut config = Arc::unwrap_or_clone(config);
         let configured = std::mem::take(&mut config.connections);
         let mut connections = Self {
-            ike_sas: IkeSaTable::new(Arc::new(config), entropy),
+            ike_sas: IkeSaTable::new(Arc::new(config), entropy, now),
             by_name: BTreeMap::new(),
             start_limit: StartLimit::default(),
             closed: false,
@@ -82,7 +82,7 @@ impl Connections {
         handler: impl FnOnce(IkeSa, &mut Context<'_>) -> Result<IkeSa, Ended>,
     ) {
         let Some(handled) = self.ike_sas.handle(spi, now, handler) else { return };
-        let Handled { before, end, established, successors, guests, renegotiate } = handled;
+        let Handled { before, end, established, successors, guests, renegotiate, answers } = handled;
         for successor in successors {
             self.adopt(successor, now);
         }
@@ -101,6 +101,7 @@ impl Connections {
         match (&end, before.connection) {
             (Some(ended), Some(connection)) => self.ike_sa_ended(spi, &connection, association, ended, now),
             (None, _) if renegotiate => self.negotiate_beside(spi, now),
+            (None, _) if answers => self.silent_one_answers(spi, now),
             _ => {}
         }
         let error = end.and_then(|ended| ended.error).map(|error| *error);
@@ -193,7 +194,7 @@ impl Connections {
         // Which of many peers is meant is not known.
         let of_one_peer = ike_sas.established().find(active).filter(|_| ike_sas.associations() == 1);
         // What waits for an attempt is lost with it, so an IKE SA whose peer is not in doubt comes first.
-        let works = |spi: &IkeSpi| self.ike_sas.active(spi).is_some_and(|state| !state.sa().liveness().is_replacing());
+        let works = |spi: &IkeSpi| self.ike_sas.active(spi).is_some_and(|state| !state.sa().liveness().is_silent());
         let working = ike_sas.established().find(works).filter(|_| ike_sas.associations() == 1);
         let usable = working.or(ike_sas.attempts().first().copied()).or(of_one_peer);
         match usable {
@@ -210,35 +211,14 @@ impl Connections {
                 }
                 Ok(sa)
             }),
-            None => self.initiate(name, wanted, now),
+            None => drop(self.initiate(name, wanted, now)),
         }
     }
 
-    /// Negotiates another IKE SA beside one whose peer may have restarted, or does not rekey; if it is set up, it takes
-    /// over. One at a time, and not when it is for the peer to initiate.
-    pub(super) fn negotiate_beside(&mut self, spi: IkeSpi, now: Instant) {
-        let Some(state) = self.ike_sas.established(&spi) else { return };
-        let name = state.sa().connection().name.clone();
-        let association = state.sa().association();
-        let own = state.children().current().filter(|pair| Arc::ptr_eq(&pair.association, association));
-        let served: Vec<Arc<str>> = own.map(|pair| pair.child.clone()).collect();
-        let Some(runtime) = self.by_name.get(&name) else { return };
-        let mut others = runtime.ike_sas.of(association.id()).iter().filter(|other| **other != spi);
-        let beside = others.any(|other| self.ike_sas.active(other).is_some());
-        let negotiating = beside || !runtime.ike_sas.attempts().is_empty();
-        let initiates = runtime.wanted || runtime.connection.start == Start::OnTraffic;
-        if !initiates || self.closed || negotiating {
-            return;
-        }
-        let configured = runtime.connection.children.iter().map(|child| child.name.clone());
-        let children: Vec<Arc<str>> = if runtime.wanted { configured.collect() } else { served };
-        let wanted = children.into_iter().map(WantedChild::new).collect();
-        self.initiate(&name, wanted, now);
-    }
-
-    fn initiate(&mut self, name: &Arc<str>, wanted: Vec<WantedChild>, now: Instant) {
-        let Some(runtime) = self.by_name.get_mut(name) else { return };
-        let Peer::Address(peer) = runtime.connection.peer else { return };
+    /// Begins to negotiate another IKE SA. Gives its SPI.
+    pub(super) fn initiate(&mut self, name: &Arc<str>, wanted: Vec<WantedChild>, now: Instant) -> Option<IkeSpi> {
+        let runtime = self.by_name.get_mut(name)?;
+        let Peer::Address(peer) = runtime.connection.peer else { return None };
         runtime.attempts += 1;
         let connection = runtime.connection.clone();
         let mut cx = self.ike_sas.context(now);
@@ -248,6 +228,7 @@ impl Connections {
                 runtime.ike_sas.add_attempt(spi);
                 self.ike_sas.insert(spi, IkeSa::InitSent(Box::new(state)));
                 self.start_limit.started(peer, spi, now);
+                return Some(spi);
             }
             // It cannot even be asked for.
             Err(failure) => {
@@ -259,6 +240,7 @@ impl Connections {
                 }
             }
         }
+        None
     }
 
     /// An IKE SA was authenticated.
@@ -306,14 +288,15 @@ impl Connections {
     }
 
     /// Drops an IKE SA of which the peer knows nothing that matters.
-    pub(super) fn forget(&mut self, spi: IkeSpi) {
-        let Some(sa) = self.ike_sas.remove(spi) else { return };
+    pub(super) fn forget(&mut self, spi: IkeSpi) -> Option<IkeSa> {
+        let sa = self.ike_sas.remove(spi)?;
         if let Some(runtime) = sa.connection().and_then(|connection| self.by_name.get_mut(&connection.name)) {
             runtime.ike_sas.remove(spi, sa.association().map(|association| association.id()));
         }
-        if let IkeSa::AuthSent(state) = sa {
+        if let IkeSa::AuthSent(state) = &sa {
             state.abandon(&mut self.ike_sas.inbound_spis);
         }
+        Some(sa)
     }
 
     /// An IKE SA of a connection is no more. If it was the last one, the connection is down, and tried again if it is
@@ -353,6 +336,7 @@ impl Connections {
         if established && !others_serve && std::mem::take(&mut runtime.up) {
             self.ike_sas.event(Event::ConnectionDown { connection: name.clone(), error, next_attempt: None });
         }
+        self.one_beside_ended(spi, name, &ended.cause, now);
         // Others may carry only a part of what this one did.
         self.seek_missing(name, established, &ended.cause, now);
     }

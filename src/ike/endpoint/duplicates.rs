@@ -31,7 +31,7 @@ const OURS: Duration = Duration::from_secs(2);
 const THEIRS: Duration = Duration::from_millis(3500);
 /// How often it is looked again whether another one carries the same.
 const AGAIN: Duration = Duration::from_secs(2);
-/// From then on it is believed that the peer means to have several.
+/// From then on it is believed that the peer means to have several, unless one of them waits for an answer.
 const MEANT: Duration = Duration::from_secs(30);
 
 impl Connections {
@@ -56,12 +56,12 @@ impl Connections {
         let mut duplicated = None;
         for other in others {
             match (self.ike_sas.get(&new), self.ike_sas.get(other)) {
-                (_, Some(IkeSa::InitSent(_))) => self.forget(*other),
+                (_, Some(IkeSa::InitSent(_))) => drop(self.forget(*other)),
                 (Some(IkeSa::Established(state)), Some(IkeSa::Established(old))) => {
                     if !state.sa().is_active() || !old.sa().is_active() {
                         continue;
                     }
-                    let replaced = old.sa().liveness().is_replacing();
+                    let replaced = old.sa().liveness().is_silent();
                     if initial_contact || (replaced && state.children().carry_all_of(old.children())) {
                         self.close(*other, Removal::Redundant, now);
                     } else {
@@ -100,7 +100,11 @@ impl Connections {
         for one in close {
             self.close(one.spi, Removal::Redundant, now);
         }
-        if wait.is_empty() || age >= MEANT {
+        // One whose peer has not answered yet may still get what the others carry.
+        let waits = |spi: &IkeSpi| self.ike_sas.get(spi).is_some_and(|sa| sa.awaited().is_some());
+        let unanswered =
+            self.by_name.get(name).is_some_and(|runtime| runtime.ike_sas.of(association).iter().any(waits));
+        if wait.is_empty() || (age >= MEANT && !unanswered) {
             if let Some(duplicated) = self.duplicated(name, association) {
                 *duplicated = None;
             }

@@ -1,6 +1,6 @@
 //! Every IKE SA of the endpoint, found by its SPI, with what its handlers need.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,23 +8,32 @@ use std::time::Instant;
 use super::timers::{Timer, Timers};
 use crate::crypto::{Entropy, Secret};
 use crate::ike::association::{Association, Associations};
+use crate::ike::budget::{Budget, Unprotected};
 use crate::ike::config::{Config, Connection};
 use crate::ike::context::{Context, InboundSpis, Outbox};
 use crate::ike::directory::Directory;
 use crate::ike::ended::Ended;
-use crate::ike::event::{Event, Output};
+use crate::ike::event::{Deadline, Event, Output, Path, Why};
+use crate::ike::exchange::rekey::RekeyIke;
 use crate::ike::ext::table;
 use crate::ike::half_open::HalfOpen;
 use crate::ike::key_log::KeyLog;
+use crate::ike::source::Asker;
 use crate::ike::state::established::Established;
 use crate::ike::state::{IkeSa, Lingering};
 use crate::ike::successor::Successor;
 use crate::wire::ike::IkeSpi;
 
+/// Places of the table that need not be in use.
+const MOST_IDLE_PLACES: usize = 1024;
+
 /// The IKE SAs by the SPI that we chose.
 pub(super) struct IkeSaTable {
     by_spi: HashMap<IkeSpi, IkeSa>,
+    /// Those that are being rekeyed at our request.
+    rekeying: BTreeSet<IkeSpi>,
     pub(super) half_open: HalfOpen,
+    pub(super) budget: Budget,
     pub(super) timers: Timers,
     /// The limits; the connections are in the directory.
     pub(super) config: Arc<Config>,
@@ -52,6 +61,8 @@ pub(super) struct Handled {
     pub(super) guests: Vec<Guest>,
     /// Another one is to be negotiated beside it.
     pub(super) renegotiate: bool,
+    /// Its path answers that was silent.
+    pub(super) answers: bool,
 }
 
 /// What an IKE SA was before a handler consumed it.
@@ -68,10 +79,12 @@ pub(super) struct Before {
 
 impl IkeSaTable {
     /// Without any.
-    pub(super) fn new(config: Arc<Config>, entropy: Box<dyn Entropy>) -> Self {
+    pub(super) fn new(config: Arc<Config>, mut entropy: Box<dyn Entropy>, now: Instant) -> Self {
         Self {
             by_spi: HashMap::new(),
+            rekeying: BTreeSet::new(),
             half_open: HalfOpen::default(),
+            budget: Budget::new(&mut *entropy, now),
             timers: Timers::default(),
             directory: Directory::new(table::wanted),
             associations: Associations::default(),
@@ -94,6 +107,7 @@ impl IkeSaTable {
             entropy: &mut *self.entropy,
             outbox: &mut self.outbox,
             inbound_spis: &mut self.inbound_spis,
+            budget: &mut self.budget,
             key_log: self.key_log.as_deref(),
             token_secret: self.token_secret.as_ref(),
         }
@@ -101,6 +115,19 @@ impl IkeSaTable {
 
     pub(super) fn event(&mut self, event: Event) {
         self.outbox.push(Output::Event(event));
+    }
+
+    /// Whether a datagram in the clear that came on this path may cause what it asks for.
+    pub(super) fn allows(&mut self, kind: Unprotected, path: Path, now: Instant) -> bool {
+        let asker = Asker::new(path, &self.directory.candidates(&path));
+        self.budget.unprotected(kind, asker, now)
+    }
+
+    /// The next deadline of all.
+    pub(super) fn next_deadline(&self) -> Option<Deadline> {
+        let left_out =
+            self.budget.left_out().map(|left_out| Deadline { at: left_out.due(), why: Why::FailuresLeftOut });
+        self.timers.next().into_iter().chain(left_out).min_by_key(|deadline| deadline.at)
     }
 
     pub(super) fn get(&self, spi: &IkeSpi) -> Option<&IkeSa> {
@@ -123,12 +150,9 @@ impl IkeSaTable {
         self.by_spi.iter()
     }
 
-    /// Those whose peer is authenticated.
-    pub(super) fn all_established(&self) -> impl Iterator<Item = (IkeSpi, &Established)> {
-        self.by_spi.iter().filter_map(|(spi, sa)| match sa {
-            IkeSa::Established(state) => Some((*spi, &**state)),
-            _ => None,
-        })
+    /// Those that are being rekeyed at our request, with the exchange.
+    pub(super) fn all_rekeying(&self) -> impl Iterator<Item = (IkeSpi, &RekeyIke)> {
+        self.rekeying.iter().filter_map(|spi| Some((*spi, self.established(spi)?.rekey()?)))
     }
 
     pub(super) fn established(&self, spi: &IkeSpi) -> Option<&Established> {
@@ -151,13 +175,27 @@ impl IkeSaTable {
     /// Takes one in, or back.
     pub(super) fn insert(&mut self, spi: IkeSpi, sa: IkeSa) {
         self.timers.set(Timer::IkeSa(spi), sa.deadline());
+        if matches!(&sa, IkeSa::Established(state) if state.rekey().is_some()) {
+            self.rekeying.insert(spi);
+        }
         self.by_spi.insert(spi, sa);
     }
 
     /// Takes one out.
     pub(super) fn remove(&mut self, spi: IkeSpi) -> Option<IkeSa> {
         self.timers.set(Timer::IkeSa(spi), None);
-        self.by_spi.remove(&spi)
+        self.take(&spi)
+    }
+
+    /// Takes one out that comes back or has no deadline any more.
+    fn take(&mut self, spi: &IkeSpi) -> Option<IkeSa> {
+        self.rekeying.remove(spi);
+        let sa = self.by_spi.remove(spi);
+        // After a flood.
+        if self.by_spi.capacity() > MOST_IDLE_PLACES + 4 * self.by_spi.len() {
+            self.by_spi.shrink_to(2 * self.by_spi.len());
+        }
+        sa
     }
 
     #[cfg(test)]
@@ -173,6 +211,7 @@ impl IkeSaTable {
     /// Drops all at once.
     pub(super) fn clear(&mut self) {
         self.by_spi.clear();
+        self.rekeying.clear();
         self.timers = Timers::default();
     }
 
@@ -183,18 +222,22 @@ impl IkeSaTable {
         now: Instant,
         handler: impl FnOnce(IkeSa, &mut Context<'_>) -> Result<IkeSa, Ended>,
     ) -> Option<Handled> {
-        let sa = self.by_spi.remove(&spi)?;
+        let sa = self.take(&spi)?;
         let before = Before::of(&sa);
         let mut cx = self.context(now);
         let after = handler(sa, &mut cx).and_then(|sa| sa.unless_broken(&mut cx));
+        let (successors, guests) = (Vec::new(), Vec::new());
         let renegotiate = std::mem::take(&mut self.outbox.renegotiate);
-        let mut handled =
-            Handled { before, end: None, established: false, successors: Vec::new(), guests: Vec::new(), renegotiate };
+        let answers = std::mem::take(&mut self.outbox.answers);
+        let mut handled = Handled { before, end: None, established: false, successors, guests, renegotiate, answers };
         match after {
             Ok(mut sa) => {
                 handled.established = matches!(sa, IkeSa::Established(_)) && handled.before.association.is_none();
                 handled.successors = sa.take_successors();
                 handled.guests = sa.guests();
+                if let IkeSa::AwaitingAuth(state) = &sa {
+                    self.half_open.keeps(state.initiator_spi(), state.source(), state.kept_bytes());
+                }
                 self.insert(spi, sa);
             }
             Err(mut ended) => {
@@ -212,7 +255,8 @@ impl IkeSaTable {
         if (handled.established || handled.end.is_some())
             && let Some((initiator, source)) = handled.before.half_open
         {
-            self.half_open.remove(initiator, source);
+            let charge = self.half_open.remove(initiator, source);
+            charge.filter(|_| handled.established).into_iter().for_each(|charge| self.budget.refund(charge));
         }
         Some(handled)
     }

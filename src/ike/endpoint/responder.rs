@@ -6,8 +6,11 @@ use std::time::Instant;
 
 use super::Endpoint;
 use super::ike_sas::IkeSaTable;
+use super::unprotected;
+use crate::crypto::KeyExchangeAlgorithm;
 use crate::crypto::digest::sha256;
-use crate::ike::config::{Connection, Peer};
+use crate::ike::budget::Charge;
+use crate::ike::config::Connection;
 use crate::ike::cookie::Initiator;
 use crate::ike::directory::Candidates;
 use crate::ike::ended::Ended;
@@ -20,6 +23,7 @@ use crate::ike::keys::Spis;
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, Chosen, IkeAlgorithms};
 use crate::ike::sa::Cause;
+use crate::ike::source::Asker;
 use crate::ike::state::IkeSa;
 use crate::ike::state::awaiting_auth::{AwaitingAuth, Initiated};
 use crate::ike::transcript::Transcript;
@@ -33,7 +37,7 @@ impl Endpoint {
     /// Answers an IKE_SA_INIT request.
     pub(super) fn init_requested(
         &mut self,
-        message: &ParsedMessage<'_>,
+        mut message: ParsedMessage<'_>,
         path: Path,
         now: Instant,
     ) -> Result<(), Discard> {
@@ -50,35 +54,36 @@ impl Endpoint {
         grammar::check(header.exchange_type, Direction::Request, false, &message.payloads)
             .map_err(|_| Discard::Grammar)?;
         if let Some(ours) = self.connections.ike_sas.half_open.of(header.initiator_spi, path.peer) {
-            return repeat_answer(&mut self.connections.ike_sas, ours, message, path);
+            return repeat_answer(&mut self.connections.ike_sas, ours, &message, path);
         }
-        let payloads = Payloads::new(message.payloads.clone());
+        let payloads = Payloads::new(std::mem::take(&mut message.payloads));
         let nonce = payloads.nonce().ok_or(Discard::Grammar)?;
         let candidates = self.connections.ike_sas.directory.candidates(&path);
-        let proven = self.check_cookie(&header, &payloads, nonce, path, now)?;
+        let asker = Asker::new(path, &candidates);
+        let asker = asker.proven(self.check_cookie(&header, &payloads, nonce, asker, path, now)?);
         if candidates.is_empty() {
             let refusal = Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new());
-            self.answer_unprotected(&header, path, refusal, now);
-            return Err(Discard::NoConnection);
+            return Err(self.refuse_init(&header, asker, path, refusal, Discard::NoConnection, now));
         }
         let (Some(offer), Some(theirs)) = (payloads.security_association(), payloads.key_exchange()) else {
             return Err(Discard::Grammar);
         };
         let Some(chosen) = choose(&candidates, offer, theirs.group.0) else {
-            self.refuse_proposals(&header, &candidates, offer, path, now);
-            return Err(Discard::NoProposal);
+            tell_of_proposals(&mut self.connections.ike_sas, asker, &candidates, offer, path, now);
+            let refusal = Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new());
+            return Err(self.refuse_init(&header, asker, path, refusal, Discard::NoProposal, now));
         };
         let group = chosen.algorithms.group;
         if group.transform_id != theirs.group.0 {
             let wanted = group.transform_id.to_be_bytes().to_vec();
-            self.answer_unprotected(&header, path, Notify::new(NotifyType::INVALID_KE_PAYLOAD, wanted), now);
-            return Err(Discard::WrongGroup);
+            let refusal = Notify::new(NotifyType::INVALID_KE_PAYLOAD, wanted);
+            return Err(self.refuse_init(&header, asker, path, refusal, Discard::WrongGroup, now));
         }
         if theirs.data.len() != group.public_len {
             return Err(Discard::BadKeyExchange);
         }
-        self.make_room(&candidates, proven, now)?;
-        self.open_half(message, candidates, chosen, &payloads, path, now)
+        let charge = self.admit(asker, message.bytes.len(), group, now)?;
+        self.open_half(&message, candidates, chosen, &payloads, (path, charge), now)
     }
 
     /// Whether the initiator has proven that it receives at its address; an error when it has to and has not.
@@ -87,6 +92,7 @@ impl Endpoint {
         header: &Header,
         payloads: &Payloads,
         nonce: &[u8],
+        asker: Asker,
         path: Path,
         now: Instant,
     ) -> Result<bool, Discard> {
@@ -98,7 +104,8 @@ impl Endpoint {
         {
             return Ok(true);
         }
-        if !ike_sas.half_open.needs_cookie(path.peer, &ike_sas.config) {
+        let many = ike_sas.half_open.needs_cookie(asker.source, &ike_sas.config);
+        if !many && !ike_sas.budget.needs_cookie(now) {
             return Ok(false);
         }
         let cookie = self.cookies.bake(&initiator, &mut *ike_sas.entropy, now);
@@ -112,42 +119,42 @@ impl Endpoint {
         Err(Discard::CookieRequired)
     }
 
-    fn refuse_proposals(
+    /// Tells the initiator why it is not served, within the budget; what its request counts as.
+    fn refuse_init(
         &mut self,
         header: &Header,
-        candidates: &Candidates,
-        offer: &[Proposal],
+        asker: Asker,
         path: Path,
+        refusal: Notify,
+        discard: Discard,
         now: Instant,
-    ) {
-        let first = candidates.first();
-        if self.unprotected.take(now) {
-            let ours = first.map_or_else(Vec::new, |first| negotiate::offer_ike(&first.ike_proposals, &[]));
-            self.connections.ike_sas.outbox.push(Output::Event(Event::Failure {
-                connection: first.map(|first| first.name.clone()),
-                peer: path.peer,
-                failure: Failure::Refused(Refusal::IkeProposal { offered: offer.to_vec(), accepted: ours }),
-            }));
+    ) -> Discard {
+        let ike_sas = &mut self.connections.ike_sas;
+        if !ike_sas.budget.step(asker, now) {
+            return Discard::AnswerLimit;
         }
-        self.answer_unprotected(header, path, Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()), now);
+        unprotected::answer(&mut ike_sas.outbox, header, path, refusal);
+        discard
     }
 
-    /// At the limit only a configured peer that has returned a cookie is served, in place of the one that has waited
-    /// longest: a flood can't keep it out.
-    fn make_room(&mut self, candidates: &Candidates, proven: bool, now: Instant) -> Result<(), Discard> {
-        if self.connections.ike_sas.half_open.len() < self.connections.ike_sas.config.half_open_limit {
-            return Ok(());
+    /// Lets one more half-open IKE SA in that keeps so many bytes, if its sender may cost so much. Where others are to make
+    /// room for it, they go.
+    fn admit(
+        &mut self,
+        asker: Asker,
+        bytes: usize,
+        method: &KeyExchangeAlgorithm,
+        now: Instant,
+    ) -> Result<Charge, Discard> {
+        let room = |ike_sas: &IkeSaTable| ike_sas.half_open.room(asker, bytes, &ike_sas.config, now);
+        // Nobody goes for who is not let in.
+        room(&self.connections.ike_sas)?;
+        let charge = self.connections.ike_sas.budget.key_exchange(asker, method, now);
+        let charge = charge.ok_or(Discard::KeyExchangeLimit)?;
+        while let Some(oldest) = room(&self.connections.ike_sas)? {
+            self.connections.with_ike_sa(oldest, now, |_, _| Err(Ended::new(Cause::NoAnswer, None)));
         }
-        let configured = candidates.first().is_some_and(|connection| matches!(connection.peer, Peer::Address(_)));
-        let oldest = self
-            .connections
-            .ike_sas
-            .half_open
-            .oldest()
-            .filter(|_| configured && proven)
-            .ok_or(Discard::HalfOpenLimit)?;
-        self.connections.with_ike_sa(oldest, now, |_, _| Err(Ended::new(Cause::NoAnswer, None)));
-        Ok(())
+        Ok(charge)
     }
 
     /// Keeps the half-open IKE SA and answers.
@@ -157,7 +164,7 @@ impl Endpoint {
         candidates: Arc<Candidates>,
         chosen: Chosen<IkeAlgorithms>,
         payloads: &Payloads,
-        path: Path,
+        (path, charge): (Path, Charge),
         now: Instant,
     ) -> Result<(), Discard> {
         let (Some(theirs), Some(initiator_nonce)) = (payloads.key_exchange(), payloads.nonce()) else {
@@ -203,7 +210,8 @@ impl Endpoint {
         let initiated =
             Initiated { candidates, spis, path, transcript, algorithms, negotiated, key_exchange, public, window };
         let state = AwaitingAuth::new(initiated, now + self.connections.ike_sas.config.half_open_timeout);
-        self.connections.ike_sas.half_open.insert(spis.initiator, path.peer, spi);
+        let kept = state.kept_bytes();
+        self.connections.ike_sas.half_open.insert(spis.initiator, path.peer, (spi, kept, charge), now);
         self.connections.ike_sas.insert(spi, IkeSa::AwaitingAuth(Box::new(state)));
         Ok(())
     }
@@ -228,4 +236,24 @@ fn repeat_answer(
 fn choose(candidates: &Candidates, offer: &[Proposal], guess: u16) -> Option<Chosen<IkeAlgorithms>> {
     let choice = |connection: &Arc<Connection>| negotiate::choose_ike(&connection.ike_proposals, offer, Some(guess));
     candidates.distinct_proposals().find_map(choice)
+}
+
+/// Tells a person of proposals that have nothing in common with ours.
+fn tell_of_proposals(
+    ike_sas: &mut IkeSaTable,
+    asker: Asker,
+    candidates: &Candidates,
+    offer: &[Proposal],
+    path: Path,
+    now: Instant,
+) {
+    let first = candidates.first();
+    if ike_sas.budget.failure(asker, now) {
+        let ours = first.map_or_else(Vec::new, |first| negotiate::offer_ike(&first.ike_proposals, &[]));
+        ike_sas.event(Event::Failure {
+            connection: first.map(|first| first.name.clone()),
+            peer: path.peer,
+            failure: Failure::Refused(Refusal::IkeProposal { offered: offer.to_vec(), accepted: ours }),
+        });
+    }
 }

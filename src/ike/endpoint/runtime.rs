@@ -10,14 +10,22 @@ use crate::ike::failure::Failure;
 use crate::ike::sa::Cause;
 use crate::wire::ike::IkeSpi;
 
-/// Waits between attempts, before jitter: doubled each time, up to one limit for silence and another for refusals,
-/// which another attempt alone does not cure.
+/// Waits between attempts, before jitter: after refusals, which another attempt alone does not cure, doubled each time up to a
+/// limit;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT_AFTER_SILENCE: Duration = Duration::from_secs(4);
 const LONGEST_WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(60);
+/// after silence short, because the attempt has waited for long enough.
+const WAIT_AFTER_SILENCE: Duration = Duration::from_millis(500);
 
 /// Restarts of the peer that are no further apart are counted together.
 const RESTARTS_APART: Duration = Duration::from_secs(120);
+
+/// An attempt beside an IKE SA whose path is silent, each by our SPI.
+#[derive(Clone, Copy)]
+pub(super) struct Beside {
+    pub(super) attempt: IkeSpi,
+    pub(super) silent: IkeSpi,
+}
 
 /// What the endpoint keeps of a connection.
 pub(super) struct Runtime {
@@ -36,6 +44,8 @@ pub(super) struct Runtime {
     /// Not tried before.
     pub(super) next_attempt: Option<Instant>,
     pub(super) last_error: Option<Failure>,
+    /// What is attempted beside an IKE SA whose path is silent.
+    pub(super) beside: Option<Beside>,
     /// Waits for its start behind others of the same peer.
     pub(super) waits: bool,
     /// Has an IKE SA, or pairs in another connection's.
@@ -55,6 +65,7 @@ impl Runtime {
             restarts: None,
             next_attempt: None,
             last_error: None,
+            beside: None,
             waits: false,
             up: false,
         }
@@ -74,11 +85,10 @@ impl Runtime {
         if established && *cause != Cause::Refused {
             return FIRST_WAIT;
         }
-        let limit = match cause {
-            Cause::Refused => LONGEST_WAIT_AFTER_REFUSAL,
-            _ => LONGEST_WAIT_AFTER_SILENCE,
-        };
-        doubled(self.attempts, limit)
+        match cause {
+            Cause::Refused => doubled(self.attempts, LONGEST_WAIT_AFTER_REFUSAL),
+            _ => WAIT_AFTER_SILENCE,
+        }
     }
 
     /// Its children of which no other connection's IKE SA carries a pair.

@@ -15,6 +15,7 @@ mod refusals;
 mod rekey;
 mod responder;
 mod siblings;
+mod silence;
 mod size;
 mod standing;
 

@@ -9,6 +9,9 @@ use crate::ike::association::AssociationId;
 use crate::ike::event::{Deadline, Why};
 use crate::wire::ike::IkeSpi;
 
+/// Places of the table of owners that need not be in use.
+const MOST_IDLE_PLACES: usize = 1024;
+
 /// Who owns a deadline.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Timer {
@@ -33,6 +36,10 @@ impl Timers {
     pub(super) fn set(&mut self, timer: Timer, deadline: Option<Deadline>) {
         if let Some((at, why)) = self.by_owner.remove(&timer) {
             self.in_order.remove(&(at, why, timer.clone()));
+            // After a flood.
+            if self.by_owner.capacity() > MOST_IDLE_PLACES + 4 * self.by_owner.len() {
+                self.by_owner.shrink_to(2 * self.by_owner.len());
+            }
         }
         if let Some(Deadline { at, why }) = deadline {
             self.by_owner.insert(timer.clone(), (at, why));
@@ -51,5 +58,23 @@ impl Timers {
     /// The first one.
     pub(super) fn next(&self) -> Option<Deadline> {
         self.in_order.first().map(|(at, why, _)| Deadline { at: *at, why: *why })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn after_a_flood_of_owners_their_places_go() {
+        let (mut timers, now) = (Timers::default(), Instant::now());
+        let owner = |number: u64| Timer::IkeSa(IkeSpi(number.to_be_bytes()));
+        let deadline = |number| Deadline { at: now + Duration::from_millis(number), why: Why::HalfOpen };
+        (0..20_000).for_each(|number| timers.set(owner(number), Some(deadline(number))));
+        (1..20_000).for_each(|number| timers.set(owner(number), None));
+        assert!(timers.by_owner.capacity() <= 2 * MOST_IDLE_PLACES, "{} places", timers.by_owner.capacity());
+        assert_eq!(timers.take_due(now), Some(owner(0)));
     }
 }

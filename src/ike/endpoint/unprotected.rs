@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Endpoint;
+use crate::ike::budget::Unprotected;
 use crate::ike::channel::malformed_notify;
 use crate::ike::context::Outbox;
 use crate::ike::error::Discard;
@@ -25,24 +26,21 @@ impl Endpoint {
             }
             return discard;
         }
-        let answer = match malformed {
-            Malformed::MajorVersion(3..) => Some(Notify::new(NotifyType::INVALID_MAJOR_VERSION, Vec::new())),
-            Malformed::UnsupportedCriticalPayload(_) if self.shutdown.is_none() && is_first_request(&header) => {
-                Some(malformed_notify(malformed))
+        let (kind, notify) = match malformed {
+            Malformed::MajorVersion(3..) => {
+                (Unprotected::Version, Notify::new(NotifyType::INVALID_MAJOR_VERSION, Vec::new()))
             }
-            _ => None,
+            Malformed::UnsupportedCriticalPayload(_) if self.shutdown.is_none() && is_first_request(&header) => {
+                (Unprotected::CriticalPayload, malformed_notify(malformed))
+            }
+            _ => return discard,
         };
-        if let Some(notify) = answer {
-            self.answer_unprotected(&header, path, notify, now);
+        let ike_sas = &mut self.connections.ike_sas;
+        if !ike_sas.allows(kind, path, now) {
+            return Discard::AnswerLimit;
         }
+        answer(&mut ike_sas.outbox, &header, path, notify);
         discard
-    }
-
-    /// Sends an unprotected answer, within the allowance.
-    pub(super) fn answer_unprotected(&mut self, header: &Header, path: Path, notify: Notify, now: Instant) {
-        if self.unprotected.take(now) {
-            send(&mut self.connections.ike_sas.outbox, header, path, &[Payload::Notify(notify)]);
-        }
     }
 
     /// Says that we do not know the IKE SA of a request, and proves it to who has a token of it. No token is told of an
@@ -50,18 +48,20 @@ impl Endpoint {
     pub(super) fn disown(&mut self, header: &Header, path: Path) {
         let ike_sas = &mut self.connections.ike_sas;
         let spis = Spis { initiator: header.initiator_spi, responder: header.responder_spi };
-        let mut answer = vec![Payload::Notify(Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()))];
-        let exists = |spi| {
-            ike_sas.get(&spi).is_some()
-                || ike_sas.all_established().any(|(_, state)| state.rekey().is_some_and(|rekey| rekey.makes(spi)))
-        };
+        let mut payloads = vec![Payload::Notify(Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()))];
+        let exists = |spi| ike_sas.get(&spi).is_some() || ike_sas.all_rekeying().any(|(_, rekey)| rekey.makes(spi));
         if !exists(spis.initiator) && !exists(spis.responder) {
             let at = At { point: Point::Inform, spis, path, initiator: !header.flags.initiator };
             let candidates = ike_sas.directory.candidates(&path);
-            answer.extend(table::disown(&table::rows(candidates.wanted()), at, ike_sas.token_secret.as_ref()));
+            payloads.extend(table::disown(&table::rows(candidates.wanted()), at, ike_sas.token_secret.as_ref()));
         }
-        send(&mut ike_sas.outbox, header, path, &answer);
+        send(&mut ike_sas.outbox, header, path, &payloads);
     }
+}
+
+/// Answers an error in the clear.
+pub(super) fn answer(outbox: &mut Outbox, header: &Header, path: Path, notify: Notify) {
+    send(outbox, header, path, &[Payload::Notify(notify)]);
 }
 
 /// Answers in the clear, with what the request said of itself (RFC 7296 1.5).

@@ -15,7 +15,12 @@ use crate::ike::tasks::Tasks;
 use crate::wire::ike::{Delete, ExchangeType, NotifyType, Payload, ProtocolId};
 
 /// Back-off of the last request of an IKE SA: a peer that is gone must not hold up what comes next.
-const CLOSING: Retransmission = Retransmission { initial: Duration::from_millis(500), factor: 1.5, tries: 3 };
+const CLOSING: Retransmission = Retransmission {
+    initial: Duration::from_millis(500),
+    factor: 1.5,
+    longest: Duration::from_secs(2),
+    timeout: Duration::from_secs(4),
+};
 
 /// An INFORMATIONAL request that deletes a Child SA.
 pub(in crate::ike) struct DeleteChild {

@@ -37,9 +37,7 @@ impl PathProbe {
         if !sa.is_active() {
             return Next::Done;
         }
-        // One transmission more, so that the peer has as long to answer as to any other request.
-        let usual = cx.config.retransmission;
-        let policy = Retransmission { initial: FIRST_WAIT, tries: usual.tries + 1, ..usual };
+        let policy = Retransmission { initial: FIRST_WAIT, ..cx.config.retransmission };
         let sent = sa.channel_mut().probe(asked, policy, cx);
         sent.map_or(Next::Done, |sent| Next::Sent(Self { asked, sent }))
     }

@@ -52,6 +52,11 @@ impl Reassembly {
         Self { message_id, total, parts: BTreeMap::new(), bytes: 0, first: None }
     }
 
+    /// Bytes of all fragments that are there.
+    pub(in crate::ike) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether a fragment of this message is worth being verified, beside what is there.
     pub(in crate::ike) fn wants(present: Option<&Self>, message_id: u32, fragment: Fragment) -> Result<(), Discard> {
         let present = present.filter(|present| present.message_id == message_id);

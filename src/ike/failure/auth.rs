@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::foreign::Foreign;
 use crate::ike::config::Connection;
 use crate::wire::ike::{AuthMethod, Identification, Malformed, NotifyType};
 
@@ -53,22 +54,25 @@ impl fmt::Display for AuthenticationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownIdentity { claimed, expected } if expected.is_empty() => {
-                write!(f, "the peer calls itself {claimed}; no connection for its address expects that")
+                write!(f, "the peer calls itself {}; no connection for its address expects that", Foreign(claimed))
             }
             Self::UnknownIdentity { claimed, expected } => write!(
                 f,
-                "the peer calls itself {claimed}, but {} is expected; compare its local ID with our peer ID",
+                "the peer calls itself {}, but {} is expected; compare its local ID with our peer ID",
+                Foreign(claimed),
                 expected.join(" or ")
             ),
             Self::WrongKey { connection, claimed } => write!(
                 f,
-                "the pre-shared key of {claimed} does not match that of connection {connection}; compare them on both sides"
+                "the pre-shared key of {} does not match that of connection {connection}; compare them on both sides",
+                Foreign(claimed)
             ),
             Self::OtherMethod { claimed, method, .. } => {
                 let number = if method.name().is_none() { "method " } else { "" };
                 write!(
                     f,
-                    "{claimed} authenticates by {number}{method}, not by a pre-shared key; configure it to use the key"
+                    "{} authenticates by {number}{method}, not by a pre-shared key; configure it to use the key",
+                    Foreign(claimed)
                 )
             }
             Self::NoAuth => f.write_str("the peer sent no AUTH payload (EAP is not supported)"),

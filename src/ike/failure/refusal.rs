@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::foreign::Foreign;
 use crate::ike::negotiate::{describe, describe_selectors};
 use crate::wire::ike::{MAX_SELECTORS, Notify, NotifyType, Payload, Proposal, TrafficSelector};
 
@@ -83,19 +84,19 @@ impl fmt::Display for Refusal {
             Self::IkeProposal { offered, accepted } => write!(
                 f,
                 "no common IKE proposal; the peer offers {}, we accept {}",
-                describe(offered),
+                Foreign(describe(offered)),
                 describe(accepted)
             ),
             Self::EspProposal { child, offered, accepted } => write!(
                 f,
                 "no common ESP proposal; the peer offers {}, child {child} accepts {}",
-                describe(offered),
+                Foreign(describe(offered)),
                 describe(accepted)
             ),
             Self::Selectors { connection, asked, configured } => write!(
                 f,
                 "no common traffic selectors; the peer asks for {}, connection {connection} has {}",
-                pair(asked),
+                Foreign(pair(asked)),
                 configured.iter().map(pair).collect::<Vec<_>>().join(", ")
             ),
             Self::TooManySelectors { child } => write!(

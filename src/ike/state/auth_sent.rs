@@ -1,7 +1,7 @@
 //! The initiator after its IKE_AUTH request (RFC 7296 1.2, 2.15).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::established::Established;
 use crate::ike::association::Association;
@@ -26,9 +26,6 @@ use crate::wire::ike::{
     AuthMethod, Authentication, ExchangeType, Identification, Notify, NotifyType, ParsedMessage, Payload,
     TrafficSelector,
 };
-
-/// A responder forgets a half-open IKE SA sooner than the late steps of the back-off come.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The Child SA that the IKE_AUTH request asked for.
 struct Offered {
@@ -98,8 +95,8 @@ impl AuthSent {
             payloads.push(Payload::TrafficSelectorsResponder(peer_selectors.clone()));
         }
         payloads.extend(secured.say(&connection, Point::AuthRequest, cx));
-        let policy = cx.config.retransmission;
-        let sent = secured.channel.request_with(ExchangeType::IKE_AUTH, &payloads, policy, LONGEST_WAIT, cx);
+        let policy = cx.config.retransmission.of_attempt();
+        let sent = secured.channel.request_with(ExchangeType::IKE_AUTH, &payloads, policy, cx);
         let state = Self { connection, secured, authentication, transcript, offered, wanted, unprotected: None };
         match sent {
             Ok(()) => Ok(state),
@@ -291,8 +288,8 @@ impl AuthSent {
         Err(Ended::new(Cause::NoAnswer, Failure::Auth(silence)))
     }
 
-    /// Gives the attempt up.
-    pub(in crate::ike) fn abandon(self, inbound_spis: &mut InboundSpis) {
+    /// The attempt is given up.
+    pub(in crate::ike) fn abandon(&self, inbound_spis: &mut InboundSpis) {
         if let Some(offered) = &self.offered {
             inbound_spis.release(offered.inbound_spi);
         }

@@ -8,7 +8,7 @@ use super::established::Established;
 use crate::crypto::KeyExchange;
 use crate::ike::association::Association;
 use crate::ike::authentication;
-use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify};
+use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify, reassembled_bytes};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
 use crate::ike::child_offer::{choose, meant, report};
 use crate::ike::config::Connection;
@@ -26,6 +26,7 @@ use crate::ike::keys::{AuthenticationKeys, ChildKeySource, Signer, Skeyseed, Spi
 use crate::ike::message::Payloads;
 use crate::ike::negotiate::{ChildGroups, IkeAlgorithms};
 use crate::ike::sa::{Cause, Establishing, Secured};
+use crate::ike::source::Asker;
 use crate::ike::transcript::Transcript;
 use crate::ike::window::Window;
 use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, ParsedMessage, Payload};
@@ -102,6 +103,16 @@ impl AwaitingAuth {
         self.source
     }
 
+    /// Bytes of messages that it keeps.
+    pub(in crate::ike) fn kept_bytes(&self) -> usize {
+        let reassembled = match &self.keys {
+            Keys::Derived(keys) => reassembled_bytes(&keys.0),
+            Keys::Pending(_) | Keys::Impossible => 0,
+        };
+        // The window has the answer, too.
+        self.transcript.request.len() + 2 * self.transcript.response.len() + reassembled
+    }
+
     /// Our answer once more, if the message is the IKE_SA_INIT request once more.
     pub(in crate::ike) fn repetition(&self, message: &ParsedMessage<'_>, path: Path) -> Result<Vec<Transmit>, Discard> {
         match &self.keys {
@@ -151,11 +162,14 @@ impl AwaitingAuth {
     pub(in crate::ike) fn handle(self, message: OpenedMessage, cx: &mut Context<'_>) -> Result<Established, Ended> {
         let Keys::Derived(keys) = self.keys else { return Err(Ended::new(Cause::Refused, None)) };
         let (mut channel, child_key_source, authentication) = *keys;
+        let peer = message.path().peer;
+        let asker = Asker::new(message.path(), &self.candidates).proven(true);
         let payloads = match message.payloads() {
             Ok(payloads) => payloads,
             Err(malformed) => {
                 let failure = Failure::MalformedRequest { exchange: message.exchange(), malformed };
-                return Err(refuse(channel, &message, malformed_notify(malformed), (None, failure), cx));
+                cx.failed_unproven(asker, None, peer, failure.clone());
+                return Err(refuse(channel, &message, malformed_notify(malformed), failure, cx));
             }
         };
         let proven = prove(&self.candidates, &self.algorithms, &self.transcript, payloads, &message, &authentication);
@@ -163,13 +177,15 @@ impl AwaitingAuth {
             Ok(proven) => proven,
             Err(error) => {
                 let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
-                let about = (error.connection(), Failure::NotProven(error));
-                return Err(refuse(channel, &message, refusal, about, cx));
+                let (connection, failure) = (error.connection(), Failure::NotProven(error));
+                cx.failed_unproven(asker, connection, peer, failure.clone());
+                return Err(refuse(channel, &message, refusal, failure, cx));
             }
         };
         if let Some(wrong) = table::refuses(&connection, Point::AuthRequest, payloads) {
             let refusal = Notify::new(NotifyType::INVALID_SYNTAX, Vec::new());
-            return Err(refuse(channel, &message, refusal, (Some(connection.name.clone()), wrong.to_owned()), cx));
+            cx.failed(Some(connection.name.clone()), peer, wrong.clone());
+            return Err(refuse(channel, &message, refusal, wrong, cx));
         }
         channel.set_path(message.path());
         let mut negotiated = self.negotiated;
@@ -204,8 +220,9 @@ impl AwaitingAuth {
                 pair.remove(Removal::IkeSaLost, cx);
             }
             let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
-            let about = (Some(connection.name.clone()), Failure::from(unsendable));
-            return Err(refuse(secured.channel, &message, refusal, about, cx));
+            let failure = Failure::from(unsendable);
+            cx.failed(Some(connection.name.clone()), peer, failure.clone());
+            return Err(refuse(secured.channel, &message, refusal, failure, cx));
         }
         let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();
         let establishing = Establishing { association, secured };
@@ -215,18 +232,16 @@ impl AwaitingAuth {
     }
 }
 
-/// Answers with an error and tells a person of which connection, if it is known, and why. The IKE SA lingers for
-/// repetitions of the request.
+/// Answers with an error. The IKE SA lingers for repetitions of the request.
 fn refuse(
     mut channel: Channel,
     request: &OpenedMessage,
     notify: Notify,
-    (connection, failure): (Option<Arc<str>>, Failure),
+    failure: Failure,
     cx: &mut Context<'_>,
 ) -> Ended {
     let answered = channel.respond(request, &[Payload::Notify(notify)], cx);
     debug_assert!(answered.is_ok(), "an error of a few bytes fits a message");
-    cx.failed(connection, request.path().peer, failure.clone());
     Ended::new(Cause::Refused, failure).lingering(channel)
 }
 

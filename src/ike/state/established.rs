@@ -96,7 +96,7 @@ impl Established {
                 Next::Send(Request { kind, payloads, policy, exchange }) => {
                     let Self { sa, children, agenda, .. } = self;
                     let sent = match policy {
-                        Some(policy) => sa.channel_mut().request_with(kind, &payloads, policy, Duration::MAX, cx),
+                        Some(policy) => sa.channel_mut().request_with(kind, &payloads, policy, cx),
                         None => sa.channel_mut().request(kind, &payloads, cx),
                     };
                     let Err(unsendable) = sent else { return self.agenda.exchange = Some(exchange) };
@@ -126,7 +126,7 @@ impl Established {
         self.sa.set_phase(Phase::Closing(cause));
         remove_children(&mut self.children, &self.agenda, removal, cx);
         self.agenda.tasks = Tasks::only(Task::DeleteIke);
-        self.sa.channel_mut().hasten(CLOSING_WAIT, cx.now);
+        self.sa.channel_mut().window_mut().hasten(CLOSING_WAIT, cx.now);
         self.advance(cx);
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::auth_sent::AuthSent;
 use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, KeyExchangeError, Secret};
@@ -29,9 +29,6 @@ use crate::wire::ike::{
 
 /// Cookies and other groups that are followed at most, together.
 const MAX_RETRIES: u32 = 5;
-
-/// A peer that restarts must not wait for the late steps of the back-off.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Waits for the IKE_SA_INIT response.
 pub(in crate::ike) struct InitSent {
@@ -138,6 +135,16 @@ impl InitSent {
     /// A further child that is to be negotiated.
     pub(in crate::ike) fn want(&mut self, wanted: WantedChild) {
         want(&mut self.wanted, wanted);
+    }
+
+    /// What was wanted of it, which is given up.
+    pub(in crate::ike) fn into_wanted(self) -> Vec<WantedChild> {
+        self.wanted
+    }
+
+    /// The request is due at once, if it was not sent a moment ago.
+    pub(in crate::ike) fn prompt(&mut self, now: Instant) {
+        self.window.prompt(now);
     }
 
     /// Whether IKE_AUTH, which comes next, says that no other IKE SA stands between the identities (RFC 7296 2.4).
@@ -317,7 +324,7 @@ impl InitSent {
             response: false,
             too_long,
         })?;
-        self.window.sent(vec![self.request.clone()], cx.config.retransmission, LONGEST_WAIT, cx.now);
+        self.window.sent(vec![self.request.clone()], cx.config.retransmission.of_attempt(), cx.now);
         cx.transmit(self.path, [&self.request]);
         Ok(())
     }

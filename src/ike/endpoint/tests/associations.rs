@@ -93,7 +93,8 @@ impl Roads {
                     peer: outside(n),
                     ..transmit.path
                 };
-                self.hub.handle_datagram(&transmit.payload, path, self.now).expect("a message for the hub");
+                let handled = self.hub.handle_datagram(&transmit.payload, path, self.now);
+                assert!(matches!(handled, Ok(()) | Err(Discard::CookieRequired)), "{handled:?}");
             }
             let answers = self.collect();
             if answers.is_empty() {

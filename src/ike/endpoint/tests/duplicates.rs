@@ -169,8 +169,8 @@ fn an_ike_sa_in_doubt_stays_until_the_new_one_has_its_children() {
     lab.settle();
     let (spi, now) = (*lab.ends[0].connections.ike_sas.all().keys().next().expect("an IKE SA"), lab.now);
     lab.ends[0].connections.act(spi, now, |sa, _, _, _| {
-        sa.liveness_mut().replace_at(now);
-        assert!(sa.liveness_mut().is_due(now));
+        sa.liveness_mut().await_answer(now);
+        assert!(sa.liveness_mut().falls_silent(now + 2 * SECOND));
     });
     lab.ends[0].connections.negotiate_beside(spi, now);
     lab.collect(0);

@@ -314,7 +314,7 @@ impl Bench {
                 return self.under_way();
             }
             "timeout" => {
-                let end = now + 100 * SECOND;
+                let end = now + 200 * SECOND;
                 while let Output::Timeout(Some(deadline)) = self.lab.ends[0].poll_output()
                     && deadline.at <= end
                     && self.phase() != "gone"

@@ -1,6 +1,7 @@
 //! Floods of IKE_SA_INIT requests.
 
 use super::*;
+use crate::crypto::fake;
 use crate::wire::ike::ExchangeType;
 
 /// A request of an initiator at `source` that never goes on.
@@ -45,7 +46,7 @@ fn a_flood_does_not_keep_a_configured_peer_out() {
 }
 
 #[test]
-fn at_the_limit_the_oldest_makes_room_for_a_configured_peer() {
+fn at_the_limit_the_oldest_makes_room_for_who_returns_a_cookie() {
     let mut right = any_and_site();
     right.half_open_limit = 10;
     right.cookie_threshold = 0;
@@ -73,10 +74,108 @@ fn at_the_limit_the_oldest_makes_room_for_a_configured_peer() {
         }
     }
     assert_eq!(lab.ends[1].half_open(), 10);
-    assert_eq!(lab.ends[1].discards().of(Discard::HalfOpenLimit), 20);
+    assert_eq!(lab.ends[1].discards().of(Discard::CookieRequired), 30);
     lab.settle();
     lab.assert_paired(1);
     assert_eq!(lab.ends[1].half_open(), 9);
+}
+
+/// Both ends after IKE_SA_INIT, with the IKE_AUTH request still on its way.
+fn half_open(left: Connection) -> (Lab, Transmit) {
+    let mut lab = Lab::new([config(left), config(connection(1))]);
+    lab.tick(0);
+    while !matches!(lab.wire.front(), Some((0, sent)) if header(sent).exchange_type == ExchangeType::IKE_AUTH) {
+        assert!(lab.deliver());
+    }
+    let (_, request) = lab.wire.pop_front().expect("a request");
+    (lab, request)
+}
+
+#[test]
+fn rubbish_on_a_half_open_ike_sa_costs_one_derivation_and_keeps_nobody_out() {
+    let mut left = connection(0);
+    left.ike_proposals[0].groups = vec![&fake::SLOW_KEY_EXCHANGE];
+    let mut right = connection(1);
+    right.ike_proposals[0].groups = vec![&fake::SLOW_KEY_EXCHANGE];
+    let mut lab = Lab::new([config(left), config(right)]);
+    lab.tick(0);
+    lab.deliver();
+    lab.deliver();
+    let (_, request) = lab.wire.pop_front().expect("an IKE_AUTH request");
+    let before = fake::spent();
+    for place in 28..request.payload.len() {
+        let mut rubbish = request.clone();
+        rubbish.payload[place] ^= 1;
+        lab.arrive(1, &rubbish);
+    }
+    assert_eq!(fake::spent() - before, fake::SLOW_KEY_EXCHANGE.cost);
+    assert_eq!((lab.lose(), lab.ends[1].half_open()), (0, 1));
+    lab.arrive(1, &request);
+    lab.settle();
+    lab.assert_paired(1);
+}
+
+#[test]
+fn longer_messages_than_a_stranger_has_use_for_are_not_read() {
+    let longest = |lab: &mut Lab, message: &Transmit, length: usize| {
+        let mut long = message.clone();
+        long.payload.resize(length, 0);
+        long.payload[24..28].copy_from_slice(&(length as u32).to_be_bytes());
+        lab.discards.clear();
+        lab.arrive(1, &long);
+        lab.discards.pop()
+    };
+    let (mut lab, auth) = half_open(connection(0));
+    let mut init = auth.clone();
+    init.payload[8..16].fill(0);
+    init.payload[18] = ExchangeType::IKE_SA_INIT.0;
+    assert_ne!(longest(&mut lab, &init, 4 << 10), Some(Discard::TooLong));
+    assert_eq!(longest(&mut lab, &init, (4 << 10) + 1), Some(Discard::TooLong));
+    let mut unknown = auth.clone();
+    unknown.payload[8] ^= 1;
+    for message in [&auth, &unknown] {
+        assert_ne!(longest(&mut lab, message, 16 << 10), Some(Discard::TooLong));
+        assert_eq!(longest(&mut lab, message, (16 << 10) + 1), Some(Discard::TooLong));
+    }
+    lab.arrive(1, &auth);
+    lab.settle();
+    lab.assert_paired(1);
+    assert_ne!(longest(&mut lab, &auth, 60_000), Some(Discard::TooLong), "the peer is authenticated");
+}
+
+#[test]
+fn failures_of_strangers_are_told_now_and_then_and_counted() {
+    let mut left = connection(0);
+    left.pre_shared_key = Arc::new(Secret::new(b"other".to_vec()));
+    let mut lab = Lab::new([config(left.clone()), config(connection(1))]);
+    lab.command(0, Command::Down { connection: left.name.clone() });
+    let strangers = (0..40).map(|seed| {
+        let mut stranger = Endpoint::new(Arc::new(config(left.clone())), Box::new(SeededEntropy::new(seed)), lab.now);
+        stranger.handle_timeout(lab.now);
+        stranger
+    });
+    for mut stranger in strangers.collect::<Vec<_>>() {
+        // A cookie, IKE_SA_INIT and IKE_AUTH.
+        for _ in 0..3 {
+            while let Output::Transmit(sent) = stranger.poll_output() {
+                lab.arrive(1, &sent);
+            }
+            for (_, answer) in std::mem::take(&mut lab.wire) {
+                while !matches!(stranger.poll_output(), Output::Timeout(_)) {}
+                let path = Path { local: answer.path.peer, peer: answer.path.local, ..answer.path };
+                let _ = stranger.handle_datagram(&answer.payload, path, lab.now);
+            }
+        }
+    }
+    assert_eq!(lab.ends[1].half_open(), 40);
+    let told = lab.failures(1).len();
+    assert!((1..=5).contains(&told), "{told} of 40");
+    lab.pass(6 * SECOND);
+    let left_out = lab.events[1].iter().filter_map(|event| match event {
+        Event::FailuresLeftOut { count, span } => Some((*count, *span)),
+        _ => None,
+    });
+    assert_eq!(left_out.collect::<Vec<_>>(), [(40 - told as u64, 5 * SECOND)]);
 }
 
 #[test]

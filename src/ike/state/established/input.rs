@@ -4,7 +4,7 @@ use super::Established;
 use crate::ike::channel::{OpenedMessage, malformed_notify};
 use crate::ike::child_offer::report;
 use crate::ike::context::Context;
-use crate::ike::data_path::follow_peer;
+use crate::ike::data_path::{follow_peer, heard};
 use crate::ike::ended::Ended;
 use crate::ike::event::Removal;
 use crate::ike::exchange::{Exchange, child_requested, delete, inform, rekey, rekey_requested};
@@ -15,7 +15,8 @@ use crate::wire::ike::{ExchangeType, Notify, NotifyType, Payload};
 
 impl Established {
     pub(in crate::ike) fn handle(mut self, message: OpenedMessage, cx: &mut Context<'_>) -> Result<Self, Ended> {
-        self.sa.heard_message(cx.now);
+        self.sa.is_known_to_peer();
+        heard(cx.now, &mut self.sa, &self.children, cx);
         follow_peer(message.path(), &mut self.sa, &self.children, cx);
         if message.is_response() {
             let repeated = self.sa.channel_mut().answered();

@@ -1,17 +1,16 @@
-//! When an established IKE SA asks its peer for a sign of life: see [`crate::ike::liveness`].
+//! When an established IKE SA asks its peer for a sign of life, and what comes of it: see [`crate::ike::liveness`].
 
 use std::time::{Duration, Instant};
 
 use crate::ike::agenda::Agenda;
-use crate::ike::exchange::Exchange;
+use crate::ike::children::Children;
+use crate::ike::context::Context;
+use crate::ike::event::Event;
 use crate::ike::exchange::task::Task;
 use crate::ike::sa::Sa;
 
-/// How long a peer that is said not to know the IKE SA has time to give a sign of life.
-const REPORTED: Duration = Duration::from_secs(2);
-
-/// How long a peer that takes packets without an answer has time to give a sign of life.
-const SILENCE: Duration = Duration::from_secs(3);
+/// A peer that was heard so recently is not asked, whatever packets go unanswered.
+const RECENT: Duration = Duration::from_millis(500);
 
 /// When to check. An exchange under way is a check by itself.
 pub(super) fn due(sa: &Sa, agenda: &Agenda) -> Option<Instant> {
@@ -19,21 +18,38 @@ pub(super) fn due(sa: &Sa, agenda: &Agenda) -> Option<Instant> {
     (agenda.is_free() && sa.is_active()).then(|| sa.liveness().heard() + interval)
 }
 
-/// The peer is silent though it is sent packets: it is checked at once.
-pub(in crate::ike) fn is_silent(sa: &mut Sa, agenda: &mut Agenda, now: Instant) {
-    if due(sa, agenda).is_some() {
+/// Lets time pass.
+pub(super) fn timeout(sa: &mut Sa, children: &Children, agenda: &mut Agenda, cx: &mut Context<'_>) {
+    if due(sa, agenda).is_some_and(|at| at <= cx.now) {
         agenda.tasks.queue(Task::Liveness);
-    } else if sa.connection().liveness_interval.is_none()
-        || !sa.is_active()
-        // A probe under way asks for a sign of life as well.
-        || !matches!(agenda.exchange, Some(Exchange::PathProbe(_)))
-    {
-        return;
+        sa.liveness_mut().await_answer(cx.now);
     }
-    sa.liveness_mut().replace_at(now + SILENCE);
+    if sa.liveness_mut().falls_silent(cx.now) {
+        let (connection, since) = (sa.connection().name.clone(), sa.liveness().heard());
+        let inbound_spis = children.iter().map(|pair| pair.inbound_spi).collect();
+        cx.event(Event::PathSilent { connection, inbound_spis, since });
+        cx.outbox.renegotiate = true;
+    }
 }
 
-/// Somebody says that the peer does not know this IKE SA (RFC 7296 2.4): it is checked, not too often.
+/// Packets go out to the peer, and nothing comes back: it is checked at once, and as long as that goes on another IKE SA is
+/// tried beside one whose path is silent.
+pub(in crate::ike) fn packets_go_unanswered(sa: &mut Sa, agenda: &mut Agenda, cx: &mut Context<'_>) {
+    if sa.connection().liveness_interval.is_none() || !sa.is_active() || cx.now < sa.liveness().heard() + RECENT {
+        return;
+    }
+    sa.liveness_mut().packets_go_unanswered(cx.now);
+    if agenda.is_free() {
+        agenda.tasks.queue(Task::Liveness);
+    } else {
+        sa.channel_mut().window_mut().prompt(cx.now);
+    }
+    sa.liveness_mut().await_answer(cx.now);
+    cx.outbox.renegotiate |= sa.liveness().is_silent();
+}
+
+/// Somebody says that the peer does not know this IKE SA, or one of its Child SAs (RFC 7296 1.5, 2.4): it is checked, not too
+/// often.
 pub(in crate::ike) fn is_reported_unknown(sa: &mut Sa, agenda: &mut Agenda, now: Instant) {
     // That a peer does not know yet what it will learn from our answer is no sign of a restart.
     if sa.is_unconfirmed() || !sa.is_active() {
@@ -44,6 +60,6 @@ pub(in crate::ike) fn is_reported_unknown(sa: &mut Sa, agenda: &mut Agenda, now:
         agenda.tasks.queue(Task::Liveness);
     }
     if checks || !agenda.is_free() {
-        sa.liveness_mut().replace_at(now + REPORTED);
+        sa.liveness_mut().await_answer(now);
     }
 }

@@ -48,12 +48,7 @@ impl Established {
             if agenda.tasks.take_look(cx.now) {
                 upkeep::want_all(sa.connection(), children, agenda, cx.now);
             }
-            if liveness::due(sa, agenda).is_some_and(|at| at <= cx.now) {
-                agenda.tasks.queue(Task::Liveness);
-            }
-            if sa.liveness_mut().is_due(cx.now) {
-                cx.outbox.renegotiate = true;
-            }
+            liveness::timeout(sa, children, agenda, cx);
             let (connection, secured) = sa.extensions();
             secured.timeout(connection, cx);
         });

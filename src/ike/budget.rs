@@ -1,0 +1,263 @@
+//! What datagrams may cost whose sender nobody has authenticated: by purpose and by source, in memory of a fixed size, so
+//! that no kind of them starves another, and no sender a peer (RFC 7296 2.6, 2.21).
+//!
+//! A cookie asked for is in no budget: it is shorter than what asks for it and costs one HMAC. It is how everybody gets
+//! away from those that forge their addresses: what these may have together is little, and when it is used up, a cookie is
+//! asked for; who returns it is counted by its source from then on, and who authenticates itself gets back what its key exchange
+//! was charged.
+
+mod bucket;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
+
+use self::bucket::{Bucket, Rate};
+use super::source::{Asker, Source};
+use crate::crypto::{Entropy, KeyExchangeAlgorithm};
+
+/// Places of the table of sources. Two that have the same one share what one may have.
+const PLACES: usize = 2048;
+
+/// How long failures that are not told are counted, before their number is.
+const LEFT_OUT_TOLD_AFTER: Duration = Duration::from_secs(5);
+
+/// Time of key exchanges that one source has, in microseconds: a twelfth of the time, so that with what it may save it is
+/// below a tenth of any ten seconds.
+const KEY_EXCHANGE_OF_SOURCE: Rate = Rate { every: 12, burst: 83_000 };
+/// That those have together who have not returned a cookie: a twentieth.
+const KEY_EXCHANGE_UNPROVEN: Rate = Rate { every: 20, burst: 50_000 };
+/// That strangers have together who have: a quarter.
+const KEY_EXCHANGE_OF_STRANGERS: Rate = Rate { every: 4, burst: 250_000 };
+/// That configured peers have together besides what each has as a source: half. Many tunnels may have one peer.
+const KEY_EXCHANGE_OF_CONFIGURED: Rate = Rate { every: 2, burst: 500_000 };
+
+/// Answers that are a step of IKE_SA_INIT: of those who have not returned a cookie together, then of each source.
+const STEPS_UNPROVEN: Rate = Rate::per_second(100);
+const STEPS_OF_SOURCE: Rate = Rate::per_second(100);
+
+/// Failures that are told, of configured peers and of others each: five in any second at most.
+const FAILURES: Rate = Rate { every: 500_000, burst: 3 };
+/// And of one source.
+const FAILURES_OF_SOURCE: Rate = Rate { every: 1_000_000, burst: 2 };
+
+/// What a datagram in the clear may cause that no cookie can be asked for first: an answer, or a search. Each kind has a
+/// budget of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unprotected {
+    /// INVALID_MAJOR_VERSION.
+    Version,
+    /// UNSUPPORTED_CRITICAL_PAYLOAD to a first request.
+    CriticalPayload,
+    /// INVALID_IKE_SPI. After a restart every peer needs one.
+    UnknownSpi,
+    /// What hints that a peer is there: whoever waits for its answer is looked for, and asks again.
+    Hint,
+}
+
+impl Unprotected {
+    const COUNT: usize = 4;
+
+    /// What all have together, and each source of them: of configured peers, or of others.
+    fn rates(self, configured: bool) -> [Rate; 2] {
+        let per_second = match (self, configured) {
+            (Self::Version | Self::CriticalPayload, _) | (Self::Hint, false) => [20, 5],
+            (Self::Hint, true) => [100, 5],
+            (Self::UnknownSpi, true) => [1_000, 200],
+            (Self::UnknownSpi, false) => [100, 10],
+        };
+        per_second.map(Rate::per_second)
+    }
+}
+
+/// Every budget.
+pub(super) struct Budget {
+    start: Instant,
+    /// Who does not know it cannot choose addresses that share a place.
+    key: [u8; 16],
+    sources: Vec<OfSource>,
+    /// Of all who have not returned a cookie.
+    unproven: Unproven,
+    /// Time of key exchanges: of configured peers, of others.
+    key_exchanges: [Bucket; 2],
+    /// Of configured peers, of others, by kind.
+    unprotected: [[Bucket; Unprotected::COUNT]; 2],
+    /// Of configured peers, of others.
+    failures: [Bucket; 2],
+    left_out: Option<LeftOut>,
+}
+
+/// What one source has, or those of one place.
+#[derive(Clone, Default)]
+struct OfSource {
+    key_exchange: Bucket,
+    steps: Bucket,
+    unprotected: [Bucket; Unprotected::COUNT],
+    failures: Bucket,
+}
+
+/// What was charged for the key exchange of a half-open IKE SA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Charge {
+    /// Microseconds.
+    cost: u64,
+    /// The place of the source.
+    place: usize,
+    to: Payer,
+}
+
+/// Whose budget a charge was to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Payer {
+    Unproven,
+    Source,
+    SourceAndStrangers,
+    Configured,
+}
+
+#[derive(Default)]
+struct Unproven {
+    key_exchange: Bucket,
+    steps: Bucket,
+}
+
+/// Failures that were not told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    since: Instant,
+    pub(super) count: u64,
+}
+
+impl LeftOut {
+    /// When their number is to be told.
+    pub(super) fn due(self) -> Instant {
+        self.since + LEFT_OUT_TOLD_AFTER
+    }
+
+    /// How long they were counted.
+    pub(super) fn span(self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+}
+
+impl Budget {
+    /// With everything that may be saved.
+    pub(super) fn new(entropy: &mut dyn Entropy, now: Instant) -> Self {
+        let mut key = [0; 16];
+        entropy.fill(&mut key);
+        Self {
+            start: now,
+            key,
+            sources: vec![OfSource::default(); PLACES],
+            unproven: Unproven::default(),
+            key_exchanges: Default::default(),
+            unprotected: Default::default(),
+            failures: Default::default(),
+            left_out: None,
+        }
+    }
+
+    /// Whether what those have who did not return a cookie is used up, so that one is to be asked for.
+    pub(super) fn needs_cookie(&self, now: Instant) -> bool {
+        let now = self.micros(now);
+        let Unproven { key_exchange, steps } = self.unproven;
+        !(key_exchange.has(KEY_EXCHANGE_UNPROVEN, now) && steps.has(STEPS_UNPROVEN, now))
+    }
+
+    /// Whether a key pair may be made for a half-open IKE SA, and a secret when its IKE_AUTH request comes, which is not
+    /// asked for again: both are charged.
+    ///
+    /// Who has not returned a cookie has a part in the little that is for such; a source that has, what each has. Beyond
+    /// that configured peers have something together; for others there is also a limit together.
+    pub(super) fn key_exchange(&mut self, asker: Asker, method: &KeyExchangeAlgorithm, now: Instant) -> Option<Charge> {
+        let (cost, now) = (u64::try_from(2 * method.cost.as_micros()).unwrap_or(u64::MAX), self.micros(now));
+        let place = self.place(asker.source);
+        let ([configured, strangers], own) = (&mut self.key_exchanges, &mut self.sources[place].key_exchange);
+        if !asker.proven {
+            let unproven = self.unproven.key_exchange.take(cost, KEY_EXCHANGE_UNPROVEN, now);
+            return unproven.then_some(Charge { cost, place, to: Payer::Unproven });
+        }
+        if !asker.configured && !strangers.has(KEY_EXCHANGE_OF_STRANGERS, now) {
+            return None;
+        }
+        if own.take(cost, KEY_EXCHANGE_OF_SOURCE, now) {
+            if asker.configured {
+                return Some(Charge { cost, place, to: Payer::Source });
+            }
+            strangers.take(cost, KEY_EXCHANGE_OF_STRANGERS, now);
+            return Some(Charge { cost, place, to: Payer::SourceAndStrangers });
+        }
+        let more = asker.configured && configured.take(cost, KEY_EXCHANGE_OF_CONFIGURED, now);
+        more.then_some(Charge { cost, place, to: Payer::Configured })
+    }
+
+    /// Gives back what was charged for who has authenticated itself: it is no stranger.
+    pub(super) fn refund(&mut self, charge: Charge) {
+        let Charge { cost, place, to } = charge;
+        let ([configured, strangers], own) = (&mut self.key_exchanges, &mut self.sources[place].key_exchange);
+        match to {
+            Payer::Unproven => self.unproven.key_exchange.give(cost, KEY_EXCHANGE_UNPROVEN),
+            Payer::Source => own.give(cost, KEY_EXCHANGE_OF_SOURCE),
+            Payer::SourceAndStrangers => {
+                own.give(cost, KEY_EXCHANGE_OF_SOURCE);
+                strangers.give(cost, KEY_EXCHANGE_OF_STRANGERS);
+            }
+            Payer::Configured => configured.give(cost, KEY_EXCHANGE_OF_CONFIGURED),
+        }
+    }
+
+    /// Whether an IKE_SA_INIT request may get the answer that brings its sender on: NO_PROPOSAL_CHOSEN or
+    /// INVALID_KE_PAYLOAD.
+    pub(super) fn step(&mut self, asker: Asker, now: Instant) -> bool {
+        let (now, place) = (self.micros(now), self.place(asker.source));
+        if asker.proven {
+            self.sources[place].steps.take(1, STEPS_OF_SOURCE, now)
+        } else {
+            self.unproven.steps.take(1, STEPS_UNPROVEN, now)
+        }
+    }
+
+    /// Whether an answer of another kind may be given.
+    pub(super) fn unprotected(&mut self, kind: Unprotected, asker: Asker, now: Instant) -> bool {
+        let (now, place, kind_at) = (self.micros(now), self.place(asker.source), kind as usize);
+        let [of_all, of_source] = kind.rates(asker.configured);
+        let all = &mut self.unprotected[usize::from(!asker.configured)][kind_at];
+        let own = &mut self.sources[place].unprotected[kind_at];
+        all.has(of_all, now) && own.take(1, of_source, now) && all.take(1, of_all, now)
+    }
+
+    /// Whether a failure may be told of a peer that did not authenticate itself; otherwise it is counted.
+    pub(super) fn failure(&mut self, asker: Asker, now: Instant) -> bool {
+        let (at, place) = (self.micros(now), self.place(asker.source));
+        let pool = &mut self.failures[usize::from(!asker.configured)];
+        let own = &mut self.sources[place].failures;
+        let told = pool.has(FAILURES, at) && own.take(1, FAILURES_OF_SOURCE, at) && pool.take(1, FAILURES, at);
+        if !told {
+            self.left_out.get_or_insert(LeftOut { since: now, count: 0 }).count += 1;
+        }
+        told
+    }
+
+    /// Failures that were not told, whose number is to be told some time.
+    pub(super) fn left_out(&self) -> Option<LeftOut> {
+        self.left_out
+    }
+
+    /// The same, if it is time; they are told then.
+    pub(super) fn take_left_out(&mut self, now: Instant) -> Option<LeftOut> {
+        self.left_out.take_if(|left_out| left_out.due() <= now)
+    }
+
+    /// The place of a source in the table.
+    fn place(&self, source: Source) -> usize {
+        let mut hasher = DefaultHasher::new();
+        (self.key, source).hash(&mut hasher);
+        hasher.finish() as usize % PLACES
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.start).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests;
