@@ -15,6 +15,7 @@ use crate::control::route::Route;
 use crate::control::status::{
     Association, ChildSa, ChildState, Connection, ConnectionState, Exemption, IkeSa, IkeState, Role, Status, Traffic,
 };
+use crate::dataplane::drop::DropReason;
 use crate::ike::{self, AssociationId};
 
 /// What the control task publishes after every change.
@@ -92,6 +93,7 @@ pub fn status(view: &View, ike: &IkeSnapshot, drops: &Drops, started: Instant, n
         connections: connections(view, ike, now),
         routes: view.routes.clone(),
         drops: drops.by_reason(&ike.discards),
+        congestion_marks: drops.outbound.count(DropReason::Marked),
         warnings: view.warnings.iter().cloned().chain(ike.connections.iter().filter_map(narrowed)).collect(),
         exemptions: view.exemptions.clone(),
         closed_local_subnets: view.closed.clone(),
