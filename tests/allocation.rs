@@ -12,18 +12,25 @@ mod packets;
 
 use gateway::{Agreement, Gateway, Pair};
 use ipsec_gateway::crypto::{Suite, encryption, integ};
-use ipsec_gateway::dataplane::device::{DatagramSink, DatagramSource, ReceiveSlab, Run, Sent, Wait};
+use ipsec_gateway::dataplane::device::{
+    DatagramSink, DatagramSource, FrameRoom, FrameSource, PacketSource, ReceiveSlab, Run, Sent, Wait,
+};
+use ipsec_gateway::dataplane::drop::{DropCounters, DropReason};
+use ipsec_gateway::dataplane::fair_source::FairSource;
 use ipsec_gateway::dataplane::outer_header::{Encapsulation, OuterPath};
 use ipsec_gateway::dataplane::parameters::OutboundSaParameters;
 use ipsec_gateway::dataplane::policy::{Selector, SelectorPair};
 use ipsec_gateway::dataplane::sadb::OutboundSadb;
+use ipsec_gateway::esp::Overhead;
 use ipsec_gateway::io::esp_sockets::{EspSockets, EspSocketsConfig};
 use ipsec_gateway::wire::ip::{Flow, IpHeader};
+use ipsec_gateway::wire::virtio_net::HEADER_LEN;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 struct Counting;
 
@@ -131,6 +138,38 @@ fn an_sa_among_many_is_found_without_an_allocation() {
     let before = ALLOCATIONS.get();
     let found = flows.iter().filter(|flow| sadb.select(gateway::CONNECTION, flow).is_some()).count();
     assert_eq!((found, ALLOCATIONS.get() - before), (100, 0));
+}
+
+/// A device whose sender never waits: every flow and both sizes of places have more than can be handed over.
+struct Flood {
+    packets: Vec<Vec<u8>>,
+    read: usize,
+}
+
+impl FrameSource for Flood {
+    fn read(&mut self, frame: &mut [u8], _wait: Wait) -> io::Result<Option<usize>> {
+        let packet = &self.packets[self.read % self.packets.len()];
+        self.read += 1;
+        frame[..HEADER_LEN].fill(0);
+        frame[HEADER_LEN..][..packet.len()].copy_from_slice(packet);
+        Ok(Some(HEADER_LEN + packet.len()))
+    }
+}
+
+#[test]
+fn what_waits_in_the_fair_queue_allocates_nothing() {
+    let lens = |n: usize| if n % 8 == 0 { 60_000 } else { 60 };
+    let packets = (0..400).map(|n| packets::udp(&format!("10.1.0.{}", n % 97), "10.2.0.1", lens(n), 1)).collect();
+    let drops = Arc::new(DropCounters::default());
+    let mut source = FairSource::new(Flood { packets, read: 0 }, Arc::clone(&drops), Instant::now);
+    let (mut slab, mut places) = (vec![0; 70_000], Vec::with_capacity(1));
+    let before = ALLOCATIONS.get();
+    for _ in 0..20_000 {
+        let mut room = FrameRoom::new(&mut slab, 0, Overhead::new(8, 4, 16), &mut places);
+        assert!(source.receive(&mut room, Wait::No).expect("a device that stays"));
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert!(drops.count(DropReason::QueueFull) > 10_000, "places ran out");
 }
 
 /// The real sockets, over the loopback: runs of both forms, one datagram alone and many.

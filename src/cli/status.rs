@@ -30,6 +30,7 @@ pub fn status(status: &Status, all: bool) -> String {
         connections,
         routes: table,
         drops,
+        congestion_marks,
         warnings,
         exemptions: exempt,
         closed_local_subnets: closed,
@@ -66,6 +67,9 @@ pub fn status(status: &Status, all: bool) -> String {
         }
         align_right(&mut rows, &[1]);
         text.push_str(&rows.to_string());
+    }
+    if *congestion_marks > 0 {
+        let _ = write!(text, "\n\nMarked for congestion instead: {} packets", count(*congestion_marks));
     }
     text
 }

@@ -31,6 +31,10 @@ pub struct Status {
     /// be discarded: keepalives, dummies, and what the kernel says to the link of the TUN. `plaintext` are packets that
     /// came from or would have left for a protected address outside the tunnel; it counts on after a crash.
     pub drops: BTreeMap<String, u64>,
+    /// Packets marked "congestion experienced" since the start (RFC 3168): their flow's queue stood, and where they had not
+    /// been ECN-capable, some would have been dropped as `queue-stands`.
+    #[serde(default)]
+    pub congestion_marks: u64,
     /// What an operator should change, such as a weak algorithm that a connection names, and what is wrong at the moment,
     /// such as a device that cannot be kept as it should be; that goes when it is mended.
     #[serde(default)]

@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use crate::dataplane::device::Wait;
+use crate::dataplane::fair_source::FairSource;
 use crate::dataplane::inbound::InboundLoop;
 use crate::dataplane::outbound::{OutboundLoop, Progress};
 use crate::io::device::{Sink, Source};
@@ -25,7 +26,7 @@ const SURPLUS: Duration = Duration::from_micros(200);
 /// How long it counts as busy afterwards: under load there are pauses too.
 const REST: Duration = Duration::from_millis(10);
 
-type Outbound = Box<OutboundLoop<Source, Sink, EspSink>>;
+type Outbound = Box<OutboundLoop<FairSource<Source>, Sink, EspSink>>;
 type Inbound = InboundLoop<EspSource, Sink>;
 
 /// Makes the two threads' parts: each runs until its loop is told to stop, or fails.

@@ -19,6 +19,7 @@ use crate::control::route::Route;
 use crate::control::status::{
     Association, ChildSa, ChildState, Connection, ConnectionState, Exemption, IkeSa, IkeState, Role, Status, Traffic,
 };
+use crate::dataplane::drop::DropReason;
 use crate::ike::{self, AssociationId};
 
 /// What the control task publishes after every change. What a change leaves alone is shared with the view before.
@@ -143,6 +144,7 @@ pub fn status(
         connections: connections_of(view, ike, only, now),
         routes: view.routes().filter(is_meant).cloned().collect(),
         drops: drops.by_reason(&ike.discards),
+        congestion_marks: drops.outbound.count(DropReason::Marked),
         warnings: warnings.chain(ike.connections.iter().filter_map(narrowed)).collect(),
         exemptions: exemptions.clone(),
         closed_local_subnets: closed.clone(),

@@ -39,6 +39,7 @@ use super::wiring::{Channels, CommandRing, Notice, Wiring};
 use crate::crypto::SystemEntropy;
 use crate::dataplane::acquire::Acquires;
 use crate::dataplane::command::{COMMAND_RING, OutboundCommand};
+use crate::dataplane::fair_source::FairSource;
 use crate::dataplane::ike_queue::ike_queue;
 use crate::dataplane::inbound::{InboundLoop, InboundPorts};
 use crate::dataplane::outbound::{OutboundLoop, OutboundPorts};
@@ -109,7 +110,7 @@ impl Threads {
         let (failure_sender, failures) = tokio_mpsc::channel(THREADS);
 
         let outbound_ports = OutboundPorts {
-            source: device.source(),
+            source: FairSource::new(device.source(), Arc::clone(&drops.outbound), Instant::now),
             replies: device.sink(),
             sink: sockets.sink().telling(refusal_writer),
             commands: outbound_commands,

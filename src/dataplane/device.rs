@@ -6,6 +6,7 @@
 use super::outer_header::{Encapsulation, OuterPath};
 use super::refusal::SendRefusal;
 use crate::esp::Overhead;
+use crate::wire::virtio_net::HEADER_LEN;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 /// The largest inner packet that a device may hand over.
 pub const MAX_PACKET: usize = 65_535;
+
+/// Bytes of the largest frame as a device hands it over: a packet or super-packet behind its virtio header.
+pub const MAX_FRAME: usize = HEADER_LEN + MAX_PACKET;
 
 /// Packets that are delivered to a device together, at most: what several receive buffers hold, so that the segments of a
 /// super-packet that came in two are joined again.
@@ -78,6 +82,16 @@ pub trait PacketSource: Send {
     /// # Errors
     /// When the device is gone. A device that merely has nothing returns `false`.
     fn receive(&mut self, room: &mut FrameRoom<'_>, wait: Wait) -> io::Result<bool>;
+}
+
+/// Where frames come from as the device has them: one packet or super-packet each.
+pub trait FrameSource: Send {
+    /// Reads the next frame into `frame`, which has room for the largest ([`MAX_FRAME`]): a virtio header
+    /// ([`crate::wire::virtio_net`]), then the packet. Returns its bytes, or `None` if there was none.
+    ///
+    /// # Errors
+    /// When the device is gone.
+    fn read(&mut self, frame: &mut [u8], wait: Wait) -> io::Result<Option<usize>>;
 }
 
 /// Where opened packets go: the TUN.

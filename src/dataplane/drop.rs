@@ -27,7 +27,7 @@ macro_rules! drop_reasons {
             /// Whether somebody misses what was dropped. What exists only to be discarded is counted, but is no drop in a
             /// status.
             pub const fn is_loss(self) -> bool {
-                !matches!(self, Self::OwnLink | Self::Dummy | Self::Keepalive)
+                !matches!(self, Self::OwnLink | Self::Dummy | Self::Keepalive | Self::Marked)
             }
         }
     };
@@ -52,6 +52,12 @@ drop_reasons! {
     CannotFragment => "cannot-fragment",
     /// A packet from the TUN found no room in the batch.
     NoRoom => "no-room",
+    /// The queue of the packet's flow stands: one packet was left out so that its sender slows down (CoDel, RFC 8289).
+    QueueStands => "queue-stands",
+    /// Packets came faster than they can be sealed: the flow of which most waited lost the oldest of them.
+    QueueFull => "queue-full",
+    /// No drop: an ECN-capable packet was marked "congestion experienced" where another would have been left out.
+    Marked => "marked",
     /// The SA has no sequence number left, or reached its hard limit.
     SaExhausted => "sa-exhausted",
     /// The kernel has no working route to the peer (ENETUNREACH, EHOSTUNREACH, ENETDOWN).

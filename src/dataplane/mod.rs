@@ -13,12 +13,17 @@
 pub mod acquire;
 mod batch;
 pub mod coalesce;
+mod codel;
 pub mod command;
 pub mod device;
 pub mod drop;
 pub mod facts;
+mod fair_queue;
+pub mod fair_source;
 pub mod fib;
 mod fragment;
+mod frame;
+mod frame_pool;
 mod host_limit;
 pub mod ike_queue;
 pub mod inbound;

@@ -1,6 +1,7 @@
 //! The outer header: addresses, form, and the bits that it takes from the inner one and gives back
 //! (RFC 4301 section 5.1.2, RFC 6040).
 
+use crate::wire::ip::{self, IpHeader};
 use std::net::{IpAddr, SocketAddr};
 
 /// How ESP travels between the gateways. Either form is accepted at any time (RFC 7296 section 2.23); this is what we send.
@@ -99,6 +100,16 @@ impl Ecn {
             (Self::Ect0, Self::NotEct | Self::Ect0) => Some(Self::Ect0),
         }
     }
+}
+
+/// Marks a packet "congestion experienced" (RFC 3168), if it is ECN-capable. Says whether it is.
+pub fn mark_congestion(packet: &mut [u8]) -> bool {
+    let Ok(header) = IpHeader::parse(packet) else { return false };
+    let capable = Ecn::of(header.traffic_class) != Ecn::NotEct;
+    if capable {
+        ip::set_traffic_class(packet, header.traffic_class | Ecn::Ce.bits());
+    }
+    capable
 }
 
 #[cfg(test)]

@@ -120,6 +120,16 @@ impl Segmenter {
         (rest > 0).then(|| self.header_len + rest.min(self.segment))
     }
 
+    /// How many segments there are from the next one on.
+    pub fn left(&self) -> usize {
+        (self.payload_len - self.done).div_ceil(self.segment)
+    }
+
+    /// Leaves the next segment out, as if it were lost behind the device.
+    pub fn skip(&mut self) {
+        self.done = self.payload_len.min(self.done + self.segment);
+    }
+
     /// Writes the next segment of `packet`, the same as before, into `out`, which is [`next_len`](Self::next_len) long.
     ///
     /// # Panics

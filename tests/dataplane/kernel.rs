@@ -7,6 +7,7 @@ use ipsec_gateway::dataplane::acquire::Acquires;
 use ipsec_gateway::dataplane::command::{InboundCommand, OutboundCommand};
 use ipsec_gateway::dataplane::device::Wait;
 use ipsec_gateway::dataplane::drop::{DropCounters, DropReason};
+use ipsec_gateway::dataplane::fair_source::FairSource;
 use ipsec_gateway::dataplane::fib::Fib;
 use ipsec_gateway::dataplane::ike_queue::ike_queue;
 use ipsec_gateway::dataplane::outer_header::Encapsulation;
@@ -44,7 +45,7 @@ pub fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-type RealOutbound = OutboundLoop<PlainSource, PlainSink, EspSink>;
+type RealOutbound = OutboundLoop<FairSource<PlainSource>, PlainSink, EspSink>;
 type RealInbound = InboundLoop<EspSource, PlainSink>;
 
 /// A gateway whose peer is itself: what goes into its tunnel comes out of it again.
@@ -74,7 +75,7 @@ fn loopback_gateway(encapsulation: Encapsulation) -> Loopback {
     }
     let outbound_drops = Arc::new(DropCounters::default());
     let ports = OutboundPorts {
-        source: device.source(),
+        source: FairSource::new(device.source(), Arc::clone(&outbound_drops), Instant::now),
         replies: device.sink(),
         sink: sockets.sink(),
         commands: outbound_commands,

@@ -1,4 +1,4 @@
-//! Devices that inner packets come from and go to. Each backend is a [`PacketSource`] and a [`PacketSink`].
+//! Devices that inner packets come from and go to. Each backend is a [`FrameSource`] and a [`PacketSink`].
 
 pub mod faulty;
 pub mod interface;
@@ -8,7 +8,7 @@ mod own_sources;
 pub mod plain;
 mod readiness;
 
-use crate::dataplane::device::{FrameRoom, PacketSink, PacketSource, Wait};
+use crate::dataplane::device::{FrameSource, PacketSink, Wait};
 use offload::{OffloadDevice, OffloadSink, OffloadSource};
 use plain::{PlainDevice, PlainSink, PlainSource};
 use std::io;
@@ -125,11 +125,11 @@ pub enum Source {
     Plain(PlainSource),
 }
 
-impl PacketSource for Source {
-    fn receive(&mut self, room: &mut FrameRoom<'_>, wait: Wait) -> io::Result<bool> {
+impl FrameSource for Source {
+    fn read(&mut self, frame: &mut [u8], wait: Wait) -> io::Result<Option<usize>> {
         match self {
-            Self::Offload(source) => source.receive(room, wait),
-            Self::Plain(source) => source.receive(room, wait),
+            Self::Offload(source) => source.read(frame, wait),
+            Self::Plain(source) => source.read(frame, wait),
         }
     }
 }

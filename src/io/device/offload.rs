@@ -1,15 +1,14 @@
 //! A kernel TUN device with offloads, by the `tun-rs` crate: IFF_VNET_HDR and the super-packets of TSO and USO, so that
 //! one system call moves up to 64 KiB of one flow.
 //!
-//! What comes is taken apart here ([`Segmenter`]), what goes is put together ([`Coalescer`]): the gateway in between sees
-//! packets of the size that the network carries.
+//! What comes is taken apart in front of the outbound loop ([`FairSource`](crate::dataplane::fair_source::FairSource)), what
+//! goes is put together here ([`Coalescer`]): the gateway in between sees packets of the size that the network carries.
 
 use super::own_sources::accept_own_sources;
 use super::readiness::{Readiness, is_transient};
 use crate::dataplane::coalesce::{Coalescer, MAX_SEGMENTS, Offers};
-use crate::dataplane::device::{FrameRoom, MAX_DELIVERY, MAX_PACKET, PacketSink, PacketSource, Wait};
-use crate::dataplane::segment::{NotSegmentable, Segmenter, complete_checksum};
-use crate::wire::virtio_net::{HEADER_LEN, Segmentation, VirtioNetHeader};
+use crate::dataplane::device::{FrameSource, MAX_DELIVERY, PacketSink, Wait};
+use crate::wire::virtio_net::{Segmentation, VirtioNetHeader};
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -89,15 +88,7 @@ impl OffloadDevice {
 
     /// The outbound loop's end.
     pub fn source(&self) -> OffloadSource {
-        OffloadSource {
-            tun: Arc::clone(&self.tun),
-            readiness: Readiness::default(),
-            super_packet: Box::new(SuperPacket {
-                buffer: vec![0; HEADER_LEN + MAX_PACKET].into(),
-                len: HEADER_LEN,
-                segmenter: None,
-            }),
-        }
+        OffloadSource { tun: Arc::clone(&self.tun), readiness: Readiness::default() }
     }
 
     /// An end to write to; any number of them.
@@ -116,11 +107,10 @@ impl AsFd for OffloadDevice {
     }
 }
 
-/// Reads packets and super-packets.
+/// Reads packets and super-packets, each behind its virtio header.
 pub struct OffloadSource {
     tun: Arc<SyncDevice>,
     readiness: Readiness,
-    super_packet: Box<SuperPacket>,
 }
 
 impl std::fmt::Debug for OffloadSource {
@@ -129,66 +119,14 @@ impl std::fmt::Debug for OffloadSource {
     }
 }
 
-/// What was read last, as long as it is not handed over whole.
-struct SuperPacket {
-    buffer: Box<[u8]>,
-    len: usize,
-    segmenter: Option<Segmenter>,
-}
-
-impl SuperPacket {
-    /// Reads one packet. Says whether there was one.
-    fn read(&mut self, tun: &SyncDevice, room: &mut FrameRoom<'_>) -> io::Result<bool> {
-        match tun.recv(&mut self.buffer) {
-            Ok(0) => Ok(false),
-            Ok(len) => {
-                self.len = len;
-                // What contradicts itself is handed over as an empty frame: the loop counts it.
-                let _ = self.unpack(room);
-                Ok(true)
-            }
-            Err(error) if is_transient(&error) => Ok(false),
+impl FrameSource for OffloadSource {
+    fn read(&mut self, frame: &mut [u8], wait: Wait) -> io::Result<Option<usize>> {
+        self.readiness.read_or_wait(self.tun.as_fd(), wait, || match self.tun.recv(frame) {
+            Ok(0) => Ok(None),
+            Ok(len) => Ok(Some(len)),
+            Err(error) if is_transient(&error) => Ok(None),
             Err(error) => Err(error),
-        }
-    }
-
-    fn unpack(&mut self, room: &mut FrameRoom<'_>) -> Result<(), NotSegmentable> {
-        let (header, packet) = self.buffer[..self.len].split_first_chunk_mut().ok_or(NotSegmentable)?;
-        let header = VirtioNetHeader::parse(header).map_err(|_| NotSegmentable)?;
-        if header.segmentation != Segmentation::None {
-            self.segmenter = Some(Segmenter::new(&header, packet)?);
-            self.hand_over(room);
-            return Ok(());
-        }
-        if let Some(partial) = header.checksum {
-            complete_checksum(packet, partial)?;
-        }
-        let space = room.space().get_mut(..packet.len()).ok_or(NotSegmentable)?;
-        space.copy_from_slice(packet);
-        room.commit(packet.len());
-        Ok(())
-    }
-
-    /// Hands over as many segments as there is room for.
-    fn hand_over(&mut self, room: &mut FrameRoom<'_>) {
-        let Some(segmenter) = &mut self.segmenter else { return };
-        let packet = &self.buffer[HEADER_LEN..self.len];
-        while let Some(len) = segmenter.next_len() {
-            let Some(space) = room.space().get_mut(..len) else { return };
-            segmenter.write_next(packet, space);
-            room.commit(len);
-        }
-        self.segmenter = None;
-    }
-}
-
-impl PacketSource for OffloadSource {
-    fn receive(&mut self, room: &mut FrameRoom<'_>, wait: Wait) -> io::Result<bool> {
-        if self.super_packet.segmenter.is_some() {
-            self.super_packet.hand_over(room);
-            return Ok(true);
-        }
-        self.readiness.read_or_wait(self.tun.as_fd(), wait, || self.super_packet.read(&self.tun, room))
+        })
     }
 }
 

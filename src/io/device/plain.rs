@@ -2,7 +2,8 @@
 
 use super::own_sources::accept_own_sources;
 use super::readiness::{Readiness, is_transient};
-use crate::dataplane::device::{FrameRoom, PacketSink, PacketSource, Wait};
+use crate::dataplane::device::{FrameSource, PacketSink, Wait};
+use crate::wire::virtio_net::{HEADER_LEN, VirtioNetHeader};
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -61,25 +62,21 @@ pub struct PlainSource {
     readiness: Readiness,
 }
 
-fn read(tun: &Iface, room: &mut FrameRoom<'_>) -> io::Result<bool> {
-    let space = room.space();
-    if space.is_empty() {
-        return Ok(false);
-    }
-    match tun.recv(space) {
-        Ok(0) => Ok(false),
-        Ok(len) => {
-            room.commit(len);
-            Ok(true)
-        }
-        Err(error) if is_transient(&error) => Ok(false),
+/// Reads a packet behind a virtio header that says nothing. Says how many bytes both have.
+fn read(tun: &Iface, frame: &mut [u8]) -> io::Result<Option<usize>> {
+    let Some((header, packet)) = frame.split_first_chunk_mut() else { return Ok(None) };
+    *header = VirtioNetHeader::PLAIN.to_bytes();
+    match tun.recv(packet) {
+        Ok(0) => Ok(None),
+        Ok(len) => Ok(Some(HEADER_LEN + len)),
+        Err(error) if is_transient(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-impl PacketSource for PlainSource {
-    fn receive(&mut self, room: &mut FrameRoom<'_>, wait: Wait) -> io::Result<bool> {
-        self.readiness.read_or_wait(descriptor(&self.tun), wait, || read(&self.tun, room))
+impl FrameSource for PlainSource {
+    fn read(&mut self, frame: &mut [u8], wait: Wait) -> io::Result<Option<usize>> {
+        self.readiness.read_or_wait(descriptor(&self.tun), wait, || read(&self.tun, frame))
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Calls `read`, which says whether there was a packet and never blocks, and waits for the device in between.
+    /// Calls `read`, which returns the bytes of a frame if there was one and never blocks, and waits for the device in between.
     ///
     /// # Errors
     /// Those of `read` and of poll.
@@ -23,19 +23,21 @@ impl Readiness {
         &mut self,
         device: BorrowedFd<'_>,
         wait: Wait,
-        mut read: impl FnMut() -> io::Result<bool>,
-    ) -> io::Result<bool> {
+        mut read: impl FnMut() -> io::Result<Option<usize>>,
+    ) -> io::Result<Option<usize>> {
         let Wait::AtMost(time) = wait else {
-            self.eager = read()?;
-            return Ok(self.eager);
+            let frame = read()?;
+            self.eager = frame.is_some();
+            return Ok(frame);
         };
         if self.eager {
-            self.eager = read()?;
+            let frame = read()?;
+            self.eager = frame.is_some();
             if self.eager {
-                return Ok(true);
+                return Ok(frame);
             }
         }
-        Ok(poll(device, time)? && read()?)
+        if poll(device, time)? { read() } else { Ok(None) }
     }
 }
 
