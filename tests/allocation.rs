@@ -158,7 +158,7 @@ impl FrameSource for Flood {
 
 #[test]
 fn what_waits_in_the_fair_queue_allocates_nothing() {
-    let lens = |n: usize| if n % 8 == 0 { 60_000 } else { 60 };
+    let lens = |n: usize| if n.is_multiple_of(8) { 60_000 } else { 60 };
     let packets = (0..400).map(|n| packets::udp(&format!("10.1.0.{}", n % 97), "10.2.0.1", lens(n), 1)).collect();
     let drops = Arc::new(DropCounters::default());
     let mut source = FairSource::new(Flood { packets, read: 0 }, Arc::clone(&drops), Instant::now);
