@@ -40,6 +40,7 @@ impl Gateway {
         if self.owner.is_none() {
             cend.protected.new = self.cend_before.clone().into();
         }
+        self.shown.file_warnings(&self.file.warnings);
         // Until then nothing is led into the tunnel.
         self.force.protection.stale = true;
         self.bring(Arc::clone(&self.file), cend).await;
@@ -136,7 +137,7 @@ impl Gateway {
         }
         self.tell_unresolved();
         self.publish_fib();
-        if !Arc::ptr_eq(&before, &self.file) || self.view.load().of_file.is_empty() {
+        if !Arc::ptr_eq(&before, &self.file) {
             self.shown.file_warnings(&self.file.warnings);
         }
         if cend.other_warnings {
