@@ -1,0 +1,131 @@
+//! What the control task is told of what happens to connections.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::pair::Pair;
+use crate::ike::AssociationId;
+
+/// What the control task is told.
+#[derive(Debug)]
+pub enum Notice {
+    /// A connection has an established IKE SA.
+    ConnectionUp {
+        /// Its name.
+        connection: Arc<str>,
+    },
+    /// A connection has no IKE SA any more, or could not get one.
+    ConnectionDown {
+        /// Its name.
+        connection: Arc<str>,
+        /// Why, unless it was asked for.
+        error: Option<String>,
+    },
+    /// A child has an SA to send on to a peer. Told in turn with `ChildDown`.
+    ChildUp(ChildOf),
+    /// The last pair of a child with that peer that sent is gone, and why.
+    ChildDown(ChildOf, String),
+    /// Whether the connection has any SA to send on whose path answers.
+    Carries {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// It has one.
+        up: bool,
+    },
+    /// The peer of an IKE SA of the connection does not answer.
+    PathSilent {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// When the peer gave its last sign of life.
+        since: Instant,
+    },
+    /// It answers again.
+    PathAnswers {
+        /// The connection's name.
+        connection: Arc<str>,
+    },
+    /// A negotiation failed.
+    Failure {
+        /// The connection that it was for, if that was clear by then.
+        connection: Option<Arc<str>>,
+        /// The peer's outer address.
+        peer: SocketAddr,
+        /// Why, for a person.
+        reason: String,
+    },
+    /// Failures that anybody can cause, beyond those that were told one by one.
+    MoreFailures {
+        /// What failed.
+        what: &'static str,
+        /// How often.
+        count: u64,
+        /// In which time until now.
+        period: Duration,
+    },
+    /// The peer's outer address in use.
+    PeerAt {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The connection's association with the peer.
+        association: AssociationId,
+        /// The address.
+        peer: IpAddr,
+    },
+    /// The association with a peer is gone: it has neither an IKE SA nor a pair.
+    PeerGone {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The connection's association with the peer.
+        association: AssociationId,
+    },
+    /// IKE has shut down: every peer has acknowledged that its SAs are deleted, or none was waited for any longer.
+    ShutdownComplete,
+}
+
+/// What a notice decides about: a connection, or one association of it.
+pub(super) type About = (Option<Arc<str>>, Option<AssociationId>);
+
+impl Notice {
+    /// What it decides about; `None` for what only the log and the events tell.
+    pub(super) fn about(&self) -> Option<About> {
+        match self {
+            Notice::Carries { connection, .. } => Some((Some(Arc::clone(connection)), None)),
+            Notice::PeerAt { connection, association, .. } | Notice::PeerGone { connection, association } => {
+                Some((Some(Arc::clone(connection)), Some(*association)))
+            }
+            Notice::ShutdownComplete => Some((None, None)),
+            Notice::ConnectionUp { .. }
+            | Notice::ConnectionDown { .. }
+            | Notice::PathSilent { .. }
+            | Notice::PathAnswers { .. }
+            | Notice::Failure { .. }
+            | Notice::MoreFailures { .. } => None,
+            Notice::ChildUp(_) | Notice::ChildDown(..) => None,
+        }
+    }
+}
+
+/// One child of a connection with one peer.
+#[derive(Clone, Debug)]
+pub struct ChildOf {
+    /// The connection's name.
+    pub connection: Arc<str>,
+    /// The connection's association with the peer.
+    pub association: AssociationId,
+    /// The peer's authenticated identity.
+    pub peer_id: Arc<str>,
+    /// The child's name.
+    pub child: Arc<str>,
+}
+
+impl From<&Pair> for ChildOf {
+    fn from(pair: &Pair) -> Self {
+        Self {
+            connection: Arc::clone(&pair.connection),
+            association: pair.association,
+            peer_id: Arc::clone(&pair.peer_id),
+            child: Arc::clone(&pair.child),
+        }
+    }
+}
