@@ -34,4 +34,9 @@ impl Agenda {
         };
         self.exchange.as_ref().and_then(Exchange::wanted).is_some_and(same) || self.tasks.any_wanted(same)
     }
+
+    /// Whether anything is being asked for, or is to be.
+    pub(super) fn creates_any(&self) -> bool {
+        self.exchange.as_ref().and_then(Exchange::wanted).is_some() || self.tasks.any_wanted(|_| true)
+    }
 }

@@ -31,7 +31,7 @@ const OURS: Duration = Duration::from_secs(2);
 const THEIRS: Duration = Duration::from_millis(3500);
 /// How often it is looked again whether another one carries the same.
 const AGAIN: Duration = Duration::from_secs(2);
-/// From then on it is believed that the peer means to have several, unless one of them waits for an answer.
+/// From then on it is believed that the peer means to have several, unless one of them may still carry more.
 const MEANT: Duration = Duration::from_secs(30);
 
 impl Connections {
@@ -95,16 +95,12 @@ impl Connections {
         let age = now.saturating_duration_since(since);
         let Some(runtime) = self.by_name.get(name) else { return };
         let superfluous = superfluous(runtime, association, &self.ike_sas, since);
-        let (close, wait): (Vec<_>, Vec<_>) =
-            superfluous.into_iter().partition(|one| one.carried && (one.initiated || age >= THEIRS));
-        for one in close {
+        for one in superfluous.into_iter().filter(|one| one.carried && (one.initiated || age >= THEIRS)) {
             self.close(one.spi, Removal::Redundant, now);
         }
-        // One whose peer has not answered yet may still get what the others carry.
-        let waits = |spi: &IkeSpi| self.ike_sas.get(spi).is_some_and(|sa| sa.awaited().is_some());
-        let unanswered =
-            self.by_name.get(name).is_some_and(|runtime| runtime.ike_sas.of(association).iter().any(waits));
-        if wait.is_empty() || (age >= MEANT && !unanswered) {
+        let left = self.by_name.get(name).map_or(&[][..], |runtime| runtime.ike_sas.of(association));
+        let unsettled = left.iter().filter_map(|spi| self.ike_sas.get(spi)).any(may_carry_more);
+        if left.len() < 2 || (age >= MEANT && !unsettled) {
             if let Some(duplicated) = self.duplicated(name, association) {
                 *duplicated = None;
             }
@@ -113,6 +109,12 @@ impl Connections {
             self.ike_sas.timers.set(Timer::Duplicates(name.clone(), association), Some(look(at)));
         }
     }
+}
+
+/// Whether an IKE SA may still get what others of its association carry: its peer has not answered yet, or is to be asked
+/// for a child again.
+fn may_carry_more(sa: &IkeSa) -> bool {
+    sa.awaited().is_some() || matches!(sa, IkeSa::Established(state) if state.wants_children())
 }
 
 /// Whether no IKE SA is active, or being authenticated by us, between the identities of a connection.

@@ -66,6 +66,11 @@ impl Established {
         &self.children
     }
 
+    /// Whether it is asking for a Child SA, or is to.
+    pub(in crate::ike) fn wants_children(&self) -> bool {
+        self.agenda.creates_any()
+    }
+
     /// Lets somebody work on the parts, and starts what there is to do then.
     pub(in crate::ike) fn act(
         &mut self,
