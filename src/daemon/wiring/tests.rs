@@ -3,6 +3,7 @@
 mod associations;
 mod pairs;
 
+use std::net::IpAddr;
 use std::path::Path as FilePath;
 
 use super::*;
