@@ -162,8 +162,6 @@ impl Follower {
                 self.told = Some(next);
                 return Ok(false);
             }
-            // What became of it is not known if no answer comes; to begin where it began is then refused if it was taken.
-            self.told = Some(told);
             match client.call_with(&Request::PatchOwner, &change).await {
                 Ok(reply) => {
                     self.told = Some(next);
@@ -173,6 +171,12 @@ impl Follower {
                 Err(CallError::Conflict(reason)) => {
                     info!(gateway = self.shown, reason, "gatewayd is told the complete set");
                 }
+                // What became of it is not known; to begin where it began is refused if it was taken.
+                Err(error @ CallError::Unreachable { .. }) => {
+                    self.told = Some(told);
+                    return Err(error);
+                }
+                // It will not be taken another time either: the next attempt begins with the set.
                 Err(error) => return Err(error),
             }
         }

@@ -62,7 +62,8 @@ impl OutboundThread {
                     memory::forget();
                 }
                 load.count(outbound.woke_at(), Instant::now());
-                if !load.is_busy() && !self.inbound_busy.load(Ordering::Relaxed) {
+                let idle = !load.is_busy() && !self.inbound_busy.load(Ordering::Relaxed);
+                if idle && !outbound.holds_frames() {
                     // In this order: whoever has the loop may rely on it that the device is watched.
                     self.tun.watch()?;
                     match self.give_back.send(outbound) {
@@ -100,7 +101,9 @@ impl InboundThread {
         self.tun.watch()?;
         let mut load = Load::starting(Instant::now());
         loop {
-            let progress = self.inbound.run_once(Wait::AtMost(LONGEST_WAIT))?;
+            let holds_frames = self.outbound.as_ref().is_some_and(|outbound| outbound.holds_frames());
+            let wait = if holds_frames { Wait::No } else { Wait::AtMost(LONGEST_WAIT) };
+            let progress = self.inbound.run_once(wait)?;
             if self.outbound.is_none() {
                 self.outbound = self.given_back.try_recv().ok();
             }

@@ -323,6 +323,8 @@ impl Gateway {
             Notice::MoreFailures { what, count, period } => {
                 warn!("… {count} more negotiations failed in {} s: {what}", period.as_secs());
             }
+            // Of a connection that is gone by now nothing would take the address away again.
+            Notice::PeerAt { connection, .. } if self.force.tunnels.known(&connection).is_none() => {}
             Notice::PeerAt { connection, association, peer } => {
                 let left = self.seen.at(connection, association, peer).into_iter();
                 let news = left.chain(Some(peer).filter(|peer| !self.outer_peers.contains(peer)));

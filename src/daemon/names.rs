@@ -111,7 +111,10 @@ impl Lookups {
         look_up: impl Fn(String) -> L,
     ) {
         let due = self.names.iter_mut().filter(|(_, lookup)| !lookup.is_under_way && lookup.due <= now);
-        for (name, lookup) in due.take(AT_ONCE.saturating_sub(self.under_way.len())) {
+        // Those that hang are due again and again: whoever has been due for longest is next.
+        let mut due: Vec<_> = due.collect();
+        due.sort_by_key(|(_, lookup)| lookup.due);
+        for (name, lookup) in due.into_iter().take(AT_ONCE.saturating_sub(self.under_way.len())) {
             (lookup.is_under_way, lookup.again) = (true, false);
             let (name, result) = (name.clone(), look_up(name.clone()));
             self.under_way.spawn(async move { (name, result.await) });

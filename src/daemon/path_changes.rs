@@ -19,9 +19,17 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(10);
 
 /// Tells of every change from now on.
 pub async fn follow(ike: IkeHandle) {
+    let tell_ike = || ike.send(Request::Command(Command::PathsChanged));
+    let mut missed = false;
     loop {
         match Changes::listen(&Namespace::Own) {
-            Ok(changes) => tell(changes, || ike.send(Request::Command(Command::PathsChanged))).await,
+            Ok(changes) => {
+                // What came while nobody listened is not known.
+                if std::mem::replace(&mut missed, true) {
+                    tell_ike();
+                }
+                tell(changes, tell_ike).await;
+            }
             Err(error) => {
                 debug!(%error, "the kernel's changes cannot be heard of");
                 sleep(LISTEN_AGAIN).await;

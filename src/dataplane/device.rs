@@ -82,6 +82,12 @@ pub trait PacketSource: Send {
     /// # Errors
     /// When the device is gone. A device that merely has nothing returns `false`.
     fn receive(&mut self, room: &mut FrameRoom<'_>, wait: Wait) -> io::Result<bool>;
+
+    /// Whether something was read that is not handed over yet, of which the device says nothing any more: whoever drives the
+    /// source must not sleep.
+    fn holds_frames(&self) -> bool {
+        false
+    }
 }
 
 /// Where frames come from as the device has them: one packet or super-packet each.

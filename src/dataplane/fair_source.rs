@@ -182,6 +182,10 @@ impl<S: FrameSource> PacketSource for FairSource<S> {
         }
         Ok(self.next(room))
     }
+
+    fn holds_frames(&self) -> bool {
+        self.unpacker.has_rest() || !self.queue.is_empty()
+    }
 }
 
 #[cfg(test)]

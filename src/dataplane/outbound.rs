@@ -137,6 +137,7 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
             }
             self.handle_frame(now);
             // What is read has to be handled: the last frame of a full batch is not followed by a read.
+            let drain = drain || self.holds_frames();
             if !drain || frame == MAX_FRAMES || !self.has_room() {
                 break;
             }
@@ -157,6 +158,12 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
     /// Whether an SA came or went since the last call: then the thread's stack and registers may hold keys.
     pub fn took_keys(&mut self) -> bool {
         self.path.sadb.took_keys()
+    }
+
+    /// Whether frames wait that were read out of the device: it tells nobody of them, so the next batch must not be waited
+    /// for.
+    pub fn holds_frames(&self) -> bool {
+        self.ports.source.holds_frames()
     }
 
     /// When the last batch had done waiting.

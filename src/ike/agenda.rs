@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::coverage::Flows;
 use super::exchange::Exchange;
+use super::exchange::rekey::RekeyIke;
 use super::tasks::Tasks;
 use super::wanted::WantedChild;
 
@@ -38,5 +39,10 @@ impl Agenda {
     /// Whether anything is being asked for, or is to be.
     pub(super) fn creates_any(&self) -> bool {
         self.exchange.as_ref().and_then(Exchange::wanted).is_some() || self.tasks.any_wanted(|_| true)
+    }
+
+    /// The rekey of the IKE SA that we have asked for.
+    pub(super) fn rekey(&self) -> Option<&RekeyIke> {
+        self.exchange.as_ref().and_then(Exchange::rekeys_ike)
     }
 }

@@ -60,8 +60,9 @@ impl Unprotected {
     /// What all have together, and each source of them: of configured peers, or of others.
     fn rates(self, configured: bool) -> [Rate; 2] {
         let per_second = match (self, configured) {
-            (Self::Version | Self::CriticalPayload, _) | (Self::Hint, false) => [20, 5],
-            (Self::Hint, true) => [100, 5],
+            (Self::Version | Self::CriticalPayload, _) => [20, 5],
+            // Each looks at every IKE SA.
+            (Self::Hint, _) => [10, 5],
             (Self::UnknownSpi, true) => [1_000, 200],
             (Self::UnknownSpi, false) => [100, 10],
         };

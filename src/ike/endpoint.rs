@@ -232,12 +232,11 @@ impl Endpoint {
             return Err(Discard::UnknownSpi);
         }
         let ike_sas = &mut self.connections.ike_sas;
-        // The budget bounds the search, too.
-        if !ike_sas.allows(Unprotected::UnknownSpi, path, now) {
-            return Err(Discard::AnswerLimit);
-        }
         let rival = ike_sas.all_rekeying().find_map(|(spi, rekey)| Some((spi, rekey.rival_with(ours)?)));
         let Some((rekeyed, rival)) = rival else {
+            if !ike_sas.allows(Unprotected::UnknownSpi, path, now) {
+                return Err(Discard::AnswerLimit);
+            }
             self.disown(header, path);
             return Err(Discard::UnknownSpi);
         };

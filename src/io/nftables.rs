@@ -1,6 +1,7 @@
 //! gatewayd's own nftables table: packets from protected addresses come out of the tunnel only, and packets to them go
 //! into it only.
 mod elements;
+mod listing;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -18,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 pub use elements::TABLE;
+pub use listing::{Holds, Listing};
 pub use watch::TableChanges;
 
 use self::elements::SETS;
@@ -85,17 +87,6 @@ impl Dropped {
         }
         self.last = counted;
         self.before + counted
-    }
-}
-
-/// What a table holds, as `nft` prints it without counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing(String);
-
-impl Listing {
-    /// Whether the table has a flag, as one that was put to sleep has. JSON does not tell.
-    fn has_flags(&self) -> bool {
-        self.0.lines().any(|line| line.starts_with("\tflags "))
     }
 }
 

@@ -35,11 +35,13 @@ pub fn load(path: &Path, before: &Config) -> Result<Loaded, Refused> {
     keep_creation(Arc::<Vec<_>>::make_mut(&mut file.routes), &before.routes);
     let [added, changed, removed] = tunnels::told(&before.connections, &file.connections);
     let mut reloaded = Reloaded { added, changed, removed, warnings: file.warnings.clone() };
+    let retransmission_timeout = file.gateway.retransmission_timeout;
+    let now = config::Gateway { retransmission_timeout, ..before.gateway.clone() };
     let (socket, state) = (before.gateway.socket.clone(), before.gateway.state.clone());
-    if (config::Gateway { socket, state, ..file.gateway.clone() }) != before.gateway {
+    if (config::Gateway { socket, state, ..file.gateway.clone() }) != now {
         reloaded.warnings.push("a key above the connections changed; that takes effect at the next start".to_owned());
     }
-    file.gateway = before.gateway.clone();
+    file.gateway = now;
     let keys = |file: &'_ Config| file.routes.iter().map(VpnRoute::key).collect::<Vec<_>>();
     let other_connections = !reloaded.added.is_empty() || !reloaded.removed.is_empty();
     let other_names = other_connections || keys(&file) != keys(before);

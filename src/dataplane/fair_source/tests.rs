@@ -122,6 +122,19 @@ fn a_ping_passes_the_stream_that_waits_in_the_device() {
 }
 
 #[test]
+fn nobody_sleeps_while_frames_wait_of_which_the_device_says_nothing_any_more() {
+    for (frames, payload) in [(3, SUPER), (90, 56)] {
+        let mut bench = Bench::new();
+        bench.offer((0..frames).map(|_| frame(STREAM, payload, 0)));
+        let mut handed_over = 0;
+        while !bench.source.source.frames.is_empty() || bench.source.holds_frames() {
+            handed_over += usize::from(bench.receive().is_some());
+        }
+        assert_eq!(handed_over, frames, "{payload}");
+    }
+}
+
+#[test]
 fn a_ping_that_comes_while_a_stream_waits_is_the_next_but_one() {
     let mut bench = Bench::new();
     bench.offer((0..60).map(|_| frame(STREAM, SUPER, 0)));

@@ -139,7 +139,7 @@ impl Connections {
     fn up(&mut self, name: &Arc<str>, now: Instant) {
         let Some(runtime) = self.by_name.get_mut(name) else { return };
         runtime.wanted = true;
-        runtime.attempts = 0;
+        runtime.refusals = 0;
         let initiates = matches!(runtime.connection.peer, Peer::Address(_));
         for spi in self.ike_sas_of(name) {
             self.act(spi, now, |sa, _, agenda, cx| {
@@ -155,7 +155,7 @@ impl Connections {
     fn down(&mut self, name: &Arc<str>, now: Instant) {
         let Some(runtime) = self.by_name.get_mut(name) else { return };
         runtime.wanted = false;
-        runtime.attempts = 0;
+        runtime.refusals = 0;
         runtime.last_error = None;
         self.schedule(name, None);
         for spi in self.ike_sas_of(name) {

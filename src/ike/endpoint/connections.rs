@@ -219,7 +219,6 @@ impl Connections {
     pub(super) fn initiate(&mut self, name: &Arc<str>, wanted: Vec<WantedChild>, now: Instant) -> Option<IkeSpi> {
         let runtime = self.by_name.get_mut(name)?;
         let Peer::Address(peer) = runtime.connection.peer else { return None };
-        runtime.attempts += 1;
         let connection = runtime.connection.clone();
         let mut cx = self.ike_sas.context(now);
         match InitSent::start(connection.clone(), peer, wanted, &mut cx) {
@@ -255,7 +254,7 @@ impl Connections {
             return self.close(spi, Removal::Closed, now);
         };
         runtime.ike_sas.add_established(spi, association);
-        runtime.attempts = 0;
+        runtime.refusals = 0;
         runtime.last_error = None;
         let (wanted, was_up) = (runtime.wanted, std::mem::replace(&mut runtime.up, true));
         let others = runtime.ike_sas.attempts().iter().chain(runtime.ike_sas.of(association));

@@ -114,7 +114,7 @@ impl Connections {
 /// Whether an IKE SA may still get what others of its association carry: its peer has not answered yet, or is to be asked
 /// for a child again.
 fn may_carry_more(sa: &IkeSa) -> bool {
-    sa.awaited().is_some() || matches!(sa, IkeSa::Established(state) if state.wants_children())
+    sa.awaited().is_some() || matches!(sa, IkeSa::Established(state) if state.agenda().creates_any())
 }
 
 /// Whether no IKE SA is active, or being authenticated by us, between the identities of a connection.

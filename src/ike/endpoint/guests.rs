@@ -68,7 +68,7 @@ impl Connections {
         }
         let Some(runtime) = self.by_name.get_mut(name) else { return };
         if complete {
-            (runtime.attempts, runtime.last_error) = (0, None);
+            (runtime.refusals, runtime.last_error) = (0, None);
         }
         if !std::mem::replace(&mut runtime.up, true) {
             self.ike_sas.event(Event::ConnectionUp { connection: name.clone() });

@@ -152,7 +152,7 @@ impl IkeSaTable {
 
     /// Those that are being rekeyed at our request, with the exchange.
     pub(super) fn all_rekeying(&self) -> impl Iterator<Item = (IkeSpi, &RekeyIke)> {
-        self.rekeying.iter().filter_map(|spi| Some((*spi, self.established(spi)?.rekey()?)))
+        self.rekeying.iter().filter_map(|spi| Some((*spi, self.established(spi)?.agenda().rekey()?)))
     }
 
     pub(super) fn established(&self, spi: &IkeSpi) -> Option<&Established> {
@@ -175,7 +175,7 @@ impl IkeSaTable {
     /// Takes one in, or back.
     pub(super) fn insert(&mut self, spi: IkeSpi, sa: IkeSa) {
         self.timers.set(Timer::IkeSa(spi), sa.deadline());
-        if matches!(&sa, IkeSa::Established(state) if state.rekey().is_some()) {
+        if matches!(&sa, IkeSa::Established(state) if state.agenda().rekey().is_some()) {
             self.rekeying.insert(spi);
         }
         self.by_spi.insert(spi, sa);

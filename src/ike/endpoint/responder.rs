@@ -147,14 +147,22 @@ impl Endpoint {
         now: Instant,
     ) -> Result<Charge, Discard> {
         let room = |ike_sas: &IkeSaTable| ike_sas.half_open.room(asker, bytes, &ike_sas.config, now);
-        // Nobody goes for who is not let in.
         room(&self.connections.ike_sas)?;
         let charge = self.connections.ike_sas.budget.key_exchange(asker, method, now);
         let charge = charge.ok_or(Discard::KeyExchangeLimit)?;
-        while let Some(oldest) = room(&self.connections.ike_sas)? {
-            self.connections.with_ike_sa(oldest, now, |_, _| Err(Ended::new(Cause::NoAnswer, None)));
+        loop {
+            match room(&self.connections.ike_sas) {
+                Ok(None) => return Ok(charge),
+                Ok(Some(oldest)) => {
+                    self.connections.with_ike_sa(oldest, now, |_, _| Err(Ended::new(Cause::NoAnswer, None)));
+                }
+                // Several had to go, and those that are left hold no more than it would.
+                Err(full) => {
+                    self.connections.ike_sas.budget.refund(charge);
+                    return Err(full);
+                }
+            }
         }
-        Ok(charge)
     }
 
     /// Keeps the half-open IKE SA and answers.

@@ -38,7 +38,8 @@ pub(super) struct Runtime {
     pub(super) ike_sas: IkeSas,
     /// Our SPIs of other connections' IKE SAs that carry pairs of this one.
     pub(super) hosts: Vec<IkeSpi>,
-    pub(super) attempts: u32,
+    /// How often the peer has refused since it was last up, or was asked for anew.
+    pub(super) refusals: u32,
     /// When the peer was last found to have restarted, and how often it was before that, in a row.
     restarts: Option<(Instant, u32)>,
     /// Not tried before.
@@ -61,7 +62,7 @@ impl Runtime {
             place,
             ike_sas: IkeSas::default(),
             hosts: Vec::new(),
-            attempts: 0,
+            refusals: 0,
             restarts: None,
             next_attempt: None,
             last_error: None,
@@ -86,7 +87,10 @@ impl Runtime {
             return FIRST_WAIT;
         }
         match cause {
-            Cause::Refused => doubled(self.attempts, LONGEST_WAIT_AFTER_REFUSAL),
+            Cause::Refused => {
+                self.refusals = self.refusals.saturating_add(1);
+                doubled(self.refusals, LONGEST_WAIT_AFTER_REFUSAL)
+            }
             _ => WAIT_AFTER_SILENCE,
         }
     }

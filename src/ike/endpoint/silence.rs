@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::connections::Connections;
 use super::runtime::Beside;
-use crate::ike::config::{Peer, Start};
+use crate::ike::config::Start;
 use crate::ike::sa::Cause;
 use crate::ike::state::IkeSa;
 use crate::ike::state::established::{Established, liveness};
@@ -96,20 +96,10 @@ impl Connections {
         }
     }
 
-    /// Something about this machine's links, addresses or routes has changed.
+    /// Something about this machine's links, addresses or routes has changed: whoever waits for an answer asks again at once. Who
+    /// was refused does not, for that is no matter of paths.
     pub(super) fn paths_changed(&mut self, now: Instant) {
         self.prompt(|_| true, now);
-        let waits = self.by_name.iter().filter(|(_, runtime)| runtime.next_attempt.is_some_and(|at| at > now));
-        let by_itself = |name: &Arc<str>| {
-            let runtime = self.by_name.get(name)?;
-            let alone = runtime.wanted && !runtime.ike_sas.has_established();
-            Some(alone && matches!(runtime.connection.peer, Peer::Address(_)))
-        };
-        let waiting: Vec<(Arc<str>, bool)> =
-            waits.map(|(name, _)| (name.clone(), by_itself(name).unwrap_or(false))).collect();
-        for (name, by_itself) in waiting {
-            self.schedule(&name, by_itself.then_some(now));
-        }
     }
 
     /// The peer at this address seems to be there: whoever waits for its answer asks again at once.

@@ -38,7 +38,9 @@ impl Standing {
         let configured = ike_sas.directory.knows(Peer::Address(path.peer.ip()));
         let returned = match ike_sas.get(&ours) {
             Some(IkeSa::Established(_) | IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => return Standing::Known,
-            Some(IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_)) => true,
+            // Anybody can name its SPI. Only its initiator has been told it at this address; the port changes with NAT traversal.
+            Some(IkeSa::AwaitingAuth(state)) => state.source().ip() == path.peer.ip(),
+            Some(IkeSa::Lingering(_)) => false,
             None => returns_cookie(endpoint, &header, datagram, path, now),
         };
         match (configured, returned) {

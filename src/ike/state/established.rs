@@ -66,11 +66,6 @@ impl Established {
         &self.children
     }
 
-    /// Whether it is asking for a Child SA, or is to.
-    pub(in crate::ike) fn wants_children(&self) -> bool {
-        self.agenda.creates_any()
-    }
-
     /// Lets somebody work on the parts, and starts what there is to do then.
     pub(in crate::ike) fn act(
         &mut self,
@@ -174,9 +169,8 @@ impl Established {
         }
     }
 
-    /// The rekey of this IKE SA that we have asked for.
-    pub(in crate::ike) fn rekey(&self) -> Option<&RekeyIke> {
-        self.agenda.exchange.as_ref().and_then(Exchange::rekeys_ike)
+    pub(in crate::ike) fn agenda(&self) -> &Agenda {
+        &self.agenda
     }
 
     /// The peer goes on with its IKE SA, so ours would be the redundant one. Its answer to our request, which may never

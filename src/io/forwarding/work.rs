@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use crate::io::netlink::kernel_watch::{KernelWatch, Reason};
 use crate::io::netlink::reconciler::Reconciler;
 use crate::io::netlink::{Outcome, PinnedDevice};
 use crate::io::netns::Namespace;
-use crate::io::nftables::{self, FilterError, Listing, OuterPorts, PlaintextFilter, TableChanges};
+use crate::io::nftables::{self, FilterError, Holds, OuterPorts, PlaintextFilter, TableChanges};
 use crate::routing::kernel_routes::{METRIC_BLACKHOLE, METRIC_LOCAL_BLACKHOLE, TABLE_LOCAL, TABLE_MAIN};
 use crate::routing::policy::{Exemption, PROTOCOL_KERNEL};
 use crate::routing::{
@@ -71,11 +71,8 @@ enum Told {
     ByTheClock,
 }
 
-/// What the filter's table holds: known, or to be compared because elements of it were changed.
-enum Holds {
-    This(Listing),
-    ToBeCompared,
-}
+/// How long a comparison may be put off for those that ask.
+const OVERDUE: Duration = Duration::from_millis(500);
 
 /// What the tunnel device is called at the moment, and what is protected.
 type Filtered = (Option<Arc<str>>, Vec<AddressRange>);
@@ -130,6 +127,8 @@ impl Work {
         }
         let mut table_changes = None;
         let mut told = None;
+        // Since when the table is to be compared.
+        let mut suspected = None;
         loop {
             let Request { number, policy, carry } = inbox.borrow_and_update().clone();
             let closed = std::mem::take(&mut self.kept.closed);
@@ -138,15 +137,16 @@ impl Work {
                 self.listen(&mut table_changes);
                 told = told.or(heard(&mut table_changes));
                 let answered = done.borrow().number >= number;
-                // Who asks does not wait for a comparison, which comes right after.
+                // Who asks does not wait for a comparison, which comes right after; but not for ever after.
                 if let Some(of) = told.filter(|_| answered) {
+                    let since = *suspected.get_or_insert_with(Instant::now);
                     tokio::select! {
                         biased;
-                        changed = inbox.changed() => match changed {
+                        changed = inbox.changed(), if since.elapsed() < OVERDUE => match changed {
                             Ok(()) => break,
                             Err(_) => return self.leave().await,
                         },
-                        () = self.verify(of) => told = None,
+                        () = self.verify(of) => (told, suspected) = (None, None),
                     }
                 }
                 let result = self.round(carry).await.map_err(Arc::new);
@@ -212,7 +212,10 @@ impl Work {
         let Some(((tunnel, protected), held)) = &self.filtered else { return };
         let stands = match held {
             Holds::This(held) => self.filter.listing().await.map(|listing| listing.filter(|listing| listing == held)),
-            Holds::ToBeCompared => self.filter.trusting(tunnel.clone()).whole(protected).await,
+            Holds::WithOtherElements(held) => {
+                let whole = self.filter.trusting(tunnel.clone()).whole(protected).await;
+                whole.map(|listing| listing.filter(|listing| listing.has_the_rules_of(held)))
+            }
         };
         match stands {
             Ok(Some(listing)) => {
@@ -338,7 +341,8 @@ impl Work {
         if let Some(((_, before), _)) = self.filtered.as_ref().filter(|((trusted, _), _)| *trusted == tunnel) {
             match self.filter.trusting(tunnel.clone()).change(before, &protected).await {
                 Ok(true) => {
-                    self.filtered = Some((wanted, Holds::ToBeCompared));
+                    let held = self.filtered.take().map(|(_, held)| held.with_other_elements());
+                    self.filtered = held.map(|held| (wanted, held));
                     self.watched.clone_from(&policy.protect);
                     return Ok(());
                 }

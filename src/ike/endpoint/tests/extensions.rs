@@ -240,7 +240,7 @@ fn a_token_is_told_only_of_an_ike_sa_that_is_lost() {
     // Nor of one that is about to be there.
     lab.command(0, Command::Rekey { connection: Arc::from("site"), what: RekeyWhat::Ike });
     lab.deliver();
-    let rekey = lab.ends[0].connections.ike_sas.established(&initiator).and_then(|state| state.rekey());
+    let rekey = lab.ends[0].connections.ike_sas.established(&initiator).and_then(|state| state.agenda().rekey());
     let new = rekey.map(RekeyIke::spi);
     let new = new.expect("a rekey under way");
     assert_eq!(answer_to(&mut lab, 0, (new, unknown), false), DISOWNED[..1]);

@@ -133,7 +133,7 @@ fn a_refused_attempt_beside_a_silent_ike_sa_is_not_made_again_at_once() {
 }
 
 #[test]
-fn a_change_of_links_makes_those_who_wait_ask_again_and_try_again_at_once() {
+fn a_change_of_links_makes_those_who_wait_ask_again_at_once_but_not_who_was_refused() {
     let mut lab = established();
     away(&mut lab, 600, false);
     let sent = |lab: &mut Lab| lab.wire.drain(..).filter(|(from, _)| *from == 0).count();
@@ -147,7 +147,7 @@ fn a_change_of_links_makes_those_who_wait_ask_again_and_try_again_at_once() {
     }
     assert_eq!(sent(&mut lab), 0, "they were sent a moment ago");
 
-    // A connection that waits before its next attempt.
+    // A connection that waits before its next attempt, for hours of other routes that come and go.
     let mut refusing = connection(1);
     refusing.pre_shared_key = Arc::new(Secret::new(b"another one".to_vec()));
     let mut lab = Lab::new([config(connection(0)), config(refusing)]);
@@ -155,9 +155,11 @@ fn a_change_of_links_makes_those_who_wait_ask_again_and_try_again_at_once() {
     lab.pass(30 * SECOND);
     lab.tick(0);
     assert_eq!((sent(&mut lab), attempts(&lab)), (0, 0));
-    lab.command(0, Command::PathsChanged);
-    lab.tick(0);
-    assert_eq!((sent(&mut lab), attempts(&lab)), (1, 1));
+    for _ in 0..1000 {
+        lab.command(0, Command::PathsChanged);
+        lab.tick(0);
+    }
+    assert_eq!((sent(&mut lab), attempts(&lab)), (0, 0));
 }
 
 #[test]

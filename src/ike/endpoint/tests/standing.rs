@@ -33,7 +33,7 @@ fn a_sender_is_known_better_with_each_step() {
     lab.deliver();
     assert_eq!(under_way(&mut lab), [Standing::Known; 2], "the response");
     lab.deliver();
-    assert_eq!(under_way(&mut lab), [Standing::Expected, Standing::Returned], "IKE_AUTH on a half-open IKE SA");
+    assert_eq!(under_way(&mut lab), [Standing::Expected, Standing::Stranger], "IKE_AUTH on a half-open IKE SA");
     lab.deliver();
     lab.settle();
     lab.assert_paired(1);

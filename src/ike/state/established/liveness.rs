@@ -55,11 +55,12 @@ pub(in crate::ike) fn is_reported_unknown(sa: &mut Sa, agenda: &mut Agenda, now:
     if sa.is_unconfirmed() || !sa.is_active() {
         return;
     }
-    let checks = agenda.is_free() && sa.liveness_mut().allows_check(now);
-    if checks {
+    if !sa.liveness_mut().allows_check(now) {
+        return;
+    }
+    // A request of ours that is under way is as good as a check.
+    if agenda.is_free() {
         agenda.tasks.queue(Task::Liveness);
     }
-    if checks || !agenda.is_free() {
-        sa.liveness_mut().await_answer(now);
-    }
+    sa.liveness_mut().await_answer(now);
 }
