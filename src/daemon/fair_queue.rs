@@ -4,10 +4,9 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use crate::ike::Path;
+use crate::ike::{Path, Source};
 
 /// How many sources are told apart at a time.
 const BUCKETS: usize = 256;
@@ -66,7 +65,7 @@ impl FairQueue {
             }
             gone += 1;
         }
-        let place = (self.hasher.hash_one(source(path.peer.ip())) % BUCKETS as u64) as usize;
+        let place = (self.hasher.hash_one(Source::of(path.peer.ip())) % BUCKETS as u64) as usize;
         self.buckets[place].push_back((now, (datagram.to_vec(), path)));
         self.bytes[place] += cost as u32;
         self.held += cost;
@@ -113,16 +112,10 @@ impl FairQueue {
     }
 }
 
-/// What counts as one source: an IPv4 address, or an IPv6 /64, of which a host has all.
-fn source(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn path(peer: &str) -> Path {
@@ -141,7 +134,7 @@ mod tests {
 
     /// Two sources that do not share a bucket.
     fn strangers(queue: &FairQueue) -> (Path, Path) {
-        let place = |path: Path| queue.hasher.hash_one(source(path.peer.ip())) % BUCKETS as u64;
+        let place = |path: Path| queue.hasher.hash_one(Source::of(path.peer.ip())) % BUCKETS as u64;
         let one = path("198.51.100.1:500");
         let others = (2..=255).map(|host| path(&format!("198.51.100.{host}:500")));
         (one, others.into_iter().find(|other| place(*other) != place(one)).unwrap())
@@ -200,8 +193,8 @@ mod tests {
     fn a_subnet_of_ipv6_is_one_source() {
         let [one, same, other] =
             ["2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1"].map(|text| text.parse().unwrap());
-        assert_eq!(source(one), source(same));
-        assert_ne!(source(one), source(other));
+        assert_eq!(Source::of(one), Source::of(same));
+        assert_ne!(Source::of(one), Source::of(other));
     }
 
     #[test]

@@ -15,11 +15,12 @@ use std::time::Instant;
 
 use super::fair_queue::{Arrival, FairQueue};
 use crate::dataplane::ike_queue::MAX_INITIAL;
-use crate::ike::{Path, Standing};
+use crate::ike::{LONGEST_INIT, Path, Standing, UNAUTHENTICATED_LIMIT};
 use crate::wire::ike::ExchangeType;
 
-/// The longest other message of who is not authenticated, in bytes. Longer ones go in fragments (RFC 7383).
-pub const MAX_UNAUTHENTICATED: usize = 16 << 10;
+/// What the data path lets through to IKE is what IKE reads.
+const _: () = assert!(MAX_INITIAL == LONGEST_INIT);
+
 /// Bytes of each queue: some thousand requests.
 const QUEUE: usize = 1 << 20;
 /// Where the exchange type stands in an IKE header (RFC 7296 section 3.1).
@@ -92,7 +93,7 @@ impl Arrivals {
 /// Whether a datagram is larger than who is not authenticated may send.
 fn is_too_large(datagram: &[u8]) -> bool {
     let initial = datagram.get(EXCHANGE_TYPE) == Some(&ExchangeType::IKE_SA_INIT.0);
-    datagram.len() > if initial { MAX_INITIAL } else { MAX_UNAUTHENTICATED }
+    datagram.len() > if initial { LONGEST_INIT } else { UNAUTHENTICATED_LIMIT }
 }
 
 #[cfg(test)]
@@ -137,7 +138,7 @@ mod tests {
     fn what_is_too_large_for_its_sender_is_counted_and_not_kept() {
         let (mut arrivals, now) = (Arrivals::default(), Instant::now());
         for (exchange, limit) in
-            [(ExchangeType::IKE_SA_INIT, MAX_INITIAL), (ExchangeType::IKE_AUTH, MAX_UNAUTHENTICATED)]
+            [(ExchangeType::IKE_SA_INIT, MAX_INITIAL), (ExchangeType::IKE_AUTH, UNAUTHENTICATED_LIMIT)]
         {
             for standing in [Standing::Expected, Standing::Configured, Standing::Returned, Standing::Stranger] {
                 let before = arrivals.too_large();

@@ -33,8 +33,9 @@ pub(super) struct Channel {
     reassembly: [Option<Box<Reassembly>>; 2],
 }
 
-/// Bytes that the fragments of a message have together at most, while the peer is not authenticated and then.
-pub(super) const UNAUTHENTICATED_LIMIT: usize = 16 << 10;
+/// Bytes of the longest message that is read of a peer that is not authenticated, also of its fragments together.
+pub const UNAUTHENTICATED_LIMIT: usize = 16 << 10;
+/// Bytes that the fragments of a message have together at most once it is.
 const AUTHENTICATED_LIMIT: usize = 64 << 10;
 
 /// Bytes that the fragments of a message may have together. The response to a request of ours is awaited.

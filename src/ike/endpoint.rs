@@ -56,7 +56,7 @@ pub struct Endpoint {
 }
 
 /// Bytes of the longest IKE_SA_INIT request that is read. What is kept of one is kept for who has authenticated nothing.
-const LONGEST_INIT: usize = 4 << 10;
+pub const LONGEST_INIT: usize = 4 << 10;
 
 /// Deadlines that one call sees to; each may cost a key exchange.
 const TIMEOUTS_AT_ONCE: usize = 256;

@@ -47,12 +47,13 @@ mod wanted;
 mod window;
 
 pub use association::{AssociationId, are_siblings};
+pub use channel::UNAUTHENTICATED_LIMIT;
 pub use config::{
     Change, Child, Childless, Config, Connection, EspProposal, Extensions, IkeProposal, Peer, Place, Retransmission,
     Start,
 };
 pub use coverage::Flows;
-pub use endpoint::{Endpoint, SHUTDOWN_TIME, Standing};
+pub use endpoint::{Endpoint, LONGEST_INIT, SHUTDOWN_TIME, Standing};
 pub use error::{Discard, DiscardCounters, Unsendable};
 pub use event::{
     ChildSa, Command, Deadline, Encapsulation, Event, Output, Path, RekeyWhat, Removal, SaActivity, SaKeys, SaLimit,
@@ -60,4 +61,5 @@ pub use event::{
 };
 pub use failure::{AuthenticationError, Failure, Refusal};
 pub use key_log::KeyLog;
+pub use source::Source;
 pub use status::{AssociationStatus, ChildState, ChildStatus, ConnectionState, ConnectionStatus, IkeSaStatus};
