@@ -126,6 +126,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::timeout;
 
+    use super::super::http_connection::LINGER;
     use super::*;
 
     const PATIENCE: Duration = Duration::from_millis(400);
@@ -224,6 +225,16 @@ mod tests {
         assert!(rest(hoarder).await.contains("408"));
         let began = Instant::now();
         assert!(rest(served.client(&put(MAX_BODY + 1)).await).await.contains("413"));
-        assert!(began.elapsed() < PATIENCE, "what is too large is not waited for");
+        assert!(began.elapsed() < 2 * LINGER, "what is too large is not waited for");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_refused_while_it_sends_reads_why() {
+        let served = Served::start();
+        let length = MAX_BODY + 1;
+        let mut stream =
+            served.client(&format!("PUT /owner HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")).await;
+        stream.write_all(&vec![b'x'; length]).await.expect("the server lets it end");
+        assert!(rest(stream).await.contains("413"));
     }
 }

@@ -218,6 +218,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_caller_that_is_refused_while_it_sends_reads_why() {
+        let service = Arc::new(Service::new(Nothing, AccessKeys::default(), ACTIONS));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, service, std::future::pending()));
+        for length in [MAX_BODY + 1, 4 * MAX_BODY] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&vec![b'x'; length]).await.expect("the server lets it end");
+            let mut answer = String::new();
+            timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("an answer, and an end").unwrap();
+            assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+        }
+    }
+
+    #[tokio::test]
     async fn calls_are_answered_also_after_one_that_panicked_until_the_server_stops() {
         let mut keys = AccessKeys::default();
         keys.insert("id", Secret::new(b"secret".to_vec()));

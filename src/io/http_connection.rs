@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// How long a request's head, and then its body, may take to arrive, and how long an answer may lie unread. An idle
 /// connection is closed after as long.
@@ -23,6 +23,12 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 const UNIT: usize = 1 << 10;
 /// from this length on. Shorter ones are bounded by the number of connections, so that nobody waits for those of others.
 const SMALL: usize = 16 << 10;
+/// How long a connection that ends is still read from,
+pub const LINGER: Duration = Duration::from_secs(2);
+/// how long when nothing comes,
+const QUIET: Duration = Duration::from_millis(200);
+/// and how many bytes at most.
+const LINGER_BYTES: usize = 64 << 20;
 
 /// Serves HTTP/1 on connections, with so much patience.
 pub fn builder(patience: Duration) -> http1::Builder {
@@ -126,17 +132,34 @@ async fn collect(body: Incoming, mut bytes: Vec<u8>, longest: usize) -> Result<V
 }
 
 /// A connection that is given up when what waits to be read from it is not, for as long as the patience lasts.
+///
+/// When the server ends it, what the client still sends is read for a while and thrown away: a request refused before its
+/// body was there would else end with a reset, which takes the answer with it (RFC 9112 section 9.6).
 #[derive(Debug)]
 pub struct Impatient<S> {
     stream: S,
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    lingering: Option<Lingering>,
+}
+
+#[derive(Debug)]
+struct Lingering {
+    quiet: Pin<Box<Sleep>>,
+    until: Instant,
+    bytes: usize,
+}
+
+impl Lingering {
+    fn new() -> Self {
+        Self { quiet: Box::pin(sleep(QUIET)), until: Instant::now() + LINGER, bytes: LINGER_BYTES }
+    }
 }
 
 impl<S> Impatient<S> {
     /// For hyper.
     pub fn new(stream: S, patience: Duration) -> TokioIo<Self> {
-        TokioIo::new(Self { stream, patience, stalled: None })
+        TokioIo::new(Self { stream, patience, stalled: None, lingering: None })
     }
 
     /// Passes on what became of a write, unless none could be done for too long.
@@ -158,7 +181,25 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+impl<S: AsyncRead + Unpin> Impatient<S> {
+    /// Reads until the client has ended the connection too, or has had enough time for it.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let lingering = self.lingering.get_or_insert_with(Lingering::new);
+        let mut bytes = [std::mem::MaybeUninit::uninit(); 16 << 10];
+        while lingering.bytes > 0 && lingering.quiet.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => break,
+            }
+            lingering.bytes = lingering.bytes.saturating_sub(buffer.filled().len());
+            lingering.quiet.as_mut().reset(lingering.until.min(Instant::now() + QUIET));
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.unless_stalled(cx, outcome)
@@ -182,6 +223,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        self.poll_linger(cx).map(Ok)
     }
 }
