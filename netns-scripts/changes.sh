@@ -6,8 +6,9 @@
 #
 # One gatewayd in a namespace of its own has N connections (8 000 when not said otherwise) in gatewayd.toml, each with a
 # route, and none of them calls; another one has as many of the cloud's, put on its control socket. A third one, with 10 000
-# (--resident), is asked for its memory. A reply comes when the packet path's table has the change, and the kernel's side
-# too. The bars hold on a calm machine and for optimised programs; --no-bars prints the figures only.
+# (--resident), is asked for its memory. A reply comes when the kernel's side has the change, and the packet path looks up
+# every packet that comes from then on in its new table. The bars hold on a calm machine and for optimised programs;
+# --no-bars prints the figures only.
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/install.sh"
@@ -21,7 +22,7 @@ while [ $# -gt 0 ]; do
         --resident) resident=$2; shift ;;
         --json) json=$2; shift ;;
         --no-bars) bars= ;;
-        *) sed -n '2,12p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
+        *) sed -n '2,13p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
     esac
     shift
 done

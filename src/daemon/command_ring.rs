@@ -2,12 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Commands that wait behind a full ring and may be refused: a data thread that leaves as many lying has more to do than to
 /// install SAs.
 const WAITING_OFFERS: usize = 8192;
 /// Commands that wait behind a full ring at all. More come only when a data thread has hung for long.
 const WAITING: usize = 65_536;
+/// How long until a full ring is looked at again by who waits for it.
+const AGAIN: Duration = Duration::from_millis(1);
 
 /// The sender's end of a command ring; a data thread drains the other after every read, and at least once a second.
 ///
@@ -95,9 +98,19 @@ impl<T> CommandRing<T> {
     }
 }
 
+impl<T> CommandRing<T> {
+    /// Waits until all that was sent is in the ring: the data thread obeys it before it handles anything that it reads from
+    /// then on. That takes a moment only after thousands of commands.
+    pub async fn handed_over(&self) {
+        while self.flush() == Ok(false) {
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 
@@ -116,6 +129,20 @@ mod tests {
             assert_eq!(ring.flush(), Ok(taken.len() >= 4));
         }
         assert_eq!(taken, [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_behind_a_full_ring_is_handed_over_when_there_is_room() {
+        let (ring, mut commands) = rtrb::RingBuffer::new(1);
+        let ring = CommandRing::new(ring);
+        ring.send(1);
+        ring.handed_over().await;
+        ring.send(2);
+        let handed_over = tokio::time::timeout(Duration::from_millis(20), ring.handed_over());
+        assert!(handed_over.await.is_err(), "the second one has no room yet");
+        assert_eq!(commands.pop(), Ok(1));
+        ring.handed_over().await;
+        assert_eq!(commands.pop(), Ok(2));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use super::events::EventLog;
 use super::export;
 use super::ike_handle::IkeHandle;
 use super::ike_thread::Request;
+use super::names::Resolution;
 use super::owner_set::Translation;
 use super::policy::Protection;
 use super::status::View;
@@ -224,24 +225,30 @@ impl Gateway {
         Ok(export::export(self.tunnel(name)?))
     }
 
-    /// Takes what a name resolved to, or why it did not.
-    pub async fn take_resolution(&mut self, name: String, result: Result<IpAddr, String>) {
-        // A name that no connection has any more is nobody's trouble.
-        if self.force.tunnels.of_peer(&name).next().is_none() {
-            return;
-        }
-        match result {
-            Ok(address) => {
-                self.unresolved.remove(&name);
-                let before = self.resolved.insert(name.clone(), address);
-                if before != Some(address) {
-                    info!(name, %address, "resolved a peer's name");
-                    self.peer_has_moved(&name, before, address).await;
+    /// Takes what names resolved to, or why they did not. What follows is told once for all of them.
+    pub async fn take_resolutions(&mut self, resolutions: &mut Vec<Resolution>) {
+        let mut moved = BTreeMap::new();
+        for (name, result) in resolutions.drain(..) {
+            // A name that no connection has any more is nobody's trouble.
+            if self.force.tunnels.of_peer(&name).next().is_none() {
+                continue;
+            }
+            match result {
+                Ok(address) => {
+                    self.unresolved.remove(&name);
+                    let before = self.resolved.insert(name.clone(), address);
+                    if before != Some(address) {
+                        info!(name, %address, "resolved a peer's name");
+                        moved.entry(name).or_insert(before);
+                    }
+                }
+                Err(reason) => {
+                    self.unresolved.insert(name, reason);
                 }
             }
-            Err(reason) => {
-                self.unresolved.insert(name, reason);
-            }
+        }
+        if !moved.is_empty() {
+            self.peers_have_moved(&moved).await;
         }
         self.tell_unresolved();
     }

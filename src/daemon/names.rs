@@ -19,6 +19,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 64;
 /// Requests to look a name up soon that may wait; what comes on top is looked up when its time comes.
 pub const HURRIES: usize = 256;
+/// Results that may wait; whoever takes them takes all together. With more, the next lookup begins later.
+pub const RESOLUTIONS: usize = 1024;
 
 /// What a name resolved to, or why it did not.
 pub type Resolution = (String, Result<IpAddr, String>);
@@ -246,5 +248,20 @@ mod tests {
             late.insert(resolver.told().await.0);
         }
         assert_eq!(resolver.asked(), AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn whoever_has_been_due_for_longest_is_next() {
+        let (now, count) = (Instant::now(), 4 * AT_ONCE);
+        let mut lookups = Lookups::default();
+        for age in 0..count {
+            let due = now - Duration::from_millis(age as u64);
+            let lookup = Lookup { due, is_under_way: false, is_late: false, again: false };
+            lookups.names.insert(format!("name-{age}"), lookup);
+        }
+        lookups.start(now, |_| std::future::pending());
+        let begun = lookups.names.iter().filter(|(_, lookup)| lookup.is_under_way).map(|(name, _)| name.clone());
+        let oldest = (count - AT_ONCE..count).map(|age| format!("name-{age}"));
+        assert_eq!(begun.collect::<BTreeSet<_>>(), oldest.collect());
     }
 }

@@ -344,12 +344,12 @@ async fn control(
     signals: &mut Signals,
 ) -> Result<Asked, Failure> {
     let (wanted_names, names_to_resolve) = watch::channel(gateway.names());
-    let (resolution_sender, mut resolutions) = mpsc::channel(16);
+    let (resolution_sender, mut resolutions) = mpsc::channel(names::RESOLUTIONS);
     let resolver = tokio::spawn(names::resolve(names_to_resolve, hurried, resolution_sender));
     let mut standing = gateway.forwarding.standing();
     let mut conditions = gateway.conditions.changes();
     let mut fib_from = tokio::time::Instant::now();
-    let mut notices = Vec::new();
+    let (mut notices, mut resolved) = (Vec::new(), Vec::new());
     let mut loading = Loading::default();
     let ended = loop {
         tokio::select! {
@@ -374,7 +374,7 @@ async fn control(
                 loading.go_on(gateway);
             }
             Some(kept) = kept.recv() => gateway.take_owner_change(kept).await,
-            Some((name, result)) = resolutions.recv() => gateway.take_resolution(name, result).await,
+            1.. = resolutions.recv_many(&mut resolved, names::RESOLUTIONS) => gateway.take_resolutions(&mut resolved).await,
             changed = standing.changed() => {
                 if changed.is_err() {
                     break Err("nobody keeps the kernel's side of the VPN routes any more".into());

@@ -2,7 +2,9 @@
 //! in step.
 mod absence;
 mod error;
+mod filter;
 mod keeping;
+mod routes;
 mod standing;
 mod work;
 
@@ -91,6 +93,7 @@ impl Forwarding {
     /// Asks at once, also if the answer is not waited for; what was asked for before and not begun is not done any more.
     async fn request(&self, policy: KeptPolicy, carry: bool) -> Result<(), Arc<ForwardingError>> {
         let mut number = 0;
+        let policy = Arc::new(policy);
         self.requests.send_modify(|request| {
             number = request.number + 1;
             *request = Request { number, policy, carry };

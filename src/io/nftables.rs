@@ -4,7 +4,7 @@ mod elements;
 mod listing;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::process::{Output, Stdio};
@@ -157,16 +157,16 @@ impl PlaintextFilter {
         Err(FilterError::Nft("the table does not hold what was loaded: somebody else changes it as well".to_owned()))
     }
 
-    /// Makes `protected` the protected addresses of a table that has been made whole with those `before`, by the elements
-    /// that differ. False: they are too many, and [`PlaintextFilter::apply`] has to be asked. What the table then holds is to
+    /// Makes `protected` the protected addresses of a table that has been made whole with those `before`, both in ascending
+    /// order, by the elements that differ. False: they are too many, and [`PlaintextFilter::apply`] has to be asked. What the table then holds is to
     /// be compared with [`PlaintextFilter::whole`].
     ///
     /// # Errors
     /// The kernel refused; the table is as it was.
     pub async fn change(&self, before: &[AddressRange], protected: &[AddressRange]) -> Result<bool, FilterError> {
+        // Both are in ascending order.
         let missing = |from: &[AddressRange], what: &[AddressRange]| -> Vec<AddressRange> {
-            let from: HashSet<&AddressRange> = from.iter().collect();
-            what.iter().filter(|range| !from.contains(range)).copied().collect()
+            what.iter().filter(|range| from.binary_search(range).is_err()).copied().collect()
         };
         let (gone, new) = (missing(protected, before), missing(before, protected));
         if gone.len() + new.len() > elements::AT_MOST {

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::Bound;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::kernel_routes::{PROTOCOL_GATEWAYD, TABLE_LOCAL, TABLE_MAIN, is_tunnel_table};
 use super::policy::Policy;
@@ -45,10 +45,10 @@ impl Interest {
         }
     }
 
-    /// Whether every route that matters to `other` matters here.
-    pub fn covers(&self, other: &Self) -> bool {
-        other.addresses.is_subset(&self.addresses)
-            && other.prefixes.difference(&self.prefixes).all(|new| self.held(new))
+    /// Whether one of the routes that were passed by, as they did not matter `before`, may matter now.
+    pub fn may_hold(&self, passed: &PassedBy, before: &Self) -> bool {
+        self.addresses.difference(&before.addresses).any(|new| passed.has_address(new))
+            || self.prefixes.difference(&before.prefixes).any(|new| passed.overlaps(new))
     }
 
     fn overlaps(&self, destination: &IpNet) -> bool {
@@ -61,6 +61,57 @@ impl Interest {
     fn held(&self, prefix: &IpNet) -> bool {
         let mut shorter = self.lengths.range(..=prefix.prefix_len());
         shorter.any(|length| shortened(prefix, *length).is_some_and(|holder| self.prefixes.contains(&holder)))
+    }
+}
+
+/// Destinations of `main` and addresses of the machine whose routes did not matter when they were told of. They tell whether
+/// something else that comes to matter has to be read. Those of routes that have gone meanwhile may be there still.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PassedBy {
+    ipv4: BTreeSet<Ipv4Net>,
+    ipv6: BTreeSet<Ipv6Net>,
+    addresses: BTreeSet<IpAddr>,
+    /// There are others, which found no room.
+    overflown: bool,
+}
+
+impl PassedBy {
+    /// How many are known, some megabytes. Beyond that, each of the others may be one that matters.
+    const MOST: usize = 1 << 18;
+
+    /// A route to a destination in a table does not matter.
+    pub fn add(&mut self, table: u32, destination: &IpNet) {
+        if self.ipv4.len() + self.ipv6.len() + self.addresses.len() >= Self::MOST {
+            self.overflown = true;
+            return;
+        }
+        let _is_new = match (table, destination) {
+            (TABLE_MAIN, IpNet::V4(prefix)) => self.ipv4.insert(*prefix),
+            (TABLE_MAIN, IpNet::V6(prefix)) => self.ipv6.insert(*prefix),
+            (TABLE_LOCAL, host) if is_host(host) => self.addresses.insert(host.addr()),
+            _ => false,
+        };
+    }
+
+    fn has_address(&self, address: &IpAddr) -> bool {
+        self.overflown || self.addresses.contains(address)
+    }
+
+    /// Whether one of the destinations of `main` lies in a prefix or holds it.
+    fn overlaps(&self, prefix: &IpNet) -> bool {
+        let mut holders = (0..=prefix.prefix_len()).filter_map(|length| shortened(prefix, length));
+        let overlaps = match prefix {
+            IpNet::V4(prefix) => {
+                // In their order, those that lie in a prefix follow it.
+                self.ipv4.range(prefix..).next().is_some_and(|following| prefix.contains(following))
+                    || holders.any(|holder| matches!(holder, IpNet::V4(holder) if self.ipv4.contains(&holder)))
+            }
+            IpNet::V6(prefix) => {
+                self.ipv6.range(prefix..).next().is_some_and(|following| prefix.contains(following))
+                    || holders.any(|holder| matches!(holder, IpNet::V6(holder) if self.ipv6.contains(&holder)))
+            }
+        };
+        self.overflown || overlaps
     }
 }
 
@@ -116,10 +167,29 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_it_is_covered() {
-        let wide = interest(&["10.0.0.0/8"], &["172.16.0.0/12"]);
-        assert!(wide.covers(&interest(&["10.2.0.0/16", "10.3.0.0/16"], &[])));
-        assert!(!wide.covers(&interest(&["10.2.0.0/16", "192.168.0.0/16"], &[])));
-        assert!(!interest(&["10.2.0.0/16"], &[]).covers(&wide));
+    fn of_what_was_passed_by_only_what_overlaps_something_new_may_matter() {
+        let before = interest(&["10.2.0.0/16"], &[]);
+        let mut passed = PassedBy::default();
+        for (table, destination) in [
+            (TABLE_MAIN, "10.4.7.0/24"),
+            (TABLE_MAIN, "172.16.0.0/12"),
+            (TABLE_MAIN, "fd00:4::/64"),
+            (TABLE_LOCAL, "10.5.0.1/32"),
+            (TABLE_LOCAL, "127.0.0.0/8"),
+            (7, "10.6.0.0/16"),
+        ] {
+            passed.add(table, &net(destination));
+        }
+        let new = |protect: &[&str], local: &[&str]| interest(protect, local).may_hold(&passed, &before);
+        for matters in ["10.4.0.0/16", "10.4.7.0/24", "10.4.7.9/32", "172.17.1.0/24", "0.0.0.0/0", "fd00:4::7/128"] {
+            assert!(new(&["10.2.0.0/16", matters], &[]), "{matters}");
+        }
+        assert!(new(&[], &["10.5.0.1/32"]), "an address of the machine is local");
+        for other in ["10.4.8.0/24", "10.6.0.0/16", "10.5.0.1/32", "127.0.0.1/32", "fd00:5::/64"] {
+            assert!(!new(&["10.2.0.0/16", other], &[]), "{other}");
+        }
+        assert!(!new(&[], &[]), "nothing comes to matter");
+        (0..=PassedBy::MOST as u32).for_each(|n| passed.add(TABLE_MAIN, &IpNet::from(IpAddr::from(n.to_be_bytes()))));
+        assert!(interest(&["fd00:5::/64"], &[]).may_hold(&passed, &before), "what found no room may be there");
     }
 }

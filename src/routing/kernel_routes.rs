@@ -1,11 +1,12 @@
 //! The kernel routes and rules that carry the VPN routes' packets into the tunnel device, and fail closed.
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::prefixes::{inside, shortened};
+use super::picture::Destinations;
+use super::prefixes::{holders, inside, shortened, shorter_holders};
 use super::reconcile::{Family, KernelRoute, KernelRule, KernelState, RouteKind};
 
 /// `rtm_protocol` of every kernel route and rule that gatewayd makes.
@@ -93,10 +94,14 @@ impl KernelPolicy {
     /// 4. `unwatched`: no filter drops what such a route takes.
     pub fn needs_rule(&self, actual: &KernelState, device: &str, unwatched: bool) -> BTreeMap<Family, u32> {
         let explicit = || self.protect.iter().filter(|prefix| prefix.prefix_len() > 0);
-        let mut families: BTreeSet<Family> =
-            explicit().filter(|prefix| unwatched || !self.may_stand_in_main(prefix)).map(Family::of).collect();
-        families
-            .extend(actual.rules.iter().filter(|rule| (1..PRIORITY_MAIN).contains(&rule.priority)).map(|r| r.family));
+        let asked = actual.rules.iter().filter(|rule| (1..PRIORITY_MAIN).contains(&rule.priority));
+        let mut families: BTreeSet<Family> = asked.map(|rule| rule.family).collect();
+        for family in [Family::Ipv4, Family::Ipv6] {
+            let mut explicit = explicit().filter(|prefix| Family::of(prefix) == family);
+            if !families.contains(&family) && explicit.any(|prefix| unwatched || !self.may_stand_in_main(prefix)) {
+                families.insert(family);
+            }
+        }
         let lengths: BTreeSet<u8> = explicit().map(IpNet::prefix_len).collect();
         let foreign = actual.routes.iter().filter(|route| {
             route.table == TABLE_MAIN
@@ -147,39 +152,110 @@ fn priority(actual: &KernelState, family: Family) -> u32 {
 ///
 /// `mark` is the sockets' firewall mark.
 pub fn kernel_state(policy: &KernelPolicy, device: &Arc<str>, mark: u32) -> KernelState {
-    let KernelPolicy { protect, carried, exempt, closed, bypass, outer_peers, .. } = policy;
-    let mut state = KernelState::default();
-    for destination in protect {
-        let table = policy.table(destination);
-        let in_main = Some(TABLE_MAIN).filter(|main| *main != table && policy.may_stand_in_main(destination));
-        for table in [table].into_iter().chain(in_main) {
-            state.routes.insert(blackhole(table, *destination));
-            if carried.contains(destination) {
-                state.routes.insert(tunnel_route(table, *destination, device));
+    policy.part(&policy.destinations(), device, mark)
+}
+
+impl KernelPolicy {
+    /// Every destination that there may be a route to.
+    pub fn destinations(&self) -> BTreeSet<IpNet> {
+        [&self.protect, &self.exempt, &self.closed, &self.bypass].into_iter().flatten().copied().collect()
+    }
+
+    /// Of [`kernel_state`] the routes to these destinations, and all rules.
+    pub fn part(&self, destinations: &BTreeSet<IpNet>, device: &Arc<str>, mark: u32) -> KernelState {
+        let mut state = KernelState { routes: BTreeSet::new(), rules: self.rules(mark) };
+        for destination in destinations {
+            self.add_routes(destination, device, &mut state.routes);
+        }
+        state
+    }
+
+    /// Whether [`kernel_state`] may say something else of a destination, or of the rules, than `before`: where these sets
+    /// differ, where a peer's address came to lie or lies no more, and what is exempt inside what came or went.
+    pub fn differing(&self, before: &Self) -> Destinations {
+        if self.before_main != before.before_main || self.bypass != before.bypass {
+            return Destinations::All;
+        }
+        let mut found: BTreeSet<IpNet> = self.carried.symmetric_difference(&before.carried).copied().collect();
+        for prefix in self.protect.symmetric_difference(&before.protect) {
+            found.insert(*prefix);
+            found.extend(inside(prefix, &self.exempt));
+        }
+        for prefix in self.exempt.symmetric_difference(&before.exempt) {
+            found.insert(*prefix);
+            found.extend(holders(prefix, &self.protect));
+        }
+        for prefix in self.closed.symmetric_difference(&before.closed) {
+            found.insert(*prefix);
+            found.extend(inside(prefix, &self.bypass));
+        }
+        for peer in self.outer_peers.symmetric_difference(&before.outer_peers).map(|peer| IpNet::from(*peer)) {
+            found.extend(holders(&peer, &self.protect));
+            for closed in holders(&peer, &self.closed) {
+                found.insert(closed);
+                found.extend(inside(&closed, &self.bypass));
             }
         }
-        let family = Family::of(destination);
-        if destination.prefix_len() == 0 {
-            state.rules.extend(rules_behind_mark(family, 0, 0, mark));
-        } else if let Some(priority) = policy.before_main.get(&family) {
-            state.rules.insert(policy_rule(family, *priority, mark));
+        Destinations::These(found)
+    }
+
+    fn add_routes(&self, destination: &IpNet, device: &Arc<str>, routes: &mut BTreeSet<KernelRoute>) {
+        if self.protect.contains(destination) {
+            let table = self.table(destination);
+            let in_main = Some(TABLE_MAIN).filter(|main| *main != table && self.may_stand_in_main(destination));
+            for table in [table].into_iter().chain(in_main) {
+                routes.insert(blackhole(table, *destination));
+                if self.carried.contains(destination) {
+                    routes.insert(tunnel_route(table, *destination, device));
+                }
+            }
         }
-        if table != TABLE_MAIN {
-            state.routes.extend(inside(destination, exempt).map(|prefix| throw(table, prefix)));
+        if self.exempt.contains(destination) {
+            let tables = shorter_holders(destination, &self.protect).map(|holder| self.table(&holder));
+            routes.extend(tables.filter(|table| *table != TABLE_MAIN).map(|table| throw(table, *destination)));
+        }
+        if self.closed.contains(destination) && destination.prefix_len() > 0 {
+            let table = if self.is_behind_mark(destination) { table_behind_mark(destination) } else { TABLE_MAIN };
+            routes.insert(local_blackhole(table, *destination));
+        }
+        if self.bypass.contains(destination) {
+            let holders = shorter_holders(destination, &self.closed).filter(|holder| holder.prefix_len() > 0);
+            routes.extend(holders.map(|holder| throw(table_behind_mark(&holder), *destination)));
         }
     }
-    for prefix in closed.iter().filter(|prefix| prefix.prefix_len() > 0) {
-        if holds_any(prefix, outer_peers) || inside(prefix, bypass).next().is_some() {
+
+    fn rules(&self, mark: u32) -> BTreeSet<KernelRule> {
+        let mut rules = BTreeSet::new();
+        for (family, everything) in EVERYTHING {
+            if self.protect.contains(&everything) {
+                rules.extend(rules_behind_mark(family, 0, 0, mark));
+            }
+            let is_explicit = |prefix: &IpNet| prefix.prefix_len() > 0 && Family::of(prefix) == family;
+            if let Some(priority) = self.before_main.get(&family).filter(|_| self.protect.iter().any(is_explicit)) {
+                rules.insert(policy_rule(family, *priority, mark));
+            }
+        }
+        for prefix in self.closed.iter().filter(|prefix| prefix.prefix_len() > 0 && self.is_behind_mark(prefix)) {
             let length = prefix.prefix_len();
-            let table = TABLE_BEHIND_MARK + u32::from(length);
-            state.rules.extend(rules_behind_mark(Family::of(prefix), length, length.saturating_sub(1), mark));
-            state.routes.insert(local_blackhole(table, *prefix));
-            state.routes.extend(inside(prefix, bypass).map(|prefix| throw(table, prefix)));
-        } else {
-            state.routes.insert(local_blackhole(TABLE_MAIN, *prefix));
+            rules.extend(rules_behind_mark(Family::of(prefix), length, length.saturating_sub(1), mark));
         }
+        rules
     }
-    state
+
+    /// Whether the blackhole of a closed prefix stands behind the mark: in `main` it would catch what is to pass.
+    fn is_behind_mark(&self, closed: &IpNet) -> bool {
+        holds_any(closed, &self.outer_peers) || inside(closed, &self.bypass).next().is_some()
+    }
+}
+
+/// The prefixes of all addresses.
+const EVERYTHING: [(Family, IpNet); 2] = [
+    (Family::Ipv4, IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0))),
+    (Family::Ipv6, IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0))),
+];
+
+fn table_behind_mark(closed: &IpNet) -> u32 {
+    TABLE_BEHIND_MARK + u32::from(closed.prefix_len())
 }
 
 /// Whether a prefix holds one of the addresses.
@@ -247,139 +323,4 @@ fn rules_behind_mark(family: Family, length: u8, suppressed: u8, mark: u32) -> [
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn nets(list: &[&str]) -> BTreeSet<IpNet> {
-        list.iter().map(|text| text.parse().expect("a prefix")).collect()
-    }
-
-    fn policy(protect: &[&str], peers: &[&str]) -> KernelPolicy {
-        KernelPolicy {
-            protect: nets(protect),
-            carried: nets(protect),
-            outer_peers: peers.iter().map(|peer| peer.parse().expect("an address")).collect(),
-            ..KernelPolicy::default()
-        }
-    }
-
-    fn shown(policy: &KernelPolicy) -> (Vec<String>, Vec<String>) {
-        let state = kernel_state(policy, &"ipsec0".into(), FIREWALL_MARK);
-        assert!(state.routes.iter().all(|route| route.protocol == PROTOCOL_GATEWAYD));
-        let route = |r: &KernelRoute| format!("{:?} {} {} {}", r.kind, r.destination, r.table, r.metric);
-        let rule = |r: &KernelRule| {
-            let condition = if r.unless_mark.is_some() { "unmarked" } else { "all" };
-            format!("{} {:?} {condition} {} {:?}", r.priority, r.family, r.table, r.suppress_prefix_length)
-        };
-        (state.routes.iter().map(route).collect(), state.rules.iter().map(rule).collect())
-    }
-
-    const IN_MAIN: [&str; 2] = ["Unicast 10.1.1.0/24 254 0", "Blackhole 10.1.1.0/24 254 4294967295"];
-    const BEFORE_MAIN: [&str; 2] = ["Unicast 10.1.1.0/24 20199 0", "Blackhole 10.1.1.0/24 20199 4294967295"];
-
-    #[test]
-    fn an_explicit_prefix_stands_in_main_and_needs_no_rule() {
-        let (routes, rules) = shown(&policy(&["10.1.1.0/24"], &["203.0.113.2"]));
-        assert_eq!((routes, rules), (IN_MAIN.map(str::to_owned).to_vec(), Vec::new()));
-    }
-
-    #[test]
-    fn with_a_rule_everything_explicit_of_the_family_stands_before_main_as_well() {
-        let mut policy = policy(&["10.1.1.0/24", "fd00:1::/64", "0.0.0.0/0"], &[]);
-        policy.before_main = [(Family::Ipv4, 10)].into();
-        let (routes, rules) = shown(&policy);
-        let ipv4: Vec<&str> = routes.iter().filter(|route| route.contains("10.1.1")).map(String::as_str).collect();
-        assert_eq!(ipv4, [IN_MAIN, BEFORE_MAIN].concat());
-        assert_eq!(routes.iter().filter(|route| route.contains("fd00")).count(), 2);
-        assert_eq!(rules[0], "10 Ipv4 unmarked 20199 None");
-    }
-
-    #[test]
-    fn a_rule_is_needed_for_what_others_would_take_and_what_main_cannot_hold() {
-        let policy = policy(&["10.1.0.0/16", "10.1.1.0/24", "10.2.0.0/16", "0.0.0.0/0", "fd00:1::/64"], &[]);
-        let needed = |policy: &KernelPolicy, actual: &KernelState| policy.needs_rule(actual, "ipsec0", false);
-        let nothing = BTreeMap::new();
-        let (ipv4, ipv6) = ([(Family::Ipv4, 10)].into(), [(Family::Ipv6, 10)].into());
-        assert_eq!(needed(&policy, &KernelState::default()), nothing);
-        let by_route = |destination: &str, protocol, device: &str, metric| {
-            let route = tunnel_route(TABLE_MAIN, destination.parse().expect("a prefix"), &device.into());
-            let routes = [KernelRoute { protocol, metric, ..route }].into();
-            needed(&policy, &KernelState { routes, ..KernelState::default() })
-        };
-        assert_eq!(by_route("10.1.1.128/25", 4, "wan", 100), ipv4, "a longer one");
-        assert_eq!(by_route("10.2.0.0/16", 2, "lan", 100), ipv4, "an equal one, which wins when the tunnel is gone");
-        assert_eq!(by_route("10.2.0.0/16", 2, "ipsec0", 0), ipv4, "one in our place");
-        assert_eq!(by_route("10.0.0.0/8", 4, "wan", 0), nothing);
-        assert_eq!(by_route("10.1.1.0/24", PROTOCOL_GATEWAYD, "ipsec0", 0), nothing);
-        assert_eq!(by_route("10.1.1.0/25", 2, "ipsec0", 256), nothing);
-        let by_rule =
-            |rule: KernelRule| needed(&policy, &KernelState { rules: [rule].into(), ..KernelState::default() });
-        assert_eq!(by_rule(KernelRule { protocol: 3, ..rule(Family::Ipv6, 100, 77) }), ipv6);
-        assert_eq!(by_rule(KernelRule { is_foreign: true, ..rule(Family::Ipv6, 100, 77) }), ipv6);
-        assert_eq!(by_rule(policy_rule(Family::Ipv4, 10, FIREWALL_MARK)), ipv4, "ours stays");
-        assert_eq!(by_rule(rule(Family::Ipv4, 100, TABLE_LOCAL)), [(Family::Ipv4, 100)].into(), "behind `local`");
-        for priority in [0, PRIORITY_MAIN, 32_767] {
-            assert_eq!(by_rule(rule(Family::Ipv6, priority, 77)), nothing);
-        }
-        let both: BTreeMap<Family, u32> = [(Family::Ipv4, 10), (Family::Ipv6, 10)].into();
-        assert_eq!(policy.needs_rule(&KernelState::default(), "ipsec0", true), both, "without a filter");
-        let with_peer =
-            KernelPolicy { outer_peers: ["10.2.0.9".parse().expect("an address")].into(), ..policy.clone() };
-        assert_eq!(needed(&with_peer, &KernelState::default()), ipv4);
-        let with_exempt = KernelPolicy { exempt: nets(&["fd00:1::7/128"]), ..policy.clone() };
-        assert_eq!(needed(&with_exempt, &KernelState::default()), ipv6);
-    }
-
-    #[test]
-    fn a_default_route_leaves_main_alone_and_stands_behind_the_mark() {
-        let (routes, rules) = shown(&policy(&["0.0.0.0/0", "::/0"], &[]));
-        let default_routes = ["Unicast 0.0.0.0/0 20200 0", "Blackhole 0.0.0.0/0 20200 4294967295"];
-        assert_eq!(
-            routes,
-            [&default_routes[..], &["Unicast ::/0 20200 1", "Blackhole ::/0 20200 4294967295"]].concat()
-        );
-        assert_eq!(
-            rules,
-            [
-                "20256 Ipv4 all 254 Some(0)",
-                "20257 Ipv4 unmarked 20200 None",
-                "20256 Ipv6 all 254 Some(0)",
-                "20257 Ipv6 unmarked 20200 None"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_prefix_that_holds_a_peer_stays_out_of_main() {
-        let mut policy = policy(&["203.0.113.0/24"], &["203.0.113.2"]);
-        policy.before_main = policy.needs_rule(&KernelState::default(), "ipsec0", false);
-        let (routes, _) = shown(&policy);
-        assert_eq!(routes, ["Unicast 203.0.113.0/24 20199 0", "Blackhole 203.0.113.0/24 20199 4294967295"]);
-    }
-
-    #[test]
-    fn what_is_exempt_is_thrown_out_of_every_table_that_would_hold_it() {
-        let exempt = nets(&["10.1.0.0/24", "192.0.2.0/24"]);
-        let mut policy = KernelPolicy { exempt, ..policy(&["10.0.0.0/8", "0.0.0.0/0"], &[]) };
-        policy.before_main = policy.needs_rule(&KernelState::default(), "ipsec0", false);
-        let (routes, _) = shown(&policy);
-        let throws: Vec<_> = routes.iter().filter(|route| route.starts_with("Throw")).collect();
-        assert_eq!(throws, ["Throw 10.1.0.0/24 20199 0", "Throw 10.1.0.0/24 20200 0", "Throw 192.0.2.0/24 20200 0"]);
-    }
-
-    #[test]
-    fn a_prefix_that_is_not_carried_is_closed_all_the_same() {
-        let policy = KernelPolicy { carried: BTreeSet::new(), ..policy(&["10.1.1.0/24", "::/0"], &[]) };
-        let (routes, rules) = shown(&policy);
-        assert!(routes.len() == 2 && routes.iter().all(|route| route.starts_with("Blackhole")), "{routes:?}");
-        assert_eq!(rules.len(), 2);
-    }
-
-    #[test]
-    fn a_local_subnet_is_closed_but_not_to_our_own_packets() {
-        let closed = nets(&["10.1.0.0/24", "203.0.113.0/24"]);
-        let (routes, rules) = shown(&KernelPolicy { closed, ..policy(&[], &["203.0.113.2"]) });
-        assert_eq!(routes, ["Blackhole 10.1.0.0/24 254 4294967294", "Blackhole 203.0.113.0/24 20224 4294967294"]);
-        assert_eq!(rules, ["20208 Ipv4 all 254 Some(23)", "20209 Ipv4 unmarked 20224 None"]);
-    }
-}
+mod tests;

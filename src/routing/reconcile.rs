@@ -40,13 +40,14 @@ pub enum RouteKind {
     Other(u8),
 }
 
-/// One kernel route. In one table the kernel tells routes apart by destination and metric ([`KernelRoute::place`]).
+/// One kernel route. In one table the kernel tells routes apart by destination and metric ([`KernelRoute::place`]). In
+/// their order, those to one destination follow one another, whatever their tables are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KernelRoute {
-    /// Routing table; 254 is main.
-    pub table: u32,
     /// Destination prefix.
     pub destination: IpNet,
+    /// Routing table; 254 is main.
+    pub table: u32,
     /// Metric; the lowest wins. IPv6 turns 0 into 1024, so it cannot be asked for there.
     pub metric: u32,
     /// Who made the route (`rtm_protocol`); 2 is the kernel itself.
@@ -63,6 +64,12 @@ impl KernelRoute {
     /// What the kernel keeps unique: table, destination, metric.
     pub fn place(&self) -> (u32, IpNet, u32) {
         (self.table, self.destination, self.metric)
+    }
+
+    /// The least of all routes to a destination.
+    pub fn least(destination: IpNet) -> Self {
+        let kind = RouteKind::Unicast;
+        KernelRoute { destination, table: 0, metric: 0, protocol: 0, kind, gateway: None, device: None }
     }
 
     /// The least of all routes at its place.

@@ -12,7 +12,7 @@ use ipsec_gateway::io::netns::Namespace;
 use ipsec_gateway::io::nftables::OuterPorts;
 use ipsec_gateway::routing::{
     FIREWALL_MARK, Family, Interest, KernelPolicy, KernelRoute, KernelRule, KernelState, PROTOCOL_CEND,
-    PROTOCOL_GATEWAYD, Policy, RouteKind, kernel_state, reconcile,
+    PROTOCOL_GATEWAYD, Picture, Policy, RouteKind, kernel_state, reconcile,
 };
 
 use crate::lab::{TestNamespace, cable, may_make_namespaces};
@@ -275,6 +275,70 @@ async fn whatever_is_done_to_the_filter_is_mended() {
     assert_eq!(listing(), right, "what others do elsewhere is theirs");
 }
 
+/// The rule set of a filter, and faults that leave it as many rules and elements.
+const SUBTLE_FAULTS: [&str; 3] = [
+    "flush chain inet gatewayd forward ; add rule inet gatewayd forward accept ; add rule inet gatewayd forward accept ; \
+     add rule inet gatewayd forward accept ; add rule inet gatewayd forward accept",
+    "delete element inet gatewayd protected_ipv4 { 10.1.1.0/24 } ; \
+     add element inet gatewayd protected_ipv4 { 10.7.7.0/24 }",
+    "add rule inet gatewayd input accept",
+];
+
+#[tokio::test]
+async fn a_fault_in_the_filter_does_not_pass_with_a_change_of_its_elements() {
+    if !may_make_namespaces("a_fault_in_the_filter_does_not_pass_with_a_change_of_its_elements") {
+        return;
+    }
+    let (gateway, _outside) = gateway();
+    let listing = || gateway.exec(&["nft", "-s", "list", "table", "inet", "gatewayd"]);
+    let running = forwarding(&gateway);
+    let (one, two) = (protecting(&["10.1.1.0/24"]), protecting(&["10.1.1.0/24", "10.3.3.0/24"]));
+    running.apply(two.clone()).await.expect("the kernel takes the filter");
+    let right = listing();
+    for fault in SUBTLE_FAULTS {
+        running.apply(one.clone()).await.expect("the kernel takes the filter");
+        eventually("an element less", || !listing().contains("10.3.3.0/24")).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        // Both before the task has a turn, so that it hears of the fault with the request.
+        gateway.exec(&["nft", fault]);
+        running.apply(two.clone()).await.expect("the kernel takes the filter");
+        let begin = Instant::now();
+        eventually(fault, || listing() == right).await;
+        assert!(begin.elapsed() < Duration::from_secs(1), "{fault}: mended after {:?}", begin.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_changes_does_not_hide_a_fault_in_the_filter() {
+    if !may_make_namespaces("a_stream_of_changes_does_not_hide_a_fault_in_the_filter") {
+        return;
+    }
+    let (gateway, _outside) = gateway();
+    let running = forwarding(&gateway);
+    let policies = [protecting(&["10.1.1.0/24"]), protecting(&["10.1.1.0/24", "10.3.3.0/24"])];
+    running.apply(policies[0].clone()).await.expect("the kernel takes the filter");
+    let has_fault = || {
+        let listing = gateway.exec(&["nft", "-s", "list", "chain", "inet", "gatewayd", "output"]);
+        listing.contains("meta mark 0x0000002a accept")
+    };
+    gateway.exec(&["nft", "insert rule inet gatewayd output meta mark 42 accept"]);
+    assert!(has_fault());
+    let (begin, mut changes, mut looked) = (Instant::now(), 0, Instant::now());
+    // One asks for the next as soon as it has the answer to the last.
+    loop {
+        running.apply(policies[changes % 2].clone()).await.expect("the kernel takes the filter");
+        changes += 1;
+        if looked.elapsed() > Duration::from_millis(100) {
+            if !has_fault() {
+                break;
+            }
+            looked = Instant::now();
+        }
+        assert!(begin.elapsed() < Duration::from_secs(3), "the fault is there after {changes} changes");
+    }
+    assert!(changes > 20, "it was a stream: {changes}");
+}
+
 #[tokio::test]
 async fn flushed_routes_and_rules_are_back_within_a_second() {
     if !may_make_namespaces("flushed_routes_and_rules_are_back_within_a_second") {
@@ -406,6 +470,16 @@ async fn the_picture_is_what_the_kernel_has_after_every_change() {
         "route add 10.0.0.0/8 nexthop via 198.51.100.1 nexthop via 198.51.100.6",
         "route change 10.0.0.0/8 via 198.51.100.1",
         "route flush proto 187",
+        "address add 198.51.100.7/32 dev wan",
+        "route append 10.1.1.16/28 dev wan src 198.51.100.2",
+        "route append 10.1.1.16/28 dev wan src 198.51.100.7",
+        "route delete 10.1.1.16/28 dev wan src 198.51.100.7",
+        "route append 10.1.1.16/28 dev wan mtu 1300",
+        "route append 10.1.1.16/28 dev wan mtu 1400",
+        "route replace 10.1.1.16/28 dev wan mtu 1500",
+        "route delete 10.1.1.16/28 dev wan",
+        "route delete 10.1.1.16/28 dev wan",
+        "route flush 10.1.1.16/28",
         "address add 10.1.1.129/25 dev wan",
         "route add 10.1.1.64/26 dev wan src 10.1.1.129",
         "address delete 10.1.1.129/25 dev wan",
@@ -435,9 +509,11 @@ async fn the_picture_is_what_the_kernel_has_after_every_change() {
     for change in changes {
         gateway.ip(change);
         tokio::time::sleep(Duration::from_millis(30)).await;
-        let pictured = watch.actual().await.expect("the kernel answers");
+        watch.look().await.expect("the kernel answers");
+        let Picture { own, rest } = watch.picture().clone();
+        let pictured = KernelState { routes: own.union(&rest.routes).cloned().collect(), rules: rest.rules };
         let mut read = Netlink::open(&place(&gateway)).expect("a socket").state().await.expect("the kernel answers");
         read.routes.retain(|route| interest.holds(route.table, route.protocol, &route.destination));
-        assert_eq!(*pictured, read, "after ip {change}");
+        assert_eq!(pictured, read, "after ip {change}");
     }
 }

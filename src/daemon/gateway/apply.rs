@@ -1,7 +1,7 @@
 //! What follows from a change of the file or of cend's set, for IKE, routes, kernel and view. It costs what the change names:
 //! what is shared with what is in force is compared by its pointer.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ use crate::io::clock;
 use crate::io::ip_forwarding::Families;
 use crate::routing::{self, Family, RouteKey, RouteRefused, VpnRoute};
 
-/// How long a change waits for the kernel's side to follow.
+/// How long a change waits for the kernel's side to follow, and for the outbound thread's.
 const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Gateway {
@@ -145,6 +145,8 @@ impl Gateway {
         }
         self.shown.cend_reply(self.owner_reply());
         self.apply_policy().await;
+        // A thread that takes no commands for longer ends the process.
+        let _ = timeout(KERNEL_TIMEOUT, self.outbound.handed_over()).await;
         self.events.happened(EventKind::RoutesChanged, None, None, None);
         // Thousands of keys are erased where nobody waits.
         spawn_blocking(move || drop((before, difference, cend)));
@@ -185,13 +187,9 @@ impl Gateway {
         }
     }
 
-    /// A peer's name leads elsewhere than `before`.
-    pub(super) async fn peer_has_moved(&mut self, name: &str, before: Option<IpAddr>, address: IpAddr) {
-        let of_peer = self.force.tunnels.of_peer(name);
-        let set: Vec<InForce> = of_peer.map(|known| in_force(known, self.resolved_peer(&known.tunnel))).collect();
-        for _ in &set {
-            self.force.protection.peers(before, [address]);
-        }
+    /// Peers' names lead elsewhere than before, where each then led to.
+    pub(super) async fn peers_have_moved(&mut self, moved: &BTreeMap<String, Option<IpAddr>>) {
+        let set = self.force.moved(moved, &self.resolved);
         self.ike.send(Request::Configure(Change { set, ..Change::default() }));
         self.apply_policy().await;
     }
@@ -264,6 +262,19 @@ impl Force {
         let set = new.iter().map(|(_, tunnel)| tunnel).chain(moved);
         let set = set.filter_map(|tunnel| self.tunnels.known(tunnel.name()));
         Change { removed, set: set.map(|known| in_force(known, resolved(&known.tunnel))).collect() }
+    }
+
+    /// What IKE is told of peers whose names lead elsewhere than before, where each then led to.
+    fn moved(&mut self, moved: &BTreeMap<String, Option<IpAddr>>, resolved: &BTreeMap<String, IpAddr>) -> Vec<InForce> {
+        let mut set = Vec::new();
+        for (name, before) in moved {
+            let address = resolved.get(name).copied();
+            for known in self.tunnels.of_peer(name) {
+                set.push(in_force(known, address));
+                self.protection.peers(*before, address);
+            }
+        }
+        set
     }
 
     /// The routes that an owner asks for and does not get.

@@ -1,17 +1,19 @@
 //! The policy in force in the state directory, written where nobody waits for it.
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
 use crate::io::kept_policy::KeptPolicy;
+use crate::routing::Closed;
 
 /// Writes one policy after the other.
 pub(super) struct Keeping {
     /// The state directory; none keeps nothing.
     folder: Option<PathBuf>,
-    /// What was last written, or is being.
-    tried: Option<KeptPolicy>,
+    /// What was last written, or is being: what is asked for, and the local subnets that were closed.
+    tried: Option<(Arc<KeptPolicy>, Closed)>,
     writing: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -20,15 +22,20 @@ impl Keeping {
         Self { folder, tried: None, writing: None }
     }
 
-    /// Begins to write a policy that the directory has not, unless another one is being written: then it comes after that.
-    pub(super) fn begin(&mut self, kept: &KeptPolicy) {
+    /// Begins to write a policy, and the local subnets that are `closed`, unless the directory has both, or another one is
+    /// being written: then it comes after that.
+    pub(super) fn begin(&mut self, asked: &Arc<KeptPolicy>, closed: &Closed) {
         let Some(folder) = &self.folder else { return };
-        if self.writing.is_some() || self.tried.as_ref() == Some(kept) {
+        let is_tried = |(tried, was_closed): &(Arc<KeptPolicy>, Closed)| {
+            (Arc::ptr_eq(tried, asked) || tried == asked) && was_closed == closed
+        };
+        if self.writing.is_some() || self.tried.as_ref().is_some_and(is_tried) {
             return;
         }
-        self.tried = Some(kept.clone());
-        let (folder, kept) = (folder.clone(), kept.clone());
-        self.writing = Some(tokio::task::spawn_blocking(move || kept.write(&folder)));
+        self.tried = Some((Arc::clone(asked), closed.clone()));
+        let (folder, asked, closed) = (folder.clone(), Arc::clone(asked), closed.clone());
+        let write = move || KeptPolicy { closed, ..KeptPolicy::clone(&asked) }.write(&folder);
+        self.writing = Some(tokio::task::spawn_blocking(write));
     }
 
     /// Waits until the directory has what is being written to it, for ever if nothing is. The wait may be given up. What
@@ -56,20 +63,21 @@ mod tests {
     #[tokio::test]
     async fn one_is_written_after_the_other_and_what_failed_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
-        let of = |mark| KeptPolicy { mark, ..KeptPolicy::default() };
+        let of = |mark| Arc::new(KeptPolicy { mark, ..KeptPolicy::default() });
+        let begin = |keeping: &mut Keeping, mark| keeping.begin(&of(mark), &Closed::new());
         let mut keeping = Keeping::new(Some(folder.path().join("state")));
-        keeping.begin(&of(1));
+        begin(&mut keeping, 1);
         assert!(keeping.written().await.is_err(), "there is no such directory");
         std::fs::create_dir(folder.path().join("state")).unwrap();
-        keeping.begin(&of(1));
-        keeping.begin(&of(2));
+        begin(&mut keeping, 1);
+        begin(&mut keeping, 2);
         keeping.written().await.unwrap();
         let read = || KeptPolicy::read(&folder.path().join("state")).unwrap();
-        assert_eq!(read(), Some(of(1)));
-        keeping.begin(&of(2));
+        assert_eq!(read(), Some(of(1).as_ref().clone()));
+        begin(&mut keeping, 2);
         assert!(keeping.is_writing());
         keeping.written().await.unwrap();
-        keeping.begin(&of(2));
-        assert_eq!((read(), keeping.is_writing()), (Some(of(2)), false));
+        begin(&mut keeping, 2);
+        assert_eq!((read(), keeping.is_writing()), (Some(of(2).as_ref().clone()), false));
     }
 }

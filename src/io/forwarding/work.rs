@@ -11,19 +11,20 @@ use tracing::{debug, info, warn};
 
 use super::absence::absences;
 use super::error::{ForwardingError, refused};
+use super::filter::{Filter, Told, heard};
 use super::keeping::Keeping;
+use super::routes::Routes;
 use super::standing::Standing;
 use crate::io::kept_policy::KeptPolicy;
-use crate::io::netlink::kernel_watch::{KernelWatch, Reason};
-use crate::io::netlink::reconciler::Reconciler;
-use crate::io::netlink::{Outcome, PinnedDevice};
+use crate::io::netlink::PinnedDevice;
+use crate::io::netlink::kernel_watch::Reason;
 use crate::io::netns::Namespace;
-use crate::io::nftables::{self, FilterError, Holds, OuterPorts, PlaintextFilter, TableChanges};
-use crate::routing::kernel_routes::{METRIC_BLACKHOLE, METRIC_LOCAL_BLACKHOLE, TABLE_LOCAL, TABLE_MAIN};
+use crate::io::nftables::{self, OuterPorts, PlaintextFilter, TableChanges};
+use crate::routing::kernel_routes::{METRIC_BLACKHOLE, TABLE_LOCAL, TABLE_MAIN};
 use crate::routing::policy::{Exemption, PROTOCOL_KERNEL};
 use crate::routing::{
-    AddressRange, Family, Interest, KernelPolicy, KernelRoute, KernelState, OuterDevices, PROTOCOL_GATEWAYD, Policy,
-    RouteKind, kernel_state, local_subnets, protected_sources,
+    Closed, Family, Interest, KernelPolicy, KernelRoute, KernelState, OuterDevices, PROTOCOL_GATEWAYD, Policy,
+    RouteKind, local_subnets,
 };
 
 /// How long to wait before what failed is tried again, whatever happens in between.
@@ -47,7 +48,7 @@ pub struct ForwardingSettings {
 pub(super) struct Request {
     /// Grows with every request; zero is none.
     pub number: u64,
-    pub policy: KeptPolicy,
+    pub policy: Arc<KeptPolicy>,
     pub carry: bool,
 }
 
@@ -64,33 +65,20 @@ impl Default for Done {
     }
 }
 
-/// Why the filter is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    ByTheKernel,
-    ByTheClock,
-}
-
 /// How long a comparison may be put off for those that ask.
 const OVERDUE: Duration = Duration::from_millis(500);
 
-/// What the tunnel device is called at the moment, and what is protected.
-type Filtered = (Option<Arc<str>>, Vec<AddressRange>);
-
 pub(super) struct Work {
-    kernel: KernelWatch,
-    reconciler: Reconciler,
+    routes: Routes,
+    filter: Filter,
     settings: ForwardingSettings,
     device: Arc<str>,
     pinned: watch::Receiver<Option<PinnedDevice>>,
-    filter: PlaintextFilter,
-    /// What the filter takes for the tunnel and protects, and what its table then held, once it has been set.
-    filtered: Option<(Filtered, Holds)>,
-    /// Destinations that the filter watches.
-    watched: BTreeSet<IpNet>,
-    /// The filter could not be set, or nobody will.
-    unwatched: bool,
-    kept: KeptPolicy,
+    /// What is asked for, and what of it both owners' connections and routes protect together.
+    asked: Arc<KeptPolicy>,
+    policy: Policy,
+    /// Local subnets that an inner device has led to.
+    closed: Closed,
     keeping: Keeping,
     standing: watch::Sender<Standing>,
 }
@@ -104,16 +92,15 @@ impl Work {
         pinned: watch::Receiver<Option<PinnedDevice>>,
         standing: watch::Sender<Standing>,
     ) -> Self {
+        let device: Arc<str> = kept.device.as_str().into();
         Work {
-            kernel: KernelWatch::new(settings.namespace.clone()),
-            reconciler: Reconciler::new(settings.namespace.clone(), PROTOCOL_GATEWAYD),
-            device: kept.device.as_str().into(),
+            routes: Routes::new(settings.namespace.clone(), Arc::clone(&device)),
+            filter: Filter::new(filter),
+            device,
             pinned,
-            filter,
-            filtered: None,
-            watched: BTreeSet::new(),
-            unwatched: false,
-            kept: KeptPolicy { closed: kept.closed.clone(), ..KeptPolicy::default() },
+            asked: Arc::default(),
+            policy: Policy::default(),
+            closed: kept.closed.clone(),
             keeping: Keeping::new(settings.state.clone()),
             settings,
             standing,
@@ -131,8 +118,9 @@ impl Work {
         let mut suspected = None;
         loop {
             let Request { number, policy, carry } = inbox.borrow_and_update().clone();
-            let closed = std::mem::take(&mut self.kept.closed);
-            self.kept = KeptPolicy { closed, ..policy };
+            self.policy = policy.policy();
+            self.routes.heed(Interest::new(&self.policy, &policy.outer_addresses));
+            self.asked = policy;
             loop {
                 self.listen(&mut table_changes);
                 told = told.or(heard(&mut table_changes));
@@ -146,7 +134,7 @@ impl Work {
                             Ok(()) => break,
                             Err(_) => return self.leave().await,
                         },
-                        () = self.verify(of) => (told, suspected) = (None, None),
+                        () = self.filter.verify(of) => (told, suspected) = (None, None),
                     }
                 }
                 let result = self.round(carry).await.map_err(Arc::new);
@@ -155,7 +143,7 @@ impl Work {
                 if !answered {
                     done.send_replace(Done { number, result });
                 }
-                self.keeping.begin(&self.kept);
+                self.keeping.begin(&self.asked, &self.closed);
                 let is_asked = loop {
                     tokio::select! {
                         biased;
@@ -167,7 +155,7 @@ impl Work {
                         () = std::future::ready(()), if told.is_some() && !failed => break false,
                         // What failed may have been told of by the kernel as well, and would be at once again.
                         () = sleep(RETRY), if failed => break false,
-                        reason = self.kernel.next(), if !failed => {
+                        reason = self.routes.next(), if !failed => {
                             if reason == Reason::Resync {
                                 told = told.or(Some(Told::ByTheClock));
                             }
@@ -190,7 +178,7 @@ impl Work {
     /// What stays after the end must hold whatever others do to routes and filters, as nobody mends it: the blackholes
     /// stand before `main`, too.
     async fn leave(mut self) {
-        self.unwatched = true;
+        self.filter.unwatched = true;
         let round = self.round(false).await;
         self.tell_trouble(round.as_ref().err());
         self.keep().await;
@@ -206,81 +194,53 @@ impl Work {
         }
     }
 
-    /// Compares the whole table with what it held when it was set, as somebody `told` of a change, and forgets that if it
-    /// differs, so that the next round sets it again. Only this ends the suspicion.
-    async fn verify(&mut self, told: Told) {
-        let Some(((tunnel, protected), held)) = &self.filtered else { return };
-        let stands = match held {
-            Holds::This(held) => self.filter.listing().await.map(|listing| listing.filter(|listing| listing == held)),
-            Holds::WithOtherElements(held) => {
-                let whole = self.filter.trusting(tunnel.clone()).whole(protected).await;
-                whole.map(|listing| listing.filter(|listing| listing.has_the_rules_of(held)))
-            }
-        };
-        match stands {
-            Ok(Some(listing)) => {
-                if let Some((_, held)) = &mut self.filtered {
-                    *held = Holds::This(listing);
-                }
-            }
-            Ok(None) => {
-                warn!("somebody changed gatewayd's nftables table; it is set again");
-                self.filtered = None;
-            }
-            Err(error) => {
-                debug!(%error, "the filter cannot be compared");
-                // Only what the kernel told is a reason to believe that it does not stand any more.
-                if told == Told::ByTheKernel {
-                    self.filtered = None;
-                }
-            }
-        }
-    }
-
     /// What drops comes first, and waits for nobody; then the filter; then what leads traffic into the tunnel, which must
     /// not be there before what watches the way back.
     async fn round(&mut self, carry: bool) -> Result<(), ForwardingError> {
-        let policy = self.kept.policy();
-        let pinned = self.pinned.borrow().clone();
-        self.reconciler.pin(pinned.clone());
-        self.kernel.pin(pinned);
-        self.kernel.want(Interest::new(&policy, &self.kept.outer_addresses));
-        let mut actual = self.kernel.actual().await?;
+        self.routes.pin(self.pinned.borrow().clone());
+        self.routes.look().await?;
         let usable = carry && self.device_is_usable();
-        let outer = OuterDevices::find(&actual.routes, &self.kept.outer_addresses, &policy.local);
-        let subnets = local_subnets(&policy, &self.kept.closed, &actual.routes, &self.device, &outer);
-        let exemptions = policy.exemptions(&actual.routes, &self.device, &outer.all(), &subnets.closed);
-        self.kept.closed = subnets.remembered;
-        let mut desired = KernelPolicy {
-            carried: self.carried(&policy, usable),
+        let (asked, policy, rest) = (&self.asked, &self.policy, &self.routes.picture().rest);
+        let outer = OuterDevices::find(&rest.routes, &asked.outer_addresses, &policy.local);
+        let subnets = local_subnets(policy, &self.closed, &rest.routes, &self.device, &outer);
+        let exemptions = policy.exemptions(&rest.routes, &self.device, &outer.all(), &subnets.closed);
+        let taken = taken(policy, rest, &exemptions, &self.device);
+        self.closed = subnets.remembered;
+        let mut wanted = KernelPolicy {
+            carried: self.carried(usable),
             exempt: exemptions.iter().filter(|one| one.reason.is_ours()).map(|one| one.prefix).collect(),
             closed: subnets.closed.values().copied().collect(),
-            bypass: self.kept.bypass.clone(),
-            outer_peers: self.kept.outer_peers.clone(),
+            bypass: asked.bypass.clone(),
+            outer_peers: asked.outer_peers.clone(),
             protect: policy.protect.clone(),
             ..KernelPolicy::default()
         };
-        desired.before_main = desired.needs_rule(&actual, &self.device, self.unwatched);
-        let mut outcome = self.bring(&desired, &mut actual).await?;
-        let filtered = self.set_filter(&policy, &exemptions).await;
-        let carried = self.carried(&policy, usable);
-        let before_main = desired.needs_rule(&actual, &self.device, self.unwatched);
-        if carried != desired.carried || before_main != desired.before_main {
-            (desired.carried, desired.before_main) = (carried, before_main);
-            outcome = self.bring(&desired, &mut actual).await?;
+        wanted.before_main = wanted.needs_rule(rest, &self.device, self.filter.unwatched);
+        let mut outcome = self.routes.bring(wanted, asked.mark).await?;
+        let unwatched = self.filter.unwatched;
+        let exempt = exemptions.iter().map(|exemption| exemption.prefix);
+        let filtered = self.filter.set(self.tunnel(), &self.policy.protect, exempt).await;
+        let (carried, wanted) = (self.carried(usable), self.routes.wanted());
+        let before_main = if unwatched == self.filter.unwatched {
+            wanted.before_main.clone()
+        } else {
+            wanted.needs_rule(&self.routes.picture().rest, &self.device, self.filter.unwatched)
+        };
+        if carried != wanted.carried || before_main != wanted.before_main {
+            outcome = self.routes.carry(carried, before_main).await?;
         }
-        let led = in_force(&desired, &actual, RouteKind::Unicast);
-        let uncarried = policy.protect.difference(&led).copied();
-        let uncarried = absences(uncarried, &self.watched, usable, &outcome);
+        let in_force = self.routes.in_force();
+        let uncarried = self.policy.protect.difference(&in_force.led).copied();
+        let uncarried = absences(uncarried, &self.filter.watched, usable, &outcome);
         self.standing.send_if_modified(|standing| {
             let news = Standing {
                 uncarried,
-                taken: taken(&policy, &actual, &exemptions, &self.device),
+                taken,
                 exemptions,
                 one_armed: subnets.one_armed,
                 closed: subnets.closed,
-                preceding: preceding(&desired, &actual),
-                shut: in_force(&desired, &actual, RouteKind::Blackhole),
+                preceding: preceding(self.routes.wanted(), &self.routes.picture().rest),
+                shut: in_force.shut.clone(),
                 trouble: standing.trouble.clone(),
                 unkept: standing.unkept.clone(),
             };
@@ -293,24 +253,9 @@ impl Work {
     }
 
     /// Destinations that the tunnel may carry: those that the filter watches.
-    fn carried(&self, policy: &Policy, usable: bool) -> BTreeSet<IpNet> {
-        if usable { policy.protect.intersection(&self.watched).copied().collect() } else { BTreeSet::new() }
-    }
-
-    /// Brings the kernel to a policy, and takes what it then tells.
-    async fn bring(
-        &mut self,
-        policy: &KernelPolicy,
-        actual: &mut Arc<KernelState>,
-    ) -> Result<Outcome, ForwardingError> {
-        let outcome = self.reconciler.bring(&kernel_state(policy, &self.device, self.kept.mark), actual).await?;
-        if outcome.surprised {
-            self.kernel.distrust();
-        }
-        // Held by nobody else, it is changed where it lies.
-        *actual = Arc::default();
-        *actual = self.kernel.actual().await?;
-        Ok(outcome)
+    fn carried(&self, usable: bool) -> BTreeSet<IpNet> {
+        let both = || self.policy.protect.intersection(&self.filter.watched).copied().collect();
+        if usable { both() } else { BTreeSet::new() }
     }
 
     /// What the tunnel device is called at the moment.
@@ -318,59 +263,17 @@ impl Work {
         if self.pinned.borrow().is_none() {
             return Some(Arc::clone(&self.device));
         }
-        self.kernel.pinned_link().map(|link| Arc::clone(&link.name))
+        self.routes.pinned_link().map(|link| Arc::clone(&link.name))
     }
 
     /// Whether routes can lead into the tunnel device: the kernel refuses them while it is down.
     fn device_is_usable(&self) -> bool {
-        self.pinned.borrow().is_none() || self.kernel.pinned_link().is_some_and(|link| link.up)
-    }
-
-    /// Sets the filter unless it stands as it should. Where that fails, only what it watched before is carried; and
-    /// nothing, if it does not stand any more.
-    async fn set_filter(&mut self, policy: &Policy, exemptions: &BTreeSet<Exemption>) -> Result<(), FilterError> {
-        let exempt = || exemptions.iter().map(|exemption| exemption.prefix);
-        let of_family = |family| protected_sources(policy.protect.iter().copied(), exempt(), family);
-        let wanted = (self.tunnel(), [of_family(Family::Ipv4), of_family(Family::Ipv6)].concat());
-        if self.filtered.as_ref().is_some_and(|(filtered, _)| *filtered == wanted) {
-            self.watched.clone_from(&policy.protect);
-            return Ok(());
-        }
-        let (tunnel, protected) = wanted.clone();
-        // Of a table that stands only the elements change that differ.
-        if let Some(((_, before), _)) = self.filtered.as_ref().filter(|((trusted, _), _)| *trusted == tunnel) {
-            match self.filter.trusting(tunnel.clone()).change(before, &protected).await {
-                Ok(true) => {
-                    let held = self.filtered.take().map(|(_, held)| held.with_other_elements());
-                    self.filtered = held.map(|held| (wanted, held));
-                    self.watched.clone_from(&policy.protect);
-                    return Ok(());
-                }
-                Ok(false) => {}
-                Err(error) => debug!(%error, "the filter is set as a whole"),
-            }
-        }
-        match self.filter.trusting(tunnel).apply(protected).await {
-            Ok(listing) => {
-                self.filtered = Some((wanted, Holds::This(listing)));
-                self.unwatched = false;
-                self.watched.clone_from(&policy.protect);
-                Ok(())
-            }
-            Err(error) => {
-                // A table that stood still stands, as it was.
-                if self.filtered.is_none() {
-                    self.watched.clear();
-                    self.unwatched = true;
-                }
-                Err(error)
-            }
-        }
+        self.pinned.borrow().is_none() || self.routes.pinned_link().is_some_and(|link| link.up)
     }
 
     /// Keeps the policy in force in the state directory, to the end.
     async fn keep(&mut self) {
-        self.keeping.begin(&self.kept);
+        self.keeping.begin(&self.asked, &self.closed);
         while self.keeping.is_writing() {
             let wrote = self.keeping.written().await;
             self.has_kept(wrote);
@@ -380,7 +283,7 @@ impl Work {
     /// Takes what became of writing. What could not be written is tried again in the next round.
     fn has_kept(&mut self, wrote: std::io::Result<()>) {
         if wrote.is_ok() {
-            self.keeping.begin(&self.kept);
+            self.keeping.begin(&self.asked, &self.closed);
         }
         let unkept = wrote.err().map(|error| error.to_string());
         self.standing.send_if_modified(|standing| {
@@ -406,22 +309,6 @@ impl Work {
             news
         });
     }
-}
-
-/// The protected destinations whose routes of a kind stand in the table that decides about them, and the kernel asks that.
-fn in_force(policy: &KernelPolicy, actual: &KernelState, kind: RouteKind) -> BTreeSet<IpNet> {
-    let ours = actual.rules.iter().filter(|rule| rule.protocol == PROTOCOL_GATEWAYD && !rule.is_foreign);
-    let asked: BTreeSet<(Family, u32)> = ours.map(|rule| (rule.family, rule.table)).collect();
-    let stands = |route: &&KernelRoute| {
-        let (destination, table) = (&route.destination, route.table);
-        route.protocol == PROTOCOL_GATEWAYD
-            && route.kind == kind
-            && route.metric != METRIC_LOCAL_BLACKHOLE
-            && policy.protect.contains(destination)
-            && policy.table(destination) == table
-            && (table == TABLE_MAIN || asked.contains(&(Family::of(destination), table)))
-    };
-    actual.routes.iter().filter(stands).map(|route| route.destination).collect()
 }
 
 /// Rules of somebody else that are asked before the one for the explicit prefixes of their family.
@@ -464,18 +351,6 @@ fn is_connected(route: &KernelRoute, device: &str) -> bool {
         && route.kind == RouteKind::Unicast
         && route.gateway.is_none()
         && route.device.as_deref() != Some(device)
-}
-
-/// Takes what the kernel told of the filter's table since it was last listened to.
-fn heard(changes: &mut Option<TableChanges>) -> Option<Told> {
-    match changes.as_ref()?.take(nftables::TABLE) {
-        Ok(about) => about.then_some(Told::ByTheKernel),
-        Err(error) => {
-            debug!(%error, "listening for changes of the filter ended");
-            *changes = None;
-            Some(Told::ByTheKernel)
-        }
-    }
 }
 
 /// Waits for a change of the filter's table. Nothing is waited for once it has been taken from the socket, for the wait may

@@ -1,6 +1,5 @@
 //! Knowing what a namespace has without reading it again and again: one change costs one look.
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use netlink_packet_route::AddressFamily;
@@ -14,7 +13,7 @@ use super::mirror::{Mirror, Reading, Unread};
 use super::socket::{Dump, RouteSocket};
 use super::{Link, PinnedDevice};
 use crate::io::netns::Namespace;
-use crate::routing::{Interest, KernelState};
+use crate::routing::{Destinations, Interest, Picture};
 
 /// How often everything is read even if nobody reported a change.
 pub const RESYNC: Duration = Duration::from_secs(60);
@@ -94,24 +93,35 @@ impl KernelWatch {
         self.mirror.pinned_link()
     }
 
-    /// What there is now of what matters.
+    /// Takes what the kernel has told, and reads what is not known. Answers the destinations whose routes may be others
+    /// than when it was looked last.
     ///
     /// # Errors
     /// The namespace cannot be entered, or the kernel refused to answer.
-    pub async fn actual(&mut self) -> Result<Arc<KernelState>, NetlinkError> {
+    pub async fn look(&mut self) -> Result<Destinations, NetlinkError> {
         self.listen();
         self.hear().await;
         if self.mirror.unread.any() {
             self.read().await?;
         }
-        self.mirror.news = false;
-        Ok(Arc::clone(self.mirror.state()))
+        Ok(std::mem::replace(&mut self.mirror.told, Destinations::NONE))
+    }
+
+    /// What there is of what matters, as of the last look.
+    pub fn picture(&self) -> &Picture {
+        self.mirror.picture()
+    }
+
+    /// Whether something of somebody else's, or the pinned device, has changed since this was asked last.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.mirror.news)
     }
 
     /// Waits until there is something else of what matters. May be dropped and called again.
     pub async fn next(&mut self) -> Reason {
         loop {
-            if self.mirror.news || self.mirror.unread.any() {
+            let Mirror { news, told, unread, .. } = &self.mirror;
+            if *news || !told.is_empty() || unread.any() {
                 sleep_until(self.due()).await;
                 return Reason::KernelChanged;
             }
@@ -195,6 +205,7 @@ impl KernelWatch {
         if routes {
             let began = Instant::now();
             let mut reading = Reading::default();
+            self.mirror.reads_routes();
             for family in FAMILIES {
                 let each = |message: Message<'_>| self.mirror.read_route(&mut reading, &message);
                 socket.dump(Dump::Routes(family), each).await.map_err(refused("listing routes"))?;

@@ -2,7 +2,7 @@
 //!
 //! Of somebody else's routes it holds those that matter and looks at no other ([`Interest`]). What the kernel does without
 //! telling, or tells in a way that leaves a doubt, makes it ask for what has to be read anew ([`Unread`]).
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use netlink_packet_route::route::RouteMessage;
@@ -12,7 +12,9 @@ use rtnetlink::packet_core::{NLM_F_REPLACE, Parseable};
 use super::link::Link;
 use super::message::{Message, RouteHead, family, kind, link};
 use super::{PinnedDevice, convert, device_names};
-use crate::routing::{Interest, KernelRoute, KernelState, RouteKind};
+use crate::routing::{
+    Destinations, Interest, KernelRoute, KernelRule, PROTOCOL_GATEWAYD, PassedBy, Picture, RouteKind,
+};
 
 /// What of the picture may be wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,8 +44,14 @@ pub struct Mirror {
     links: HashMap<u32, Link>,
     /// What the devices are called in routes.
     names: HashMap<u32, Arc<str>>,
-    state: Arc<KernelState>,
-    /// Something that matters has changed since this was taken last.
+    picture: Picture,
+    /// Somebody else's routes of which there may be two that look the same here: they differ by what is not held, such as
+    /// the source address that they prefer.
+    twins: BTreeSet<KernelRoute>,
+    passed: PassedBy,
+    /// Routes to these may have changed since this was taken last.
+    pub told: Destinations,
+    /// Something of somebody else's that matters, or the pinned device, has changed since this was taken last.
     pub news: bool,
     /// What has to be read anew.
     pub unread: Unread,
@@ -59,7 +67,10 @@ impl Mirror {
             pinned: None,
             links: HashMap::new(),
             names: HashMap::new(),
-            state: Arc::default(),
+            picture: Picture::default(),
+            twins: BTreeSet::new(),
+            passed: PassedBy::default(),
+            told: Destinations::All,
             news: true,
             unread: Unread::ALL,
             examined: 0,
@@ -67,8 +78,8 @@ impl Mirror {
     }
 
     /// What there is, as far as it matters and is known.
-    pub fn state(&self) -> &Arc<KernelState> {
-        &self.state
+    pub fn picture(&self) -> &Picture {
+        &self.picture
     }
 
     /// The pinned device; `None` if it is not in the namespace.
@@ -84,15 +95,15 @@ impl Mirror {
         }
     }
 
-    /// From now on this matters, and nothing else. What did not matter before has to be read.
+    /// From now on this matters, and nothing else. What did not matter before has to be read, if there is any.
     pub fn want(&mut self, interest: Interest) {
         if self.interest == interest {
             return;
         }
-        self.unread.routes |= !self.interest.covers(&interest);
+        self.unread.routes |= !self.unread.routes && interest.may_hold(&self.passed, &self.interest);
         let matters = |route: &KernelRoute| interest.holds(route.table, route.protocol, &route.destination);
-        if !self.state.routes.iter().all(matters) {
-            Arc::make_mut(&mut self.state).routes.retain(matters);
+        for gone in self.picture.rest.routes.extract_if(.., |route| !matters(route)) {
+            self.passed.add(gone.table, &gone.destination);
         }
         self.interest = interest;
     }
@@ -120,17 +131,29 @@ impl Mirror {
             return self.unread.routes = true;
         };
         let stands = message.kind == kind::NEWROUTE;
-        if stands && message.flags & NLM_F_REPLACE != 0 {
+        let replaces = stands && message.flags & NLM_F_REPLACE != 0;
+        if replaces {
             let Some(place) = routes.first().map(KernelRoute::place) else { return };
-            let there = self.at(place);
-            match &there[..] {
+            let there: Vec<&KernelRoute> =
+                self.picture.to(&place.1).filter(|route| route.place() == place).take(2).collect();
+            match there[..] {
                 // Which of several is replaced is not told.
-                [_, _, ..] => return self.unread.routes = true,
-                [one] if !routes.contains(one) => self.set(one, false),
+                [_, _] => return self.unread.routes = true,
+                [one] if self.twins.contains(one) => return self.unread.routes = true,
+                [one] if !routes.contains(one) => {
+                    let one = one.clone();
+                    self.set(&one, false);
+                }
                 _ => {}
             }
         }
         for route in &routes {
+            let there = self.picture.rest.routes.contains(route);
+            if stands && !replaces && there {
+                self.twins.insert(route.clone());
+            }
+            // One of two that look the same has gone, and which is not seen.
+            self.unread.routes |= !stands && self.twins.contains(route);
             self.set(route, stands);
         }
     }
@@ -139,31 +162,22 @@ impl Mirror {
     fn routes_of(&mut self, message: &Message<'_>) -> Option<Option<RouteMessage>> {
         let RouteHead { table, protocol, destination } = RouteHead::of(message.payload)?;
         if !self.interest.holds(table, protocol, &destination) {
+            if message.kind == kind::NEWROUTE {
+                self.passed.add(table, &destination);
+            }
             return None;
         }
         self.examined += 1;
         Some(RouteMessage::parse(message.payload).ok())
     }
 
-    /// The routes that stand in one place, of which the kernel has several if somebody appends them.
-    fn at(&self, place: (u32, ipnet::IpNet, u32)) -> Vec<KernelRoute> {
-        let (table, destination, metric) = place;
-        let (protocol, kind) = (0, RouteKind::Unicast);
-        let least = KernelRoute { table, destination, metric, protocol, kind, gateway: None, device: None };
-        self.state.routes.range(least..).take_while(|route| route.place() == place).cloned().collect()
-    }
-
     fn set(&mut self, route: &KernelRoute, stands: bool) {
-        if self.state.routes.contains(route) == stands {
-            return;
+        let is_ours = is_ours(route);
+        let routes = if is_ours { &mut self.picture.own } else { &mut self.picture.rest.routes };
+        if if stands { routes.insert(route.clone()) } else { routes.remove(route) } {
+            self.told.insert(route.destination);
+            self.news |= !is_ours;
         }
-        let routes = &mut Arc::make_mut(&mut self.state).routes;
-        if stands {
-            routes.insert(route.clone());
-        } else {
-            routes.remove(route);
-        }
-        self.news = true;
     }
 
     fn told_link(&mut self, message: &Message<'_>) {
@@ -189,16 +203,24 @@ impl Mirror {
 
     /// Whether a route of the picture leads to the device of this name.
     fn has_routes_by(&self, name: Option<&Arc<str>>) -> bool {
-        let mut leading = self.state.routes.iter().filter(|route| route.kind == RouteKind::Unicast);
+        let Picture { own, rest } = &self.picture;
+        let mut leading = own.iter().chain(&rest.routes).filter(|route| route.kind == RouteKind::Unicast);
         leading.any(|route| route.device.as_ref() == name)
     }
+}
+
+fn is_ours(route: &KernelRoute) -> bool {
+    route.protocol == PROTOCOL_GATEWAYD
 }
 
 /// What is being read anew, before it takes the place of what was known.
 #[derive(Default)]
 pub struct Reading {
     links: HashMap<u32, Link>,
-    state: KernelState,
+    own: BTreeSet<KernelRoute>,
+    others: BTreeSet<KernelRoute>,
+    twins: BTreeSet<KernelRoute>,
+    rules: BTreeSet<KernelRule>,
 }
 
 impl Reading {
@@ -210,7 +232,7 @@ impl Reading {
     /// Takes a policy rule of a list.
     pub fn rule(&mut self, message: &Message<'_>) {
         let rule = RuleMessage::parse(message.payload).ok().filter(|_| message.kind == kind::NEWRULE);
-        self.state.rules.extend(rule.as_ref().and_then(convert::rule));
+        self.rules.extend(rule.as_ref().and_then(convert::rule));
     }
 }
 
@@ -224,28 +246,42 @@ impl Mirror {
         self.unread.links = false;
     }
 
+    /// All routes are read from now on.
+    pub fn reads_routes(&mut self) {
+        self.passed = PassedBy::default();
+    }
+
     /// Takes a route of a list, if it matters.
     pub fn read_route(&mut self, reading: &mut Reading, message: &Message<'_>) {
         if let (kind::NEWROUTE, Some(Some(route))) = (message.kind, self.routes_of(message)) {
-            reading.state.routes.extend(convert::routes(&route, &self.names));
+            for route in convert::routes(&route, &self.names) {
+                if is_ours(&route) {
+                    reading.own.insert(route);
+                } else if let Some(twin) = reading.others.replace(route) {
+                    reading.twins.insert(twin);
+                }
+            }
         }
     }
 
     /// All routes have been read.
     pub fn routes_are_read(&mut self, reading: Reading) {
+        let Reading { own, others, twins, .. } = reading;
         self.unread.routes = false;
-        if self.state.routes != reading.state.routes {
-            Arc::make_mut(&mut self.state).routes = reading.state.routes;
-            self.news = true;
+        self.twins = twins;
+        if self.picture.own != own {
+            (self.picture.own, self.told) = (own, Destinations::All);
+        }
+        if self.picture.rest.routes != others {
+            (self.picture.rest.routes, self.told, self.news) = (others, Destinations::All, true);
         }
     }
 
     /// All policy rules have been read.
     pub fn rules_are_read(&mut self, reading: Reading) {
         self.unread.rules = false;
-        if self.state.rules != reading.state.rules {
-            Arc::make_mut(&mut self.state).rules = reading.state.rules;
-            self.news = true;
+        if self.picture.rest.rules != reading.rules {
+            (self.picture.rest.rules, self.told, self.news) = (reading.rules, Destinations::All, true);
         }
     }
 }
