@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-pub use elements::TABLE;
+pub use elements::{ElementSocket, TABLE};
 pub use listing::{Holds, Listing};
 pub use watch::TableChanges;
 
@@ -163,16 +163,17 @@ impl PlaintextFilter {
     ///
     /// # Errors
     /// The kernel refused; the table is as it was.
-    pub async fn change(&self, before: &[AddressRange], protected: &[AddressRange]) -> Result<bool, FilterError> {
-        // Both are in ascending order.
-        let missing = |from: &[AddressRange], what: &[AddressRange]| -> Vec<AddressRange> {
-            what.iter().filter(|range| from.binary_search(range).is_err()).copied().collect()
-        };
-        let (gone, new) = (missing(protected, before), missing(before, protected));
+    pub async fn change(
+        &self,
+        socket: &mut ElementSocket,
+        before: &[AddressRange],
+        protected: &[AddressRange],
+    ) -> Result<bool, FilterError> {
+        let (gone, new) = (elements::missing(protected, before), elements::missing(before, protected));
         if gone.len() + new.len() > elements::AT_MOST {
             return Ok(false);
         }
-        elements::change(&self.namespace, &gone, &new).await?;
+        socket.change(&self.namespace, &gone, &new).await?;
         Ok(true)
     }
 

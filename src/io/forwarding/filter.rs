@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use tracing::{debug, warn};
 
-use crate::io::nftables::{self, FilterError, Holds, PlaintextFilter, TableChanges};
+use crate::io::nftables::{self, ElementSocket, FilterError, Holds, PlaintextFilter, TableChanges};
 use crate::routing::{AddressRange, Family, protected_sources};
 
 /// Why the filter is compared.
@@ -20,6 +20,7 @@ type Filtered = (Option<Arc<str>>, Vec<AddressRange>);
 
 pub(super) struct Filter {
     table: PlaintextFilter,
+    elements: ElementSocket,
     /// What the table takes for the tunnel and protects, and what it then held, once it has been set.
     filtered: Option<(Filtered, Holds)>,
     /// Destinations that it watches.
@@ -30,7 +31,7 @@ pub(super) struct Filter {
 
 impl Filter {
     pub(super) fn new(table: PlaintextFilter) -> Self {
-        Filter { table, filtered: None, watched: BTreeSet::new(), unwatched: false }
+        Filter { table, elements: ElementSocket::default(), filtered: None, watched: BTreeSet::new(), unwatched: false }
     }
 
     /// Sets the table for what is protected and exempt unless it stands as it should; `tunnel` is what the device is called
@@ -50,7 +51,7 @@ impl Filter {
         let (tunnel, protected) = wanted.clone();
         // Of a table that stands only the elements change that differ.
         if let Some(((_, before), _)) = self.filtered.as_ref().filter(|((trusted, _), _)| *trusted == tunnel) {
-            match self.table.trusting(tunnel.clone()).change(before, &protected).await {
+            match self.table.trusting(tunnel.clone()).change(&mut self.elements, before, &protected).await {
                 Ok(true) => {
                     let held = self.filtered.take().map(|(_, held)| held.with_other_elements());
                     self.filtered = held.map(|held| (wanted, held));

@@ -254,8 +254,11 @@ impl Work {
 
     /// Destinations that the tunnel may carry: those that the filter watches.
     fn carried(&self, usable: bool) -> BTreeSet<IpNet> {
-        let both = || self.policy.protect.intersection(&self.filter.watched).copied().collect();
-        if usable { both() } else { BTreeSet::new() }
+        match (&self.policy.protect, &self.filter.watched) {
+            _ if !usable => BTreeSet::new(),
+            (protect, watched) if protect == watched => protect.clone(),
+            (protect, watched) => protect.intersection(watched).copied().collect(),
+        }
     }
 
     /// What the tunnel device is called at the moment.

@@ -47,29 +47,62 @@ pub(super) const AT_MOST: usize = 256;
 /// How long the kernel has for its answer, which it gives before the call returns.
 const TIME: Duration = Duration::from_secs(1);
 
-/// Takes ranges out of the sets of protected addresses and puts others in, all of them or none.
-///
-/// # Errors
-/// The kernel refused: the sets are not what they were believed to be.
-pub(super) async fn change(namespace: &Namespace, gone: &[AddressRange], new: &[AddressRange]) -> io::Result<()> {
-    let (batch, answers) = batch(gone, new);
+/// A socket for changes of elements in one namespace, opened when it is needed. It is kept open: to close one, the kernel
+/// waits for some 10 ms until elements that were taken out before are freed (`nft_rcv_nl_event`).
+#[derive(Default)]
+pub struct ElementSocket(Option<(u64, TokioSocket)>);
+
+impl ElementSocket {
+    /// Takes ranges out of the sets of protected addresses and puts others in, all of them or none.
+    ///
+    /// # Errors
+    /// The kernel refused: the sets are not what they were believed to be.
+    pub(super) async fn change(
+        &mut self,
+        namespace: &Namespace,
+        gone: &[AddressRange],
+        new: &[AddressRange],
+    ) -> io::Result<()> {
+        let (batch, answers) = batch(gone, new);
+        let identity = namespace.identity()?;
+        // One on which answers may be missing is not used again.
+        let (_, socket) = match self.0.take().filter(|(of, _)| *of == identity) {
+            Some(opened) => opened,
+            None => (identity, open(namespace)?),
+        };
+        let talk = async {
+            socket.send_to(&batch, &SocketAddr::new(0, 0)).await?;
+            let mut acknowledged = 0;
+            while acknowledged < answers {
+                let (messages, _) = socket.recv_from_full().await?;
+                acknowledged += acknowledgements(&messages)?;
+            }
+            io::Result::Ok(())
+        };
+        timeout(TIME, talk).await??;
+        self.0 = Some((identity, socket));
+        Ok(())
+    }
+}
+
+fn open(namespace: &Namespace) -> io::Result<TokioSocket> {
     let runtime = tokio::runtime::Handle::current();
-    let socket = namespace.run(|| {
+    namespace.run(|| {
         let _inside = runtime.enter();
         let mut socket = TokioSocket::new(NETLINK_NETFILTER)?;
         socket.socket_mut().bind_auto()?;
         io::Result::Ok(socket)
-    })??;
-    let talk = async {
-        socket.send_to(&batch, &SocketAddr::new(0, 0)).await?;
-        let mut acknowledged = 0;
-        while acknowledged < answers {
-            let (messages, _) = socket.recv_from_full().await?;
-            acknowledged += acknowledgements(&messages)?;
-        }
-        Ok(())
+    })?
+}
+
+/// What `from` has not of `what`, both in ascending order.
+pub(super) fn missing(from: &[AddressRange], what: &[AddressRange]) -> Vec<AddressRange> {
+    let mut from = from.iter().peekable();
+    let is_missing = |range: &&AddressRange| {
+        while from.next_if(|other| other < range).is_some() {}
+        from.peek() != Some(range)
     };
-    timeout(TIME, talk).await.unwrap_or_else(|late| Err(late.into()))
+    what.iter().filter(is_missing).copied().collect()
 }
 
 /// The batch, and how many of its messages are acknowledged.
@@ -182,6 +215,18 @@ mod tests {
 
     fn range(first: &str, last: &str) -> AddressRange {
         AddressRange { first: first.parse().unwrap(), last: last.parse().unwrap() }
+    }
+
+    #[test]
+    fn what_one_of_two_lists_has_not_is_found() {
+        let ranges = |lasts: &[u8]| -> Vec<AddressRange> {
+            let address = |last: &u8| IpAddr::from([10, 0, 0, *last]);
+            lasts.iter().map(|last| AddressRange { first: address(last), last: address(last) }).collect()
+        };
+        let (one, other) = (ranges(&[1, 3, 5, 7, 9]), ranges(&[0, 3, 4, 7, 8, 9, 10]));
+        assert_eq!(missing(&one, &other), ranges(&[0, 4, 8, 10]));
+        assert_eq!(missing(&other, &one), ranges(&[1, 5]));
+        assert_eq!((missing(&[], &one), missing(&one, &[])), (one, vec![]));
     }
 
     #[test]

@@ -182,3 +182,31 @@ fn what_is_protected_follows_the_set_whatever_is_refused_and_ends_when_nobody_as
     assert!(gateway.follow(&change(3, vec![], vec![route(1, 0), route(3, 0)])).policy);
     assert_eq!(protected(&gateway), 1);
 }
+
+#[test]
+fn what_a_thousand_names_resolve_to_together_is_one_change() {
+    let connection = |number: usize| {
+        format!(
+            "[[connection]]\nname = \"site-{number}\"\npeer = \"site-{number}.example\"\nlocal_id = \"gateway\"\n\
+             peer_id = \"site-{number}\"\npsk = \"swordfish, and more of it\"\nlocal_subnets = [\"192.168.0.0/16\"]\n\
+             peer_subnets = [\"{}\"]\n",
+            destination(number)
+        )
+    };
+    let text: String = (0..1000).map(connection).collect();
+    let file = Config::parse(&text, Path::new("gatewayd.toml")).unwrap();
+    let mut force = Force::default();
+    let difference = force.change(&file, &Translation::default(), &Touched::default());
+    assert_eq!(difference.new.len(), 1000);
+    let address = |last: u8| IpAddr::from([203, 0, 113, last]);
+    let name = |number: usize| format!("site-{number}.example");
+    let mut resolved: BTreeMap<String, IpAddr> = (0..1000).map(|number| (name(number), address(7))).collect();
+    force.protection.stale = false;
+    let set = force.moved(&(0..1000).map(|number| (name(number), None)).collect(), &resolved);
+    let peers = |force: &Force| force.protection.policy(&file, std::iter::empty()).outer_peers;
+    assert_eq!((set.len(), force.protection.stale, peers(&force)), (1000, true, [address(7)].into()));
+    // One of them leads elsewhere, where another one led already: the address that it leaves is still others'.
+    resolved.insert(name(1), address(8));
+    let set = force.moved(&[(name(1), Some(address(7)))].into(), &resolved);
+    assert_eq!((set.len(), peers(&force)), (1, [address(7), address(8)].into()));
+}
