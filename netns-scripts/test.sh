@@ -83,8 +83,10 @@ if [ "$what" != --rust ]; then
     tail -n 1 "$logs/outages" | sed 's/^/        /'
     check "scale.sh: hundreds of tunnels between two gatewayds" run_quietly "$logs/scale" "$here/scale.sh" --tunnels 500 --rounds 1 --seconds 1
     tail -n 1 "$logs/scale" | sed 's/^/        /'
-    check "changes.sh: a change among hundreds of connections" run_quietly "$logs/changes" "$here/changes.sh" --connections 300 --resident 300 --no-bars
+    check "changes.sh: a change among a thousand connections" run_quietly "$logs/changes" "$here/changes.sh" --short
     tail -n 1 "$logs/changes" | sed 's/^/        /'
+    check "cloud-changes.sh: a change through the cloud's API among hundreds" run_quietly "$logs/cloud-changes" "$here/cloud-changes.sh" --short
+    tail -n 1 "$logs/cloud-changes" | sed 's/^/        /'
     check "foreign-routes.sh: thousands of routes of somebody else" run_quietly "$logs/foreign-routes" "$here/foreign-routes.sh" --routes 20000 --changes 10
     tail -n 1 "$logs/foreign-routes" | sed 's/^/        /'
     check "floods.sh: floods of strangers, in short" run_quietly "$logs/floods" "$here/floods.sh" --short

@@ -12,7 +12,7 @@ use futures_util::future::OptionFuture;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::fabric_binding::GatewayBinding;
 use super::fabric_routes::bound_gateway;
@@ -34,6 +34,8 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 const EVENTS_AT_ONCE: usize = 64;
 /// After a look at the status as many times its duration passes before the next one: it tells of all connections.
 const LOOK_PAUSE: u32 = 10;
+/// After one that gatewayd was too busy for, the next one comes after this time.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a gatewayd last said; `None` while it cannot be reached.
 pub type Snapshot = Option<Arc<Status>>;
@@ -104,13 +106,12 @@ impl Follower {
         // Events first: what happens between the set and the first look at the status is then not missed.
         let mut events = std::pin::pin!(client.events().await?.ready_chunks(EVENTS_AT_ONCE));
         self.tell(&client, true).await?;
-        self.snapshot.send_replace(Some(Arc::new(client.call(&Request::Status).await?)));
         info!(gateway = self.shown, "gatewayd has the cloud's set");
         let mut repeat = interval_at(Instant::now() + REPEAT, REPEAT);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Beside everything else: the status of thousands takes longer than a change of one.
         let mut look = None;
-        let (mut stale, mut next_look) = (false, Instant::now());
+        let (mut stale, mut next_look) = (true, Instant::now());
         loop {
             tokio::select! {
                 changed = self.commits.newest.changed() => {
@@ -136,9 +137,18 @@ impl Follower {
                 }
                 Some(looked) = OptionFuture::from(look.as_mut()), if look.is_some() => {
                     look = None;
-                    let (status, took) = looked?;
-                    self.snapshot.send_replace(Some(Arc::new(status)));
-                    next_look = Instant::now() + took * LOOK_PAUSE;
+                    match looked {
+                        Ok((status, took)) => {
+                            self.snapshot.send_replace(Some(Arc::new(status)));
+                            next_look = Instant::now() + took * LOOK_PAUSE;
+                        }
+                        // What it said before stands until it has the time.
+                        Err(CallError::Failed(reason)) => {
+                            debug!(gateway = self.shown, reason, "gatewayd tells its status later");
+                            (stale, next_look) = (true, Instant::now() + LOOK_AGAIN);
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
             }
         }
@@ -171,8 +181,8 @@ impl Follower {
                 Err(CallError::Conflict(reason)) => {
                     info!(gateway = self.shown, reason, "gatewayd is told the complete set");
                 }
-                // What became of it is not known; to begin where it began is refused if it was taken.
-                Err(error @ CallError::Unreachable { .. }) => {
+                // What became of it is not known, or nothing; to begin where it began is refused if it was taken.
+                Err(error @ (CallError::Unreachable { .. } | CallError::Failed(_))) => {
                     self.told = Some(told);
                     return Err(error);
                 }

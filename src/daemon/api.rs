@@ -36,8 +36,6 @@ use crate::control::export::ConnectionExport;
 use crate::control::owner::{OwnerReply, OwnerSet};
 use crate::control::owner_change::OwnerChange;
 use crate::control::reload::Reloaded;
-use crate::control::route::Route;
-use crate::control::status::{Connection, Status};
 use crate::io::control_server::{MAX_BODY, PeerCredentials};
 use crate::io::nftables::PlaintextFilter;
 
@@ -160,7 +158,7 @@ struct Only {
     connection: Option<String>,
 }
 
-async fn read_status(State(api): State<Api>, Query(Only { connection }): Query<Only>) -> Answer<Status> {
+async fn read_status(State(api): State<Api>, Query(Only { connection }): Query<Only>) -> Result<Response, Failure> {
     let only = connection.as_deref();
     // Read before the rest, which must not be older than the question. Without a filter there is nothing to tell. Who asks for
     // one connection does not wait for `nft`, which reads the whole table for a counter.
@@ -169,26 +167,41 @@ async fn read_status(State(api): State<Api>, Query(Only { connection }): Query<O
         None => timeout(FILTER_TIMEOUT, api.filter.dropped()).await.ok().and_then(Result::ok),
     };
     let ike = api.snapshot(only).await?;
-    let view = api.view.load();
+    let view = api.view.load_full();
     if let Some(name) = only
         && view.names().all(|known| **known != *name)
     {
         return Err(Refused::unknown(name, view.names()).into());
     }
-    let mut status = status::status(&view, &ike, &api.drops, only, api.started, Instant::now());
     let counted = plaintext.filter(|packets| *packets > 0).map(|packets| ("plaintext".to_owned(), packets));
-    status.drops.extend(counted);
-    Ok(Json(status))
+    let (drops, started) = (api.drops, api.started);
+    written(move || {
+        let mut status = status::status(&view, &ike, &drops, connection.as_deref(), started, Instant::now());
+        status.drops.extend(counted);
+        serde_json::to_vec(&status)
+    })
+    .await
 }
 
-async fn read_connections(State(api): State<Api>) -> Answer<Vec<Connection>> {
+async fn read_connections(State(api): State<Api>) -> Result<Response, Failure> {
     let ike = api.snapshot(None).await?;
-    Ok(Json(status::connections(&api.view.load(), &ike, Instant::now())))
+    let view = api.view.load_full();
+    written(move || serde_json::to_vec(&status::connections(&view, &ike, Instant::now()))).await
 }
 
-async fn read_routes(State(api): State<Api>) -> Response {
-    let view = api.view.load();
-    Json(view.routes().collect::<Vec<&Route>>()).into_response()
+async fn read_routes(State(api): State<Api>) -> Result<Response, Failure> {
+    json(api.view.load().routes_json())
+}
+
+/// What takes a while to be written, as all of thousands of connections does, is written where nobody else waits.
+async fn written(write: impl FnOnce() -> serde_json::Result<Vec<u8>> + Send + 'static) -> Result<Response, Failure> {
+    let written = spawn_blocking(write).await;
+    json(written.map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?)
+}
+
+fn json(written: serde_json::Result<Vec<u8>>) -> Result<Response, Failure> {
+    let json = written.map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }
 
 async fn read_owner(State(api): State<Api>) -> Json<Arc<OwnerReply>> {
@@ -311,6 +324,7 @@ mod tests {
 
     use super::*;
     use crate::control::request::Request as Call;
+    use crate::control::status::Status;
     use crate::daemon::ike_thread::Request;
     use crate::daemon::owner_keeper::Kept;
     use crate::daemon::request_queue::RequestQueue;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use self::peers::Peers;
@@ -28,7 +28,7 @@ use super::events::EventLog;
 use super::export;
 use super::ike_handle::IkeHandle;
 use super::ike_thread::Request;
-use super::names::Resolution;
+use super::names::{Hurries, Resolution};
 use super::owner_set::Translation;
 use super::policy::Protection;
 use super::status::View;
@@ -106,7 +106,7 @@ pub struct Gateway {
     /// Makes forwarding tables, and frees the former ones here rather than in the outbound thread.
     pub fibs: FibPublisher,
     /// The names of peers that are to be looked up now.
-    pub hurries: mpsc::Sender<String>,
+    pub hurries: Hurries,
     /// Addresses of peers that are configured by name.
     pub resolved: BTreeMap<String, IpAddr>,
     /// Why a name has no address.
@@ -164,8 +164,7 @@ impl Gateway {
     /// The next attempt to reach the peer of a connection goes where its name leads by then.
     fn look_up_peer(&self, connection: &str) {
         if let Some(PeerName::Name(name)) = self.force.tunnels.known(connection).map(|known| &known.tunnel.peer) {
-            // One that finds no room is looked up when its time comes.
-            let _ = self.hurries.try_send(name.clone());
+            self.hurries.ask(name);
         }
     }
 
@@ -347,3 +346,6 @@ impl Gateway {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -17,20 +18,42 @@ const RETRY: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_secs(5);
 /// Names that are looked up at once, each by a thread of its own.
 const AT_ONCE: usize = 64;
-/// Requests to look a name up soon that may wait; what comes on top is looked up when its time comes.
-pub const HURRIES: usize = 256;
 /// Results that may wait; whoever takes them takes all together. With more, the next lookup begins later.
 pub const RESOLUTIONS: usize = 1024;
 
 /// What a name resolved to, or why it did not.
 pub type Resolution = (String, Result<IpAddr, String>);
 
+/// Names that are to be looked up now. Every clone is the same set. Each name stands in it once, so none is lost, and it holds
+/// no more than are configured.
+#[derive(Clone, Debug, Default)]
+pub struct Hurries(Arc<(Mutex<BTreeSet<String>>, Notify)>);
+
+impl Hurries {
+    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a name looked up at once, and waits for nothing.
+    pub fn ask(&self, name: &str) {
+        self.names().insert(name.to_owned());
+        self.0.1.notify_one();
+    }
+
+    /// Those that were asked for since the last time, once there are any.
+    pub(super) async fn take(&self) -> BTreeSet<String> {
+        loop {
+            let names = std::mem::take(&mut *self.names());
+            if !names.is_empty() {
+                return names;
+            }
+            self.0.1.notified().await;
+        }
+    }
+}
+
 /// Looks up the names of `names`, and those of `hurries` at once, until nobody wants the results.
-pub async fn resolve(
-    names: watch::Receiver<BTreeSet<String>>,
-    hurries: mpsc::Receiver<String>,
-    results: mpsc::Sender<Resolution>,
-) {
+pub async fn resolve(names: watch::Receiver<BTreeSet<String>>, hurries: Hurries, results: mpsc::Sender<Resolution>) {
     resolve_by(look_up, LIMIT, names, hurries, results).await;
 }
 
@@ -39,7 +62,7 @@ async fn resolve_by<L: Future<Output = Result<IpAddr, String>> + Send + 'static>
     look_up: impl Fn(String) -> L,
     limit: Duration,
     mut names: watch::Receiver<BTreeSet<String>>,
-    mut hurries: mpsc::Receiver<String>,
+    hurries: Hurries,
     results: mpsc::Sender<Resolution>,
 ) {
     let mut lookups = Lookups::default();
@@ -61,7 +84,7 @@ async fn resolve_by<L: Future<Output = Result<IpAddr, String>> + Send + 'static>
                 }
                 lookups.want(&names.borrow_and_update());
             }
-            Some(name) = hurries.recv() => lookups.hurry(&name),
+            hurried = hurries.take() => hurried.iter().for_each(|name| lookups.hurry(name)),
             Some(Ok((name, result))) = lookups.under_way.join_next() => {
                 if lookups.ended(&name, result.is_ok()) && results.send((name, result)).await.is_err() {
                     return;
@@ -167,8 +190,6 @@ async fn look_up(name: String) -> Result<IpAddr, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
 
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
@@ -182,7 +203,7 @@ mod tests {
 
     struct Resolver {
         names: watch::Sender<BTreeSet<String>>,
-        hurries: mpsc::Sender<String>,
+        hurries: Hurries,
         told: mpsc::Receiver<Resolution>,
         asked: Arc<Mutex<Vec<String>>>,
     }
@@ -190,11 +211,12 @@ mod tests {
     impl Resolver {
         fn start(wanted: &[&str]) -> Self {
             let (names, to_resolve) = watch::channel(BTreeSet::new());
-            let (hurries, hurried) = mpsc::channel(HURRIES);
+            let hurries = Hurries::default();
             let (results, told) = mpsc::channel(16);
             let asked = Arc::<Mutex<Vec<String>>>::default();
             let by = Arc::clone(&asked);
-            tokio::spawn(resolve_by(move |name| look_up(name, Arc::clone(&by)), SHORT, to_resolve, hurried, results));
+            let by_name = move |name| look_up(name, Arc::clone(&by));
+            tokio::spawn(resolve_by(by_name, SHORT, to_resolve, hurries.clone(), results));
             let resolver = Self { names, hurries, told, asked };
             resolver.want(wanted);
             resolver
@@ -234,7 +256,7 @@ mod tests {
             assert_eq!(resolver.told().await, ("peer.example".to_owned(), Ok(ADDRESS)));
             assert_eq!(resolver.asked(), attempt);
             for name in ["other.example", "peer.example"] {
-                resolver.hurries.send(name.to_owned()).await.unwrap();
+                resolver.hurries.ask(name);
             }
         }
     }
@@ -263,5 +285,21 @@ mod tests {
         let begun = lookups.names.iter().filter(|(_, lookup)| lookup.is_under_way).map(|(name, _)| name.clone());
         let oldest = (count - AT_ONCE..count).map(|age| format!("name-{age}"));
         assert_eq!(begun.collect::<BTreeSet<_>>(), oldest.collect());
+    }
+
+    #[tokio::test]
+    async fn of_hundreds_whose_peers_are_to_be_tried_at_once_none_is_left_out() {
+        let many: BTreeSet<String> = (0..600).map(|n| format!("peer-{n}.example")).collect();
+        let mut resolver = Resolver::start(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        for looked_up in 1..=2 {
+            let mut told = BTreeSet::new();
+            while told.len() < many.len() {
+                let (name, result) = resolver.told().await;
+                told.extend(result.is_ok().then_some(name));
+            }
+            assert_eq!(resolver.asked(), looked_up * many.len());
+            // Nobody has the time to listen meanwhile.
+            many.iter().for_each(|name| resolver.hurries.ask(name));
+        }
     }
 }

@@ -16,8 +16,8 @@ use crate::io::private_file;
 
 /// The journal of cend's set in the state directory.
 const OWNER_FILE: &str = "cend.journal";
-/// What older versions kept: the last set as one JSON document. Read for as long as it is there, which is until the first
-/// write to the journal.
+/// What older versions kept: the last set as one JSON document. Read for as long as it is there, which is until the journal
+/// has been written once: no change is kept before it is gone.
 const FORMER_FILE: &str = "cend.json";
 /// The largest files that are read back, in bytes.
 const OWNER_FILE_LIMIT: u64 = 128 << 20;
@@ -46,7 +46,7 @@ pub fn make_state_directory(path: &Path) -> io::Result<()> {
 pub fn restore(state: &Path) -> Result<Option<OwnerEntries>, String> {
     let (former, path) = (state.join(FORMER_FILE), state.join(OWNER_FILE));
     let set = if former.exists() {
-        // The journal, if there is one, is older: an older version has run since, or it is the same.
+        // The journal, if there is one, is older: an older version has run since, or nothing in it was ever told to be done.
         let text = private_file::read(&former, OWNER_FILE_LIMIT).map_err(|error| error.to_string())?;
         let set: OwnerSet = serde_json::from_str(&text).map_err(|error| unreadable(&former, &error))?;
         OwnerEntries::new(set).0
@@ -87,12 +87,14 @@ fn unreadable(path: &Path, error: &serde_json::Error) -> String {
 pub struct OwnerFile {
     state: PathBuf,
     journal: Journal,
+    /// What an older version kept is gone. Until then it would be read in the journal's place.
+    former_is_gone: bool,
 }
 
 impl OwnerFile {
     /// For a set that was [restored](restore), or for none. The first write replaces what is there.
     pub fn new(state: &Path) -> Self {
-        Self { state: state.to_owned(), journal: Journal::new(state.join(OWNER_FILE)) }
+        Self { state: state.to_owned(), journal: Journal::new(state.join(OWNER_FILE)), former_is_gone: false }
     }
 
     /// Keeps what a change makes of the set `before`. On the disk when it returns.
@@ -100,7 +102,7 @@ impl OwnerFile {
     /// # Errors
     /// The state directory does not take it. A restart finds the set before, or already the one after.
     pub fn keep(&mut self, before: &OwnerEntries, change: &OwnerChange) -> io::Result<()> {
-        if self.journal.takes_more() {
+        if self.former_is_gone && self.journal.takes_more() {
             let record = Record::<(), _>::Change(change);
             return self.journal.append(&Zeroizing::new(serde_json::to_vec(&record)?));
         }
@@ -120,10 +122,14 @@ impl OwnerFile {
     fn replace(&mut self, set: &OwnerEntries) -> io::Result<()> {
         fs::create_dir_all(&self.state)?;
         self.journal.replace(&Zeroizing::new(serde_json::to_vec(&Record::<_, ()>::Set(set.set()))?))?;
-        match fs::remove_file(self.state.join(FORMER_FILE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        if !self.former_is_gone {
+            let former = self.state.join(FORMER_FILE);
+            private_file::remove(&former).map_err(|error| {
+                io::Error::new(error.kind(), format!("{} cannot be removed: {error}", former.display()))
+            })?;
+            self.former_is_gone = true;
         }
+        Ok(())
     }
 }
 

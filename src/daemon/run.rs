@@ -203,7 +203,6 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     forwarding.pin(kept.pinned());
     let (cend, touched) = Translation::new(owner.as_ref(), &file, clock::unix_seconds());
     let keeper = OwnerKeeper::start(&file.gateway.state, owner.clone());
-    let (hurries, hurried) = mpsc::channel(names::HURRIES);
     let mut gateway = Gateway {
         path,
         state: file.gateway.state.clone(),
@@ -219,7 +218,7 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
         cend,
         force: Default::default(),
         fibs: FibPublisher::default(),
-        hurries,
+        hurries: Default::default(),
         resolved: Default::default(),
         unresolved: Default::default(),
         seen: Default::default(),
@@ -258,7 +257,7 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
     info!(version = env!("CARGO_PKG_VERSION"), device, "gatewayd runs");
     tell_systemd(&[NotifyState::Ready]);
 
-    let (failure, opens) = match control(&mut gateway, &mut threads, asked, kept_changes, hurried, &mut signals).await {
+    let (failure, opens) = match control(&mut gateway, &mut threads, asked, kept_changes, &mut signals).await {
         Ok(signal) => (None, signal == Asked::Terminate && gateway.file.on_stop == OnStop::Open),
         Err(failure) => (Some(failure), false),
     };
@@ -340,12 +339,11 @@ async fn control(
     threads: &mut Threads,
     mut asks: mpsc::Receiver<Ask>,
     mut kept: mpsc::Receiver<Kept>,
-    hurried: mpsc::Receiver<String>,
     signals: &mut Signals,
 ) -> Result<Asked, Failure> {
     let (wanted_names, names_to_resolve) = watch::channel(gateway.names());
     let (resolution_sender, mut resolutions) = mpsc::channel(names::RESOLUTIONS);
-    let resolver = tokio::spawn(names::resolve(names_to_resolve, hurried, resolution_sender));
+    let resolver = tokio::spawn(names::resolve(names_to_resolve, gateway.hurries.clone(), resolution_sender));
     let mut standing = gateway.forwarding.standing();
     let mut conditions = gateway.conditions.changes();
     let mut fib_from = tokio::time::Instant::now();

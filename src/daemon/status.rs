@@ -1,7 +1,7 @@
 //! Status: put together from what the control task and the IKE thread published, without asking either.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -35,8 +35,8 @@ pub struct View {
     pub of_cend: Arc<BTreeMap<Arc<str>, Arc<Tunnel>>>,
     /// By peers' names that have no address: why.
     pub unresolved: Arc<BTreeMap<String, String>>,
-    /// The VPN gateway's route table by destination, the routes to one in order of preference.
-    pub routes: Arc<BTreeMap<IpNet, Arc<[Route]>>>,
+    /// The VPN gateway's route table by destination.
+    pub routes: Arc<BTreeMap<IpNet, Arc<RoutesTo>>>,
     /// What an operator should change or know of, by who says so.
     pub warnings: Vec<Arc<Vec<Arc<str>>>>,
     /// How the kernel's side stands.
@@ -56,6 +56,31 @@ pub struct KernelView {
     pub closed: Vec<IpNet>,
 }
 
+/// The routes to one destination, and what they are in JSON once somebody has asked: of thousands only those are written again
+/// that have changed.
+#[derive(Debug)]
+pub struct RoutesTo {
+    /// In order of preference.
+    pub routes: Vec<Route>,
+    json: OnceLock<Box<str>>,
+}
+
+impl RoutesTo {
+    /// These, in order of preference.
+    pub fn new(routes: Vec<Route>) -> Self {
+        Self { routes, json: OnceLock::new() }
+    }
+
+    /// The elements of an array, without its brackets.
+    fn json(&self) -> serde_json::Result<&str> {
+        if let Some(json) = self.json.get() {
+            return Ok(json);
+        }
+        let array = serde_json::to_string(&self.routes)?;
+        Ok(self.json.get_or_init(|| array[1..array.len() - 1].into()))
+    }
+}
+
 impl View {
     /// Every connection with who defined it, those of the file first.
     fn tunnels(&self) -> impl Iterator<Item = (Owner, &Tunnel)> {
@@ -70,7 +95,25 @@ impl View {
 
     /// Every route, by destination, then in order of preference.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.routes.values().flat_map(|routes| routes.iter())
+        self.routes.values().flat_map(|to| &to.routes)
+    }
+
+    /// The same as a JSON array.
+    ///
+    /// # Errors
+    /// A route cannot be written.
+    pub fn routes_json(&self) -> serde_json::Result<Vec<u8>> {
+        let parts = self.routes.values().map(|to| to.json()).collect::<serde_json::Result<Vec<&str>>>()?;
+        let mut json = Vec::with_capacity(2 + parts.iter().map(|part| part.len() + 1).sum::<usize>());
+        json.push(b'[');
+        for part in parts.into_iter().filter(|part| !part.is_empty()) {
+            if json.len() > 1 {
+                json.push(b',');
+            }
+            json.extend_from_slice(part.as_bytes());
+        }
+        json.push(b']');
+        Ok(json)
     }
 
     fn shown(&self, owner: Owner, tunnel: &Tunnel) -> TunnelView {
@@ -358,7 +401,42 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::control::route::{Publication, RouteState};
     use crate::daemon::config::Config;
+
+    fn route(destination: &str, connection: &str) -> Route {
+        Route {
+            destination: destination.parse().unwrap(),
+            connection: connection.to_owned(),
+            weight: 100,
+            state: RouteState::Down,
+            reason: Some("a \"quoted\" word".to_owned()),
+            publication: Publication::Normal,
+            owner: Owner::File,
+            created: 7,
+        }
+    }
+
+    #[test]
+    fn the_routes_are_one_array_and_only_those_that_are_new_are_written_again() {
+        let mut view = View::default();
+        assert_eq!(view.routes_json().unwrap(), b"[]");
+        let to = |destination: &str, connections: &[&str]| {
+            let routes = connections.iter().map(|connection| route(destination, connection)).collect();
+            (destination.parse().unwrap(), Arc::new(RoutesTo::new(routes)))
+        };
+        view.routes =
+            Arc::new([to("10.1.0.0/16", &["a", "b"]), to("10.2.0.0/16", &[]), to("10.3.0.0/16", &["c"])].into());
+        let told = |view: &View| serde_json::from_slice::<Vec<Route>>(&view.routes_json().unwrap()).unwrap();
+        let shown = |view: &View| view.routes().cloned().collect::<Vec<_>>();
+        assert_eq!((told(&view), told(&view).len()), (shown(&view), 3));
+        let before = view.clone();
+        let (destination, other) = to("10.3.0.0/16", &["d"]);
+        Arc::make_mut(&mut view.routes).insert(destination, other);
+        let written = |view: &View| view.routes.values().map(|to| to.json.get().is_some()).collect::<Vec<_>>();
+        assert_eq!(written(&view), [true, true, false]);
+        assert_eq!((told(&view), told(&before)), (shown(&view), shown(&before)));
+    }
 
     #[test]
     fn what_the_file_notes_about_a_connection_is_shown() {

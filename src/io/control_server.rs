@@ -1,6 +1,7 @@
 //! The server on the control socket: HTTP/1, with bounds on what one client and all of them may take.
 
 use std::convert::Infallible;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::http_connection::{Bodies, Impatient, NoBody, builder};
+use super::socket_setup::widen_send_buffer_to;
 use crate::control::Problem;
 
 /// The largest body: an owner's set of ten thousand connections has some megabytes.
@@ -26,6 +28,9 @@ pub const MAX_BODY: usize = 32 << 20;
 const MAX_BODIES: usize = MAX_BODY;
 /// Connections at once. Further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 256;
+/// Bytes of an answer that the kernel takes at once: the routes of ten thousand connections. An answer that goes out in parts
+/// costs a turn on a processor for each, at both ends.
+const SEND_BUFFER: usize = 2 << 20;
 
 /// Who is at the other end of a connection to the control socket, as the kernel knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +87,7 @@ async fn connection(
     patience: Duration,
 ) -> Result<(), hyper::Error> {
     let caller = PeerCredentials::of(&stream);
+    widen_send_buffer_to(stream.as_fd(), SEND_BUFFER);
     let answer = service_fn(move |request| {
         let (bodies, router) = (bodies.clone(), router.clone());
         async move { Ok::<_, Infallible>(answer(request, caller, &bodies, router).await) }

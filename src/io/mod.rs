@@ -4,7 +4,7 @@ pub mod control_server;
 pub mod device;
 pub mod device_mtu;
 pub mod esp_sockets;
-mod fault;
+pub(crate) mod fault;
 pub mod forwarding;
 mod fragmenting;
 pub mod host;

@@ -97,6 +97,20 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Removes a file, if it is there; that it is gone is on the disk.
+#[expect(clippy::disallowed_methods, reason = "whoever answers somebody calls it by spawn_blocking")]
+pub fn remove(path: &Path) -> io::Result<()> {
+    let folder = path.parent().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file needs a folder"))?;
+    fault::point()?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fault::point()?;
+    // Also where it was gone: a removal before may not be on the disk yet.
+    File::open(folder)?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;

@@ -57,8 +57,13 @@ pub(super) fn set_dont_fragment(fd: BorrowedFd<'_>, family: IpAddr) -> io::Resul
 
 /// Gives a socket the room that a burst takes, beyond the system's limit where we may, else up to it.
 pub(super) fn widen_send_buffer(fd: BorrowedFd<'_>) {
-    if socket::setsockopt(&fd, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
-        let _ = socket::setsockopt(&fd, sockopt::SndBuf, &SEND_BUFFER);
+    widen_send_buffer_to(fd, SEND_BUFFER);
+}
+
+/// Likewise, the room for so many bytes.
+pub(super) fn widen_send_buffer_to(fd: BorrowedFd<'_>, bytes: usize) {
+    if socket::setsockopt(&fd, sockopt::SndBufForce, &bytes).is_err() {
+        let _ = socket::setsockopt(&fd, sockopt::SndBuf, &bytes);
     }
 }
 

@@ -148,6 +148,9 @@ pub enum CallError {
     /// gatewayd's own words.
     #[error("{0}")]
     Refused(String),
+    /// Likewise, where it could not do it this time: it is busy, is stopping, or the disk is full (5xx, RFC 9110 section 15.6).
+    #[error("{0}")]
+    Failed(String),
     /// Likewise, where what was asked for does not fit what stands (409, RFC 9110 section 15.5.10).
     #[error("{0}")]
     Conflict(String),
@@ -221,13 +224,14 @@ impl ControlClient {
 
     async fn answer<T: DeserializeOwned>(&self, builder: reqwest::RequestBuilder) -> Result<T, CallError> {
         let response = builder.send().await.map_err(|error| self.unreachable(&error))?;
-        let (success, conflict) = (response.status().is_success(), response.status() == StatusCode::CONFLICT);
+        let status = response.status();
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        if success {
+        if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| CallError::Senseless(error.to_string()));
         }
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) if conflict => Err(CallError::Conflict(problem.error)),
+            Ok(problem) if status == StatusCode::CONFLICT => Err(CallError::Conflict(problem.error)),
+            Ok(problem) if status.is_server_error() => Err(CallError::Failed(problem.error)),
             Ok(problem) => Err(CallError::Refused(problem.error)),
             Err(_) => Err(CallError::Senseless(String::from_utf8_lossy(&body).into_owned())),
         }

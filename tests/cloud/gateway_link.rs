@@ -1,7 +1,7 @@
 //! cend's writer, store and link against what keeps its set in gatewayd, over a real control socket.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use futures_util::stream;
 use ipsec_gateway::cen::command::Command;
+use ipsec_gateway::cen::openapi::live::LiveGateways;
 use ipsec_gateway::cloud::gateway::GatewayLinks;
 use ipsec_gateway::cloud::gateway_set::owner_set;
 use ipsec_gateway::cloud::writer::Writer;
@@ -37,6 +38,13 @@ struct Asked {
     puts: AtomicUsize,
     patches: AtomicUsize,
     refused: AtomicUsize,
+    /// Streams of events: one for each time that cend has connected.
+    links: AtomicUsize,
+    /// Looks at the status, and how many of the next ones find no time.
+    looks: AtomicUsize,
+    late: AtomicUsize,
+    /// The next change is answered with this status and not taken; none while it is 0.
+    fails: AtomicU16,
 }
 
 impl Asked {
@@ -74,13 +82,10 @@ impl Gatewayd {
                 let _ = answer.send(Ok(OwnerReply { revision: change.to, refused: Vec::new() }));
             }
         });
-        let status = serde_json::json!({
-            "version": "0", "uptime_seconds": 0, "device": "none", "mtu": 1400, "connections": [], "routes": [], "drops": {}
-        });
         let router = Router::new()
             .route("/v1/owners/cend", put(take_set).patch(take_change))
-            .route("/v1/status", get(async move || Json(status)))
-            .route("/v1/events", get(async || Sse::new(stream::pending::<Result<Event, std::io::Error>>())))
+            .route("/v1/status", get(tell_status))
+            .route("/v1/events", get(tell_events))
             .with_state(Served { keeper, asked: Arc::clone(asked) });
         let (stop, stopped) = oneshot::channel();
         let socket = socket.to_owned();
@@ -104,6 +109,33 @@ impl Gatewayd {
     }
 }
 
+fn problem(status: StatusCode, error: &str) -> Response {
+    (status, Json(Problem { error: error.to_owned(), revision: None })).into_response()
+}
+
+async fn tell_events(Shared(served): Shared<Served>) -> Response {
+    served.asked.links.fetch_add(1, Ordering::Relaxed);
+    Sse::new(stream::pending::<Result<Event, std::io::Error>>()).into_response()
+}
+
+/// One connection, which the cloud made.
+async fn tell_status(Shared(served): Shared<Served>) -> Response {
+    served.asked.looks.fetch_add(1, Ordering::Relaxed);
+    let one_less = |late: usize| late.checked_sub(1);
+    if served.asked.late.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "IKE is too busy to answer, or stopping");
+    }
+    let nothing = serde_json::json!({ "packets": 0, "bytes": 0, "errors": 0 });
+    Json(serde_json::json!({
+        "version": "0", "uptime_seconds": 0, "device": "none", "mtu": 1400, "routes": [], "drops": {}, "connections": [{
+            "name": "vco-1", "owner": "cend", "state": "waiting", "ike_state": "ike_sa_not_established",
+            "child_state": "ipsec_sa_not_established", "peer": "198.51.100.1", "local_id": "a", "peer_id": "b",
+            "start": "wait", "child_sas": [], "inbound": nothing, "outbound": nothing
+        }]
+    }))
+    .into_response()
+}
+
 async fn take_set(Shared(served): Shared<Served>, Json(set): Json<OwnerSet>) -> Response {
     served.asked.puts.fetch_add(1, Ordering::Relaxed);
     answer(&served, OwnerUpdate::Set(set)).await
@@ -111,6 +143,10 @@ async fn take_set(Shared(served): Shared<Served>, Json(set): Json<OwnerSet>) -> 
 
 async fn take_change(Shared(served): Shared<Served>, Json(change): Json<OwnerChange>) -> Response {
     served.asked.patches.fetch_add(1, Ordering::Relaxed);
+    let fails = served.asked.fails.swap(0, Ordering::Relaxed);
+    if fails != 0 {
+        return problem(StatusCode::from_u16(fails).unwrap(), "not taken");
+    }
     answer(&served, OwnerUpdate::Change(change)).await
 }
 
@@ -346,6 +382,87 @@ fn commits_go_on_while_gatewayd_is_away() {
         let gatewayd = lab.gatewayd();
         lab.agree(&cend, &gatewayd, "when it is there").await;
         assert_eq!(lab.asked.take().0, 1, "told once");
+        cend.stop();
+        gatewayd.kill();
+    });
+}
+
+/// Until it holds, for ten seconds.
+async fn soon(what: &str, holds: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < until, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// One thing that somebody asks of the cloud, which binds no other gateway.
+fn change(random: &mut ChaCha8Rng, number: usize) -> Command {
+    loop {
+        match random_command(random, number) {
+            Command::CreateVpnGateway(_) | Command::DeleteVpnGateway { .. } => {}
+            command => return command,
+        }
+    }
+}
+
+#[test]
+fn a_status_that_comes_late_is_asked_for_again_and_ends_no_link() {
+    run(async {
+        let lab = Lab::new();
+        lab.asked.late.store(2, Ordering::Relaxed);
+        let (gatewayd, cend) = (lab.gatewayd(), lab.cend());
+        for command in beginning() {
+            assert!(cend.submit(command).await);
+        }
+        cend.links.bind(&cend.writer.state());
+        let status = || cend.links.tunnel_status(&GATEWAYS[0].into(), "vco-1");
+        soon("it is shown when gatewayd has the time", || status().is_some()).await;
+        lab.agree(&cend, &gatewayd, "at first").await;
+        let looks = || lab.asked.looks.load(Ordering::Relaxed);
+        // One that is late later takes nothing away that was shown.
+        lab.asked.late.store(1, Ordering::Relaxed);
+        let before = looks();
+        let mut random = ChaCha8Rng::seed_from_u64(4);
+        for step in 0.. {
+            cend.submit(change(&mut random, step)).await;
+            assert!(status().is_some());
+            if looks() > before + 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        lab.agree(&cend, &gatewayd, "afterwards").await;
+        assert_eq!(lab.asked.links.load(Ordering::Relaxed), 1, "connected once");
+        cend.stop();
+        gatewayd.kill();
+    });
+}
+
+#[test]
+fn a_change_that_gatewayd_could_not_take_this_time_is_told_again_and_one_that_it_never_takes_is_put() {
+    run(async {
+        let lab = Lab::new();
+        let (gatewayd, cend) = (lab.gatewayd(), lab.cend());
+        for command in beginning() {
+            assert!(cend.submit(command).await);
+        }
+        lab.agree(&cend, &gatewayd, "at first").await;
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        // A full disk, a stop; what this gatewayd does not understand, or has never heard of.
+        for (status, expected_puts) in [(500, 0), (503, 0), (400, 1), (405, 1)] {
+            lab.asked.take();
+            lab.asked.fails.store(status, Ordering::Relaxed);
+            let mut step = usize::from(status) * 1000;
+            while lab.asked.fails.load(Ordering::Relaxed) != 0 {
+                cend.submit(change(&mut random, step)).await;
+                step += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            lab.agree(&cend, &gatewayd, &format!("after {status}")).await;
+            let (puts, patches, refused) = lab.asked.take();
+            assert_eq!((puts, refused), (expected_puts, 0), "after {status}: {patches} patches");
+        }
         cend.stop();
         gatewayd.kill();
     });

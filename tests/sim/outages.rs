@@ -271,3 +271,18 @@ fn a_standby_connection_carries_within_five_seconds_and_gives_back() {
         }
     }
 }
+
+#[test]
+fn an_ike_sa_is_given_up_after_the_time_that_it_is_told_last() {
+    for (patience, expected) in [(30, 29..=50), (600, 300..=300)] {
+        let mut case = Case::new(&Setup::plain(), u64::from(patience), [true, false]);
+        case.run(5 * SECOND);
+        case.world.command(LEFT, Command::GiveUpAfter(patience * SECOND));
+        case.world.must_stay_up(false);
+        case.world.network.quality = Quality::CUT;
+        let cut = case.world.now;
+        while case.tick()[LEFT] && case.world.now < cut + 300 * SECOND {}
+        let took = (case.world.now - cut).as_secs();
+        assert!(expected.contains(&took), "told {patience} s, took {took} s\n{}", case.world.trace());
+    }
+}

@@ -9,14 +9,14 @@ use tokio::sync::watch;
 use crate::control::Owner;
 use crate::control::owner::OwnerReply;
 use crate::control::route::{Publication, Route, RouteState};
-use crate::daemon::status::KernelView;
+use crate::daemon::status::{KernelView, RoutesTo};
 use crate::io::forwarding::{Absence, Standing};
 use crate::routing::{self, Table};
 
 /// The parts of the view that are made of what stays the same while others change.
 #[derive(Default)]
 pub struct Shown {
-    pub(super) routes: Arc<BTreeMap<IpNet, Arc<[Route]>>>,
+    pub(super) routes: Arc<BTreeMap<IpNet, Arc<RoutesTo>>>,
     /// Of the file, and of cend's set.
     pub(super) warnings: [Arc<Vec<Arc<str>>>; 2],
     pub(super) cend: Option<Arc<OwnerReply>>,
@@ -56,11 +56,11 @@ impl Shown {
         for destination in changed {
             let absence = uncarried.get(&destination);
             let at = table.at(&destination).into_iter().map(|(entry, state)| route(entry, state, absence));
-            let at: Arc<[Route]> = at.collect();
+            let at: Vec<Route> = at.collect();
             if at.is_empty() {
                 routes.remove(&destination);
             } else {
-                routes.insert(destination, at);
+                routes.insert(destination, Arc::new(RoutesTo::new(at)));
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::*;
 use crate::control::owner::{OwnerConnection, OwnerEsp, OwnerIke, OwnerRoute, OwnerStart, PresharedKey};
 use crate::control::route::Publication;
+use crate::io::fault::{self, Fault};
 
 fn connection(name: &str, psk: &str) -> Arc<OwnerConnection> {
     Arc::new(OwnerConnection {
@@ -136,4 +137,51 @@ fn it_is_written_anew_when_it_is_twice_the_set() {
     }
     assert!(most > least * 3 / 2 && most < least * 9 / 4 && length() <= most, "{least} to {most} bytes");
     assert_eq!(restore(folder.path()), Ok(Some(now)));
+}
+
+#[test]
+fn nothing_is_kept_while_what_an_older_version_kept_would_be_read_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let former = folder.path().join(FORMER_FILE);
+    // Nobody can remove this as a file, not even root.
+    fs::create_dir(&former).unwrap();
+    let mut file = OwnerFile::new(folder.path());
+    let sets = [set(1, vec![connection("one", "x")]), set(2, vec![connection("two", "y")])];
+    let nothing = OwnerEntries::default();
+    for (before, after) in [(&nothing, &sets[0]), (&sets[0], &sets[1])] {
+        let error = file.keep(before, &before.difference(after)).unwrap_err().to_string();
+        assert!(error.contains("cend.json cannot be removed"), "{error}");
+    }
+    fs::remove_dir(&former).unwrap();
+    file.keep(&sets[0], &sets[0].difference(&sets[1])).unwrap();
+    assert_eq!(restore(folder.path()), Ok(Some(sets[1].clone())));
+}
+
+#[test]
+fn wherever_the_disk_refuses_or_the_process_ends_a_kept_set_is_not_older_than_what_an_older_version_kept() {
+    let (old, new) = (set(7, vec![connection("old", "x")]), set(1, vec![connection("new", "y")]));
+    let text = serde_json::to_vec(&old.set()).unwrap();
+    for fault in [Fault::Refused, Fault::Killed] {
+        for places in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            private_file::replace(&folder.path().join(FORMER_FILE), &text).unwrap();
+            let mut file = OwnerFile::new(folder.path());
+            fault::after(places, fault);
+            let change = old.difference(&new);
+            let kept = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| file.keep(&old, &change)));
+            let happened = fault::clear();
+            let kept = matches!(kept, Ok(Ok(())));
+            let restored = restore(folder.path()).unwrap().unwrap();
+            assert!(restored == new || !kept && restored == old, "{fault:?} at {places}");
+            if !happened {
+                assert!(kept && places == 8, "every place of a write and of a removal");
+                break;
+            }
+            // The next change is kept, or refused as well.
+            if fault == Fault::Refused {
+                file.keep(&old, &change).unwrap();
+                assert_eq!(restore(folder.path()).unwrap().unwrap(), new);
+            }
+        }
+    }
 }

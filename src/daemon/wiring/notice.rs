@@ -83,25 +83,37 @@ pub enum Notice {
     ShutdownComplete,
 }
 
-/// What a notice decides about: a connection, or one association of it.
-pub(super) type About = (Option<Arc<str>>, Option<AssociationId>);
+/// What a notice decides about.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) enum About {
+    /// Whether a connection carries.
+    Carries(Arc<str>),
+    /// Whether a connection is up: while it is down its peer's name is looked up before each attempt.
+    IsUp(Arc<str>),
+    /// Where the peer of an association is.
+    Peer(Arc<str>, AssociationId),
+    /// Whether IKE has shut down.
+    Shutdown,
+}
 
 impl Notice {
     /// What it decides about; `None` for what only the log and the events tell.
     pub(super) fn about(&self) -> Option<About> {
         match self {
-            Notice::Carries { connection, .. } => Some((Some(Arc::clone(connection)), None)),
-            Notice::PeerAt { connection, association, .. } | Notice::PeerGone { connection, association } => {
-                Some((Some(Arc::clone(connection)), Some(*association)))
+            Notice::Carries { connection, .. } => Some(About::Carries(Arc::clone(connection))),
+            Notice::ConnectionUp { connection } | Notice::ConnectionDown { connection, .. } => {
+                Some(About::IsUp(Arc::clone(connection)))
             }
-            Notice::ShutdownComplete => Some((None, None)),
-            Notice::ConnectionUp { .. }
-            | Notice::ConnectionDown { .. }
-            | Notice::PathSilent { .. }
+            Notice::PeerAt { connection, association, .. } | Notice::PeerGone { connection, association } => {
+                Some(About::Peer(Arc::clone(connection), *association))
+            }
+            Notice::ShutdownComplete => Some(About::Shutdown),
+            Notice::PathSilent { .. }
             | Notice::PathAnswers { .. }
             | Notice::Failure { .. }
-            | Notice::MoreFailures { .. } => None,
-            Notice::ChildUp(_) | Notice::ChildDown(..) => None,
+            | Notice::MoreFailures { .. }
+            | Notice::ChildUp(_)
+            | Notice::ChildDown(..) => None,
         }
     }
 }
@@ -127,5 +139,33 @@ impl From<&Pair> for ChildOf {
             peer_id: Arc::clone(&pair.peer_id),
             child: Arc::clone(&pair.child),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::wiring::held::Held;
+
+    #[test]
+    fn the_newest_of_what_somebody_acts_on_is_never_given_up() {
+        let connection = || Arc::<str>::from("idc");
+        let down = |error: &str| Notice::ConnectionDown { connection: connection(), error: Some(error.to_owned()) };
+        let mut held = Held::new(Notice::about);
+        held.push(Notice::Carries { connection: connection(), up: false });
+        held.push(Notice::ConnectionUp { connection: connection() });
+        held.push(down("first"));
+        held.push(down("last"));
+        for _ in 0..200_000 {
+            held.push(Notice::PathSilent { connection: connection(), since: Instant::now() });
+        }
+        let (sender, mut control) = tokio::sync::mpsc::channel(200_000);
+        held.pass_on(&sender);
+        let told: Vec<Notice> = std::iter::from_fn(|| control.try_recv().ok()).take(2).collect();
+        // Its peer's name is looked up then.
+        assert!(
+            matches!(&told[..], [Notice::Carries { up: false, .. }, Notice::ConnectionDown { error: Some(error), .. }] if error == "last"),
+            "{told:?}"
+        );
     }
 }

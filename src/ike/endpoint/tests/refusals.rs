@@ -245,3 +245,34 @@ fn who_only_answers_and_cannot_rekey_a_child_closes_the_ike_sa_when_it_expires()
         lab.assert_paired(1);
     }
 }
+
+#[test]
+fn a_peer_that_refuses_is_tried_less_and_less_often_until_somebody_asks_for_it_anew() {
+    let mut wrong = connection(1);
+    wrong.pre_shared_key = Arc::new(Secret::new(b"another horse".to_vec()));
+    let mut lab = Lab::new([config(connection(0)), config(wrong)]);
+    let begin = lab.now;
+    // The seconds in which an attempt was refused, counted from the first one.
+    let refused_at = |lab: &mut Lab, span: u32| -> Vec<u64> {
+        let began = lab.now;
+        let mut at = Vec::new();
+        while lab.now < began + span * SECOND {
+            lab.events[0].clear();
+            lab.pass(SECOND / 4);
+            let refused = lab.events[0].iter().any(|event| matches!(event, Event::ConnectionDown { .. }));
+            at.extend(refused.then(|| (lab.now - began).as_secs()));
+        }
+        at
+    };
+    lab.settle();
+    let waits = |at: Vec<u64>| at.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<_>>();
+    let first = waits(refused_at(&mut lab, 400));
+    assert!(first.len() >= 8, "{first:?}");
+    // Doubled each time up to a minute, with some jitter.
+    assert!(first[0] <= 6 && first.windows(2).take(4).all(|two| two[1] * 10 >= two[0] * 12), "{first:?}");
+    assert!(first[5..].iter().all(|wait| (40..=80).contains(wait)), "{first:?}");
+    lab.command(0, Command::Up { connection: "site".into() });
+    lab.settle();
+    let again = waits(refused_at(&mut lab, 60));
+    assert!(again.len() >= 3 && again[0] <= 6, "{again:?}, {:?} after the start", lab.now - begin);
+}
