@@ -2,7 +2,7 @@
 //! first, and all are back in the time that the places allow (`ike/endpoint/start_limit.rs`).
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,9 @@ use ipsec_gateway::crypto::fake::SeededEntropy;
 use ipsec_gateway::ike::{
     Command, Config, Connection, Endpoint, Event, Output, Path, Peer, SaActivity, Start, Transmit,
 };
-use ipsec_gateway::wire::ike::{ExchangeType, Header, IkeSpi, TrafficSelector};
+use ipsec_gateway::wire::ike::{
+    ExchangeType, Flags, Header, IkeSpi, Notify, NotifyType, Payload, TrafficSelector, encode_message,
+};
 
 use crate::setup::{LEFT, LEFT_ADDRESS, RIGHT, Setup, address, config};
 
@@ -55,6 +57,7 @@ struct Crowd {
     sent: u64,
     /// Nothing passes.
     cut: bool,
+    addresses: usize,
     tunnels: Vec<Tunnel>,
     /// What the right end receives on.
     right: HashSet<u32>,
@@ -114,6 +117,7 @@ impl Crowd {
             wire: BTreeMap::new(),
             sent: 0,
             cut: false,
+            addresses,
             tunnels: vec![Tunnel::default(); count],
             right: HashSet::new(),
             peers,
@@ -412,4 +416,49 @@ fn as_many_peers_that_have_forgotten_us() {
 fn many_peers_when_the_link_is_said_to_be_back() {
     let limits = [count() * 2 / 3, count()].map(|many| back(many, 256, 4) + SECOND);
     outage(count(), count(), true, true, Bounds { silent: silent(count()), back: limits });
+}
+
+/// Somebody says a thousand times a second, in the peers' names, that they know no such SPI. What one takes.
+fn hints(crowd: &mut Crowd, count: usize) -> Duration {
+    let flags = Flags { initiator: true, ..Flags::default() };
+    let mut spent = Duration::ZERO;
+    for number in 0..count {
+        let outbound = crowd.tunnels[number % crowd.tunnels.len()].pairs.last().map_or(7, |(_, outbound)| *outbound);
+        let notify = Notify::new(NotifyType::INVALID_SPI, outbound.to_be_bytes().to_vec());
+        let header = Header::new(IkeSpi([7; 8]), IkeSpi([9; 8]), ExchangeType::INFORMATIONAL, flags, 0);
+        let hint = encode_message(&header, &[Payload::Notify(notify)]).expect("a short message");
+        let [local, peer] = [address(LEFT_ADDRESS), peer_address(number % crowd.addresses)];
+        let path = Path { local: SocketAddr::new(local, 500), peer: SocketAddr::new(peer, 500), non_esp_marker: false };
+        let (began, now) = (Instant::now(), crowd.now);
+        let _ = crowd.ends[LEFT].handle_datagram(&hint, path, now);
+        crowd.collect(LEFT);
+        spent += began.elapsed();
+        crowd.run_for(SECOND / 1_000);
+    }
+    spent / count as u32
+}
+
+#[test]
+fn forged_hints_among_many_tunnels_change_nothing() {
+    for addresses in [1, count()] {
+        let mut crowd = Crowd::new(count(), addresses);
+        let before: Vec<_> = crowd.tunnels.iter().map(|tunnel| tunnel.pairs.clone()).collect();
+        let (since, answering) = (crowd.now, hints(&mut crowd, 3_000));
+        crowd.run_for(2 * SECOND);
+        let busiest = crowd.busiest(since);
+        assert!(busiest.datagrams <= 1_200 && busiest.begun == 0, "a check of each at most: {busiest:?}");
+        crowd.cut = true;
+        crowd.run_for(25 * SECOND);
+        let (since, silent) = (crowd.now, hints(&mut crowd, 3_000));
+        let busiest = crowd.busiest(since);
+        println!(
+            "{} tunnels to {addresses}: a hint takes {answering:?}, or {silent:?} of who is silent; {busiest:?}",
+            count()
+        );
+        let kept = crowd.tunnels.iter().zip(before).filter(|(tunnel, before)| tunnel.pairs == *before).count();
+        assert_eq!(kept, count());
+        crowd.cut = false;
+        crowd.run_for(back(count(), 32, 4));
+        assert_eq!([crowd.away(true), crowd.away(false)], [0, 0]);
+    }
 }
