@@ -238,7 +238,7 @@ pub(super) mod looks {
 
     thread_local!(static LOOKS: Cell<usize> = const { Cell::new(0) });
 
-    pub(super) fn count(ike_sas: usize) {
+    pub(in crate::ike) fn count(ike_sas: usize) {
         LOOKS.set(LOOKS.get() + ike_sas);
     }
 

@@ -50,7 +50,7 @@ pub(super) enum Unprotected {
     CriticalPayload,
     /// INVALID_IKE_SPI. After a restart every peer needs one.
     UnknownSpi,
-    /// What hints that a peer is there: whoever waits for its answer is looked for, and asks again.
+    /// What hints that a peer is there: who waits for its answer asks again.
     Hint,
 }
 
@@ -61,8 +61,8 @@ impl Unprotected {
     fn rates(self, configured: bool) -> [Rate; 2] {
         let per_second = match (self, configured) {
             (Self::Version | Self::CriticalPayload, _) => [20, 5],
-            // Each looks at every IKE SA.
-            (Self::Hint, _) => [10, 5],
+            // Each costs what it touches, and what one peer's address sends, or somebody in its name, takes nothing from others.
+            (Self::Hint, _) => [1_000_000, 5],
             (Self::UnknownSpi, true) => [1_000, 200],
             (Self::UnknownSpi, false) => [100, 10],
         };

@@ -165,6 +165,7 @@ impl ChildPair {
         if let Some(log) = cx.key_log {
             log.child_sa(&pair);
         }
+        cx.inbound_spis.installed(inbound_spi, outbound_spi);
         cx.event(Event::ChildInstalled(Box::new(pair)));
         let lifetime = association.connection().child_lifetime;
         let rekey_at = cx.now + cx.jitter(lifetime, 80, 90);
@@ -220,7 +221,7 @@ impl ChildPair {
 
     /// Removes the pair from the data path.
     pub(super) fn remove(self, reason: Removal, cx: &mut Context<'_>) {
-        cx.inbound_spis.release(self.inbound_spi);
+        cx.inbound_spis.removed(self.inbound_spi, self.outbound_spi);
         cx.event(Event::ChildRemoved {
             connection: self.association.name().clone(),
             association: self.association.id(),

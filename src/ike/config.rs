@@ -98,7 +98,7 @@ impl Default for Retransmission {
 impl Retransmission {
     /// How long one attempt to set up an IKE SA goes on. A responder forgets a half-open IKE SA after about 30 seconds; the
     /// next attempt begins anew.
-    const ATTEMPT: Duration = Duration::from_secs(15);
+    pub(super) const ATTEMPT: Duration = Duration::from_secs(15);
     /// The longest wait of an attempt: a peer that is there again does not wait for the late steps of a back-off.
     const ATTEMPT_WAIT: Duration = Duration::from_secs(2);
 

@@ -1,7 +1,7 @@
 //! What every handler of an IKE SA gets besides its input: the time, the configuration, randomness, and where its
 //! consequences go.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -124,7 +124,12 @@ impl Outbox {
 
 /// The SPIs on which we receive, each with the IKE SA (by our SPI) that its Child SA belongs to.
 #[derive(Default)]
-pub(super) struct InboundSpis(HashMap<u32, IkeSpi>);
+pub(super) struct InboundSpis {
+    owners: HashMap<u32, IkeSpi>,
+    /// The SPIs of installed pairs: the one that we send on, which peers choose and several may choose alike, and the one that we
+    /// receive on.
+    by_outbound: BTreeSet<(u32, u32)>,
+}
 
 impl InboundSpis {
     /// SPIs up to 255 are reserved (RFC 4303 2.1).
@@ -136,8 +141,8 @@ impl InboundSpis {
             let mut bytes = [0; 4];
             entropy.fill(&mut bytes);
             let spi = u32::from_be_bytes(bytes);
-            if spi >= Self::FIRST && !self.0.contains_key(&spi) {
-                self.0.insert(spi, owner);
+            if spi >= Self::FIRST && !self.owners.contains_key(&spi) {
+                self.owners.insert(spi, owner);
                 return spi;
             }
         }
@@ -145,19 +150,36 @@ impl InboundSpis {
 
     /// The SA has moved to another IKE SA.
     pub(super) fn moved(&mut self, spi: u32, owner: IkeSpi) {
-        self.0.insert(spi, owner);
+        self.owners.insert(spi, owner);
     }
 
     pub(super) fn release(&mut self, spi: u32) {
-        self.0.remove(&spi);
+        self.owners.remove(&spi);
+    }
+
+    /// A pair was installed.
+    pub(super) fn installed(&mut self, inbound: u32, outbound: u32) {
+        self.by_outbound.insert((outbound, inbound));
+    }
+
+    /// A pair was removed.
+    pub(super) fn removed(&mut self, inbound: u32, outbound: u32) {
+        self.release(inbound);
+        self.by_outbound.remove(&(outbound, inbound));
     }
 
     pub(super) fn owner(&self, spi: u32) -> Option<IkeSpi> {
-        self.0.get(&spi).copied()
+        self.owners.get(&spi).copied()
+    }
+
+    /// The IKE SAs whose pairs send on this SPI, each as often as it has such pairs.
+    pub(super) fn senders(&self, outbound: u32) -> impl Iterator<Item = IkeSpi> {
+        let pairs = self.by_outbound.range((outbound, 0)..=(outbound, u32::MAX));
+        pairs.filter_map(|(_, inbound)| self.owner(*inbound))
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.owners.is_empty() && self.by_outbound.is_empty()
     }
 }

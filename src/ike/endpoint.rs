@@ -14,6 +14,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod turns;
 mod unprotected;
 
 use std::sync::Arc;
@@ -117,16 +118,25 @@ impl Endpoint {
         if let Some(left_out) = connections.ike_sas.budget.take_left_out(now) {
             connections.ike_sas.event(Event::FailuresLeftOut { count: left_out.count, span: left_out.span(now) });
         }
+        let (mut turned, mut turns_left) = (false, false);
         for _ in 0..TIMEOUTS_AT_ONCE {
             let Some(timer) = connections.ike_sas.timers.take_due(now) else { break };
             match timer {
                 Timer::IkeSa(spi) => connections.ike_sa_due(spi, now),
-                Timer::Connection(name) => connections.attempt(&name, now),
+                Timer::Connection(name) => connections.attempt(&name, false, now),
                 Timer::Duplicates(name, association) => connections.settle_duplicates(&name, association, now),
-                Timer::Starts(peer) => connections.start_waiting(peer, now),
+                // Each may cost a key exchange as well.
+                Timer::Turns if turned => turns_left = true,
+                Timer::Turns => {
+                    turned = true;
+                    connections.take_turns(now);
+                }
                 // The time for a clean shutdown is over.
                 Timer::Shutdown => connections.ike_sas.clear(),
             }
+        }
+        if turns_left {
+            connections.turns_changed();
         }
         self.check_shutdown();
     }
@@ -208,6 +218,9 @@ impl Endpoint {
             Input::Init(InitReply::Error(error)) => Err(error.discard()),
             _ => Ok(()),
         };
+        if let Input::Init(_) = &input {
+            self.connections.peer_answers(ours, now);
+        }
         if let Input::Init(InitReply::Complete(_)) = &input {
             self.connections.before_auth(ours);
         }
@@ -232,7 +245,7 @@ impl Endpoint {
             return Err(Discard::UnknownSpi);
         }
         let ike_sas = &mut self.connections.ike_sas;
-        let rival = ike_sas.all_rekeying().find_map(|(spi, rekey)| Some((spi, rekey.rival_with(ours)?)));
+        let rival = ike_sas.rekey_making(ours).and_then(|(spi, rekey)| Some((spi, rekey.rival_with(ours)?)));
         let Some((rekeyed, rival)) = rival else {
             if !ike_sas.allows(Unprotected::UnknownSpi, path, now) {
                 return Err(Discard::AnswerLimit);

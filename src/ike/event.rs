@@ -153,8 +153,8 @@ pub enum Command {
         /// SPI of the inbound SA of the pair.
         inbound_spi: u32,
     },
-    /// A link, an address or a route of this machine has changed, perhaps for the better: whoever waits for an answer asks again
-    /// at once, and whoever waits to try again does.
+    /// A link, an address or a route of this machine has changed, perhaps for the better: whoever waits for an answer asks again,
+    /// when it is its turn among all that do.
     PathsChanged,
     /// An SA of this pair has come to a limit of what it may carry. Past the soft one the pair is rekeyed; past the hard
     /// one it carries nothing any more, and is replaced whether the peer rekeys it or not.

@@ -9,7 +9,7 @@
 //!  packets, or a request ──► ╳ the path is away, or the peer has restarted
 //!  half a second later: a check ─► ╳ (from such a peer perhaps INVALID_IKE_SPI, unprotected: it leads to a check, no more)
 //!  ANSWER_TIME later: the path is silent
-//!  IKE_SA_INIT ────────────► ╳ again and again, and the check with it, until
+//!  IKE_SA_INIT ────────────► ╳ when it is its turn, again and again, and the check with it, until
 //!      either  ◄── an authenticated answer: the path answers, the attempt is dropped
 //!      or      ◄── IKE_SA_INIT response, IKE_AUTH …: the new IKE SA takes the place of the old one
 //! ```

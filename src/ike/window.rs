@@ -169,6 +169,15 @@ impl Window {
         prompted.map(|outstanding| outstanding.next = now).is_some()
     }
 
+    /// Others ask in its place whether the way to the peer is back: the outstanding request is repeated after this time, and
+    /// rarely from then on, unless something prompts it.
+    pub(super) fn rest(&mut self, wait: Duration, now: Instant) {
+        if let Some(outstanding) = &mut self.outstanding {
+            outstanding.policy.initial = outstanding.policy.longest;
+            outstanding.next = outstanding.next.max(now + wait).min(outstanding.until);
+        }
+    }
+
     /// Waits no longer than this between transmissions of the outstanding request from now on, and not for many of them.
     pub(super) fn hasten(&mut self, limit: Duration, now: Instant) {
         if let Some(outstanding) = &mut self.outstanding {
@@ -284,6 +293,18 @@ mod tests {
         assert!(window.prompt(start + 2 * SECOND));
         assert_eq!(course(&mut window, start), [2.0, 5.0, 8.0]);
         assert_eq!(window.due(start + 20 * SECOND), Due::Dead);
+    }
+
+    #[test]
+    fn a_request_that_rests_is_repeated_rarely_and_not_waited_for_any_longer() {
+        let start = Instant::now();
+        let mut window = Window::fresh();
+        window.sent(vec![b"request".to_vec()], policy(), start);
+        window.rest(2 * SECOND, start);
+        assert_eq!(course(&mut window, start), [2.0, 5.0, 8.0]);
+        window.answered();
+        window.sent(vec![b"next".to_vec()], policy(), start);
+        assert_eq!(window.deadline(), Some(start + SECOND), "the next one is as always");
     }
 
     #[test]

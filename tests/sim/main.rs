@@ -8,6 +8,7 @@
 
 mod agreement;
 mod bugs;
+mod crowds;
 mod end;
 mod extensions;
 mod flood;

@@ -49,10 +49,13 @@ impl Endpoint {
                 let waits = |at: Instant| at > now;
                 let Some(runtime) = connections.by_name.get(&connection) else { return };
                 let held = runtime.next_attempt.is_some_and(waits);
-                // What starts at once is being negotiated already, or was taken down.
+                // What starts at once is being negotiated already, waits for its turn, or was taken down.
                 if !held && (runtime.connection.start == Start::OnTraffic || runtime.up) {
                     let packet = packet.map(|(local, peer)| Flows { local, peer });
-                    connections.negotiate(&connection, vec![WantedChild { child, packet, part: None }], now);
+                    connections.acquire(&connection, WantedChild { child, packet, part: None }, now);
+                    connections.take_turns(now);
+                } else {
+                    connections.hurry(&connection, now);
                 }
             }
             Command::SaActivity(activities) => {
@@ -148,7 +151,8 @@ impl Connections {
         }
         if initiates {
             self.schedule(name, None);
-            self.attempt(name, now);
+            self.attempt(name, true, now);
+            self.take_turns(now);
         }
     }
 
@@ -157,6 +161,7 @@ impl Connections {
         runtime.wanted = false;
         runtime.refusals = 0;
         runtime.last_error = None;
+        runtime.acquired.clear();
         self.schedule(name, None);
         for spi in self.ike_sas_of(name) {
             self.close(spi, Removal::Closed, now);

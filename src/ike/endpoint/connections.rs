@@ -1,13 +1,13 @@
 //! Connections and their IKE SAs: whether each is wanted, how it is negotiated, and when it is tried again.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::ike_sas::{Handled, IkeSaTable};
 use super::runtime::Runtime;
-use super::start_limit::StartLimit;
+use super::start_limit::{Addresses, StartLimit};
 use super::timers::Timer;
 use crate::crypto::Entropy;
 use crate::ike::agenda::Agenda;
@@ -31,7 +31,7 @@ use crate::wire::ike::IkeSpi;
 pub(super) struct Connections {
     pub(super) ike_sas: IkeSaTable,
     pub(super) by_name: BTreeMap<Arc<str>, Runtime>,
-    start_limit: StartLimit,
+    pub(super) start_limit: StartLimit,
     /// Nothing is negotiated any more.
     pub(super) closed: bool,
 }
@@ -44,7 +44,7 @@ impl Connections {
         let mut connections = Self {
             ike_sas: IkeSaTable::new(Arc::new(config), entropy, now),
             by_name: BTreeMap::new(),
-            start_limit: StartLimit::default(),
+            start_limit: StartLimit::new(now),
             closed: false,
         };
         for (place, connection) in (0..).zip(configured) {
@@ -89,14 +89,7 @@ impl Connections {
         if established {
             self.established(spi, now);
         }
-        if (established || end.is_some())
-            && let Some(peer) = before.negotiating
-        {
-            let next = self.start_limit.over(peer, |spi| self.ike_sas.is_being_negotiated(spi), now);
-            if next.is_some() {
-                self.ike_sas.timers.set(Timer::Starts(peer), next);
-            }
-        }
+        self.keep_turns(spi, &before, end.as_ref(), established, answers, now);
         let association = before.association.map(|association| association.id());
         match (&end, before.connection) {
             (Some(ended), Some(connection)) => self.ike_sa_ended(spi, &connection, association, ended, now),
@@ -149,40 +142,6 @@ impl Connections {
         self.with_established(spi, now, |state, cx| state.advance(cx));
     }
 
-    /// It is time to try a wanted connection. It may have to wait for others with the same peer.
-    pub(super) fn attempt(&mut self, name: &Arc<str>, now: Instant) {
-        let Some(runtime) = self.by_name.get_mut(name) else { return };
-        runtime.next_attempt = None;
-        if !runtime.wanted {
-            return;
-        }
-        if let Peer::Address(peer) = runtime.connection.peer
-            && runtime.ike_sas.is_empty()
-            && !self.start_limit.allows(peer, |spi| self.ike_sas.is_being_negotiated(spi), now)
-        {
-            if !std::mem::replace(&mut runtime.waits, true) {
-                self.start_limit.wait(peer, name.clone());
-            }
-            return self.ike_sas.timers.set(Timer::Starts(peer), self.start_limit.deadline(peer));
-        }
-        let missing = runtime.not_in_hosts(&self.ike_sas);
-        if !missing.is_empty() {
-            self.negotiate(name, missing.into_iter().map(WantedChild::new).collect(), now);
-        }
-    }
-
-    /// Starts the connections that wait for this peer, as far as may be.
-    pub(super) fn start_waiting(&mut self, peer: IpAddr, now: Instant) {
-        while self.start_limit.allows(peer, |spi| self.ike_sas.is_being_negotiated(spi), now) {
-            let Some(name) = self.start_limit.next(peer) else { break };
-            if let Some(runtime) = self.by_name.get_mut(&name) {
-                runtime.waits = false;
-                self.attempt(&name, now);
-            }
-        }
-        self.ike_sas.timers.set(Timer::Starts(peer), self.start_limit.deadline(peer));
-    }
-
     /// Sees to it that a connection has these children: by an IKE SA that there is, or by a new one.
     pub(super) fn negotiate(&mut self, name: &Arc<str>, wanted: Vec<WantedChild>, now: Instant) {
         let Some(runtime) = self.by_name.get(name) else { return };
@@ -226,7 +185,7 @@ impl Connections {
                 let spi = state.spi();
                 runtime.ike_sas.add_attempt(spi);
                 self.ike_sas.insert(spi, IkeSa::InitSent(Box::new(state)));
-                self.start_limit.started(peer, spi, now);
+                self.start_limit.started(Addresses::of(&connection, peer), spi, true, now);
                 return Some(spi);
             }
             // It cannot even be asked for.
@@ -289,6 +248,7 @@ impl Connections {
     /// Drops an IKE SA of which the peer knows nothing that matters.
     pub(super) fn forget(&mut self, spi: IkeSpi) -> Option<IkeSa> {
         let sa = self.ike_sas.remove(spi)?;
+        self.turn_is_over(spi);
         if let Some(runtime) = sa.connection().and_then(|connection| self.by_name.get_mut(&connection.name)) {
             runtime.ike_sas.remove(spi, sa.association().map(|association| association.id()));
         }

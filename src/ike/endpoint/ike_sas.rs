@@ -1,12 +1,15 @@
 //! Every IKE SA of the endpoint, found by its SPI, with what its handlers need.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::start_limit::Addresses;
 use super::timers::{Timer, Timers};
 use crate::crypto::{Entropy, Secret};
+#[cfg(test)]
+use crate::ike::association::looks;
 use crate::ike::association::{Association, Associations};
 use crate::ike::budget::{Budget, Unprotected};
 use crate::ike::config::{Config, Connection};
@@ -30,8 +33,10 @@ const MOST_IDLE_PLACES: usize = 1024;
 /// The IKE SAs by the SPI that we chose.
 pub(super) struct IkeSaTable {
     by_spi: HashMap<IkeSpi, IkeSa>,
-    /// Those that are being rekeyed at our request.
-    rekeying: BTreeSet<IkeSpi>,
+    /// Those that are being rekeyed at our request, by our SPIs of what comes of it.
+    rekeying: BTreeMap<IkeSpi, IkeSpi>,
+    /// Those that wait for an answer, by the peer's address.
+    awaiting: BTreeSet<(IpAddr, IkeSpi)>,
     pub(super) half_open: HalfOpen,
     pub(super) budget: Budget,
     pub(super) timers: Timers,
@@ -72,8 +77,10 @@ pub(super) struct Before {
     pub(super) association: Option<Arc<Association>>,
     /// What it carried of other connections.
     pub(super) guests: Vec<Guest>,
-    /// With whom we negotiate it as its initiator.
-    pub(super) negotiating: Option<IpAddr>,
+    /// We negotiated it as its initiator.
+    pub(super) negotiating: bool,
+    /// Between which addresses we asked, or could ask, something.
+    pub(super) addresses: Option<Addresses>,
     half_open: Option<(IkeSpi, SocketAddr)>,
 }
 
@@ -82,7 +89,8 @@ impl IkeSaTable {
     pub(super) fn new(config: Arc<Config>, mut entropy: Box<dyn Entropy>, now: Instant) -> Self {
         Self {
             by_spi: HashMap::new(),
-            rekeying: BTreeSet::new(),
+            rekeying: BTreeMap::new(),
+            awaiting: BTreeSet::new(),
             half_open: HalfOpen::default(),
             budget: Budget::new(&mut *entropy, now),
             timers: Timers::default(),
@@ -131,6 +139,8 @@ impl IkeSaTable {
     }
 
     pub(super) fn get(&self, spi: &IkeSpi) -> Option<&IkeSa> {
+        #[cfg(test)]
+        looks::count(1);
         self.by_spi.get(spi)
     }
 
@@ -147,16 +157,46 @@ impl IkeSaTable {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&IkeSpi, &IkeSa)> {
-        self.by_spi.iter()
+        let all = self.by_spi.iter();
+        #[cfg(test)]
+        let all = all.inspect(|_| looks::count(1));
+        all
     }
 
-    /// Those that are being rekeyed at our request, with the exchange.
-    pub(super) fn all_rekeying(&self) -> impl Iterator<Item = (IkeSpi, &RekeyIke)> {
-        self.rekeying.iter().filter_map(|spi| Some((*spi, self.established(spi)?.agenda().rekey()?)))
+    /// Those that wait for an answer of any peer.
+    pub(super) fn awaiting(&self) -> impl Iterator<Item = IkeSpi> {
+        self.awaiting.iter().map(|(_, spi)| *spi)
+    }
+
+    /// Those that wait for an answer of the peer at this address.
+    pub(super) fn awaiting_from(&self, peer: IpAddr) -> impl Iterator<Item = IkeSpi> {
+        let of_peer = self.awaiting.range((peer, IkeSpi::ZERO)..).take_while(move |(of, _)| *of == peer);
+        of_peer.map(|(_, spi)| *spi)
+    }
+
+    /// Whether one waits for an answer.
+    pub(super) fn is_awaiting(&self, spi: &IkeSpi) -> bool {
+        self.get(spi).is_some_and(|sa| sa.awaited().is_some())
+    }
+
+    /// Between which addresses an IKE SA is that we ask something on, or could.
+    pub(super) fn addresses(&self, spi: &IkeSpi) -> Option<Addresses> {
+        self.get(spi).and_then(addresses)
+    }
+
+    /// Whether the path of an IKE SA that serves is silent.
+    pub(super) fn is_silent(&self, spi: &IkeSpi) -> bool {
+        self.active(spi).is_some_and(|state| state.sa().liveness().is_silent())
+    }
+
+    /// The one that is being rekeyed at our request by an IKE SA with this SPI of ours, with the exchange.
+    pub(super) fn rekey_making(&self, made: IkeSpi) -> Option<(IkeSpi, &RekeyIke)> {
+        let spi = self.rekeying.get(&made)?;
+        Some((*spi, self.established(spi)?.agenda().rekey()?))
     }
 
     pub(super) fn established(&self, spi: &IkeSpi) -> Option<&Established> {
-        match self.by_spi.get(spi) {
+        match self.get(spi) {
             Some(IkeSa::Established(state)) => Some(state),
             _ => None,
         }
@@ -175,8 +215,11 @@ impl IkeSaTable {
     /// Takes one in, or back.
     pub(super) fn insert(&mut self, spi: IkeSpi, sa: IkeSa) {
         self.timers.set(Timer::IkeSa(spi), sa.deadline());
-        if matches!(&sa, IkeSa::Established(state) if state.agenda().rekey().is_some()) {
-            self.rekeying.insert(spi);
+        if let Some(rekey) = rekey(&sa) {
+            self.rekeying.extend(rekey.makes().map(|made| (made, spi)));
+        }
+        if let Some(peer) = sa.awaited() {
+            self.awaiting.insert((peer, spi));
         }
         self.by_spi.insert(spi, sa);
     }
@@ -189,8 +232,13 @@ impl IkeSaTable {
 
     /// Takes one out that comes back or has no deadline any more.
     fn take(&mut self, spi: &IkeSpi) -> Option<IkeSa> {
-        self.rekeying.remove(spi);
         let sa = self.by_spi.remove(spi);
+        for made in sa.as_ref().and_then(rekey).into_iter().flat_map(RekeyIke::makes) {
+            self.rekeying.remove(&made);
+        }
+        if let Some(peer) = sa.as_ref().and_then(IkeSa::awaited) {
+            self.awaiting.remove(&(peer, *spi));
+        }
         // After a flood.
         if self.by_spi.capacity() > MOST_IDLE_PLACES + 4 * self.by_spi.len() {
             self.by_spi.shrink_to(2 * self.by_spi.len());
@@ -212,6 +260,7 @@ impl IkeSaTable {
     pub(super) fn clear(&mut self) {
         self.by_spi.clear();
         self.rekeying.clear();
+        self.awaiting.clear();
         self.timers = Timers::default();
     }
 
@@ -262,6 +311,22 @@ impl IkeSaTable {
     }
 }
 
+/// The rekey of an IKE SA that we have asked for.
+fn rekey(sa: &IkeSa) -> Option<&RekeyIke> {
+    if let IkeSa::Established(state) = sa { state.agenda().rekey() } else { None }
+}
+
+/// Between which addresses an IKE SA is that we ask something on, or could.
+fn addresses(sa: &IkeSa) -> Option<Addresses> {
+    let (connection, path) = match sa {
+        IkeSa::InitSent(state) => (state.connection(), state.path()),
+        IkeSa::AuthSent(state) => (state.connection(), state.path()),
+        IkeSa::Established(state) => (state.sa().connection(), state.sa().channel().path()),
+        IkeSa::AwaitingAuth(_) | IkeSa::Lingering(_) => return None,
+    };
+    Some(Addresses::of(connection, path.peer.ip()))
+}
+
 impl Before {
     fn of(sa: &IkeSa) -> Self {
         Self {
@@ -273,11 +338,8 @@ impl Before {
                 IkeSa::Lingering(state) => state.half_open,
                 _ => None,
             },
-            negotiating: match sa {
-                IkeSa::InitSent(state) => Some(state.path().peer.ip()),
-                IkeSa::AuthSent(state) => Some(state.path().peer.ip()),
-                _ => None,
-            },
+            negotiating: matches!(sa, IkeSa::InitSent(_) | IkeSa::AuthSent(_)),
+            addresses: addresses(sa),
         }
     }
 }

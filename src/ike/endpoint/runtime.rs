@@ -8,6 +8,7 @@ use crate::ike::association::IkeSas;
 use crate::ike::config::{Connection, Place, Start};
 use crate::ike::failure::Failure;
 use crate::ike::sa::Cause;
+use crate::ike::wanted::WantedChild;
 use crate::wire::ike::IkeSpi;
 
 /// Waits between attempts, before jitter: after refusals, which another attempt alone does not cure, doubled each time up to a
@@ -47,8 +48,8 @@ pub(super) struct Runtime {
     pub(super) last_error: Option<Failure>,
     /// What is attempted beside an IKE SA whose path is silent.
     pub(super) beside: Option<Beside>,
-    /// Waits for its start behind others of the same peer.
-    pub(super) waits: bool,
+    /// What packets ask for as long as it waits for its turn.
+    pub(super) acquired: Vec<WantedChild>,
     /// Has an IKE SA, or pairs in another connection's.
     pub(super) up: bool,
 }
@@ -67,7 +68,7 @@ impl Runtime {
             next_attempt: None,
             last_error: None,
             beside: None,
-            waits: false,
+            acquired: Vec::new(),
             up: false,
         }
     }

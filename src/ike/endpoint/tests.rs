@@ -18,6 +18,7 @@ mod siblings;
 mod silence;
 mod size;
 mod standing;
+mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,7 +1,6 @@
 //! The deadlines of the endpoint: the next one of every owner.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,8 +18,8 @@ pub(super) enum Timer {
     Connection(Arc<str>),
     /// An association of this connection with several IKE SAs.
     Duplicates(Arc<str>, AssociationId),
-    /// Connections to this peer that wait for their start.
-    Starts(IpAddr),
+    /// Those that wait for their turn.
+    Turns,
     Shutdown,
 }
 

@@ -49,7 +49,7 @@ impl Endpoint {
         let ike_sas = &mut self.connections.ike_sas;
         let spis = Spis { initiator: header.initiator_spi, responder: header.responder_spi };
         let mut payloads = vec![Payload::Notify(Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()))];
-        let exists = |spi| ike_sas.get(&spi).is_some() || ike_sas.all_rekeying().any(|(_, rekey)| rekey.makes(spi));
+        let exists = |spi| ike_sas.get(&spi).is_some() || ike_sas.rekey_making(spi).is_some();
         if !exists(spis.initiator) && !exists(spis.responder) {
             let at = At { point: Point::Inform, spis, path, initiator: !header.flags.initiator };
             let candidates = ike_sas.directory.candidates(&path);

@@ -62,9 +62,10 @@ impl RekeyIke {
         self.rival.as_ref()
     }
 
-    /// Whether it makes an IKE SA with this SPI of ours, at our request or at the peer's.
-    pub(in crate::ike) fn makes(&self, local_spi: IkeSpi) -> bool {
-        self.spi == local_spi || self.rival_with(local_spi).is_some()
+    /// Our SPIs of the IKE SAs that it makes, at our request and at the peer's.
+    pub(in crate::ike) fn makes(&self) -> impl Iterator<Item = IkeSpi> {
+        let rival = self.rival().map(|rival| rival.sa.channel().local_spi());
+        [Some(self.spi), rival].into_iter().flatten()
     }
 
     /// The peer's IKE SA with this SPI of ours that waits for our exchange to end.

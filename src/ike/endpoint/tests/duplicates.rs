@@ -173,7 +173,7 @@ fn an_ike_sa_in_doubt_stays_until_the_new_one_has_its_children() {
         assert!(sa.liveness_mut().falls_silent(now + 2 * SECOND));
     });
     lab.ends[0].connections.negotiate_beside(spi, now);
-    lab.collect(0);
+    lab.tick(0);
     // IKE_SA_INIT, IKE_AUTH; what would set up the second child is under way for long.
     for _ in 0..4 {
         lab.deliver();

@@ -3,7 +3,7 @@
 use super::*;
 
 /// `count` connections as end `side` has them, each with identities, a key and a subnet of its own.
-fn many(side: usize, count: usize) -> Vec<Connection> {
+pub(super) fn many(side: usize, count: usize) -> Vec<Connection> {
     let ids = |number: usize| [format!("left-{number}.example"), format!("right-{number}.example")];
     (0..count)
         .map(|number| {
@@ -21,11 +21,11 @@ fn many(side: usize, count: usize) -> Vec<Connection> {
         .collect()
 }
 
-fn lab(left: Vec<Connection>, right: Vec<Connection>) -> Lab {
+pub(super) fn lab(left: Vec<Connection>, right: Vec<Connection>) -> Lab {
     Lab::new([left, right].map(|connections| Config::new(connections.into_iter().map(Arc::new).collect())))
 }
 
-fn established(lab: &Lab, side: usize) -> Vec<bool> {
+pub(super) fn established(lab: &Lab, side: usize) -> Vec<bool> {
     lab.ends[side].status().iter().map(|status| status.state == ConnectionState::Established).collect()
 }
 

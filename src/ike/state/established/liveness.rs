@@ -39,13 +39,15 @@ pub(in crate::ike) fn packets_go_unanswered(sa: &mut Sa, agenda: &mut Agenda, cx
         return;
     }
     sa.liveness_mut().packets_go_unanswered(cx.now);
+    let is_silent = sa.liveness().is_silent();
     if agenda.is_free() {
         agenda.tasks.queue(Task::Liveness);
-    } else {
+    } else if !is_silent {
         sa.channel_mut().window_mut().prompt(cx.now);
     }
     sa.liveness_mut().await_answer(cx.now);
-    cx.outbox.renegotiate |= sa.liveness().is_silent();
+    // It asks again when it is its turn among all that are silent.
+    cx.outbox.renegotiate |= is_silent;
 }
 
 /// Somebody says that the peer does not know this IKE SA, or one of its Child SAs (RFC 7296 1.5, 2.4): it is checked, not too

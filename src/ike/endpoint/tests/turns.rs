@@ -1,0 +1,255 @@
+//! Whose turn it is, when many ask peers that do not answer; and what a hint costs.
+
+use std::collections::BTreeSet;
+
+use super::many::{established, lab, many};
+use super::*;
+use crate::ike::association::looks;
+use crate::ike::endpoint::start_limit::{Addresses, StartLimit, Turn};
+use crate::wire::ike::{ExchangeType, Flags, Notify, NotifyType, Payload, encode_message};
+
+fn between(host: u8) -> Addresses {
+    Addresses::of(&connection(0), IpAddr::from([192, 0, 2, host]))
+}
+
+fn spi(number: u64) -> IkeSpi {
+    IkeSpi(number.to_be_bytes())
+}
+
+/// Gives every turn that there is a place for, to negotiations that go on. Tells whose they were.
+fn take(limit: &mut StartLimit, now: Instant) -> Vec<u64> {
+    let mut taken = Vec::new();
+    while let Some((addresses, Turn::Ask(spi))) = limit.next(now) {
+        limit.started(addresses, spi, true, now);
+        taken.push(u64::from_be_bytes(spi.0));
+    }
+    taken
+}
+
+#[test]
+fn who_has_packets_comes_first_then_the_oldest_and_addresses_take_turns() {
+    let now = Instant::now();
+    let mut limit = StartLimit::new(now);
+    for (number, host) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
+        assert!(limit.wait(between(host), Turn::Ask(spi(number)), false, now));
+    }
+    assert!(limit.wait(between(1), Turn::Ask(spi(6)), true, now));
+    assert!(!limit.wait(between(1), Turn::Ask(spi(6)), false, now), "it waits already");
+    assert!(!limit.wait(between(2), Turn::Ask(spi(5)), true, now), "and has packets from now on");
+    assert_eq!(take(&mut limit, now), [6, 5, 1, 4, 2, 3]);
+    assert!(limit.next(now).is_none() && !limit.waits(&Turn::Ask(spi(1))));
+}
+
+#[test]
+fn who_has_no_packets_does_not_wait_for_ever() {
+    let now = Instant::now();
+    let mut limit = StartLimit::new(now);
+    limit.wait(between(1), Turn::Ask(spi(1)), false, now);
+    for number in 2..20 {
+        limit.wait(between(1), Turn::Ask(spi(number)), true, now);
+    }
+    assert!(take(&mut limit, now)[..4].contains(&1));
+}
+
+#[test]
+fn where_nobody_answers_one_finds_out_for_all() {
+    let start = Instant::now();
+    let mut limit = StartLimit::new(start);
+    limit.unanswered(between(1), start, start);
+    for number in 0..100 {
+        limit.wait(between(1), Turn::Ask(spi(number)), false, start);
+    }
+    for second in 0..15 {
+        let now = start + second * SECOND;
+        assert_eq!(take(&mut limit, now), if second == 0 { vec![0] } else { vec![] }, "after {second} s");
+    }
+    // It is over, and the next one is it. A hint lets this one ask again, but not more than every second.
+    let now = start + 15 * SECOND;
+    assert!(limit.over(&spi(0)));
+    assert_eq!(take(&mut limit, now), [1]);
+    assert!(limit.hint(between(1).peer, now) && !limit.hint(between(2).peer, now));
+    assert_eq!((take(&mut limit, now), take(&mut limit, now + SECOND)), (vec![], vec![1]));
+    // It is answered: the others go on, some at a time.
+    let now = now + 2 * SECOND;
+    limit.answered(between(1), None, now);
+    assert_eq!(take(&mut limit, now), (2..34).collect::<Vec<_>>());
+    assert!(limit.deadline().is_some_and(|deadline| deadline.at <= now + SECOND));
+    assert!(limit.over(&spi(7)) && !limit.over(&spi(7)));
+    assert_eq!(take(&mut limit, now), [34]);
+}
+
+#[test]
+fn addresses_that_do_not_answer_have_few_places_until_one_of_them_does() {
+    let start = Instant::now();
+    let mut limit = StartLimit::new(start);
+    let ask = |limit: &mut StartLimit, hosts: std::ops::Range<u64>, silent: bool, now: Instant| {
+        for number in hosts {
+            let addresses = Addresses::of(&connection(0), IpAddr::V4(Ipv4Addr::from(number as u32)));
+            if silent {
+                limit.unanswered(addresses, now, now);
+            }
+            limit.wait(addresses, Turn::Ask(spi(number)), false, now);
+        }
+    };
+    ask(&mut limit, 0..1_000, true, start);
+    ask(&mut limit, 1_000..1_100, false, start);
+    let first = take(&mut limit, start);
+    assert_eq!(first.len(), 64 + 100, "the silent ones take no place from the others");
+    assert_eq!(take(&mut limit, start + SECOND / 2).len(), 0);
+    assert_eq!(take(&mut limit, start + SECOND).len(), 64, "the next ones, a second later");
+    let answers = Addresses::of(&connection(0), IpAddr::V4(Ipv4Addr::from(3)));
+    limit.answered(answers, None, start + SECOND);
+    assert_eq!(take(&mut limit, start + SECOND).len(), 256 - 64);
+}
+
+#[test]
+fn one_silent_ike_sa_among_others_that_were_answered_since_makes_no_path_silent() {
+    let start = Instant::now();
+    let mut limit = StartLimit::new(start);
+    limit.wait(between(1), Turn::Ask(spi(1)), false, start);
+    limit.answered(between(1), None, start + 2 * SECOND);
+    limit.unanswered(between(1), start + SECOND, start + 3 * SECOND);
+    assert!(!limit.is_silent(between(1)));
+    limit.unanswered(between(1), start + 2 * SECOND, start + 4 * SECOND);
+    assert!(limit.is_silent(between(1)));
+}
+
+/// So many connections with one peer, up and silent: nothing arrives for a while.
+fn silent(count: usize) -> Lab {
+    let mut left = many(0, count);
+    left.iter_mut().for_each(|connection| connection.liveness_interval = Some(10 * SECOND));
+    let mut lab = lab(left, many(1, count));
+    (0..count).for_each(|_| lab.settle());
+    assert!(established(&lab, 0).into_iter().all(|up| up));
+    for _ in 0..200 {
+        lab.now += SECOND / 10;
+        lab.tick(0);
+        lab.lose();
+    }
+    lab
+}
+
+fn attempts(lab: &Lab) -> usize {
+    lab.ends[0].connections.ike_sas.all().values().filter(|sa| matches!(sa, IkeSa::InitSent(_))).count()
+}
+
+#[test]
+fn one_of_many_ike_sas_with_a_silent_peer_tries_another_and_its_answer_brings_all_back() {
+    let mut lab = silent(100);
+    assert_eq!(attempts(&lab), 1);
+    let spis: BTreeSet<u32> = lab.inbound(0).into_iter().collect();
+    // What a second brings: the one that finds out, and what the others repeat rarely.
+    let mut sent = 0;
+    for _ in 0..100 {
+        lab.now += SECOND / 10;
+        lab.tick(0);
+        sent += lab.lose();
+    }
+    assert!(sent <= 10 * 2 + 100 * 10 / 8, "{sent} datagrams in ten seconds");
+    lab.pass(3 * SECOND);
+    let silent = lab.ends[0]
+        .status()
+        .iter()
+        .filter(|status| status.ike_sa.as_ref().is_some_and(|sa| sa.silent_since.is_some()))
+        .count();
+    assert_eq!((silent, attempts(&lab)), (0, 0), "all have been asked");
+    assert_eq!(lab.inbound(0).into_iter().collect::<BTreeSet<_>>(), spis, "and none was replaced");
+}
+
+#[test]
+fn changed_paths_let_many_ask_some_at_a_time() {
+    let mut lab = silent(100);
+    lab.command(0, Command::PathsChanged);
+    lab.tick(0);
+    let asked = lab.lose();
+    assert!((1..=4).contains(&asked), "{asked} ask at once");
+}
+
+#[test]
+fn many_connections_asked_for_by_packets_start_some_at_a_time() {
+    let mut left = many(0, 100);
+    left.iter_mut().for_each(|connection| connection.start = Start::OnTraffic);
+    let mut lab = lab(left, many(1, 100));
+    for number in 0..100 {
+        let connection = format!("site-{number}").into();
+        lab.command(0, Command::Acquire { connection, child: "net".into(), packet: None });
+    }
+    lab.tick(0);
+    assert_eq!(lab.wire.len(), 32);
+    (0..4).for_each(|_| lab.settle());
+    lab.assert_paired(100);
+}
+
+/// A datagram in the clear for the left end, from this host.
+fn arrive(lab: &mut Lab, message: &[u8], host: u8) {
+    let path = Path {
+        local: address(ADDRESSES[0].octets(), 500),
+        peer: address([192, 0, 2, host], 500),
+        non_esp_marker: false,
+    };
+    let _ = lab.ends[0].handle_datagram(message, path, lab.now);
+    lab.collect(0);
+}
+
+fn invalid_spi(spi: u32) -> Vec<u8> {
+    let flags = Flags { initiator: true, ..Flags::default() };
+    let header = Header::new(IkeSpi([7; 8]), IkeSpi([9; 8]), ExchangeType::INFORMATIONAL, flags, 0);
+    let notify = Notify::new(NotifyType::INVALID_SPI, spi.to_be_bytes().to_vec());
+    encode_message(&header, &[Payload::Notify(notify)]).expect("a short message")
+}
+
+/// An IKE_SA_INIT request as the right end would send it.
+fn init_request() -> Vec<u8> {
+    let mut connection = connection(1);
+    connection.start = Start::Now;
+    let mut end = Endpoint::new(Arc::new(config(connection)), Box::new(SeededEntropy::new(5)), Instant::now());
+    end.handle_timeout(Instant::now());
+    loop {
+        match end.poll_output() {
+            Output::Transmit(transmit) => return transmit.payload,
+            Output::Event(_) => {}
+            Output::Timeout(_) => panic!("no request"),
+        }
+    }
+}
+
+#[test]
+fn a_hint_looks_at_what_it_touches_however_many_ike_sas_there_are() {
+    let costs = |count: usize| {
+        let mut lab = silent(count);
+        let pair = lab.pairs[0].values().next().expect("a pair").sa.outbound_spi;
+        let hints = [invalid_spi(pair), invalid_spi(pair ^ 1), init_request()];
+        hints.map(|hint| {
+            lab.now += SECOND;
+            lab.tick(0);
+            lab.lose();
+            looks::take();
+            arrive(&mut lab, &hint, 2);
+            looks::take()
+        })
+    };
+    let (few, many) = (costs(40), costs(160));
+    assert!(few.iter().zip(many).all(|(few, many)| many <= few + 4), "{few:?} and {many:?}");
+    assert!(many.iter().all(|looks| *looks < 30), "{many:?}");
+}
+
+#[test]
+fn hints_in_the_name_of_some_peers_take_nothing_from_another_ones() {
+    let mut left = many(0, 5);
+    for (connection, host) in left[..4].iter_mut().zip(90..) {
+        (connection.peer, connection.start) = (Peer::Address(Ipv4Addr::new(192, 0, 2, host).into()), Start::Wait);
+    }
+    left[4].liveness_interval = Some(30 * SECOND);
+    let mut lab = lab(left, many(1, 5));
+    lab.settle();
+    lab.pass(10 * SECOND);
+    lab.assert_paired(1);
+    for number in 0..1_000 {
+        arrive(&mut lab, &invalid_spi(7), 90 + (number % 4) as u8);
+        lab.now += SECOND / 1_000;
+    }
+    assert_eq!(lab.lose(), 0);
+    let pair = lab.pairs[0].values().next().expect("a pair").sa.outbound_spi;
+    arrive(&mut lab, &invalid_spi(pair), 2);
+    assert_eq!(lab.lose(), 1, "a check");
+}
