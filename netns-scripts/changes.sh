@@ -25,7 +25,7 @@ while [ $# -gt 0 ]; do
         --json) json=$2; shift ;;
         --short) connections=1000 resident=1000 times=10 change=least_ms read=most_ms ;;
         --no-bars) bars= ;;
-        *) sed -n '2,15p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
+        *) sed -n '2,14p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
     esac
     shift
 done
