@@ -162,6 +162,7 @@ mod tests {
     use crate::cen::openapi::action::{Action, Answer, Context, VPC};
     use crate::cen::openapi::authentication::AccessKeys;
     use crate::cen::openapi::live::{LiveGateways, NoGateways};
+    use crate::cen::openapi::parameter::{Kind, optional};
     use crate::cen::openapi::rpc::Parameters;
     use crate::cen::state::State;
     use crate::crypto::secret::Secret;
@@ -192,8 +193,8 @@ mod tests {
     }
 
     static ACTIONS: &[&[Action]] = &[&[
-        Action { version: VPC, name: "Echo", handler: echo },
-        Action { version: VPC, name: "Panic", handler: panic },
+        Action { version: VPC, name: "Echo", parameters: &[optional("Name", Kind::Text)], handler: echo },
+        Action { version: VPC, name: "Panic", parameters: &[], handler: panic },
     ]];
 
     #[tokio::test]

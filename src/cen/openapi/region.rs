@@ -4,13 +4,25 @@ use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
 use super::paging::wrapped;
+use super::parameter::Kind::{RegionId, Text};
+use super::parameter::{ignored, required};
 use super::rpc::Parameters;
 use crate::cen::error::ApiError;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "DescribeRegions", handler: describe_regions },
-    Action { version: VPC, name: "DescribeZones", handler: describe_zones },
+    Action {
+        version: VPC,
+        name: "DescribeRegions",
+        parameters: &[ignored("AcceptLanguage", Text), ignored("ProductType", Text)],
+        handler: describe_regions,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeZones",
+        parameters: &[required("RegionId", RegionId), ignored("AcceptLanguage", Text), ignored("ZoneType", Text)],
+        handler: describe_zones,
+    },
 ];
 
 /// A region of the cloud.
@@ -73,8 +85,8 @@ impl Region {
 ///
 /// # Errors
 /// `MissingRegionId`, `InvalidRegionId.NotFound`.
-pub fn required(parameters: &Parameters) -> Result<&'static str, ApiError> {
-    named(parameters, "RegionId")?.ok_or_else(|| ApiError::missing("RegionId"))
+pub fn of(parameters: &Parameters) -> Result<&'static str, ApiError> {
+    named(parameters, "RegionId")?.ok_or_else(|| parameters.missing("RegionId"))
 }
 
 /// An optional region by another name or where it need not be given.
@@ -105,7 +117,7 @@ fn describe_regions(_: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiEr
 }
 
 fn describe_zones(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let id = required(parameters)?;
+    let id = of(parameters)?;
     let zones: Vec<Value> = Region::by_id(id).into_iter().flat_map(Region::zones).map(zone).collect();
     Ok(Answer::Read(json!({"Zones": wrapped("Zone", zones)})))
 }
@@ -128,9 +140,9 @@ mod tests {
 
     #[test]
     fn regions_are_checked() {
-        let of = |query: &str| required(&Parameters::parse(query.as_bytes()).unwrap()).map_err(|error| error.code);
-        assert_eq!(of("RegionId=cn-hongkong").unwrap(), "cn-hongkong");
-        assert_eq!(of("RegionId=").unwrap_err(), "MissingRegionId");
-        assert_eq!(of("RegionId=mars-1").unwrap_err(), "InvalidRegionId.NotFound");
+        let asked = |query: &str| of(&Parameters::parse(query.as_bytes()).unwrap()).map_err(|error| error.code);
+        assert_eq!(asked("RegionId=cn-hongkong").unwrap(), "cn-hongkong");
+        assert_eq!(asked("RegionId=").unwrap_err(), "MissingRegionId");
+        assert_eq!(asked("RegionId=mars-1").unwrap_err(), "InvalidRegionId.NotFound");
     }
 }

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
 use super::field::{is_asked, time_in_seconds};
-use super::paging::{Page, wrapped};
+use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
+use super::parameter::Kind::{RegionId, Text, Word};
+use super::parameter::{ignored, optional, required};
 use super::region;
 use super::route_entry;
 use super::rpc::Parameters;
@@ -16,14 +18,44 @@ use crate::cen::state::State;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "DescribeRouteTableList", handler: list },
-    Action { version: VPC, name: "DescribeRouteTables", handler: describe },
+    Action {
+        version: VPC,
+        name: "DescribeRouteTableList",
+        parameters: &[
+            required("RegionId", RegionId),
+            PAGE_NUMBER,
+            page_size(50),
+            optional("VpcId", Text),
+            optional("RouteTableId", Text),
+            optional("RouterId", Text),
+            optional("RouterType", Word(ROUTER_TYPES)),
+            optional("RouteTableType", Word(&["System", "Custom"])),
+            ignored("ResourceGroupId", Text),
+        ],
+        handler: list,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeRouteTables",
+        parameters: &[
+            optional("RegionId", RegionId),
+            PAGE_NUMBER,
+            page_size(50),
+            optional("RouteTableId", Text),
+            optional("VRouterId", Text),
+            optional("RouterId", Text),
+            optional("RouterType", Word(ROUTER_TYPES)),
+        ],
+        handler: describe,
+    },
 ];
 
+const ROUTER_TYPES: &[&str] = &["VRouter", "VBR"];
+
 fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let (region, page) = (region::required(parameters)?, Page::of(parameters, 50)?);
-    let kind = parameters.one_of("RouteTableType", &["System", "Custom"])?;
-    let router_type = parameters.one_of("RouterType", &["VRouter", "VBR"])?;
+    let (region, page) = (region::of(parameters)?, Page::of(parameters)?);
+    let kind = parameters.text("RouteTableType");
+    let router_type = parameters.text("RouterType");
     let state = context.state;
     let asked = |table: &&RouteTable| {
         state.region_of(&table.network) == Some(region)
@@ -55,13 +87,13 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let page = Page::of(parameters, 50)?;
+    let page = Page::of(parameters)?;
     let region = region::named(parameters, "RegionId")?;
     let named = ["RouteTableId", "VRouterId", "RouterId"].iter().any(|name| parameters.text(name).is_some());
     if !named && region.is_none() {
         return Err(ApiError::missing("RouteTableId"));
     }
-    let router_type = parameters.one_of("RouterType", &["VRouter", "VBR"])?;
+    let router_type = parameters.text("RouterType");
     let state = context.state;
     let asked = |table: &&RouteTable| {
         region.is_none_or(|region| state.region_of(&table.network) == Some(region))

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::action::{Action, Answer, Context, TokenEntropy};
 use super::authentication::{AccessKeys, Authenticator};
 use super::live::LiveGateways;
+use super::parameter;
 use super::request::{Request, Response, request_id};
 use super::rpc::Parameters;
 use crate::cen::command::{ClientToken, Submission};
@@ -95,7 +96,7 @@ impl<C: Cloud> Service<C> {
         if !matches!(request.method.as_str(), "GET" | "POST") {
             return Err(ApiError::bad_request("UnsupportedHTTPMethod", "This http method is not supported."));
         }
-        let parameters = request.parameters()?;
+        let mut parameters = request.parameters()?;
         let secret = self.authenticate(&request, &parameters, now)?;
         if request.path != "/" {
             return Err(unknown_api());
@@ -107,6 +108,7 @@ impl<C: Cloud> Service<C> {
         let action = self.action(&request, &parameters)?;
         let dry_run = parameters.boolean("DryRun")?.unwrap_or(false);
         let client_token = client_token(&parameters, action)?;
+        parameter::check(action.parameters, &mut parameters)?;
         let entropy: Box<dyn Entropy> = match &client_token {
             Some(token) => Box::new(TokenEntropy::new(&secret, action, &token.token)),
             None => Box::new(SystemEntropy::new()),

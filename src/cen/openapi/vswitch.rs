@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
 use super::field::{self, label, time_in_seconds};
-use super::paging::Page;
+use super::paging::{PAGE_NUMBER, Page, page_size};
+use super::parameter::Kind::{Boolean, Cidr, Label, RegionId, Text};
+use super::parameter::{ignored, optional, refused, required};
 use super::region::{self, Region};
 use super::rpc::Parameters;
 use super::vpc::OWNER;
@@ -16,13 +18,46 @@ use crate::cen::state::State;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "CreateVSwitch", handler: create },
-    Action { version: VPC, name: "DescribeVSwitches", handler: describe },
-    Action { version: VPC, name: "DeleteVSwitch", handler: delete },
+    Action {
+        version: VPC,
+        name: "CreateVSwitch",
+        parameters: &[
+            optional("RegionId", RegionId),
+            required("VpcId", Text),
+            required("ZoneId", Text),
+            required("CidrBlock", Cidr),
+            optional("VSwitchName", Label(128)),
+            optional("Description", Label(256)),
+            refused("Ipv6CidrBlock"),
+            refused("VpcIpv6CidrBlock"),
+        ],
+        handler: create,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeVSwitches",
+        parameters: &[
+            optional("RegionId", RegionId),
+            PAGE_NUMBER,
+            page_size(50),
+            optional("VpcId", Text),
+            optional("VSwitchId", Text),
+            optional("ZoneId", Text),
+            optional("VSwitchName", Text),
+            optional("IsDefault", Boolean),
+            ignored("ResourceGroupId", Text),
+        ],
+        handler: describe,
+    },
+    Action {
+        version: VPC,
+        name: "DeleteVSwitch",
+        parameters: &[optional("RegionId", RegionId), required("VSwitchId", Text)],
+        handler: delete,
+    },
 ];
 
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    field::refuse(parameters, &["Ipv6CidrBlock", "VpcIpv6CidrBlock"])?;
     let vpc = VpcId::from(parameters.required("VpcId")?);
     let zone = parameters.required("ZoneId")?.to_owned();
     if let Some(present) = context.state.vpcs.get(&vpc) {
@@ -40,18 +75,18 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         vpc,
         zone,
         cidr: field::required_cidr(parameters, "CidrBlock")?,
-        name: label(parameters, "VSwitchName", 128)?,
-        description: label(parameters, "Description", 256)?,
+        name: label(parameters, "VSwitchName"),
+        description: label(parameters, "Description"),
     };
     let response = json!({"VSwitchId": create.id.as_str()});
     Ok(Answer::Write { command: Command::CreateVSwitch(create), response })
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let page = Page::of(parameters, 50)?;
+    let page = Page::of(parameters)?;
     let region = region::named(parameters, "RegionId")?;
     if region.is_none() && parameters.text("VpcId").is_none() {
-        return Err(ApiError::missing("RegionId"));
+        return Err(ApiError::not_supplied("regionId or vpcInstanceId"));
     }
     let default = parameters.boolean("IsDefault")?.unwrap_or(false);
     let asked = |vswitch: &&VSwitch| {
