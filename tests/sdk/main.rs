@@ -86,6 +86,11 @@ fn connections_in_every_form() {
 }
 
 #[test]
+fn resources_are_read_back_renamed_and_labelled() {
+    run("names.py", &[]);
+}
+
+#[test]
 fn requests_and_refusals_on_the_wire() {
     run("wire.py", &[]);
 }

@@ -98,9 +98,20 @@ def refused_requests():
     assert message.startswith(prefix) and "hunter2" not in message, message
     expect("InvalidApi.NotFound", 404, rpc("MakeCoffee")[0])
     expect("InvalidApi.NotFound", 404, rpc("DescribeVpcs", version="2017-09-12", RegionId="cn-hangzhou")[0])
+    expect("NotSimulated", 400, rpc("CreateTransitRouter", version="2017-09-12")[0])
+    expect("NotSimulated", 400, rpc("CreateNatGateway", RegionId="cn-hangzhou")[0])
     expect("InvalidParameter.Format", 400, rpc("DescribeRegions", Format="XML")[0])
     equal(send("PUT")[1]["Code"], "UnsupportedHTTPMethod", "PUT")
     equal(send("POST", body=b"x" * (2 << 20), headers=FORM)[0], 413, "a body of 2 MiB")
+
+
+def regional_endpoints():
+    host = {**FORM, "Host": "vpc.eu-central-1.aliyuncs.com"}
+    made = node_post(rpc("CreateVpc", RegionId="eu-central-1", CidrBlock="10.0.0.0/8")[0])[1]["VpcId"]
+    body = urllib.parse.urlencode(rpc("DescribeVpcs")[0])
+    status, answer = send("POST", body=body, headers=host)
+    equal((status, [vpc["VpcId"] for vpc in answer["Vpcs"]["Vpc"]]), (200, [made]), "the endpoint's region")
+    equal(node_post(rpc("DeleteVpc", VpcId=made)[0])[0], 200, "clean-up")
 
 
 def refused_parameters():
@@ -112,6 +123,9 @@ def refused_parameters():
         ("DescribeVpcs", {**region, "PageNumber": "0"}, "InvalidPageNumber", 400),
         ("DescribeVpcs", {**region, "IsDefault": "maybe"}, "InvalidIsDefault", 400),
         ("CreateVpc", {**region, "CidrBlock": "10.0.0.0/33"}, "InvalidCidrBlock.Malformed", 400),
+        ("CreateVpc", {**region, "CidrBlock": "010.0.0.0/8"}, "InvalidCidrBlock.Malformed", 400),
+        ("CreateVpc", {**region, "CidrBlock": "10.0.0.0/08"}, "InvalidCidrBlock.Malformed", 400),
+        ("DescribeVSwitches", {}, "MissingParameter", 400),
         ("CreateVSwitch", {**region, "ZoneId": "cn-hangzhou-b"}, "MissingVpcId", 400),
         ("CreateVpnConnection", region, "MissingVpnGatewayId", 400),
         ("DeleteRouteEntry", region, "MissingRouteTableId", 400),
@@ -159,6 +173,6 @@ def sdks_with_a_wrong_secret():
 
 
 if __name__ == "__main__":
-    for check in (accepted_forms, refused_requests, refused_parameters, acs3, sdks_with_a_wrong_secret):
+    for check in (accepted_forms, refused_requests, regional_endpoints, refused_parameters, acs3, sdks_with_a_wrong_secret):
         check()
         print(f"{check.__name__} passed")

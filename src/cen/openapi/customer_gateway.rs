@@ -12,6 +12,7 @@ use super::rpc::Parameters;
 use crate::cen::command::{Command, CreateCustomerGateway};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::CustomerGatewayId;
+use crate::cen::resource::ResourceId;
 use crate::cen::vpn::CustomerGateway;
 
 /// This resource's rows of the action table.
@@ -50,6 +51,18 @@ pub static ACTIONS: &[Action] = &[
             ignored("ResourceGroupId", Text),
         ],
         handler: describe,
+    },
+    Action {
+        version: VPC,
+        name: "ModifyCustomerGatewayAttribute",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("CustomerGatewayId", Text),
+            optional("Name", Label(100)),
+            optional("Description", Label(100)),
+            refused("AuthKey"),
+        ],
+        handler: modify,
     },
     Action {
         version: VPC,
@@ -109,6 +122,16 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
     };
     let gateways = context.state.customer_gateways.values().filter(asked).map(shown).collect();
     Ok(Answer::Read(page.of_items(gateways, "CustomerGateways", "CustomerGateway")))
+}
+
+fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let region = region::of(parameters)?;
+    let gateway = context.state.customer_gateways.get(parameters.required("CustomerGatewayId")?);
+    let mut new = gateway.filter(|gateway| gateway.region == region).ok_or_else(not_found)?.clone();
+    let command = field::modify_attributes(parameters, ResourceId::CustomerGateway(new.id.clone()), "Name");
+    field::optional_label(parameters, "Name").inspect(|name| new.name.clone_from(name));
+    field::optional_label(parameters, "Description").inspect(|text| new.description.clone_from(text));
+    Ok(Answer::Write { command, response: shown(&new) })
 }
 
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {

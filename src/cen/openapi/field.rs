@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use super::paging::wrapped;
 use super::parameter::{Kind, Parameter, optional, required};
 use super::rpc::Parameters;
+use crate::cen::command::{Command, ModifyAttributes};
 use crate::cen::error::ApiError;
 use crate::cen::network::{Tag, UnixMillis};
+use crate::cen::resource::ResourceId;
 
 /// Whether a name or description may be one: at most `longest` characters, not beginning like a URL.
 ///
@@ -32,6 +34,16 @@ pub fn label(parameters: &Parameters, name: &str) -> String {
 /// As [`label`], telling an absent one from an empty one.
 pub fn optional_label(parameters: &Parameters, name: &str) -> Option<String> {
     parameters.raw(name).map(str::to_owned)
+}
+
+/// The change of what a resource is called, whose name the action calls `name`.
+pub fn modify_attributes(parameters: &Parameters, resource: ResourceId, name: &str) -> Command {
+    Command::ModifyAttributes(ModifyAttributes {
+        resource,
+        name: optional_label(parameters, name),
+        description: optional_label(parameters, "Description"),
+        auto_propagate: None,
+    })
 }
 
 /// The mandatory CIDR block of a parameter; an address without a mask stands for itself alone.

@@ -22,6 +22,7 @@ pub mod route_table;
 pub mod rpc;
 pub mod service;
 pub mod signature;
+pub mod tag;
 pub mod tunnel_options;
 pub mod vpc;
 pub mod vpn_connection;
@@ -46,4 +47,5 @@ pub static ACTIONS: &[&[Action]] = &[
     customer_gateway::ACTIONS,
     vpn_connection::ACTIONS,
     vpn_route::ACTIONS,
+    tag::ACTIONS,
 ];

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::ACTIONS;
-use super::action::{Action, CBN};
+use super::action::{Action, CBN, VPC};
 use super::parameter::Parameter;
 
 /// All actions of a product's version, in the order of the table.
@@ -14,6 +14,15 @@ pub fn actions(version: &str) -> impl Iterator<Item = &'static Action> {
 /// The action of this name.
 pub fn action(version: &str, name: &str) -> Option<&'static Action> {
     actions(version).find(|action| action.name == name)
+}
+
+/// The names of the actions that the cloud has, by version: the methods of the official SDKs, which a test compares.
+const OF_THE_CLOUD: [(&str, &str); 2] =
+    [(CBN, include_str!("actions-cbn-2017-09-12.txt")), (VPC, include_str!("actions-vpc-2016-04-28.txt"))];
+
+/// Whether the cloud has an action of this name, simulated or not.
+pub fn is_of_the_cloud(version: &str, name: &str) -> bool {
+    OF_THE_CLOUD.iter().any(|(of, names)| *of == version && names.lines().any(|known| known == name))
 }
 
 /// All actions with their parameters, as Markdown.
@@ -71,6 +80,15 @@ mod tests {
     fn the_document_is_what_the_table_says() {
         let document = include_str!("../../../docs/api.md");
         assert!(document == markdown(), "write it anew: gatewayctl cloud --reference > docs/api.md");
+    }
+
+    #[test]
+    fn every_action_is_one_of_the_cloud() {
+        for action in ACTIONS.iter().copied().flatten() {
+            assert!(is_of_the_cloud(action.version, action.name), "{}", action.name);
+        }
+        assert!(is_of_the_cloud(CBN, "CreateTransitRouter") && !is_of_the_cloud(VPC, "CreateTransitRouter"));
+        assert!(!is_of_the_cloud(VPC, "MakeCoffee") && !is_of_the_cloud(VPC, ""));
     }
 
     #[test]

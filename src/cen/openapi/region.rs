@@ -89,6 +89,14 @@ pub fn of(parameters: &Parameters) -> Result<&'static str, ApiError> {
     named(parameters, "RegionId")?.ok_or_else(|| parameters.missing("RegionId"))
 }
 
+/// The region whose endpoint a host name is: `vpc.cn-hangzhou.aliyuncs.com`, with a port or without, stands for its region.
+/// Other names and addresses stand for none.
+pub fn of_host(host: &str) -> Option<&'static str> {
+    let name = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    let (_product, region) = name.strip_suffix(".aliyuncs.com")?.split_once('.')?;
+    Region::by_id(region).map(|region| region.id)
+}
+
 /// An optional region by another name or where it need not be given.
 ///
 /// # Errors
@@ -136,6 +144,17 @@ mod tests {
         let first = |id| Region::by_id(id).and_then(|region| region.zones().next());
         assert_eq!(first("cn-hangzhou").as_deref(), Some("cn-hangzhou-a"));
         assert_eq!(first("us-west-1").as_deref(), Some("us-west-1a"));
+    }
+
+    #[test]
+    fn a_regional_endpoint_tells_the_region() {
+        assert_eq!(of_host("vpc.cn-hangzhou.aliyuncs.com"), Some("cn-hangzhou"));
+        assert_eq!(of_host("VPC.eu-central-1.aliyuncs.com:8443"), Some("eu-central-1"));
+        for none in
+            ["vpc.aliyuncs.com", "cbn.aliyuncs.com", "127.0.0.1:8080", "vpc.mars-1.aliyuncs.com", "cn-hangzhou", ""]
+        {
+            assert_eq!(of_host(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
-use super::field::{self, is_asked, label, time_in_seconds};
+use super::field::{self, is_asked, label, optional_label, time_in_seconds};
 use super::paging::{Continuation, MAX_RESULT, NEXT_TOKEN, wrapped};
 use super::parameter::Kind::{Cidr, Label, List, RegionId, Text, Word};
 use super::parameter::{optional, refused, required};
 use super::region;
 use super::rpc::Parameters;
-use crate::cen::command::{Command, CreateRouteEntry, DeleteRouteEntry};
+use crate::cen::command::{Command, CreateRouteEntry, DeleteRouteEntry, ModifyRouteEntry};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, RouteTableId};
 use crate::cen::learn::{LearnedRoute, LearnedStatus, learned_routes};
@@ -32,6 +32,21 @@ pub static ACTIONS: &[Action] = &[
             optional("Description", Label(256)),
         ],
         handler: create,
+    },
+    Action {
+        version: VPC,
+        name: "ModifyRouteEntry",
+        parameters: &[
+            optional("RegionId", RegionId),
+            optional("RouteEntryId", Text),
+            optional("RouteTableId", Text),
+            optional("DestinationCidrBlock", Cidr),
+            optional("RouteEntryName", Label(128)),
+            optional("Description", Label(256)),
+            optional("NewNextHopType", Text),
+            optional("NewNextHopId", Text),
+        ],
+        handler: modify,
     },
     Action {
         version: VPC,
@@ -89,6 +104,29 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
     Ok(Answer::Write { command: Command::CreateRouteEntry(create), response })
 }
 
+fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let found = match parameters.text("RouteEntryId") {
+        Some(id) => context.state.route_entry(id),
+        None => {
+            let table = context.state.route_tables.get(parameters.required("RouteTableId")?).ok_or_else(no_table)?;
+            let destination = field::required_cidr(parameters, "DestinationCidrBlock")?;
+            table.entry_to(destination).map(|entry| (table, entry))
+        }
+    };
+    let missing = || ApiError::bad_request("InvalidRouteEntryId.NotFound", "Route entry not exists.");
+    let (table, entry) = found.ok_or_else(missing)?;
+    check_region(parameters, context.state, &table.id)?;
+    let next_hop_type = parameters.text("NewNextHopType").unwrap_or(entry.kind.row().next_hop_type);
+    let next_hop = parameters.text("NewNextHopId").map(|id| (next_hop_type.to_owned(), id.to_owned()));
+    let modify = ModifyRouteEntry {
+        entry: entry.id.clone(),
+        name: optional_label(parameters, "RouteEntryName"),
+        description: optional_label(parameters, "Description"),
+        next_hop,
+    };
+    Ok(Answer::Write { command: Command::ModifyRouteEntry(modify), response: json!({}) })
+}
+
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let id = parameters.text("RouteEntryId");
     let by_place = parameters.text("DestinationCidrBlock").is_some();
@@ -119,7 +157,7 @@ fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
 }
 
 /// A table of another region than the caller's is not found; one that does not exist is left to the plan.
-fn check_region(parameters: &Parameters, state: &State, table: &RouteTableId) -> Result<(), ApiError> {
+pub(super) fn check_region(parameters: &Parameters, state: &State, table: &RouteTableId) -> Result<(), ApiError> {
     let present = state.route_tables.get(table).and_then(|table| state.region_of(&table.network));
     match present {
         Some(region) if !region::is_here(parameters, region)? => Err(no_table()),

@@ -9,6 +9,8 @@ use super::action::{Action, Answer, Context, TokenEntropy};
 use super::authentication::{AccessKeys, Authenticator};
 use super::live::LiveGateways;
 use super::parameter;
+use super::reference;
+use super::region;
 use super::request::{Request, Response, request_id};
 use super::rpc::Parameters;
 use crate::cen::command::{ClientToken, Submission};
@@ -108,6 +110,11 @@ impl<C: Cloud> Service<C> {
         let action = self.action(&request, &parameters)?;
         let dry_run = parameters.boolean("DryRun")?.unwrap_or(false);
         let client_token = client_token(&parameters, action)?;
+        if parameters.text("RegionId").is_none()
+            && let Some(region) = request.header("host").and_then(region::of_host)
+        {
+            parameters.insert("RegionId", region);
+        }
         parameter::check(action.parameters, &mut parameters)?;
         let entropy: Box<dyn Entropy> = match &client_token {
             Some(token) => Box::new(TokenEntropy::new(&secret, action, &token.token)),
@@ -131,7 +138,8 @@ impl<C: Cloud> Service<C> {
         };
         let (name, version) = (named("Action", "x-acs-action")?, named("Version", "x-acs-version")?);
         let mut rows = self.actions.iter().copied().flatten();
-        rows.find(|row| row.name == name && row.version == version).ok_or_else(unknown_api)
+        rows.find(|row| row.name == name && row.version == version)
+            .ok_or_else(|| if reference::is_of_the_cloud(version, name) { not_simulated(name) } else { unknown_api() })
     }
 }
 
@@ -148,6 +156,11 @@ fn client_token(parameters: &Parameters, action: &Action) -> Result<Option<Clien
         return Err(parameters.invalid("ClientToken"));
     }
     Ok(Some(ClientToken { action: action.name, token: token.to_owned() }))
+}
+
+/// No client takes this for a resource that is not there, which it would wait for, or forget.
+fn not_simulated(name: &str) -> ApiError {
+    ApiError::bad_request("NotSimulated", format!("The cloud has the action {name}, and cend does not simulate it."))
 }
 
 fn unknown_api() -> ApiError {

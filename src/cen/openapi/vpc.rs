@@ -13,6 +13,7 @@ use crate::cen::command::{Command, CreateVpc};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, RouteTableId, VRouterId, VpcId};
 use crate::cen::network::{NetworkId, Vpc};
+use crate::cen::resource::ResourceId;
 use crate::cen::state::State;
 
 /// This resource's rows of the action table.
@@ -58,6 +59,22 @@ pub static ACTIONS: &[Action] = &[
         name: "DescribeVpcAttribute",
         parameters: &[required("RegionId", RegionId), required("VpcId", Text), ignored("IsDefault", Boolean)],
         handler: describe_attribute,
+    },
+    Action {
+        version: VPC,
+        name: "ModifyVpcAttribute",
+        parameters: &[
+            optional("RegionId", RegionId),
+            required("VpcId", Text),
+            optional("VpcName", Label(128)),
+            optional("Description", Label(256)),
+            optional("EnableIPv6", Always(false)),
+            ignored("EnableDnsHostname", Boolean),
+            ignored("Ipv6Isp", Text),
+            refused("CidrBlock"),
+            refused("Ipv6CidrBlock"),
+        ],
+        handler: modify,
     },
     Action {
         version: VPC,
@@ -132,13 +149,22 @@ fn describe_attribute(parameters: &Parameters, context: &mut Context<'_>) -> Res
     Ok(Answer::Read(object))
 }
 
-fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let command = field::modify_attributes(parameters, ResourceId::Vpc(here(parameters, context.state)?), "VpcName");
+    Ok(Answer::Write { command, response: json!({}) })
+}
+
+/// The VPC that a call names. One of another region is not found; one that does not exist is left to the plan.
+fn here(parameters: &Parameters, state: &State) -> Result<VpcId, ApiError> {
     let vpc = VpcId::from(parameters.required("VpcId")?);
-    if let Some(present) = context.state.vpcs.get(&vpc)
-        && !region::is_here(parameters, &present.region)?
-    {
-        return Err(not_found());
+    match state.vpcs.get(&vpc) {
+        Some(present) if !region::is_here(parameters, &present.region)? => Err(not_found()),
+        _ => Ok(vpc),
     }
+}
+
+fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let vpc = here(parameters, context.state)?;
     Ok(Answer::Write { command: Command::DeleteVpc { vpc }, response: json!({}) })
 }
 

@@ -9,9 +9,10 @@ use super::parameter::Kind::{Always, Boolean, Integer, Label, Offered, RegionId,
 use super::parameter::{ignored, optional, refused, required};
 use super::region;
 use super::rpc::Parameters;
-use crate::cen::command::{Command, CreateVpnGateway};
+use crate::cen::command::{Command, CreateVpnGateway, ModifyAttributes};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{VSwitchId, VpcId, VpnGatewayId};
+use crate::cen::resource::ResourceId;
 use crate::cen::state::State;
 use crate::cen::vpn::VpnGateway;
 
@@ -24,7 +25,7 @@ pub static ACTIONS: &[Action] = &[
             required("RegionId", RegionId),
             required("VpcId", Text),
             required("Bandwidth", Integer(1, 1000)),
-            required("InstanceChargeType", Word(&["PREPAY", "POSTPAY"])),
+            optional("InstanceChargeType", Word(&["PREPAY", "POSTPAY"])),
             optional("VSwitchId", Text),
             optional("DisasterRecoveryVSwitchId", Text),
             optional("Name", Label(100)),
@@ -70,6 +71,18 @@ pub static ACTIONS: &[Action] = &[
     },
     Action {
         version: VPC,
+        name: "ModifyVpnGatewayAttribute",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("VpnGatewayId", Text),
+            optional("Name", Label(100)),
+            optional("Description", Label(256)),
+            optional("AutoPropagate", Boolean),
+        ],
+        handler: modify,
+    },
+    Action {
+        version: VPC,
         name: "DeleteVpnGateway",
         parameters: &[required("RegionId", RegionId), required("VpnGatewayId", Text)],
         handler: delete,
@@ -80,7 +93,7 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
     let region = region::of(parameters)?.to_owned();
     let vpc = VpcId::from(parameters.required("VpcId")?);
     let bandwidth = parameters.parsed::<u32>("Bandwidth")?.ok_or_else(|| parameters.missing("Bandwidth"))?;
-    let charge_type = parameters.required("InstanceChargeType")?;
+    let charge_type = parameters.text("InstanceChargeType").unwrap_or("POSTPAY");
     let create = CreateVpnGateway {
         id: VpnGatewayId::generate(&context.seed()),
         region,
@@ -116,6 +129,20 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
     };
     let gateways = context.state.vpn_gateways.values().filter(asked).map(shown).collect();
     Ok(Answer::Read(page.of_items(gateways, "VpnGateways", "VpnGateway")))
+}
+
+fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let mut new = find(context.state, parameters.required("VpnGatewayId")?, region::of(parameters)?)?.clone();
+    let modify = ModifyAttributes {
+        resource: ResourceId::VpnGateway(new.id.clone()),
+        name: field::optional_label(parameters, "Name"),
+        description: field::optional_label(parameters, "Description"),
+        auto_propagate: parameters.boolean("AutoPropagate")?,
+    };
+    modify.name.iter().for_each(|name| new.name.clone_from(name));
+    modify.description.iter().for_each(|text| new.description.clone_from(text));
+    new.auto_propagate = modify.auto_propagate.unwrap_or(new.auto_propagate);
+    Ok(Answer::Write { command: Command::ModifyAttributes(modify), response: shown(&new) })
 }
 
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
@@ -158,11 +185,12 @@ fn shown(gateway: &VpnGateway) -> Value {
         "SslVpn": "disable",
         "SslMaxConnections": 0,
         "EnableBgp": false,
-        "AutoPropagate": false,
+        "AutoPropagate": gateway.auto_propagate,
         "NetworkType": "public",
         "VpnType": "Normal",
         "GatewayType": "Traditional",
-        "ChargeType": gateway.charge_type,
+        // Not in the words of the request.
+        "ChargeType": if gateway.charge_type == "PREPAY" { "Prepay" } else { "PostpayByFlow" },
         "CreateTime": gateway.created.0,
         "EndTime": 0,
         "Tag": "{\"VpnEnableBgp\":\"false\"}",
