@@ -10,7 +10,7 @@ use super::identifier::{
     CenId, CustomerGatewayId, RouteEntryId, RouteTableId, VRouterId, VSwitchId, VpcId, VpnConnectionId, VpnGatewayId,
 };
 use super::network::{Declarations, NetworkId, Tag, UnixMillis};
-use super::resource::ResourceId;
+use super::resource::{ModifyAttributes, TagResources, UntagResources};
 use super::vpn::{PreSharedKey, VpnRouteKey};
 use crate::crypto::{CloudName, CloudPfs, EncryptionAlgorithm, IntegrityAlgorithm, KeyExchangeAlgorithm};
 
@@ -158,37 +158,6 @@ pub struct ModifyCen {
     pub description: Option<String>,
     /// `ProtectionLevel`: `REDUCED` changes nothing, `FULL` is refused with `InvalidOperation.EnhanceProtectionLevel`.
     pub protection_level: Option<String>,
-}
-
-/// Parameters of the actions that change what a resource is called; `None` leaves a field as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModifyAttributes {
-    /// Whose they are.
-    pub resource: ResourceId,
-    /// `Name`, `VpcName`, `VSwitchName` or `RouteTableName`.
-    pub name: Option<String>,
-    /// `Description`.
-    pub description: Option<String>,
-    /// `AutoPropagate` of a VPN gateway.
-    pub auto_propagate: Option<bool>,
-}
-
-/// Parameters of `TagResources`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TagResources {
-    /// `ResourceId.N`.
-    pub resources: Vec<ResourceId>,
-    /// `Tag.N`: a key that a resource has already gets this value.
-    pub tags: Vec<Tag>,
-}
-
-/// Parameters of `UntagResources`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UntagResources {
-    /// `ResourceId.N`.
-    pub resources: Vec<ResourceId>,
-    /// `TagKey.N`; `None` stands for all keys (`All`).
-    pub keys: Option<Vec<String>>,
 }
 
 /// A network as the Cbn actions name it: instance, type and region must agree.

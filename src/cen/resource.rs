@@ -82,3 +82,34 @@ impl ResourceId {
         tags.map_or(&[], Vec::as_slice)
     }
 }
+
+/// Parameters of the actions that change what a resource is called; `None` leaves a field as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModifyAttributes {
+    /// Whose they are.
+    pub resource: ResourceId,
+    /// `Name`, `VpcName`, `VSwitchName` or `RouteTableName`.
+    pub name: Option<String>,
+    /// `Description`.
+    pub description: Option<String>,
+    /// `AutoPropagate` of a VPN gateway.
+    pub auto_propagate: Option<bool>,
+}
+
+/// Parameters of `TagResources`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagResources {
+    /// `ResourceId.N`.
+    pub resources: Vec<ResourceId>,
+    /// `Tag.N`: a key that a resource has already gets this value.
+    pub tags: Vec<Tag>,
+}
+
+/// Parameters of `UntagResources`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UntagResources {
+    /// `ResourceId.N`.
+    pub resources: Vec<ResourceId>,
+    /// `TagKey.N`; `None` stands for all keys (`All`).
+    pub keys: Option<Vec<String>>,
+}

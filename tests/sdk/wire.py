@@ -5,6 +5,9 @@ import hashlib
 import hmac
 import http.client
 import json
+import os
+import socket
+import ssl
 import time
 import urllib.parse
 import uuid
@@ -72,10 +75,10 @@ def accepted_forms():
     equal(send("POST", body=chunks, headers=FORM)[0], 200, "chunked body")
     connection = http.client.HTTPConnection(ENDPOINT, timeout=10)
     connection.connect()
-    socket = connection.sock
+    kept = connection.sock
     for _ in range(3):
         equal(node_post(rpc("DescribeRegions")[0], connection=connection)[0], 200, "kept connection")
-    assert connection.sock is socket, "the connection was not kept"
+    assert connection.sock is kept, "the connection was not kept"
 
 
 def refused_requests():
@@ -112,6 +115,28 @@ def regional_endpoints():
     status, answer = send("POST", body=body, headers=host)
     equal((status, [vpc["VpcId"] for vpc in answer["Vpcs"]["Vpc"]]), (200, [made]), "the endpoint's region")
     equal(node_post(rpc("DeleteVpc", VpcId=made)[0])[0], 200, "clean-up")
+
+
+def https():
+    """A client that trusts cend's own authority alone talks to it under the cloud's names, as a hosts file has it do."""
+    address, ca = os.environ["CEND_HTTPS"], os.environ["CEND_CA"]
+    connection = http.client.HTTPConnection(ENDPOINT, timeout=10)
+    connection.request("GET", "/ca.pem")
+    with open(ca, encoding="ascii") as file:
+        equal(connection.getresponse().read().decode(), file.read(), "the authority's certificate")
+    context = ssl.create_default_context(cafile=ca)
+    host, port = address.rsplit(":", 1)
+    for name in ("vpc.aliyuncs.com", "cbn.aliyuncs.com", "vpc.cn-hangzhou.aliyuncs.com", "localhost"):
+        with context.wrap_socket(socket.create_connection((host, int(port)), timeout=10), server_hostname=name) as stream:
+            body = urllib.parse.urlencode(rpc("DescribeVpcs", RegionId="cn-hangzhou")[0])
+            connection = http.client.HTTPConnection(name, timeout=10)
+            connection.sock = stream
+            equal(send("POST", body=body, headers=FORM, connection=connection)[0], 200, f"HTTPS, {name}")
+    try:
+        context.wrap_socket(socket.create_connection((host, int(port)), timeout=10), server_hostname="example.com")
+    except ssl.SSLCertVerificationError:
+        return
+    raise AssertionError("a certificate for any name")
 
 
 def refused_parameters():
@@ -173,6 +198,6 @@ def sdks_with_a_wrong_secret():
 
 
 if __name__ == "__main__":
-    for check in (accepted_forms, refused_requests, regional_endpoints, refused_parameters, acs3, sdks_with_a_wrong_secret):
+    for check in (accepted_forms, refused_requests, regional_endpoints, https, refused_parameters, acs3, sdks_with_a_wrong_secret):
         check()
         print(f"{check.__name__} passed")

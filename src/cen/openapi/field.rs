@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::paging::wrapped;
 use super::parameter::{Kind, Parameter, optional, required};
 use super::rpc::Parameters;
-use crate::cen::command::{Command, ModifyAttributes};
+use crate::cen::command::Command;
 use crate::cen::error::ApiError;
 use crate::cen::network::{Tag, UnixMillis};
-use crate::cen::resource::ResourceId;
+use crate::cen::resource::{ModifyAttributes, ResourceId};
 
 /// Whether a name or description may be one: at most `longest` characters, not beginning like a URL.
 ///

@@ -24,6 +24,7 @@ pub mod service;
 pub mod signature;
 pub mod tag;
 pub mod tunnel_options;
+pub mod validation;
 pub mod vpc;
 pub mod vpn_connection;
 pub mod vpn_gateway;

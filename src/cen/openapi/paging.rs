@@ -108,7 +108,7 @@ impl Continuation {
 mod tests {
     use serde_json::json;
 
-    use super::super::parameter::check;
+    use super::super::validation::check;
     use super::*;
 
     fn parameters(query: &str) -> Parameters {

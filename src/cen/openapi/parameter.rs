@@ -3,11 +3,6 @@
 
 use std::fmt;
 
-use super::field;
-use super::region;
-use super::rpc::Parameters;
-use crate::cen::error::ApiError;
-
 /// A parameter of an action, or a field of one that is a structure.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameter {
@@ -114,47 +109,10 @@ pub fn row<'a>(rows: &'a [Parameter], name: &str) -> Option<&'a Parameter> {
     rows.iter().find(|row| row.name == name)
 }
 
-/// Checks a call's parameters against the rows of its action, in their order, and takes out those that no row names, so
-/// that no handler reads what is not said to be read.
-///
-/// # Errors
-/// `Missing<Name>`, `Invalid<Name>`, and what the kinds say.
-pub fn check(rows: &[Parameter], parameters: &mut Parameters) -> Result<(), ApiError> {
-    parameters.retain(|name| {
-        let first = name.split('.').next().unwrap_or_default();
-        row(rows, first).is_some_and(|row| first == name || row.has_fields())
-    });
-    check_each(rows, parameters)
-}
-
-fn check_each(rows: &[Parameter], parameters: &Parameters) -> Result<(), ApiError> {
-    rows.iter().try_for_each(|row| row.check(parameters))
-}
-
-/// Refuses fields that no row names.
-fn check_known(rows: &[Parameter], fields: &Parameters) -> Result<(), ApiError> {
-    let unknown = fields.iter().find(|(name, value)| {
-        let first = name.split('.').next().unwrap_or_default();
-        !value.is_empty() && row(rows, first).is_none()
-    });
-    unknown.map_or(Ok(()), |(name, _)| Err(fields.invalid(name)))
-}
-
 impl Parameter {
     /// Whether its values may stand under names of their own. What is refused is refused in every form.
-    fn has_fields(&self) -> bool {
+    pub fn has_fields(&self) -> bool {
         self.presence == Presence::Refused || self.kind.has_fields()
-    }
-
-    fn check(&self, parameters: &Parameters) -> Result<(), ApiError> {
-        let name = self.name;
-        let present = parameters.text(name).is_some() || self.has_fields() && parameters.has_under(name);
-        match self.presence {
-            Presence::Required if !present => return Err(parameters.missing(name)),
-            Presence::Refused if present => return Err(field::unsupported(parameters, name)),
-            _ => {}
-        }
-        self.kind.check(name, parameters)
     }
 }
 
@@ -175,52 +133,6 @@ impl Kind {
             Self::Structures(fields, _) | Self::Structure(fields) | Self::Json(fields) => fields,
             _ => &[],
         }
-    }
-
-    fn check(&self, name: &str, parameters: &Parameters) -> Result<(), ApiError> {
-        match *self {
-            Self::Text | Self::List => Ok(()),
-            Self::Label(longest) => field::check_label(parameters, name, longest),
-            Self::Boolean => parameters.boolean(name).map(drop),
-            Self::Always(side) => match parameters.boolean(name)? {
-                Some(asked) if asked != side => Err(field::unsupported(parameters, name)),
-                _ => Ok(()),
-            },
-            Self::Integer(least, most) => match parameters.parsed::<i64>(name)? {
-                Some(number) if !(least..=most).contains(&number) => Err(parameters.invalid(name)),
-                _ => Ok(()),
-            },
-            Self::Word(words) => one_of(words, &[], name, parameters),
-            Self::Offered(words, lacking) => one_of(words, lacking, name, parameters),
-            Self::Cidr => field::cidr(parameters, name).map(drop),
-            Self::Cidrs => field::cidrs(parameters, name).map(drop),
-            Self::RegionId => region::named(parameters, name).map(drop),
-            Self::Structures(fields, most) => {
-                let structures = parameters.structures(name);
-                if structures.len() > most {
-                    return Err(parameters.invalid(name));
-                }
-                structures.iter().try_for_each(|structure| check_each(fields, structure))
-            }
-            Self::Structure(fields) => {
-                let structure = parameters.structure(name);
-                check_known(fields, &structure)?;
-                check_each(fields, &structure)
-            }
-            Self::Json(fields) => {
-                let Some(object) = parameters.json(name)? else { return Ok(()) };
-                check_known(fields, &object)?;
-                check_each(fields, &object)
-            }
-        }
-    }
-}
-
-fn one_of(words: &[&str], lacking: &[&str], name: &str, parameters: &Parameters) -> Result<(), ApiError> {
-    match parameters.text(name) {
-        Some(word) if lacking.contains(&word) => Err(field::unsupported(parameters, name)),
-        Some(word) if !words.contains(&word) => Err(parameters.invalid(name)),
-        _ => Ok(()),
     }
 }
 
@@ -259,6 +171,3 @@ impl fmt::Display for Presence {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

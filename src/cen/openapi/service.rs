@@ -8,11 +8,11 @@ use serde_json::Value;
 use super::action::{Action, Answer, Context, TokenEntropy};
 use super::authentication::{AccessKeys, Authenticator};
 use super::live::LiveGateways;
-use super::parameter;
 use super::reference;
 use super::region;
 use super::request::{Request, Response, request_id};
 use super::rpc::Parameters;
+use super::validation;
 use crate::cen::command::{ClientToken, Submission};
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
@@ -115,7 +115,7 @@ impl<C: Cloud> Service<C> {
         {
             parameters.insert("RegionId", region);
         }
-        parameter::check(action.parameters, &mut parameters)?;
+        validation::check(action.parameters, &mut parameters)?;
         let entropy: Box<dyn Entropy> = match &client_token {
             Some(token) => Box::new(TokenEntropy::new(&secret, action, &token.token)),
             None => Box::new(SystemEntropy::new()),

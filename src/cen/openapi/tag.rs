@@ -9,9 +9,9 @@ use super::parameter::Kind::{Boolean, List, RegionId, Text};
 use super::parameter::{Parameter, optional, required};
 use super::region;
 use super::rpc::Parameters;
-use crate::cen::command::{Command, TagResources, UntagResources};
+use crate::cen::command::Command;
 use crate::cen::error::ApiError;
-use crate::cen::resource::{KINDS, ResourceId};
+use crate::cen::resource::{KINDS, ResourceId, TagResources, UntagResources};
 use crate::cen::state::State;
 
 /// This resource's rows of the action table.

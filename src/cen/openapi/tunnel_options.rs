@@ -183,7 +183,7 @@ fn text(fields: &Parameters, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ACTIONS, parameter::check};
+    use super::super::{ACTIONS, validation::check};
     use super::*;
     use crate::crypto::CloudPfs;
 

@@ -9,10 +9,10 @@ use super::parameter::Kind::{Always, Boolean, Integer, Label, Offered, RegionId,
 use super::parameter::{ignored, optional, refused, required};
 use super::region;
 use super::rpc::Parameters;
-use crate::cen::command::{Command, CreateVpnGateway, ModifyAttributes};
+use crate::cen::command::{Command, CreateVpnGateway};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{VSwitchId, VpcId, VpnGatewayId};
-use crate::cen::resource::ResourceId;
+use crate::cen::resource::{ModifyAttributes, ResourceId};
 use crate::cen::state::State;
 use crate::cen::vpn::VpnGateway;
 

@@ -3,10 +3,9 @@
 use super::Planner;
 use super::attachment::cen;
 use crate::cen::change::Change;
-use crate::cen::command::{ModifyAttributes, TagResources, UntagResources};
 use crate::cen::error::ApiError;
 use crate::cen::network::Tag;
-use crate::cen::resource::ResourceId;
+use crate::cen::resource::{ModifyAttributes, ResourceId, TagResources, UntagResources};
 
 /// Tags of one resource at most.
 const TAGS: usize = 20;

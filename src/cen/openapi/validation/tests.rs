@@ -1,5 +1,6 @@
 use super::*;
 use crate::cen::openapi::ACTIONS;
+use crate::cen::openapi::parameter::optional;
 use crate::cen::openapi::reference::all_fields;
 
 fn parameters(values: &[(String, String)]) -> Parameters {
