@@ -27,6 +27,15 @@ struct Arguments {
     /// Where the API listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT", requires = "directory")]
     listen: Option<SocketAddr>,
+    /// Where the API listens with TLS, as most clients insist on it.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen_tls: Option<SocketAddr>,
+    /// The certificate for it, with those that lead to its root; PEM. Without it cend makes an authority of its own.
+    #[arg(long, value_name = "FILE", requires_all = ["listen_tls", "tls_key"])]
+    tls_certificate: Option<PathBuf>,
+    /// Its private key; PEM, and nobody else may read it.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
     /// Directory in which the state outlives a restart.
     #[arg(long = "state", value_name = "DIR", id = "directory")]
     state: Option<PathBuf>,
@@ -54,8 +63,14 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     memory::settle(&locked, config.core_dumps)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(wiring::run(config, |address| {
-        println!("cend listens on http://{address}");
+    let outcome = runtime.block_on(wiring::run(config, |listening| {
+        println!("cend listens on http://{}", listening.http);
+        if let Some(https) = listening.https {
+            println!("cend listens on https://{https}");
+        }
+        if let Some(ca) = listening.ca {
+            println!("its certificate authority: {}, also at /ca.pem", ca.display());
+        }
         let _ = std::io::stdout().flush();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }));
@@ -72,6 +87,8 @@ fn configuration(arguments: Arguments) -> Result<Config, Box<dyn std::error::Err
     };
     // Flags win over the file.
     config.listen = arguments.listen.unwrap_or(config.listen);
+    config.listen_tls = arguments.listen_tls.or(config.listen_tls);
+    config.tls_files = arguments.tls_certificate.zip(arguments.tls_key).or(config.tls_files);
     config.state = arguments.state.unwrap_or(config.state);
     for key in &arguments.access_key {
         config.access_keys.push(AccessKey::parse(key)?);

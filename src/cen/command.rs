@@ -10,6 +10,7 @@ use super::identifier::{
     CenId, CustomerGatewayId, RouteEntryId, RouteTableId, VRouterId, VSwitchId, VpcId, VpnConnectionId, VpnGatewayId,
 };
 use super::network::{Declarations, NetworkId, Tag, UnixMillis};
+use super::resource::{ModifyAttributes, TagResources, UntagResources};
 use super::vpn::{PreSharedKey, VpnRouteKey};
 use crate::crypto::{CloudName, CloudPfs, EncryptionAlgorithm, IntegrityAlgorithm, KeyExchangeAlgorithm};
 
@@ -67,6 +68,12 @@ pub enum Command {
     /// Takes an entry of a child instance's route table out of CEN (`WithdrawPublishedRouteEntries`). One that is not
     /// published stays as it is.
     WithdrawRoute(PublishedRoute),
+    /// Changes the name or the description of a resource (`Modify…Attribute`, `ModifyRouteTableAttributes`).
+    ModifyAttributes(ModifyAttributes),
+    /// Gives resources tags (`TagResources`).
+    TagResources(TagResources),
+    /// Takes tags from resources (`UntagResources`).
+    UntagResources(UntagResources),
     /// Creates a VPC with its system route table (`CreateVpc`).
     CreateVpc(CreateVpc),
     /// Deletes a VPC that has no vSwitch, no VPN gateway and no custom entry and is not attached to CEN (`DeleteVpc`).
@@ -83,6 +90,8 @@ pub enum Command {
     },
     /// Adds a custom entry to the route table of a VPC or VBR (`CreateRouteEntry`).
     CreateRouteEntry(CreateRouteEntry),
+    /// Changes a custom entry of a route table (`ModifyRouteEntry`).
+    ModifyRouteEntry(ModifyRouteEntry),
     /// Removes a custom entry from its route table, and from CEN if it was published (`DeleteRouteEntry`).
     DeleteRouteEntry(DeleteRouteEntry),
     /// Creates a VPN gateway in a VPC (`CreateVpnGateway`).
@@ -215,6 +224,8 @@ pub struct CreateVSwitch {
     pub name: String,
     /// `Description`: at most 256 characters, not beginning like a URL; empty when not given.
     pub description: String,
+    /// `Tag.N`: the labels of the new vSwitch, at most 20.
+    pub tags: Vec<Tag>,
 }
 
 /// Parameters of `CreateRouteEntry`, with the id that the new entry will have.
@@ -236,6 +247,19 @@ pub struct CreateRouteEntry {
     pub name: String,
     /// `Description`: at most 256 characters, not beginning like a URL; empty when not given.
     pub description: String,
+}
+
+/// Parameters of `ModifyRouteEntry`; `None` leaves a field as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModifyRouteEntry {
+    /// The entry (`RouteEntryId`, or that of its table with this `DestinationCidrBlock`).
+    pub entry: RouteEntryId,
+    /// `RouteEntryName`.
+    pub name: Option<String>,
+    /// `Description`.
+    pub description: Option<String>,
+    /// `NewNextHopType` and `NewNextHopId`.
+    pub next_hop: Option<(String, String)>,
 }
 
 /// How `DeleteRouteEntry` names its entry.
@@ -390,8 +414,8 @@ pub struct ModifyVpnConnection {
     pub local_subnets: Option<Vec<Ipv4Net>>,
     /// `RemoteSubnet`: 1 to 10 CIDR blocks on the customer's side, in place of all former ones.
     pub remote_subnets: Option<Vec<Ipv4Net>>,
-    /// Without it the service sets `false`.
-    pub effect_immediately: bool,
+    /// `EffectImmediately`: begin the negotiation at once.
+    pub effect_immediately: Option<bool>,
     /// `EnableDpd`: ask a silent peer for a sign of life.
     pub dead_peer_detection: Option<bool>,
     /// `EnableNatTraversal`: look for a NAT on the way and carry ESP in UDP behind one.

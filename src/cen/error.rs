@@ -42,6 +42,14 @@ impl ApiError {
         Self::bad_request(format!("Missing{parameter}"), format!("{parameter} is mandatory for this action."))
     }
 
+    /// None of several parameters is there, of which one has to be.
+    pub fn not_supplied(parameters: &str) -> Self {
+        let message = format!(
+            "The input parameter \"{parameters}\" that is mandatory for processing this request is not supplied."
+        );
+        Self::bad_request("MissingParameter", message)
+    }
+
     /// A parameter is present and cannot be what it is.
     pub fn invalid(parameter: &str) -> Self {
         Self::bad_request(format!("Invalid{parameter}"), format!("Specified parameter {parameter} is not valid."))

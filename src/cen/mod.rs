@@ -16,6 +16,7 @@ pub mod network;
 pub mod openapi;
 pub mod plan;
 pub mod publish;
+pub mod resource;
 pub mod route;
 pub mod state;
 pub mod vpn;

@@ -115,7 +115,7 @@ pub struct Vpc {
     pub region: String,
     /// `CidrBlock`: the block that all of its vSwitches lie in, /8 to /28.
     pub cidr: Ipv4Net,
-    /// `VpcName`; may be empty and need not be unique. The configuration names VPCs by it.
+    /// `VpcName`; may be empty and need not be unique.
     pub name: String,
     /// `Description`; may be empty.
     pub description: String,
@@ -127,6 +127,16 @@ pub struct Vpc {
     pub created: UnixMillis,
     /// `Tags`, in the order given.
     pub tags: Vec<Tag>,
+    /// The name that it was created with, if it may have another now: the configuration knows it by this one.
+    #[serde(default)]
+    pub created_as: Option<String>,
+}
+
+impl Vpc {
+    /// The name by which the configuration knows it.
+    pub fn created_as(&self) -> &str {
+        self.created_as.as_deref().unwrap_or(&self.name)
+    }
 }
 
 /// A subnet of a VPC. Its system route (next hop `local`) stands in the VPC's route table.
@@ -146,6 +156,9 @@ pub struct VSwitch {
     pub description: String,
     /// `CreationTime`, shown to the second.
     pub created: UnixMillis,
+    /// `Tags`, in the order given.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
 }
 
 /// A virtual border router: the cloud's end of a leased line to a data centre.

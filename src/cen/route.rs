@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::identifier::{RouteEntryId, RouteTableId};
-use super::network::{NetworkId, NetworkKind, UnixMillis};
+use super::network::{NetworkId, NetworkKind, Tag, UnixMillis};
 
 /// What an entry points to; with the network that holds it this decides how it is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -170,6 +170,15 @@ pub struct RouteTable {
     pub id: RouteTableId,
     /// The VPC or VBR whose table it is.
     pub network: NetworkId,
+    /// `RouteTableName`; may be empty.
+    #[serde(default)]
+    pub name: String,
+    /// `Description`; may be empty.
+    #[serde(default)]
+    pub description: String,
+    /// `Tags`, in the order given.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
     /// `CreationTime`: when its network was made.
     pub created: UnixMillis,
     /// Its own entries by their ids. What the network learns from CEN is derived and never stands here.

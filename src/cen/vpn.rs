@@ -38,6 +38,19 @@ pub struct VpnGateway {
     pub created: UnixMillis,
     /// `Tags`, in the order given.
     pub tags: Vec<Tag>,
+    /// `AutoPropagate`: routes of the VPC are to be told to BGP peers, of which there are none yet.
+    #[serde(default)]
+    pub auto_propagate: bool,
+    /// The name that it was created with, if it may have another now: the configuration knows it by this one.
+    #[serde(default)]
+    pub created_as: Option<String>,
+}
+
+impl VpnGateway {
+    /// The name by which the configuration knows it.
+    pub fn created_as(&self) -> &str {
+        self.created_as.as_deref().unwrap_or(&self.name)
+    }
 }
 
 /// The customer's VPN device: its public address.

@@ -7,6 +7,9 @@ use clap::Args;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::cen::openapi::action::Action;
+use crate::cen::openapi::parameter::{self, Parameter};
+use crate::cen::openapi::reference;
 use crate::cen::openapi::rpc::Parameters;
 use crate::crypto::Secret;
 use crate::io::openapi_client::{OpenApiClient, Product, Signing};
@@ -21,7 +24,9 @@ The access key comes from --access-key, from --access-key-file (mode 0600, one l
 ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET. Options of gatewayctl stand before PRODUCT.
 
   gatewayctl cloud --endpoint 127.0.0.1:8080 cbn DescribeCens
-  gatewayctl cloud vpc CreateVpc --RegionId cn-hangzhou --CidrBlock 192.168.4.0/24")]
+  gatewayctl cloud vpc CreateVpc --RegionId cn-hangzhou --CidrBlock 192.168.4.0/24
+  gatewayctl cloud vpc                     the actions of a product
+  gatewayctl cloud vpc CreateVpc help      what an action takes")]
 pub struct CloudArguments {
     /// Where cend listens
     #[arg(long, env = "ALIBABA_CLOUD_ENDPOINT", default_value = "http://127.0.0.1:8080")]
@@ -35,10 +40,17 @@ pub struct CloudArguments {
     /// Sign as older SDKs do, with RPC signature version 1.0
     #[arg(long)]
     rpc_signature: bool,
+    /// Send what cend does not know, too: other actions, and other parameters
+    #[arg(long)]
+    force: bool,
+    /// Print all actions and their parameters, as Markdown
+    #[arg(long, exclusive = true)]
+    reference: bool,
     /// cbn or vpc
-    product: String,
+    #[arg(required_unless_present = "reference")]
+    product: Option<String>,
     /// The action, such as DescribeCens
-    action: String,
+    action: Option<String>,
     /// --Name VALUE or --Name=VALUE, as the action takes them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "--Parameter VALUE")]
     parameters: Vec<String>,
@@ -47,13 +59,32 @@ pub struct CloudArguments {
 impl CloudArguments {
     /// Calls, and prints the answer. A refusal of the API goes to standard error and fails.
     pub async fn run(self) -> Result<ExitCode, Box<dyn std::error::Error>> {
-        let product = Product::by_name(&self.product)
-            .ok_or_else(|| format!("\"{}\" is no product; allowed: cbn, vpc", self.product))?;
+        let Some(product) = &self.product else {
+            print!("{}", reference::markdown());
+            return Ok(ExitCode::SUCCESS);
+        };
+        let product =
+            Product::by_name(product).ok_or_else(|| format!("\"{product}\" is no product; allowed: cbn, vpc"))?;
+        let Some(name) = &self.action else {
+            reference::actions(product.version()).for_each(|action| println!("{}", action.name));
+            return Ok(ExitCode::SUCCESS);
+        };
+        let action = reference::action(product.version(), name);
+        if let ([asks], Some(action)) = (self.parameters.as_slice(), action)
+            && asks == "help"
+        {
+            print!("{}", help(action));
+            return Ok(ExitCode::SUCCESS);
+        }
         let parameters = parameters(&self.parameters)?;
+        if !self.force {
+            let action = action.ok_or_else(|| unknown_action(product, name))?;
+            check_known(action, &parameters)?;
+        }
         let (id, secret) = access_key(self.access_key.as_deref(), self.access_key_file.as_deref())?;
         let client = OpenApiClient::new(&self.endpoint, id, secret)?;
         let signing = if self.rpc_signature { Signing::Rpc } else { Signing::Acs3 };
-        let answer = client.call(product, &self.action, &parameters, signing).await?;
+        let answer = client.call(product, name, &parameters, signing).await?;
         let text = serde_json::to_string_pretty(&answer.body)?;
         if (200..300).contains(&answer.status) {
             println!("{text}");
@@ -63,6 +94,46 @@ impl CloudArguments {
         eprintln!("gatewayctl: {} (HTTP {}): {}", field("Code"), answer.status, field("Message"));
         println!("{text}");
         Ok(ExitCode::FAILURE)
+    }
+}
+
+/// What an action takes, one parameter a line.
+fn help(action: &Action) -> String {
+    let fields = reference::all_fields("", action.parameters);
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let line = |(name, Parameter { kind, presence, .. }): &(String, &Parameter)| {
+        let presence = if presence.to_string().is_empty() { String::new() } else { format!("; {presence}") };
+        format!("  --{name:width$}  {kind}{presence}\n")
+    };
+    format!("{}\n{}", action.name, fields.iter().map(line).collect::<String>())
+}
+
+fn unknown_action(product: Product, name: &str) -> String {
+    let names = reference::actions(product.version()).map(|action| action.name);
+    format!("{name} is no action that cend serves{}; --force sends it all the same", meant(name, names))
+}
+
+/// Refuses a name that no row of the action has: the cloud would ignore it, and a misspelt one with it.
+fn check_known(action: &Action, parameters: &Parameters) -> Result<(), String> {
+    let fields = reference::all_fields("", action.parameters);
+    let names = || fields.iter().map(|(name, _)| name.as_str()).chain(parameter::COMMON.iter().copied());
+    for (given, _) in parameters.iter() {
+        let numbered = given.split('.').map(|part| if part.parse::<u32>().is_ok() { "N" } else { part });
+        let name = numbered.collect::<Vec<_>>().join(".");
+        if !names().any(|known| known == name) {
+            let meant = meant(&name, names());
+            return Err(format!("{} takes no --{given}{meant}; --force sends it all the same", action.name));
+        }
+    }
+    Ok(())
+}
+
+/// What may have been meant by a name that is none.
+fn meant<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let near = names.map(|known| (strsim::damerau_levenshtein(&known.to_lowercase(), &name.to_lowercase()), known));
+    match near.min().filter(|(distance, known)| *distance <= known.len() / 3) {
+        Some((_, known)) => format!(" (did you mean {known}?)"),
+        None => String::new(),
     }
 }
 
@@ -114,6 +185,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::cen::openapi::action::{CBN, VPC};
 
     fn read(words: &[&str]) -> Result<Vec<(String, String)>, String> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
@@ -134,6 +206,31 @@ mod tests {
         assert!(read(&["RegionId", "x"]).unwrap_err().contains("write --Name VALUE"));
         assert!(read(&["--RegionId"]).unwrap_err().contains("needs a value"));
         assert!(read(&["--endpoint", "x"]).unwrap_err().contains("before the product"));
+    }
+
+    #[test]
+    fn what_an_action_does_not_take_is_told_with_what_it_may_mean() {
+        let of = |name: &str, words: &[(&str, &str)]| {
+            let mut parameters = Parameters::default();
+            words.iter().for_each(|(name, value)| parameters.insert(*name, *value));
+            check_known(
+                reference::actions(CBN).chain(reference::actions(VPC)).find(|row| row.name == name).unwrap(),
+                &parameters,
+            )
+        };
+        assert!(of("DescribeCens", &[("Filter.1.Value.2", "x"), ("RegionId", "x"), ("ClientToken", "x")]).is_ok());
+        let refused = of("CreateVpc", &[("CidrBlok", "10.0.0.0/8")]).unwrap_err();
+        assert!(refused.contains("no --CidrBlok (did you mean CidrBlock?)"), "{refused}");
+        let refused = of("CreateVpc", &[("Entirely", "x")]).unwrap_err();
+        assert!(refused.contains("no --Entirely; --force"), "{refused}");
+        let refused = unknown_action(Product::Vpc, "DescribeVcps");
+        assert!(refused.contains("did you mean DescribeVpcs?"), "{refused}");
+    }
+
+    #[test]
+    fn the_help_of_an_action_names_its_parameters() {
+        let help = help(reference::action(VPC, "CreateVSwitch").unwrap());
+        assert!(help.contains("--VpcId") && help.contains("required") && help.contains("CIDR block"), "{help}");
     }
 
     #[test]

@@ -22,6 +22,11 @@ use crate::cen::network::Declarations;
 pub struct Config {
     /// Where the API listens; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where the API listens with TLS, if it does.
+    pub listen_tls: Option<SocketAddr>,
+    /// PEM files with the certificate for it and its key. Without them cend has an authority of its own in the state
+    /// directory.
+    pub tls_files: Option<(PathBuf, PathBuf)>,
     /// Directory of the store.
     pub state: PathBuf,
     /// A filter for the log, for example `info`.
@@ -41,6 +46,8 @@ impl Config {
     pub fn simulation(listen: SocketAddr, state: PathBuf) -> Self {
         Self {
             listen,
+            listen_tls: None,
+            tls_files: None,
             state,
             log: file::default_log(),
             core_dumps: false,

@@ -61,7 +61,7 @@ pub fn fabric_routes(state: &State, bindings: &Bindings) -> BTreeMap<Arc<str>, K
 
 /// The gateway that a binding names; of several with one name the oldest.
 pub fn bound_gateway<'s>(state: &'s State, binding: &GatewayBinding) -> Option<&'s VpnGateway> {
-    let named = |gateway: &&VpnGateway| gateway.region == binding.region && gateway.name == binding.name;
+    let named = |gateway: &&VpnGateway| gateway.region == binding.region && gateway.created_as() == binding.name;
     state.vpn_gateways.values().filter(named).min_by_key(|gateway| (gateway.created, &gateway.id))
 }
 
@@ -70,7 +70,7 @@ pub fn bound_network(state: &State, binding: &NetworkBinding) -> Option<NetworkI
     match &binding.network {
         BoundNetwork::Vbr(id) => state.vbrs.contains_key(id).then(|| NetworkId::Vbr(id.clone())),
         BoundNetwork::Vpc(name) => {
-            let named = state.vpcs.values().filter(|vpc| vpc.region == name.region && vpc.name == name.name);
+            let named = state.vpcs.values().filter(|vpc| vpc.region == name.region && vpc.created_as() == name.name);
             named.min_by_key(|vpc| (vpc.created, &vpc.id)).map(|vpc| NetworkId::Vpc(vpc.id.clone()))
         }
     }

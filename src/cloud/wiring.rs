@@ -6,7 +6,8 @@
 //!                        └── live SA states    └──► fabric and gateways of the bound namespaces
 //! ```
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +25,14 @@ use crate::cen::network::UnixMillis;
 use crate::cen::openapi::ACTIONS;
 use crate::cen::openapi::authentication::AccessKeys;
 use crate::cen::openapi::live::LiveGateways;
+use crate::cen::openapi::region::REGIONS;
 use crate::cen::openapi::service::{Cloud, Service};
 use crate::cen::state::State;
 use crate::io::clock;
-use crate::io::http;
+use crate::io::http::{self, Listener};
 use crate::io::store::StoreError;
 use crate::io::store::embedded::EmbeddedStore;
+use crate::io::tls::{self, Identity, Tls, TlsError};
 
 /// How long the writer may take to finish what it does when cend stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,6 +62,9 @@ pub enum RunError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// There is no certificate for TLS.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     /// The system refuses something else.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -84,11 +90,22 @@ impl Cloud for SimulatedCloud {
     }
 }
 
-/// Runs cend until SIGTERM or SIGINT. `ready` is called once with the address that the API listens on.
+/// Where the API listens.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// Without TLS.
+    pub http: SocketAddr,
+    /// With TLS, if it does.
+    pub https: Option<SocketAddr>,
+    /// The file with the certificate of cend's own authority, if it has one.
+    pub ca: Option<PathBuf>,
+}
+
+/// Runs cend until SIGTERM or SIGINT. `ready` is called once with the addresses that the API listens on.
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), RunError> {
+pub async fn run(config: Config, ready: impl FnOnce(Listening)) -> Result<(), RunError> {
     let mut keys = AccessKeys::default();
     for key in config.access_keys {
         keys.insert(key.id, key.secret);
@@ -105,9 +122,24 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
 
     let live = program(&writer, &config.bindings);
 
-    let listening = |source| RunError::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
-    let address = listener.local_addr()?;
+    let plain = Listener { listener: bind(config.listen).await?, tls: None };
+    let mut listening = Listening { http: plain.listener.local_addr()?, https: None, ca: None };
+    if !config.listen.ip().is_loopback() {
+        tracing::warn!(address = %config.listen, "whoever is on the way reads and changes what HTTP carries: keep it on this machine, and give others listen_tls");
+    }
+    let (mut listeners, mut ca) = (vec![plain], None);
+    if let Some(address) = config.listen_tls {
+        let identity = match config.tls_files {
+            Some((certificate, key)) => Identity::Files { certificate, key },
+            None => Identity::Own { directory: config.state.clone() },
+        };
+        let tls = Tls::new(&identity, &tls_names(), &tls_addresses(address))?;
+        ca.clone_from(&tls.ca);
+        let secure = Listener { listener: bind(address).await?, tls: Some(tls) };
+        listening.https = Some(secure.listener.local_addr()?);
+        listening.ca = ca.as_ref().map(|_| config.state.join(tls::CA_CERTIFICATE));
+        listeners.push(secure);
+    }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async move {
         tokio::select! {
@@ -118,12 +150,28 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     };
     let cloud = SimulatedCloud { writer, live };
     let service = Arc::new(Service::new(cloud, keys, ACTIONS));
-    tracing::info!(%address, "serving the cloud's API");
-    ready(address);
-    http::serve(listener, service, stop).await;
+    tracing::info!(http = %listening.http, https = ?listening.https, "serving the cloud's API");
+    ready(listening);
+    http::serve(listeners, service, ca, stop).await;
     // Every handle of the writer is gone now, unless a call hangs; its thread ends after what it has begun.
     let _ = tokio::time::timeout(STOP_TIMEOUT, tokio::task::spawn_blocking(move || thread.join())).await;
     Ok(())
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })
+}
+
+/// The host names of the cloud's endpoints, which a hosts file may lead here, and this machine's own.
+fn tls_names() -> Vec<String> {
+    let regional = REGIONS.iter().map(|region| format!("*.{}.aliyuncs.com", region.id));
+    ["localhost".to_owned(), "*.aliyuncs.com".to_owned()].into_iter().chain(regional).collect()
+}
+
+fn tls_addresses(listen: SocketAddr) -> Vec<IpAddr> {
+    let local = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+    let other = (!listen.ip().is_unspecified() && !listen.ip().is_loopback()).then_some(listen.ip());
+    local.into_iter().chain(other).collect()
 }
 
 /// Brings the bound namespaces and gatewayds to the newest state, now and after every commit. Without bindings there is

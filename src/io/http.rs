@@ -8,14 +8,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::body::Body;
 use axum::http::{HeaderValue, Request as HttpRequest, Response as HttpResponse, StatusCode, header, request::Parts};
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
+use super::http_clients::{Client, Clients, Limits};
 use super::http_connection::{Bodies, Impatient, NoBody, PATIENCE, builder};
+use super::tls::Tls;
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
 use crate::cen::openapi::request::{Request, Response, request_id};
@@ -28,66 +31,144 @@ const MAX_BODY: usize = 1 << 20;
 /// The most of bodies at a time.
 const MAX_BODIES: usize = 16 << 20;
 
-/// Connections at once. Further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 1024;
+/// Connections at once.
+const CLIENTS: Limits = Limits { of_source: 256, of_all: 1024 };
+
+/// Where the certificate of our own authority is read.
+const CA_PATH: &str = "/ca.pem";
 
 /// How long calls in progress may take after the request to stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves the API on `listener` until `shutdown` completes, then lets the calls in progress end.
-pub async fn serve<C: Cloud>(listener: TcpListener, service: Arc<Service<C>>, shutdown: impl Future<Output = ()>) {
-    let (graceful, slots) = (GracefulShutdown::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
-    let bodies = Bodies::new(MAX_BODY, MAX_BODIES, PATIENCE);
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, stream) = tokio::select! {
-            () = &mut shutdown => break,
-            (slot, accepted) = accepted => match accepted {
-                Ok((stream, _)) => (slot, stream),
-                Err(error) => {
-                    // Out of descriptors, or the caller has gone: neither ends the server.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-        };
-        let connection = graceful.watch(connection(stream, bodies.clone(), Arc::clone(&service)));
-        tokio::spawn(async move {
-            let _slot = slot;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
-            }
-        });
+/// An address that is listened on.
+#[derive(Debug)]
+pub struct Listener {
+    /// Where.
+    pub listener: TcpListener,
+    /// With TLS.
+    pub tls: Option<Tls>,
+}
+
+/// Serves the API on `listeners` until `shutdown` completes, then lets the calls in progress end. `ca` is the certificate
+/// that clients may read and trust.
+pub async fn serve<C: Cloud>(
+    listeners: Vec<Listener>,
+    service: Arc<Service<C>>,
+    ca: Option<Arc<str>>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let graceful = GracefulShutdown::new();
+    let server = Server { service, bodies: Bodies::new(MAX_BODY, MAX_BODIES, PATIENCE), ca };
+    let clients = Clients::new(CLIENTS);
+    let accepting = listeners.iter().map(|listener| accept(listener, &server, &clients, &graceful));
+    tokio::select! {
+        () = shutdown => {}
+        _ = join_all(accepting) => {}
     }
-    drop(listener);
+    drop(listeners);
+    drop(server);
     // Whoever is slower than this finds the connection closed, as after a crash.
     let _ = timeout(SHUTDOWN_TIMEOUT, graceful.shutdown()).await;
 }
 
-fn connection<C: Cloud>(
-    stream: TcpStream,
-    bodies: Bodies,
+/// What answers.
+struct Server<C> {
     service: Arc<Service<C>>,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
-    // Answers are short: waiting to fill a segment would only delay them.
-    let _ = stream.set_nodelay(true);
-    let answer = service_fn(move |request| {
-        let (bodies, service) = (bodies.clone(), Arc::clone(&service));
-        async move { Ok::<_, Infallible>(answer(request, &bodies, &service).await) }
-    });
-    builder(PATIENCE).serve_connection(Impatient::new(stream, PATIENCE), answer)
+    bodies: Bodies,
+    ca: Option<Arc<str>>,
+}
+
+impl<C> Clone for Server<C> {
+    fn clone(&self) -> Self {
+        Self { service: Arc::clone(&self.service), bodies: self.bodies.clone(), ca: self.ca.clone() }
+    }
+}
+
+/// Takes connections for ever.
+async fn accept<C: Cloud>(
+    Listener { listener, tls }: &Listener,
+    server: &Server<C>,
+    clients: &Clients,
+    graceful: &GracefulShutdown,
+) {
+    loop {
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or the caller has gone: neither ends the server.
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Some(client) = clients.admit(address.ip()).map(Arc::new) else {
+            tracing::debug!(%address, "too many connections that are busy");
+            continue;
+        };
+        // Answers are short: waiting to fill a segment would only delay them.
+        let _ = stream.set_nodelay(true);
+        let (watcher, server, tls) = (graceful.watcher(), server.clone(), tls.clone());
+        tokio::spawn(async move {
+            let talk = async {
+                match tls {
+                    None => watcher.watch(server.connection(stream, &client)).await.map_err(|error| error.to_string()),
+                    Some(tls) => {
+                        // A handshake is part of the head's time.
+                        let handshake = timeout(PATIENCE, tls.acceptor.accept(stream)).await;
+                        let stream = handshake.map_err(|_| "no TLS handshake in time".to_owned())?;
+                        let stream = stream.map_err(|error| error.to_string())?;
+                        watcher.watch(server.connection(stream, &client)).await.map_err(|error| error.to_string())
+                    }
+                }
+            };
+            tokio::select! {
+                outcome = talk => if let Err(error) = outcome {
+                    tracing::debug!(error, "connection ended");
+                },
+                () = client.displaced() => tracing::debug!(%address, "left an idle connection for a new one"),
+            }
+        });
+    }
+}
+
+impl<C: Cloud> Server<C> {
+    fn connection<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+        &self,
+        stream: S,
+        client: &Arc<Client>,
+    ) -> impl GracefulConnection<Error = hyper::Error> + use<S, C> {
+        let (server, client) = (self.clone(), Arc::clone(client));
+        let answer = service_fn(move |request| {
+            let (server, client) = (server.clone(), Arc::clone(&client));
+            async move { Ok::<_, Infallible>(server.answer(request, &client).await) }
+        });
+        builder(PATIENCE).serve_connection(Impatient::new(stream, PATIENCE), answer)
+    }
+
+    async fn answer(&self, request: HttpRequest<Incoming>, client: &Arc<Client>) -> HttpResponse<Body> {
+        if let Some(ca) = self.ca.as_deref().filter(|_| request.uri().path() == CA_PATH) {
+            let mut http = HttpResponse::new(Body::from(ca.to_owned()));
+            let kind = HeaderValue::from_static("application/x-pem-file");
+            http.headers_mut().insert(header::CONTENT_TYPE, kind);
+            return http;
+        }
+        answer(request, &self.bodies, &self.service, client).await
+    }
 }
 
 /// Answers one request. A panic on the way is a fault of ours, which the caller sees as such and nothing more.
-async fn answer<C: Cloud>(request: HttpRequest<Incoming>, bodies: &Bodies, service: &Service<C>) -> HttpResponse<Body> {
+async fn answer<C: Cloud>(
+    request: HttpRequest<Incoming>,
+    bodies: &Bodies,
+    service: &Service<C>,
+    client: &Arc<Client>,
+) -> HttpResponse<Body> {
     let (parts, body) = request.into_parts();
-    // Its room among all bodies is free when it has been read: what a call makes of it is small.
-    let request = match bodies.read(body).await {
+    // Its room among all bodies is free when it has been read: what a call makes of it is small. Who is slow with it counts
+    // as idle.
+    let body = bodies.read(body).await;
+    let _busy = client.busy();
+    let request = match body {
         Ok(body) => plain(&parts, body.bytes),
         Err(NoBody::TooLarge) => Err(ApiError::new(413, "RequestTooLarge", "The request body is too large.")),
         Err(NoBody::Incomplete) => Err(ApiError::bad_request("InvalidRequestBody", "The request body is incomplete.")),
@@ -155,13 +236,16 @@ fn now() -> UnixMillis {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio::sync::oneshot;
 
+    use super::super::tls::Identity;
     use super::*;
     use crate::cen::command::Submission;
     use crate::cen::openapi::action::{Action, Answer, Context, VPC};
     use crate::cen::openapi::authentication::AccessKeys;
     use crate::cen::openapi::live::{LiveGateways, NoGateways};
+    use crate::cen::openapi::parameter::{Kind, optional};
     use crate::cen::openapi::rpc::Parameters;
     use crate::cen::state::State;
     use crate::crypto::secret::Secret;
@@ -192,8 +276,8 @@ mod tests {
     }
 
     static ACTIONS: &[&[Action]] = &[&[
-        Action { version: VPC, name: "Echo", handler: echo },
-        Action { version: VPC, name: "Panic", handler: panic },
+        Action { version: VPC, name: "Echo", parameters: &[optional("Name", Kind::Text)], handler: echo },
+        Action { version: VPC, name: "Panic", parameters: &[], handler: panic },
     ]];
 
     #[tokio::test]
@@ -201,7 +285,7 @@ mod tests {
         let service = Arc::new(Service::new(Nothing, AccessKeys::default(), ACTIONS));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, service, std::future::pending()));
+        tokio::spawn(serve(vec![Listener { listener, tls: None }], service, None, std::future::pending()));
         let psk = "Action=Echo&IkeConfig=%7B%22Psk%22%3A%22x%22%7D";
         for (query, body, closed) in [("", psk, true), (psk, "", true), ("", "Action=Echo", false)] {
             let mut stream = TcpStream::connect(address).await.unwrap();
@@ -222,7 +306,7 @@ mod tests {
         let service = Arc::new(Service::new(Nothing, AccessKeys::default(), ACTIONS));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, service, std::future::pending()));
+        tokio::spawn(serve(vec![Listener { listener, tls: None }], service, None, std::future::pending()));
         for length in [MAX_BODY + 1, 4 * MAX_BODY] {
             let mut stream = TcpStream::connect(address).await.unwrap();
             let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
@@ -234,6 +318,38 @@ mod tests {
         }
     }
 
+    /// More connections than there are places say nothing, and a caller is answered at once; the silent ones are left.
+    #[tokio::test]
+    async fn silent_connections_keep_nobody_out() {
+        let service = Arc::new(Service::new(Nothing, AccessKeys::default(), ACTIONS));
+        let folder = tempfile::tempdir().unwrap();
+        let own = Identity::Own { directory: folder.path().to_owned() };
+        let tls = Tls::new(&own, &["localhost".to_owned()], &[]).unwrap();
+        let ca = tls.ca.clone();
+        let (plain, secure) =
+            (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let addresses = [plain.local_addr().unwrap(), secure.local_addr().unwrap()];
+        let listeners = vec![Listener { listener: plain, tls: None }, Listener { listener: secure, tls: Some(tls) }];
+        tokio::spawn(serve(listeners, service, ca.clone(), std::future::pending()));
+        let mut silent = Vec::new();
+        for n in 0..CLIENTS.of_source + 100 {
+            let mut stream = TcpStream::connect(addresses[n % 2]).await.unwrap();
+            // Half a head, or half a handshake: a record's type and version.
+            stream.write_all([&b"GET /"[..], &[22, 3, 1]][n % 2]).await.unwrap();
+            silent.push(stream);
+        }
+        let began = std::time::Instant::now();
+        let mut stream = TcpStream::connect(addresses[0]).await.unwrap();
+        stream.write_all(b"GET /ca.pem HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("an answer").unwrap();
+        assert!(answer.ends_with(&*ca.unwrap()) && began.elapsed() < PATIENCE / 2, "{:?} {answer}", began.elapsed());
+        let mut first = silent.swap_remove(0);
+        let mut byte = [0];
+        let left = timeout(PATIENCE / 2, first.read(&mut byte)).await.expect("it is left for a new one");
+        assert!(matches!(left, Ok(0) | Err(_)));
+    }
+
     #[tokio::test]
     async fn calls_are_answered_also_after_one_that_panicked_until_the_server_stops() {
         let mut keys = AccessKeys::default();
@@ -242,7 +358,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, service, async move { stopped.await.unwrap_or_default() }));
+        let listeners = vec![Listener { listener, tls: None }];
+        let server = tokio::spawn(serve(listeners, service, None, async move { stopped.await.unwrap_or_default() }));
         let client = OpenApiClient::new(&endpoint, "id".to_owned(), Secret::new(b"secret".to_vec())).unwrap();
         let name = Parameters::parse("Name=a+b%2A%E4%B8%AD".as_bytes()).unwrap();
 

@@ -233,6 +233,7 @@ impl Cloud {
                 tags: Vec::new(),
             }));
             cloud.does(Command::CreateVSwitch(CreateVSwitch {
+                tags: Vec::new(),
                 id: format!("vsw-{vpc}").into(),
                 system_entry: format!("rte-vsw-{vpc}").into(),
                 vpc: format!("vpc-{vpc}").into(),

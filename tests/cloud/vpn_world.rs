@@ -61,6 +61,7 @@ pub fn beginning() -> Vec<Command> {
             tags: Vec::new(),
         }),
         Command::CreateVSwitch(CreateVSwitch {
+            tags: Vec::new(),
             id: "vsw-a".into(),
             system_entry: "rte-vsw".into(),
             vpc: "vpc-a".into(),
@@ -138,7 +139,7 @@ pub fn random_command(random: &mut ChaCha8Rng, number: usize) -> Command {
             name: Some(format!("name-{number}")),
             local_subnets: None,
             remote_subnets: random.random_bool(0.5).then(|| subnets(random)),
-            effect_immediately: random.random(),
+            effect_immediately: random.random_bool(0.5).then(|| random.random()),
             dead_peer_detection: Some(random.random()),
             nat_traversal: None,
             auto_config_route: Some(random.random()),

@@ -20,7 +20,8 @@ const KEY_SECRET: &str = "sdk-secret+/=&";
 struct Cend {
     process: Child,
     endpoint: String,
-    _state: TempDir,
+    https: String,
+    state: TempDir,
 }
 
 impl Cend {
@@ -28,18 +29,22 @@ impl Cend {
         let state = tempfile::tempdir().expect("a directory for the state");
         let started = Instant::now();
         let mut process = Command::new(env!("CARGO_BIN_EXE_cend"))
-            .args(["--listen", "127.0.0.1:0", "--access-key", &format!("{KEY_ID}:{KEY_SECRET}"), "--state"])
+            .args(["--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0"])
+            .args(["--access-key", &format!("{KEY_ID}:{KEY_SECRET}"), "--state"])
             .arg(state.path())
             .stdout(Stdio::piped())
             .spawn()
             .expect("cend starts");
-        let mut line = String::new();
-        let stdout = process.stdout.take().expect("cend's output");
-        BufReader::new(stdout).read_line(&mut line).expect("cend says where it listens");
-        let endpoint = line.trim().rsplit_once("http://").map(|(_, endpoint)| endpoint.to_owned());
-        let endpoint = endpoint.unwrap_or_else(|| panic!("cend said {line:?}"));
+        let mut stdout = BufReader::new(process.stdout.take().expect("cend's output"));
+        let mut told = |scheme: &str| {
+            let mut line = String::new();
+            stdout.read_line(&mut line).expect("cend says where it listens");
+            let endpoint = line.trim().rsplit_once(scheme).map(|(_, endpoint)| endpoint.to_owned());
+            endpoint.unwrap_or_else(|| panic!("cend said {line:?}"))
+        };
+        let (endpoint, https) = (told("http://"), told("https://"));
         assert!(started.elapsed() < Duration::from_secs(5), "cend took {:?} to be ready", started.elapsed());
-        Self { process, endpoint, _state: state }
+        Self { process, endpoint, https, state }
     }
 }
 
@@ -56,6 +61,8 @@ fn run(script: &str, arguments: &[&str]) {
     let output = command
         .args(arguments)
         .env("CEND_ENDPOINT", &cend.endpoint)
+        .env("CEND_HTTPS", &cend.https)
+        .env("CEND_CA", cend.state.path().join("ca.pem"))
         .env("CEND_KEY_ID", KEY_ID)
         .env("CEND_KEY_SECRET", KEY_SECRET)
         .output()
@@ -71,6 +78,11 @@ fn tutorial_with_the_new_sdks_signing_acs3() {
 }
 
 #[test]
+fn tutorial_with_the_new_sdks_by_https() {
+    run("tutorial.py", &["3"]);
+}
+
+#[test]
 fn tutorial_with_the_new_sdks_signing_rpc() {
     run("tutorial.py", &["1"]);
 }
@@ -83,6 +95,11 @@ fn tutorial_with_the_old_sdks() {
 #[test]
 fn connections_in_every_form() {
     run("connections.py", &[]);
+}
+
+#[test]
+fn resources_are_read_back_renamed_and_labelled() {
+    run("names.py", &[]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 
 from alibabacloud_tea_openapi.models import Config
@@ -25,11 +26,12 @@ def snake(name):
 class NewSdk:
     """alibabacloud_cbn20170912 and alibabacloud_vpc20160428; signs ACS3 unless told 'v2'."""
 
-    def __init__(self, endpoint, key, secret, signature_algorithm=None):
-        self.name = f"new Python SDK, {signature_algorithm or 'ACS3'}"
+    def __init__(self, endpoint, key, secret, signature_algorithm=None, ca=None):
+        self.name = f"new Python SDK, {signature_algorithm or 'ACS3'}, {'HTTPS' if ca else 'HTTP'}"
         self.products = {}
         for product, package in (("Cbn", "alibabacloud_cbn20170912"), ("Vpc", "alibabacloud_vpc20160428")):
-            config = Config(access_key_id=key, access_key_secret=secret, endpoint=endpoint, protocol="http")
+            config = Config(access_key_id=key, access_key_secret=secret, endpoint=endpoint,
+                            protocol="https" if ca else "http", ca=ca)
             if signature_algorithm:
                 config.signature_algorithm = signature_algorithm
             client = importlib.import_module(f"{package}.client").Client(config)
@@ -80,4 +82,8 @@ class OldSdk:
 
 
 def all_sdks(endpoint, key, secret):
-    return [NewSdk(endpoint, key, secret), NewSdk(endpoint, key, secret, "v2"), OldSdk(endpoint, key, secret)]
+    https, ca = os.environ["CEND_HTTPS"], os.environ["CEND_CA"]
+    return [
+        NewSdk(endpoint, key, secret), NewSdk(endpoint, key, secret, "v2"), OldSdk(endpoint, key, secret),
+        NewSdk(https, key, secret, ca=ca),
+    ]

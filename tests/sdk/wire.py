@@ -5,6 +5,9 @@ import hashlib
 import hmac
 import http.client
 import json
+import os
+import socket
+import ssl
 import time
 import urllib.parse
 import uuid
@@ -72,10 +75,10 @@ def accepted_forms():
     equal(send("POST", body=chunks, headers=FORM)[0], 200, "chunked body")
     connection = http.client.HTTPConnection(ENDPOINT, timeout=10)
     connection.connect()
-    socket = connection.sock
+    kept = connection.sock
     for _ in range(3):
         equal(node_post(rpc("DescribeRegions")[0], connection=connection)[0], 200, "kept connection")
-    assert connection.sock is socket, "the connection was not kept"
+    assert connection.sock is kept, "the connection was not kept"
 
 
 def refused_requests():
@@ -98,9 +101,42 @@ def refused_requests():
     assert message.startswith(prefix) and "hunter2" not in message, message
     expect("InvalidApi.NotFound", 404, rpc("MakeCoffee")[0])
     expect("InvalidApi.NotFound", 404, rpc("DescribeVpcs", version="2017-09-12", RegionId="cn-hangzhou")[0])
+    expect("NotSimulated", 400, rpc("CreateTransitRouter", version="2017-09-12")[0])
+    expect("NotSimulated", 400, rpc("CreateNatGateway", RegionId="cn-hangzhou")[0])
     expect("InvalidParameter.Format", 400, rpc("DescribeRegions", Format="XML")[0])
     equal(send("PUT")[1]["Code"], "UnsupportedHTTPMethod", "PUT")
     equal(send("POST", body=b"x" * (2 << 20), headers=FORM)[0], 413, "a body of 2 MiB")
+
+
+def regional_endpoints():
+    host = {**FORM, "Host": "vpc.eu-central-1.aliyuncs.com"}
+    made = node_post(rpc("CreateVpc", RegionId="eu-central-1", CidrBlock="10.0.0.0/8")[0])[1]["VpcId"]
+    body = urllib.parse.urlencode(rpc("DescribeVpcs")[0])
+    status, answer = send("POST", body=body, headers=host)
+    equal((status, [vpc["VpcId"] for vpc in answer["Vpcs"]["Vpc"]]), (200, [made]), "the endpoint's region")
+    equal(node_post(rpc("DeleteVpc", VpcId=made)[0])[0], 200, "clean-up")
+
+
+def https():
+    """A client that trusts cend's own authority alone talks to it under the cloud's names, as a hosts file has it do."""
+    address, ca = os.environ["CEND_HTTPS"], os.environ["CEND_CA"]
+    connection = http.client.HTTPConnection(ENDPOINT, timeout=10)
+    connection.request("GET", "/ca.pem")
+    with open(ca, encoding="ascii") as file:
+        equal(connection.getresponse().read().decode(), file.read(), "the authority's certificate")
+    context = ssl.create_default_context(cafile=ca)
+    host, port = address.rsplit(":", 1)
+    for name in ("vpc.aliyuncs.com", "cbn.aliyuncs.com", "vpc.cn-hangzhou.aliyuncs.com", "localhost"):
+        with context.wrap_socket(socket.create_connection((host, int(port)), timeout=10), server_hostname=name) as stream:
+            body = urllib.parse.urlencode(rpc("DescribeVpcs", RegionId="cn-hangzhou")[0])
+            connection = http.client.HTTPConnection(name, timeout=10)
+            connection.sock = stream
+            equal(send("POST", body=body, headers=FORM, connection=connection)[0], 200, f"HTTPS, {name}")
+    try:
+        context.wrap_socket(socket.create_connection((host, int(port)), timeout=10), server_hostname="example.com")
+    except ssl.SSLCertVerificationError:
+        return
+    raise AssertionError("a certificate for any name")
 
 
 def refused_parameters():
@@ -112,6 +148,9 @@ def refused_parameters():
         ("DescribeVpcs", {**region, "PageNumber": "0"}, "InvalidPageNumber", 400),
         ("DescribeVpcs", {**region, "IsDefault": "maybe"}, "InvalidIsDefault", 400),
         ("CreateVpc", {**region, "CidrBlock": "10.0.0.0/33"}, "InvalidCidrBlock.Malformed", 400),
+        ("CreateVpc", {**region, "CidrBlock": "010.0.0.0/8"}, "InvalidCidrBlock.Malformed", 400),
+        ("CreateVpc", {**region, "CidrBlock": "10.0.0.0/08"}, "InvalidCidrBlock.Malformed", 400),
+        ("DescribeVSwitches", {}, "MissingParameter", 400),
         ("CreateVSwitch", {**region, "ZoneId": "cn-hangzhou-b"}, "MissingVpcId", 400),
         ("CreateVpnConnection", region, "MissingVpnGatewayId", 400),
         ("DeleteRouteEntry", region, "MissingRouteTableId", 400),
@@ -159,6 +198,6 @@ def sdks_with_a_wrong_secret():
 
 
 if __name__ == "__main__":
-    for check in (accepted_forms, refused_requests, refused_parameters, acs3, sdks_with_a_wrong_secret):
+    for check in (accepted_forms, refused_requests, regional_endpoints, https, refused_parameters, acs3, sdks_with_a_wrong_secret):
         check()
         print(f"{check.__name__} passed")

@@ -222,7 +222,7 @@ impl Scene {
     fn failures_in_a_second(&self) -> usize {
         let within = |from: &Duration| {
             let until = *from + Duration::from_secs(1);
-            self.failures.iter().filter(|at| (*from..until).contains(at)).count()
+            self.failures.iter().filter(|at| (*from..until).contains(*at)).count()
         };
         self.failures.iter().map(within).max().unwrap_or(0)
     }

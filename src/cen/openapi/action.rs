@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::live::LiveGateways;
+use super::parameter::Parameter;
 use super::rpc::Parameters;
 use crate::cen::command::Command;
 use crate::cen::error::ApiError;
@@ -27,6 +28,8 @@ pub struct Action {
     pub version: &'static str,
     /// For example `CreateVpc`.
     pub name: &'static str,
+    /// What it takes, beside what [every call](super::parameter::COMMON) may carry, in the order in which it is checked.
+    pub parameters: &'static [Parameter],
     /// Reads the parameters, answers or asks for a change.
     pub handler: Handler,
 }
@@ -120,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_client_token_draws_the_same_bytes_again_and_others_do_not() {
-        let action = Action { version: VPC, name: "CreateVpc", handler };
+        let action = Action { version: VPC, name: "CreateVpc", parameters: &[], handler };
         let other = Action { name: "CreateVSwitch", ..action };
         let draw = |secret: &[u8], action: &Action, token: &str| {
             let mut bytes = [0; 100];

@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, CBN, Context};
-use super::field::{is_asked, refuse, time_in_minutes};
-use super::paging::{Page, wrapped};
+use super::field::{is_asked, time_in_minutes, unsupported};
+use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
+use super::parameter::Kind::Text;
+use super::parameter::{Parameter, optional, required};
 use super::rpc::Parameters;
 use super::vpc::OWNER;
 use crate::cen::command::{ChildInstance, Command};
@@ -16,11 +18,59 @@ use crate::cen::state::{Attachment, State};
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: CBN, name: "AttachCenChildInstance", handler: attach },
-    Action { version: CBN, name: "DetachCenChildInstance", handler: detach },
-    Action { version: CBN, name: "DescribeCenAttachedChildInstances", handler: describe },
-    Action { version: CBN, name: "DescribeCenAttachedChildInstanceAttribute", handler: describe_attribute },
+    Action {
+        version: CBN,
+        name: "AttachCenChildInstance",
+        parameters: &[
+            required("CenId", Text),
+            CHILD_TYPE,
+            required("ChildInstanceId", Text),
+            required("ChildInstanceRegionId", Text),
+            optional("ChildInstanceOwnerId", Text),
+            optional("CenOwnerId", Text),
+        ],
+        handler: attach,
+    },
+    Action {
+        version: CBN,
+        name: "DetachCenChildInstance",
+        parameters: &[
+            required("CenId", Text),
+            CHILD_TYPE,
+            required("ChildInstanceId", Text),
+            required("ChildInstanceRegionId", Text),
+            optional("ChildInstanceOwnerId", Text),
+            optional("CenOwnerId", Text),
+        ],
+        handler: detach,
+    },
+    Action {
+        version: CBN,
+        name: "DescribeCenAttachedChildInstances",
+        parameters: &[
+            PAGE_NUMBER,
+            page_size(50),
+            required("CenId", Text),
+            optional("ChildInstanceType", Text),
+            optional("ChildInstanceRegionId", Text),
+        ],
+        handler: describe,
+    },
+    Action {
+        version: CBN,
+        name: "DescribeCenAttachedChildInstanceAttribute",
+        parameters: &[
+            required("CenId", Text),
+            CHILD_TYPE,
+            required("ChildInstanceId", Text),
+            required("ChildInstanceRegionId", Text),
+        ],
+        handler: describe_attribute,
+    },
 ];
+
+/// The row of the kind of child instance. A word that is none has a code of its own.
+pub(super) const CHILD_TYPE: Parameter = required("ChildInstanceType", Text);
 
 /// The child instance that a call names: `CenId`, `ChildInstanceId`, `ChildInstanceType` and `ChildInstanceRegionId`.
 ///
@@ -57,13 +107,13 @@ fn check_owners(parameters: &Parameters) -> Result<(), ApiError> {
     let owner = OWNER.to_string();
     let foreign = |name: &&str| !is_asked(parameters, name, &owner);
     match ["ChildInstanceOwnerId", "CenOwnerId"].into_iter().find(foreign) {
-        Some(name) => refuse(parameters, &[name]),
+        Some(name) => Err(unsupported(parameters, name)),
         None => Ok(()),
     }
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let (state, page) = (context.state, Page::of(parameters, 50)?);
+    let (state, page) = (context.state, Page::of(parameters)?);
     let id = CenId::from(parameters.required("CenId")?);
     cen(state, &id)?;
     let asked_kind = parameters.text("ChildInstanceType").map(kind).transpose()?;

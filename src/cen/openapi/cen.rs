@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, CBN, Context};
-use super::field::{label, optional_label, tags, tags_json, time_in_minutes};
-use super::paging::{Page, wrapped};
+use super::field::{has_tags, label, optional_label, tags, tags_json, tags_row, time_in_minutes};
+use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
+use super::parameter::Kind::{Label, List, Structures, Text, Word};
+use super::parameter::{Parameter, ignored, optional, required};
 use super::rpc::Parameters;
 use crate::cen::command::{Command, CreateCen, ModifyCen};
 use crate::cen::error::ApiError;
@@ -13,10 +15,42 @@ use crate::cen::state::Cen;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: CBN, name: "CreateCen", handler: create },
-    Action { version: CBN, name: "DescribeCens", handler: describe },
-    Action { version: CBN, name: "ModifyCenAttribute", handler: modify },
-    Action { version: CBN, name: "DeleteCen", handler: delete },
+    Action {
+        version: CBN,
+        name: "CreateCen",
+        parameters: &[
+            optional("Name", Label(128)),
+            optional("Description", Label(256)),
+            optional("ProtectionLevel", Text),
+            tags_row("Tag"),
+            ignored("ResourceGroupId", Text),
+        ],
+        handler: create,
+    },
+    Action {
+        version: CBN,
+        name: "DescribeCens",
+        parameters: &[
+            PAGE_NUMBER,
+            page_size(50),
+            optional("Filter", Structures(FILTER, FILTERS)),
+            tags_row("Tag"),
+            ignored("ResourceGroupId", Text),
+        ],
+        handler: describe,
+    },
+    Action {
+        version: CBN,
+        name: "ModifyCenAttribute",
+        parameters: &[
+            required("CenId", Text),
+            optional("Name", Label(128)),
+            optional("Description", Label(256)),
+            optional("ProtectionLevel", Text),
+        ],
+        handler: modify,
+    },
+    Action { version: CBN, name: "DeleteCen", parameters: &[required("CenId", Text)], handler: delete },
 ];
 
 /// Filters of one call at most.
@@ -25,8 +59,8 @@ const FILTERS: usize = 5;
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let create = CreateCen {
         id: CenId::generate(&context.seed()),
-        name: label(parameters, "Name", 128)?,
-        description: label(parameters, "Description", 256)?,
+        name: label(parameters, "Name"),
+        description: label(parameters, "Description"),
         protection_level: parameters.text("ProtectionLevel").map(str::to_owned),
         tags: tags(parameters, "Tag")?,
     };
@@ -35,12 +69,14 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let page = Page::of(parameters, 50)?;
-    let filters = filters(parameters)?;
+    let page = Page::of(parameters)?;
+    let filters = parameters.structures("Filter");
     let asked_tags = tags(parameters, "Tag")?;
-    let cens = context.state.cens.values().filter(|cen| {
-        filters.iter().all(|filter| filter.matches(cen)) && super::field::has_tags(&cen.tags, &asked_tags)
-    });
+    let cens = context
+        .state
+        .cens
+        .values()
+        .filter(|cen| filters.iter().all(|filter| matches(filter, cen)) && has_tags(&cen.tags, &asked_tags));
     Ok(Answer::Read(page.of_items(cens.map(shown).collect(), "Cens", "Cen")))
 }
 
@@ -60,39 +96,18 @@ fn shown(cen: &Cen) -> Value {
 }
 
 /// `Filter.1.Key` with `Filter.1.Value.1`, …: one of the values must be there.
-struct Filter<'a> {
-    by_id: bool,
-    values: Vec<&'a str>,
-}
+const FILTER: &[Parameter] = &[required("Key", Word(&["CenId", "Name"])), optional("Value", List)];
 
-impl Filter<'_> {
-    fn matches(&self, cen: &Cen) -> bool {
-        let value = if self.by_id { cen.id.as_str() } else { cen.name.as_str() };
-        self.values.contains(&value)
-    }
-}
-
-fn filters(parameters: &Parameters) -> Result<Vec<Filter<'_>>, ApiError> {
-    let mut filters = Vec::new();
-    // Past the last one there are none: a gap would hide a filter, so the names are looked for, not counted.
-    for number in 1..=FILTERS + 1 {
-        let (key, list) = (format!("Filter.{number}.Key"), format!("Filter.{number}.Value"));
-        let by_id = match parameters.text(&key) {
-            None => continue,
-            Some("CenId") => true,
-            Some("Name") => false,
-            Some(_) => return Err(parameters.invalid(&key)),
-        };
-        filters.push(Filter { by_id, values: parameters.list(&list) });
-    }
-    if filters.len() > FILTERS { Err(parameters.invalid("Filter")) } else { Ok(filters) }
+fn matches(filter: &Parameters, cen: &Cen) -> bool {
+    let value = if filter.text("Key") == Some("CenId") { cen.id.as_str() } else { cen.name.as_str() };
+    filter.list("Value").contains(&value)
 }
 
 fn modify(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
     let modify = ModifyCen {
         cen: parameters.required("CenId")?.into(),
-        name: optional_label(parameters, "Name", 128)?.filter(|name| !name.is_empty()),
-        description: optional_label(parameters, "Description", 256)?.filter(|text| !text.is_empty()),
+        name: optional_label(parameters, "Name").filter(|name| !name.is_empty()),
+        description: optional_label(parameters, "Description").filter(|text| !text.is_empty()),
         protection_level: parameters.text("ProtectionLevel").map(str::to_owned),
     };
     Ok(Answer::Write { command: Command::ModifyCen(modify), response: json!({}) })

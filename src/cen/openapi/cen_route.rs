@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, CBN, Context};
-use super::attachment::{child, kind};
+use super::attachment::{CHILD_TYPE, child, kind};
 use super::field::is_asked;
-use super::paging::{Page, wrapped};
+use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
+use super::parameter::Kind::{RegionId, Text, Word};
+use super::parameter::{optional, required};
 use super::published_route::conflicts_shown;
-use super::region;
 use super::rpc::Parameters;
 use crate::cen::command::ChildInstance;
 use crate::cen::conflict;
@@ -21,20 +22,43 @@ use crate::cen::state::State;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: CBN, name: "DescribeCenRegionDomainRouteEntries", handler: describe_region },
-    Action { version: CBN, name: "DescribeCenChildInstanceRouteEntries", handler: describe_child },
+    Action {
+        version: CBN,
+        name: "DescribeCenRegionDomainRouteEntries",
+        parameters: &[
+            PAGE_NUMBER,
+            page_size(500),
+            required("CenId", Text),
+            required("CenRegionId", RegionId),
+            optional("Status", Word(STATUSES)),
+        ],
+        handler: describe_region,
+    },
+    Action {
+        version: CBN,
+        name: "DescribeCenChildInstanceRouteEntries",
+        parameters: &[
+            PAGE_NUMBER,
+            page_size(500),
+            required("CenId", Text),
+            CHILD_TYPE,
+            required("ChildInstanceId", Text),
+            optional("ChildInstanceRegionId", Text),
+            optional("ChildInstanceRouteTableId", Text),
+            optional("Status", Word(STATUSES)),
+        ],
+        handler: describe_child,
+    },
 ];
 
 const STATUSES: &[&str] = &["Active", "Candidate", "Rejected", "Prohibited", "All"];
 
 /// Every published route, with its publisher as the next hop: classic CEN brings each to all of its regions.
 fn describe_region(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let page = Page::of(parameters, 500)?;
+    let page = Page::of(parameters)?;
     let id = CenId::from(parameters.required("CenId")?);
     cen(context.state, &id)?;
-    parameters.required("CenRegionId")?;
-    region::named(parameters, "CenRegionId")?;
-    let status = parameters.one_of("Status", STATUSES)?.unwrap_or("Active");
+    let status = parameters.text("Status").unwrap_or("Active");
     let routes = cen_routes(context.state, &id).into_iter();
     let routes = routes.filter(|route| [route.status.api_name(), "All"].contains(&status));
     let shown = routes.map(|route| {
@@ -64,10 +88,10 @@ fn published(route: &LearnedRoute) -> Value {
 }
 
 fn describe_child(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let (state, page) = (context.state, Page::of(parameters, 500)?);
+    let (state, page) = (context.state, Page::of(parameters)?);
     let child = child_in_any_region(parameters, state)?;
     let table = attached_table(state, &child)?;
-    let status = parameters.one_of("Status", STATUSES)?.unwrap_or("All");
+    let status = parameters.text("Status").unwrap_or("All");
     let mut routes: Vec<_> = Vec::new();
     if is_asked(parameters, "ChildInstanceRouteTableId", table.id.as_str()) {
         let own = table.entries.values().map(|entry| (entry.destination, own(state, table, entry)));

@@ -3,36 +3,86 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
-use super::field::{self, label, tags, tags_json};
-use super::paging::Page;
+use super::field::{self, label, tags, tags_json, tags_row};
+use super::paging::{PAGE_NUMBER, Page, page_size};
+use super::parameter::Kind::{Label, RegionId, Text};
+use super::parameter::{ignored, optional, refused, required};
 use super::region;
 use super::rpc::Parameters;
 use crate::cen::command::{Command, CreateCustomerGateway};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::CustomerGatewayId;
+use crate::cen::resource::ResourceId;
 use crate::cen::vpn::CustomerGateway;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "CreateCustomerGateway", handler: create },
-    Action { version: VPC, name: "DescribeCustomerGateway", handler: describe_one },
-    Action { version: VPC, name: "DescribeCustomerGateways", handler: describe },
-    Action { version: VPC, name: "DeleteCustomerGateway", handler: delete },
+    Action {
+        version: VPC,
+        name: "CreateCustomerGateway",
+        parameters: &[
+            required("IpAddress", Text),
+            required("RegionId", RegionId),
+            optional("Asn", Text),
+            optional("Name", Label(100)),
+            optional("Description", Label(100)),
+            tags_row("Tags"),
+            // It would protect a BGP session.
+            refused("AuthKey"),
+            ignored("ResourceGroupId", Text),
+        ],
+        handler: create,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeCustomerGateway",
+        parameters: &[required("RegionId", RegionId), required("CustomerGatewayId", Text)],
+        handler: describe_one,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeCustomerGateways",
+        parameters: &[
+            required("RegionId", RegionId),
+            PAGE_NUMBER,
+            page_size(50),
+            optional("CustomerGatewayId", Text),
+            tags_row("Tag"),
+            ignored("ResourceGroupId", Text),
+        ],
+        handler: describe,
+    },
+    Action {
+        version: VPC,
+        name: "ModifyCustomerGatewayAttribute",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("CustomerGatewayId", Text),
+            optional("Name", Label(100)),
+            optional("Description", Label(100)),
+            refused("AuthKey"),
+        ],
+        handler: modify,
+    },
+    Action {
+        version: VPC,
+        name: "DeleteCustomerGateway",
+        parameters: &[required("RegionId", RegionId), required("CustomerGatewayId", Text)],
+        handler: delete,
+    },
 ];
 
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    // It would protect a BGP session, which this cloud does not have.
-    field::refuse(parameters, &["AuthKey"])?;
     let address = parameters.required("IpAddress")?.parse().map_err(|_| {
         ApiError::bad_request("InvalidIpAddress.WrongFormat", "The specified ip address is not a valid IPv4 address.")
     })?;
     let create = CreateCustomerGateway {
         id: CustomerGatewayId::generate(&context.seed()),
-        region: region::required(parameters)?.to_owned(),
+        region: region::of(parameters)?.to_owned(),
         address,
         asn: parameters.text("Asn").map(|text| asn(text).ok_or_else(|| parameters.invalid("Asn"))).transpose()?,
-        name: label(parameters, "Name", 100)?,
-        description: label(parameters, "Description", 100)?,
+        name: label(parameters, "Name"),
+        description: label(parameters, "Description"),
         tags: tags(parameters, "Tags")?,
     };
     // A repeated call finds what the first one made.
@@ -56,14 +106,14 @@ fn asn(text: &str) -> Option<u32> {
 }
 
 fn describe_one(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let region = region::required(parameters)?;
+    let region = region::of(parameters)?;
     let gateway = context.state.customer_gateways.get(parameters.required("CustomerGatewayId")?);
     let gateway = gateway.filter(|gateway| gateway.region == region).ok_or_else(not_found)?;
     Ok(Answer::Read(shown(gateway)))
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let (region, page) = (region::required(parameters)?, Page::of(parameters, 50)?);
+    let (region, page) = (region::of(parameters)?, Page::of(parameters)?);
     let asked_tags = tags(parameters, "Tag")?;
     let asked = |gateway: &&CustomerGateway| {
         gateway.region == region
@@ -74,8 +124,18 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
     Ok(Answer::Read(page.of_items(gateways, "CustomerGateways", "CustomerGateway")))
 }
 
+fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let region = region::of(parameters)?;
+    let gateway = context.state.customer_gateways.get(parameters.required("CustomerGatewayId")?);
+    let mut new = gateway.filter(|gateway| gateway.region == region).ok_or_else(not_found)?.clone();
+    let command = field::modify_attributes(parameters, ResourceId::CustomerGateway(new.id.clone()), "Name");
+    field::optional_label(parameters, "Name").inspect(|name| new.name.clone_from(name));
+    field::optional_label(parameters, "Description").inspect(|text| new.description.clone_from(text));
+    Ok(Answer::Write { command, response: shown(&new) })
+}
+
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let region = region::required(parameters)?;
+    let region = region::of(parameters)?;
     let customer_gateway = CustomerGatewayId::from(parameters.required("CustomerGatewayId")?);
     if context.state.customer_gateways.get(&customer_gateway).is_some_and(|present| present.region != region) {
         return Err(not_found());

@@ -6,30 +6,44 @@ use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
 use super::paging::wrapped;
+use super::parameter::{Kind, Parameter, optional, required};
 use super::rpc::Parameters;
+use crate::cen::command::Command;
 use crate::cen::error::ApiError;
 use crate::cen::network::{Tag, UnixMillis};
+use crate::cen::resource::{ModifyAttributes, ResourceId};
 
-/// A name or description: at most `longest` characters, not beginning like a URL; empty when absent.
+/// Whether a name or description may be one: at most `longest` characters, not beginning like a URL.
 ///
 /// # Errors
 /// `Invalid<Name>`.
-pub fn label(parameters: &Parameters, name: &str, longest: usize) -> Result<String, ApiError> {
-    optional_label(parameters, name, longest).map(Option::unwrap_or_default)
+pub fn check_label(parameters: &Parameters, name: &str, longest: usize) -> Result<(), ApiError> {
+    let text = parameters.raw(name).unwrap_or_default();
+    let is_url = text.starts_with("http://") || text.starts_with("https://");
+    if is_url || text.chars().count() > longest || text.chars().any(char::is_control) {
+        return Err(parameters.invalid(name));
+    }
+    Ok(())
+}
+
+/// A name or description as it was given; empty when absent.
+pub fn label(parameters: &Parameters, name: &str) -> String {
+    parameters.raw(name).unwrap_or_default().to_owned()
 }
 
 /// As [`label`], telling an absent one from an empty one.
-///
-/// # Errors
-/// `Invalid<Name>`.
-pub fn optional_label(parameters: &Parameters, name: &str, longest: usize) -> Result<Option<String>, ApiError> {
-    match parameters.raw(name) {
-        Some(text) if text.starts_with("http://") || text.starts_with("https://") => Err(parameters.invalid(name)),
-        Some(text) if text.chars().count() > longest || text.chars().any(char::is_control) => {
-            Err(parameters.invalid(name))
-        }
-        other => Ok(other.map(str::to_owned)),
-    }
+pub fn optional_label(parameters: &Parameters, name: &str) -> Option<String> {
+    parameters.raw(name).map(str::to_owned)
+}
+
+/// The change of what a resource is called, whose name the action calls `name`.
+pub fn modify_attributes(parameters: &Parameters, resource: ResourceId, name: &str) -> Command {
+    Command::ModifyAttributes(ModifyAttributes {
+        resource,
+        name: optional_label(parameters, name),
+        description: optional_label(parameters, "Description"),
+        auto_propagate: None,
+    })
 }
 
 /// The mandatory CIDR block of a parameter; an address without a mask stands for itself alone.
@@ -48,9 +62,13 @@ pub fn cidr(parameters: &Parameters, name: &str) -> Result<Option<Ipv4Net>, ApiE
     parameters.text(name).map(|text| parse_cidr(text).ok_or_else(|| malformed_cidr(text))).transpose()
 }
 
-/// Reads `10.1.1.0/24`, or `10.1.1.1` as `10.1.1.1/32`.
+/// Reads `10.1.1.0/24`, or `10.1.1.1` as `10.1.1.1/32`. Numbers with leading zeros are none: some readers take them for octal.
 pub fn parse_cidr(text: &str) -> Option<Ipv4Net> {
-    if text.contains('/') { text.parse().ok() } else { text.parse::<Ipv4Addr>().ok().map(Ipv4Net::from) }
+    let Some((address, length)) = text.split_once('/') else {
+        return text.parse::<Ipv4Addr>().ok().map(Ipv4Net::from);
+    };
+    let block = Ipv4Net::new(address.parse().ok()?, length.parse().ok()?).ok()?;
+    (block.prefix_len().to_string() == length).then_some(block)
 }
 
 fn malformed_cidr(text: &str) -> ApiError {
@@ -72,15 +90,25 @@ pub fn joined(cidrs: &[Ipv4Net]) -> String {
     cidrs.iter().map(Ipv4Net::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// `<name>.1.Key` and `<name>.1.Value`, at most 20 with different keys.
+/// The most tags of a resource, and of a call.
+pub const TAGS: usize = 20;
+/// The fields of a tag.
+const TAG: &[Parameter] = &[required("Key", Kind::Label(128)), optional("Value", Kind::Label(128))];
+
+/// The row of a call's tags, whose name differs between actions.
+pub const fn tags_row(name: &'static str) -> Parameter {
+    optional(name, Kind::Structures(TAG, TAGS))
+}
+
+/// `<name>.1.Key` and `<name>.1.Value`, with different keys.
 ///
 /// # Errors
-/// `Missing<Name>.1.Key`, `Invalid<Name>`.
+/// `Invalid<Name>`.
 pub fn tags(parameters: &Parameters, name: &str) -> Result<Vec<Tag>, ApiError> {
     let mut tags: Vec<Tag> = Vec::new();
     for fields in parameters.structures(name) {
         let key = fields.required("Key")?.to_owned();
-        if tags.len() >= 20 || tags.iter().any(|tag| tag.key == key) || key.chars().count() > 128 {
+        if tags.iter().any(|tag| tag.key == key) {
             return Err(parameters.invalid(name));
         }
         tags.push(Tag { key, value: fields.raw("Value").unwrap_or_default().to_owned() });
@@ -124,30 +152,6 @@ pub fn is_listed(parameters: &Parameters, name: &str, value: &str) -> bool {
     parameters.text(name).is_none_or(|asked| asked.split(',').any(|part| part.trim() == value))
 }
 
-/// Refuses parameters for what this cloud does not have, rather than ignore them.
-///
-/// # Errors
-/// `Invalid<Name>`.
-pub fn refuse(parameters: &Parameters, names: &[&str]) -> Result<(), ApiError> {
-    match names.iter().find(|name| parameters.text(name).is_some()) {
-        Some(name) => Err(unsupported(parameters, name)),
-        None => Ok(()),
-    }
-}
-
-/// As [`refuse`], for switches: `false` asks for nothing.
-///
-/// # Errors
-/// `Invalid<Name>`.
-pub fn refuse_enabled(parameters: &Parameters, names: &[&str]) -> Result<(), ApiError> {
-    for name in names {
-        if parameters.boolean(name)? == Some(true) {
-            return Err(unsupported(parameters, name));
-        }
-    }
-    Ok(())
-}
-
 /// A valid request for something that this cloud does not have.
 pub fn unsupported(parameters: &Parameters, name: &str) -> ApiError {
     let invalid = parameters.invalid(name);
@@ -186,11 +190,21 @@ mod tests {
 
     #[test]
     fn labels_are_short_and_no_urls() {
-        assert_eq!(label(&parameters("Name=x"), "Name", 1).unwrap(), "x");
-        assert_eq!(label(&parameters(""), "Name", 1).unwrap(), "");
+        assert!(check_label(&parameters("Name=x"), "Name", 1).is_ok());
+        assert_eq!(label(&parameters(""), "Name"), "");
         for bad in ["Name=xx", "Name=http://x", "Name=%00"] {
-            assert_eq!(label(&parameters(bad), "Name", 1).unwrap_err().code, "InvalidName");
+            assert_eq!(check_label(&parameters(bad), "Name", 1).unwrap_err().code, "InvalidName");
         }
+    }
+
+    #[test]
+    fn numbers_of_a_cidr_block_have_no_leading_zeros() {
+        for bad in
+            ["010.0.0.0/8", "10.0.0.0/08", "10.0.0.0/+8", "10.0.0.00/8", "010.0.0.1", "10.0.0.0/", "10.0.0.0/8/8"]
+        {
+            assert_eq!(parse_cidr(bad), None, "{bad}");
+        }
+        assert_eq!(parse_cidr("0.0.0.0/0").unwrap().to_string(), "0.0.0.0/0");
     }
 
     #[test]

@@ -12,7 +12,9 @@ pub mod customer_gateway;
 pub mod field;
 pub mod live;
 pub mod paging;
+pub mod parameter;
 pub mod published_route;
+pub mod reference;
 pub mod region;
 pub mod request;
 pub mod route_entry;
@@ -20,7 +22,9 @@ pub mod route_table;
 pub mod rpc;
 pub mod service;
 pub mod signature;
+pub mod tag;
 pub mod tunnel_options;
+pub mod validation;
 pub mod vpc;
 pub mod vpn_connection;
 pub mod vpn_gateway;
@@ -44,4 +48,5 @@ pub static ACTIONS: &[&[Action]] = &[
     customer_gateway::ACTIONS,
     vpn_connection::ACTIONS,
     vpn_route::ACTIONS,
+    tag::ACTIONS,
 ];

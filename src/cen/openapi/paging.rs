@@ -1,9 +1,12 @@
 //! Long answers in pieces: by page number, or by a token that says where to go on.
 
+use std::num::NonZeroUsize;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as TOKEN;
 use serde_json::{Map, Value};
 
+use super::parameter::{Kind, Parameter, optional};
 use super::rpc::Parameters;
 use crate::cen::error::ApiError;
 
@@ -14,16 +17,27 @@ pub struct Page {
     size: usize,
 }
 
+/// The row of `PageNumber`, which counts from 1, the default.
+pub const PAGE_NUMBER: Parameter = optional("PageNumber", Kind::Integer(1, u32::MAX as i64));
+
+/// The row of `PageSize`: 10 unless it is given.
+pub const fn page_size(most: i64) -> Parameter {
+    optional("PageSize", Kind::Integer(1, most))
+}
+
+/// The row of `MaxResult`: 10 unless it is given.
+pub const MAX_RESULT: Parameter = optional("MaxResult", Kind::Integer(1, 100));
+/// The row of `NextToken`.
+pub const NEXT_TOKEN: Parameter = optional("NextToken", Kind::Text);
+
 impl Page {
-    /// Reads `PageNumber` (from 1, default 1) and `PageSize` (1 to `max_size`, default 10).
+    /// Reads `PageNumber` and `PageSize`.
     ///
     /// # Errors
     /// `InvalidPageNumber`, `InvalidPageSize`.
-    pub fn of(parameters: &Parameters, max_size: u16) -> Result<Self, ApiError> {
-        let number = parameters.integer("PageNumber", 1..=i64::from(u32::MAX))?.unwrap_or(1);
-        let size = parameters.integer("PageSize", 1..=i64::from(max_size))?.unwrap_or(10);
-        let natural = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
-        Ok(Self { number: natural(number), size: natural(size) })
+    pub fn of(parameters: &Parameters) -> Result<Self, ApiError> {
+        let natural = |name, default| parameters.parsed::<NonZeroUsize>(name).map(|n| n.map_or(default, usize::from));
+        Ok(Self { number: natural("PageNumber", 1)?, size: natural("PageSize", 10)? })
     }
 
     /// This page of `items` in the cloud's doubly wrapped form, `{"<outer>": {"<inner>": […]}}`, with `PageNumber`,
@@ -57,18 +71,23 @@ pub struct Continuation {
 }
 
 impl Continuation {
-    /// Reads `MaxResult` (1 to 100, default 10) and `NextToken`.
+    /// Reads `MaxResult` and `NextToken`.
     ///
     /// # Errors
     /// `InvalidMaxResult`, `InvalidNextToken`.
     pub fn of(parameters: &Parameters) -> Result<Self, ApiError> {
-        let limit = parameters.integer("MaxResult", 1..=100)?.unwrap_or(10);
+        let limit = parameters.parsed("MaxResult")?.unwrap_or(10);
         let decode = |token: &str| String::from_utf8(TOKEN.decode(token).ok()?).ok();
         let after = match parameters.text("NextToken") {
             Some(token) => Some(decode(token).ok_or_else(|| parameters.invalid("NextToken"))?),
             None => None,
         };
-        Ok(Self { after, limit: usize::try_from(limit).unwrap_or(1) })
+        Ok(Self { after, limit })
+    }
+
+    /// The most items of the piece.
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 
     /// The piece of `items`, and the token for the next one (empty at the end). Each item has a key of its own; keys
@@ -89,6 +108,7 @@ impl Continuation {
 mod tests {
     use serde_json::json;
 
+    use super::super::validation::check;
     use super::*;
 
     fn parameters(query: &str) -> Parameters {
@@ -98,7 +118,7 @@ mod tests {
     #[test]
     fn pages_count_from_one_and_echo_what_was_asked() {
         let items: Vec<Value> = (0..5).map(Value::from).collect();
-        let page = |query| Page::of(&parameters(query), 50).unwrap().of_items(items.clone(), "Cens", "Cen");
+        let page = |query| Page::of(&parameters(query)).unwrap().of_items(items.clone(), "Cens", "Cen");
         assert_eq!(
             page("PageNumber=2&PageSize=2"),
             json!({"PageNumber": 2, "PageSize": 2, "TotalCount": 5, "Cens": {"Cen": [2, 3]}})
@@ -115,7 +135,8 @@ mod tests {
             ("PageSize=51", "InvalidPageSize"),
             ("PageSize=0", "InvalidPageSize"),
         ] {
-            assert_eq!(Page::of(&parameters(query), 50).unwrap_err().code, code);
+            let checked = check(&[PAGE_NUMBER, page_size(50)], &mut parameters(query));
+            assert_eq!(checked.unwrap_err().code, code);
         }
     }
 
@@ -138,6 +159,7 @@ mod tests {
     #[test]
     fn a_foreign_token_is_refused() {
         assert_eq!(Continuation::of(&parameters("NextToken=%21")).unwrap_err().code, "InvalidNextToken");
-        assert_eq!(Continuation::of(&parameters("MaxResult=101")).unwrap_err().code, "InvalidMaxResult");
+        let checked = check(&[MAX_RESULT], &mut parameters("MaxResult=101"));
+        assert_eq!(checked.unwrap_err().code, "InvalidMaxResult");
     }
 }

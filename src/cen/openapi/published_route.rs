@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, CBN, Context};
-use super::attachment::child;
+use super::attachment::{CHILD_TYPE, child};
 use super::field::{cidr, is_asked, required_cidr};
-use super::paging::{Page, wrapped};
+use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
+use super::parameter::Kind::{Cidr, Text};
+use super::parameter::{optional, required};
 use super::rpc::Parameters;
 use crate::cen::command::{Command, PublishedRoute};
 use crate::cen::conflict::{self, Conflict};
@@ -16,9 +18,47 @@ use crate::cen::route::RouteEntry;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: CBN, name: "PublishRouteEntries", handler: publish },
-    Action { version: CBN, name: "WithdrawPublishedRouteEntries", handler: withdraw },
-    Action { version: CBN, name: "DescribePublishedRouteEntries", handler: describe },
+    Action {
+        version: CBN,
+        name: "PublishRouteEntries",
+        parameters: &[
+            required("CenId", Text),
+            CHILD_TYPE,
+            required("ChildInstanceId", Text),
+            required("ChildInstanceRegionId", Text),
+            required("ChildInstanceRouteTableId", Text),
+            required("DestinationCidrBlock", Cidr),
+        ],
+        handler: publish,
+    },
+    Action {
+        version: CBN,
+        name: "WithdrawPublishedRouteEntries",
+        parameters: &[
+            required("CenId", Text),
+            CHILD_TYPE,
+            required("ChildInstanceId", Text),
+            required("ChildInstanceRegionId", Text),
+            required("ChildInstanceRouteTableId", Text),
+            required("DestinationCidrBlock", Cidr),
+        ],
+        handler: withdraw,
+    },
+    Action {
+        version: CBN,
+        name: "DescribePublishedRouteEntries",
+        parameters: &[
+            PAGE_NUMBER,
+            page_size(50),
+            required("CenId", Text),
+            CHILD_TYPE,
+            required("ChildInstanceId", Text),
+            required("ChildInstanceRegionId", Text),
+            optional("ChildInstanceRouteTableId", Text),
+            optional("DestinationCidrBlock", Cidr),
+        ],
+        handler: describe,
+    },
 ];
 
 fn publish(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
@@ -39,7 +79,7 @@ fn route(parameters: &Parameters) -> Result<PublishedRoute, ApiError> {
 
 /// All of the child's own entries, published or not.
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let (state, page) = (context.state, Page::of(parameters, 50)?);
+    let (state, page) = (context.state, Page::of(parameters)?);
     let child = child(parameters)?;
     let table = attached_table(state, &child)?;
     let destination = cidr(parameters, "DestinationCidrBlock")?;

@@ -4,13 +4,25 @@ use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
 use super::paging::wrapped;
+use super::parameter::Kind::{RegionId, Text};
+use super::parameter::{ignored, required};
 use super::rpc::Parameters;
 use crate::cen::error::ApiError;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "DescribeRegions", handler: describe_regions },
-    Action { version: VPC, name: "DescribeZones", handler: describe_zones },
+    Action {
+        version: VPC,
+        name: "DescribeRegions",
+        parameters: &[ignored("AcceptLanguage", Text), ignored("ProductType", Text)],
+        handler: describe_regions,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeZones",
+        parameters: &[required("RegionId", RegionId), ignored("AcceptLanguage", Text), ignored("ZoneType", Text)],
+        handler: describe_zones,
+    },
 ];
 
 /// A region of the cloud.
@@ -73,8 +85,16 @@ impl Region {
 ///
 /// # Errors
 /// `MissingRegionId`, `InvalidRegionId.NotFound`.
-pub fn required(parameters: &Parameters) -> Result<&'static str, ApiError> {
-    named(parameters, "RegionId")?.ok_or_else(|| ApiError::missing("RegionId"))
+pub fn of(parameters: &Parameters) -> Result<&'static str, ApiError> {
+    named(parameters, "RegionId")?.ok_or_else(|| parameters.missing("RegionId"))
+}
+
+/// The region whose endpoint a host name is: `vpc.cn-hangzhou.aliyuncs.com`, with a port or without, stands for its region.
+/// Other names and addresses stand for none.
+pub fn of_host(host: &str) -> Option<&'static str> {
+    let name = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    let (_product, region) = name.strip_suffix(".aliyuncs.com")?.split_once('.')?;
+    Region::by_id(region).map(|region| region.id)
 }
 
 /// An optional region by another name or where it need not be given.
@@ -105,7 +125,7 @@ fn describe_regions(_: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiEr
 }
 
 fn describe_zones(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let id = required(parameters)?;
+    let id = of(parameters)?;
     let zones: Vec<Value> = Region::by_id(id).into_iter().flat_map(Region::zones).map(zone).collect();
     Ok(Answer::Read(json!({"Zones": wrapped("Zone", zones)})))
 }
@@ -127,10 +147,21 @@ mod tests {
     }
 
     #[test]
+    fn a_regional_endpoint_tells_the_region() {
+        assert_eq!(of_host("vpc.cn-hangzhou.aliyuncs.com"), Some("cn-hangzhou"));
+        assert_eq!(of_host("VPC.eu-central-1.aliyuncs.com:8443"), Some("eu-central-1"));
+        for none in
+            ["vpc.aliyuncs.com", "cbn.aliyuncs.com", "127.0.0.1:8080", "vpc.mars-1.aliyuncs.com", "cn-hangzhou", ""]
+        {
+            assert_eq!(of_host(none), None, "{none}");
+        }
+    }
+
+    #[test]
     fn regions_are_checked() {
-        let of = |query: &str| required(&Parameters::parse(query.as_bytes()).unwrap()).map_err(|error| error.code);
-        assert_eq!(of("RegionId=cn-hongkong").unwrap(), "cn-hongkong");
-        assert_eq!(of("RegionId=").unwrap_err(), "MissingRegionId");
-        assert_eq!(of("RegionId=mars-1").unwrap_err(), "InvalidRegionId.NotFound");
+        let asked = |query: &str| of(&Parameters::parse(query.as_bytes()).unwrap()).map_err(|error| error.code);
+        assert_eq!(asked("RegionId=cn-hongkong").unwrap(), "cn-hongkong");
+        assert_eq!(asked("RegionId=").unwrap_err(), "MissingRegionId");
+        assert_eq!(asked("RegionId=mars-1").unwrap_err(), "InvalidRegionId.NotFound");
     }
 }

@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
-use super::field::{self, is_asked, label, time_in_seconds};
-use super::paging::{Continuation, wrapped};
+use super::field::{self, is_asked, label, optional_label, time_in_seconds};
+use super::paging::{Continuation, MAX_RESULT, NEXT_TOKEN, wrapped};
+use super::parameter::Kind::{Cidr, Label, List, RegionId, Text, Word};
+use super::parameter::{optional, refused, required};
 use super::region;
 use super::rpc::Parameters;
-use crate::cen::command::{Command, CreateRouteEntry, DeleteRouteEntry};
+use crate::cen::command::{Command, CreateRouteEntry, DeleteRouteEntry, ModifyRouteEntry};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, RouteTableId};
 use crate::cen::learn::{LearnedRoute, LearnedStatus, learned_routes};
@@ -16,45 +18,116 @@ use crate::cen::state::State;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "CreateRouteEntry", handler: create },
-    Action { version: VPC, name: "DeleteRouteEntry", handler: delete },
-    Action { version: VPC, name: "DescribeRouteEntryList", handler: list },
+    Action {
+        version: VPC,
+        name: "CreateRouteEntry",
+        parameters: &[
+            optional("RegionId", RegionId),
+            required("RouteTableId", Text),
+            required("DestinationCidrBlock", Cidr),
+            optional("NextHopType", Text),
+            optional("NextHopId", Text),
+            refused("NextHopList"),
+            optional("RouteEntryName", Label(128)),
+            optional("Description", Label(256)),
+        ],
+        handler: create,
+    },
+    Action {
+        version: VPC,
+        name: "ModifyRouteEntry",
+        parameters: &[
+            optional("RegionId", RegionId),
+            optional("RouteEntryId", Text),
+            optional("RouteTableId", Text),
+            optional("DestinationCidrBlock", Cidr),
+            optional("RouteEntryName", Label(128)),
+            optional("Description", Label(256)),
+            optional("NewNextHopType", Text),
+            optional("NewNextHopId", Text),
+        ],
+        handler: modify,
+    },
+    Action {
+        version: VPC,
+        name: "DeleteRouteEntry",
+        parameters: &[
+            optional("RegionId", RegionId),
+            optional("RouteEntryId", Text),
+            optional("RouteTableId", Text),
+            optional("DestinationCidrBlock", Cidr),
+            optional("NextHopId", Text),
+            refused("NextHopList"),
+        ],
+        handler: delete,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeRouteEntryList",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("RouteTableId", Text),
+            MAX_RESULT,
+            NEXT_TOKEN,
+            optional("RouteEntryId", Text),
+            optional("RouteEntryName", Text),
+            optional("RouteEntryType", Word(&["Custom", "System", "BGP", "CEN", "ECR"])),
+            optional("DestinationCidrBlock", Text),
+            optional("DestCidrBlockList", List),
+            optional("NextHopType", Text),
+            optional("NextHopId", Text),
+            optional("IpVersion", Text),
+            optional("ServiceType", Text),
+        ],
+        handler: list,
+    },
 ];
 
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let table = RouteTableId::from(parameters.required("RouteTableId")?);
     check_region(parameters, context.state, &table)?;
     let destination = field::required_cidr(parameters, "DestinationCidrBlock")?;
-    let hops = parameters.structures("NextHopList");
-    let next_hop = match (parameters.text("NextHopId"), hops.is_empty()) {
-        (Some(next_hop), true) => next_hop.to_owned(),
-        (None, false) => return Err(field::unsupported(parameters, "NextHopList")),
-        (None, true) => {
-            let message = "Specified nexthop and nexthop list cannot both null.";
-            return Err(ApiError::bad_request("InvalidNexthopTypeAndList.BothNull", message));
-        }
-        (Some(_), false) => {
-            let message = "Specified nexthop and nexthop list cannot both be given.";
-            return Err(ApiError::bad_request("InvalidNexthopTypeAndList.BothNotNull", message));
-        }
-    };
+    let next_hop = parameters.text("NextHopId").ok_or_else(|| {
+        let message = "Specified nexthop and nexthop list cannot both null.";
+        ApiError::bad_request("InvalidNexthopTypeAndList.BothNull", message)
+    })?;
     let create = CreateRouteEntry {
         id: RouteEntryId::generate(&context.seed()),
         route_table: table,
         destination,
         next_hop_type: parameters.text("NextHopType").unwrap_or("Instance").to_owned(),
-        next_hop,
-        name: label(parameters, "RouteEntryName", 128)?,
-        description: label(parameters, "Description", 256)?,
+        next_hop: next_hop.to_owned(),
+        name: label(parameters, "RouteEntryName"),
+        description: label(parameters, "Description"),
     };
     let response = json!({"RouteEntryId": create.id.as_str()});
     Ok(Answer::Write { command: Command::CreateRouteEntry(create), response })
 }
 
+fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let found = match parameters.text("RouteEntryId") {
+        Some(id) => context.state.route_entry(id),
+        None => {
+            let table = context.state.route_tables.get(parameters.required("RouteTableId")?).ok_or_else(no_table)?;
+            let destination = field::required_cidr(parameters, "DestinationCidrBlock")?;
+            table.entry_to(destination).map(|entry| (table, entry))
+        }
+    };
+    let missing = || ApiError::bad_request("InvalidRouteEntryId.NotFound", "Route entry not exists.");
+    let (table, entry) = found.ok_or_else(missing)?;
+    check_region(parameters, context.state, &table.id)?;
+    let next_hop_type = parameters.text("NewNextHopType").unwrap_or(entry.kind.row().next_hop_type);
+    let next_hop = parameters.text("NewNextHopId").map(|id| (next_hop_type.to_owned(), id.to_owned()));
+    let modify = ModifyRouteEntry {
+        entry: entry.id.clone(),
+        name: optional_label(parameters, "RouteEntryName"),
+        description: optional_label(parameters, "Description"),
+        next_hop,
+    };
+    Ok(Answer::Write { command: Command::ModifyRouteEntry(modify), response: json!({}) })
+}
+
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    if !parameters.structures("NextHopList").is_empty() {
-        return Err(field::unsupported(parameters, "NextHopList"));
-    }
     let id = parameters.text("RouteEntryId");
     let by_place = parameters.text("DestinationCidrBlock").is_some();
     let delete = match (id, by_place) {
@@ -84,7 +157,7 @@ fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
 }
 
 /// A table of another region than the caller's is not found; one that does not exist is left to the plan.
-fn check_region(parameters: &Parameters, state: &State, table: &RouteTableId) -> Result<(), ApiError> {
+pub(super) fn check_region(parameters: &Parameters, state: &State, table: &RouteTableId) -> Result<(), ApiError> {
     let present = state.route_tables.get(table).and_then(|table| state.region_of(&table.network));
     match present {
         Some(region) if !region::is_here(parameters, region)? => Err(no_table()),
@@ -97,11 +170,11 @@ fn no_table() -> ApiError {
 }
 
 fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let region = region::required(parameters)?;
+    let region = region::of(parameters)?;
     let continuation = Continuation::of(parameters)?;
     let table = context.state.route_tables.get(parameters.required("RouteTableId")?);
     let table = table.filter(|table| context.state.region_of(&table.network) == Some(region)).ok_or_else(no_table)?;
-    let kind = parameters.one_of("RouteEntryType", &["Custom", "System", "BGP", "CEN", "ECR"])?;
+    let kind = parameters.text("RouteEntryType");
     let family = parameters.text("IpVersion").is_none_or(|version| version.eq_ignore_ascii_case("ipv4"));
     let destinations = parameters.list("DestCidrBlockList");
     let asked = |entry: &Value| {
@@ -124,12 +197,12 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
     };
     let entries: Vec<(String, Value)> =
         entries(context.state, table).into_iter().filter(|(_, entry)| asked(entry)).collect();
-    let total = entries.len();
+    let (total, limit) = (entries.len(), continuation.limit());
     let (entries, token) = continuation.of_items(entries);
     Ok(Answer::Read(json!({
         "NextToken": token,
         "TotalCount": total,
-        "MaxResult": parameters.integer("MaxResult", 1..=100)?.unwrap_or(10),
+        "MaxResult": limit,
         "RouteEntrys": wrapped("RouteEntry", entries),
     })))
 }

@@ -3,40 +3,91 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
-use super::field::{is_asked, time_in_seconds};
-use super::paging::{Page, wrapped};
+use super::field::{has_tags, is_asked, modify_attributes, tags, tags_json, tags_row, time_in_seconds};
+use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
+use super::parameter::Kind::{Boolean, Label, RegionId, Text, Word};
+use super::parameter::{ignored, optional, required};
 use super::region;
 use super::route_entry;
 use super::rpc::Parameters;
 use super::vpc::OWNER;
 use crate::cen::error::ApiError;
+use crate::cen::identifier::RouteTableId;
 use crate::cen::network::{NetworkId, NetworkKind};
+use crate::cen::resource::ResourceId;
 use crate::cen::route::RouteTable;
 use crate::cen::state::State;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "DescribeRouteTableList", handler: list },
-    Action { version: VPC, name: "DescribeRouteTables", handler: describe },
+    Action {
+        version: VPC,
+        name: "DescribeRouteTableList",
+        parameters: &[
+            required("RegionId", RegionId),
+            PAGE_NUMBER,
+            page_size(50),
+            optional("VpcId", Text),
+            optional("RouteTableId", Text),
+            optional("RouteTableName", Text),
+            optional("RouterId", Text),
+            tags_row("Tag"),
+            optional("RouterType", Word(ROUTER_TYPES)),
+            optional("RouteTableType", Word(&["System", "Custom"])),
+            ignored("ResourceGroupId", Text),
+        ],
+        handler: list,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeRouteTables",
+        parameters: &[
+            optional("RegionId", RegionId),
+            PAGE_NUMBER,
+            page_size(50),
+            optional("RouteTableId", Text),
+            optional("VRouterId", Text),
+            optional("RouterId", Text),
+            optional("RouterType", Word(ROUTER_TYPES)),
+        ],
+        handler: describe,
+    },
+    Action {
+        version: VPC,
+        name: "ModifyRouteTableAttributes",
+        parameters: &[
+            optional("RegionId", RegionId),
+            required("RouteTableId", Text),
+            optional("RouteTableName", Label(128)),
+            optional("Description", Label(256)),
+            ignored("RoutePropagationEnable", Boolean),
+        ],
+        handler: modify,
+    },
 ];
 
+const ROUTER_TYPES: &[&str] = &["VRouter", "VBR"];
+
 fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let (region, page) = (region::required(parameters)?, Page::of(parameters, 50)?);
-    let kind = parameters.one_of("RouteTableType", &["System", "Custom"])?;
-    let router_type = parameters.one_of("RouterType", &["VRouter", "VBR"])?;
+    let (region, page) = (region::of(parameters)?, Page::of(parameters)?);
+    let kind = parameters.text("RouteTableType");
+    let router_type = parameters.text("RouterType");
+    let asked_tags = tags(parameters, "Tag")?;
     let state = context.state;
     let asked = |table: &&RouteTable| {
         state.region_of(&table.network) == Some(region)
             && kind.is_none_or(|kind| kind == "System")
             && router_type.is_none_or(|asked| asked == self::router_type(table))
             && is_asked(parameters, "RouteTableId", table.id.as_str())
+            && is_asked(parameters, "RouteTableName", &table.name)
             && is_asked(parameters, "RouterId", router(state, table))
             && is_asked(parameters, "VpcId", vpc_id(table))
+            && has_tags(&table.tags, &asked_tags)
     };
     let tables = state.route_tables.values().filter(asked).map(|table| {
         json!({
             "RouteTableId": table.id.as_str(),
-            "RouteTableName": "",
+            "RouteTableName": table.name,
             "RouteTableType": "System",
             "RouterId": router(state, table),
             "RouterType": self::router_type(table),
@@ -45,23 +96,23 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
             "CreationTime": time_in_seconds(table.created),
             "VSwitchIds": wrapped("VSwitchId", vswitch_ids(state, table)),
             "AssociateType": "VSwitch",
-            "Description": "",
+            "Description": table.description,
             "OwnerId": OWNER,
             "ResourceGroupId": "",
-            "Tags": {"Tag": []},
+            "Tags": tags_json(&table.tags),
         })
     });
     Ok(Answer::Read(page.of_items(tables.collect(), "RouterTableList", "RouterTableListType")))
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let page = Page::of(parameters, 50)?;
+    let page = Page::of(parameters)?;
     let region = region::named(parameters, "RegionId")?;
     let named = ["RouteTableId", "VRouterId", "RouterId"].iter().any(|name| parameters.text(name).is_some());
     if !named && region.is_none() {
         return Err(ApiError::missing("RouteTableId"));
     }
-    let router_type = parameters.one_of("RouterType", &["VRouter", "VBR"])?;
+    let router_type = parameters.text("RouterType");
     let state = context.state;
     let asked = |table: &&RouteTable| {
         region.is_none_or(|region| state.region_of(&table.network) == Some(region))
@@ -84,6 +135,13 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
         })
     });
     Ok(Answer::Read(page.of_items(tables.collect(), "RouteTables", "RouteTable")))
+}
+
+fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let table = RouteTableId::from(parameters.required("RouteTableId")?);
+    route_entry::check_region(parameters, context.state, &table)?;
+    let command = modify_attributes(parameters, ResourceId::RouteTable(table), "RouteTableName");
+    Ok(Answer::Write { command, response: json!({}) })
 }
 
 /// The older action shows the next hop beside the list of next hops too.

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde_json::Value;
@@ -61,6 +60,17 @@ impl Parameters {
         self.values.remove(name)
     }
 
+    /// Keeps the parameters whose names are wanted.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.values.retain(|name, value| {
+            let keep = wanted(name);
+            if !keep {
+                value.zeroize();
+            }
+            keep
+        });
+    }
+
     /// Names and values, in byte order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
@@ -81,12 +91,17 @@ impl Parameters {
         self.raw(name).filter(|value| !value.is_empty())
     }
 
+    /// Whether something stands under `name.`.
+    pub fn has_under(&self, name: &str) -> bool {
+        self.under(name).any(|(_, value)| !value.is_empty())
+    }
+
     /// The value of a mandatory parameter.
     ///
     /// # Errors
     /// `Missing<Name>`.
     pub fn required(&self, name: &str) -> Result<&str, ApiError> {
-        self.text(name).ok_or_else(|| ApiError::missing(&self.full(name)))
+        self.text(name).ok_or_else(|| self.missing(name))
     }
 
     /// `true` or `false` in any case: Python's SDKs write `True`.
@@ -107,18 +122,7 @@ impl Parameters {
     /// # Errors
     /// `Missing<Name>` or `Invalid<Name>`.
     pub fn required_boolean(&self, name: &str) -> Result<bool, ApiError> {
-        self.boolean(name)?.ok_or_else(|| ApiError::missing(&self.full(name)))
-    }
-
-    /// A decimal integer within `range`.
-    ///
-    /// # Errors
-    /// `Invalid<Name>`.
-    pub fn integer(&self, name: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, ApiError> {
-        match self.parsed::<i64>(name)? {
-            Some(number) if !range.contains(&number) => Err(self.invalid(name)),
-            other => Ok(other),
-        }
+        self.boolean(name)?.ok_or_else(|| self.missing(name))
     }
 
     /// Anything that parses from text.
@@ -129,19 +133,6 @@ impl Parameters {
         match self.text(name) {
             None => Ok(None),
             Some(text) => text.parse().map(Some).map_err(|_| self.invalid(name)),
-        }
-    }
-
-    /// One of a closed set of words, exactly as written.
-    ///
-    /// # Errors
-    /// `Invalid<Name>`.
-    pub fn one_of<'a>(&self, name: &str, words: &[&'a str]) -> Result<Option<&'a str>, ApiError> {
-        match self.text(name) {
-            None => Ok(None),
-            Some(text) => {
-                words.iter().find(|word| **word == text).map(|word| Some(*word)).ok_or_else(|| self.invalid(name))
-            }
         }
     }
 
@@ -197,6 +188,11 @@ impl Parameters {
             }
         }
         Ok(Some(fields))
+    }
+
+    /// `Missing<Name>` with the name as the caller writes it, structures included.
+    pub fn missing(&self, name: &str) -> ApiError {
+        ApiError::missing(&self.full(name))
     }
 
     /// `Invalid<Name>` with the name as the caller wrote it, structures included.

@@ -8,8 +8,11 @@ use serde_json::Value;
 use super::action::{Action, Answer, Context, TokenEntropy};
 use super::authentication::{AccessKeys, Authenticator};
 use super::live::LiveGateways;
+use super::reference;
+use super::region;
 use super::request::{Request, Response, request_id};
 use super::rpc::Parameters;
+use super::validation;
 use crate::cen::command::{ClientToken, Submission};
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
@@ -95,7 +98,7 @@ impl<C: Cloud> Service<C> {
         if !matches!(request.method.as_str(), "GET" | "POST") {
             return Err(ApiError::bad_request("UnsupportedHTTPMethod", "This http method is not supported."));
         }
-        let parameters = request.parameters()?;
+        let mut parameters = request.parameters()?;
         let secret = self.authenticate(&request, &parameters, now)?;
         if request.path != "/" {
             return Err(unknown_api());
@@ -107,6 +110,12 @@ impl<C: Cloud> Service<C> {
         let action = self.action(&request, &parameters)?;
         let dry_run = parameters.boolean("DryRun")?.unwrap_or(false);
         let client_token = client_token(&parameters, action)?;
+        if parameters.text("RegionId").is_none()
+            && let Some(region) = request.header("host").and_then(region::of_host)
+        {
+            parameters.insert("RegionId", region);
+        }
+        validation::check(action.parameters, &mut parameters)?;
         let entropy: Box<dyn Entropy> = match &client_token {
             Some(token) => Box::new(TokenEntropy::new(&secret, action, &token.token)),
             None => Box::new(SystemEntropy::new()),
@@ -129,7 +138,8 @@ impl<C: Cloud> Service<C> {
         };
         let (name, version) = (named("Action", "x-acs-action")?, named("Version", "x-acs-version")?);
         let mut rows = self.actions.iter().copied().flatten();
-        rows.find(|row| row.name == name && row.version == version).ok_or_else(unknown_api)
+        rows.find(|row| row.name == name && row.version == version)
+            .ok_or_else(|| if reference::is_of_the_cloud(version, name) { not_simulated(name) } else { unknown_api() })
     }
 }
 
@@ -146,6 +156,11 @@ fn client_token(parameters: &Parameters, action: &Action) -> Result<Option<Clien
         return Err(parameters.invalid("ClientToken"));
     }
     Ok(Some(ClientToken { action: action.name, token: token.to_owned() }))
+}
+
+/// No client takes this for a resource that is not there, which it would wait for, or forget.
+fn not_simulated(name: &str) -> ApiError {
+    ApiError::bad_request("NotSimulated", format!("The cloud has the action {name}, and cend does not simulate it."))
 }
 
 fn unknown_api() -> ApiError {

@@ -3,16 +3,75 @@
 
 use std::str::FromStr;
 
-use super::field::{refuse, refuse_enabled, unsupported};
+use super::parameter::Kind::{Always, Boolean, Json, Structure, Structures, Text, Word};
+use super::parameter::{Parameter, ignored, optional, refused};
 use super::rpc::Parameters;
 use crate::cen::command::{IkeParameters, IpsecParameters};
 use crate::cen::error::ApiError;
 use crate::cen::vpn::PreSharedKey;
 use crate::crypto::cloud_name::UnknownWord;
 
-const IKE_FIELDS: &[&str] =
-    &["Psk", "IkeVersion", "IkeMode", "IkeEncAlg", "IkeAuthAlg", "IkePfs", "IkeLifetime", "LocalId", "RemoteId"];
-const IPSEC_FIELDS: &[&str] = &["IpsecEncAlg", "IpsecAuthAlg", "IpsecPfs", "IpsecLifetime"];
+const IKE: &[Parameter] = &[
+    optional("Psk", Text),
+    optional("IkeVersion", Text),
+    optional("IkeMode", Text),
+    optional("IkeEncAlg", Text),
+    optional("IkeAuthAlg", Text),
+    optional("IkePfs", Text),
+    optional("IkeLifetime", Text),
+    optional("LocalId", Text),
+    optional("RemoteId", Text),
+];
+const IPSEC: &[Parameter] = &[
+    optional("IpsecEncAlg", Text),
+    optional("IpsecAuthAlg", Text),
+    optional("IpsecPfs", Text),
+    optional("IpsecLifetime", Text),
+];
+const TUNNEL: &[Parameter] = &[
+    CUSTOMER_GATEWAY,
+    optional("TunnelId", Text),
+    optional("Role", Word(&["master", "slave"])),
+    ENABLE_DPD,
+    ENABLE_NAT_TRAVERSAL,
+    optional("TunnelIkeConfig", Structure(IKE)),
+    optional("TunnelIpsecConfig", Structure(IPSEC)),
+    refused("TunnelBgpConfig"),
+    REMOTE_CA_CERTIFICATE,
+];
+/// Health checks are not simulated: what they would look at is of no use.
+const HEALTH_CHECK: &[Parameter] = &[
+    optional("enable", Always(false)),
+    optional("Enable", Always(false)),
+    ignored("sip", Text),
+    ignored("Sip", Text),
+    ignored("dip", Text),
+    ignored("Dip", Text),
+    ignored("interval", Text),
+    ignored("Interval", Text),
+    ignored("retry", Text),
+    ignored("Retry", Text),
+    ignored("Policy", Text),
+];
+const BGP: &[Parameter] = &[
+    optional("EnableBgp", Always(false)),
+    ignored("LocalAsn", Text),
+    ignored("TunnelCidr", Text),
+    ignored("LocalBgpIp", Text),
+    ignored("AuthKey", Text),
+];
+
+/// The rows that create and modify a connection share.
+pub(super) const CUSTOMER_GATEWAY: Parameter = optional("CustomerGatewayId", Text);
+pub(super) const ENABLE_DPD: Parameter = optional("EnableDpd", Boolean);
+pub(super) const ENABLE_NAT_TRAVERSAL: Parameter = optional("EnableNatTraversal", Boolean);
+pub(super) const IKE_CONFIG: Parameter = optional("IkeConfig", Json(IKE));
+pub(super) const IPSEC_CONFIG: Parameter = optional("IpsecConfig", Json(IPSEC));
+pub(super) const HEALTH_CHECK_CONFIG: Parameter = optional("HealthCheckConfig", Json(HEALTH_CHECK));
+pub(super) const BGP_CONFIG: Parameter = optional("BgpConfig", Json(BGP));
+pub(super) const ENABLE_TUNNELS_BGP: Parameter = optional("EnableTunnelsBgp", Always(false));
+pub(super) const REMOTE_CA_CERTIFICATE: Parameter = refused("RemoteCaCertificate");
+pub(super) const SPECIFICATION: Parameter = optional("TunnelOptionsSpecification", Structures(TUNNEL, 2));
 
 /// What a call says about a connection's tunnel; `None` where it says nothing.
 #[derive(Debug, Default)]
@@ -32,20 +91,11 @@ pub struct TunnelOptions {
 }
 
 impl TunnelOptions {
-    /// Reads either form. A connection has one tunnel here: a second one is refused, as are BGP, health checks and
-    /// certificates.
+    /// Reads either form. A connection has one tunnel here: a second one is refused.
     ///
     /// # Errors
     /// `Invalid<Name>`; a valid request for something that this cloud lacks says so.
     pub fn of(parameters: &Parameters) -> Result<Self, ApiError> {
-        refuse_enabled(parameters, &["EnableTunnelsBgp"])?;
-        refuse(parameters, &["RemoteCaCertificate"])?;
-        if let Some(check) = parameters.json("HealthCheckConfig")? {
-            refuse_enabled(&check, &["enable", "Enable"])?;
-        }
-        if let Some(bgp) = parameters.json("BgpConfig")? {
-            refuse_enabled(&bgp, &["EnableBgp"])?;
-        }
         match parameters.structures("TunnelOptionsSpecification").as_slice() {
             [] => Self::top_level(parameters),
             [tunnel] => Self::specification(parameters, tunnel),
@@ -75,12 +125,8 @@ impl TunnelOptions {
         if matches!(both, (Some(one), Some(other)) if one != other) {
             return Err(parameters.invalid("CustomerGatewayId"));
         }
-        if tunnel.one_of("Role", &["master", "slave"])? == Some("slave") {
+        if tunnel.text("Role") == Some("slave") {
             return Err(one_tunnel(parameters));
-        }
-        refuse(tunnel, &["RemoteCaCertificate"])?;
-        if !tunnel.structure("TunnelBgpConfig").is_empty() {
-            return Err(unsupported(tunnel, "TunnelBgpConfig"));
         }
         let either = |name: &str| tunnel.boolean(name)?.map_or_else(|| parameters.boolean(name), |flag| Ok(Some(flag)));
         Ok(Self {
@@ -100,7 +146,6 @@ fn one_tunnel(parameters: &Parameters) -> ApiError {
 }
 
 fn ike(fields: &Parameters) -> Result<IkeParameters, ApiError> {
-    check_known(fields, IKE_FIELDS)?;
     Ok(IkeParameters {
         psk: text(fields, "Psk").map(PreSharedKey::new),
         version: text(fields, "IkeVersion"),
@@ -115,21 +160,12 @@ fn ike(fields: &Parameters) -> Result<IkeParameters, ApiError> {
 }
 
 fn ipsec(fields: &Parameters) -> Result<IpsecParameters, ApiError> {
-    check_known(fields, IPSEC_FIELDS)?;
     Ok(IpsecParameters {
         encryption: word(fields, "IpsecEncAlg")?,
         authentication: word(fields, "IpsecAuthAlg")?,
         pfs: word(fields, "IpsecPfs")?,
         lifetime: fields.parsed("IpsecLifetime")?,
     })
-}
-
-/// A misspelt field would silently leave a default in force.
-fn check_known(fields: &Parameters, known: &[&str]) -> Result<(), ApiError> {
-    match fields.iter().find(|(name, value)| !value.is_empty() && !known.contains(name)) {
-        Some((name, _)) => Err(fields.invalid(name)),
-        None => Ok(()),
-    }
 }
 
 /// An algorithm. The refusal names what the API has.
@@ -147,11 +183,15 @@ fn text(fields: &Parameters, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{ACTIONS, validation::check};
     use super::*;
     use crate::crypto::CloudPfs;
 
     fn options(query: &str) -> Result<TunnelOptions, ApiError> {
-        TunnelOptions::of(&Parameters::parse(query.as_bytes()).unwrap())
+        let mut parameters = Parameters::parse(query.as_bytes()).unwrap();
+        let row = ACTIONS.iter().copied().flatten().find(|row| row.name == "ModifyVpnConnectionAttribute").unwrap();
+        let rest = check(&row.parameters[2..], &mut parameters);
+        rest.and_then(|()| TunnelOptions::of(&parameters))
     }
 
     #[test]

@@ -3,22 +3,85 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
-use super::field::{self, label, tags, tags_json, time_in_seconds};
-use super::paging::{Page, wrapped};
+use super::field::{self, label, tags, tags_json, tags_row, time_in_seconds};
+use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
+use super::parameter::Kind::{Always, Boolean, Cidr, Label, RegionId, Text};
+use super::parameter::{ignored, optional, refused, required};
 use super::region;
 use super::rpc::Parameters;
 use crate::cen::command::{Command, CreateVpc};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, RouteTableId, VRouterId, VpcId};
 use crate::cen::network::{NetworkId, Vpc};
+use crate::cen::resource::ResourceId;
 use crate::cen::state::State;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "CreateVpc", handler: create },
-    Action { version: VPC, name: "DescribeVpcs", handler: describe },
-    Action { version: VPC, name: "DescribeVpcAttribute", handler: describe_attribute },
-    Action { version: VPC, name: "DeleteVpc", handler: delete },
+    Action {
+        version: VPC,
+        name: "CreateVpc",
+        parameters: &[
+            required("RegionId", RegionId),
+            optional("CidrBlock", Cidr),
+            optional("VpcName", Label(128)),
+            optional("Description", Label(256)),
+            tags_row("Tag"),
+            optional("EnableIpv6", Always(false)),
+            ignored("EnableDnsHostname", Boolean),
+            ignored("Ipv6Isp", Text),
+            ignored("ResourceGroupId", Text),
+            refused("UserCidr"),
+            refused("Ipv6CidrBlock"),
+            refused("Ipv4IpamPoolId"),
+            refused("Ipv4CidrMask"),
+        ],
+        handler: create,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeVpcs",
+        parameters: &[
+            required("RegionId", RegionId),
+            PAGE_NUMBER,
+            page_size(50),
+            optional("VpcId", Text),
+            optional("VpcName", Text),
+            optional("IsDefault", Boolean),
+            tags_row("Tag"),
+            ignored("ResourceGroupId", Text),
+            ignored("VpcOwnerId", Text),
+        ],
+        handler: describe,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeVpcAttribute",
+        parameters: &[required("RegionId", RegionId), required("VpcId", Text), ignored("IsDefault", Boolean)],
+        handler: describe_attribute,
+    },
+    Action {
+        version: VPC,
+        name: "ModifyVpcAttribute",
+        parameters: &[
+            optional("RegionId", RegionId),
+            required("VpcId", Text),
+            optional("VpcName", Label(128)),
+            optional("Description", Label(256)),
+            optional("EnableIPv6", Always(false)),
+            ignored("EnableDnsHostname", Boolean),
+            ignored("Ipv6Isp", Text),
+            refused("CidrBlock"),
+            refused("Ipv6CidrBlock"),
+        ],
+        handler: modify,
+    },
+    Action {
+        version: VPC,
+        name: "DeleteVpc",
+        parameters: &[optional("RegionId", RegionId), required("VpcId", Text), optional("ForceDelete", Always(false))],
+        handler: delete,
+    },
 ];
 
 /// The account that owns everything; the simulated cloud has one.
@@ -28,8 +91,6 @@ pub const OWNER: u64 = 1_000_000_000_000_001;
 const DEFAULT_CIDR: &str = "172.16.0.0/12";
 
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    field::refuse_enabled(parameters, &["EnableIpv6"])?;
-    field::refuse(parameters, &["UserCidr", "Ipv6CidrBlock", "Ipv4IpamPoolId"])?;
     let cidr = match field::cidr(parameters, "CidrBlock")? {
         Some(cidr) => cidr,
         None => field::parse_cidr(DEFAULT_CIDR).ok_or_else(ApiError::internal)?,
@@ -39,10 +100,10 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         router: VRouterId::generate(&context.seed()),
         route_table: RouteTableId::generate(&context.seed()),
         service_entry: RouteEntryId::generate(&context.seed()),
-        region: region::required(parameters)?.to_owned(),
+        region: region::of(parameters)?.to_owned(),
         cidr,
-        name: label(parameters, "VpcName", 128)?,
-        description: label(parameters, "Description", 256)?,
+        name: label(parameters, "VpcName"),
+        description: label(parameters, "Description"),
         tags: tags(parameters, "Tag")?,
     };
     let response = json!({
@@ -55,7 +116,7 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let (region, page) = (region::required(parameters)?, Page::of(parameters, 50)?);
+    let (region, page) = (region::of(parameters)?, Page::of(parameters)?);
     let asked_tags = tags(parameters, "Tag")?;
     let default = parameters.boolean("IsDefault")?.unwrap_or(false);
     let asked = |vpc: &&Vpc| {
@@ -70,7 +131,7 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
 }
 
 fn describe_attribute(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let region = region::required(parameters)?;
+    let region = region::of(parameters)?;
     let vpc = context.state.vpcs.get(parameters.required("VpcId")?).filter(|vpc| vpc.region == region);
     let vpc = vpc.ok_or_else(not_found)?;
     let mut object = shown(context.state, vpc);
@@ -88,14 +149,22 @@ fn describe_attribute(parameters: &Parameters, context: &mut Context<'_>) -> Res
     Ok(Answer::Read(object))
 }
 
-fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    field::refuse_enabled(parameters, &["ForceDelete"])?;
+fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let command = field::modify_attributes(parameters, ResourceId::Vpc(here(parameters, context.state)?), "VpcName");
+    Ok(Answer::Write { command, response: json!({}) })
+}
+
+/// The VPC that a call names. One of another region is not found; one that does not exist is left to the plan.
+fn here(parameters: &Parameters, state: &State) -> Result<VpcId, ApiError> {
     let vpc = VpcId::from(parameters.required("VpcId")?);
-    if let Some(present) = context.state.vpcs.get(&vpc)
-        && !region::is_here(parameters, &present.region)?
-    {
-        return Err(not_found());
+    match state.vpcs.get(&vpc) {
+        Some(present) if !region::is_here(parameters, &present.region)? => Err(not_found()),
+        _ => Ok(vpc),
     }
+}
+
+fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let vpc = here(parameters, context.state)?;
     Ok(Answer::Write { command: Command::DeleteVpc { vpc }, response: json!({}) })
 }
 

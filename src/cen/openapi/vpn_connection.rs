@@ -3,12 +3,17 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
-use super::field::{self, joined, label, optional_label, tags, tags_json};
+use super::field::{self, joined, label, optional_label, tags, tags_json, tags_row};
 use super::live::TunnelStatus;
-use super::paging::{Page, wrapped};
+use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
+use super::parameter::Kind::{Boolean, Cidrs, Label, RegionId, Text};
+use super::parameter::{ignored, optional, required};
 use super::region;
 use super::rpc::Parameters;
-use super::tunnel_options::TunnelOptions;
+use super::tunnel_options::{
+    BGP_CONFIG, CUSTOMER_GATEWAY, ENABLE_DPD, ENABLE_NAT_TRAVERSAL, ENABLE_TUNNELS_BGP, HEALTH_CHECK_CONFIG,
+    IKE_CONFIG, IPSEC_CONFIG, REMOTE_CA_CERTIFICATE, SPECIFICATION, TunnelOptions,
+};
 use crate::cen::change::Change;
 use crate::cen::command::{Command, CreateVpnConnection, ModifyVpnConnection, Submission};
 use crate::cen::error::ApiError;
@@ -19,22 +24,97 @@ use crate::cen::vpn::{IkeConfig, IpsecConfig, PreSharedKey, VpnConnection};
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "CreateVpnConnection", handler: create },
-    Action { version: VPC, name: "ModifyVpnConnectionAttribute", handler: modify },
-    Action { version: VPC, name: "DescribeVpnConnection", handler: describe_one },
-    Action { version: VPC, name: "DescribeVpnConnections", handler: describe },
-    Action { version: VPC, name: "DeleteVpnConnection", handler: delete },
-    Action { version: VPC, name: "DownloadVpnConnectionConfig", handler: download },
+    Action {
+        version: VPC,
+        name: "CreateVpnConnection",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("VpnGatewayId", Text),
+            required("LocalSubnet", Cidrs),
+            required("RemoteSubnet", Cidrs),
+            optional("Name", Label(100)),
+            optional("EffectImmediately", Boolean),
+            optional("AutoConfigRoute", Boolean),
+            CUSTOMER_GATEWAY,
+            ENABLE_DPD,
+            ENABLE_NAT_TRAVERSAL,
+            IKE_CONFIG,
+            IPSEC_CONFIG,
+            HEALTH_CHECK_CONFIG,
+            BGP_CONFIG,
+            ENABLE_TUNNELS_BGP,
+            REMOTE_CA_CERTIFICATE,
+            SPECIFICATION,
+            tags_row("Tags"),
+            ignored("ResourceGroupId", Text),
+        ],
+        handler: create,
+    },
+    Action {
+        version: VPC,
+        name: "ModifyVpnConnectionAttribute",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("VpnConnectionId", Text),
+            optional("LocalSubnet", Cidrs),
+            optional("RemoteSubnet", Cidrs),
+            optional("Name", Label(100)),
+            optional("EffectImmediately", Boolean),
+            optional("AutoConfigRoute", Boolean),
+            CUSTOMER_GATEWAY,
+            ENABLE_DPD,
+            ENABLE_NAT_TRAVERSAL,
+            IKE_CONFIG,
+            IPSEC_CONFIG,
+            HEALTH_CHECK_CONFIG,
+            BGP_CONFIG,
+            ENABLE_TUNNELS_BGP,
+            REMOTE_CA_CERTIFICATE,
+            SPECIFICATION,
+        ],
+        handler: modify,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeVpnConnection",
+        parameters: &[required("RegionId", RegionId), required("VpnConnectionId", Text)],
+        handler: describe_one,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeVpnConnections",
+        parameters: &[
+            required("RegionId", RegionId),
+            PAGE_NUMBER,
+            page_size(50),
+            optional("VpnGatewayId", Text),
+            optional("CustomerGatewayId", Text),
+            optional("VpnConnectionId", Text),
+            tags_row("Tag"),
+            ignored("ResourceGroupId", Text),
+        ],
+        handler: describe,
+    },
+    Action {
+        version: VPC,
+        name: "DeleteVpnConnection",
+        parameters: &[required("RegionId", RegionId), required("VpnConnectionId", Text)],
+        handler: delete,
+    },
+    Action {
+        version: VPC,
+        name: "DownloadVpnConnectionConfig",
+        parameters: &[required("RegionId", RegionId), required("VpnConnectionId", Text)],
+        handler: download,
+    },
 ];
 
 /// Characters of a pre-shared key that the cloud makes up.
 const GENERATED_PSK_LEN: usize = 16;
 
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let region = region::required(parameters)?.to_owned();
+    let region = region::of(parameters)?.to_owned();
     let gateway = VpnGatewayId::from(parameters.required("VpnGatewayId")?);
-    parameters.required("LocalSubnet")?;
-    parameters.required("RemoteSubnet")?;
     let remote_subnets = field::cidrs(parameters, "RemoteSubnet")?;
     let options = TunnelOptions::of(parameters)?;
     let customer_gateway = options.customer_gateway.ok_or_else(|| ApiError::missing("CustomerGatewayId"))?;
@@ -44,7 +124,7 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         region,
         gateway,
         customer_gateway: CustomerGatewayId::from(customer_gateway),
-        name: label(parameters, "Name", 100)?,
+        name: label(parameters, "Name"),
         local_subnets: field::cidrs(parameters, "LocalSubnet")?,
         remote_subnets,
         effect_immediately: parameters.boolean("EffectImmediately")?.unwrap_or(false),
@@ -78,10 +158,10 @@ fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
     let modify = ModifyVpnConnection {
         connection: old.id.clone(),
         entry_ids: (0..destinations).map(|_| RouteEntryId::generate(&context.seed())).collect(),
-        name: optional_label(parameters, "Name", 100)?,
+        name: optional_label(parameters, "Name"),
         local_subnets: subnets("LocalSubnet")?,
         remote_subnets,
-        effect_immediately: parameters.boolean("EffectImmediately")?.unwrap_or(false),
+        effect_immediately: parameters.boolean("EffectImmediately")?,
         dead_peer_detection: options.dead_peer_detection,
         nat_traversal: options.nat_traversal,
         auto_config_route: parameters.boolean("AutoConfigRoute")?,
@@ -105,7 +185,7 @@ fn describe_one(parameters: &Parameters, context: &mut Context<'_>) -> Result<An
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let (region, page) = (region::required(parameters)?, Page::of(parameters, 50)?);
+    let (region, page) = (region::of(parameters)?, Page::of(parameters)?);
     let asked_tags = tags(parameters, "Tag")?;
     let asked = |connection: &&VpnConnection| {
         region_of(context.state, connection) == Some(region)
@@ -120,7 +200,7 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
 }
 
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let region = region::required(parameters)?;
+    let region = region::of(parameters)?;
     let connection = VpnConnectionId::from(parameters.required("VpnConnectionId")?);
     if let Some(present) = context.state.vpn_connections.get(&connection)
         && region_of(context.state, present) != Some(region)
@@ -159,7 +239,7 @@ fn download(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
 
 /// The connection that the call names, in the region that it names.
 fn find<'a>(state: &'a State, parameters: &Parameters) -> Result<&'a VpnConnection, ApiError> {
-    let region = region::required(parameters)?;
+    let region = region::of(parameters)?;
     let connection = state.vpn_connections.get(parameters.required("VpnConnectionId")?);
     connection.filter(|connection| region_of(state, connection) == Some(region)).ok_or_else(not_found)
 }

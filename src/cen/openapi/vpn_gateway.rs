@@ -3,39 +3,105 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
-use super::field::{self, label, tags, tags_json};
-use super::paging::{Page, wrapped};
+use super::field::{self, label, tags, tags_json, tags_row};
+use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
+use super::parameter::Kind::{Always, Boolean, Integer, Label, Offered, RegionId, Text, Word};
+use super::parameter::{ignored, optional, refused, required};
 use super::region;
 use super::rpc::Parameters;
 use crate::cen::command::{Command, CreateVpnGateway};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{VSwitchId, VpcId, VpnGatewayId};
+use crate::cen::resource::{ModifyAttributes, ResourceId};
 use crate::cen::state::State;
 use crate::cen::vpn::VpnGateway;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "CreateVpnGateway", handler: create },
-    Action { version: VPC, name: "DescribeVpnGateway", handler: describe_one },
-    Action { version: VPC, name: "DescribeVpnGateways", handler: describe },
-    Action { version: VPC, name: "DeleteVpnGateway", handler: delete },
+    Action {
+        version: VPC,
+        name: "CreateVpnGateway",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("VpcId", Text),
+            required("Bandwidth", Integer(1, 1000)),
+            optional("InstanceChargeType", Word(&["PREPAY", "POSTPAY"])),
+            optional("VSwitchId", Text),
+            optional("DisasterRecoveryVSwitchId", Text),
+            optional("Name", Label(100)),
+            optional("Description", Label(256)),
+            tags_row("Tags"),
+            optional("NetworkType", Offered(&["public"], &["private"])),
+            optional("VpnType", Offered(&["Normal"], &["NationalStandard"])),
+            optional("EnableIpsec", Always(true)),
+            optional("EnableSsl", Always(false)),
+            refused("SslConnections"),
+            ignored("Period", Integer(1, 36)),
+            ignored("AutoPay", Boolean),
+            ignored("ResourceGroupId", Text),
+        ],
+        handler: create,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeVpnGateway",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("VpnGatewayId", Text),
+            ignored("IncludeReservationData", Boolean),
+        ],
+        handler: describe_one,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeVpnGateways",
+        parameters: &[
+            required("RegionId", RegionId),
+            PAGE_NUMBER,
+            page_size(50),
+            optional("VpcId", Text),
+            optional("VpnGatewayId", Text),
+            optional("Status", Text),
+            optional("BusinessStatus", Text),
+            tags_row("Tag"),
+            ignored("IncludeReservationData", Boolean),
+            ignored("ResourceGroupId", Text),
+        ],
+        handler: describe,
+    },
+    Action {
+        version: VPC,
+        name: "ModifyVpnGatewayAttribute",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("VpnGatewayId", Text),
+            optional("Name", Label(100)),
+            optional("Description", Label(256)),
+            optional("AutoPropagate", Boolean),
+        ],
+        handler: modify,
+    },
+    Action {
+        version: VPC,
+        name: "DeleteVpnGateway",
+        parameters: &[required("RegionId", RegionId), required("VpnGatewayId", Text)],
+        handler: delete,
+    },
 ];
 
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let region = region::required(parameters)?.to_owned();
+    let region = region::of(parameters)?.to_owned();
     let vpc = VpcId::from(parameters.required("VpcId")?);
-    let bandwidth = parameters.parsed::<u32>("Bandwidth")?.ok_or_else(|| ApiError::missing("Bandwidth"))?;
-    let charge_type = parameters.one_of("InstanceChargeType", &["PREPAY", "POSTPAY"])?;
-    let charge_type = charge_type.ok_or_else(|| ApiError::missing("InstanceChargeType"))?;
-    check_offer(parameters)?;
+    let bandwidth = parameters.parsed::<u32>("Bandwidth")?.ok_or_else(|| parameters.missing("Bandwidth"))?;
+    let charge_type = parameters.text("InstanceChargeType").unwrap_or("POSTPAY");
     let create = CreateVpnGateway {
         id: VpnGatewayId::generate(&context.seed()),
         region,
         vpc,
         vswitch: parameters.text("VSwitchId").map(VSwitchId::from),
         disaster_recovery_vswitch: parameters.text("DisasterRecoveryVSwitchId").map(VSwitchId::from),
-        name: label(parameters, "Name", 100)?,
-        description: label(parameters, "Description", 256)?,
+        name: label(parameters, "Name"),
+        description: label(parameters, "Description"),
         bandwidth,
         charge_type: charge_type.to_owned(),
         tags: tags(parameters, "Tags")?,
@@ -44,31 +110,14 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
     Ok(Answer::Write { command: Command::CreateVpnGateway(create), response })
 }
 
-/// What a gateway may be bought as: public, with IPsec, without SSL, with the usual algorithms.
-fn check_offer(parameters: &Parameters) -> Result<(), ApiError> {
-    parameters.integer("Period", 1..=36)?;
-    parameters.boolean("AutoPay")?;
-    field::refuse_enabled(parameters, &["EnableSsl"])?;
-    field::refuse(parameters, &["SslConnections"])?;
-    if parameters.boolean("EnableIpsec")? == Some(false) {
-        return Err(field::unsupported(parameters, "EnableIpsec"));
-    }
-    for (name, supported, other) in [("NetworkType", "public", "private"), ("VpnType", "Normal", "NationalStandard")] {
-        if parameters.one_of(name, &[supported, other])? == Some(other) {
-            return Err(field::unsupported(parameters, name));
-        }
-    }
-    Ok(())
-}
-
 fn describe_one(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let region = region::required(parameters)?;
+    let region = region::of(parameters)?;
     let gateway = find(context.state, parameters.required("VpnGatewayId")?, region)?;
     Ok(Answer::Read(shown(gateway)))
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let (region, page) = (region::required(parameters)?, Page::of(parameters, 50)?);
+    let (region, page) = (region::of(parameters)?, Page::of(parameters)?);
     let asked_tags = tags(parameters, "Tag")?;
     let asked = |gateway: &&VpnGateway| {
         gateway.region == region
@@ -82,8 +131,22 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
     Ok(Answer::Read(page.of_items(gateways, "VpnGateways", "VpnGateway")))
 }
 
+fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let mut new = find(context.state, parameters.required("VpnGatewayId")?, region::of(parameters)?)?.clone();
+    let modify = ModifyAttributes {
+        resource: ResourceId::VpnGateway(new.id.clone()),
+        name: field::optional_label(parameters, "Name"),
+        description: field::optional_label(parameters, "Description"),
+        auto_propagate: parameters.boolean("AutoPropagate")?,
+    };
+    modify.name.iter().for_each(|name| new.name.clone_from(name));
+    modify.description.iter().for_each(|text| new.description.clone_from(text));
+    new.auto_propagate = modify.auto_propagate.unwrap_or(new.auto_propagate);
+    Ok(Answer::Write { command: Command::ModifyAttributes(modify), response: shown(&new) })
+}
+
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let region = region::required(parameters)?;
+    let region = region::of(parameters)?;
     let gateway = VpnGatewayId::from(parameters.required("VpnGatewayId")?);
     if context.state.vpn_gateways.get(&gateway).is_some_and(|present| present.region != region) {
         return Err(not_found());
@@ -122,11 +185,12 @@ fn shown(gateway: &VpnGateway) -> Value {
         "SslVpn": "disable",
         "SslMaxConnections": 0,
         "EnableBgp": false,
-        "AutoPropagate": false,
+        "AutoPropagate": gateway.auto_propagate,
         "NetworkType": "public",
         "VpnType": "Normal",
         "GatewayType": "Traditional",
-        "ChargeType": gateway.charge_type,
+        // Not in the words of the request.
+        "ChargeType": if gateway.charge_type == "PREPAY" { "Prepay" } else { "PostpayByFlow" },
         "CreateTime": gateway.created.0,
         "EndTime": 0,
         "Tag": "{\"VpnEnableBgp\":\"false\"}",

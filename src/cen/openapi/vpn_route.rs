@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use super::action::{Action, Answer, Context, VPC};
 use super::field::{self, label};
 use super::live::FileRoute;
-use super::paging::{Page, wrapped};
+use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
+use super::parameter::Kind::{Boolean, Label, Offered, RegionId, Text, Word};
+use super::parameter::{Kind, Parameter, optional, required};
 use super::region;
 use super::rpc::Parameters;
 use super::vpn_gateway;
@@ -20,21 +22,86 @@ use crate::cen::vpn::VpnRouteKey;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "CreateVpnRouteEntry", handler: create },
-    Action { version: VPC, name: "PublishVpnRouteEntry", handler: publish },
-    Action { version: VPC, name: "DeleteVpnRouteEntry", handler: delete },
-    Action { version: VPC, name: "ModifyVpnRouteEntryWeight", handler: modify_weight },
-    Action { version: VPC, name: "DescribeVpnRouteEntries", handler: describe },
+    Action {
+        version: VPC,
+        name: "CreateVpnRouteEntry",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("VpnGatewayId", Text),
+            required("RouteDest", Text),
+            required("NextHop", Text),
+            required("Weight", WEIGHT),
+            required("PublishVpc", Boolean),
+            OVERLAY_MODE,
+            optional("Description", Label(256)),
+        ],
+        handler: create,
+    },
+    Action {
+        version: VPC,
+        name: "PublishVpnRouteEntry",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("VpnGatewayId", Text),
+            required("RouteDest", Text),
+            required("NextHop", Text),
+            required("RouteType", Offered(&["dbr"], &["pbr"])),
+            required("PublishVpc", Boolean),
+        ],
+        handler: publish,
+    },
+    Action {
+        version: VPC,
+        name: "DeleteVpnRouteEntry",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("VpnGatewayId", Text),
+            required("RouteDest", Text),
+            required("NextHop", Text),
+            required("Weight", WEIGHT),
+            OVERLAY_MODE,
+        ],
+        handler: delete,
+    },
+    Action {
+        version: VPC,
+        name: "ModifyVpnRouteEntryWeight",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("VpnGatewayId", Text),
+            required("RouteDest", Text),
+            required("NextHop", Text),
+            required("Weight", WEIGHT),
+            required("NewWeight", WEIGHT),
+            OVERLAY_MODE,
+        ],
+        handler: modify_weight,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeVpnRouteEntries",
+        parameters: &[
+            required("RegionId", RegionId),
+            PAGE_NUMBER,
+            page_size(50),
+            required("VpnGatewayId", Text),
+            optional("RouteEntryType", Word(&["custom", "bgp"])),
+        ],
+        handler: describe,
+    },
 ];
+
+/// A standby has 0.
+const WEIGHT: Kind = Word(&["0", "100"]);
+const OVERLAY_MODE: Parameter = optional("OverlayMode", Word(&["Ipsec"]));
 
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let key = key(parameters, context)?;
-    check_overlay_mode(parameters)?;
     let create = CreateVpnRoute {
         weight: weight(parameters, "Weight")?,
         publish: parameters.required_boolean("PublishVpc")?,
         entry_id: RouteEntryId::generate(&context.seed()),
-        description: label(parameters, "Description", 256)?,
+        description: label(parameters, "Description"),
         key,
     };
     let created = context.state.vpn_routes.get(&create.key).map_or(context.now, |route| route.created);
@@ -53,10 +120,6 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
 
 fn publish(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let key = key(parameters, context)?;
-    let route_type = parameters.one_of("RouteType", &["dbr", "pbr"])?;
-    if route_type.ok_or_else(|| ApiError::missing("RouteType"))? == "pbr" {
-        return Err(field::unsupported(parameters, "RouteType"));
-    }
     let file_routes = context.live.file_routes(&key.gateway);
     let named =
         |route: &&FileRoute| route.destination == IpNet::V4(key.destination) && route.connection == key.next_hop;
@@ -70,13 +133,11 @@ fn publish(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer,
 }
 
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    check_overlay_mode(parameters)?;
     let delete = DeleteVpnRoute { key: key(parameters, context)?, weight: weight(parameters, "Weight")? };
     Ok(Answer::Write { command: Command::DeleteVpnRoute(delete), response: json!({}) })
 }
 
 fn modify_weight(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    check_overlay_mode(parameters)?;
     let modify = ModifyVpnRouteWeight {
         key: key(parameters, context)?,
         weight: weight(parameters, "Weight")?,
@@ -86,10 +147,9 @@ fn modify_weight(parameters: &Parameters, context: &mut Context<'_>) -> Result<A
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let (region, page) = (region::required(parameters)?, Page::of(parameters, 50)?);
+    let (region, page) = (region::of(parameters)?, Page::of(parameters)?);
     let gateway = vpn_gateway::find(context.state, parameters.required("VpnGatewayId")?, region)?;
-    let kind = parameters.one_of("RouteEntryType", &["custom", "bgp"])?;
-    let routes: Vec<Value> = match kind {
+    let routes: Vec<Value> = match parameters.text("RouteEntryType") {
         Some("bgp") => Vec::new(),
         _ => merged(context, &gateway.id)
             .into_iter()
@@ -151,7 +211,7 @@ fn state_name(published: bool) -> &'static str {
 /// Gateway, destination and next hop of a call. A gateway of another region is not found; one that does not exist is
 /// left to the plan.
 fn key(parameters: &Parameters, context: &Context<'_>) -> Result<VpnRouteKey, ApiError> {
-    let region = region::required(parameters)?;
+    let region = region::of(parameters)?;
     let gateway = VpnGatewayId::from(parameters.required("VpnGatewayId")?);
     if context.state.vpn_gateways.contains_key(&gateway) {
         vpn_gateway::find(context.state, gateway.as_str(), region)?;
@@ -161,14 +221,6 @@ fn key(parameters: &Parameters, context: &Context<'_>) -> Result<VpnRouteKey, Ap
     Ok(VpnRouteKey { gateway, destination, next_hop: parameters.required("NextHop")?.to_owned() })
 }
 
-fn weight(parameters: &Parameters, name: &'static str) -> Result<u8, ApiError> {
-    parameters.required(name)?;
-    match parameters.parsed::<u8>(name)? {
-        Some(weight @ (0 | 100)) => Ok(weight),
-        _ => Err(parameters.invalid(name)),
-    }
-}
-
-fn check_overlay_mode(parameters: &Parameters) -> Result<(), ApiError> {
-    parameters.one_of("OverlayMode", &["Ipsec"]).map(|_| ())
+fn weight(parameters: &Parameters, name: &str) -> Result<u8, ApiError> {
+    parameters.parsed(name)?.ok_or_else(|| parameters.missing(name))
 }

@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
-use super::field::{self, label, time_in_seconds};
-use super::paging::Page;
+use super::field::{self, label, tags, tags_json, tags_row, time_in_seconds};
+use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
+use super::parameter::Kind::{Always, Boolean, Cidr, Label, RegionId, Text};
+use super::parameter::{ignored, optional, refused, required};
 use super::region::{self, Region};
 use super::rpc::Parameters;
 use super::vpc::OWNER;
@@ -12,17 +14,71 @@ use crate::cen::command::{Command, CreateVSwitch};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, VSwitchId, VpcId};
 use crate::cen::network::VSwitch;
+use crate::cen::resource::ResourceId;
 use crate::cen::state::State;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "CreateVSwitch", handler: create },
-    Action { version: VPC, name: "DescribeVSwitches", handler: describe },
-    Action { version: VPC, name: "DeleteVSwitch", handler: delete },
+    Action {
+        version: VPC,
+        name: "CreateVSwitch",
+        parameters: &[
+            optional("RegionId", RegionId),
+            required("VpcId", Text),
+            required("ZoneId", Text),
+            required("CidrBlock", Cidr),
+            optional("VSwitchName", Label(128)),
+            optional("Description", Label(256)),
+            tags_row("Tag"),
+            refused("Ipv6CidrBlock"),
+            refused("VpcIpv6CidrBlock"),
+        ],
+        handler: create,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeVSwitches",
+        parameters: &[
+            optional("RegionId", RegionId),
+            PAGE_NUMBER,
+            page_size(50),
+            optional("VpcId", Text),
+            optional("VSwitchId", Text),
+            optional("ZoneId", Text),
+            optional("VSwitchName", Text),
+            optional("IsDefault", Boolean),
+            ignored("ResourceGroupId", Text),
+        ],
+        handler: describe,
+    },
+    Action {
+        version: VPC,
+        name: "DescribeVSwitchAttributes",
+        parameters: &[optional("RegionId", RegionId), required("VSwitchId", Text)],
+        handler: describe_attributes,
+    },
+    Action {
+        version: VPC,
+        name: "ModifyVSwitchAttribute",
+        parameters: &[
+            optional("RegionId", RegionId),
+            required("VSwitchId", Text),
+            optional("VSwitchName", Label(128)),
+            optional("Description", Label(256)),
+            optional("EnableIPv6", Always(false)),
+            refused("Ipv6CidrBlock"),
+        ],
+        handler: modify,
+    },
+    Action {
+        version: VPC,
+        name: "DeleteVSwitch",
+        parameters: &[optional("RegionId", RegionId), required("VSwitchId", Text)],
+        handler: delete,
+    },
 ];
 
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    field::refuse(parameters, &["Ipv6CidrBlock", "VpcIpv6CidrBlock"])?;
     let vpc = VpcId::from(parameters.required("VpcId")?);
     let zone = parameters.required("ZoneId")?.to_owned();
     if let Some(present) = context.state.vpcs.get(&vpc) {
@@ -40,18 +96,19 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         vpc,
         zone,
         cidr: field::required_cidr(parameters, "CidrBlock")?,
-        name: label(parameters, "VSwitchName", 128)?,
-        description: label(parameters, "Description", 256)?,
+        name: label(parameters, "VSwitchName"),
+        description: label(parameters, "Description"),
+        tags: tags(parameters, "Tag")?,
     };
     let response = json!({"VSwitchId": create.id.as_str()});
     Ok(Answer::Write { command: Command::CreateVSwitch(create), response })
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let page = Page::of(parameters, 50)?;
+    let page = Page::of(parameters)?;
     let region = region::named(parameters, "RegionId")?;
     if region.is_none() && parameters.text("VpcId").is_none() {
-        return Err(ApiError::missing("RegionId"));
+        return Err(ApiError::not_supplied("regionId or vpcInstanceId"));
     }
     let default = parameters.boolean("IsDefault")?.unwrap_or(false);
     let asked = |vswitch: &&VSwitch| {
@@ -67,15 +124,38 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
     Ok(Answer::Read(page.of_items(vswitches.collect(), "VSwitches", "VSwitch")))
 }
 
+fn describe_attributes(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let vswitch = context.state.vswitches.get(&here(parameters, context.state)?);
+    let vswitch = vswitch
+        .ok_or_else(|| ApiError::not_found("InvalidVswitchID.NotFound", "Specified virtual switch does not exist."))?;
+    let mut object = shown(context.state, vswitch);
+    let gateways = context.state.vpn_gateways.values();
+    let gateways = gateways.filter(|gateway| gateway.vswitch.as_ref() == Some(&vswitch.id)).count();
+    let resources = vec![json!({"ResourceType": "VpnGateway", "ResourceCount": gateways})];
+    object["CloudResources"] = wrapped("CloudResourceSetType", resources);
+    Ok(Answer::Read(object))
+}
+
+fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let vswitch = ResourceId::VSwitch(here(parameters, context.state)?);
+    let command = field::modify_attributes(parameters, vswitch, "VSwitchName");
+    Ok(Answer::Write { command, response: json!({}) })
+}
+
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let vswitch = VSwitchId::from(parameters.required("VSwitchId")?);
-    let present = context.state.vswitches.get(&vswitch).and_then(|vswitch| context.state.vpcs.get(&vswitch.vpc));
-    if let Some(vpc) = present
-        && !region::is_here(parameters, &vpc.region)?
-    {
-        return Err(ApiError::not_found("InvalidVSwitchId.NotFound", "Specified virtual switch does not exist."));
-    }
+    let vswitch = here(parameters, context.state)?;
     Ok(Answer::Write { command: Command::DeleteVSwitch { vswitch }, response: json!({}) })
+}
+
+/// The vSwitch that a call names. One of another region is not found; one that does not exist is left to who asks for it.
+fn here(parameters: &Parameters, state: &State) -> Result<VSwitchId, ApiError> {
+    let vswitch = VSwitchId::from(parameters.required("VSwitchId")?);
+    match ResourceId::VSwitch(vswitch.clone()).region(state) {
+        Some(region) if !region::is_here(parameters, region)? => {
+            Err(ApiError::not_found("InvalidVSwitchId.NotFound", "Specified virtual switch does not exist."))
+        }
+        _ => Ok(vswitch),
+    }
 }
 
 fn shown(state: &State, vswitch: &VSwitch) -> Value {
@@ -96,6 +176,6 @@ fn shown(state: &State, vswitch: &VSwitch) -> Value {
         "Ipv6CidrBlock": "",
         "ResourceGroupId": "",
         "OwnerId": OWNER,
-        "Tags": {"Tag": []},
+        "Tags": tags_json(&vswitch.tags),
     })
 }

@@ -93,6 +93,14 @@ impl Planner<'_> {
     }
 
     fn new_table(&self, id: &RouteTableId, network: NetworkId) -> RouteTable {
-        RouteTable { id: id.clone(), network, created: self.now, entries: BTreeMap::new() }
+        RouteTable {
+            id: id.clone(),
+            network,
+            name: String::new(),
+            description: String::new(),
+            tags: Vec::new(),
+            created: self.now,
+            entries: BTreeMap::new(),
+        }
     }
 }

@@ -4,6 +4,7 @@ pub(in crate::cen) mod attachment;
 mod cidr;
 mod declare;
 mod new_entry;
+mod resource;
 mod route_entry;
 mod vpc;
 mod vpn_connection;
@@ -79,11 +80,15 @@ impl<'a> Planner<'a> {
             Command::DetachNetwork(child) => self.detach(child),
             Command::PublishRoute(route) => self.publish_route(route),
             Command::WithdrawRoute(route) => self.withdraw_route(route),
+            Command::ModifyAttributes(modify) => self.modify_attributes(modify),
+            Command::TagResources(tag) => self.tag_resources(tag),
+            Command::UntagResources(untag) => self.untag_resources(untag),
             Command::CreateVpc(create) => self.create_vpc(create),
             Command::DeleteVpc { vpc } => self.delete_vpc(vpc),
             Command::CreateVSwitch(create) => self.create_vswitch(create),
             Command::DeleteVSwitch { vswitch } => self.delete_vswitch(vswitch),
             Command::CreateRouteEntry(create) => self.create_route_entry(create),
+            Command::ModifyRouteEntry(modify) => self.modify_route_entry(modify),
             Command::DeleteRouteEntry(delete) => self.delete_route_entry(delete),
             Command::CreateVpnGateway(create) => self.create_vpn_gateway(create),
             Command::DeleteVpnGateway { gateway } => self.delete_vpn_gateway(gateway),

@@ -5,19 +5,18 @@ use ipnet::Ipv4Net;
 use super::Planner;
 use super::new_entry::check_free;
 use super::vpn_route::unpublished;
-use crate::cen::command::{CreateRouteEntry, DeleteRouteEntry};
+use crate::cen::change::Change;
+use crate::cen::command::{CreateRouteEntry, DeleteRouteEntry, ModifyRouteEntry};
 use crate::cen::error::ApiError;
-use crate::cen::identifier::VpnGatewayId;
+use crate::cen::identifier::{RouteTableId, VpnGatewayId};
 use crate::cen::learn::learned_routes;
 use crate::cen::network::{Host, NetworkId};
 use crate::cen::route::{EntryOrigin, RouteEntry, RouteKind, RouteTable};
 
 impl<'a> Planner<'a> {
     pub(super) fn create_route_entry(&mut self, create: &CreateRouteEntry) -> Result<(), ApiError> {
-        let missing = || ApiError::not_found("InvalidRouteTableId.NotFound", "Specified route table does not exist.");
-        let table = self.state.route_tables.get(&create.route_table).ok_or_else(missing)?;
-        let kind = RouteKind::custom(table.network.kind(), &create.next_hop_type)
-            .ok_or_else(|| ApiError::bad_request("InvalidNextHopType", "Specified next hop type is not valid."))?;
+        let table = self.route_table(&create.route_table)?;
+        let kind = kind(table, &create.next_hop_type)?;
         check_free(table, create.destination)?;
         self.check_next_hop(table, kind, &create.next_hop)?;
         let entry = RouteEntry {
@@ -58,6 +57,35 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
+    /// Who is led elsewhere is not lost on the way: what was published stays published.
+    pub(super) fn modify_route_entry(&mut self, modify: &ModifyRouteEntry) -> Result<(), ApiError> {
+        let missing = || ApiError::bad_request("InvalidRouteEntryId.NotFound", "Route entry not exists.");
+        let (table, entry) = self.state.route_entry(modify.entry.as_str()).ok_or_else(missing)?;
+        if entry.origin != EntryOrigin::Api {
+            let message = "Specified operation is denied: only entries made by CreateRouteEntry can be modified.";
+            return Err(ApiError::bad_request("OperationDenied", message));
+        }
+        let mut new = entry.clone();
+        if let Some(name) = &modify.name {
+            new.name.clone_from(name);
+        }
+        if let Some(description) = &modify.description {
+            new.description.clone_from(description);
+        }
+        if let Some((next_hop_type, next_hop)) = &modify.next_hop {
+            new.kind = kind(table, next_hop_type)?;
+            self.check_next_hop(table, new.kind, next_hop)?;
+            new.next_hop.clone_from(next_hop);
+        }
+        self.push(Change::RouteEntrySet { table: table.id.clone(), entry: new });
+        Ok(())
+    }
+
+    pub(super) fn route_table(&self, id: &RouteTableId) -> Result<&'a RouteTable, ApiError> {
+        let missing = || ApiError::not_found("InvalidRouteTableId.NotFound", "Specified route table does not exist.");
+        self.state.route_tables.get(id).ok_or_else(missing)
+    }
+
     fn entry_to_delete(&self, delete: &DeleteRouteEntry) -> Result<(&'a RouteTable, &'a RouteEntry), ApiError> {
         match delete {
             DeleteRouteEntry::ById(id) => self
@@ -65,9 +93,7 @@ impl<'a> Planner<'a> {
                 .route_entry(id.as_str())
                 .ok_or_else(|| ApiError::bad_request("InvalidRouteEntryId.NotFound", "Route entry not exists.")),
             DeleteRouteEntry::ByDestination { route_table, destination, next_hop } => {
-                let missing =
-                    || ApiError::not_found("InvalidRouteTableId.NotFound", "Specified route table does not exist.");
-                let table = self.state.route_tables.get(route_table).ok_or_else(missing)?;
+                let table = self.route_table(route_table)?;
                 let entry = table.entry_to(*destination).filter(|entry| entry.next_hop == *next_hop);
                 entry.map(|entry| (table, entry)).ok_or_else(|| self.nothing_to_delete(table, *destination))
             }
@@ -108,8 +134,14 @@ impl<'a> Planner<'a> {
 
     fn stands_in(&self, host: Option<&Host>, network: &NetworkId) -> bool {
         let (Some(host), NetworkId::Vpc(vpc)) = (host, network) else { return false };
-        self.state.vpcs.get(vpc).is_some_and(|vpc| vpc.region == host.vpc.region && vpc.name == host.vpc.name)
+        self.state.vpcs.get(vpc).is_some_and(|vpc| vpc.region == host.vpc.region && vpc.created_as() == host.vpc.name)
     }
+}
+
+/// The kind of entry that a table of this network has for a `NextHopType`.
+fn kind(table: &RouteTable, next_hop_type: &str) -> Result<RouteKind, ApiError> {
+    let unknown = || ApiError::bad_request("InvalidNextHopType", "Specified next hop type is not valid.");
+    RouteKind::custom(table.network.kind(), next_hop_type).ok_or_else(unknown)
 }
 
 fn not_by_api() -> ApiError {

@@ -84,6 +84,7 @@ fn create_vpc(name: &str, region: &str, cidr: &str) -> Command {
 
 fn create_vswitch(vpc: &str, id: &str, cidr: &str) -> Command {
     Command::CreateVSwitch(CreateVSwitch {
+        tags: Vec::new(),
         id: format!("vsw-{id}").into(),
         system_entry: format!("rte-vsw-{id}").into(),
         vpc: format!("vpc-{vpc}").into(),

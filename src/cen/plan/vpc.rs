@@ -24,6 +24,9 @@ impl<'a> Planner<'a> {
         self.push(Change::RouteTableSet(RouteTable {
             id: create.route_table.clone(),
             network: NetworkId::Vpc(create.id.clone()),
+            name: String::new(),
+            description: String::new(),
+            tags: Vec::new(),
             created: self.now,
             entries: BTreeMap::from([(service.id.clone(), service)]),
         }));
@@ -37,6 +40,7 @@ impl<'a> Planner<'a> {
             route_table: create.route_table.clone(),
             created: self.now,
             tags: create.tags.clone(),
+            created_as: None,
         }));
         Ok(())
     }
@@ -91,6 +95,7 @@ impl<'a> Planner<'a> {
             name: create.name.clone(),
             description: create.description.clone(),
             created: self.now,
+            tags: create.tags.clone(),
         }));
         let next_hop = create.id.to_string();
         self.add_entry(table, self.system_entry(&create.system_entry, create.cidr, RouteKind::VSwitch, next_hop));
@@ -98,8 +103,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn delete_vswitch(&mut self, id: &VSwitchId) -> Result<(), ApiError> {
-        let missing = || ApiError::not_found("InvalidVSwitchId.NotFound", "Specified virtual switch does not exist.");
-        let vswitch = self.state.vswitches.get(id).ok_or_else(missing)?;
+        let vswitch = self.vswitch(id)?;
         let users = self.state.vpn_gateways.values().filter(|gateway| {
             [&gateway.vswitch, &gateway.disaster_recovery_vswitch].into_iter().flatten().any(|used| used == id)
         });
@@ -114,6 +118,11 @@ impl<'a> Planner<'a> {
             self.remove_entry(table, entry);
         }
         Ok(())
+    }
+
+    pub(super) fn vswitch(&self, id: &VSwitchId) -> Result<&'a VSwitch, ApiError> {
+        let missing = || ApiError::not_found("InvalidVSwitchId.NotFound", "Specified virtual switch does not exist.");
+        self.state.vswitches.get(id).ok_or_else(missing)
     }
 
     pub(super) fn vpc(&self, id: &VpcId) -> Result<&'a Vpc, ApiError> {

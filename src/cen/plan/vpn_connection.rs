@@ -87,7 +87,7 @@ impl<'a> Planner<'a> {
         if let Some(name) = &modify.name {
             new.name.clone_from(name);
         }
-        new.effect_immediately = modify.effect_immediately;
+        new.effect_immediately = modify.effect_immediately.unwrap_or(old.effect_immediately);
         new.dead_peer_detection = modify.dead_peer_detection.unwrap_or(old.dead_peer_detection);
         new.nat_traversal = modify.nat_traversal.unwrap_or(old.nat_traversal);
         new.auto_config_route = modify.auto_config_route.unwrap_or(old.auto_config_route);

@@ -41,7 +41,7 @@ impl<'a> Planner<'a> {
             id: create.id.clone(),
             region: create.region.clone(),
             vpc: create.vpc.clone(),
-            vswitch: create.vswitch.clone(),
+            vswitch: create.vswitch.clone().or_else(|| self.oldest_vswitch(&create.vpc)),
             disaster_recovery_vswitch: create.disaster_recovery_vswitch.clone(),
             name: create.name.clone(),
             description: create.description.clone(),
@@ -50,8 +50,15 @@ impl<'a> Planner<'a> {
             internet_ip: self.public_address(create)?,
             created: self.now,
             tags: create.tags.clone(),
+            auto_propagate: false,
+            created_as: None,
         }));
         Ok(())
+    }
+
+    /// The vSwitch that the cloud chooses.
+    fn oldest_vswitch(&self, vpc: &VpcId) -> Option<VSwitchId> {
+        self.state.vswitches_of(vpc).min_by_key(|vswitch| vswitch.created).map(|vswitch| vswitch.id.clone())
     }
 
     pub(super) fn delete_vpn_gateway(&mut self, id: &VpnGatewayId) -> Result<(), ApiError> {

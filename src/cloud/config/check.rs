@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 use toml::Spanned;
@@ -59,6 +59,8 @@ pub(super) fn check(source: &Source<'_>, file: File) -> Result<Config, ConfigErr
     }
     Ok(Config {
         listen: file.listen,
+        listen_tls: file.listen_tls,
+        tls_files: tls_files(source, &file)?,
         state: file.state,
         log: file.log,
         core_dumps: file.core_dumps,
@@ -68,6 +70,16 @@ pub(super) fn check(source: &Source<'_>, file: File) -> Result<Config, ConfigErr
     })
 }
 
+/// Both or none.
+fn tls_files(source: &Source<'_>, file: &File) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+    match (&file.tls_certificate, &file.tls_key) {
+        (Some(certificate), Some(key)) => Ok(Some((certificate.as_ref().clone(), key.as_ref().clone()))),
+        (Some(one), None) => Err(source.wrong(one.span(), "tls_certificate", "it needs tls_key beside it")),
+        (None, Some(one)) => Err(source.wrong(one.span(), "tls_key", "it needs tls_certificate beside it")),
+        (None, None) => Ok(None),
+    }
+}
+
 fn host(host: &file::Host) -> Host {
     Host { vpc: VpcName { region: host.region.clone(), name: host.vpc.clone() }, address: host.address }
 }
@@ -75,7 +87,7 @@ fn host(host: &file::Host) -> Host {
 fn access_keys(
     source: &Source<'_>,
     inline: Vec<file::AccessKey>,
-    file: Option<Spanned<std::path::PathBuf>>,
+    file: Option<Spanned<PathBuf>>,
 ) -> Result<Vec<AccessKey>, ConfigError> {
     let mut keys = Vec::new();
     for key in inline {

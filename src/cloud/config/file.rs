@@ -29,6 +29,9 @@ fn default_state() -> PathBuf {
 pub(super) struct File {
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
+    pub listen_tls: Option<SocketAddr>,
+    pub tls_certificate: Option<Spanned<PathBuf>>,
+    pub tls_key: Option<Spanned<PathBuf>>,
     #[serde(default = "default_state")]
     pub state: PathBuf,
     #[serde(default = "default_log")]

@@ -29,7 +29,7 @@ fn refused(text: &str) -> String {
 fn a_complaint_names_file_line_key_and_what_is_allowed() {
     assert_eq!(
         refused("listen = \"127.0.0.1:0\"\nstatus = \"/tmp\"\n"),
-        "cend.toml:2: status: unknown field `status`, expected one of `listen`, `state`, `log`, `core_dumps`, \
+        "cend.toml:2: status: unknown field `status`, expected one of `listen`, `listen_tls`, `tls_certificate`, `tls_key`, `state`, `log`, `core_dumps`, \
          `access_key_file`, `access_key`, `public_addresses`, `fabric`, `vpc`, `vbr`, `vpn_gateway`, `instance`, `ha_vip`"
     );
     let wrong_type = refused(&VPC.replace("\"192.168.1.0/24\"", "7"));

@@ -40,6 +40,7 @@ fn add_vpc(state: &mut State, name: &str, number: u8) {
         route_table: table.as_str().into(),
         created: UnixMillis(0),
         tags: Vec::new(),
+        created_as: None,
     };
     let network = NetworkId::Vpc(vpc.id.clone());
     let vswitch = VSwitch {
@@ -50,11 +51,15 @@ fn add_vpc(state: &mut State, name: &str, number: u8) {
         name: String::new(),
         description: String::new(),
         created: UnixMillis(0),
+        tags: Vec::new(),
     };
     let system = entry(&format!("rte-{name}"), &cidr.to_string(), EntryKind::VSwitch, vswitch.id.as_str());
     let table = RouteTable {
         id: table.into(),
         network: network.clone(),
+        name: String::new(),
+        description: String::new(),
+        tags: Vec::new(),
         created: UnixMillis(0),
         entries: [(system.id.clone(), system)].into(),
     };
@@ -92,6 +97,8 @@ fn state() -> State {
         internet_ip: Ipv4Addr::new(198, 51, 100, 2),
         created: UnixMillis(0),
         tags: Vec::new(),
+        auto_propagate: false,
+        created_as: None,
     };
     state.vpn_gateways.insert(gateway.id.clone(), gateway);
     state

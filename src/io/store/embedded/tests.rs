@@ -26,6 +26,7 @@ fn life() -> Vec<Vec<Change>> {
     })];
     for number in 0..5 {
         commands.push(Command::CreateVSwitch(CreateVSwitch {
+            tags: Vec::new(),
             id: format!("vsw-{number}").into(),
             system_entry: format!("rte-{number}").into(),
             vpc: "vpc-a".into(),

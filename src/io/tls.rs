@@ -1,0 +1,222 @@
+//! TLS for the cloud's API: a certificate from files, or from a small certificate authority in the state directory.
+//!
+//! Clients insist on HTTPS and on the cloud's own host names. The authority's key therefore stays where it was made
+//! (0600), and who trusts its certificate trusts names under aliyuncs.com that this machine answers to: it belongs on
+//! machines for rehearsal, and into the clients' own trust (`SSL_CERT_FILE` and the like) rather than the system's.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
+
+use super::private_file;
+
+/// Name of the file with the authority's certificate in the state directory,
+pub const CA_CERTIFICATE: &str = "ca.pem";
+/// and of that with its key.
+const CA_KEY: &str = "ca-key.pem";
+/// The largest file that is read, in bytes.
+const LIMIT: u64 = 1 << 20;
+/// How long the authority's certificate holds. A server's, which is made anew at each start, holds for as long as
+/// clients accept (398 days).
+const CA_LIFE: Duration = Duration::from_secs(3650 * 86_400);
+const SERVER_LIFE: Duration = Duration::from_secs(397 * 86_400);
+/// Certificates hold since before they are made: clocks of clients differ.
+const EARLIER: Duration = Duration::from_secs(86_400);
+
+/// Where the certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// PEM files: the certificate with those that lead to its root, and its private key.
+    Files {
+        /// The certificates.
+        certificate: PathBuf,
+        /// The private key, which nobody else may read.
+        key: PathBuf,
+    },
+    /// The authority in this directory, which is made at the first start.
+    Own {
+        /// The state directory.
+        directory: PathBuf,
+    },
+}
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file is not readable, or others may read it.
+    #[error("{0}")]
+    File(String),
+    /// A file cannot be written.
+    #[error("{path}: {source}")]
+    Write {
+        /// Which one.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{path}: {reason}")]
+    Content {
+        /// Which one.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A certificate cannot be made.
+    #[error("cannot make a certificate: {0}")]
+    Make(#[from] rcgen::Error),
+    /// Certificate and key do not make a server.
+    #[error("certificate and key do not fit: {0}")]
+    Server(#[from] rustls::Error),
+}
+
+/// What a listener needs.
+#[derive(Clone)]
+pub struct Tls {
+    /// Takes connections.
+    pub acceptor: TlsAcceptor,
+    /// The authority's certificate as PEM, where it is our own.
+    pub ca: Option<Arc<str>>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("ca", &self.ca.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// For a server of these names and addresses.
+    ///
+    /// # Errors
+    /// The files are not there, or not what they should be.
+    pub fn new(identity: &Identity, names: &[String], addresses: &[IpAddr]) -> Result<Self, TlsError> {
+        let (chain, key, ca) = match identity {
+            Identity::Files { certificate, key } => {
+                let (chain, key) = from_files(certificate, key)?;
+                (chain, key, None)
+            }
+            Identity::Own { directory } => {
+                let authority = Authority::open(directory)?;
+                let (certificate, key) = authority.issue(names, addresses)?;
+                (vec![certificate], key, Some(authority.certificate.into()))
+            }
+        };
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), ca })
+    }
+}
+
+type CertificateAndKey<C> = (C, PrivateKeyDer<'static>);
+
+fn from_files(certificate: &Path, key: &Path) -> Result<CertificateAndKey<Vec<CertificateDer<'static>>>, TlsError> {
+    let content = |path: &Path, reason: String| TlsError::Content { path: path.display().to_string(), reason };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| content(certificate, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(content(certificate, "it holds no certificate in PEM".to_owned()));
+    }
+    let text = private_file::read(key, LIMIT).map_err(|error| TlsError::File(error.to_string()))?;
+    let key_der = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| content(key, error.to_string()))?;
+    Ok((chain, key_der))
+}
+
+/// A certificate authority.
+struct Authority {
+    key: KeyPair,
+    certificate: String,
+}
+
+impl Authority {
+    /// Opens that of a directory, or makes it.
+    fn open(directory: &Path) -> Result<Self, TlsError> {
+        let (certificate_path, key_path) = (directory.join(CA_CERTIFICATE), directory.join(CA_KEY));
+        let there =
+            |path: &Path| path.try_exists().map_err(|error| TlsError::File(format!("{}: {error}", path.display())));
+        let key = if there(&key_path)? {
+            let text = private_file::read(&key_path, LIMIT).map_err(|error| TlsError::File(error.to_string()))?;
+            KeyPair::from_pem(&text).map_err(|error| TlsError::Content {
+                path: key_path.display().to_string(),
+                reason: error.to_string(),
+            })?
+        } else {
+            let key = KeyPair::generate()?;
+            private_file::replace(&key_path, key.serialize_pem().as_bytes())
+                .map_err(|source| TlsError::Write { path: key_path.display().to_string(), source })?;
+            key
+        };
+        // The certificate follows from the key but for its dates: a copy that clients trust stays good.
+        let certificate = if there(&certificate_path)? {
+            std::fs::read_to_string(&certificate_path)
+                .map_err(|error| TlsError::File(format!("{}: {error}", certificate_path.display())))?
+        } else {
+            let text = Self::params().self_signed(&key)?.pem();
+            std::fs::write(&certificate_path, &text)
+                .map_err(|source| TlsError::Write { path: certificate_path.display().to_string(), source })?;
+            text
+        };
+        Ok(Self { key, certificate })
+    }
+
+    fn params() -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named("cend, a simulated cloud");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        lives(&mut params, CA_LIFE);
+        params
+    }
+
+    /// A server's certificate, and its key, which is kept in memory only.
+    fn issue(
+        &self,
+        names: &[String],
+        addresses: &[IpAddr],
+    ) -> Result<CertificateAndKey<CertificateDer<'static>>, TlsError> {
+        let mut params = CertificateParams::new(names)?;
+        params.subject_alt_names.extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
+        params.distinguished_name = named("cend");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        lives(&mut params, SERVER_LIFE);
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &Issuer::new(Self::params(), &self.key))?;
+        let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(|reason| TlsError::Content {
+            path: "the server's new key".to_owned(),
+            reason: reason.to_owned(),
+        })?;
+        Ok((certificate.der().clone(), key))
+    }
+}
+
+fn named(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+fn lives(params: &mut CertificateParams, life: Duration) {
+    let now = SystemTime::now();
+    params.not_before = now.checked_sub(EARLIER).unwrap_or(now).into();
+    params.not_after = (now + life).into();
+}
+
+#[cfg(test)]
+mod tests;
