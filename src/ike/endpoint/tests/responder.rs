@@ -211,7 +211,7 @@ fn fragments_that_are_never_complete_keep_nobody_out() {
     left.extensions.fragment_size = Some(140);
     let mut lab = Lab::new([config(left), any_and_site()]);
     // From 24 sources, more than what all may leave together.
-    for number in 0..24 * 52 {
+    for number in 0..24 * 60 {
         let source = Ipv4Addr::new(198, 18, 0, (number % 24) as u8);
         leave_incomplete(&mut lab, source, 1_000 + number);
     }
