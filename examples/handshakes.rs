@@ -49,6 +49,9 @@ struct Arguments {
     /// The length of our identity, a key ID (RFC 7296 section 3.5) of so many bytes in place of a name
     #[arg(long)]
     local_id_bytes: Option<usize>,
+    /// Seconds after which an attempt that gets no answer begins anew; what is too large for the responder gets none
+    #[arg(long)]
+    give_up_after: Option<f64>,
     /// The responder's process, whose time is taken
     #[arg(long)]
     pid: Option<u32>,
@@ -62,6 +65,9 @@ struct Initiator {
     handshakes: u64,
     /// IKE_SA_INIT requests sent: one more for each cookie, and for each repetition.
     requests: u64,
+    /// IKE_AUTH requests sent, in fragments or not, and all datagrams.
+    auth_requests: u64,
+    datagrams: u64,
     failures: u64,
     deadline: Option<Instant>,
 }
@@ -79,14 +85,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         (0..arguments.at_once).map(|number| connection(number, &arguments, proposal.clone()).map(Arc::new)).collect();
     let connections = connections?;
     let names: Vec<Arc<str>> = connections.iter().map(|connection| Arc::clone(&connection.name)).collect();
+    let mut config = Config::new(connections);
+    if let Some(seconds) = arguments.give_up_after {
+        config.retransmission.timeout = Duration::from_secs_f64(seconds);
+    }
     let bind = |port| UdpSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), SocketOptions::default());
     let mut initiator = Initiator {
-        endpoint: Endpoint::new(Arc::new(Config::new(connections)), Box::new(SystemEntropy::new()), Instant::now()),
+        endpoint: Endpoint::new(Arc::new(config), Box::new(SystemEntropy::new()), Instant::now()),
         ike: bind(500)?,
         nat: bind(4500)?,
         peer: arguments.peer,
         handshakes: 0,
         requests: 0,
+        auth_requests: 0,
+        datagrams: 0,
         failures: 0,
         deadline: None,
     };
@@ -95,6 +107,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     initiator.run(Duration::from_millis(500))?;
     let before = (initiator.handshakes, initiator.requests, initiator.failures);
+    let sent_before = (initiator.auth_requests, initiator.datagrams);
     let (responder, own) = (arguments.pid.map(processor_time).transpose()?, processor_time(std::process::id())?);
     let began = Instant::now();
     initiator.run(Duration::from_secs_f64(arguments.seconds))?;
@@ -114,6 +127,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         "initiator_cpu_s": own,
         "init_requests_per_handshake": (initiator.requests - before.1) as f64 / handshakes.max(1) as f64,
         "failures": initiator.failures - before.2,
+        "auth_requests": initiator.auth_requests - sent_before.0,
+        "datagrams": initiator.datagrams - sent_before.1,
     });
     println!("{figures}");
     Ok(())
@@ -201,6 +216,8 @@ impl Initiator {
                 Output::Transmit(transmit) => {
                     let path = transmit.path;
                     self.requests += u64::from(is_first_request(&transmit.payload));
+                    self.auth_requests += u64::from(is_auth_request(&transmit.payload));
+                    self.datagrams += 1;
                     let parts: &[&[u8]] =
                         if path.non_esp_marker { &[&NON_ESP_MARKER, &transmit.payload] } else { &[&transmit.payload] };
                     let socket = if path.non_esp_marker { &self.nat } else { &self.ike };
@@ -238,6 +255,12 @@ impl Initiator {
 /// An IKE_SA_INIT request: exchange type 34, and no responder SPI yet.
 fn is_first_request(message: &[u8]) -> bool {
     message.get(18) == Some(&34) && message.get(8..16).is_some_and(|spi| spi == [0; 8])
+}
+
+/// An IKE_AUTH request: exchange type 35, and an encrypted payload, or the first fragment of one (RFC 7383 section 2.5).
+fn is_auth_request(message: &[u8]) -> bool {
+    let fragment = message.get(32..34).is_some_and(|number| number == [0, 1]);
+    message.get(18) == Some(&35) && (message.get(16) == Some(&46) || message.get(16) == Some(&53) && fragment)
 }
 
 /// What the threads of a process have spent, in seconds.

@@ -26,7 +26,7 @@ pub enum ResourceId {
 }
 
 /// Makes a resource's id of its text.
-type OfText = fn(&str) -> ResourceId;
+pub type OfText = fn(&str) -> ResourceId;
 
 /// The kinds, with the `ResourceType` that the tag actions call them.
 pub static KINDS: &[(&str, OfText)] = &[

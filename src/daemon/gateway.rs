@@ -326,8 +326,11 @@ impl Gateway {
             Notice::Failure { connection, peer, reason } => {
                 warn!(connection = connection.as_deref(), %peer, reason, "negotiation failed");
             }
-            Notice::MoreFailures { what, count, period } => {
-                warn!("… {count} more negotiations failed in {} s: {what}", period.as_secs());
+            Notice::MoreFailures { count, period } => {
+                let seconds = period.as_secs();
+                warn!(
+                    "… {count} more negotiations failed in {seconds} s, with peers that have not authenticated themselves"
+                );
             }
             // Of a connection that is gone by now nothing would take the address away again.
             Notice::PeerAt { connection, .. } if self.force.tunnels.known(&connection).is_none() => {}

@@ -13,7 +13,7 @@
 
 use std::time::Instant;
 
-use super::fair_queue::{Arrival, FairQueue};
+use super::source_queue::{Arrival, SourceQueue};
 use crate::dataplane::ike_queue::MAX_INITIAL;
 use crate::ike::{LONGEST_INIT, Path, Standing, UNAUTHENTICATED_LIMIT};
 use crate::wire::ike::ExchangeType;
@@ -29,7 +29,7 @@ const EXCHANGE_TYPE: usize = 18;
 /// What waits, and what was not let in.
 pub struct Arrivals {
     /// By standing, the best first.
-    queues: [FairQueue; 4],
+    queues: [SourceQueue; 4],
     /// The queue whose turn it is.
     turn: usize,
     overflowed: u64,
@@ -38,7 +38,7 @@ pub struct Arrivals {
 
 impl Default for Arrivals {
     fn default() -> Self {
-        Self { queues: std::array::from_fn(|_| FairQueue::new(QUEUE)), turn: 0, overflowed: 0, too_large: 0 }
+        Self { queues: std::array::from_fn(|_| SourceQueue::new(QUEUE)), turn: 0, overflowed: 0, too_large: 0 }
     }
 }
 
@@ -76,7 +76,7 @@ impl Arrivals {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.queues.iter().all(FairQueue::is_empty)
+        self.queues.iter().all(SourceQueue::is_empty)
     }
 
     /// Datagrams that had to make room for others or waited for too long, since the start.

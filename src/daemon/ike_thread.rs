@@ -234,7 +234,7 @@ impl IkeThread {
         for command in self.wiring.discover_paths(now) {
             self.command(command, pace, now);
         }
-        self.wiring.tell_news(now);
+        self.wiring.tell_news();
         self.wiring.flush().map_err(io::Error::other)?;
         self.answer(pace, now);
         tidy(pace, now);

@@ -8,7 +8,6 @@ use ipnet::IpNet;
 
 use super::config::Tunnel;
 use super::export::{peer_identity, start_word};
-use super::foreign_text;
 use super::ike_thread::IkeSnapshot;
 use super::metrics::Drops;
 use super::wiring::Pair;
@@ -303,7 +302,7 @@ fn connection(
         outbound: traffic(carried.outbound, now),
         last_error: unresolved
             .or(refused)
-            .or_else(|| ike.and_then(|status| status.last_error.as_ref()).map(foreign_text::line)),
+            .or_else(|| ike.and_then(|status| status.last_error.as_ref()).map(ToString::to_string)),
         next_attempt_seconds: ike.and_then(|status| status.next_attempt).map(|at| seconds_until(at, now)),
     }
 }

@@ -10,7 +10,6 @@ mod acquire;
 mod associations;
 pub mod carried;
 mod discovery;
-mod failures;
 mod held;
 mod installation;
 mod notice;
@@ -26,7 +25,6 @@ use tokio::sync::mpsc;
 
 pub use self::associations::GonePairs;
 use self::associations::OfConnections;
-use self::failures::Failures;
 use self::held::Held;
 use self::installation::{Installation, encapsulation, selector_pair};
 use self::notice::About;
@@ -35,7 +33,6 @@ pub use self::pair::Pair;
 use self::path_mtu::Paths;
 pub use super::command_ring::{CommandRing, RingFull};
 use super::connections::{Change, Configured, ConnectionIds};
-use super::foreign_text;
 use crate::crypto::Entropy;
 use crate::dataplane::command::{InboundCommand, OutboundCommand};
 use crate::dataplane::outer_header::{Encapsulation, OuterPath};
@@ -64,8 +61,6 @@ pub struct Wiring {
     held: Held<Notice, About>,
     /// A data thread has commands to take that its ring had no room for.
     behind: bool,
-    /// Failures that anybody can cause, a few at a time.
-    failures: Failures,
     /// The paths to the peers, and what they take.
     pub paths: Paths,
     /// What IKE has to know of what it decided.
@@ -90,7 +85,6 @@ impl Wiring {
             channels,
             held: Held::new(Notice::about),
             behind: false,
-            failures: Failures::default(),
             paths,
             answers: VecDeque::new(),
             entropy,
@@ -144,16 +138,13 @@ impl Wiring {
             Event::PathProbed { peer, asked, sent, in_time } => self.paths.probed(peer, asked, sent, in_time, now),
             Event::ConnectionUp { connection } => self.tell(Notice::ConnectionUp { connection }),
             Event::ConnectionDown { connection, error, .. } => {
-                self.tell(Notice::ConnectionDown { connection, error: error.map(foreign_text::line) });
+                self.tell(Notice::ConnectionDown { connection, error: error.map(|error| error.to_string()) });
             }
             Event::Failure { connection, peer, failure } => {
-                if let Some(reason) = self.failures.reason(&failure, now) {
-                    self.tell(Notice::Failure { connection, peer, reason });
-                }
+                self.tell(Notice::Failure { connection, peer, reason: failure.to_string() });
             }
             Event::FailuresLeftOut { count, span } => {
-                let what = "with peers that have not authenticated themselves";
-                self.tell(Notice::MoreFailures { what, count, period: span });
+                self.tell(Notice::MoreFailures { count, period: span });
             }
             Event::ShutdownComplete => self.tell(Notice::ShutdownComplete),
         }
@@ -171,10 +162,7 @@ impl Wiring {
 
     /// Tells the control task what happened, as far as it has room for that. To be called when the snapshots of IKE show it,
     /// and again while there is more.
-    pub fn tell_news(&mut self, now: Instant) {
-        for (what, count, period) in self.failures.more(now) {
-            self.held.push(Notice::MoreFailures { what, count, period });
-        }
+    pub fn tell_news(&mut self) {
         self.held.pass_on(&self.channels.notices);
     }
 

@@ -7,11 +7,13 @@
 //! was charged.
 
 mod bucket;
+mod served;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use self::bucket::{Bucket, Rate};
+use self::served::Served;
 use super::source::{Asker, Source};
 use crate::crypto::{Entropy, KeyExchangeAlgorithm};
 
@@ -26,8 +28,10 @@ const LEFT_OUT_TOLD_AFTER: Duration = Duration::from_secs(5);
 const KEY_EXCHANGE_OF_SOURCE: Rate = Rate { every: 12, burst: 83_000 };
 /// That those have together who have not returned a cookie: a twentieth.
 const KEY_EXCHANGE_UNPROVEN: Rate = Rate { every: 20, burst: 50_000 };
-/// That strangers have together who have: a quarter.
+/// That strangers have together who have: a quarter,
 const KEY_EXCHANGE_OF_STRANGERS: Rate = Rate { every: 4, burst: 250_000 };
+/// and those of them besides that have had none lately: an eighth, so that they wait for nobody who asks again and again.
+const KEY_EXCHANGE_OF_NEWCOMERS: Rate = Rate { every: 8, burst: 500_000 };
 /// That configured peers have together besides what each has as a source: half. Many tunnels may have one peer.
 const KEY_EXCHANGE_OF_CONFIGURED: Rate = Rate { every: 2, burst: 500_000 };
 
@@ -35,8 +39,8 @@ const KEY_EXCHANGE_OF_CONFIGURED: Rate = Rate { every: 2, burst: 500_000 };
 const STEPS_UNPROVEN: Rate = Rate::per_second(100);
 const STEPS_OF_SOURCE: Rate = Rate::per_second(100);
 
-/// Failures that are told, of configured peers and of others each: five in any second at most.
-const FAILURES: Rate = Rate { every: 500_000, burst: 3 };
+/// Failures that are told, of configured peers and of others each: four in any second at most, eight in five.
+const FAILURES: Rate = Rate { every: 1_000_000, burst: 3 };
 /// And of one source.
 const FAILURES_OF_SOURCE: Rate = Rate { every: 1_000_000, burst: 2 };
 
@@ -48,14 +52,16 @@ pub(super) enum Unprotected {
     Version,
     /// UNSUPPORTED_CRITICAL_PAYLOAD to a first request.
     CriticalPayload,
-    /// INVALID_IKE_SPI. After a restart every peer needs one.
+    /// INVALID_IKE_SPI to who sends on an IKE SA that we may never have had.
     UnknownSpi,
+    /// The same for an SPI that we have made for this address. After a restart every peer needs one.
+    LostSpi,
     /// What hints that a peer is there: who waits for its answer asks again.
     Hint,
 }
 
 impl Unprotected {
-    const COUNT: usize = 4;
+    const COUNT: usize = 5;
 
     /// What all have together, and each source of them: of configured peers, or of others.
     fn rates(self, configured: bool) -> [Rate; 2] {
@@ -63,7 +69,9 @@ impl Unprotected {
             (Self::Version | Self::CriticalPayload, _) => [20, 5],
             // Each costs what it touches, and what one peer's address sends, or somebody in its name, takes nothing from others.
             (Self::Hint, _) => [1_000_000, 5],
-            (Self::UnknownSpi, true) => [1_000, 200],
+            // Many tunnels may have one peer.
+            (Self::UnknownSpi | Self::LostSpi, true) => [1_000, 200],
+            (Self::LostSpi, false) => [1_000, 20],
             (Self::UnknownSpi, false) => [100, 10],
         };
         per_second.map(Rate::per_second)
@@ -78,8 +86,12 @@ pub(super) struct Budget {
     sources: Vec<OfSource>,
     /// Of all who have not returned a cookie.
     unproven: Unproven,
-    /// Time of key exchanges: of configured peers, of others.
-    key_exchanges: [Bucket; 2],
+    /// Time of key exchanges.
+    configured: Bucket,
+    strangers: Bucket,
+    newcomers: Bucket,
+    /// The strangers that are no newcomers.
+    served: Served,
     /// Of configured peers, of others, by kind.
     unprotected: [[Bucket; Unprotected::COUNT]; 2],
     /// Of configured peers, of others.
@@ -101,8 +113,7 @@ struct OfSource {
 pub(super) struct Charge {
     /// Microseconds.
     cost: u64,
-    /// The place of the source.
-    place: usize,
+    source: Source,
     to: Payer,
 }
 
@@ -112,8 +123,12 @@ enum Payer {
     Unproven,
     Source,
     SourceAndStrangers,
+    SourceAndNewcomers,
     Configured,
 }
+
+/// When a stranger's turn comes, the first ones first: who has had none lately, then who had its last longest ago.
+pub(super) type LastTurn = Option<u64>;
 
 #[derive(Default)]
 struct Unproven {
@@ -150,7 +165,10 @@ impl Budget {
             key,
             sources: vec![OfSource::default(); PLACES],
             unproven: Unproven::default(),
-            key_exchanges: Default::default(),
+            configured: Bucket::default(),
+            strangers: Bucket::default(),
+            newcomers: Bucket::default(),
+            served: Served::default(),
             unprotected: Default::default(),
             failures: Default::default(),
             left_out: None,
@@ -168,42 +186,65 @@ impl Budget {
     /// asked for again: both are charged.
     ///
     /// Who has not returned a cookie has a part in the little that is for such; a source that has, what each has. Beyond
-    /// that configured peers have something together; for others there is also a limit together.
+    /// that configured peers have something together; for others there is also a limit together, at which they take turns.
     pub(super) fn key_exchange(&mut self, asker: Asker, method: &KeyExchangeAlgorithm, now: Instant) -> Option<Charge> {
-        let (cost, now) = (u64::try_from(2 * method.cost.as_micros()).unwrap_or(u64::MAX), self.micros(now));
-        let place = self.place(asker.source);
-        let ([configured, strangers], own) = (&mut self.key_exchanges, &mut self.sources[place].key_exchange);
+        let (cost, now, source) = (cost(method), self.micros(now), asker.source);
+        let charge = |to| Some(Charge { cost, source, to });
         if !asker.proven {
             let unproven = self.unproven.key_exchange.take(cost, KEY_EXCHANGE_UNPROVEN, now);
-            return unproven.then_some(Charge { cost, place, to: Payer::Unproven });
+            return charge(Payer::Unproven).filter(|_| unproven);
         }
-        if !asker.configured && !strangers.has(KEY_EXCHANGE_OF_STRANGERS, now) {
-            return None;
+        let place = self.place(source);
+        let shared = if asker.configured { Payer::Source } else { self.shared(self.served.last(source, now), now)? };
+        if !self.sources[place].key_exchange.take(cost, KEY_EXCHANGE_OF_SOURCE, now) {
+            let more = asker.configured && self.configured.take(cost, KEY_EXCHANGE_OF_CONFIGURED, now);
+            return charge(Payer::Configured).filter(|_| more);
         }
-        if own.take(cost, KEY_EXCHANGE_OF_SOURCE, now) {
-            if asker.configured {
-                return Some(Charge { cost, place, to: Payer::Source });
-            }
-            strangers.take(cost, KEY_EXCHANGE_OF_STRANGERS, now);
-            return Some(Charge { cost, place, to: Payer::SourceAndStrangers });
+        match shared {
+            Payer::SourceAndStrangers => self.strangers.take(cost, KEY_EXCHANGE_OF_STRANGERS, now),
+            Payer::SourceAndNewcomers => self.newcomers.take(cost, KEY_EXCHANGE_OF_NEWCOMERS, now),
+            Payer::Unproven | Payer::Source | Payer::Configured => return charge(shared),
+        };
+        self.served.note(source, now);
+        charge(shared)
+    }
+
+    /// Which of what strangers have together has anything for one of them that had its last turn then.
+    fn shared(&self, last: LastTurn, now: u64) -> Option<Payer> {
+        if self.strangers.has(KEY_EXCHANGE_OF_STRANGERS, now) {
+            return Some(Payer::SourceAndStrangers);
         }
-        let more = asker.configured && configured.take(cost, KEY_EXCHANGE_OF_CONFIGURED, now);
-        more.then_some(Charge { cost, place, to: Payer::Configured })
+        let newcomers = last.is_none() && self.newcomers.has(KEY_EXCHANGE_OF_NEWCOMERS, now);
+        newcomers.then_some(Payer::SourceAndNewcomers)
+    }
+
+    /// When a source had its last turn, if it has anything left of its own.
+    pub(super) fn last_turn(&self, source: Source, now: Instant) -> Option<LastTurn> {
+        let now = self.micros(now);
+        let own = self.sources[self.place(source)].key_exchange.has(KEY_EXCHANGE_OF_SOURCE, now);
+        own.then(|| self.served.last(source, now))
+    }
+
+    /// When there is time for a stranger that had its last turn then.
+    pub(super) fn next_turn(&self, last: LastTurn) -> Instant {
+        let strangers = self.strangers.ready_at(KEY_EXCHANGE_OF_STRANGERS);
+        let newcomers = self.newcomers.ready_at(KEY_EXCHANGE_OF_NEWCOMERS);
+        self.start + Duration::from_micros(if last.is_none() { strangers.min(newcomers) } else { strangers })
     }
 
     /// Gives back what was charged for who has authenticated itself: it is no stranger.
     pub(super) fn refund(&mut self, charge: Charge) {
-        let Charge { cost, place, to } = charge;
-        let ([configured, strangers], own) = (&mut self.key_exchanges, &mut self.sources[place].key_exchange);
+        let Charge { cost, source, to } = charge;
+        let place = self.place(source);
         match to {
-            Payer::Unproven => self.unproven.key_exchange.give(cost, KEY_EXCHANGE_UNPROVEN),
-            Payer::Source => own.give(cost, KEY_EXCHANGE_OF_SOURCE),
-            Payer::SourceAndStrangers => {
-                own.give(cost, KEY_EXCHANGE_OF_SOURCE);
-                strangers.give(cost, KEY_EXCHANGE_OF_STRANGERS);
-            }
-            Payer::Configured => configured.give(cost, KEY_EXCHANGE_OF_CONFIGURED),
+            Payer::Unproven => return self.unproven.key_exchange.give(cost, KEY_EXCHANGE_UNPROVEN),
+            Payer::Configured => return self.configured.give(cost, KEY_EXCHANGE_OF_CONFIGURED),
+            Payer::SourceAndStrangers => self.strangers.give(cost, KEY_EXCHANGE_OF_STRANGERS),
+            Payer::SourceAndNewcomers => self.newcomers.give(cost, KEY_EXCHANGE_OF_NEWCOMERS),
+            Payer::Source => {}
         }
+        self.sources[place].key_exchange.give(cost, KEY_EXCHANGE_OF_SOURCE);
+        self.served.forget(source);
     }
 
     /// Whether an IKE_SA_INIT request may get the answer that brings its sender on: NO_PROPOSAL_CHOSEN or
@@ -258,6 +299,11 @@ impl Budget {
     fn micros(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.start).as_micros()).unwrap_or(u64::MAX)
     }
+}
+
+/// Of both halves of a key exchange, in microseconds.
+fn cost(method: &KeyExchangeAlgorithm) -> u64 {
+    u64::try_from(2 * method.cost.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! consequences go.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use super::directory::Directory;
 use super::event::{Event, Output, Path, Transmit};
 use super::failure::Failure;
 use super::key_log::KeyLog;
+use super::own_spi;
 use super::source::Asker;
 use crate::crypto::{Entropy, Secret};
 use crate::wire::ike::IkeSpi;
@@ -87,13 +88,9 @@ impl Context<'_> {
         nonce
     }
 
-    /// A random IKE SPI, not zero. Sixty-four random bits do not collide with another one of ours.
-    pub(super) fn ike_spi(&mut self) -> IkeSpi {
-        let mut spi = IkeSpi::ZERO;
-        while spi.is_zero() {
-            self.entropy.fill(&mut spi.0);
-        }
-        spi
+    /// An IKE SPI for an IKE SA with the peer at this address.
+    pub(super) fn ike_spi(&mut self, peer: IpAddr) -> IkeSpi {
+        own_spi::make(peer, self.token_secret, self.entropy)
     }
 }
 

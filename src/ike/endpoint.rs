@@ -1,5 +1,6 @@
 //! The endpoint: every IKE SA, found by its SPI, and every connection.
 
+mod admission;
 mod commands;
 mod connections;
 mod duplicates;
@@ -20,6 +21,7 @@ mod unprotected;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::admission::make_room;
 pub use self::commands::SHUTDOWN_TIME;
 use self::connections::Connections;
 use self::ike_sas::IkeSaTable;
@@ -31,16 +33,18 @@ use super::channel::UNAUTHENTICATED_LIMIT;
 use super::config::Config;
 use super::cookie::CookieJar;
 use super::error::{Discard, DiscardCounters};
-use super::event::{Command, Event, Output, Path};
+use super::event::{Command, Deadline, Event, Output, Path, Why};
 use super::exchange::inform;
 use super::failure::Failure;
 use super::key_log::KeyLog;
 use super::message::Payloads;
+use super::own_spi;
 use super::sa::Cause;
 use super::state::established::liveness;
 use super::state::init_sent::InitReply;
 use super::state::{IkeSa, Input};
 use super::status::ConnectionStatus;
+use super::waiting::Waiting;
 use crate::crypto::{Entropy, Secret};
 use crate::wire::ike::{ExchangeType, Header, IkeSpi, NotifyType, ParsedMessage, Payload, parse_message};
 
@@ -51,6 +55,8 @@ use crate::wire::ike::{ExchangeType, Header, IkeSpi, NotifyType, ParsedMessage, 
 pub struct Endpoint {
     connections: Connections,
     cookies: CookieJar,
+    /// First requests of strangers that wait for their turn.
+    waiting: Waiting,
     discards: DiscardCounters,
     /// Set from `Shutdown` on: whether `ShutdownComplete` was said.
     shutdown: Option<bool>,
@@ -69,6 +75,7 @@ impl Endpoint {
         Self {
             cookies: CookieJar::new(&mut *entropy, now),
             connections: Connections::new(config, entropy, now),
+            waiting: Waiting::default(),
             discards: DiscardCounters::default(),
             shutdown: None,
         }
@@ -138,13 +145,19 @@ impl Endpoint {
         if turns_left {
             connections.turns_changed();
         }
+        self.serve_waiting(now);
         self.check_shutdown();
     }
 
     /// Yields the next consequence. Call until it is [`Output::Timeout`], before any other call.
     pub fn poll_output(&mut self) -> Output {
         let Connections { ike_sas, by_name, .. } = &mut self.connections;
-        let Some(output) = ike_sas.outbox.pop() else { return Output::Timeout(ike_sas.next_deadline()) };
+        let Some(output) = ike_sas.outbox.pop() else {
+            let ike_sas = &self.connections.ike_sas;
+            let turn = self.waiting.next_turn(&ike_sas.budget).map(|at| Deadline { at, why: Why::Turn });
+            let deadlines = ike_sas.next_deadline().into_iter().chain(turn);
+            return Output::Timeout(deadlines.min_by_key(|deadline| deadline.at));
+        };
         // The status of a connection that is down says what failed last, also when the peer had asked.
         if let Output::Event(Event::Failure { connection: Some(name), failure, .. }) = &output
             && let Some(runtime) = by_name.get_mut(name)
@@ -182,7 +195,7 @@ impl Endpoint {
         let message = parse_message(datagram).map_err(|malformed| self.unreadable(malformed, datagram, path, now))?;
         let header = message.header;
         if header.exchange_type == ExchangeType::IKE_SA_INIT && !header.flags.response {
-            self.init_requested(message, path, now)?;
+            self.init_requested(message, path, true, now)?;
             // Whoever asks for an IKE SA is there, if the address is not forged.
             if self.connections.ike_sas.allows(Unprotected::Hint, path, now) {
                 self.connections.prompt_peer(path.peer.ip(), now);
@@ -211,8 +224,10 @@ impl Endpoint {
                 return Err(reason);
             }
         };
-        if matches!((sa, &input), (IkeSa::AwaitingAuth(_), Input::Fragment(_))) && ike_sas.half_open.is_full() {
-            return Err(Discard::HalfOpenLimit);
+        if let (IkeSa::AwaitingAuth(state), Input::Fragment(fragment)) = (sa, &input) {
+            let (initiator, source, more) = (state.initiator_spi(), state.source(), fragment.plaintext.len());
+            let room = |ike_sas: &IkeSaTable| ike_sas.half_open.room_to_grow(initiator, source, more);
+            make_room(&mut self.connections, room, now)?;
         }
         let noted = match &input {
             Input::Init(InitReply::Error(error)) => Err(error.discard()),
@@ -240,14 +255,17 @@ impl Endpoint {
         let header = &message.header;
         // Of a request in fragments the first one is enough.
         let first = message.encrypted.and_then(|encrypted| encrypted.fragment).is_none_or(|one| one.number == 1);
-        let wants = !header.flags.response && !header.responder_spi.is_zero() && self.shutdown.is_none() && first;
+        // What has no encrypted payload is no request on any IKE SA that there was.
+        let asks = !header.flags.response && !header.responder_spi.is_zero() && message.encrypted.is_some();
+        let wants = asks && self.shutdown.is_none() && first;
         if !wants {
             return Err(Discard::UnknownSpi);
         }
         let ike_sas = &mut self.connections.ike_sas;
         let rival = ike_sas.rekey_making(ours).and_then(|(spi, rekey)| Some((spi, rekey.rival_with(ours)?)));
         let Some((rekeyed, rival)) = rival else {
-            if !ike_sas.allows(Unprotected::UnknownSpi, path, now) {
+            let lost = own_spi::was_made_for(path.peer.ip(), &ours, ike_sas.token_secret.as_ref());
+            if !ike_sas.allows(if lost { Unprotected::LostSpi } else { Unprotected::UnknownSpi }, path, now) {
                 return Err(Discard::AnswerLimit);
             }
             self.disown(header, path);

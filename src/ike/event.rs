@@ -105,6 +105,8 @@ pub enum Why {
     Duplicates,
     /// Failures were not told, and their number is to be.
     FailuresLeftOut,
+    /// It is the turn of an IKE_SA_INIT request that waits.
+    Turn,
     /// The time for a clean shutdown is over.
     Shutdown,
 }
@@ -313,7 +315,7 @@ pub enum Event {
         next_attempt: Option<Instant>,
     },
     /// Something failed that a person should see; its text says what to look at. Of peers that have not authenticated
-    /// themselves, ten are told in a second at most.
+    /// themselves, eight are told in a second at most.
     Failure {
         /// Name of the connection, when the peer could be matched to one.
         connection: Option<Arc<str>>,

@@ -26,11 +26,22 @@ type First = (IkeSpi, SocketAddr);
 pub(super) struct HalfOpen {
     by_first: BTreeMap<First, (Source, u64)>,
     /// Those of each source, by their numbers: the oldest first.
-    by_source: BTreeMap<Source, BTreeMap<u64, Waiting>>,
+    by_source: BTreeMap<Source, OfSource>,
     /// How many each source has, then the number of its oldest one: the last is the source that is to make room.
-    by_count: BTreeSet<(usize, Reverse<u64>, Source)>,
+    by_count: BTreeSet<Rank>,
+    /// The same for how many bytes it has.
+    by_bytes: BTreeSet<Rank>,
     /// Of the next one.
     number: u64,
+    bytes: usize,
+}
+
+/// How much a source has, and the number of its oldest one.
+type Rank = (usize, Reverse<u64>, Source);
+
+#[derive(Default)]
+struct OfSource {
+    waiting: BTreeMap<u64, Waiting>,
     bytes: usize,
 }
 
@@ -57,22 +68,26 @@ impl HalfOpen {
         self.number += 1;
         self.bytes += bytes;
         self.by_first.insert(first, (source, number));
-        self.change(source, |waiting| {
-            waiting.insert(number, Waiting { ours, since: now, bytes, charge });
+        self.change(source, |of_source| {
+            of_source.bytes += bytes;
+            of_source.waiting.insert(number, Waiting { ours, since: now, bytes, charge });
         });
     }
 
     /// Our SPI of the half-open IKE SA that this initiator has.
     pub(super) fn of(&self, initiator: IkeSpi, from: SocketAddr) -> Option<IkeSpi> {
         let (source, number) = self.by_first.get(&(initiator, from))?;
-        Some(self.by_source.get(source)?.get(number)?.ours)
+        Some(self.by_source.get(source)?.waiting.get(number)?.ours)
     }
 
     /// The IKE SA of this initiator is not half-open any more. Gives what it was charged.
     pub(super) fn remove(&mut self, initiator: IkeSpi, from: SocketAddr) -> Option<Charge> {
         let (source, number) = self.by_first.remove(&(initiator, from))?;
         let mut gone = None;
-        self.change(source, |waiting| gone = waiting.remove(&number));
+        self.change(source, |of_source| {
+            gone = of_source.waiting.remove(&number);
+            of_source.bytes -= gone.as_ref().map_or(0, |gone| gone.bytes);
+        });
         let gone = gone?;
         self.bytes -= gone.bytes;
         Some(gone.charge)
@@ -80,33 +95,41 @@ impl HalfOpen {
 
     /// This one keeps so many bytes of messages now.
     pub(super) fn keeps(&mut self, initiator: IkeSpi, from: SocketAddr, bytes: usize) {
-        let Some((source, number)) = self.by_first.get(&(initiator, from)) else { return };
-        let waiting = self.by_source.get_mut(source).and_then(|waiting| waiting.get_mut(number));
-        if let Some(waiting) = waiting {
-            self.bytes = self.bytes - waiting.bytes + bytes;
-            waiting.bytes = bytes;
-        }
+        let Some((source, number)) = self.by_first.get(&(initiator, from)).copied() else { return };
+        let mut before = bytes;
+        self.change(source, |of_source| {
+            if let Some(waiting) = of_source.waiting.get_mut(&number) {
+                before = std::mem::replace(&mut waiting.bytes, bytes);
+                of_source.bytes = of_source.bytes - before + bytes;
+            }
+        });
+        self.bytes = self.bytes - before + bytes;
     }
 
     /// Changes what a source has, and its place among the others.
-    fn change(&mut self, source: Source, change: impl FnOnce(&mut BTreeMap<u64, Waiting>)) {
-        let rank = |waiting: &BTreeMap<u64, Waiting>| {
-            waiting.first_key_value().map(|(oldest, _)| (waiting.len(), Reverse(*oldest), source))
+    fn change(&mut self, source: Source, change: impl FnOnce(&mut OfSource)) {
+        let ranks = |OfSource { waiting, bytes }: &OfSource| {
+            let (oldest, _) = waiting.first_key_value()?;
+            Some([waiting.len(), *bytes].map(|much| (much, Reverse(*oldest), source)))
         };
-        let waiting = self.by_source.entry(source).or_default();
-        if let Some(before) = rank(waiting) {
-            self.by_count.remove(&before);
+        let of_source = self.by_source.entry(source).or_default();
+        if let Some([count, bytes]) = ranks(of_source) {
+            self.by_count.remove(&count);
+            self.by_bytes.remove(&bytes);
         }
-        change(waiting);
-        match rank(waiting) {
-            Some(after) => drop(self.by_count.insert(after)),
+        change(of_source);
+        match ranks(of_source) {
+            Some([count, bytes]) => {
+                self.by_count.insert(count);
+                self.by_bytes.insert(bytes);
+            }
             None => drop(self.by_source.remove(&source)),
         }
     }
 
     /// Whether a request from this source must bring a cookie.
     pub(super) fn needs_cookie(&self, source: Source, config: &Config) -> bool {
-        self.len() >= config.cookie_threshold || self.held_by(source) >= config.cookie_threshold_per_source
+        self.len() >= config.cookie_threshold || self.held_by(source).0 >= config.cookie_threshold_per_source
     }
 
     /// Whether there is room for one more that keeps this many bytes. If not, our SPI of the one that makes it:
@@ -126,35 +149,56 @@ impl HalfOpen {
         now: Instant,
     ) -> Result<Option<IkeSpi>, Discard> {
         let Asker { source, proven, configured } = newcomer;
-        let held = self.held_by(source);
-        if held >= config.half_open_limit_per_source {
+        let (count, held) = self.held_by(source);
+        if count >= config.half_open_limit_per_source {
             let had_its_time = |oldest: &&Waiting| oldest.since + SETTLING <= now;
             let oldest = self.oldest_of(source).filter(had_its_time).ok_or(Discard::HalfOpenSourceLimit)?;
             return Ok(Some(oldest.ours));
         }
-        if self.len() < config.half_open_limit && self.bytes + bytes <= MAX_BYTES {
+        let (ranks, mine) = if self.len() >= config.half_open_limit {
+            (&self.by_count, count)
+        } else if self.bytes + bytes > MAX_BYTES {
+            (&self.by_bytes, held)
+        } else {
             return Ok(None);
-        }
-        let fullest = self.by_count.last().filter(|(most, ..)| proven && (configured || *most > held));
+        };
+        let fullest = ranks.last().filter(|(most, ..)| proven && (configured || *most > mine));
         let oldest = fullest.and_then(|(_, _, source)| self.oldest_of(*source));
         oldest.map(|oldest| Some(oldest.ours)).ok_or(Discard::HalfOpenLimit)
     }
 
-    fn held_by(&self, source: Source) -> usize {
-        self.by_source.get(&source).map_or(0, BTreeMap::len)
+    /// Whether there is room for so many bytes more of one of them. If not, our SPI of the one that makes it: the oldest of
+    /// the source that has most bytes, which is its own if none has more.
+    ///
+    /// # Errors
+    /// There is none, and only this one could make it.
+    pub(super) fn room_to_grow(
+        &self,
+        initiator: IkeSpi,
+        from: SocketAddr,
+        bytes: usize,
+    ) -> Result<Option<IkeSpi>, Discard> {
+        if self.bytes + bytes <= MAX_BYTES {
+            return Ok(None);
+        }
+        let own = Source::of(from.ip());
+        let (_, mine) = self.held_by(own);
+        let fullest = self.by_bytes.last().filter(|(most, ..)| *most > mine).map_or(own, |(_, _, fullest)| *fullest);
+        let oldest = self.oldest_of(fullest).map(|oldest| oldest.ours);
+        oldest.filter(|oldest| self.of(initiator, from) != Some(*oldest)).map(Some).ok_or(Discard::HalfOpenLimit)
+    }
+
+    /// How many IKE SAs a source has, and how many bytes they keep.
+    fn held_by(&self, source: Source) -> (usize, usize) {
+        self.by_source.get(&source).map_or((0, 0), |OfSource { waiting, bytes }| (waiting.len(), *bytes))
     }
 
     fn oldest_of(&self, source: Source) -> Option<&Waiting> {
-        self.by_source.get(&source)?.first_key_value().map(|(_, oldest)| oldest)
+        self.by_source.get(&source)?.waiting.first_key_value().map(|(_, oldest)| oldest)
     }
 
     pub(super) fn len(&self) -> usize {
         self.by_first.len()
-    }
-
-    /// Whether they keep as many bytes as they may.
-    pub(super) fn is_full(&self) -> bool {
-        self.bytes >= MAX_BYTES
     }
 }
 
@@ -208,7 +252,8 @@ mod tests {
         }
         assert_eq!((book.len(), book.bytes, book.of(spi(1), from(1))), (1, 100, Some(spi(9_999))));
         assert_eq!([0; 2].map(|_| book.remove(spi(1), from(1))), [Some(charge()), None]);
-        assert_eq!((book.len(), book.bytes, book.by_source.len(), book.by_count.len()), (0, 0, 0, 0));
+        assert_eq!((book.len(), book.bytes), (0, 0));
+        assert_eq!((book.by_source.len(), book.by_count.len(), book.by_bytes.len()), (0, 0, 0));
     }
 
     #[test]
@@ -238,14 +283,26 @@ mod tests {
     #[test]
     fn what_they_keep_is_bounded_in_bytes() {
         let (now, config) = (Instant::now(), Config::new(Vec::new()));
-        let mut book = book(&[(1, 2)], now);
-        book.keeps(spi(0), from(1), MAX_BYTES - 200);
-        assert_eq!(book.room(newcomer(2), 100, &config, now), Ok(None));
-        assert_eq!(book.room(newcomer(2), 101, &config, now), Ok(Some(spi(1000))));
-        assert!(!book.is_full());
-        book.keeps(spi(1), from(1), 300);
-        assert!(book.is_full());
+        let mut book = book(&[(1, 2), (2, 3)], now);
+        book.keeps(spi(0), from(1), MAX_BYTES - 500);
+        assert_eq!(book.room(newcomer(3), 100, &config, now), Ok(None));
+        assert_eq!(book.room(newcomer(3), 101, &config, now), Ok(Some(spi(1000))), "not of who has most IKE SAs");
         book.remove(spi(0), from(1));
-        assert_eq!(book.bytes, 300);
+        assert_eq!((book.bytes, book.held_by(newcomer(1).source)), (400, (1, 100)));
+    }
+
+    #[test]
+    fn a_message_that_grows_takes_the_room_of_the_source_that_has_most() {
+        let now = Instant::now();
+        let mut book = book(&[(1, 3), (2, 1)], now);
+        book.keeps(spi(2), from(1), MAX_BYTES - 400);
+        let room = |book: &HalfOpen, number, host, bytes| book.room_to_grow(spi(number), from(host), bytes);
+        assert_eq!(room(&book, 0, 2, 100), Ok(None));
+        assert_eq!(room(&book, 0, 2, 101), Ok(Some(spi(1000))), "the oldest of the other source");
+        assert_eq!(room(&book, 1, 1, 101), Ok(Some(spi(1000))), "its own oldest");
+        assert_eq!(room(&book, 0, 1, 101), Err(Discard::HalfOpenLimit), "not itself");
+        book.remove(spi(0), from(1));
+        book.remove(spi(1), from(1));
+        assert_eq!(room(&book, 0, 2, MAX_BYTES), Ok(Some(spi(1002))));
     }
 }

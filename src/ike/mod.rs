@@ -32,6 +32,7 @@ mod keys;
 mod liveness;
 mod message;
 mod negotiate;
+mod own_spi;
 mod refused;
 mod sa;
 mod sealer;
@@ -43,6 +44,7 @@ mod successor;
 mod tasks;
 mod transcript;
 mod upkeep;
+mod waiting;
 mod wanted;
 mod window;
 

@@ -70,6 +70,11 @@ impl Lingering {
     pub(super) fn new(channel: Channel, half_open: Option<(IkeSpi, SocketAddr)>, now: Instant) -> Self {
         Self { echo: channel.into_echo(), until: now + LINGER, half_open }
     }
+
+    /// Bytes of messages that it keeps.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.echo.window.answer().iter().map(Vec::len).sum()
+    }
 }
 
 impl IkeSa {

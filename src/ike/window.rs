@@ -127,6 +127,11 @@ impl Window {
         }
     }
 
+    /// Our answer to the peer's last request, which is kept for its repetitions.
+    pub(super) fn answer(&self) -> &[Vec<u8>] {
+        self.answered.as_ref().map_or(&[], |answered| &answered.response)
+    }
+
     /// Our request was answered. Says whether it had been repeated.
     pub(super) fn answered(&mut self) -> bool {
         self.outstanding.take().is_some_and(|outstanding| outstanding.sent > 1)
@@ -182,7 +187,9 @@ impl Window {
     pub(super) fn hasten(&mut self, limit: Duration, now: Instant) {
         if let Some(outstanding) = &mut self.outstanding {
             outstanding.policy.longest = outstanding.policy.longest.min(limit);
-            outstanding.until = outstanding.until.min(now + limit * LAST_TRANSMISSIONS);
+            // Nor after a sign of life.
+            outstanding.policy.timeout = outstanding.policy.timeout.min(limit * LAST_TRANSMISSIONS);
+            outstanding.until = outstanding.until.min(now + outstanding.policy.timeout);
             outstanding.next = outstanding.next.min(now + limit);
         }
     }
@@ -305,6 +312,16 @@ mod tests {
         window.answered();
         window.sent(vec![b"next".to_vec()], policy(), start);
         assert_eq!(window.deadline(), Some(start + SECOND), "the next one is as always");
+    }
+
+    #[test]
+    fn what_is_hastened_is_not_waited_for_any_longer_after_a_sign_of_life() {
+        let start = Instant::now();
+        let mut window = Window::fresh();
+        window.sent(vec![b"request".to_vec()], Retransmission::default(), start);
+        window.hasten(SECOND / 2, start);
+        window.heard(start + SECOND);
+        assert_eq!(course(&mut window, start), [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0]);
     }
 
     #[test]

@@ -78,6 +78,17 @@ impl Bug for Floods {
     }
 }
 
+/// Repeats a request twice where it is to do so once.
+#[derive(Default)]
+struct RepeatsTwice(HashSet<Vec<u8>>);
+
+impl Bug for RepeatsTwice {
+    fn transmit(&mut self, transmit: Transmit) -> Vec<Transmit> {
+        let again = is_request(&transmit.payload) && !self.0.insert(transmit.payload.clone());
+        vec![transmit; if again { 2 } else { 1 }]
+    }
+}
+
 /// Answers everything twice.
 struct AnswersTwice;
 
@@ -414,6 +425,7 @@ planted! {
     forgets_responses = ForgetsResponses::default();
     reuses_message_ids = ReusesMessageIds::default();
     floods = Floods;
+    repeats_twice = RepeatsTwice::default();
     answers_twice = AnswersTwice;
     drops_deletes = DropsDeletes;
     oversleeps = Oversleeps;

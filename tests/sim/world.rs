@@ -18,11 +18,31 @@ use crate::tunnel::Tunnel;
 /// retransmissions of a request, and the wait before the next attempt.
 pub const RECOVERY: Duration = Duration::from_secs(240);
 
+/// What an attempt to set up an IKE SA waits at most before it is repeated.
+const LONGEST_WAIT_OF_ATTEMPT: Duration = Duration::from_secs(2);
+
+/// How often a request is sent at most when its IKE SA is closed.
+const LAST_TRANSMISSIONS: u32 = 6;
+
+/// How often a request is repeated out of turn at most because of one thing that happened.
+const REPETITIONS_OF_PROMPT: u32 = 6;
+
 /// Steps without the clock moving: more are a loop.
 const MOST_STEPS_AT_ONCE: u32 = 5_000;
 
 /// Which request or response a message is, or which fragment of it: IKE SA, sender, message id, response, number.
 type MessageKey = (IkeSpi, IkeSpi, usize, u32, bool, u16);
+
+/// A request that has been sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    times: u32,
+    first: Instant,
+    last: Option<Instant>,
+    /// The prompts of its sender until then.
+    prompts: u32,
+    ike_sa: IkeSpi,
+}
 
 /// The simulated world.
 pub struct World {
@@ -38,8 +58,10 @@ pub struct World {
     pub delivered_esp: u64,
     forger: Option<Forger>,
     trace: Option<Vec<String>>,
-    /// How often each end has sent a request since it last heard of its peer, and in which IKE SA.
-    requests: Vec<HashMap<Vec<u8>, (u32, IkeSpi)>>,
+    /// What each end has sent since it last heard of its peer.
+    requests: Vec<HashMap<Vec<u8>, Sent>>,
+    /// By end: how often anything has happened that may have it repeat a request out of turn.
+    prompts: Vec<u32>,
     messages: HashMap<MessageKey, Vec<u8>>,
     keys: HashSet<Vec<u8>>,
     ike_sas: HashSet<IkeSpi>,
@@ -82,6 +104,7 @@ impl World {
             forger: setup.forger.then(Forger::default),
             trace: None,
             requests: vec![HashMap::new(); setup.ends],
+            prompts: vec![0; setup.ends],
             messages: HashMap::new(),
             keys: HashSet::new(),
             ike_sas: HashSet::new(),
@@ -140,6 +163,7 @@ impl World {
             Command::Reload(_) => format!("{} is told to reload", name(side)),
             command => format!("{} is told {command:?}", name(side)),
         });
+        self.prompts[side] += 1;
         let said = self.ends[side].command(command, self.now);
         self.hear(side, said, None);
     }
@@ -153,6 +177,7 @@ impl World {
         self.note(|| format!("{} gets a forged {}", name(side), describe(&message)));
         let local = SocketAddr::new(self.ends[side].address, source.port());
         let path = Path { local, peer: source, non_esp_marker: false };
+        self.prompts[side] += 1;
         let said = self.ends[side].receive(message, path, self.now);
         self.hear(side, said, None);
     }
@@ -293,6 +318,7 @@ impl World {
                     self.received_requests[side] += 1;
                 }
                 let path = Path { local: destination, peer: source, non_esp_marker: marker };
+                self.prompts[side] += 1;
                 Some(self.ends[side].receive(message, path, self.now))
             }
         }
@@ -303,7 +329,7 @@ impl World {
         let outer_end_of = &self.outer_end_of;
         let of_another =
             |ike_sa: &IkeSpi| outer_end_of.get(ike_sa).is_some_and(|outer| side == RIGHT && Some(*outer) != sender);
-        self.requests[side].retain(|_, (_, ike_sa)| of_another(ike_sa));
+        self.requests[side].retain(|_, sent| of_another(&sent.ike_sa));
     }
 
     /// Takes what an end said, to the datagram of an end if that was the cause: sends its datagrams and checks them.
@@ -351,6 +377,25 @@ impl World {
         }
     }
 
+    /// A request is repeated no sooner than there is a reason to.
+    fn check_repetitions(&mut self, side: usize, header: &Header, message: &[u8]) {
+        let (now, prompts, ike_sa) = (self.now, self.prompts[side], header.initiator_spi);
+        let sent = self.requests[side].entry(message.to_vec());
+        let sent = sent.or_insert(Sent { times: 0, first: now, last: None, prompts, ike_sa });
+        sent.times += 1;
+        let before_last = sent.last.replace(now);
+        let Sent { times, first, prompts: before, .. } = *sent;
+        let is_attempt = matches!(header.exchange_type, ExchangeType::IKE_SA_INIT | ExchangeType::IKE_AUTH);
+        let policy = self.ends[side].config.retransmission;
+        let apart = before_last.map_or(Duration::MAX, |last| now - last);
+        if apart < policy.initial || times > most_transmissions(policy, is_attempt, now - first, prompts - before) {
+            let after = (now - first).as_secs_f64();
+            self.violate(format!("{} sends one request {times} times in {after:.3} s", name(side)));
+        }
+        // Each transmission of an attempt has what waits beside it asked again.
+        self.prompts[side] += u32::from(is_attempt);
+    }
+
     /// Requests are repeated a bounded number of times without a sign of life, responses never unasked, and no message id is used twice.
     fn check_sent(&mut self, side: usize, message: &[u8]) {
         let Ok(header) = Header::parse(message) else {
@@ -363,12 +408,7 @@ impl World {
                 self.violate(format!("{} answers more often than it is asked", name(side)));
             }
         } else {
-            let most = most_transmissions(self.ends[side].config.retransmission);
-            let (sent, _) = self.requests[side].entry(message.to_vec()).or_insert((0, header.initiator_spi));
-            *sent += 1;
-            if *sent > most {
-                self.violate(format!("{} sends one request {} times", name(side), most + 1));
-            }
+            self.check_repetitions(side, &header, message);
         }
         if header.exchange_type == ExchangeType::IKE_SA_INIT {
             self.inits.insert(header.initiator_spi);
@@ -391,15 +431,18 @@ impl World {
     }
 }
 
-/// How often a request is sent at most: in its back-off, and once a second where something prompts it.
-fn most_transmissions(policy: Retransmission) -> u32 {
+/// How often a request may have been sent so long after the first time: in its back-off, a few times more when its IKE SA is
+/// closed, and once a second where so many things have prompted it.
+fn most_transmissions(policy: Retransmission, is_attempt: bool, after: Duration, prompts: u32) -> u32 {
+    let longest = if is_attempt { LONGEST_WAIT_OF_ATTEMPT } else { Duration::MAX };
     let mut at = Duration::ZERO;
-    let waits = (0..).map(|number| policy.wait(number));
-    let in_turn = waits.take_while(|wait| {
+    let in_turn = (0..).map(|number| policy.wait(number).min(longest)).take_while(|wait| {
         at += *wait;
-        at < policy.timeout
+        at <= after
     });
-    1 + in_turn.count() as u32 + policy.timeout.as_secs() as u32
+    1 + in_turn.count() as u32
+        + LAST_TRANSMISSIONS
+        + prompts.saturating_mul(REPETITIONS_OF_PROMPT).min(after.as_secs() as u32)
 }
 
 fn describe(message: &[u8]) -> String {

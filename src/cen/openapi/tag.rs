@@ -11,7 +11,7 @@ use super::region;
 use super::rpc::Parameters;
 use crate::cen::command::Command;
 use crate::cen::error::ApiError;
-use crate::cen::resource::{KINDS, ResourceId, TagResources, UntagResources};
+use crate::cen::resource::{KINDS, OfText, ResourceId, TagResources, UntagResources};
 use crate::cen::state::State;
 
 /// This resource's rows of the action table.
@@ -94,7 +94,7 @@ fn all<'a>(kind: &str, state: &'a State) -> Vec<&'a str> {
 }
 
 /// The kind of resource, in any case: clients write it in several.
-fn kind(parameters: &Parameters) -> Result<(&'static str, fn(&str) -> ResourceId), ApiError> {
+fn kind(parameters: &Parameters) -> Result<(&'static str, OfText), ApiError> {
     let asked = parameters.required("ResourceType")?;
     let kind = KINDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(asked));
     kind.copied().ok_or_else(|| {

@@ -54,10 +54,8 @@ pub enum Notice {
         /// Why, for a person.
         reason: String,
     },
-    /// Failures that anybody can cause, beyond those that were told one by one.
+    /// Failures of peers that have not authenticated themselves, beyond those that were told one by one.
     MoreFailures {
-        /// What failed.
-        what: &'static str,
         /// How often.
         count: u64,
         /// In which time until now.

@@ -136,13 +136,13 @@ impl Bench {
 
     fn event(&mut self, event: Event) {
         self.wiring.event(event, Instant::now());
-        self.wiring.tell_news(Instant::now());
+        self.wiring.tell_news();
     }
 
     /// A regular look, when IKE has these associations.
     fn look(&mut self, there: &[u64]) {
         self.wiring.forget_gone(|association| there.contains(&association.0));
-        self.wiring.tell_news(Instant::now());
+        self.wiring.tell_news();
     }
 
     /// Where peers were said to be so far, and which ones are gone.

@@ -27,6 +27,11 @@ impl Bucket {
         self.0 < now.saturating_add(rate.burst.saturating_mul(rate.every))
     }
 
+    /// From when on there is.
+    pub(super) fn ready_at(self, rate: Rate) -> u64 {
+        (self.0 + 1).saturating_sub(rate.burst.saturating_mul(rate.every))
+    }
+
     /// Takes some units, if there is any. It may owe some then: what costs more than a full bucket has to be possible.
     pub(super) fn take(&mut self, units: u64, rate: Rate, now: u64) -> bool {
         let has = self.has(rate, now);
@@ -75,6 +80,7 @@ mod tests {
         let mut bucket = Bucket::default();
         assert!(bucket.take(10, RATE, 0));
         assert!(!bucket.has(RATE, 70) && bucket.has(RATE, 71));
+        assert_eq!((bucket.ready_at(RATE), Bucket::default().ready_at(RATE)), (71, 0));
         assert!(!bucket.take(1, RATE, 70));
     }
 }

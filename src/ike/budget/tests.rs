@@ -40,11 +40,39 @@ fn one_source_has_less_than_a_tenth_of_the_time_for_key_exchanges() {
 fn strangers_have_a_quarter_of_the_time_together() {
     let now = Instant::now();
     let mut budget = budget(now);
-    let ask = |host, at| pays(&mut budget, asker(host, true, false), at);
-    let time = granted(now, 10_000, ask) as u32 * COST;
-    assert!((Duration::from_millis(2_400)..Duration::from_millis(2_800)).contains(&time), "{time:?}");
-    let at = now + 10_000 * MILLISECOND;
+    let all_are_known = (0..100).filter(|host| pays(&mut budget, asker(*host, true, false), now)).count();
+    assert!(all_are_known < 100);
+    let ask = |host, at| pays(&mut budget, asker(host % 100, true, false), at);
+    let time = granted(now, 30_000, ask) as u32 * COST;
+    // What they could have as newcomers is a second at most.
+    assert!((Duration::from_millis(7_400)..Duration::from_millis(8_900)).contains(&time), "{time:?}");
+    let at = now + 30_000 * MILLISECOND;
     assert!(pays(&mut budget, asker(99_999, true, true), at), "a configured peer is none of them");
+    assert!(pays(&mut budget, asker(99_998, true, false), at), "nor does a newcomer wait for them");
+}
+
+#[test]
+fn newcomers_have_an_eighth_of_the_time_besides() {
+    let now = Instant::now();
+    let mut budget = budget(now);
+    let time = granted(now, 10_000, |host, at| pays(&mut budget, asker(host, true, false), at)) as u32 * COST;
+    assert!((Duration::from_millis(4_400)..Duration::from_millis(4_600)).contains(&time), "{time:?}");
+}
+
+#[test]
+fn the_next_turn_is_when_there_is_time_for_it() {
+    let now = Instant::now();
+    let mut budget = budget(now);
+    while (0..200).any(|host| pays(&mut budget, asker(host, true, false), now)) {}
+    let [newcomer, known] = [500, 3].map(|host| {
+        let last = budget.last_turn(asker(host, true, false).source, now).expect("it has its own");
+        let at = budget.next_turn(last);
+        assert!(at > now && !pays(&mut budget, asker(host, true, false), at - Duration::from_micros(1)));
+        at
+    });
+    assert!(pays(&mut budget, asker(500, true, false), newcomer.min(known)));
+    while pays(&mut budget, asker(1, true, false), known) {}
+    assert_eq!(budget.last_turn(asker(1, true, false).source, known), None, "it has had what each has");
 }
 
 #[test]

@@ -293,7 +293,11 @@ impl IkeSaTable {
                 handled.successors = std::mem::take(&mut ended.successors);
                 match ended.channel.take() {
                     Some(channel) => {
-                        let lingering = Lingering::new(*channel, handled.before.half_open.take(), now);
+                        let half_open = handled.before.half_open.take();
+                        let lingering = Lingering::new(*channel, half_open, now);
+                        if let Some((initiator, source)) = half_open {
+                            self.half_open.keeps(initiator, source, lingering.kept_bytes());
+                        }
                         self.insert(spi, IkeSa::Lingering(Box::new(lingering)));
                     }
                     None => self.timers.set(Timer::IkeSa(spi), None),

@@ -2,9 +2,10 @@
 //! (RFC 7296 1.2, 2.6, 2.7).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Endpoint;
+use super::admission::admit;
 use super::ike_sas::IkeSaTable;
 use super::unprotected;
 use crate::crypto::KeyExchangeAlgorithm;
@@ -13,7 +14,6 @@ use crate::ike::budget::Charge;
 use crate::ike::config::Connection;
 use crate::ike::cookie::Initiator;
 use crate::ike::directory::Candidates;
-use crate::ike::ended::Ended;
 use crate::ike::error::Discard;
 use crate::ike::event::{Event, Output, Path, Transmit};
 use crate::ike::ext::negotiated::Negotiated;
@@ -22,7 +22,6 @@ use crate::ike::failure::{Failure, Refusal};
 use crate::ike::keys::Spis;
 use crate::ike::message::{self, Payloads};
 use crate::ike::negotiate::{self, Chosen, IkeAlgorithms};
-use crate::ike::sa::Cause;
 use crate::ike::source::Asker;
 use crate::ike::state::IkeSa;
 use crate::ike::state::awaiting_auth::{AwaitingAuth, Initiated};
@@ -31,14 +30,19 @@ use crate::ike::window::Window;
 use crate::wire::ike::grammar::{self, Direction};
 use crate::wire::ike::{
     ExchangeType, Flags, Header, IkeSpi, Notify, NotifyType, ParsedMessage, Payload, Proposal, encode_message,
+    parse_message,
 };
 
+/// Time of key exchanges that one call spends on who has waited, but for one that has begun.
+const TURNS_AT_ONCE: Duration = Duration::from_millis(2);
+
 impl Endpoint {
-    /// Answers an IKE_SA_INIT request.
+    /// Answers an IKE_SA_INIT request. One that `arrives` may have to wait for its turn.
     pub(super) fn init_requested(
         &mut self,
         mut message: ParsedMessage<'_>,
         path: Path,
+        arrives: bool,
         now: Instant,
     ) -> Result<(), Discard> {
         let header = message.header;
@@ -82,7 +86,10 @@ impl Endpoint {
         if theirs.data.len() != group.public_len {
             return Err(Discard::BadKeyExchange);
         }
-        let charge = self.admit(asker, message.bytes.len(), group, now)?;
+        if arrives && self.has_to_wait(asker, group, message.bytes, path, now)? {
+            return Ok(());
+        }
+        let charge = admit(&mut self.connections, asker, message.bytes.len(), group, now)?;
         self.open_half(&message, candidates, chosen, &payloads, (path, charge), now)
     }
 
@@ -137,30 +144,43 @@ impl Endpoint {
         discard
     }
 
-    /// Lets one more half-open IKE SA in that keeps so many bytes, if its sender may cost so much. Where others are to make
-    /// room for it, they go.
-    fn admit(
+    /// Whether the request of a stranger waits now: there is no time for its key exchange, or others wait for some. An error
+    /// if it cannot.
+    fn has_to_wait(
         &mut self,
         asker: Asker,
-        bytes: usize,
         method: &KeyExchangeAlgorithm,
+        datagram: &[u8],
+        path: Path,
         now: Instant,
-    ) -> Result<Charge, Discard> {
-        let room = |ike_sas: &IkeSaTable| ike_sas.half_open.room(asker, bytes, &ike_sas.config, now);
-        room(&self.connections.ike_sas)?;
-        let charge = self.connections.ike_sas.budget.key_exchange(asker, method, now);
-        let charge = charge.ok_or(Discard::KeyExchangeLimit)?;
-        loop {
-            match room(&self.connections.ike_sas) {
-                Ok(None) => return Ok(charge),
-                Ok(Some(oldest)) => {
-                    self.connections.with_ike_sa(oldest, now, |_, _| Err(Ended::new(Cause::NoAnswer, None)));
-                }
-                // Several had to go, and those that are left hold no more than it would.
-                Err(full) => {
-                    self.connections.ike_sas.budget.refund(charge);
-                    return Err(full);
-                }
+    ) -> Result<bool, Discard> {
+        if !asker.proven || asker.configured {
+            return Ok(false);
+        }
+        let budget = &self.connections.ike_sas.budget;
+        let last = budget.last_turn(asker.source, now).ok_or(Discard::KeyExchangeLimit)?;
+        if self.waiting.is_empty() && budget.next_turn(last) <= now {
+            return Ok(false);
+        }
+        let gone = self.waiting.push((last, method.cost), datagram, path, now)?;
+        (0..gone).for_each(|_| self.discards.count(Discard::KeyExchangeLimit));
+        Ok(true)
+    }
+
+    /// Answers who has waited for its turn, a few milliseconds' worth at a time.
+    pub(super) fn serve_waiting(&mut self, now: Instant) {
+        let mut left = TURNS_AT_ONCE;
+        while left > Duration::ZERO
+            && self.waiting.next_turn(&self.connections.ike_sas.budget).is_some_and(|at| at <= now)
+        {
+            let Some((datagram, path, cost)) = self.waiting.pop(now) else {
+                self.discards.count(Discard::KeyExchangeLimit);
+                continue;
+            };
+            left = left.saturating_sub(cost);
+            let message = parse_message(&datagram).map_err(Discard::from);
+            if let Err(reason) = message.and_then(|message| self.init_requested(message, path, false, now)) {
+                self.discards.count(reason);
             }
         }
     }
@@ -179,10 +199,7 @@ impl Endpoint {
             return Err(Discard::Grammar);
         };
         let Chosen { algorithms, answer, .. } = chosen;
-        let mut spi = IkeSpi::ZERO;
-        while spi.is_zero() || self.connections.ike_sas.get(&spi).is_some() {
-            self.connections.ike_sas.entropy.fill(&mut spi.0);
-        }
+        let spi = self.connections.ike_sas.context(now).ike_spi(path.peer.ip());
         let spis = Spis { initiator: message.header.initiator_spi, responder: spi };
         let key_exchange = algorithms.group.generate(&mut *self.connections.ike_sas.entropy);
         let mut responder_nonce = vec![0; 32];

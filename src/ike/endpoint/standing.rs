@@ -8,6 +8,7 @@ use crate::ike::config::Peer;
 use crate::ike::cookie::Initiator;
 use crate::ike::event::Path;
 use crate::ike::message::Payloads;
+use crate::ike::own_spi;
 use crate::ike::state::IkeSa;
 use crate::wire::ike::{ExchangeType, Header, NotifyType, PayloadType, parse_message};
 
@@ -18,7 +19,8 @@ pub enum Standing {
     /// its peer, and to who reads the peer's packets.
     Known,
     /// A configured peer that receives at its address: the datagram comes from there, and names an IKE SA that waits for
-    /// its IKE_AUTH request, or returns a cookie (RFC 7296 section 2.6).
+    /// its IKE_AUTH request, returns a cookie (RFC 7296 section 2.6), or names an SPI that we made for that address and have
+    /// lost.
     Expected,
     /// The source address is that of a configured peer; anybody may have forged it.
     Configured,
@@ -33,14 +35,15 @@ impl Standing {
     /// at a table, and reads the message only if that says that it begins with a cookie.
     pub fn of(endpoint: &mut Endpoint, datagram: &[u8], path: Path, now: Instant) -> Self {
         let Ok(header) = Header::parse(datagram) else { return Standing::Stranger };
-        let ours = if header.flags.initiator { header.responder_spi } else { header.initiator_spi };
+        let ours = &if header.flags.initiator { header.responder_spi } else { header.initiator_spi };
         let ike_sas = &endpoint.connections.ike_sas;
         let configured = ike_sas.directory.knows(Peer::Address(path.peer.ip()));
-        let returned = match ike_sas.get(&ours) {
+        let returned = match ike_sas.get(ours) {
             Some(IkeSa::Established(_) | IkeSa::InitSent(_) | IkeSa::AuthSent(_)) => return Standing::Known,
             // Anybody can name its SPI. Only its initiator has been told it at this address; the port changes with NAT traversal.
             Some(IkeSa::AwaitingAuth(state)) => state.source().ip() == path.peer.ip(),
             Some(IkeSa::Lingering(_)) => false,
+            None if own_spi::was_made_for(path.peer.ip(), ours, ike_sas.token_secret.as_ref()) => true,
             None => returns_cookie(endpoint, &header, datagram, path, now),
         };
         match (configured, returned) {

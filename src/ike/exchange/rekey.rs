@@ -45,7 +45,8 @@ impl RekeyIke {
         }
         // The method in use is the one that the peer surely accepts.
         let key_exchange = sa.algorithms().group.generate(cx.entropy);
-        Self { spi: cx.ike_spi(), nonce: cx.nonce(), key_exchange, groups_tried: 0, rival: None }.request(sa)
+        let spi = cx.ike_spi(sa.channel().path().peer.ip());
+        Self { spi, nonce: cx.nonce(), key_exchange, groups_tried: 0, rival: None }.request(sa)
     }
 
     fn request(self, sa: &Sa) -> Next<Self> {

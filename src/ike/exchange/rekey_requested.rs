@@ -46,7 +46,7 @@ pub(in crate::ike) fn requested(
         return Err(Refusal::WrongGroup(algorithms.group.transform_id));
     }
     let initiator = Spis::of_proposal(&spi).ok_or(Refusal::Syntax)?;
-    let spis = Spis { initiator, responder: cx.ike_spi() };
+    let spis = Spis { initiator, responder: cx.ike_spi(sa.channel().path().peer.ip()) };
     let key_exchange = algorithms.group.generate(cx.entropy);
     let responder_nonce = cx.nonce();
     let payloads = vec![

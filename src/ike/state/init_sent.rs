@@ -99,7 +99,7 @@ impl InitSent {
         let path = first_path(&connection, peer, cx.config);
         let mut state = Self {
             connection,
-            spi: cx.ike_spi(),
+            spi: cx.ike_spi(peer),
             path,
             nonce: cx.nonce(),
             key_exchange,

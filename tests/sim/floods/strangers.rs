@@ -155,7 +155,7 @@ pub fn sent(endpoint: &mut Endpoint) -> Vec<Vec<u8>> {
     }
 }
 
-fn spi(number: u32) -> IkeSpi {
+pub fn spi(number: u32) -> IkeSpi {
     let mut spi = [7; 8];
     spi[..4].copy_from_slice(&number.to_be_bytes());
     IkeSpi(spi)
@@ -225,7 +225,7 @@ fn init(kind: Kind, number: u32, cookie: Option<Vec<u8>>) -> Vec<u8> {
 }
 
 /// An IKE_AUTH request whose contents are no ciphertext.
-fn rubbish(initiator: IkeSpi, responder: IkeSpi, length: usize) -> Vec<u8> {
+pub fn rubbish(initiator: IkeSpi, responder: IkeSpi, length: usize) -> Vec<u8> {
     let flags = Flags { initiator: true, ..Flags::default() };
     let header = Header::new(initiator, responder, ExchangeType::IKE_AUTH, flags, 1);
     let shape = EncryptedShape { iv_len: 8, block_len: 1, icv_len: 16 };

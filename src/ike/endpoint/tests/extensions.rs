@@ -5,7 +5,8 @@ use crate::ike::exchange::rekey::RekeyIke;
 use crate::ike::state::IkeSa;
 use crate::ike::{Extensions, RekeyWhat};
 use crate::wire::ike::{
-    ExchangeType, Flags, Fragment, IkeSpi, Notify, NotifyType, Payload, encode_message, parse_message,
+    EncryptedShape, ExchangeType, Flags, Fragment, IkeSpi, Notify, NotifyType, Payload, encode_encrypted,
+    encode_message, parse_message,
 };
 
 fn with(extensions: Extensions) -> [Config; 2] {
@@ -200,7 +201,8 @@ fn with_tokens() -> Lab {
 fn answer_to(lab: &mut Lab, side: usize, spis: (IkeSpi, IkeSpi), initiator: bool) -> Vec<NotifyType> {
     let flags = Flags { initiator, ..Flags::default() };
     let question = Header::new(spis.0, spis.1, ExchangeType::INFORMATIONAL, flags, 7);
-    let payload = encode_message(&question, &[]).expect("a header");
+    let shape = EncryptedShape { iv_len: 8, block_len: 1, icv_len: 16 };
+    let payload = encode_encrypted(&question, &[], &[], shape).expect("a short message").message;
     let path = Path {
         local: SocketAddr::new(ADDRESSES[1 - side].into(), 500),
         peer: SocketAddr::new(ADDRESSES[side].into(), 500),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::crypto::fake;
-use crate::wire::ike::ExchangeType;
+use crate::wire::ike::{ExchangeType, Identification};
 
 /// A request of an initiator at `source` that never goes on.
 fn flood(lab: &mut Lab, request: &Transmit, number: u32) {
@@ -176,6 +176,49 @@ fn failures_of_strangers_are_told_now_and_then_and_counted() {
         _ => None,
     });
     assert_eq!(left_out.collect::<Vec<_>>(), [(40 - told as u64, 5 * SECOND)]);
+}
+
+/// A stranger goes as far as an IKE_AUTH request in fragments, of which the last one does not come.
+fn leave_incomplete(lab: &mut Lab, source: Ipv4Addr, seed: u64) {
+    let mut stranger = connection(0);
+    stranger.local_address = Some(source.into());
+    stranger.local_id = Identification::KeyId(vec![7; 14_000]);
+    let mut stranger = Endpoint::new(Arc::new(config(stranger)), Box::new(SeededEntropy::new(seed)), lab.now);
+    stranger.handle_timeout(lab.now);
+    // A cookie, IKE_SA_INIT and IKE_AUTH.
+    for _ in 0..3 {
+        let sent = std::iter::from_fn(|| match stranger.poll_output() {
+            Output::Transmit(sent) => Some(sent),
+            _ => None,
+        });
+        let mut sent: Vec<_> = sent.collect();
+        if sent.first().is_some_and(|sent| header(sent).exchange_type == ExchangeType::IKE_AUTH) {
+            sent.pop();
+        }
+        for sent in sent {
+            lab.arrive(1, &sent);
+        }
+        for (_, answer) in std::mem::take(&mut lab.wire) {
+            let path = Path { local: answer.path.peer, peer: answer.path.local, ..answer.path };
+            let _ = stranger.handle_datagram(&answer.payload, path, lab.now);
+        }
+    }
+}
+
+#[test]
+fn fragments_that_are_never_complete_keep_nobody_out() {
+    let mut left = connection(0);
+    left.extensions.fragment_size = Some(140);
+    let mut lab = Lab::new([config(left), any_and_site()]);
+    // From 24 sources, more than what all may leave together.
+    for number in 0..24 * 60 {
+        let source = Ipv4Addr::new(198, 18, 0, (number % 24) as u8);
+        leave_incomplete(&mut lab, source, 1_000 + number);
+    }
+    assert!(lab.ends[1].half_open() > 1_000);
+    lab.tick(0);
+    lab.settle();
+    lab.assert_paired(1);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What is known of a datagram's sender at each step of a handshake.
 
 use super::*;
-use crate::ike::Standing;
+use crate::ike::{Standing, own_spi};
+use crate::wire::ike::{ExchangeType, Flags, encode_message};
 
 /// The standing of the datagram under way at the end that it goes to, as from its own source and as from another one.
 fn under_way(lab: &mut Lab) -> [Standing; 2] {
@@ -12,6 +13,29 @@ fn under_way(lab: &mut Lab) -> [Standing; 2] {
         let path = Path { local: peer, peer: source, non_esp_marker };
         Standing::of(&mut lab.ends[1 - from], &transmit.payload, path, lab.now)
     })
+}
+
+#[test]
+fn who_was_given_an_spi_at_its_address_has_shown_to_receive_there_also_when_the_spi_is_lost() {
+    let mut lab = Lab::up();
+    let secret = || Some(Secret::new(vec![7; 32]));
+    let addresses = [ADDRESSES[0].into(), IpAddr::from([198, 18, 0, 1])];
+    lab.ends[1].connections.ike_sas.token_secret = secret();
+    let mut entropy = SeededEntropy::new(5);
+    let spis = addresses.map(|peer| own_spi::make(peer, secret().as_ref(), &mut entropy));
+    let mut standing = |spi: IkeSpi, peer| {
+        let flags = Flags { initiator: true, ..Flags::default() };
+        let lost = Header::new(IkeSpi([9; 8]), spi, ExchangeType::INFORMATIONAL, flags, 3);
+        let message = encode_message(&lost, &[]).expect("a header");
+        let path = Path {
+            local: address(ADDRESSES[1].octets(), 500),
+            peer: SocketAddr::new(peer, 500),
+            non_esp_marker: false,
+        };
+        Standing::of(&mut lab.ends[1], &message, path, lab.now)
+    };
+    assert_eq!(addresses.map(|peer| standing(spis[0], peer)), [Standing::Expected, Standing::Stranger]);
+    assert_eq!(addresses.map(|peer| standing(spis[1], peer)), [Standing::Configured, Standing::Returned]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 pub type Arrival = (Vec<u8>, Path);
 
 /// A queue that is bounded in bytes.
-pub struct FairQueue {
+pub struct SourceQueue {
     buckets: Vec<VecDeque<(Instant, Arrival)>>,
     /// The bytes in each bucket, with what each datagram takes besides its own.
     bytes: Vec<u32>,
@@ -31,7 +31,7 @@ pub struct FairQueue {
     hasher: RandomState,
 }
 
-impl FairQueue {
+impl SourceQueue {
     /// An empty queue that takes so many bytes, 144 for each datagram included.
     pub fn new(limit: usize) -> Self {
         Self {
@@ -123,17 +123,17 @@ mod tests {
     }
 
     /// Everything that waits, in the order in which it is served.
-    fn drain(queue: &mut FairQueue, now: Instant) -> Vec<Arrival> {
+    fn drain(queue: &mut SourceQueue, now: Instant) -> Vec<Arrival> {
         std::iter::from_fn(|| queue.pop(&mut 0, now)).collect()
     }
 
     /// The sources of that.
-    fn served(queue: &mut FairQueue, now: Instant) -> Vec<IpAddr> {
+    fn served(queue: &mut SourceQueue, now: Instant) -> Vec<IpAddr> {
         drain(queue, now).into_iter().map(|(_, path)| path.peer.ip()).collect()
     }
 
     /// Two sources that do not share a bucket.
-    fn strangers(queue: &FairQueue) -> (Path, Path) {
+    fn strangers(queue: &SourceQueue) -> (Path, Path) {
         let place = |path: Path| queue.hasher.hash_one(Source::of(path.peer.ip())) % BUCKETS as u64;
         let one = path("198.51.100.1:500");
         let others = (2..=255).map(|host| path(&format!("198.51.100.{host}:500")));
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn sources_take_turns_however_much_one_sends() {
-        let (mut queue, now) = (FairQueue::new(1 << 20), Instant::now());
+        let (mut queue, now) = (SourceQueue::new(1 << 20), Instant::now());
         let (flood, other) = strangers(&queue);
         for number in 0..100 {
             queue.push(&[number; 100], flood, now);
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_oldest_of_who_holds_most_goes_first_and_bytes_are_what_counts() {
-        let (mut queue, now) = (FairQueue::new(10 * (1000 + OVERHEAD)), Instant::now());
+        let (mut queue, now) = (SourceQueue::new(10 * (1000 + OVERHEAD)), Instant::now());
         let (flood, other) = strangers(&queue);
         assert_eq!(queue.push(&[9; 1000], other, now), 0);
         let gone: u64 =
@@ -170,7 +170,7 @@ mod tests {
         let oldest = left.iter().find(|(_, path)| path.peer == flood.peer).map(|(bytes, _)| bytes[..4].to_vec());
         assert_eq!(oldest, Some(991_u32.to_be_bytes().to_vec()), "the newest of the flood are");
         // Small ones cost their places, too.
-        let mut queue = FairQueue::new(10 * (1000 + OVERHEAD));
+        let mut queue = SourceQueue::new(10 * (1000 + OVERHEAD));
         for _ in 0..1000 {
             queue.push(&[1; 28], flood, now);
         }
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn forged_sources_take_no_more_room_than_one_does() {
-        let (mut queue, now) = (FairQueue::new(64 << 10), Instant::now());
+        let (mut queue, now) = (SourceQueue::new(64 << 10), Instant::now());
         for number in 0..100_000_u32 {
             let peer = (std::net::Ipv4Addr::from_bits(number), 500).into();
             queue.push(&[0; 300], Path { peer, ..path("192.0.2.9:500") }, now);
@@ -199,14 +199,14 @@ mod tests {
 
     #[test]
     fn what_is_larger_than_the_whole_is_not_taken() {
-        let (mut queue, now) = (FairQueue::new(1000), Instant::now());
+        let (mut queue, now) = (SourceQueue::new(1000), Instant::now());
         assert_eq!(queue.push(&[0; 1000], path("192.0.2.9:500"), now), 1);
         assert!(queue.is_empty() && queue.pop(&mut 0, now).is_none());
     }
 
     #[test]
     fn what_a_flood_leaves_behind_is_not_worked_off() {
-        let (mut queue, now) = (FairQueue::new(1 << 20), Instant::now());
+        let (mut queue, now) = (SourceQueue::new(1 << 20), Instant::now());
         let (flood, other) = strangers(&queue);
         for number in 0..1000_u32 {
             queue.push(&number.to_be_bytes(), flood, now);
