@@ -151,6 +151,7 @@ fn beginning() -> Vec<Command> {
             tags: Vec::new(),
         }),
         Command::CreateVSwitch(CreateVSwitch {
+            tags: Vec::new(),
             id: "vsw-bench".into(),
             system_entry: "rte-vsw".into(),
             vpc: "vpc-bench".into(),
@@ -303,9 +304,7 @@ fn start_cend(state: PathBuf, socket: PathBuf, gateway: Option<&Namespace>, vpc:
     let (ready, address) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime
-            .block_on(wiring::run(config, |address| ready.send(address).expect("somebody waits")))
-            .expect("cend runs");
+        runtime.block_on(wiring::run(config, |at| ready.send(at.http).expect("somebody waits"))).expect("cend runs");
     });
     address.recv().expect("cend listens")
 }

@@ -84,13 +84,13 @@ impl Lab {
 #[tokio::test]
 async fn how_long_ike_tries_follows_the_file_that_is_read_again() {
     let mut lab = Lab::new(CONNECTION).await;
-    assert_eq!(lab.told_to_give_up_after(), [Duration::ZERO; 0], "IKE has been started with it");
+    assert!(lab.told_to_give_up_after().is_empty(), "IKE has been started with it");
     let minute = std::time::Duration::from_secs(60);
     for (text, told) in [("retransmission_timeout = \"4m\"\n", vec![4 * minute]), ("", vec![minute * 5 / 2])] {
         lab.reload(&format!("{text}{CONNECTION}")).await;
         assert_eq!(lab.told_to_give_up_after(), told);
         lab.reload(&format!("{text}log = \"debug\"\n{CONNECTION}")).await;
-        assert_eq!(lab.told_to_give_up_after(), [Duration::ZERO; 0], "it is not news");
+        assert!(lab.told_to_give_up_after().is_empty(), "it is not news");
     }
 }
 
