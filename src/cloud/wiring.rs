@@ -133,7 +133,8 @@ pub async fn run(config: Config, ready: impl FnOnce(Listening)) -> Result<(), Ru
             Some((certificate, key)) => Identity::Files { certificate, key },
             None => Identity::Own { directory: config.state.clone() },
         };
-        let tls = Tls::new(&identity, &tls_names(), &tls_addresses(address))?;
+        let addresses = if matches!(identity, Identity::Own { .. }) { tls_addresses(address) } else { Vec::new() };
+        let tls = Tls::new(&identity, &tls_names(), &addresses)?;
         ca.clone_from(&tls.ca);
         let secure = Listener { listener: bind(address).await?, tls: Some(tls) };
         listening.https = Some(secure.listener.local_addr()?);
@@ -168,10 +169,22 @@ fn tls_names() -> Vec<String> {
     ["localhost".to_owned(), "*.aliyuncs.com".to_owned()].into_iter().chain(regional).collect()
 }
 
+/// The addresses under which clients find the listener: its own, or all of the machine's. Those that the authority does not
+/// certify need a certificate from files.
 fn tls_addresses(listen: SocketAddr) -> Vec<IpAddr> {
-    let local = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
-    let other = (!listen.ip().is_unspecified() && !listen.ip().is_loopback()).then_some(listen.ip());
-    local.into_iter().chain(other).collect()
+    let mut addresses = vec![IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+    if listen.ip().is_unspecified() {
+        addresses.extend(tls::interface_addresses());
+    } else {
+        addresses.push(listen.ip());
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    let (certified, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| tls::certifies(*address));
+    for address in others {
+        tracing::warn!(%address, "clients that call this address by HTTPS need a certificate of yours: tls_certificate");
+    }
+    certified
 }
 
 /// Brings the bound namespaces and gatewayds to the newest state, now and after every commit. Without bindings there is

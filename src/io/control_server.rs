@@ -104,7 +104,7 @@ async fn answer(
 ) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     parts.extensions.insert(ConnectInfo(caller));
-    let (bytes, _room) = match bodies.read(body).await {
+    let (bytes, _room) = match bodies.read(body, || Some(())).await {
         Ok(body) => body.into_parts(),
         Err(error) => return refusal(error),
     };

@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::http_clients::{Client, Clients, Limits};
@@ -32,7 +33,7 @@ const MAX_BODY: usize = 1 << 20;
 const MAX_BODIES: usize = 16 << 20;
 
 /// Connections at once.
-const CLIENTS: Limits = Limits { of_source: 256, of_all: 1024 };
+const CLIENTS: Limits = Limits { of_source: 256, of_all: 1024, large: 4 };
 
 /// Where the certificate of our own authority is read.
 const CA_PATH: &str = "/ca.pem";
@@ -60,13 +61,13 @@ pub async fn serve<C: Cloud>(
     let graceful = GracefulShutdown::new();
     let server = Server { service, bodies: Bodies::new(MAX_BODY, MAX_BODIES, PATIENCE), ca };
     let clients = Clients::new(CLIENTS);
-    let accepting = listeners.iter().map(|listener| accept(listener, &server, &clients, &graceful));
+    let (running, stopping) = watch::channel(());
+    let accepting = listeners.iter().map(|listener| accept(listener, &server, &clients, &graceful, &stopping));
     tokio::select! {
         () = shutdown => {}
         _ = join_all(accepting) => {}
     }
-    drop(listeners);
-    drop(server);
+    drop((listeners, server, running));
     // Whoever is slower than this finds the connection closed, as after a crash.
     let _ = timeout(SHUTDOWN_TIMEOUT, graceful.shutdown()).await;
 }
@@ -90,6 +91,7 @@ async fn accept<C: Cloud>(
     server: &Server<C>,
     clients: &Clients,
     graceful: &GracefulShutdown,
+    stopping: &watch::Receiver<()>,
 ) {
     loop {
         let (stream, address) = match listener.accept().await {
@@ -108,24 +110,31 @@ async fn accept<C: Cloud>(
         // Answers are short: waiting to fill a segment would only delay them.
         let _ = stream.set_nodelay(true);
         let (watcher, server, tls) = (graceful.watcher(), server.clone(), tls.clone());
+        let mut stopping = stopping.clone();
         tokio::spawn(async move {
             let talk = async {
                 match tls {
                     None => watcher.watch(server.connection(stream, &client)).await.map_err(|error| error.to_string()),
                     Some(tls) => {
-                        // A handshake is part of the head's time.
-                        let handshake = timeout(PATIENCE, tls.acceptor.accept(stream)).await;
-                        let stream = handshake.map_err(|_| "no TLS handshake in time".to_owned())?;
-                        let stream = stream.map_err(|error| error.to_string())?;
+                        let handshake = tls.acceptor.accept(stream);
+                        let stream = tokio::select! {
+                            stream = handshake => stream.map_err(|error| error.to_string())?,
+                            // Nothing has been asked yet that could be answered.
+                            _ = stopping.changed() => return Ok(()),
+                        };
                         watcher.watch(server.connection(stream, &client)).await.map_err(|error| error.to_string())
                     }
                 }
             };
             tokio::select! {
+                // First, so that a call that nobody will hear of is not begun.
+                biased;
+                () = client.displaced() => tracing::debug!(%address, "left an idle connection for a new one"),
+                // A handshake is part of the head's time.
+                () = client.says_nothing(PATIENCE) => tracing::debug!(%address, "left a silent connection"),
                 outcome = talk => if let Err(error) = outcome {
                     tracing::debug!(error, "connection ended");
                 },
-                () = client.displaced() => tracing::debug!(%address, "left an idle connection for a new one"),
             }
         });
     }
@@ -146,6 +155,7 @@ impl<C: Cloud> Server<C> {
     }
 
     async fn answer(&self, request: HttpRequest<Incoming>, client: &Arc<Client>) -> HttpResponse<Body> {
+        client.has_asked();
         if let Some(ca) = self.ca.as_deref().filter(|_| request.uri().path() == CA_PATH) {
             let mut http = HttpResponse::new(Body::from(ca.to_owned()));
             let kind = HeaderValue::from_static("application/x-pem-file");
@@ -166,8 +176,11 @@ async fn answer<C: Cloud>(
     let (parts, body) = request.into_parts();
     // Its room among all bodies is free when it has been read: what a call makes of it is small. Who is slow with it counts
     // as idle.
-    let body = bodies.read(body).await;
-    let _busy = client.busy();
+    let body = bodies.read(body, || client.large()).await;
+    let Some(_busy) = client.busy() else {
+        let left = ApiError::new(503, "ServiceUnavailable", "Too many connections.");
+        return http(&refusal(&left)).0;
+    };
     let request = match body {
         Ok(body) => plain(&parts, body.bytes),
         Err(NoBody::TooLarge) => Err(ApiError::new(413, "RequestTooLarge", "The request body is too large.")),

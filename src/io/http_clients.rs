@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 /// Connections from one source, and in all. A new one takes the place of the one that has been idle for longest.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +16,8 @@ pub struct Limits {
     pub of_source: usize,
     /// From everywhere.
     pub of_all: usize,
+    /// Requests with bodies that take room, from one source.
+    pub large: usize,
 }
 
 /// An IPv4 address, or the /64 of an IPv6 one.
@@ -31,6 +35,8 @@ struct Open {
     source: Source,
     /// Since when no request of it is answered; `None`: one is.
     idle: Option<Instant>,
+    /// Its request's body takes room.
+    large: bool,
     leave: Arc<Notify>,
 }
 
@@ -53,11 +59,16 @@ pub struct Client {
     number: u64,
     clients: Clients,
     leave: Arc<Notify>,
+    asked: AtomicBool,
 }
 
 /// While it is there, the connection is not idle.
 #[derive(Debug)]
 pub struct Busy(Arc<Client>);
+
+/// While it is there, the connection's request has a body that takes room.
+#[derive(Debug)]
+pub struct Large(Arc<Client>);
 
 impl Clients {
     /// Nobody yet.
@@ -71,12 +82,14 @@ impl Clients {
         if all.open.values().filter(|open| open.source == source).count() >= self.limits.of_source {
             all.displace(|open| open.source == source)?;
         } else if all.open.len() >= self.limits.of_all {
-            all.displace(|_| true)?;
+            // Of the source that has most, so that many silent ones of a few sources displace each other.
+            let crowded = all.crowded()?;
+            all.displace(|open| open.source == crowded)?;
         }
         let (number, leave) = (all.next, Arc::new(Notify::new()));
         all.next += 1;
-        all.open.insert(number, Open { source, idle: Some(Instant::now()), leave: Arc::clone(&leave) });
-        Some(Client { number, clients: self.clone(), leave })
+        all.open.insert(number, Open { source, idle: Some(Instant::now()), large: false, leave: Arc::clone(&leave) });
+        Some(Client { number, clients: self.clone(), leave, asked: AtomicBool::new(false) })
     }
 
     fn all(&self) -> MutexGuard<'_, All> {
@@ -84,14 +97,28 @@ impl Clients {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set_idle(&self, number: u64, idle: Option<Instant>) {
-        if let Some(open) = self.all().open.get_mut(&number) {
-            open.idle = idle;
+    /// Whether it has a place still.
+    fn set_idle(&self, number: u64, idle: Option<Instant>) -> bool {
+        match self.all().open.get_mut(&number) {
+            Some(open) => {
+                open.idle = idle;
+                true
+            }
+            None => false,
         }
     }
 }
 
 impl All {
+    /// The source that has most connections that are idle.
+    fn crowded(&self) -> Option<Source> {
+        let mut counts = BTreeMap::<Source, usize>::new();
+        for open in self.open.values().filter(|open| open.idle.is_some()) {
+            *counts.entry(open.source).or_default() += 1;
+        }
+        counts.into_iter().max_by_key(|(_, count)| *count).map(|(source, _)| source)
+    }
+
     /// Has the one leave that has been idle for longest among those.
     fn displace(&mut self, among: impl Fn(&Open) -> bool) -> Option<()> {
         let idle = self.open.iter().filter(|(_, open)| among(open));
@@ -108,10 +135,42 @@ impl Client {
         self.leave.notified().await;
     }
 
-    /// A request of it is answered.
-    pub fn busy(self: &Arc<Self>) -> Busy {
-        self.clients.set_idle(self.number, None);
-        Busy(Arc::clone(self))
+    /// A request of it is to be answered. `None`: another one has taken its place, so that it would not learn what came of
+    /// it.
+    pub fn busy(self: &Arc<Self>) -> Option<Busy> {
+        self.clients.set_idle(self.number, None).then(|| Busy(Arc::clone(self)))
+    }
+
+    /// Its request's body is to take room. `None`: its source has as many of those as it may.
+    pub fn large(self: &Arc<Self>) -> Option<Large> {
+        let mut all = self.clients.all();
+        let source = all.open.get(&self.number)?.source;
+        if all.open.values().filter(|open| open.source == source && open.large).count() >= self.clients.limits.large {
+            return None;
+        }
+        all.open.get_mut(&self.number)?.large = true;
+        Some(Large(Arc::clone(self)))
+    }
+
+    /// The head of a request has come.
+    pub fn has_asked(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Completes after so long if the head of a first request has not come by then.
+    pub async fn says_nothing(&self, patience: Duration) {
+        sleep(patience).await;
+        if self.asked.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
+    }
+}
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        if let Some(open) = self.0.clients.all().open.get_mut(&self.0.number) {
+            open.large = false;
+        }
     }
 }
 
@@ -143,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_one_that_is_idle_for_longest_makes_room() {
-        let clients = Clients::new(Limits { of_source: 2, of_all: 3 });
+        let clients = Clients::new(Limits { of_source: 2, of_all: 3, large: 1 });
         let first = Arc::new(clients.admit(address(1)).unwrap());
         let second = Arc::new(clients.admit(address(1)).unwrap());
         drop(first.busy());
@@ -152,11 +211,33 @@ mod tests {
         let other = clients.admit(address(2)).unwrap();
         let another = clients.admit(address(3)).unwrap();
         assert!(is_displaced(&first) && !is_displaced(&third) && !is_displaced(&other) && !is_displaced(&another));
+        assert!(first.busy().is_none(), "what it asked for at last is not begun");
+    }
+
+    #[test]
+    fn a_source_with_many_makes_room_for_others_however_new_its_own_are() {
+        let clients = Clients::new(Limits { of_source: 3, of_all: 4, large: 1 });
+        let lone = clients.admit(address(1)).unwrap();
+        let crowd: Vec<_> = (0..3).map(|_| clients.admit(address(2)).unwrap()).collect();
+        let _new = clients.admit(address(3)).unwrap();
+        assert!(!is_displaced(&lone) && is_displaced(&crowd[0]) && !is_displaced(&crowd[1]));
+    }
+
+    #[test]
+    fn a_source_has_so_many_large_bodies() {
+        let clients = Clients::new(Limits { of_source: 3, of_all: 4, large: 1 });
+        let first = Arc::new(clients.admit(address(1)).unwrap());
+        let second = Arc::new(clients.admit(address(1)).unwrap());
+        let other = Arc::new(clients.admit(address(2)).unwrap());
+        let large = first.large().unwrap();
+        assert!(second.large().is_none() && other.large().is_some());
+        drop(large);
+        assert!(second.large().is_some());
     }
 
     #[test]
     fn who_is_answered_keeps_its_place() {
-        let clients = Clients::new(Limits { of_source: 1, of_all: 2 });
+        let clients = Clients::new(Limits { of_source: 1, of_all: 2, large: 1 });
         let first = Arc::new(clients.admit(address(1)).unwrap());
         let busy = first.busy();
         assert!(clients.admit(address(1)).is_none());
@@ -169,7 +250,7 @@ mod tests {
 
     #[test]
     fn places_are_free_again_and_a_network_of_ipv6_is_one_source() {
-        let clients = Clients::new(Limits { of_source: 1, of_all: 10 });
+        let clients = Clients::new(Limits { of_source: 1, of_all: 10, large: 1 });
         drop(clients.admit(address(1)).unwrap());
         assert!(clients.all().open.is_empty());
         let first = clients.admit("2001:db8::1".parse().unwrap()).unwrap();

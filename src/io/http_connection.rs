@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::body::BodyDataStream;
 use axum::http::StatusCode;
 use futures_util::StreamExt;
 use hyper::body::{Body as _, Incoming};
@@ -23,6 +24,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 const UNIT: usize = 1 << 10;
 /// from this length on. Shorter ones are bounded by the number of connections, so that nobody waits for those of others.
 const SMALL: usize = 16 << 10;
+/// The longest head of a request: one that a client signs has a few kilobytes.
+const MAX_HEAD: usize = 64 << 10;
 /// How long a connection that ends is still read from,
 pub const LINGER: Duration = Duration::from_secs(2);
 /// how long when nothing comes,
@@ -33,7 +36,7 @@ const LINGER_BYTES: usize = 64 << 20;
 /// Serves HTTP/1 on connections, with so much patience.
 pub fn builder(patience: Duration) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(patience);
+    builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(MAX_HEAD);
     builder
 }
 
@@ -95,32 +98,51 @@ impl Bodies {
         Self { room: Arc::new(Semaphore::new(together.max(longest).div_ceil(UNIT))), longest, patience }
     }
 
-    /// Reads a body. One whose length the request does not tell counts as the longest.
+    /// Reads a body. Of one whose length the request does not tell, what is more than a small one counts as the longest.
+    /// `large` says whether its sender may have one more that takes room, and is kept as long as it takes it.
     ///
     /// # Errors
     /// It is too large, or not there in time.
-    pub async fn read(&self, body: Incoming) -> Result<HeldBody, NoBody> {
+    pub async fn read<G>(&self, body: Incoming, large: impl FnOnce() -> Option<G>) -> Result<HeldBody, NoBody> {
         // What is announced is known before any of it is read.
         let announced = body.size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
-        let length = announced.unwrap_or(self.longest);
-        if length > self.longest {
+        if announced.is_some_and(|length| length > self.longest) {
             return Err(NoBody::TooLarge);
         }
-        let room = if length > SMALL && !body.is_end_stream() {
-            let units = u32::try_from(length.div_ceil(UNIT)).unwrap_or(u32::MAX);
-            let room = timeout(self.patience, Arc::clone(&self.room).acquire_many_owned(units));
-            room.await.map_err(|_| NoBody::NoRoom)?.ok()
-        } else {
-            None
+        let mut chunks = axum::body::Body::new(body).into_data_stream();
+        let mut bytes = Vec::with_capacity(announced.unwrap_or_default().min(SMALL));
+        let patience = sleep(self.patience);
+        tokio::pin!(patience);
+        let begin = async {
+            // A small one ends here.
+            while announced.is_none_or(|length| length <= SMALL) && bytes.len() <= SMALL {
+                let Some(chunk) = chunks.next().await else { return Ok(true) };
+                bytes.extend_from_slice(&chunk.map_err(|_| NoBody::Incomplete)?);
+            }
+            Ok(false)
         };
-        let bytes = Vec::with_capacity(announced.unwrap_or_default());
-        let bytes = timeout(self.patience, collect(body, bytes, length)).await.map_err(|_| NoBody::Slow)??;
+        let whole = tokio::select! {
+            whole = begin => whole?,
+            () = &mut patience => return Err(NoBody::Slow),
+        };
+        if whole {
+            return Ok(HeldBody { bytes, room: None });
+        }
+        let _large = large().ok_or(NoBody::NoRoom)?;
+        let length = announced.unwrap_or(self.longest);
+        let units = u32::try_from(length.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let room = timeout(self.patience, Arc::clone(&self.room).acquire_many_owned(units));
+        let room = room.await.map_err(|_| NoBody::NoRoom)?.ok();
+        bytes.reserve_exact(announced.unwrap_or_default().saturating_sub(bytes.len()));
+        timeout(self.patience, collect(&mut chunks, &mut bytes, length)).await.map_err(|_| NoBody::Slow)??;
         Ok(HeldBody { bytes, room })
     }
 }
 
-async fn collect(body: Incoming, mut bytes: Vec<u8>, longest: usize) -> Result<Vec<u8>, NoBody> {
-    let mut chunks = axum::body::Body::new(body).into_data_stream();
+async fn collect(chunks: &mut BodyDataStream, bytes: &mut Vec<u8>, longest: usize) -> Result<(), NoBody> {
+    if bytes.len() > longest {
+        return Err(NoBody::TooLarge);
+    }
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| NoBody::Incomplete)?;
         if bytes.len() + chunk.len() > longest {
@@ -128,7 +150,7 @@ async fn collect(body: Incoming, mut bytes: Vec<u8>, longest: usize) -> Result<V
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// A connection that is given up when what waits to be read from it is not, for as long as the patience lasts.
@@ -219,12 +241,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // TLS takes what it cannot send yet, and is flushed later.
+        let outcome = Pin::new(&mut self.stream).poll_flush(cx);
+        self.unless_stalled(cx, outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            let outcome = Pin::new(&mut self.stream).poll_shutdown(cx);
+            ready!(self.unless_stalled(cx, outcome))?;
         }
         self.poll_linger(cx).map(Ok)
     }

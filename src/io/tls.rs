@@ -1,24 +1,30 @@
 //! TLS for the cloud's API: a certificate from files, or from a small certificate authority in the state directory.
 //!
 //! Clients insist on HTTPS and on the cloud's own host names. The authority's key therefore stays where it was made
-//! (0600), and who trusts its certificate trusts names under aliyuncs.com that this machine answers to: it belongs on
-//! machines for rehearsal, and into the clients' own trust (`SSL_CERT_FILE` and the like) rather than the system's.
+//! (0600). Its certificate is good for names under aliyuncs.com, for localhost and for private addresses, and for nothing
+//! else (RFC 5280 section 4.2.1.10): who trusts it trusts this machine with the cloud's names. It belongs on machines for
+//! rehearsal, and into the clients' own trust (`SSL_CERT_FILE` and the like) rather than the system's.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ipnet::IpNet;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType,
 };
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
+use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
 use super::private_file;
 
@@ -34,6 +40,37 @@ const CA_LIFE: Duration = Duration::from_secs(3650 * 86_400);
 const SERVER_LIFE: Duration = Duration::from_secs(397 * 86_400);
 /// Certificates hold since before they are made: clocks of clients differ.
 const EARLIER: Duration = Duration::from_secs(86_400);
+
+/// Addresses that the authority certifies: loopback, link-local, private use, and for documentation, which simulations use.
+const PRIVATE: &[(&str, u8)] = &[
+    ("127.0.0.0", 8),
+    ("10.0.0.0", 8),
+    ("172.16.0.0", 12),
+    ("192.168.0.0", 16),
+    ("169.254.0.0", 16),
+    ("192.0.2.0", 24),
+    ("198.51.100.0", 24),
+    ("203.0.113.0", 24),
+    ("::1", 128),
+    ("fc00::", 7),
+    ("fe80::", 10),
+];
+
+/// Whether the authority certifies an address.
+pub fn certifies(address: IpAddr) -> bool {
+    let networks = PRIVATE.iter().filter_map(|(network, bits)| IpNet::new(network.parse().ok()?, *bits).ok());
+    networks.into_iter().any(|network| network.contains(&address))
+}
+
+/// The addresses of this machine's interfaces; none if the system does not tell.
+pub fn interface_addresses() -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let addresses = interfaces.filter_map(|interface| interface.address).filter_map(|address| {
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    });
+    addresses.collect()
+}
 
 /// Where the certificate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +148,12 @@ impl Tls {
             Identity::Own { directory } => {
                 let authority = Authority::open(directory)?;
                 let (certificate, key) = authority.issue(names, addresses)?;
+                authority.check(&certificate).map_err(|reason| TlsError::Content {
+                    path: directory.join(CA_CERTIFICATE).display().to_string(),
+                    reason: format!(
+                        "it does not certify what {CA_KEY} beside it signs ({reason}); remove both, and give clients the new one"
+                    ),
+                })?;
                 (vec![certificate], key, Some(authority.certificate.into()))
             }
         };
@@ -161,13 +204,13 @@ impl Authority {
                 .map_err(|source| TlsError::Write { path: key_path.display().to_string(), source })?;
             key
         };
-        // The certificate follows from the key but for its dates: a copy that clients trust stays good.
         let certificate = if there(&certificate_path)? {
             std::fs::read_to_string(&certificate_path)
                 .map_err(|error| TlsError::File(format!("{}: {error}", certificate_path.display())))?
         } else {
             let text = Self::params().self_signed(&key)?.pem();
-            std::fs::write(&certificate_path, &text)
+            private_file::replace(&certificate_path, text.as_bytes())
+                .and_then(|()| std::fs::set_permissions(&certificate_path, Permissions::from_mode(0o644)))
                 .map_err(|source| TlsError::Write { path: certificate_path.display().to_string(), source })?;
             text
         };
@@ -179,8 +222,27 @@ impl Authority {
         params.distinguished_name = named("cend, a simulated cloud");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let names = ["aliyuncs.com", "localhost"].map(|name| GeneralSubtree::DnsName(name.to_owned()));
+        let networks = PRIVATE.iter().filter_map(|(address, bits)| {
+            Some(GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address.parse().ok()?, *bits)))
+        });
+        let permitted_subtrees = names.into_iter().chain(networks).collect();
+        params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
         lives(&mut params, CA_LIFE);
         params
+    }
+
+    /// Whether who trusts the authority's certificate trusts this one.
+    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), String> {
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(self.certificate.as_bytes()).map_err(|error| error.to_string())?;
+        roots.add(root).map_err(|error| error.to_string())?;
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let verifier = verifier.map_err(|error| error.to_string())?;
+        let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
+        let verified = verifier.verify_server_cert(certificate, &[], &name, &[], UnixTime::now());
+        verified.map(|_| ()).map_err(|error| error.to_string())
     }
 
     /// A server's certificate, and its key, which is kept in memory only.

@@ -23,7 +23,6 @@ pub static ACTIONS: &[Action] = &[
             optional("Description", Label(256)),
             optional("ProtectionLevel", Text),
             tags_row("Tag"),
-            ignored("ResourceGroupId", Text),
         ],
         handler: create,
     },

@@ -76,7 +76,15 @@ impl Continuation {
     /// # Errors
     /// `InvalidMaxResult`, `InvalidNextToken`.
     pub fn of(parameters: &Parameters) -> Result<Self, ApiError> {
-        let limit = parameters.parsed("MaxResult")?.unwrap_or(10);
+        Self::with_limit(parameters, "MaxResult", 10)
+    }
+
+    /// As [`Self::of`], where the limit has another name and default.
+    ///
+    /// # Errors
+    /// `Invalid<Name>`, `InvalidNextToken`.
+    pub fn with_limit(parameters: &Parameters, name: &str, default: usize) -> Result<Self, ApiError> {
+        let limit = parameters.parsed(name)?.unwrap_or(default);
         let decode = |token: &str| String::from_utf8(TOKEN.decode(token).ok()?).ok();
         let after = match parameters.text("NextToken") {
             Some(token) => Some(decode(token).ok_or_else(|| parameters.invalid("NextToken"))?),

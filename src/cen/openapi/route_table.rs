@@ -48,6 +48,9 @@ pub static ACTIONS: &[Action] = &[
             optional("RouteTableId", Text),
             optional("VRouterId", Text),
             optional("RouterId", Text),
+            optional("RouteTableName", Text),
+            optional("Type", Word(&["System", "Custom"])),
+            ignored("ResourceGroupId", Text),
             optional("RouterType", Word(ROUTER_TYPES)),
         ],
         handler: describe,
@@ -118,6 +121,8 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
         region.is_none_or(|region| state.region_of(&table.network) == Some(region))
             && router_type.is_none_or(|asked| asked == self::router_type(table))
             && is_asked(parameters, "RouteTableId", table.id.as_str())
+            && is_asked(parameters, "RouteTableName", &table.name)
+            && is_asked(parameters, "Type", "System")
             && is_asked(parameters, "VRouterId", router(state, table))
             && is_asked(parameters, "RouterId", router(state, table))
     };

@@ -39,8 +39,9 @@ impl Parameters {
     /// # Errors
     /// `InvalidParameter` when there are more than 1000 in all.
     pub fn extend(&mut self, encoded: &[u8]) -> Result<(), ApiError> {
-        for (name, value) in form_urlencoded::parse(encoded) {
-            if self.values.len() >= MAX_PARAMETERS {
+        for (count, (name, value)) in form_urlencoded::parse(encoded).enumerate() {
+            // Those that repeat a name cost as much.
+            if count.max(self.values.len()) >= MAX_PARAMETERS {
                 return Err(ApiError::bad_request("InvalidParameter", "The request carries too many parameters."));
             }
             self.insert(name.into_owned(), value.into_owned());

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::action::{Action, Answer, CBN, Context, VPC};
 use super::field::{has_tags, tags, tags_row};
-use super::paging::{Continuation, MAX_RESULT, NEXT_TOKEN, wrapped};
-use super::parameter::Kind::{Boolean, List, RegionId, Text};
+use super::paging::{Continuation, NEXT_TOKEN, page_size, wrapped};
+use super::parameter::Kind::{Boolean, Integer, List, RegionId, Text};
 use super::parameter::{Parameter, optional, required};
 use super::region;
 use super::rpc::Parameters;
@@ -18,7 +18,7 @@ use crate::cen::state::State;
 pub static ACTIONS: &[Action] = &[
     Action { version: CBN, name: "TagResources", parameters: TAG, handler: tag },
     Action { version: CBN, name: "UntagResources", parameters: UNTAG, handler: untag },
-    Action { version: CBN, name: "ListTagResources", parameters: LIST, handler: list },
+    Action { version: CBN, name: "ListTagResources", parameters: LIST_OF_CEN, handler: list_of_cen },
     // The two products write this one differently: UntagResources, UnTagResources.
     Action { version: VPC, name: "TagResources", parameters: TAG, handler: tag },
     Action { version: VPC, name: "UnTagResources", parameters: UNTAG, handler: untag },
@@ -30,7 +30,10 @@ const TYPE: Parameter = required("ResourceType", Text);
 const TAG: &[Parameter] = &[REGION, TYPE, required("ResourceId", List), tags_row("Tag")];
 const UNTAG: &[Parameter] =
     &[REGION, TYPE, required("ResourceId", List), optional("TagKey", List), optional("All", Boolean)];
-const LIST: &[Parameter] = &[REGION, TYPE, optional("ResourceId", List), tags_row("Tag"), MAX_RESULT, NEXT_TOKEN];
+const LIST: &[Parameter] =
+    &[REGION, TYPE, optional("ResourceId", List), tags_row("Tag"), optional("MaxResults", Integer(1, 50)), NEXT_TOKEN];
+const LIST_OF_CEN: &[Parameter] =
+    &[REGION, TYPE, optional("ResourceId", List), tags_row("Tag"), page_size(50), NEXT_TOKEN];
 
 /// Resources that one call names at most.
 const RESOURCES: usize = 50;
@@ -54,7 +57,14 @@ fn untag(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, A
 }
 
 fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let (state, continuation) = (context.state, Continuation::of(parameters)?);
+    listed(parameters, context.state, Continuation::with_limit(parameters, "MaxResults", 50)?)
+}
+
+fn list_of_cen(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    listed(parameters, context.state, Continuation::with_limit(parameters, "PageSize", 10)?)
+}
+
+fn listed(parameters: &Parameters, state: &State, continuation: Continuation) -> Result<Answer, ApiError> {
     let (kind, of_text) = kind(parameters)?;
     let asked = tags(parameters, "Tag")?;
     let ids = parameters.list("ResourceId");

@@ -33,6 +33,8 @@ pub static ACTIONS: &[Action] = &[
             ignored("ResourceGroupId", Text),
             refused("UserCidr"),
             refused("Ipv6CidrBlock"),
+            refused("Ipv6CidrMask"),
+            refused("Ipv6IpamPoolId"),
             refused("Ipv4IpamPoolId"),
             refused("Ipv4CidrMask"),
         ],
@@ -48,6 +50,8 @@ pub static ACTIONS: &[Action] = &[
             optional("VpcId", Text),
             optional("VpcName", Text),
             optional("IsDefault", Boolean),
+            optional("EnableIpv6", Boolean),
+            optional("DhcpOptionsSetId", Text),
             tags_row("Tag"),
             ignored("ResourceGroupId", Text),
             ignored("VpcOwnerId", Text),
@@ -119,9 +123,13 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
     let (region, page) = (region::of(parameters)?, Page::of(parameters)?);
     let asked_tags = tags(parameters, "Tag")?;
     let default = parameters.boolean("IsDefault")?.unwrap_or(false);
+    let ipv6 = parameters.boolean("EnableIpv6")?.unwrap_or(false);
     let asked = |vpc: &&Vpc| {
         vpc.region == region
             && !default
+            // None has either.
+            && !ipv6
+            && field::is_asked(parameters, "DhcpOptionsSetId", "")
             && field::is_listed(parameters, "VpcId", vpc.id.as_str())
             && field::is_asked(parameters, "VpcName", &vpc.name)
             && field::has_tags(&vpc.tags, &asked_tags)

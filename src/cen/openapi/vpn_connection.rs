@@ -46,7 +46,6 @@ pub static ACTIONS: &[Action] = &[
             REMOTE_CA_CERTIFICATE,
             SPECIFICATION,
             tags_row("Tags"),
-            ignored("ResourceGroupId", Text),
         ],
         handler: create,
     },

@@ -61,6 +61,7 @@ pub static ACTIONS: &[Action] = &[
             page_size(50),
             optional("VpcId", Text),
             optional("VpnGatewayId", Text),
+            optional("GatewayType", Text),
             optional("Status", Text),
             optional("BusinessStatus", Text),
             tags_row("Tag"),
@@ -88,6 +89,9 @@ pub static ACTIONS: &[Action] = &[
         handler: delete,
     },
 ];
+
+/// The only one that is simulated.
+const GATEWAY_TYPE: &str = "Traditional";
 
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let region = region::of(parameters)?.to_owned();
@@ -123,6 +127,7 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
         gateway.region == region
             && field::is_asked(parameters, "VpcId", gateway.vpc.as_str())
             && field::is_asked(parameters, "VpnGatewayId", gateway.id.as_str())
+            && field::is_asked(parameters, "GatewayType", GATEWAY_TYPE)
             && field::is_asked(parameters, "Status", "active")
             && field::is_asked(parameters, "BusinessStatus", "Normal")
             && field::has_tags(&gateway.tags, &asked_tags)
@@ -188,7 +193,7 @@ fn shown(gateway: &VpnGateway) -> Value {
         "AutoPropagate": gateway.auto_propagate,
         "NetworkType": "public",
         "VpnType": "Normal",
-        "GatewayType": "Traditional",
+        "GatewayType": GATEWAY_TYPE,
         // Not in the words of the request.
         "ChargeType": if gateway.charge_type == "PREPAY" { "Prepay" } else { "PostpayByFlow" },
         "CreateTime": gateway.created.0,

@@ -30,6 +30,8 @@ pub static ACTIONS: &[Action] = &[
             optional("VSwitchName", Label(128)),
             optional("Description", Label(256)),
             tags_row("Tag"),
+            refused("CidrMask"),
+            refused("Ipv6CidrMask"),
             refused("Ipv6CidrBlock"),
             refused("VpcIpv6CidrBlock"),
         ],
@@ -46,6 +48,10 @@ pub static ACTIONS: &[Action] = &[
             optional("VSwitchId", Text),
             optional("ZoneId", Text),
             optional("VSwitchName", Text),
+            optional("EnableIpv6", Boolean),
+            ignored("VSwitchOwnerId", Text),
+            optional("RouteTableId", Text),
+            tags_row("Tag"),
             optional("IsDefault", Boolean),
             ignored("ResourceGroupId", Text),
         ],
@@ -66,6 +72,8 @@ pub static ACTIONS: &[Action] = &[
             optional("VSwitchName", Label(128)),
             optional("Description", Label(256)),
             optional("EnableIPv6", Always(false)),
+            refused("Ipv6CidrMask"),
+            refused("VpcIpv6CidrBlock"),
             refused("Ipv6CidrBlock"),
         ],
         handler: modify,
@@ -111,10 +119,16 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
         return Err(ApiError::not_supplied("regionId or vpcInstanceId"));
     }
     let default = parameters.boolean("IsDefault")?.unwrap_or(false);
+    let ipv6 = parameters.boolean("EnableIpv6")?.unwrap_or(false);
+    let asked_tags = tags(parameters, "Tag")?;
     let asked = |vswitch: &&VSwitch| {
-        let present = context.state.vpcs.get(&vswitch.vpc).map(|vpc| vpc.region.as_str());
-        region.is_none_or(|region| present == Some(region))
+        let vpc = context.state.vpcs.get(&vswitch.vpc);
+        region.is_none_or(|region| vpc.is_some_and(|vpc| vpc.region == region))
             && !default
+            // None has any.
+            && !ipv6
+            && field::is_asked(parameters, "RouteTableId", vpc.map_or("", |vpc| vpc.route_table.as_str()))
+            && field::has_tags(&vswitch.tags, &asked_tags)
             && field::is_asked(parameters, "VpcId", vswitch.vpc.as_str())
             && field::is_asked(parameters, "ZoneId", &vswitch.zone)
             && field::is_listed(parameters, "VSwitchId", vswitch.id.as_str())

@@ -72,6 +72,9 @@ pub(super) fn check(source: &Source<'_>, file: File) -> Result<Config, ConfigErr
 
 /// Both or none.
 fn tls_files(source: &Source<'_>, file: &File) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+    if let (Some(one), None) = (&file.tls_certificate, file.listen_tls) {
+        return Err(source.wrong(one.span(), "tls_certificate", "it needs listen_tls beside it"));
+    }
     match (&file.tls_certificate, &file.tls_key) {
         (Some(certificate), Some(key)) => Ok(Some((certificate.as_ref().clone(), key.as_ref().clone()))),
         (Some(one), None) => Err(source.wrong(one.span(), "tls_certificate", "it needs tls_key beside it")),

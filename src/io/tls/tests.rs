@@ -1,10 +1,7 @@
-use std::os::unix::fs::PermissionsExt;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::ClientConfig;
 
 use super::*;
 
@@ -12,7 +9,8 @@ const NAME: &str = "vpc.cn-hangzhou.aliyuncs.com";
 
 fn own(directory: &Path) -> Tls {
     let identity = Identity::Own { directory: directory.to_owned() };
-    Tls::new(&identity, &["*.cn-hangzhou.aliyuncs.com".to_owned()], &["127.0.0.1".parse().unwrap()]).unwrap()
+    let names = ["localhost".to_owned(), "*.cn-hangzhou.aliyuncs.com".to_owned()];
+    Tls::new(&identity, &names, &["127.0.0.1".parse().unwrap()]).unwrap()
 }
 
 /// Whether a client that trusts only `ca` talks to a server under this name.
@@ -83,4 +81,34 @@ async fn a_certificate_and_a_key_come_from_files() {
     assert!(told(files(&certificate_path, &key_path)).contains("0644"));
     std::fs::write(folder.path().join(CA_KEY), "rubbish").unwrap();
     assert!(Authority::open(folder.path()).err().unwrap().to_string().contains("ca-key.pem"));
+}
+
+#[tokio::test]
+async fn the_authority_is_good_for_the_clouds_names_and_private_addresses_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let identity = Identity::Own { directory: folder.path().to_owned() };
+    let with = |name: &str, address: &str| {
+        let names = ["localhost".to_owned(), "vpc.aliyuncs.com".to_owned(), name.to_owned()];
+        Tls::new(&identity, &names, &[address.parse().unwrap()])
+    };
+    let tls = with("cbn.aliyuncs.com", "10.1.2.3").unwrap();
+    let ca = tls.ca.clone().unwrap();
+    assert!(trusted(&tls, &ca, "cbn.aliyuncs.com").await && trusted(&tls, &ca, "10.1.2.3").await);
+    assert!(with("bank.example", "10.1.2.3").is_err() && with("cbn.aliyuncs.com", "8.8.8.8").is_err());
+    assert!(certifies("fd00::1".parse().unwrap()) && !certifies("8.8.8.8".parse().unwrap()));
+}
+
+#[test]
+fn a_certificate_that_is_not_the_authoritys_is_told() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    own(folder.path());
+    own(other.path());
+    let told = || {
+        let identity = Identity::Own { directory: folder.path().to_owned() };
+        Tls::new(&identity, &["localhost".to_owned()], &[]).unwrap_err().to_string()
+    };
+    std::fs::copy(other.path().join(CA_CERTIFICATE), folder.path().join(CA_CERTIFICATE)).unwrap();
+    assert!(told().contains("ca.pem: it does not certify"), "{}", told());
+    std::fs::write(folder.path().join(CA_CERTIFICATE), "").unwrap();
+    assert!(told().contains("ca.pem: it does not certify"), "{}", told());
 }
