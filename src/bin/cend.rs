@@ -64,14 +64,12 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     memory::settle(&locked, config.core_dumps)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(wiring::run(config, |listening| {
-        println!("cend listens on http://{}", listening.http);
-        if let Some(https) = listening.https {
-            println!("cend listens on https://{https}");
-        }
-        if let Some(ca) = listening.ca {
-            println!("its certificate authority: {}, also at /ca.pem", ca.display());
-        }
-        let _ = std::io::stdout().flush();
+        let mut text = format!("cend listens on http://{}\n", listening.http);
+        text.extend(listening.https.map(|https| format!("cend listens on https://{https}\n")));
+        text.extend(listening.ca.map(|ca| format!("its certificate authority: {}, also at /ca.pem\n", ca.display())));
+        // Whoever has stopped reading has read enough: that is no reason to end.
+        let mut out = std::io::stdout();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }));
     // Whatever still hangs may not keep the process.
