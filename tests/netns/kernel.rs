@@ -1,9 +1,9 @@
 //! gatewayd's and cend's side of the kernel: routes, rules, blackholes, and the filter against plaintext.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use ipsec_gateway::io::forwarding::{Forwarding, ForwardingSettings, Standing, release};
+use ipsec_gateway::io::forwarding::{Absence, Forwarding, ForwardingSettings, Standing, release};
 use ipsec_gateway::io::kept_policy::{KeptPolicy, Share};
 use ipsec_gateway::io::netlink::Netlink;
 use ipsec_gateway::io::netlink::kernel_watch::KernelWatch;
@@ -207,6 +207,27 @@ async fn no_foreign_route_takes_traffic_of_a_vpn_route() {
     ping_all();
     assert_eq!(echoes(&outside), 6, "what it leads elsewhere is dropped");
     assert_eq!(gateway.ip("rule show").matches("lookup").count(), 6, "the others' rules stay");
+}
+
+#[tokio::test]
+async fn what_is_kept_out_is_told_of_while_others_change_and_set_once_it_may_be() {
+    if !may_make_namespaces("what_is_kept_out_is_told_of_while_others_change_and_set_once_it_may_be") {
+        return;
+    }
+    let (gateway, _outside) = gateway();
+    // The first has the rule set, the second has the place in its table.
+    let foreign = "10.1.1.0/24 via 198.51.100.1 dev wan";
+    gateway.ip(&format!("route add {foreign}"));
+    gateway.ip(&format!("route add {foreign} table 20199"));
+    let running = forwarding(&gateway);
+    let blocked = BTreeMap::from([("10.1.1.0/24".parse().expect("a prefix"), Absence::Blocked { protocol: 3 })]);
+    for protected in [&["10.1.1.0/24"][..], &["10.1.1.0/24", "10.3.3.0/24"], &["10.1.1.0/24"]] {
+        running.apply(protecting(protected)).await.expect("the kernel takes the others");
+        assert_eq!(running.standing().borrow().uncarried, blocked, "{protected:?}");
+    }
+    gateway.ip(&format!("route delete {foreign} table 20199"));
+    eventually("it is carried", || running.standing().borrow().uncarried.is_empty()).await;
+    assert!(gateway.ip("route get 10.1.1.7").contains("dev ipsec0"));
 }
 
 #[tokio::test]
