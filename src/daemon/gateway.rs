@@ -188,9 +188,9 @@ impl Gateway {
         if changed.is_empty() {
             return;
         }
-        let mut fib = self.fibs.newest();
-        update_fib(&mut fib, &self.force.table, &changed, |name| Some(self.ids.id(name)));
-        self.outbound.send(OutboundCommand::SetFib(self.fibs.publish(fib)));
+        let (table, ids) = (&self.force.table, &self.ids);
+        let fib = self.fibs.change(changed, |fib, of| update_fib(fib, table, of, |name| Some(ids.id(name))));
+        self.outbound.send(OutboundCommand::SetFib(fib));
     }
 
     /// Notes what has changed in the route table.

@@ -1,10 +1,11 @@
 //! The forwarding table of the outbound loop: destination prefix to the connections that may carry it.
 //!
-//! A prefix names connections; the selectors of a connection's Child SAs then pick the SA. The table is immutable and is
-//! replaced whole, so the loop looks up without a lock.
+//! A prefix names connections; the selectors of a connection's Child SAs then pick the SA. The loop has a table
+//! that nobody changes meanwhile and gets another one instead, so it looks up without a lock.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u32);
 
-/// A forwarding table, immutable once it is published. Every prefix has its connections in order of preference: the first
+/// A forwarding table, immutable as long as the loop has it. Every prefix has its connections in order of preference: the first
 /// that has a Child SA carries the packet; when none has, the first is asked for one.
 #[derive(Clone, Debug, Default)]
 pub struct Fib {
@@ -69,34 +70,36 @@ impl Fib {
 }
 
 /// The control side's hold on tables that the loop may still use, so that a table's last reference (and the cost of
-/// freeing it) never falls to the data thread.
+/// freeing it) never falls to the data thread. Once the loop has let go of the table before the newest, the next change is
+/// made in that one: it costs what it names, and no copy of the whole.
 #[derive(Debug, Default)]
 pub struct FibPublisher {
-    held: Vec<Arc<Fib>>,
+    newest: Arc<Fib>,
+    /// Those before it, the last one last.
+    former: Vec<Arc<Fib>>,
+    /// Prefixes that the newest may have otherwise than the one before it.
+    differing: BTreeSet<IpNet>,
 }
 
 impl FibPublisher {
-    /// The reference for the loop (`OutboundCommand::SetFib`) to a table that the publisher holds from now on.
-    pub fn publish(&mut self, fib: Fib) -> Arc<Fib> {
-        self.collect();
-        let fib = Arc::new(fib);
-        self.held.push(Arc::clone(&fib));
+    /// The reference for the loop (`OutboundCommand::SetFib`) to a table that the publisher holds from now on: the newest, with
+    /// these prefixes brought to what they are to be now by `update`. It may be given more prefixes than have changed.
+    pub fn change(&mut self, changed: BTreeSet<IpNet>, update: impl FnOnce(&mut Fib, &BTreeSet<IpNet>)) -> Arc<Fib> {
+        let mut spare = self.former.pop();
+        let fib = if let Some(fib) = spare.as_mut().and_then(Arc::get_mut) {
+            self.differing.extend(&changed);
+            update(fib, &self.differing);
+            spare.take().unwrap_or_default()
+        } else {
+            let mut fib = Fib::clone(&self.newest);
+            update(&mut fib, &changed);
+            Arc::new(fib)
+        };
+        self.former.extend(spare);
+        self.former.retain(|fib| Arc::strong_count(fib) > 1);
+        self.former.push(std::mem::replace(&mut self.newest, Arc::clone(&fib)));
+        self.differing = changed;
         fib
-    }
-
-    /// A copy of the table that was published last, to be changed and published. It costs one pass over the table, without
-    /// a look at what a change does not name.
-    pub fn newest(&self) -> Fib {
-        self.held.last().map(|fib| Fib::clone(fib)).unwrap_or_default()
-    }
-
-    /// Frees the tables that the loop let go of, except the newest. Returns how many are still held.
-    pub fn collect(&mut self) -> usize {
-        if let Some(newest) = self.held.pop() {
-            self.held.retain(|fib| Arc::strong_count(fib) > 1);
-            self.held.push(newest);
-        }
-        self.held.len()
     }
 }
 
@@ -134,12 +137,52 @@ mod tests {
     #[test]
     fn the_publisher_outlives_the_loop_s_reference() {
         let mut publisher = FibPublisher::default();
-        let in_use = publisher.publish(Fib::default());
-        let second = publisher.publish(Fib::default());
-        assert_eq!(publisher.collect(), 2, "the first is still in use");
-        drop(in_use);
-        assert_eq!(publisher.collect(), 1, "the newest stays");
+        let mut next = || publisher.change(BTreeSet::new(), |_, _| {});
+        let in_use = next();
+        let (second, third) = (next(), next());
+        drop(third);
+        assert_eq!([&in_use, &second].map(Arc::strong_count), [2, 2], "both may be in use");
+        drop(next());
+        assert_eq!(Arc::strong_count(&in_use), 2);
         drop(second);
-        assert_eq!(publisher.collect(), 1);
+        drop(next());
+        assert_eq!((Arc::strong_count(&in_use), publisher.former.len()), (2, 2), "the other one is gone");
+    }
+
+    #[test]
+    fn a_change_is_made_in_a_table_that_nobody_uses_and_is_as_one_made_anew() {
+        let mut publisher = FibPublisher::default();
+        let mut wanted = std::collections::BTreeMap::new();
+        let mut in_use: Vec<(Arc<Fib>, Vec<Vec<u32>>)> = Vec::new();
+        let all = |fib: &Fib| (0..8).map(|net| look_up(fib, &format!("10.0.{net}.1"))).collect::<Vec<_>>();
+        let mut copied = 0;
+        for step in 0..60_u32 {
+            let prefix: IpNet = format!("10.0.{}.0/24", step * 5 % 8).parse().unwrap();
+            if step % 3 == 0 {
+                wanted.remove(&prefix)
+            } else {
+                wanted.insert(prefix, vec![ConnectionId(step)])
+            };
+            let fib = publisher.change([prefix].into(), |fib, changed| {
+                // The one before the newest is given the change before, too.
+                copied += usize::from(changed.len() == 1);
+                assert!(changed.len() <= 2);
+                for prefix in changed {
+                    match wanted.get(prefix) {
+                        Some(connections) => fib.insert(*prefix, connections.clone()),
+                        None => fib.remove(*prefix),
+                    }
+                }
+            });
+            assert_eq!(all(&fib), all(&Fib::new(wanted.clone())), "step {step}");
+            assert!(in_use.iter().all(|(fib, before)| all(fib) == *before), "nobody changes what is in use");
+            let shown = all(&fib);
+            in_use.push((fib, shown));
+            // The loop takes one after the other, and is late for a while.
+            if !(20..25).contains(&step) {
+                in_use.drain(..in_use.len() - 1);
+            }
+        }
+        assert!(copied < 10, "{copied} copies");
     }
 }

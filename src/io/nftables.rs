@@ -158,8 +158,8 @@ impl PlaintextFilter {
     }
 
     /// Makes `protected` the protected addresses of a table that has been made whole with those `before`, both in ascending
-    /// order, by the elements that differ. False: they are too many, and [`PlaintextFilter::apply`] has to be asked. What the table then holds is to
-    /// be compared with [`PlaintextFilter::whole`].
+    /// order, by the elements that differ. False: they are too many, and [`PlaintextFilter::apply`] has to be asked. Where
+    /// somebody else changes the table too, it is to be compared with [`PlaintextFilter::whole`].
     ///
     /// # Errors
     /// The kernel refused; the table is as it was.

@@ -5,6 +5,7 @@ mod contract;
 mod device;
 mod df;
 mod fail_closed;
+mod filter;
 mod flood;
 mod gatewayd;
 mod gateways;

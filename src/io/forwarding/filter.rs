@@ -86,10 +86,17 @@ impl Filter {
         }
     }
 
+    /// The socket on which the elements are changed: changes that were asked for on it are no reason for a comparison, as
+    /// the kernel has acknowledged them.
+    pub(super) fn port(&self) -> Option<u32> {
+        self.elements.port()
+    }
+
     /// Compares the whole table with what it held when it was set, as somebody `told` of a change, and forgets that if it
     /// differs, so that the next round sets it again. Only this ends the suspicion.
     pub(super) async fn verify(&mut self, told: Told) {
         let Some(((tunnel, protected), held)) = &self.filtered else { return };
+        debug!(?told, "the filter is compared");
         let stands = match held {
             Holds::This(held) => self.table.listing().await.map(|listing| listing.filter(|listing| listing == held)),
             Holds::WithOtherElements(held) => {
@@ -118,9 +125,9 @@ impl Filter {
     }
 }
 
-/// Takes what the kernel told of the filter's table since it was last listened to.
-pub(super) fn heard(changes: &mut Option<TableChanges>) -> Option<Told> {
-    match changes.as_ref()?.take(nftables::TABLE) {
+/// Takes what the kernel told of others' changes of the filter's table since it was last listened to.
+pub(super) fn heard(changes: &mut Option<TableChanges>, ours: Option<u32>) -> Option<Told> {
+    match changes.as_ref()?.take(nftables::TABLE, ours) {
         Ok(about) => about.then_some(Told::ByTheKernel),
         Err(error) => {
             debug!(%error, "listening for changes of the filter ended");

@@ -1,5 +1,6 @@
 //! The kernel's routes and rules, brought to what is wanted: the destinations of which the policy or the kernel tells
-//! something new are compared, and all of them only at the start, after a failure, and where everything had to be read.
+//! something new are compared, with those that have been refused or kept out; all of them only at the start, after a failure,
+//! and where everything had to be read.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -30,8 +31,9 @@ pub(super) struct Routes {
     mark: u32,
     /// Destinations whose routes may not be as wanted.
     due: Destinations,
-    /// Something that is wanted has been refused or is kept out: what is told of may not be all that has to be compared.
-    troubled: bool,
+    /// Destinations of routes that are wanted and have been refused or are kept out. They are compared again with whatever is,
+    /// so that none of them is forgotten. All, if something failed that is no route.
+    stuck: Destinations,
     in_force: InForce,
 }
 
@@ -54,7 +56,7 @@ impl Routes {
             wanted: KernelPolicy::default(),
             mark: 0,
             due: Destinations::All,
-            troubled: false,
+            stuck: Destinations::NONE,
             in_force: InForce::default(),
         }
     }
@@ -148,17 +150,17 @@ impl Routes {
     /// Compares what is due and changes what is not as it is wanted.
     async fn compare(&mut self) -> Result<Outcome, ForwardingError> {
         // Until that has come to an end nothing is known.
-        let due = std::mem::replace(&mut self.due, Destinations::All);
+        let mut due = std::mem::replace(&mut self.due, Destinations::All);
+        due.join(self.stuck.clone());
         let destinations = match due {
-            Destinations::These(these) if !self.troubled => these,
-            _ => self.all(),
+            Destinations::These(these) => these,
+            Destinations::All => self.all(),
         };
         let desired = self.wanted.part(&destinations, &self.device, self.mark);
         let actual = self.kernel.picture().part(&destinations);
         let outcome = self.reconciler.bring(&desired, &actual).await?;
-        let Outcome { blocked, refused, failed, surprised, .. } = &outcome;
-        self.troubled = !(blocked.is_empty() && refused.is_empty() && failed.is_empty());
-        if *surprised {
+        self.stuck = stuck(&outcome);
+        if outcome.surprised {
             self.kernel.distrust();
         } else {
             self.due = Destinations::NONE;
@@ -208,6 +210,16 @@ impl Routes {
     }
 }
 
+/// Destinations of which a comparison did not reach what is wanted.
+fn stuck(outcome: &Outcome) -> Destinations {
+    if !outcome.failed.is_empty() {
+        return Destinations::All;
+    }
+    let blocked = outcome.blocked.iter().map(|(wanted, _)| wanted.destination);
+    let refused = outcome.refused.iter().map(|(wanted, _)| wanted.destination);
+    Destinations::These(blocked.chain(refused).collect())
+}
+
 impl InForce {
     fn add(&mut self, route: &KernelRoute) {
         match route.kind {
@@ -215,5 +227,27 @@ impl InForce {
             RouteKind::Blackhole if route.metric != METRIC_LOCAL_BLACKHOLE => self.shut.insert(route.destination),
             _ => false,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::netlink::NetlinkError;
+
+    #[test]
+    fn only_what_is_kept_out_or_refused_is_compared_again() {
+        let route = |destination: &str| KernelRoute::least(destination.parse().expect("a prefix"));
+        let (one, other) = (route("10.1.0.0/16"), route("fd00::/64"));
+        let mut outcome = Outcome {
+            set: 8000,
+            blocked: vec![(one.clone(), KernelRoute { protocol: 3, ..one.clone() })],
+            refused: vec![(other.clone(), "Permission denied".to_owned())],
+            ..Outcome::default()
+        };
+        assert_eq!(stuck(&Outcome::default()), Destinations::NONE);
+        assert_eq!(stuck(&outcome), Destinations::These([one.destination, other.destination].into()));
+        outcome.failed.push(NetlinkError::NoDevice("gwd0".into()));
+        assert_eq!(stuck(&outcome), Destinations::All, "a rule, or a route that would not go");
     }
 }

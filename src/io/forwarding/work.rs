@@ -123,7 +123,8 @@ impl Work {
             self.asked = policy;
             loop {
                 self.listen(&mut table_changes);
-                told = told.or(heard(&mut table_changes));
+                let ours = self.filter.port();
+                told = told.or(heard(&mut table_changes, ours));
                 let answered = done.borrow().number >= number;
                 // Who asks does not wait for a comparison, which comes right after; but not for ever after.
                 if let Some(of) = told.filter(|_| answered) {
@@ -138,6 +139,8 @@ impl Work {
                     }
                 }
                 let result = self.round(carry).await.map_err(Arc::new);
+                // The round may have opened it.
+                let ours = self.filter.port();
                 let failed = result.is_err();
                 self.tell_trouble(result.as_ref().err().map(|error| &**error));
                 if !answered {
@@ -161,7 +164,7 @@ impl Work {
                             }
                             break false;
                         }
-                        heard = next_change(&mut table_changes), if !failed => {
+                        heard = next_change(&mut table_changes, ours), if !failed => {
                             told = Some(heard);
                             sleep(SETTLE).await;
                             break false;
@@ -356,15 +359,15 @@ fn is_connected(route: &KernelRoute, device: &str) -> bool {
         && route.device.as_deref() != Some(device)
 }
 
-/// Waits for a change of the filter's table. Nothing is waited for once it has been taken from the socket, for the wait may
+/// Waits for a change of the filter's table that was not asked for on the socket `ours`. Nothing is waited for once it has been taken from the socket, for the wait may
 /// be given up. Without a socket it ends after a second, so that the table is compared by the
 /// clock.
-async fn next_change(changes: &mut Option<TableChanges>) -> Told {
+async fn next_change(changes: &mut Option<TableChanges>, ours: Option<u32>) -> Told {
     let Some(listening) = changes else {
         sleep(RETRY).await;
         return Told::ByTheClock;
     };
-    if let Err(error) = listening.next(nftables::TABLE).await {
+    if let Err(error) = listening.next(nftables::TABLE, ours).await {
         debug!(%error, "listening for changes of the filter ended");
         *changes = None;
     }

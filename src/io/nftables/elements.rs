@@ -50,9 +50,23 @@ const TIME: Duration = Duration::from_secs(1);
 /// A socket for changes of elements in one namespace, opened when it is needed. It is kept open: to close one, the kernel
 /// waits for some 10 ms until elements that were taken out before are freed (`nft_rcv_nl_event`).
 #[derive(Default)]
-pub struct ElementSocket(Option<(u64, TokioSocket)>);
+pub struct ElementSocket(Option<Opened>);
+
+struct Opened {
+    socket: TokioSocket,
+    /// Its number, by which the kernel tells who made a change.
+    port: u32,
+    /// The namespace that it is in.
+    identity: u64,
+}
 
 impl ElementSocket {
+    /// The number of the socket while it is open; nobody else in the namespace has it as long. Changes that the kernel tells
+    /// of with it were made here.
+    pub fn port(&self) -> Option<u32> {
+        self.0.as_ref().map(|opened| opened.port)
+    }
+
     /// Takes ranges out of the sets of protected addresses and puts others in, all of them or none.
     ///
     /// # Errors
@@ -66,11 +80,12 @@ impl ElementSocket {
         let (batch, answers) = batch(gone, new);
         let identity = namespace.identity()?;
         // One on which answers may be missing is not used again.
-        let (_, socket) = match self.0.take().filter(|(of, _)| *of == identity) {
+        let opened = match self.0.take().filter(|opened| opened.identity == identity) {
             Some(opened) => opened,
-            None => (identity, open(namespace)?),
+            None => open(namespace, identity)?,
         };
         let talk = async {
+            let socket = &opened.socket;
             socket.send_to(&batch, &SocketAddr::new(0, 0)).await?;
             let mut acknowledged = 0;
             while acknowledged < answers {
@@ -80,18 +95,18 @@ impl ElementSocket {
             io::Result::Ok(())
         };
         timeout(TIME, talk).await??;
-        self.0 = Some((identity, socket));
+        self.0 = Some(opened);
         Ok(())
     }
 }
 
-fn open(namespace: &Namespace) -> io::Result<TokioSocket> {
+fn open(namespace: &Namespace, identity: u64) -> io::Result<Opened> {
     let runtime = tokio::runtime::Handle::current();
     namespace.run(|| {
         let _inside = runtime.enter();
         let mut socket = TokioSocket::new(NETLINK_NETFILTER)?;
-        socket.socket_mut().bind_auto()?;
-        io::Result::Ok(socket)
+        let port = socket.socket_mut().bind_auto()?.port_number();
+        io::Result::Ok(Opened { socket, port, identity })
     })?
 }
 

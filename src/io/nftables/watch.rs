@@ -11,6 +11,8 @@ use crate::io::netns::Namespace;
 const GROUP_NFTABLES: u32 = 7;
 /// Length of a netlink message's header (netlink(7)).
 const MESSAGE_HEADER: usize = 16;
+/// Where in it the number of the socket is that the change was asked for on.
+const MESSAGE_PORT: usize = 12;
 /// Length of nfnetlink's own header, which follows it (`struct nfgenmsg`).
 const NFNETLINK_HEADER: usize = 4;
 /// Length of an attribute's header.
@@ -43,15 +45,15 @@ impl TableChanges {
         Ok(TableChanges { socket })
     }
 
-    /// Waits for the next change of the table `name`, of any family. Also returns when the kernel had more news than the
-    /// socket could hold, because one of those may have been about it.
+    /// Waits for the next change of the table `name`, of any family, that was not asked for on the socket `ours`. Also
+    /// returns when the kernel had more news than the socket could hold, because one of those may have been about it.
     ///
     /// # Errors
     /// The socket is of no use any more.
-    pub async fn next(&self, name: &str) -> io::Result<()> {
+    pub async fn next(&self, name: &str, ours: Option<u32>) -> io::Result<()> {
         loop {
             match self.socket.recv_from_full().await {
-                Ok((messages, _)) if concerns(&messages, name) => return Ok(()),
+                Ok((messages, _)) if concerns(&messages, name, ours) => return Ok(()),
                 Ok(_) => {}
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(()),
                 Err(error) => return Err(error),
@@ -59,15 +61,16 @@ impl TableChanges {
         }
     }
 
-    /// Takes what the kernel has told already. Says whether some of it was, or may have been, about the table `name`.
+    /// Takes what the kernel has told already. Says whether some of it was, or may have been, about a change of the table
+    /// `name` that was not asked for on the socket `ours`.
     ///
     /// # Errors
     /// The socket is of no use any more.
-    pub fn take(&self, name: &str) -> io::Result<bool> {
+    pub fn take(&self, name: &str, ours: Option<u32>) -> io::Result<bool> {
         let mut about = false;
         while let Some(told) = self.socket.recv_from_full().now_or_never() {
             match told {
-                Ok((messages, _)) => about |= concerns(&messages, name),
+                Ok((messages, _)) => about |= concerns(&messages, name, ours),
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => about = true,
                 Err(error) => return Err(error),
             }
@@ -76,14 +79,16 @@ impl TableChanges {
     }
 }
 
-/// Whether one of the messages of a datagram is about the table.
-fn concerns(mut messages: &[u8], name: &str) -> bool {
-    while let Some(length) = length_at(messages, 0) {
+/// Whether one of the messages of a datagram is about the table and not about a change that was asked for on the socket
+/// `ours`.
+fn concerns(mut messages: &[u8], name: &str, ours: Option<u32>) -> bool {
+    while let Some(length) = number_at(messages, 0).and_then(|length| usize::try_from(length).ok()) {
         let Some(message) = messages.get(..length).filter(|message| message.len() >= MESSAGE_HEADER) else {
             return false;
         };
         let attributes = message.get(MESSAGE_HEADER + NFNETLINK_HEADER..).unwrap_or_default();
-        if table(attributes).is_some_and(|table| table == name.as_bytes()) {
+        let is_ours = ours.is_some() && number_at(message, MESSAGE_PORT) == ours;
+        if !is_ours && table(attributes).is_some_and(|table| table == name.as_bytes()) {
             return true;
         }
         messages = messages.get(aligned(length)..).unwrap_or_default();
@@ -104,9 +109,8 @@ fn table(mut attributes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-fn length_at(bytes: &[u8], at: usize) -> Option<usize> {
-    let length = bytes.get(at..at + 4)?.try_into().ok()?;
-    usize::try_from(u32::from_ne_bytes(length)).ok()
+fn number_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|number| u32::from_ne_bytes(*number))
 }
 
 /// Netlink aligns messages and attributes to four bytes.
@@ -141,16 +145,29 @@ mod tests {
     fn a_change_of_our_table_is_found_among_others() {
         let other = message(&[attribute(2, b"x\0"), attribute(1, b"firewalld\0")]);
         let ours = message(&[attribute(3, &[0; 8]), attribute(0x8000 | ATTRIBUTE_TABLE, b"gatewayd\0")]);
-        assert!(concerns(&[other.clone(), ours].concat(), "gatewayd"));
-        assert!(!concerns(&other, "gatewayd"));
+        assert!(concerns(&[other.clone(), ours].concat(), "gatewayd", None));
+        assert!(!concerns(&other, "gatewayd", None));
         let generation = message(&[attribute(1, &7u32.to_be_bytes())]);
-        assert!(!concerns(&generation, "gatewayd"));
+        assert!(!concerns(&generation, "gatewayd", None));
+    }
+
+    #[test]
+    fn a_change_that_was_asked_for_here_is_no_news() {
+        let change = |port: u32| {
+            let mut change = message(&[attribute(ATTRIBUTE_TABLE, b"gatewayd\0")]);
+            change[MESSAGE_PORT..MESSAGE_HEADER].copy_from_slice(&port.to_ne_bytes());
+            change
+        };
+        assert!(!concerns(&[change(7), change(7)].concat(), "gatewayd", Some(7)));
+        assert!(concerns(&[change(7), change(8)].concat(), "gatewayd", Some(7)), "somebody else's is among them");
+        assert!(concerns(&change(0), "gatewayd", None), "the kernel's own change");
+        assert!(concerns(&change(7), "gatewayd", None), "the socket is not there any more");
     }
 
     proptest! {
         #[test]
         fn no_bytes_confuse_it(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            concerns(&bytes, "gatewayd");
+            concerns(&bytes, "gatewayd", Some(7));
         }
     }
 }
