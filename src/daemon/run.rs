@@ -293,6 +293,7 @@ fn api(asks: mpsc::Sender<Ask>, owner: OwnerKeeper, gateway: &Gateway, threads: 
         filter: gateway.forwarding.filter().clone(),
         events: gateway.events.clone(),
         started: Instant::now(),
+        writers: Default::default(),
     }
 }
 
