@@ -211,7 +211,7 @@ impl Gateway {
     pub(super) async fn apply_kernel(&mut self) {
         (self.stale.kernel, self.force.protection.stale) = (false, false);
         let policy = self.policy();
-        self.outer_peers.clone_from(&policy.outer_peers);
+        self.outer_peers.send_replace(policy.outer_peers.clone());
         let has = |family| self.force.table.has_family(family);
         self.families.send_replace(Families { ipv4: has(Family::Ipv4), ipv6: has(Family::Ipv6) });
         // What did not succeed is logged where it is tried again, and stands in the view as long as it lasts. A kernel's side
