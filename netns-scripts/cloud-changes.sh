@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One connection, one weight, one subnet and one published route changed among thousands through the cloud's API: from the
-# answer of cend until gatewayd has it in its journal, its connections, its packet path's table and its kernel, and has said
+# request to cend until gatewayd has it in its journal, its connections, its packet path's table and its kernel, and has said
 # so; and until the last route of it stands in the kernel of gatewayd, or of the router of its VPC.
 #
 #   netns-scripts/cloud-changes.sh [--connections N] [--rounds N] [--bar MILLISECONDS] [--short]

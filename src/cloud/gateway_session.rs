@@ -2,7 +2,8 @@
 //!
 //! It is told what changed from the revision that it has to the newest one, and the complete set at first or when it has
 //! another revision than was thought. It is asked for its revision on every connection and every minute. Its events are
-//! followed, and what it last said about itself is kept for as long as it can be reached.
+//! followed, and what it last said about itself is kept for as long as it can be reached and goes on to say so. A change that
+//! it cannot take this time (its disk is full) ends no link: it is told again by and by, and the status is looked at meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::fabric_binding::GatewayBinding;
 use super::fabric_routes::bound_gateway;
+use super::gateway_pace::{BACK_OFF, Looks, Telling};
 use super::gateway_set::{owner_change, owner_set};
 use super::writer::{Commits, Committed};
 use crate::cen::identifier::VpnGatewayId;
@@ -28,16 +30,12 @@ use crate::io::unix::{CallError, ControlClient};
 
 /// How often gatewayd's revision is asked for although nothing changed.
 const REPEAT: Duration = Duration::from_secs(60);
-/// First and longest pause before the next attempt to reach a gatewayd.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A link that held for so long is one that was kept: what ends it afterwards is news.
+const KEPT: Duration = Duration::from_secs(60);
 /// How many gatewayd events may be answered by one look at its status.
 const EVENTS_AT_ONCE: usize = 64;
-/// After a look at the status as many times its duration passes before the next one: it tells of all connections.
-const LOOK_PAUSE: u32 = 10;
-/// After one that gatewayd was too busy for, the next one comes after this time.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What a gatewayd last said; `None` while it cannot be reached.
+/// What a gatewayd last said; `None` while it cannot be reached, or has not told its status for long.
 pub type Snapshot = Option<Arc<Status>>;
 
 /// What a gatewayd has acknowledged last.
@@ -60,6 +58,10 @@ pub struct Follower {
     told: Option<Told>,
     /// What gatewayd refused last: the same is told once.
     refused: Vec<Refusal>,
+    /// What was complained of last: the same is told once.
+    complaint: String,
+    /// It has been said that gatewayd has the set, since the last complaint.
+    announced: bool,
     /// For the log.
     shown: String,
 }
@@ -73,27 +75,35 @@ impl Follower {
         snapshot: watch::Sender<Snapshot>,
     ) -> Self {
         let shown = binding.socket.display().to_string();
-        Self { binding, commits, session, snapshot, told: None, refused: Vec::new(), shown }
+        Self {
+            binding,
+            commits,
+            session,
+            snapshot,
+            told: None,
+            refused: Vec::new(),
+            complaint: String::new(),
+            announced: false,
+            shown,
+        }
     }
 
     /// Keeps the link until nothing is committed any more: connects, works until the connection breaks, waits, connects
     /// again.
     pub async fn run(mut self) {
         let mut pause = BACK_OFF.0;
-        // What was complained of last: the same is told once.
-        let mut complaint = String::new();
         loop {
+            let begun = Instant::now();
             let ended = self.connection().await;
+            if begun.elapsed() >= KEPT {
+                self.complaint.clear();
+            }
             if self.snapshot.send_replace(None).is_some() {
-                (pause, complaint) = (BACK_OFF.0, String::new());
+                pause = BACK_OFF.0;
             }
             match ended {
                 Ok(()) => return,
-                Err(error) if error.to_string() != complaint => {
-                    warn!(gateway = self.shown, %error, "gatewayd cannot be kept in step");
-                    complaint = error.to_string();
-                }
-                Err(_) => {}
+                Err(error) => self.complain(&error.to_string()),
             }
             sleep(pause).await;
             pause = (pause * 2).min(BACK_OFF.1);
@@ -105,52 +115,98 @@ impl Follower {
         let client = ControlClient::new(&self.binding.socket)?;
         // Events first: what happens between the set and the first look at the status is then not missed.
         let mut events = std::pin::pin!(client.events().await?.ready_chunks(EVENTS_AT_ONCE));
-        self.tell(&client, true).await?;
-        info!(gateway = self.shown, "gatewayd has the cloud's set");
         let mut repeat = interval_at(Instant::now() + REPEAT, REPEAT);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut telling, mut looks) = (Telling::begin(Instant::now()), Looks::begin(Instant::now()));
         // Beside everything else: the status of thousands takes longer than a change of one.
         let mut look = None;
-        let (mut stale, mut next_look) = (true, Instant::now());
         loop {
             tokio::select! {
                 changed = self.commits.newest.changed() => {
                     if changed.is_err() {
                         return Ok(());
                     }
-                    stale |= self.tell(&client, false).await?;
+                    telling.owe(false, Instant::now());
                 }
                 heard = events.next() => match heard {
-                    Some(_) => stale = true,
+                    Some(_) => looks.outdate(),
                     None => return Err(CallError::Unreachable {
                         path: self.shown.clone(),
                         reason: "it ended the stream of events".to_owned(),
                     }),
                 },
-                _ = repeat.tick() => {
-                    self.tell(&client, true).await?;
-                    stale = true;
+                _ = repeat.tick() => telling.owe(true, Instant::now()),
+                Some(()) = OptionFuture::from(telling.at().map(sleep_until)) => {
+                    if self.try_to_tell(&client, &mut telling).await? {
+                        looks.outdate();
+                    }
                 }
-                () = sleep_until(next_look), if stale && look.is_none() => {
-                    stale = false;
+                Some(()) = OptionFuture::from(looks.at().map(sleep_until)), if look.is_none() => {
+                    looks.begun();
                     look = Some(Box::pin(timed_look(&client)));
                 }
                 Some(looked) = OptionFuture::from(look.as_mut()), if look.is_some() => {
                     look = None;
-                    match looked {
-                        Ok((status, took)) => {
-                            self.snapshot.send_replace(Some(Arc::new(status)));
-                            next_look = Instant::now() + took * LOOK_PAUSE;
-                        }
-                        // What it said before stands until it has the time.
-                        Err(CallError::Failed(reason)) => {
-                            debug!(gateway = self.shown, reason, "gatewayd tells its status later");
-                            (stale, next_look) = (true, Instant::now() + LOOK_AGAIN);
-                        }
-                        Err(error) => return Err(error),
-                    }
+                    self.see(looked, &mut looks)?;
                 }
             }
+        }
+    }
+
+    /// Tells what is owed, and puts it off if gatewayd cannot take it now. Answers whether its status may be another one.
+    async fn try_to_tell(&mut self, client: &ControlClient, telling: &mut Telling) -> Result<bool, CallError> {
+        let verifies = telling.verifies();
+        match self.tell(client, verifies).await {
+            Ok(is_news) => {
+                if telling.succeeded() {
+                    self.complaint.clear();
+                }
+                if !std::mem::replace(&mut self.announced, true) {
+                    info!(gateway = self.shown, "gatewayd has the cloud's set");
+                }
+                Ok(is_news || verifies)
+            }
+            Err(CallError::Failed(reason)) => {
+                telling.failed(Instant::now());
+                self.complain(&reason);
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a look at the status told, or that it told nothing.
+    fn see(&self, looked: Result<(Status, Duration), CallError>, looks: &mut Looks) -> Result<(), CallError> {
+        match looked {
+            Ok((status, took)) => {
+                self.snapshot.send_replace(Some(Arc::new(status)));
+                if looks.succeeded(took, Instant::now()) {
+                    info!(gateway = self.shown, "gatewayd tells its status again");
+                }
+                Ok(())
+            }
+            // What it said before stands for a while, until it has the time.
+            Err(CallError::Failed(reason)) => {
+                let failing = looks.failed(Instant::now());
+                if failing.warns {
+                    warn!(gateway = self.shown, reason, "gatewayd does not tell its status");
+                } else {
+                    debug!(gateway = self.shown, reason, "gatewayd tells its status later");
+                }
+                if failing.outlived && self.snapshot.send_replace(None).is_some() {
+                    warn!(gateway = self.shown, "what gatewayd last said is too old to be shown");
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn complain(&mut self, reason: &str) {
+        if self.complaint != reason {
+            warn!(gateway = self.shown, error = reason, "gatewayd cannot be kept in step");
+            reason.clone_into(&mut self.complaint);
+            self.announced = false;
         }
     }
 

@@ -7,6 +7,7 @@ pub mod fabric;
 pub mod fabric_binding;
 pub mod fabric_routes;
 pub mod gateway;
+pub mod gateway_pace;
 pub mod gateway_session;
 pub mod gateway_set;
 pub mod recent_changes;

@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 /// Commands that wait behind a full ring and may be refused: a data thread that leaves as many lying has more to do than to
 /// install SAs.
 const WAITING_OFFERS: usize = 8192;
 /// Commands that wait behind a full ring at all. More come only when a data thread has hung for long.
 const WAITING: usize = 65_536;
-/// How long until a full ring is looked at again by who waits for it.
-const AGAIN: Duration = Duration::from_millis(1);
+/// How long until a full ring is looked at again by who waits for it, at first and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(32));
 
 /// The sender's end of a command ring; a data thread drains the other after every read, and at least once a second.
 ///
@@ -48,6 +50,17 @@ impl<T> Way<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the data thread does not take commands")]
 pub struct RingFull;
+
+/// A data thread has not obeyed in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotHandedOver {
+    /// Commands still wait; they follow, in their order, when there is room.
+    #[error("the data thread is late: commands still wait for it after {} ms", .0.as_millis())]
+    Late(Duration),
+    /// A command was lost.
+    #[error(transparent)]
+    Lost(#[from] RingFull),
+}
 
 impl<T> CommandRing<T> {
     /// Over a ring that a data thread drains.
@@ -100,18 +113,26 @@ impl<T> CommandRing<T> {
 
 impl<T> CommandRing<T> {
     /// Waits until all that was sent is in the ring: the data thread obeys it before it handles anything that it reads from
-    /// then on. That takes a moment only after thousands of commands.
-    pub async fn handed_over(&self) {
-        while self.flush() == Ok(false) {
-            tokio::time::sleep(AGAIN).await;
+    /// then on. That takes a moment only after thousands of commands. Who makes room wakes nobody: a packet's thread has no
+    /// system call to spare for it.
+    ///
+    /// # Errors
+    /// It took longer than `limit`, or a command was lost.
+    pub async fn handed_over(&self, limit: Duration) -> Result<(), NotHandedOver> {
+        let (until, mut pause) = (Instant::now() + limit, AGAIN.0);
+        while !self.flush()? {
+            if Instant::now() >= until {
+                return Err(NotHandedOver::Late(limit));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(AGAIN.1);
         }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     #[test]
@@ -136,13 +157,22 @@ mod tests {
         let (ring, mut commands) = rtrb::RingBuffer::new(1);
         let ring = CommandRing::new(ring);
         ring.send(1);
-        ring.handed_over().await;
+        let limit = Duration::from_millis(20);
+        assert_eq!(ring.handed_over(limit).await, Ok(()));
         ring.send(2);
-        let handed_over = tokio::time::timeout(Duration::from_millis(20), ring.handed_over());
-        assert!(handed_over.await.is_err(), "the second one has no room yet");
+        assert_eq!(ring.handed_over(limit).await, Err(NotHandedOver::Late(limit)), "the second one has no room yet");
         assert_eq!(commands.pop(), Ok(1));
-        ring.handed_over().await;
+        assert_eq!(ring.handed_over(limit).await, Ok(()));
         assert_eq!(commands.pop(), Ok(2));
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_told_of_a_loss_at_once() {
+        let (ring, commands) = rtrb::RingBuffer::new(1);
+        let ring = CommandRing::new(ring);
+        (0..=WAITING + 1).for_each(|command| ring.send(command));
+        assert_eq!(ring.handed_over(Duration::from_secs(60)).await, Err(NotHandedOver::Lost(RingFull)));
+        drop(commands);
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub struct Gateway {
     /// Outer addresses that peers were seen at.
     pub seen: Peers,
     /// Peers' addresses that the kernel's side takes into account.
-    pub outer_peers: BTreeSet<IpAddr>,
+    pub outer_peers: watch::Sender<BTreeSet<IpAddr>>,
     /// What has changed, and has to be told.
     pub stale: Stale,
     /// The parts of the view.
@@ -336,7 +336,7 @@ impl Gateway {
             Notice::PeerAt { connection, .. } if self.force.tunnels.known(&connection).is_none() => {}
             Notice::PeerAt { connection, association, peer } => {
                 let left = self.seen.at(connection, association, peer).into_iter();
-                let news = left.chain(Some(peer).filter(|peer| !self.outer_peers.contains(peer)));
+                let news = left.chain(Some(peer).filter(|peer| !self.outer_peers.borrow().contains(peer)));
                 // The kernel's side differs only where a route leads to a peer's own address.
                 self.stale.kernel |= news.into_iter().any(|address| self.force.table.covers(address));
             }

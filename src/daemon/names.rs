@@ -14,8 +14,7 @@ use tokio::time::{Instant, sleep_until};
 const AGAIN: Duration = Duration::from_secs(60);
 /// How long after a failure the next attempt comes.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long a lookup may take before it is told that there is no answer. It goes on: the system cannot be stopped.
-const LIMIT: Duration = Duration::from_secs(5);
+const PACE: Pace = Pace { limit: Duration::from_secs(5), apart: Duration::from_secs(1) };
 /// Names that are looked up at once, each by a thread of its own.
 const AT_ONCE: usize = 64;
 /// Results that may wait; whoever takes them takes all together. With more, the next lookup begins later.
@@ -54,13 +53,22 @@ impl Hurries {
 
 /// Looks up the names of `names`, and those of `hurries` at once, until nobody wants the results.
 pub async fn resolve(names: watch::Receiver<BTreeSet<String>>, hurries: Hurries, results: mpsc::Sender<Resolution>) {
-    resolve_by(look_up, LIMIT, names, hurries, results).await;
+    resolve_by(look_up, PACE, names, hurries, results).await;
 }
 
-/// Likewise, by this function and with this limit.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// How long a lookup may take before it is told that there is no answer. It goes on: the system cannot be stopped.
+    limit: Duration,
+    /// How long after a lookup the next one of the same name begins at the earliest, however often it is asked for: what was
+    /// found is as new, and a peer that cannot be tried asks with each attempt.
+    apart: Duration,
+}
+
+/// Likewise, by this function and at this pace.
 async fn resolve_by<L: Future<Output = Result<IpAddr, String>> + Send + 'static>(
     look_up: impl Fn(String) -> L,
-    limit: Duration,
+    Pace { limit, apart }: Pace,
     mut names: watch::Receiver<BTreeSet<String>>,
     hurries: Hurries,
     results: mpsc::Sender<Resolution>,
@@ -84,9 +92,9 @@ async fn resolve_by<L: Future<Output = Result<IpAddr, String>> + Send + 'static>
                 }
                 lookups.want(&names.borrow_and_update());
             }
-            hurried = hurries.take() => hurried.iter().for_each(|name| lookups.hurry(name)),
+            hurried = hurries.take() => hurried.iter().for_each(|name| lookups.hurry(name, Instant::now())),
             Some(Ok((name, result))) = lookups.under_way.join_next() => {
-                if lookups.ended(&name, result.is_ok()) && results.send((name, result)).await.is_err() {
+                if lookups.ended(&name, result.is_ok(), apart) && results.send((name, result)).await.is_err() {
                     return;
                 }
             }
@@ -95,37 +103,62 @@ async fn resolve_by<L: Future<Output = Result<IpAddr, String>> + Send + 'static>
     }
 }
 
-/// Names and what is being done about them.
+/// Names and what is being done about them. One that is due is found without a look at the others.
 #[derive(Default)]
 struct Lookups {
-    names: HashMap<String, Lookup>,
+    names: HashMap<Arc<str>, Lookup>,
+    /// Those that are not under way, by when they begin, or should have begun.
+    waiting: BTreeSet<(Instant, Arc<str>)>,
+    /// Those of which it has not been told that they take too long, by when they began, or should have begun.
+    untold: BTreeSet<(Instant, Arc<str>)>,
     under_way: JoinSet<Resolution>,
 }
 
 struct Lookup {
     /// When it begins, or should have begun.
     due: Instant,
+    /// No hurry makes it begin sooner.
+    not_before: Instant,
     is_under_way: bool,
-    /// It has been told that it takes too long.
-    is_late: bool,
     /// It is to be looked up once more when it ends: what was asked may have changed meanwhile.
     again: bool,
 }
 
 impl Lookups {
     fn want(&mut self, names: &BTreeSet<String>) {
-        self.names.retain(|name, _| names.contains(name));
-        for name in names.iter().filter(|name| !self.names.contains_key(*name)).cloned().collect::<Vec<_>>() {
-            let lookup = Lookup { due: Instant::now(), is_under_way: false, is_late: false, again: false };
-            self.names.insert(name, lookup);
+        let gone: Vec<_> = self.names.keys().filter(|name| !names.contains(&***name)).cloned().collect();
+        gone.iter().for_each(|name| drop(self.remove(name)));
+        let now = Instant::now();
+        for name in names {
+            if !self.names.contains_key(&**name) {
+                self.plan(name.as_str().into(), now, now);
+            }
         }
     }
 
-    fn hurry(&mut self, name: &str) {
-        match self.names.get_mut(name) {
-            Some(lookup) if lookup.is_under_way => lookup.again = true,
-            Some(lookup) => lookup.due = lookup.due.min(Instant::now()),
-            None => {}
+    fn plan(&mut self, name: Arc<str>, due: Instant, not_before: Instant) {
+        self.waiting.insert((due, Arc::clone(&name)));
+        self.untold.insert((due, Arc::clone(&name)));
+        self.names.insert(name, Lookup { due, not_before, is_under_way: false, again: false });
+    }
+
+    fn remove(&mut self, name: &str) -> Option<(Arc<str>, Lookup)> {
+        let (name, lookup) = self.names.remove_entry(name)?;
+        let place = (lookup.due, name);
+        self.waiting.remove(&place);
+        self.untold.remove(&place);
+        Some((place.1, lookup))
+    }
+
+    fn hurry(&mut self, name: &str, now: Instant) {
+        let Some(lookup) = self.names.get_mut(name) else { return };
+        let soonest = now.max(lookup.not_before);
+        if lookup.is_under_way {
+            lookup.again = true;
+        } else if soonest < lookup.due
+            && let Some((name, lookup)) = self.remove(name)
+        {
+            self.plan(name, soonest, lookup.not_before);
         }
     }
 
@@ -135,48 +168,49 @@ impl Lookups {
         now: Instant,
         look_up: impl Fn(String) -> L,
     ) {
-        let due = self.names.iter_mut().filter(|(_, lookup)| !lookup.is_under_way && lookup.due <= now);
         // Those that hang are due again and again: whoever has been due for longest is next.
-        let mut due: Vec<_> = due.collect();
-        due.sort_by_key(|(_, lookup)| lookup.due);
-        for (name, lookup) in due.into_iter().take(AT_ONCE.saturating_sub(self.under_way.len())) {
-            (lookup.is_under_way, lookup.again) = (true, false);
-            let (name, result) = (name.clone(), look_up(name.clone()));
+        while self.under_way.len() < AT_ONCE
+            && self.waiting.first().is_some_and(|(due, _)| *due <= now)
+            && let Some((_, name)) = self.waiting.pop_first()
+        {
+            if let Some(lookup) = self.names.get_mut(&name) {
+                (lookup.is_under_way, lookup.again) = (true, false);
+            }
+            let (name, result) = (name.to_string(), look_up(name.to_string()));
             self.under_way.spawn(async move { (name, result.await) });
         }
     }
 
     /// Those that take too long and have not been told to.
     fn late(&mut self, now: Instant, limit: Duration) -> Vec<String> {
-        let late = self.names.iter_mut().filter(|(_, lookup)| !lookup.is_late && now >= lookup.due + limit);
-        let told = |(name, lookup): (&String, &mut Lookup)| {
-            lookup.is_late = true;
-            name.clone()
-        };
-        late.map(told).collect()
+        let mut late = Vec::new();
+        while self.untold.first().is_some_and(|(due, _)| now >= *due + limit)
+            && let Some((_, name)) = self.untold.pop_first()
+        {
+            late.push(name.to_string());
+        }
+        late
     }
 
     /// One has ended. Whether anybody wants to know.
-    fn ended(&mut self, name: &str, resolved: bool) -> bool {
-        let Some(lookup) = self.names.get_mut(name) else { return false };
+    fn ended(&mut self, name: &str, resolved: bool, apart: Duration) -> bool {
+        let Some((name, lookup)) = self.remove(name) else { return false };
         let pause = match (lookup.again, resolved) {
-            (true, _) => Duration::ZERO,
+            (true, _) => apart,
             (false, true) => AGAIN,
             (false, false) => RETRY,
         };
-        *lookup = Lookup { due: Instant::now() + pause, is_under_way: false, is_late: false, again: false };
+        let now = Instant::now();
+        self.plan(name, now + pause, now + apart);
         true
     }
 
     /// When something is to be begun or told.
     fn next(&self, limit: Duration) -> Instant {
         let is_full = self.under_way.len() >= AT_ONCE;
-        let next = |lookup: &Lookup| match (lookup.is_under_way || is_full, lookup.is_late) {
-            (true, true) => None,
-            (true, false) => Some(lookup.due + limit),
-            (false, _) => Some(lookup.due),
-        };
-        self.names.values().filter_map(next).min().unwrap_or_else(|| Instant::now() + AGAIN)
+        let begins = self.waiting.first().filter(|_| !is_full).map(|(due, _)| *due);
+        let is_late = self.untold.first().map(|(due, _)| *due + limit);
+        begins.into_iter().chain(is_late).min().unwrap_or_else(|| Instant::now() + AGAIN)
     }
 }
 
@@ -194,6 +228,7 @@ mod tests {
 
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
     const SHORT: Duration = Duration::from_millis(50);
+    const PACE: Pace = Pace { limit: SHORT, apart: SHORT };
 
     /// Answers at once, but for names that begin with "hangs".
     async fn look_up(name: String, asked: Arc<Mutex<Vec<String>>>) -> Result<IpAddr, String> {
@@ -216,7 +251,7 @@ mod tests {
             let asked = Arc::<Mutex<Vec<String>>>::default();
             let by = Arc::clone(&asked);
             let by_name = move |name| look_up(name, Arc::clone(&by));
-            tokio::spawn(resolve_by(by_name, SHORT, to_resolve, hurries.clone(), results));
+            tokio::spawn(resolve_by(by_name, PACE, to_resolve, hurries.clone(), results));
             let resolver = Self { names, hurries, told, asked };
             resolver.want(wanted);
             resolver
@@ -250,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_is_looked_up_again_at_once_when_its_peer_is_to_be_tried() {
+    async fn a_name_is_looked_up_again_soon_when_its_peer_is_to_be_tried() {
         let mut resolver = Resolver::start(&["peer.example"]);
         for attempt in 1..=3 {
             assert_eq!(resolver.told().await, ("peer.example".to_owned(), Ok(ADDRESS)));
@@ -259,6 +294,30 @@ mod tests {
                 resolver.hurries.ask(name);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_not_looked_up_more_often_than_that_however_often_it_is_asked_for() {
+        let resolver = Resolver::start(&["peer.example"]);
+        let begun = Instant::now();
+        while begun.elapsed() < 6 * SHORT {
+            resolver.hurries.ask("peer.example");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let most = 1 + (begun.elapsed().as_millis() / SHORT.as_millis()) as usize;
+        assert!((2..=most).contains(&resolver.asked()), "{} times, at most {most}", resolver.asked());
+    }
+
+    #[tokio::test]
+    async fn what_nobody_wants_any_more_is_neither_begun_nor_told_of() {
+        let (now, mut lookups) = (Instant::now(), Lookups::default());
+        lookups.want(&["a".to_owned(), "b".to_owned()].into());
+        lookups.hurry("b", now);
+        lookups.want(&["b".to_owned()].into());
+        assert_eq!([lookups.names.len(), lookups.waiting.len(), lookups.untold.len()], [1; 3]);
+        lookups.start(now + SHORT, |_| std::future::ready(Ok(ADDRESS)));
+        assert!(!lookups.ended("a", true, SHORT) && lookups.ended("b", true, SHORT));
+        assert_eq!(lookups.late(now + AGAIN + 2 * SHORT, SHORT), ["b"]);
     }
 
     #[tokio::test]
@@ -278,11 +337,10 @@ mod tests {
         let mut lookups = Lookups::default();
         for age in 0..count {
             let due = now - Duration::from_millis(age as u64);
-            let lookup = Lookup { due, is_under_way: false, is_late: false, again: false };
-            lookups.names.insert(format!("name-{age}"), lookup);
+            lookups.plan(format!("name-{age}").into(), due, due);
         }
         lookups.start(now, |_| std::future::pending());
-        let begun = lookups.names.iter().filter(|(_, lookup)| lookup.is_under_way).map(|(name, _)| name.clone());
+        let begun = lookups.names.iter().filter(|(_, lookup)| lookup.is_under_way).map(|(name, _)| name.to_string());
         let oldest = (count - AT_ONCE..count).map(|age| format!("name-{age}"));
         assert_eq!(begun.collect::<BTreeSet<_>>(), oldest.collect());
     }

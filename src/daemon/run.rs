@@ -26,6 +26,7 @@ use super::ike_thread::Request;
 use super::loading::{Asker, Loading};
 use super::owner_keeper::{Kept, OwnerKeeper};
 use super::owner_set::Translation;
+use super::path_changes::OuterAddresses;
 use super::process::{Asked, Signals, feed_watchdog, tell_systemd};
 use super::status::View;
 use super::threads::Threads;
@@ -253,7 +254,9 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
         }
     };
     tokio::spawn(feed_watchdog(Arc::clone(&threads.heartbeat)));
-    tokio::spawn(path_changes::follow(gateway.ike.clone()));
+    let outer_addresses =
+        OuterAddresses { ours: gateway.file.gateway.local_addresses.clone(), peers: gateway.outer_peers.subscribe() };
+    tokio::spawn(path_changes::follow(gateway.ike.clone(), outer_addresses));
     info!(version = env!("CARGO_PKG_VERSION"), device, "gatewayd runs");
     tell_systemd(&[NotifyState::Ready]);
 
@@ -293,6 +296,7 @@ fn api(asks: mpsc::Sender<Ask>, owner: OwnerKeeper, gateway: &Gateway, threads: 
         filter: gateway.forwarding.filter().clone(),
         events: gateway.events.clone(),
         started: Instant::now(),
+        writers: Default::default(),
     }
 }
 

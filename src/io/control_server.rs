@@ -28,9 +28,9 @@ pub const MAX_BODY: usize = 32 << 20;
 const MAX_BODIES: usize = MAX_BODY;
 /// Connections at once. Further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 256;
-/// Bytes of an answer that the kernel takes at once: the routes of ten thousand connections. An answer that goes out in parts
-/// costs a turn on a processor for each, at both ends.
-const SEND_BUFFER: usize = 2 << 20;
+/// Bytes of an answer that the kernel takes at once. An answer that goes out in parts costs a turn on a processor for each, at
+/// both ends; but what the kernel holds for a client that does not read counts for nobody once its connection has ended.
+const SEND_BUFFER: usize = 256 << 10;
 
 /// Who is at the other end of a connection to the control socket, as the kernel knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,7 +201,8 @@ mod tests {
         let stream = served.client("GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
         sleep(3 * PATIENCE).await;
         let answer = rest(stream).await;
-        assert!(answer.len() < 8 << 20, "{} bytes came of an answer that nobody had read", answer.len());
+        // The kernel allows itself twice as much as was asked for (socket(7)), and a piece more.
+        assert!(answer.len() < 3 * SEND_BUFFER, "{} bytes came of an answer that nobody had read", answer.len());
     }
 
     #[tokio::test]

@@ -208,7 +208,7 @@ impl TunnelDevice {
 
 /// Also of other devices: one of them may give up our name.
 fn concerns(change: Change) -> bool {
-    matches!(change, Change::Link | Change::Address)
+    matches!(change, Change::Link { .. } | Change::Address { .. })
 }
 
 /// The task that keeps the device. It ends when this is dropped, and leaves the device as it is.

@@ -259,7 +259,7 @@ fn table_behind_mark(closed: &IpNet) -> u32 {
 }
 
 /// Whether a prefix holds one of the addresses.
-fn holds_any(prefix: &IpNet, addresses: &BTreeSet<IpAddr>) -> bool {
+pub fn holds_any(prefix: &IpNet, addresses: &BTreeSet<IpAddr>) -> bool {
     addresses.range(prefix.network()..).next().is_some_and(|address| prefix.contains(address))
 }
 

@@ -21,7 +21,7 @@ pub mod tunnel_device;
 pub use entry::{Owner, Publication, RouteKey, RouteState, VpnRoute, Weight};
 pub use forwarding_table::update_fib;
 pub use interest::{Interest, PassedBy};
-pub use kernel_routes::{FIREWALL_MARK, KernelPolicy, PROTOCOL_CEND, PROTOCOL_GATEWAYD, kernel_state};
+pub use kernel_routes::{FIREWALL_MARK, KernelPolicy, PROTOCOL_CEND, PROTOCOL_GATEWAYD, holds_any, kernel_state};
 pub use local_subnets::{LocalSubnets, OuterDevices, local_subnets};
 pub use picture::{Destinations, Picture};
 pub use policy::{Closed, Exemption, Policy};

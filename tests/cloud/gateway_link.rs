@@ -43,8 +43,9 @@ struct Asked {
     /// Looks at the status, and how many of the next ones find no time.
     looks: AtomicUsize,
     late: AtomicUsize,
-    /// The next change is answered with this status and not taken; none while it is 0.
-    fails: AtomicU16,
+    /// So many changes from now on are answered with this status and not taken.
+    failures: AtomicUsize,
+    failure: AtomicU16,
 }
 
 impl Asked {
@@ -113,6 +114,11 @@ fn problem(status: StatusCode, error: &str) -> Response {
     (status, Json(Problem { error: error.to_owned(), revision: None })).into_response()
 }
 
+/// Whether there was one left.
+fn one_less(count: &AtomicUsize) -> bool {
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1)).is_ok()
+}
+
 async fn tell_events(Shared(served): Shared<Served>) -> Response {
     served.asked.links.fetch_add(1, Ordering::Relaxed);
     Sse::new(stream::pending::<Result<Event, std::io::Error>>()).into_response()
@@ -121,8 +127,7 @@ async fn tell_events(Shared(served): Shared<Served>) -> Response {
 /// One connection, which the cloud made.
 async fn tell_status(Shared(served): Shared<Served>) -> Response {
     served.asked.looks.fetch_add(1, Ordering::Relaxed);
-    let one_less = |late: usize| late.checked_sub(1);
-    if served.asked.late.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+    if one_less(&served.asked.late) {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "IKE is too busy to answer, or stopping");
     }
     let nothing = serde_json::json!({ "packets": 0, "bytes": 0, "errors": 0 });
@@ -143,9 +148,9 @@ async fn take_set(Shared(served): Shared<Served>, Json(set): Json<OwnerSet>) -> 
 
 async fn take_change(Shared(served): Shared<Served>, Json(change): Json<OwnerChange>) -> Response {
     served.asked.patches.fetch_add(1, Ordering::Relaxed);
-    let fails = served.asked.fails.swap(0, Ordering::Relaxed);
-    if fails != 0 {
-        return problem(StatusCode::from_u16(fails).unwrap(), "not taken");
+    if one_less(&served.asked.failures) {
+        let failure = served.asked.failure.load(Ordering::Relaxed);
+        return problem(StatusCode::from_u16(failure).unwrap(), "not taken");
     }
     answer(&served, OwnerUpdate::Change(change)).await
 }
@@ -448,20 +453,31 @@ fn a_change_that_gatewayd_could_not_take_this_time_is_told_again_and_one_that_it
             assert!(cend.submit(command).await);
         }
         lab.agree(&cend, &gatewayd, "at first").await;
+        cend.links.bind(&cend.writer.state());
+        let status = || cend.links.tunnel_status(&GATEWAYS[0].into(), "vco-1");
+        soon("the status is shown", || status().is_some()).await;
         let mut random = ChaCha8Rng::seed_from_u64(5);
         // A full disk, a stop; what this gatewayd does not understand, or has never heard of.
-        for (status, expected_puts) in [(500, 0), (503, 0), (400, 1), (405, 1)] {
+        for (failure, failures, expected_puts) in [(500, 4, 0), (503, 4, 0), (400, 1, 1), (405, 1, 1)] {
+            let keeps = failure >= 500;
             lab.asked.take();
-            lab.asked.fails.store(status, Ordering::Relaxed);
-            let mut step = usize::from(status) * 1000;
-            while lab.asked.fails.load(Ordering::Relaxed) != 0 {
+            let looks = lab.asked.looks.load(Ordering::Relaxed);
+            lab.asked.failure.store(failure, Ordering::Relaxed);
+            lab.asked.failures.store(failures, Ordering::Relaxed);
+            let mut step = usize::from(failure) * 1000;
+            while lab.asked.failures.load(Ordering::Relaxed) != 0 {
                 cend.submit(change(&mut random, step)).await;
                 step += 1;
                 tokio::time::sleep(Duration::from_millis(5)).await;
+                assert!(!keeps || status().is_some(), "{failure}: what gatewayd said is shown meanwhile");
             }
-            lab.agree(&cend, &gatewayd, &format!("after {status}")).await;
+            lab.agree(&cend, &gatewayd, &format!("after {failure}")).await;
             let (puts, patches, refused) = lab.asked.take();
-            assert_eq!((puts, refused), (expected_puts, 0), "after {status}: {patches} patches");
+            assert_eq!((puts, refused), (expected_puts, 0), "after {failure}: {patches} patches");
+            if keeps {
+                assert_eq!(lab.asked.links.load(Ordering::Relaxed), 1, "after {failure}: the link has stayed");
+                assert!(lab.asked.looks.load(Ordering::Relaxed) > looks + 1, "after {failure}: looked at meanwhile");
+            }
         }
         cend.stop();
         gatewayd.kill();

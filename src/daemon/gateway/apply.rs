@@ -31,8 +31,10 @@ use crate::io::clock;
 use crate::io::ip_forwarding::Families;
 use crate::routing::{self, Family, RouteKey, RouteRefused, VpnRoute};
 
-/// How long a change waits for the kernel's side to follow, and for the outbound thread's.
+/// How long a change waits for the kernel's side to follow.
 const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
+/// And until the outbound thread's ring has it.
+const RING_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Gateway {
     /// Brings IKE, routes, kernel and status to what is configured, from nothing. `cend` is the whole of cend's set.
@@ -145,8 +147,11 @@ impl Gateway {
         }
         self.shown.cend_reply(self.owner_reply());
         self.apply_policy().await;
-        // A thread that takes no commands for longer ends the process.
-        let _ = timeout(KERNEL_TIMEOUT, self.outbound.handed_over()).await;
+        // What waits goes over later, and the IKE thread ends the process when a command was lost. Until then the change is
+        // answered without being in the packet path.
+        if let Err(error) = self.outbound.handed_over(RING_TIMEOUT).await {
+            warn!(%error, "the packet path does not have a change yet");
+        }
         self.events.happened(EventKind::RoutesChanged, None, None, None);
         // Thousands of keys are erased where nobody waits.
         spawn_blocking(move || drop((before, difference, cend)));
@@ -206,7 +211,7 @@ impl Gateway {
     pub(super) async fn apply_kernel(&mut self) {
         (self.stale.kernel, self.force.protection.stale) = (false, false);
         let policy = self.policy();
-        self.outer_peers.clone_from(&policy.outer_peers);
+        self.outer_peers.send_replace(policy.outer_peers.clone());
         let has = |family| self.force.table.has_family(family);
         self.families.send_replace(Families { ipv4: has(Family::Ipv4), ipv6: has(Family::Ipv6) });
         // What did not succeed is logged where it is tried again, and stands in the view as long as it lasts. A kernel's side

@@ -48,7 +48,7 @@ impl Lab {
             resolved: BTreeMap::new(),
             unresolved: BTreeMap::new(),
             seen: Peers::default(),
-            outer_peers: BTreeSet::new(),
+            outer_peers: watch::Sender::default(),
             stale: Stale::default(),
             shown: Shown::default(),
             turned: Vec::new(),

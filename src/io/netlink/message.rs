@@ -17,10 +17,15 @@ const TYPE_MASK: u16 = 0x3fff;
 /// address (`struct ifaddrmsg`).
 const ROUTE_HEADER: usize = 12;
 const LINK_HEADER: usize = 16;
+const ADDRESS_HEADER: usize = 8;
 /// Attributes (linux/rtnetlink.h, linux/if_link.h).
 const RTA_DST: u16 = 1;
 const RTA_TABLE: u16 = 15;
 const IFLA_IFNAME: u16 = 3;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+/// Duplicate address detection has not ended (linux/if_addr.h).
+const IFA_F_TENTATIVE: u8 = 0x40;
 
 /// Kinds of messages: `RTM_` and the name in linux/rtnetlink.h.
 pub mod kind {
@@ -96,6 +101,55 @@ impl RouteHead {
     }
 }
 
+/// What tells whether a device has come up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkHead {
+    /// Its index.
+    pub device: u32,
+    /// It is up and has a carrier.
+    pub running: bool,
+    /// It was made just now: the kernel says that all of it has changed (`ifi_change`).
+    pub new: bool,
+}
+
+impl LinkHead {
+    /// Of the payload of a message about a device; none for what is told of a bridge's port.
+    pub fn of(payload: &[u8]) -> Option<Self> {
+        let header = payload.get(..LINK_HEADER)?;
+        let (device, flags, changed) = (number_at(header, 4)?, number_at(header, 8)?, number_at(header, 12)?);
+        let running = LinkFlags::from_bits_retain(flags).contains(LinkFlags::Up | LinkFlags::Running);
+        (family(header)? == libc::AF_UNSPEC).then_some(Self { device, running, new: changed == u32::MAX })
+    }
+}
+
+/// What tells whether an address has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressHead {
+    /// The index of its device.
+    pub device: u32,
+    /// The address, at this end.
+    pub address: IpAddr,
+    /// It is not used until nobody else is found to have it.
+    pub tentative: bool,
+}
+
+impl AddressHead {
+    /// Of the payload of a message about an address.
+    pub fn of(payload: &[u8]) -> Option<Self> {
+        let header = payload.get(..ADDRESS_HEADER)?;
+        let (device, tentative) = (number_at(header, 4)?, header[2] & IFA_F_TENTATIVE != 0);
+        let value = |wanted| attributes(&payload[ADDRESS_HEADER..]).find(|(kind, _)| *kind == wanted);
+        // Of a point-to-point device IFA_ADDRESS is the other end.
+        let (_, address) = value(IFA_LOCAL).or_else(|| value(IFA_ADDRESS))?;
+        let address = match family(header)? {
+            libc::AF_INET => <[u8; 4]>::try_from(address).ok()?.into(),
+            libc::AF_INET6 => <[u8; 16]>::try_from(address).ok()?.into(),
+            _ => return None,
+        };
+        Some(Self { device, address, tentative })
+    }
+}
+
 /// The index and the state of the device of a message's payload; none for what is told of a bridge's port or has no name.
 pub fn link(payload: &[u8]) -> Option<(u32, Link)> {
     let header = payload.get(..LINK_HEADER)?;
@@ -133,8 +187,9 @@ fn short_at(bytes: &[u8], at: usize) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use netlink_packet_route::RouteNetlinkMessage;
+    use netlink_packet_route::address::{AddressAttribute, AddressMessage};
     use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+    use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
     use proptest::prelude::*;
     use rtnetlink::packet_core::{NetlinkHeader, NetlinkMessage};
 
@@ -173,6 +228,20 @@ mod tests {
         let bytes = datagram(RouteNetlinkMessage::NewLink(message));
         let found: Vec<_> = messages(&bytes).map(|message| link(message.payload)).collect();
         assert_eq!(found, [Some((3, Link { name: "wan".into(), up: true }))]);
+        let head: Vec<_> = messages(&bytes).map(|message| LinkHead::of(message.payload)).collect();
+        assert_eq!(head, [Some(LinkHead { device: 3, running: false, new: false })]);
+    }
+
+    #[test]
+    fn an_address_tells_its_device_and_this_end_of_it() {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.index = 5;
+        let [here, there] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().expect("an address"));
+        message.attributes = vec![AddressAttribute::Address(there), AddressAttribute::Local(here)];
+        let bytes = datagram(RouteNetlinkMessage::NewAddress(message));
+        let found: Vec<_> = messages(&bytes).map(|message| AddressHead::of(message.payload)).collect();
+        assert_eq!(found, [Some(AddressHead { device: 5, address: here, tentative: false })]);
     }
 
     proptest! {
@@ -181,7 +250,7 @@ mod tests {
             for message in messages(&bytes) {
                 let _ = (RouteHead::of(message.payload), link(message.payload), family(message.payload));
             }
-            let _ = (RouteHead::of(&bytes), link(&bytes));
+            let _ = (RouteHead::of(&bytes), link(&bytes), LinkHead::of(&bytes), AddressHead::of(&bytes));
         }
     }
 }

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 pub use error::NetlinkError;
 pub use link::Link;
-pub use watch::{Change, Changes};
+pub use watch::{Change, Changes, LinkState};
 
 use self::message::{Message, RouteHead, kind};
 use self::socket::{Dump, RouteSocket};

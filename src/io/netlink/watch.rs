@@ -1,10 +1,12 @@
 //! Hearing of what others change.
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use rtnetlink::MulticastGroup;
 
 use super::error::NetlinkError;
-use super::message::{Message, RouteHead, kind, messages};
+use super::message::{AddressHead, LinkHead, Message, RouteHead, kind, messages};
 use super::socket::RouteSocket;
 use crate::io::netns::Namespace;
 
@@ -31,14 +33,41 @@ pub enum Change {
         protocol: u8,
         /// Where it stands.
         table: u32,
+        /// Where it leads.
+        destination: IpNet,
     },
     /// A policy rule came or went.
     Rule,
     /// A device came, went, or changed.
-    Link,
+    Link {
+        /// Its index.
+        device: u32,
+        /// What it is now.
+        state: LinkState,
+    },
     /// An address of a device came, went, or changed. With the last IPv4 address of a device the kernel takes its routes
     /// away, and says nothing about them.
-    Address,
+    Address {
+        /// The device's index.
+        device: u32,
+        /// The address.
+        address: IpAddr,
+        /// It is there, and not only tried out (RFC 4862 section 5.4).
+        usable: bool,
+    },
+}
+
+/// What a device is after it changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// It was made just now, or came from another namespace.
+    New,
+    /// Packets go through it: it is up and has a carrier.
+    Running,
+    /// None do.
+    Down,
+    /// There is none of this index any more.
+    Gone,
 }
 
 /// The changes in one namespace, in order.
@@ -87,12 +116,24 @@ impl Changes {
 fn change(message: &Message<'_>) -> Option<Change> {
     match message.kind {
         kind::NEWROUTE | kind::DELROUTE => {
-            let RouteHead { protocol, table, .. } = RouteHead::of(message.payload)?;
-            Some(Change::Route { protocol, table })
+            let RouteHead { protocol, table, destination } = RouteHead::of(message.payload)?;
+            Some(Change::Route { protocol, table, destination })
         }
         kind::NEWRULE | kind::DELRULE => Some(Change::Rule),
-        kind::NEWLINK | kind::DELLINK => Some(Change::Link),
-        kind::NEWADDR | kind::DELADDR => Some(Change::Address),
+        kind::NEWLINK | kind::DELLINK => {
+            let LinkHead { device, running, new } = LinkHead::of(message.payload)?;
+            let state = match (message.kind, new, running) {
+                (kind::DELLINK, ..) => LinkState::Gone,
+                (_, true, _) => LinkState::New,
+                (_, false, true) => LinkState::Running,
+                (_, false, false) => LinkState::Down,
+            };
+            Some(Change::Link { device, state })
+        }
+        kind::NEWADDR | kind::DELADDR => {
+            let AddressHead { device, address, tentative } = AddressHead::of(message.payload)?;
+            Some(Change::Address { device, address, usable: message.kind == kind::NEWADDR && !tentative })
+        }
         _ => None,
     }
 }
