@@ -163,6 +163,7 @@ impl Connections {
         runtime.last_error = None;
         runtime.acquired.clear();
         self.schedule(name, None);
+        self.waits_no_more(name);
         for spi in self.ike_sas_of(name) {
             self.close(spi, Removal::Closed, now);
         }
@@ -207,6 +208,8 @@ impl Connections {
         }
         for name in gone {
             self.schedule(&name, None);
+            // What takes its place under this name may have another peer, and stands where that one's connections do.
+            self.waits_no_more(&name);
             for spi in self.ike_sas_of(&name) {
                 self.close(spi, Removal::Closed, now);
             }

@@ -75,8 +75,9 @@ pub(super) struct StartLimit {
     /// The addresses between which somebody waits and there is room: those that answer, and those that do not; of each, for who
     /// has packets, and for the others.
     rotation: [[VecDeque<Addresses>; 2]; 2],
-    /// Everybody who waits, and whether it has packets.
-    waiting: HashMap<Turn, bool>,
+    /// Everybody who waits.
+    waiting: HashMap<Turn, Waiter>,
+    tickets: i64,
     turns: u32,
     hope_until: Instant,
     now: Instant,
@@ -94,10 +95,18 @@ struct Between {
     forgotten: bool,
     /// The negotiation that finds out whether they answer.
     pioneer: Option<IkeSpi>,
-    /// Who has packets, and the others.
-    waiting: [VecDeque<Turn>; 2],
+    /// Who has packets, and the others, by their tickets.
+    waiting: [BTreeMap<i64, Turn>; 2],
     /// Whether they stand in the rotation for these.
     in_rotation: [bool; 2],
+}
+
+/// Where somebody stands who waits.
+#[derive(Clone, Copy)]
+struct Waiter {
+    addresses: Addresses,
+    has_packets: bool,
+    ticket: i64,
 }
 
 struct Place {
@@ -114,7 +123,7 @@ impl Between {
     }
 
     fn is_idle(&self) -> bool {
-        self.places == 0 && self.pioneer.is_none() && self.waiting.iter().all(VecDeque::is_empty)
+        self.places == 0 && self.pioneer.is_none() && self.waiting.iter().all(BTreeMap::is_empty)
     }
 }
 
@@ -128,6 +137,7 @@ impl StartLimit {
             taken: [0; 2],
             rotation: Default::default(),
             waiting: HashMap::new(),
+            tickets: 0,
             turns: 0,
             hope_until: now,
             now,
@@ -135,18 +145,33 @@ impl StartLimit {
         }
     }
 
-    /// Somebody waits for its turn. Whoever waits already does so with packets from now on, if it has any. Says whether it is
-    /// new.
+    /// Somebody waits for its turn. Whoever waits already does so with packets from now on, if it has any, and between these
+    /// addresses. Says whether it is new.
     pub(super) fn wait(&mut self, addresses: Addresses, turn: Turn, has_packets: bool, now: Instant) -> bool {
         self.now = now;
         let known = self.waiting.get(&turn).copied();
-        if known.is_some_and(|had_packets| had_packets || !has_packets) {
+        if known.is_some_and(|known| known.addresses == addresses && (known.has_packets || !has_packets)) {
             return false;
         }
-        self.waiting.insert(turn.clone(), has_packets);
-        self.known(addresses).waiting[usize::from(!has_packets)].push_back(turn);
-        self.line_up(addresses);
+        self.forget(&turn);
+        let has_packets = has_packets || known.is_some_and(|known| known.has_packets);
+        self.tickets += 1;
+        self.line_up_with(addresses, turn, has_packets, self.tickets);
         known.is_none()
+    }
+
+    /// Somebody waits no longer, if it did.
+    pub(super) fn forget(&mut self, turn: &Turn) {
+        let Some(Waiter { addresses, has_packets, ticket }) = self.waiting.remove(turn) else { return };
+        if let Some(between) = self.between.get_mut(&addresses) {
+            between.waiting[usize::from(!has_packets)].remove(&ticket);
+        }
+    }
+
+    fn line_up_with(&mut self, addresses: Addresses, turn: Turn, has_packets: bool, ticket: i64) {
+        self.waiting.insert(turn.clone(), Waiter { addresses, has_packets, ticket });
+        self.known(addresses).waiting[usize::from(!has_packets)].insert(ticket, turn);
+        self.line_up(addresses);
     }
 
     /// Whether somebody waits for its turn.
@@ -159,7 +184,7 @@ impl StartLimit {
         let Some(between) = self.between.get(&addresses) else { return false };
         let silent = between.silent.is_some();
         let before = self.rotation[usize::from(silent)].iter().map(VecDeque::len).sum::<usize>();
-        let alone = between.waiting.iter().map(VecDeque::len).sum::<usize>() <= 1;
+        let alone = between.waiting.iter().map(BTreeMap::len).sum::<usize>() <= 1;
         !alone || !between.has_room() || self.taken[usize::from(silent)] + before > self.limit(silent)
     }
 
@@ -186,12 +211,10 @@ impl StartLimit {
             if !between.has_room() {
                 continue;
             }
-            while let Some(turn) = between.waiting[kind].pop_front() {
-                if self.waiting.get(&turn) == Some(&(kind == 0)) {
-                    self.waiting.remove(&turn);
-                    self.line_up(addresses);
-                    return Some((addresses, turn));
-                }
+            if let Some((_, turn)) = between.waiting[kind].pop_first() {
+                self.waiting.remove(&turn);
+                self.line_up(addresses);
+                return Some((addresses, turn));
             }
         }
         None
@@ -297,9 +320,9 @@ impl StartLimit {
         let Some(between) = self.between.get_mut(&addresses) else { return false };
         let Some(pioneer) = between.pioneer.take() else { return false };
         let turn = Turn::Ask(pioneer);
-        self.waiting.insert(turn.clone(), true);
-        between.waiting[0].push_front(turn);
-        self.line_up(addresses);
+        self.forget(&turn);
+        self.tickets += 1;
+        self.line_up_with(addresses, turn, true, -self.tickets);
         true
     }
 

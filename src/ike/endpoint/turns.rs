@@ -43,6 +43,12 @@ impl Connections {
         }
     }
 
+    /// A connection is not to start any more, or not between the same addresses.
+    pub(super) fn waits_no_more(&mut self, name: &Arc<str>) {
+        self.start_limit.forget(&Turn::Start(name.clone()));
+        self.turns_changed();
+    }
+
     fn start_in_turn(&mut self, name: &Arc<str>, urgent: bool, now: Instant) {
         let Some(runtime) = self.by_name.get(name) else { return };
         match runtime.connection.peer {

@@ -41,6 +41,52 @@ fn who_has_packets_comes_first_then_the_oldest_and_addresses_take_turns() {
 }
 
 #[test]
+fn who_waits_does_so_between_the_addresses_that_it_named_last() {
+    let now = Instant::now();
+    let mut limit = StartLimit::new(now);
+    limit.unanswered(between(1), now, now);
+    for number in 0..3 {
+        limit.wait(between(1), Turn::Ask(spi(number)), number == 2, now);
+    }
+    assert_eq!(take(&mut limit, now), [2]);
+    assert!(!limit.wait(between(2), Turn::Ask(spi(1)), false, now), "it has waited elsewhere");
+    assert_eq!(take(&mut limit, now), [1]);
+    limit.forget(&Turn::Ask(spi(0)));
+    assert!(limit.over(&spi(2)) && !limit.waits(&Turn::Ask(spi(0))));
+    assert!(limit.next(now + 20 * SECOND).is_none());
+}
+
+#[test]
+fn a_connection_whose_peer_moves_does_not_wait_where_nobody_answers() {
+    for changes in [false, true] {
+        let mut left = many(0, 5);
+        left.iter_mut().for_each(|left| left.peer = Peer::Address(Ipv4Addr::new(192, 0, 2, 99).into()));
+        let mut lab = lab(left.clone(), many(1, 5));
+        // The first attempts are in vain: now each waits for another one to find out.
+        for _ in 0..400 {
+            lab.now += SECOND / 20;
+            lab.tick(0);
+            lab.lose();
+        }
+        assert!(attempts(&lab) < 5);
+        for (number, moved) in left.iter_mut().enumerate() {
+            moved.peer = Peer::Address(ADDRESSES[1].into());
+            let moved = Arc::new(moved.clone());
+            if changes {
+                let change = Change { removed: Vec::new(), set: vec![(number as u64, moved)] };
+                lab.command(0, Command::Change(change));
+            }
+        }
+        if !changes {
+            let config = Config::new(left.into_iter().map(Arc::new).collect());
+            lab.command(0, Command::Reload(Arc::new(config)));
+        }
+        lab.settle();
+        lab.assert_paired(5);
+    }
+}
+
+#[test]
 fn who_has_no_packets_does_not_wait_for_ever() {
     let now = Instant::now();
     let mut limit = StartLimit::new(now);
