@@ -90,6 +90,7 @@ impl Connections {
             self.established(spi, now);
         }
         self.keep_turns(spi, &before, end.as_ref(), established, answers, now);
+        self.notes_life(spi, now);
         let association = before.association.map(|association| association.id());
         match (&end, before.connection) {
             (Some(ended), Some(connection)) => self.ike_sa_ended(spi, &connection, association, ended, now),

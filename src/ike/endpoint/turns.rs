@@ -142,8 +142,20 @@ impl Connections {
         if let Some(addresses) = self.ike_sas.addresses(&spi)
             && self.start_limit.is_silent(addresses)
         {
-            self.start_limit.answered(addresses, None, now);
+            self.start_limit.answered_unproven(addresses, now);
             self.turns_changed();
+        }
+    }
+
+    /// The peer of an IKE SA gave a sign of life: between these addresses somebody is there, whoever waits for an answer of
+    /// another one.
+    pub(super) fn notes_life(&mut self, spi: IkeSpi, now: Instant) {
+        if let Some(state) = self.ike_sas.active(&spi)
+            && !state.sa().liveness().is_silent()
+        {
+            let heard = state.sa().liveness().heard();
+            let addresses = Addresses::of(state.sa().connection(), state.sa().channel().path().peer.ip());
+            self.start_limit.heard(addresses, heard, now);
         }
     }
 
@@ -172,7 +184,7 @@ impl Connections {
                 self.start_limit.answered(addresses, Some(true), now);
             } else if cause == Some(&Cause::NoAnswer) && before.negotiating {
                 let since = now.checked_sub(Retransmission::ATTEMPT).unwrap_or(now);
-                self.start_limit.unanswered(addresses, since, now);
+                self.start_limit.unanswered(addresses, true, since, now);
             }
         }
         self.start_limit.over(&spi);
