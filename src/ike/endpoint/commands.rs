@@ -53,7 +53,6 @@ impl Endpoint {
                 if !held && (runtime.connection.start == Start::OnTraffic || runtime.up) {
                     let packet = packet.map(|(local, peer)| Flows { local, peer });
                     connections.acquire(&connection, WantedChild { child, packet, part: None }, now);
-                    connections.take_turns(now);
                 } else {
                     connections.hurry(&connection, now);
                 }
@@ -152,7 +151,6 @@ impl Connections {
         if initiates {
             self.schedule(name, None);
             self.attempt(name, true, now);
-            self.take_turns(now);
         }
     }
 

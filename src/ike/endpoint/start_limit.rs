@@ -414,7 +414,7 @@ impl StartLimit {
         let turn = Turn::Ask(pioneer.spi);
         self.forget(&turn);
         self.tickets += 1;
-        self.line_up_with(addresses, turn, true, if first { -self.tickets } else { self.tickets });
+        self.line_up_with(addresses, turn, first, if first { -self.tickets } else { self.tickets });
         true
     }
 

@@ -1,7 +1,7 @@
 //! What asks a peer that has not answered waits for its turn (see [`super::start_limit`]); and what it does then.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connections::Connections;
 use super::ike_sas::Before;
@@ -13,8 +13,10 @@ use crate::ike::sa::Cause;
 use crate::ike::wanted::{WantedChild, want};
 use crate::wire::ike::IkeSpi;
 
-/// Turns that one call gives. Each may cost a key exchange, and what the network brings need not wait for all of them.
+/// Turns that one call gives: what the network brings need not wait for all of them;
 const TURNS_AT_ONCE: usize = 64;
+/// and no more when their key pairs have cost so much.
+const COST_AT_ONCE: Duration = Duration::from_millis(2);
 
 impl Connections {
     /// It is time to try a wanted connection, which waits for its turn. Whoever is `urgent` comes before others.
@@ -82,7 +84,11 @@ impl Connections {
 
     /// Lets those go on whose turn it is.
     pub(super) fn take_turns(&mut self, now: Instant) {
+        self.spent = Duration::ZERO;
         for _ in 0..TURNS_AT_ONCE {
+            if self.spent >= COST_AT_ONCE {
+                break;
+            }
             let Some((addresses, turn)) = self.start_limit.next(now) else { break };
             if !self.closed {
                 self.take_turn(addresses, turn, now);
