@@ -235,9 +235,10 @@ impl StartLimit {
     pub(super) fn has_to_wait(&self, addresses: Addresses) -> bool {
         let Some(between) = self.between.get(&addresses) else { return false };
         let rank = between.rank();
-        let before: usize = RANKS.iter().filter(|before| **before <= rank).map(|before| self.lined_up(*before)).sum();
+        let before: usize =
+            RANKS.iter().filter(|before| **before <= rank).map(|before| lined_up(&self.rotation, *before)).sum();
         let alone = between.waiting.iter().map(BTreeMap::len).sum::<usize>() <= 1;
-        !alone || !between.has_room(self.now) || before > self.places_left(rank)
+        !alone || !between.has_room(self.now) || before > places_left(self.taken, self.hope_until > self.now, rank)
     }
 
     /// Whose turn it is, if there is a place for it. It does not wait any more.
@@ -248,7 +249,7 @@ impl StartLimit {
     }
 
     fn next_of(&mut self, rank: Rank) -> Option<(Addresses, Turn)> {
-        while self.places_left(rank) > 0 {
+        while places_left(self.taken, self.hope_until > self.now, rank) > 0 {
             self.turns = self.turns.wrapping_add(1);
             let [with, without] = if self.turns.is_multiple_of(WITHOUT_PACKETS) { [1, 0] } else { [0, 1] };
             let rotation = &mut self.rotation[rank as usize];
@@ -394,7 +395,9 @@ impl StartLimit {
 
     /// When there is a place for somebody who waits, at the latest.
     pub(super) fn deadline(&self) -> Option<Deadline> {
-        let at = if RANKS.iter().any(|rank| self.places_left(*rank) > 0 && self.lined_up(*rank) > 0) {
+        let at = if RANKS.iter().any(|rank| {
+            places_left(self.taken, self.hope_until > self.now, *rank) > 0 && lined_up(&self.rotation, *rank) > 0
+        }) {
             self.now
         } else {
             let place = self.by_age.front().map(|(at, _)| *at + LONGEST);
@@ -416,22 +419,6 @@ impl StartLimit {
         self.tickets += 1;
         self.line_up_with(addresses, turn, first, if first { -self.tickets } else { self.tickets });
         true
-    }
-
-    /// How many places there are for these.
-    fn places_left(&self, rank: Rank) -> usize {
-        let [answering, silent, dead] = self.taken;
-        let has_hope = self.hope_until > self.now;
-        match rank {
-            Rank::Answering => ALL_AT_ONCE.saturating_sub(answering),
-            Rank::Silent | Rank::Dead if has_hope => ALL_AT_ONCE.saturating_sub(silent + dead),
-            Rank::Silent => SILENT_AT_ONCE.saturating_sub(silent + dead),
-            Rank::Dead => (SILENT_AT_ONCE - RESERVED).saturating_sub(silent + dead),
-        }
-    }
-
-    fn lined_up(&self, rank: Rank) -> usize {
-        self.rotation[rank as usize].iter().map(BTreeMap::len).sum()
     }
 
     /// Whoever waits between these addresses gets its turn, if there is room.
@@ -490,4 +477,19 @@ impl StartLimit {
         }
         self.between.entry(addresses).or_default()
     }
+}
+
+/// How many places there are for these.
+fn places_left([answering, silent, dead]: [usize; RANKS.len()], has_hope: bool, rank: Rank) -> usize {
+    match rank {
+        Rank::Answering => ALL_AT_ONCE.saturating_sub(answering),
+        Rank::Silent | Rank::Dead if has_hope => ALL_AT_ONCE.saturating_sub(silent + dead),
+        Rank::Silent => SILENT_AT_ONCE.saturating_sub(silent + dead),
+        Rank::Dead => (SILENT_AT_ONCE - RESERVED).saturating_sub(silent + dead),
+    }
+}
+
+/// How many addresses stand in the rotation.
+fn lined_up(rotation: &[[BTreeMap<i64, Addresses>; 2]; RANKS.len()], rank: Rank) -> usize {
+    rotation[rank as usize].iter().map(BTreeMap::len).sum()
 }
