@@ -205,7 +205,7 @@ impl Budget {
             Payer::SourceAndNewcomers => self.newcomers.take(cost, KEY_EXCHANGE_OF_NEWCOMERS, now),
             Payer::Unproven | Payer::Source | Payer::Configured => return charge(shared),
         };
-        self.served.note(source, now);
+        self.served.note(source, cost, now);
         charge(shared)
     }
 
@@ -227,9 +227,14 @@ impl Budget {
 
     /// When there is time for a stranger that had its last turn then.
     pub(super) fn next_turn(&self, last: LastTurn) -> Instant {
-        let strangers = self.strangers.ready_at(KEY_EXCHANGE_OF_STRANGERS);
-        let newcomers = self.newcomers.ready_at(KEY_EXCHANGE_OF_NEWCOMERS);
-        self.start + Duration::from_micros(if last.is_none() { strangers.min(newcomers) } else { strangers })
+        let newcomers = self.start + Duration::from_micros(self.newcomers.ready_at(KEY_EXCHANGE_OF_NEWCOMERS));
+        let all = self.time_for_all();
+        if last.is_none() { all.min(newcomers) } else { all }
+    }
+
+    /// When there is time for any stranger, and not for a newcomer alone.
+    pub(super) fn time_for_all(&self) -> Instant {
+        self.start + Duration::from_micros(self.strangers.ready_at(KEY_EXCHANGE_OF_STRANGERS))
     }
 
     /// Gives back what was charged for who has authenticated itself: it is no stranger.
