@@ -225,8 +225,9 @@ impl Endpoint {
             }
         };
         if let (IkeSa::AwaitingAuth(state), Input::Fragment(fragment)) = (sa, &input) {
-            let (initiator, source, more) = (state.initiator_spi(), state.source(), fragment.plaintext.len());
-            let room = |ike_sas: &IkeSaTable| ike_sas.half_open.room_to_grow(initiator, source, more);
+            let first = (state.initiator_spi(), state.source());
+            let (asker, more) = (state.asker(), fragment.plaintext.len());
+            let room = |ike_sas: &IkeSaTable| ike_sas.half_open.room_to_grow(first, asker, more);
             make_room(&mut self.connections, room, now)?;
         }
         let noted = match &input {

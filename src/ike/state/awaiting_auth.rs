@@ -26,7 +26,7 @@ use crate::ike::keys::{AuthenticationKeys, ChildKeySource, Signer, Skeyseed, Spi
 use crate::ike::message::Payloads;
 use crate::ike::negotiate::{ChildGroups, IkeAlgorithms};
 use crate::ike::sa::{Cause, Establishing, Secured};
-use crate::ike::source::Asker;
+use crate::ike::source::{Asker, Source};
 use crate::ike::transcript::Transcript;
 use crate::ike::window::Window;
 use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, ParsedMessage, Payload};
@@ -101,6 +101,12 @@ impl AwaitingAuth {
     /// Where the IKE_SA_INIT request came from.
     pub(in crate::ike) fn source(&self) -> SocketAddr {
         self.source
+    }
+
+    /// Who sent that request, and has sent on its keys since.
+    pub(in crate::ike) fn asker(&self) -> Asker {
+        let source = Source::of(self.source.ip());
+        Asker { source, proven: true, configured: self.candidates.are_configured() }
     }
 
     /// Bytes of messages that it keeps.
