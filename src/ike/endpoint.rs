@@ -152,6 +152,11 @@ impl Endpoint {
     /// Yields the next consequence. Call until it is [`Output::Timeout`], before any other call.
     pub fn poll_output(&mut self) -> Output {
         let Connections { ike_sas, by_name, .. } = &mut self.connections;
+        for (name, failure) in std::mem::take(&mut ike_sas.outbox.untold) {
+            if let Some(runtime) = by_name.get_mut(&name) {
+                runtime.last_error = Some(failure);
+            }
+        }
         let Some(output) = ike_sas.outbox.pop() else {
             let ike_sas = &self.connections.ike_sas;
             let turn = self.waiting.next_turn(&ike_sas.budget).map(|at| Deadline { at, why: Why::Turn });

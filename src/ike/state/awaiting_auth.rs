@@ -190,7 +190,8 @@ impl AwaitingAuth {
         };
         if let Some(wrong) = table::refuses(&connection, Point::AuthRequest, payloads) {
             let refusal = Notify::new(NotifyType::INVALID_SYNTAX, Vec::new());
-            cx.failed(Some(connection.name.clone()), peer, wrong.clone());
+            let association = cx.associations.of(&connection, &id, cx.now);
+            cx.failed_of(&association, peer, wrong.clone());
             return Err(refuse(channel, &message, refusal, wrong, cx));
         }
         channel.set_path(message.path());
@@ -216,7 +217,7 @@ impl AwaitingAuth {
                 }
                 Err(refusal) => {
                     answer.push(refusal.notify());
-                    report(refusal, &connection.name, message.path().peer, cx);
+                    report(refusal, &association, message.path().peer, cx);
                 }
             }
         }
@@ -227,7 +228,7 @@ impl AwaitingAuth {
             }
             let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
             let failure = Failure::from(unsendable);
-            cx.failed(Some(connection.name.clone()), peer, failure.clone());
+            cx.failed_of(&association, peer, failure.clone());
             return Err(refuse(secured.channel, &message, refusal, failure, cx));
         }
         let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();
