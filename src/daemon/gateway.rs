@@ -328,9 +328,7 @@ impl Gateway {
             }
             Notice::MoreFailures { count, period } => {
                 let seconds = period.as_secs();
-                warn!(
-                    "… {count} more negotiations failed in {seconds} s, with peers that have not authenticated themselves"
-                );
+                warn!("… {count} more negotiations failed in {seconds} s");
             }
             // Of a connection that is gone by now nothing would take the address away again.
             Notice::PeerAt { connection, .. } if self.force.tunnels.known(&connection).is_none() => {}

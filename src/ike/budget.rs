@@ -16,6 +16,7 @@ use self::bucket::{Bucket, Rate};
 use self::served::Served;
 use super::source::{Asker, Source};
 use crate::crypto::{Entropy, KeyExchangeAlgorithm};
+use crate::wire::ike::Identification;
 
 /// Places of the table of sources. Two that have the same one share what one may have.
 const PLACES: usize = 2048;
@@ -43,6 +44,13 @@ const STEPS_OF_SOURCE: Rate = Rate::per_second(100);
 const FAILURES: Rate = Rate { every: 1_000_000, burst: 3 };
 /// And of one source.
 const FAILURES_OF_SOURCE: Rate = Rate { every: 1_000_000, burst: 2 };
+
+/// Failures that are told of peers that have authenticated themselves: twenty at once, as after a change of the configuration,
+/// then one in a second,
+const FAILURES_OF_AUTHENTICATED: Rate = Rate { every: 1_000_000, burst: 20 };
+/// and of one association: what a connection with several children may have at once, then one in ten seconds. The peer can cause
+/// them with each request.
+const FAILURES_OF_ASSOCIATION: Rate = Rate { every: 10_000_000, burst: 8 };
 
 /// What a datagram in the clear may cause that no cookie can be asked for first: an answer, or a search. Each kind has a
 /// budget of its own.
@@ -96,6 +104,7 @@ pub(super) struct Budget {
     unprotected: [[Bucket; Unprotected::COUNT]; 2],
     /// Of configured peers, of others.
     failures: [Bucket; 2],
+    failures_of_authenticated: Bucket,
     left_out: Option<LeftOut>,
 }
 
@@ -106,6 +115,8 @@ struct OfSource {
     steps: Bucket,
     unprotected: [Bucket; Unprotected::COUNT],
     failures: Bucket,
+    /// Of the associations that have this place.
+    failures_of_association: Bucket,
 }
 
 /// What was charged for the key exchange of a half-open IKE SA.
@@ -171,6 +182,7 @@ impl Budget {
             served: Served::default(),
             unprotected: Default::default(),
             failures: Default::default(),
+            failures_of_authenticated: Bucket::default(),
             left_out: None,
         }
     }
@@ -205,7 +217,7 @@ impl Budget {
             Payer::SourceAndNewcomers => self.newcomers.take(cost, KEY_EXCHANGE_OF_NEWCOMERS, now),
             Payer::Unproven | Payer::Source | Payer::Configured => return charge(shared),
         };
-        self.served.note(source, now);
+        self.served.note(source, cost, now);
         charge(shared)
     }
 
@@ -227,9 +239,14 @@ impl Budget {
 
     /// When there is time for a stranger that had its last turn then.
     pub(super) fn next_turn(&self, last: LastTurn) -> Instant {
-        let strangers = self.strangers.ready_at(KEY_EXCHANGE_OF_STRANGERS);
-        let newcomers = self.newcomers.ready_at(KEY_EXCHANGE_OF_NEWCOMERS);
-        self.start + Duration::from_micros(if last.is_none() { strangers.min(newcomers) } else { strangers })
+        let newcomers = self.start + Duration::from_micros(self.newcomers.ready_at(KEY_EXCHANGE_OF_NEWCOMERS));
+        let all = self.time_for_all();
+        if last.is_none() { all.min(newcomers) } else { all }
+    }
+
+    /// When there is time for any stranger, and not for a newcomer alone.
+    pub(super) fn time_for_all(&self) -> Instant {
+        self.start + Duration::from_micros(self.strangers.ready_at(KEY_EXCHANGE_OF_STRANGERS))
     }
 
     /// Gives back what was charged for who has authenticated itself: it is no stranger.
@@ -273,6 +290,21 @@ impl Budget {
         let pool = &mut self.failures[usize::from(!asker.configured)];
         let own = &mut self.sources[place].failures;
         let told = pool.has(FAILURES, at) && own.take(1, FAILURES_OF_SOURCE, at) && pool.take(1, FAILURES, at);
+        self.told_or_counted(told, now)
+    }
+
+    /// The same of a peer that did: of the association of this connection with it, or of one that has taken its place.
+    pub(super) fn failure_of(&mut self, connection: &str, peer: &Identification, now: Instant) -> bool {
+        let (at, place) = (self.micros(now), self.place((connection, peer)));
+        let pool = &mut self.failures_of_authenticated;
+        let own = &mut self.sources[place].failures_of_association;
+        let told = pool.has(FAILURES_OF_AUTHENTICATED, at)
+            && own.take(1, FAILURES_OF_ASSOCIATION, at)
+            && pool.take(1, FAILURES_OF_AUTHENTICATED, at);
+        self.told_or_counted(told, now)
+    }
+
+    fn told_or_counted(&mut self, told: bool, now: Instant) -> bool {
         if !told {
             self.left_out.get_or_insert(LeftOut { since: now, count: 0 }).count += 1;
         }
@@ -289,10 +321,10 @@ impl Budget {
         self.left_out.take_if(|left_out| left_out.due() <= now)
     }
 
-    /// The place of a source in the table.
-    fn place(&self, source: Source) -> usize {
+    /// The place in the table of a source, or of an association.
+    fn place(&self, whose: impl Hash) -> usize {
         let mut hasher = DefaultHasher::new();
-        (self.key, source).hash(&mut hasher);
+        (self.key, whose).hash(&mut hasher);
         hasher.finish() as usize % PLACES
     }
 

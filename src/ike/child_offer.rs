@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::association::Association;
 use super::config::{Child, Connection};
 use super::context::Context;
 use super::failure::{ChildError, Failure, Refusal};
@@ -107,9 +108,9 @@ pub(super) fn choose_of(
     })
 }
 
-/// Tells a person of a refusal that only a person can do something about.
-pub(super) fn report(refusal: Refusal, connection: &Arc<str>, peer: SocketAddr, cx: &mut Context<'_>) {
+/// Tells a person of a refusal that only a person can do something about, as far as such are told of one association.
+pub(super) fn report(refusal: Refusal, association: &Association, peer: SocketAddr, cx: &mut Context<'_>) {
     if refusal.concerns_a_person() {
-        cx.failed(Some(connection.clone()), peer, Failure::Refused(refusal));
+        cx.failed_of(association, peer, Failure::Refused(refusal));
     }
 }

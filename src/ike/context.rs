@@ -6,15 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::association::Associations;
+use super::association::{Association, Associations};
 use super::budget::Budget;
-use super::config::Config;
+use super::config::{Config, Connection};
 use super::directory::Directory;
 use super::event::{Event, Output, Path, Transmit};
 use super::failure::Failure;
 use super::key_log::KeyLog;
 use super::own_spi;
-use super::source::Asker;
+use super::source::{Asker, Source};
 use crate::crypto::{Entropy, Secret};
 use crate::wire::ike::IkeSpi;
 
@@ -39,7 +39,7 @@ impl Context<'_> {
         self.outbox.push(Output::Event(event));
     }
 
-    /// Something failed that a person should see.
+    /// Something failed that a person should see, and that no peer can cause again and again.
     pub(super) fn failed(&mut self, connection: Option<Arc<str>>, peer: SocketAddr, failure: Failure) {
         self.event(Event::Failure { connection, peer, failure });
     }
@@ -54,6 +54,29 @@ impl Context<'_> {
     ) {
         if self.budget.failure(asker, self.now) {
             self.failed(connection, peer, failure);
+        }
+    }
+
+    /// The same with a peer that did, and can cause it with each of its messages.
+    pub(super) fn failed_of(&mut self, association: &Association, peer: SocketAddr, failure: Failure) {
+        let told = self.budget.failure_of(association.name(), association.peer_id(), self.now);
+        self.failed_if(told, association.name(), peer, failure);
+    }
+
+    /// The same with a responder that has not proven who it is: as many connections as there are may have one, each as often as it
+    /// is tried.
+    pub(super) fn failed_at_responder(&mut self, connection: &Connection, peer: SocketAddr, failure: Failure) {
+        let asker = Asker { source: Source::of(peer.ip()), proven: true, configured: true };
+        let told = self.budget.failure(asker, self.now);
+        self.failed_if(told, &connection.name, peer, failure);
+    }
+
+    /// Tells a failure, or keeps it for the connection's status alone.
+    fn failed_if(&mut self, told: bool, connection: &Arc<str>, peer: SocketAddr, failure: Failure) {
+        if told {
+            self.failed(Some(connection.clone()), peer, failure);
+        } else {
+            self.outbox.untold.push((connection.clone(), failure));
         }
     }
 
@@ -98,6 +121,8 @@ impl Context<'_> {
 #[derive(Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Output>,
+    /// Failures of connections that are told by their status alone, until the next output is taken.
+    pub(super) untold: Vec<(Arc<str>, Failure)>,
     /// The peer may not know the IKE SA being handled any more, does not rekey it, or is never ready for what is asked on it: the
     /// endpoint is to negotiate another one beside it.
     pub(super) renegotiate: bool,

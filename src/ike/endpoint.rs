@@ -152,6 +152,11 @@ impl Endpoint {
     /// Yields the next consequence. Call until it is [`Output::Timeout`], before any other call.
     pub fn poll_output(&mut self) -> Output {
         let Connections { ike_sas, by_name, .. } = &mut self.connections;
+        for (name, failure) in std::mem::take(&mut ike_sas.outbox.untold) {
+            if let Some(runtime) = by_name.get_mut(&name) {
+                runtime.last_error = Some(failure);
+            }
+        }
         let Some(output) = ike_sas.outbox.pop() else {
             let ike_sas = &self.connections.ike_sas;
             let turn = self.waiting.next_turn(&ike_sas.budget).map(|at| Deadline { at, why: Why::Turn });
@@ -225,8 +230,9 @@ impl Endpoint {
             }
         };
         if let (IkeSa::AwaitingAuth(state), Input::Fragment(fragment)) = (sa, &input) {
-            let (initiator, source, more) = (state.initiator_spi(), state.source(), fragment.plaintext.len());
-            let room = |ike_sas: &IkeSaTable| ike_sas.half_open.room_to_grow(initiator, source, more);
+            let first = (state.initiator_spi(), state.source());
+            let (asker, more) = (state.asker(), fragment.plaintext.len());
+            let room = |ike_sas: &IkeSaTable| ike_sas.half_open.room_to_grow(first, asker, more);
             make_room(&mut self.connections, room, now)?;
         }
         let noted = match &input {

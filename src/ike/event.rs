@@ -315,7 +315,8 @@ pub enum Event {
         next_attempt: Option<Instant>,
     },
     /// Something failed that a person should see; its text says what to look at. Of peers that have not authenticated
-    /// themselves, eight are told in a second at most.
+    /// themselves, as initiators or as responders, eight are told in a second at most; of one association eight at once and
+    /// one in ten seconds, and of all twenty at once and one in a second.
     Failure {
         /// Name of the connection, when the peer could be matched to one.
         connection: Option<Arc<str>>,
@@ -324,7 +325,7 @@ pub enum Event {
         /// What failed.
         failure: Failure,
     },
-    /// So many failures of peers that have not authenticated themselves were not told.
+    /// So many failures were not told beyond those.
     FailuresLeftOut {
         /// Their number; not 0.
         count: u64,

@@ -168,23 +168,24 @@ impl HalfOpen {
     }
 
     /// Whether there is room for so many bytes more of one of them. If not, our SPI of the one that makes it: the oldest of
-    /// the source that has most bytes, which is its own if none has more.
+    /// the source that has most bytes. For a configured peer that is always another source, as long as there is any; for others it
+    /// is their own if none has more.
     ///
     /// # Errors
     /// There is none, and only this one could make it.
     pub(super) fn room_to_grow(
         &self,
-        initiator: IkeSpi,
-        from: SocketAddr,
+        (initiator, from): First,
+        Asker { source: own, configured, .. }: Asker,
         bytes: usize,
     ) -> Result<Option<IkeSpi>, Discard> {
         if self.bytes + bytes <= MAX_BYTES {
             return Ok(None);
         }
-        let own = Source::of(from.ip());
         let (_, mine) = self.held_by(own);
-        let fullest = self.by_bytes.last().filter(|(most, ..)| *most > mine).map_or(own, |(_, _, fullest)| *fullest);
-        let oldest = self.oldest_of(fullest).map(|oldest| oldest.ours);
+        let mut others = self.by_bytes.iter().rev().filter(|(.., source)| *source != own);
+        let fullest = others.next().filter(|(most, ..)| configured || *most > mine);
+        let oldest = self.oldest_of(fullest.map_or(own, |(.., fullest)| *fullest)).map(|oldest| oldest.ours);
         oldest.filter(|oldest| self.of(initiator, from) != Some(*oldest)).map(Some).ok_or(Discard::HalfOpenLimit)
     }
 
@@ -296,7 +297,8 @@ mod tests {
         let now = Instant::now();
         let mut book = book(&[(1, 3), (2, 1)], now);
         book.keeps(spi(2), from(1), MAX_BYTES - 400);
-        let room = |book: &HalfOpen, number, host, bytes| book.room_to_grow(spi(number), from(host), bytes);
+        let room =
+            |book: &HalfOpen, number, host, bytes| book.room_to_grow((spi(number), from(host)), newcomer(host), bytes);
         assert_eq!(room(&book, 0, 2, 100), Ok(None));
         assert_eq!(room(&book, 0, 2, 101), Ok(Some(spi(1000))), "the oldest of the other source");
         assert_eq!(room(&book, 1, 1, 101), Ok(Some(spi(1000))), "its own oldest");
@@ -304,5 +306,23 @@ mod tests {
         book.remove(spi(0), from(1));
         book.remove(spi(1), from(1));
         assert_eq!(room(&book, 0, 2, MAX_BYTES), Ok(Some(spi(1002))));
+    }
+
+    #[test]
+    fn a_message_of_a_configured_peer_takes_the_room_of_another_source() {
+        let now = Instant::now();
+        let mut book = book(&[(1, 3), (2, 1), (3, 2)], now);
+        book.keeps(spi(2), from(1), MAX_BYTES / 2);
+        book.keeps(spi(0), from(3), MAX_BYTES / 4);
+        book.keeps(spi(1), from(3), MAX_BYTES / 4 - 300);
+        let room = |book: &HalfOpen, configured| {
+            book.room_to_grow((spi(2), from(1)), Asker { configured, ..newcomer(1) }, 101)
+        };
+        assert_eq!(room(&book, false), Ok(Some(spi(1000))), "its own source has most");
+        assert_eq!(room(&book, true), Ok(Some(spi(3000))), "the fullest other one");
+        (0..2).for_each(|number| assert!(book.remove(spi(number), from(3)).is_some()));
+        book.remove(spi(0), from(2));
+        book.keeps(spi(2), from(1), MAX_BYTES - 200);
+        assert_eq!(room(&book, true), Ok(Some(spi(1000))), "there is no other one");
     }
 }

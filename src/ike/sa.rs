@@ -308,9 +308,9 @@ impl Sa {
 
     // What others see.
 
-    /// Tells a person what went wrong.
+    /// Tells a person what went wrong, as far as that is told of one association.
     pub(super) fn tell(&self, failure: Failure, cx: &mut Context<'_>) {
-        cx.failed(Some(self.connection().name.clone()), self.channel().path().peer, failure);
+        cx.failed_of(&self.association, self.channel().path().peer, failure);
     }
 
     pub(super) fn status(&self) -> IkeSaStatus {

@@ -54,7 +54,7 @@ pub enum Notice {
         /// Why, for a person.
         reason: String,
     },
-    /// Failures of peers that have not authenticated themselves, beyond those that were told one by one.
+    /// Failures beyond those that were told one by one.
     MoreFailures {
         /// How often.
         count: u64,

@@ -201,3 +201,18 @@ fn sources_are_spread_over_the_table() {
     let (least, most) = (counts.iter().min(), counts.iter().max());
     assert!(least >= Some(&2) && most <= Some(&40), "{least:?} to {most:?}");
 }
+
+#[test]
+fn an_authenticated_peer_that_fails_again_and_again_is_told_of_a_few_times_and_counted() {
+    let now = Instant::now();
+    let mut budget = budget(now);
+    let id = |peer: u32| Identification::KeyId(peer.to_be_bytes().to_vec());
+    let told = granted(now, 60_000, |_, at| budget.failure_of("any", &id(1), at));
+    assert!((8..=15).contains(&told), "{told} in a minute");
+    let at = now + 60_000 * MILLISECOND;
+    assert!(budget.failure_of("any", &id(2), at), "another peer");
+    let all = (3..2_003).filter(|peer| budget.failure_of("any", &id(*peer), at)).count();
+    assert!((10..=20).contains(&all), "{all} of all peers at once");
+    assert!(budget.failure(asker(1, true, true), at), "who has not authenticated itself has its own");
+    assert_eq!(budget.left_out().map(|left_out| left_out.count as usize), Some(60_000 - told + 2_000 - all));
+}

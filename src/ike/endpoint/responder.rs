@@ -173,7 +173,8 @@ impl Endpoint {
         while left > Duration::ZERO
             && self.waiting.next_turn(&self.connections.ike_sas.budget).is_some_and(|at| at <= now)
         {
-            let Some((datagram, path, cost)) = self.waiting.pop(now) else {
+            let for_all = self.connections.ike_sas.budget.time_for_all() <= now;
+            let Some((datagram, path, cost)) = self.waiting.pop(for_all, now) else {
                 self.discards.count(Discard::KeyExchangeLimit);
                 continue;
             };

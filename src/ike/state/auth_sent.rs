@@ -68,7 +68,7 @@ impl AuthSent {
             Ok(false) => Some(wanted.remove(0)),
             Err(table::Unsupported) => {
                 let failure = Failure::Auth(AuthError::ChildlessUnsupported);
-                cx.failed(Some(connection.name.clone()), secured.channel.path().peer, failure.clone());
+                cx.failed_at_responder(&connection, secured.channel.path().peer, failure.clone());
                 return Err(Ended::new(Cause::Refused, failure));
             }
         };
@@ -171,7 +171,7 @@ impl AuthSent {
                     let one_pair = payloads.error().is_some_and(|error| error.kind == NotifyType::SINGLE_PAIR_REQUIRED);
                     let unusable = error.leaves_child_sa().then_some(inbound_spi);
                     let failure = Failure::Child { child: wanted.child.clone(), error };
-                    cx.failed(Some(self.connection.name.clone()), self.path().peer, failure);
+                    cx.failed_of(&association, self.path().peer, failure);
                     failed_child = Some((wanted, unusable, one_pair));
                 }
             }
@@ -273,7 +273,7 @@ impl AuthSent {
         if let Some(offered) = &self.offered {
             cx.inbound_spis.release(offered.inbound_spi);
         }
-        cx.failed(Some(self.connection.name.clone()), self.path().peer, failure.clone());
+        cx.failed_at_responder(&self.connection, self.path().peer, failure.clone());
         Ended::new(Cause::Refused, failure)
     }
 

@@ -26,7 +26,7 @@ use crate::ike::keys::{AuthenticationKeys, ChildKeySource, Signer, Skeyseed, Spi
 use crate::ike::message::Payloads;
 use crate::ike::negotiate::{ChildGroups, IkeAlgorithms};
 use crate::ike::sa::{Cause, Establishing, Secured};
-use crate::ike::source::Asker;
+use crate::ike::source::{Asker, Source};
 use crate::ike::transcript::Transcript;
 use crate::ike::window::Window;
 use crate::wire::ike::{ExchangeType, IkeSpi, Notify, NotifyType, ParsedMessage, Payload};
@@ -101,6 +101,12 @@ impl AwaitingAuth {
     /// Where the IKE_SA_INIT request came from.
     pub(in crate::ike) fn source(&self) -> SocketAddr {
         self.source
+    }
+
+    /// Who sent that request, and has sent on its keys since.
+    pub(in crate::ike) fn asker(&self) -> Asker {
+        let source = Source::of(self.source.ip());
+        Asker { source, proven: true, configured: self.candidates.are_configured() }
     }
 
     /// Bytes of messages that it keeps.
@@ -184,7 +190,8 @@ impl AwaitingAuth {
         };
         if let Some(wrong) = table::refuses(&connection, Point::AuthRequest, payloads) {
             let refusal = Notify::new(NotifyType::INVALID_SYNTAX, Vec::new());
-            cx.failed(Some(connection.name.clone()), peer, wrong.clone());
+            let association = cx.associations.of(&connection, &id, cx.now);
+            cx.failed_of(&association, peer, wrong.clone());
             return Err(refuse(channel, &message, refusal, wrong, cx));
         }
         channel.set_path(message.path());
@@ -210,7 +217,7 @@ impl AwaitingAuth {
                 }
                 Err(refusal) => {
                     answer.push(refusal.notify());
-                    report(refusal, &connection.name, message.path().peer, cx);
+                    report(refusal, &association, message.path().peer, cx);
                 }
             }
         }
@@ -221,7 +228,7 @@ impl AwaitingAuth {
             }
             let refusal = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
             let failure = Failure::from(unsendable);
-            cx.failed(Some(connection.name.clone()), peer, failure.clone());
+            cx.failed_of(&association, peer, failure.clone());
             return Err(refuse(secured.channel, &message, refusal, failure, cx));
         }
         let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();

@@ -276,3 +276,40 @@ fn a_peer_that_refuses_is_tried_less_and_less_often_until_somebody_asks_for_it_a
     let again = waits(refused_at(&mut lab, 60));
     assert!(again.len() >= 3 && again[0] <= 6, "{again:?}, {:?} after the start", lab.now - begin);
 }
+
+#[test]
+fn rekeys_that_nobody_accepts_are_told_a_few_times_and_counted() {
+    // IKE_AUTH negotiates no group, each rekey does.
+    let left = with_groups(connection(0), &[&ke::X25519]);
+    let mut lab = Lab::new([config(left), config(connection(1))]);
+    lab.settle();
+    for _ in 0..40 {
+        rekey_child(&mut lab);
+        lab.settle();
+        lab.pass(SECOND / 4);
+    }
+    for side in [0, 1] {
+        let told = lab.failures(side);
+        assert!((1..=9).contains(&told.len()), "{} told in ten seconds", told.len());
+    }
+    lab.pass(6 * SECOND);
+    assert!(lab.events[1].iter().any(|event| matches!(event, Event::FailuresLeftOut { count, .. } if *count > 1)));
+}
+
+#[test]
+fn attempts_with_a_wrong_key_are_told_a_few_times_and_their_status_says_why() {
+    let mut left = connection(0);
+    left.pre_shared_key = Arc::new(Secret::new(b"another".to_vec()));
+    let name = left.name.clone();
+    let mut lab = Lab::new([config(left), config(connection(1))]);
+    for _ in 0..20 {
+        lab.command(0, Command::Down { connection: name.clone() });
+        lab.command(0, Command::Up { connection: name.clone() });
+        lab.settle();
+        let error = lab.ends[0].status().remove(0).last_error.map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains("AUTHENTICATION_FAILED")));
+    }
+    assert!((1..=4).contains(&lab.failures(0).len()), "{} of 20 told", lab.failures(0).len());
+    lab.pass(6 * SECOND);
+    assert!(lab.events[0].iter().any(|event| matches!(event, Event::FailuresLeftOut { count, .. } if *count >= 16)));
+}

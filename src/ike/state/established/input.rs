@@ -79,7 +79,7 @@ impl Established {
             Err(refusal) => refusal,
         };
         self.answer(message, &[refusal.notify()], cx);
-        report(refusal.clone(), &self.sa.connection().name, message.path().peer, cx);
+        report(refusal.clone(), self.sa.association(), message.path().peer, cx);
         match refusal {
             Refusal::Syntax => Err(self.end(Cause::Refused, Failure::Refused(refusal), Removal::IkeSaLost, cx)),
             _ => Ok(self),
