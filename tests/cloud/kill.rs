@@ -229,5 +229,5 @@ fn a_wrong_configuration_is_refused_with_its_place() {
     let refused = Command::new(env!("CARGO_BIN_EXE_cend")).arg("--config").arg(&file).output().unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success());
-    assert!(said.contains("cend.toml:2: stat: unknown field `stat`, expected one of `listen`, `state`"), "{said}");
+    assert!(said.contains("cend.toml:2: stat: unknown field `stat`, expected one of `listen`, `listen_tls`"), "{said}");
 }
