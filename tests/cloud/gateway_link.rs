@@ -38,6 +38,8 @@ struct Asked {
     puts: AtomicUsize,
     patches: AtomicUsize,
     refused: AtomicUsize,
+    /// Sets and changes that are not answered yet.
+    pending: AtomicUsize,
     /// Streams of events: one for each time that cend has connected.
     links: AtomicUsize,
     /// Looks at the status, and how many of the next ones find no time.
@@ -156,7 +158,10 @@ async fn take_change(Shared(served): Shared<Served>, Json(change): Json<OwnerCha
 }
 
 async fn answer(served: &Served, update: OwnerUpdate) -> Response {
-    match served.keeper.update(update).await {
+    served.asked.pending.fetch_add(1, Ordering::Relaxed);
+    let updated = served.keeper.update(update).await;
+    served.asked.pending.fetch_sub(1, Ordering::Relaxed);
+    match updated {
         Ok(reply) => Json(reply).into_response(),
         Err(OwnerRefused::Outdated { revision, .. }) => {
             served.asked.refused.fetch_add(1, Ordering::Relaxed);
@@ -186,6 +191,14 @@ impl Cend {
 
     async fn submit(&self, command: Command) -> bool {
         self.writer.submit(submission(command)).await.is_ok()
+    }
+
+    /// Goes on until the bound gateway has a connection: before that an empty set, and none that is asked for, agree as well.
+    async fn connect(&self) {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        while self.wanted().connections.is_empty() {
+            self.submit(random_command(&mut random, 0)).await;
+        }
     }
 
     fn stop(self) {
@@ -238,6 +251,11 @@ impl Lab {
             assert!(Instant::now() < until, "{when}: gatewayd is at revision {revision}");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+        // A kill before that leaves cend in doubt, which then asks and puts.
+        while self.asked.pending.load(Ordering::Relaxed) > 0 {
+            assert!(Instant::now() < until, "{when}: gatewayd does not answer");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         let kept = owner_file::restore(&self.path("gatewayd")).unwrap().unwrap();
         assert_eq!(OwnerEntries { session: String::new(), revision: 0, ..kept }, wanted, "{when}: on the disk");
     }
@@ -264,9 +282,7 @@ fn a_change_is_told_by_one_patch_and_the_whole_only_at_the_start() {
             assert!(cend.submit(command).await);
         }
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        while cend.wanted().connections.is_empty() {
-            cend.submit(random_command(&mut random, 0)).await;
-        }
+        cend.connect().await;
         lab.agree(&cend, &gatewayd, "at first").await;
         lab.asked.take();
         let bound = |cend: &Cend| cend.writer.state().vpn_gateways.contains_key(GATEWAYS[0]);
@@ -351,6 +367,7 @@ fn after_a_restart_of_gatewayd_a_question_is_enough_and_a_foreign_set_is_replace
         for command in beginning() {
             assert!(cend.submit(command).await);
         }
+        cend.connect().await;
         lab.agree(&cend, &gatewayd, "at first").await;
         lab.asked.take();
         gatewayd.kill();
