@@ -58,6 +58,22 @@ impl Asked {
     }
 }
 
+/// A set or a change for as long as it is neither answered nor lost with its gatewayd.
+struct Pending(Arc<Asked>);
+
+impl Pending {
+    fn begin(asked: &Arc<Asked>) -> Self {
+        asked.pending.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(asked))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.pending.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// As much of a gatewayd as has to do with cend's set.
 struct Gatewayd {
     /// What its control task has carried out.
@@ -158,9 +174,9 @@ async fn take_change(Shared(served): Shared<Served>, Json(change): Json<OwnerCha
 }
 
 async fn answer(served: &Served, update: OwnerUpdate) -> Response {
-    served.asked.pending.fetch_add(1, Ordering::Relaxed);
+    let pending = Pending::begin(&served.asked);
     let updated = served.keeper.update(update).await;
-    served.asked.pending.fetch_sub(1, Ordering::Relaxed);
+    drop(pending);
     match updated {
         Ok(reply) => Json(reply).into_response(),
         Err(OwnerRefused::Outdated { revision, .. }) => {
