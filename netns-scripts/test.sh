@@ -29,6 +29,8 @@ done
 require_root
 install_packages $strongswan_packages iproute2 iputils-ping procps nftables ethtool tcpdump tshark iperf3 jq curl python3 \
     python3-venv python3-scapy systemd kmod gcc libc6-dev git gdb || exit 2
+# Node.js for its official clients, from wherever the machine has it.
+command -v npm > /dev/null || install_packages nodejs npm || exit 2
 
 # run_quietly LOG COMMAND...: its output goes to the log; what failed, or else the end of it, is shown when it fails.
 run_quietly() {

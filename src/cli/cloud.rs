@@ -46,7 +46,7 @@ pub struct CloudArguments {
     /// Print all actions and their parameters, as Markdown
     #[arg(long, exclusive = true)]
     reference: bool,
-    /// cbn or vpc
+    /// cbn, vpc or sts
     #[arg(required_unless_present = "reference")]
     product: Option<String>,
     /// The action, such as DescribeCens
@@ -64,7 +64,7 @@ impl CloudArguments {
             return Ok(ExitCode::SUCCESS);
         };
         let product =
-            Product::by_name(product).ok_or_else(|| format!("\"{product}\" is no product; allowed: cbn, vpc"))?;
+            Product::by_name(product).ok_or_else(|| format!("\"{product}\" is no product; allowed: cbn, vpc, sts"))?;
         let Some(name) = &self.action else {
             reference::actions(product.version()).for_each(|action| println!("{}", action.name));
             return Ok(ExitCode::SUCCESS);

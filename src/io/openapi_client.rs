@@ -7,7 +7,7 @@ use reqwest::{Client, Url};
 use serde_json::Value;
 
 use crate::cen::error::ApiError;
-use crate::cen::openapi::action::{CBN, VPC};
+use crate::cen::openapi::action::{CBN, STS, VPC};
 use crate::cen::openapi::request::Request;
 use crate::cen::openapi::rpc::Parameters;
 use crate::cen::openapi::signature::{RpcMethod, authorize_acs3, body_hash, canonical_query, percent_encode, sign_rpc};
@@ -34,12 +34,14 @@ pub enum Product {
     Cbn,
     /// Virtual private clouds and VPN gateways.
     Vpc,
+    /// The Security Token Service: who calls.
+    Sts,
 }
 
 impl Product {
     /// Reads the name as the cloud's own command line takes it, in any case.
     pub fn by_name(name: &str) -> Option<Self> {
-        [(Self::Cbn, "cbn"), (Self::Vpc, "vpc")]
+        [(Self::Cbn, "cbn"), (Self::Vpc, "vpc"), (Self::Sts, "sts")]
             .into_iter()
             .find(|(_, known)| known.eq_ignore_ascii_case(name))
             .map(|(product, _)| product)
@@ -50,6 +52,7 @@ impl Product {
         match self {
             Self::Cbn => CBN,
             Self::Vpc => VPC,
+            Self::Sts => STS,
         }
     }
 }

@@ -1,13 +1,15 @@
-//! The official Python SDKs, unmodified, against the real `cend`.
+//! The cloud's clients, unmodified, against the real `cend`: the official SDKs for Python and Node.js, and Ansible.
 //!
-//! The SDKs come from the package index into an environment below Cargo's target directory. Without any way to the
-//! index the tests are skipped; when the index is there and the SDKs are not, they fail.
+//! They come from the package registries into environments below Cargo's target directory. Without any way to a registry
+//! the tests are skipped; when it is there and the clients are not, they fail.
 
+mod clients;
 #[path = "../missing/mod.rs"]
 mod missing;
 mod venv;
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,6 +59,10 @@ impl Drop for Cend {
 
 fn run(script: &str, arguments: &[&str]) {
     let Some(mut command) = venv::python(script) else { return };
+    if ["typed", "pop"].iter().any(|node| arguments.contains(node)) {
+        let Some(node) = clients::node() else { return };
+        command.env("NODE_CLIENTS", node);
+    }
     let cend = Cend::start();
     let output = command
         .args(arguments)
@@ -90,6 +96,41 @@ fn tutorial_with_the_new_sdks_signing_rpc() {
 #[test]
 fn tutorial_with_the_old_sdks() {
     run("tutorial.py", &["2"]);
+}
+
+#[test]
+fn tutorial_with_the_typed_node_client() {
+    run("tutorial.py", &["typed"]);
+}
+
+#[test]
+fn tutorial_with_pop_core_for_node() {
+    run("tutorial.py", &["pop"]);
+}
+
+/// footmark, which Ansible's modules call, knows the cloud by its host names only.
+#[test]
+fn networks_with_ansible() {
+    if !nix::unistd::geteuid().is_root() {
+        return missing::skipped("root, which names that lead to cend take");
+    }
+    let Some(ansible) = clients::ansible() else { return };
+    let state = tempfile::tempdir().expect("a directory for the state");
+    let mut command = venv::without_proxies(Command::new(venv::folder().join("as-the-cloud.sh")));
+    let output = command
+        .args([Path::new(env!("CARGO_BIN_EXE_cend")), state.path(), &ansible.join("bin/ansible-playbook")])
+        .args(["-i", "localhost,"])
+        .arg(venv::folder().join("ansible/playbook.yml"))
+        .env("GATEWAYCTL", env!("CARGO_BIN_EXE_gatewayctl"))
+        .env("CEND_KEY_ID", KEY_ID)
+        .env("CEND_KEY_SECRET", KEY_SECRET)
+        .env("ANSIBLE_LOCAL_TEMP", state.path())
+        .env("ANSIBLE_HOME", state.path())
+        .output()
+        .expect("the script runs");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}\n{err}");
+    assert!(out.contains("failed=0") && !out.contains("ok=0"), "it did nothing\n{out}\n{err}");
 }
 
 #[test]

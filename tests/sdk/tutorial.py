@@ -1,8 +1,9 @@
-"""The tutorial, from the first VPC to the last clean-up, with each official Python SDK in turn."""
+"""The tutorial, from the first VPC to the last clean-up, with each official SDK in turn."""
 
 import sys
 
 from checks import equal, refused, server
+from node_sdk import NodeSdk
 from sdks import all_sdks
 
 IDC = "10.1.1.0/24"
@@ -253,7 +254,7 @@ class Tutorial:
 
 
 if __name__ == "__main__":
-    chosen = int(sys.argv[1])
-    sdk = all_sdks(*server())[chosen]
-    Tutorial(sdk, 10 + chosen).run()
+    chosen = sys.argv[1]
+    sdk = all_sdks(*server())[int(chosen)] if chosen.isdigit() else NodeSdk(chosen, *server())
+    Tutorial(sdk, 10).run()
     print(f"tutorial passed: {sdk.name}")

@@ -17,6 +17,8 @@ use crate::crypto::secret::Secret;
 pub const CBN: &str = "2017-09-12";
 /// The Vpc product's only version.
 pub const VPC: &str = "2016-04-28";
+/// The only version of Sts, the product that says who calls.
+pub const STS: &str = "2015-04-01";
 
 /// One action of the API.
 ///
@@ -24,7 +26,7 @@ pub const VPC: &str = "2016-04-28";
 /// it answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Action {
-    /// The product's version, which also tells the product: [`CBN`] or [`VPC`].
+    /// The product's version, which also tells the product: [`CBN`], [`VPC`] or [`STS`].
     pub version: &'static str,
     /// For example `CreateVpc`.
     pub name: &'static str,

@@ -6,6 +6,7 @@
 pub mod action;
 pub mod attachment;
 pub mod authentication;
+pub mod caller;
 pub mod cen;
 pub mod cen_route;
 pub mod customer_gateway;
@@ -49,4 +50,5 @@ pub static ACTIONS: &[&[Action]] = &[
     vpn_connection::ACTIONS,
     vpn_route::ACTIONS,
     tag::ACTIONS,
+    caller::ACTIONS,
 ];

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::ACTIONS;
-use super::action::{Action, CBN, VPC};
+use super::action::{Action, CBN, STS, VPC};
 use super::parameter::Parameter;
 
 /// All actions of a product's version, in the order of the table.
@@ -17,8 +17,19 @@ pub fn action(version: &str, name: &str) -> Option<&'static Action> {
 }
 
 /// The names of the actions that the cloud has, by version: the methods of the official SDKs, which a test compares.
-const OF_THE_CLOUD: [(&str, &str); 2] =
-    [(CBN, include_str!("actions-cbn-2017-09-12.txt")), (VPC, include_str!("actions-vpc-2016-04-28.txt"))];
+const OF_THE_CLOUD: [(&str, &str); 3] = [
+    (CBN, include_str!("actions-cbn-2017-09-12.txt")),
+    (VPC, include_str!("actions-vpc-2016-04-28.txt")),
+    (STS, "AssumeRole\nAssumeRoleWithOIDC\nAssumeRoleWithSAML\nGetCallerIdentity"),
+];
+
+fn product(version: &str) -> &'static str {
+    match version {
+        CBN => "Cbn",
+        STS => "Sts",
+        _ => "Vpc",
+    }
+}
 
 /// Whether the cloud has an action of this name, simulated or not.
 pub fn is_of_the_cloud(version: &str, name: &str) -> bool {
@@ -32,9 +43,8 @@ pub fn markdown() -> String {
     for action in ACTIONS.iter().copied().flatten() {
         if action.version != version {
             version = action.version;
-            let product = if version == CBN { "Cbn" } else { "Vpc" };
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "\n## {product} {version}");
+            let _ = writeln!(text, "\n## {} {version}", product(version));
         }
         let _ = writeln!(text, "\n### {}\n", action.name);
         if action.parameters.is_empty() {
