@@ -144,6 +144,11 @@ fn resources_are_read_back_renamed_and_labelled() {
 }
 
 #[test]
+fn tutorial_as_terraform_does_it() {
+    run("terraform.py", &[]);
+}
+
+#[test]
 fn requests_and_refusals_on_the_wire() {
     run("wire.py", &[]);
 }
