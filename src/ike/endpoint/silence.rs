@@ -33,7 +33,7 @@ impl Connections {
         let (name, heard) = (&state.sa().connection().name, state.sa().liveness().heard());
         let asks = self.by_name.get(name).is_some_and(|runtime| !runtime.ike_sas.attempts().is_empty());
         let Some(addresses) = self.ike_sas.addresses(&spi) else { return };
-        self.start_limit.unanswered(addresses, heard, now);
+        self.start_limit.unanswered(addresses, false, heard, now);
         // With each repetition of an attempt it asks, too.
         if asks || self.closed {
             return;
