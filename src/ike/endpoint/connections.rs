@@ -300,7 +300,7 @@ impl Connections {
         if established && !others_serve && std::mem::take(&mut runtime.up) {
             self.ike_sas.event(Event::ConnectionDown { connection: name.clone(), error, next_attempt: None });
         }
-        self.one_beside_ended(spi, name, &ended.cause, now);
+        self.one_beside_ended(spi, name, association, &ended.cause, now);
         // Others may carry only a part of what this one did.
         self.seek_missing(name, established, &ended.cause, now);
     }
