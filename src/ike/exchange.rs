@@ -59,7 +59,7 @@ impl Exchange {
                 DeleteChild::start(inbound_spi, reason, children, cx).map(Self::DeleteChild)
             }
             Task::DeleteIke => DeleteIke::start().map(Self::DeleteIke),
-            Task::Liveness => Liveness::start(sa).map(Self::Liveness),
+            Task::Liveness => Liveness::start(sa, cx).map(Self::Liveness),
             Task::Inform => Inform::start(sa, cx).map(Self::Inform),
             Task::PathProbe(size) => PathProbe::start(size, sa, cx).map(Self::PathProbe),
         }

@@ -79,6 +79,11 @@ impl Liveness {
         }
     }
 
+    /// Whether a check is under way, or was in vain.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.silent || self.silent_at.is_some()
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.silent_at
     }

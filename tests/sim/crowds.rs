@@ -55,8 +55,10 @@ struct Crowd {
     deadlines: [Option<Instant>; 2],
     wire: BTreeMap<(Instant, u64), (usize, Transmit)>,
     sent: u64,
-    /// Nothing passes.
+    /// Nothing passes,
     cut: bool,
+    /// but what is from or to this peer.
+    alive: Option<usize>,
     addresses: usize,
     tunnels: Vec<Tunnel>,
     /// What the right end receives on.
@@ -117,6 +119,7 @@ impl Crowd {
             wire: BTreeMap::new(),
             sent: 0,
             cut: false,
+            alive: None,
             addresses,
             tunnels: vec![Tunnel::default(); count],
             right: HashSet::new(),
@@ -163,7 +166,9 @@ impl Crowd {
 
     /// Whether packets would pass, both ways.
     fn passes(&self, tunnel: &Tunnel) -> bool {
-        !self.cut && tunnel.pairs.last().is_some_and(|(_, outbound)| self.right.contains(outbound))
+        let alive = self.alive.and_then(|number| self.tunnels.get(number));
+        let is_alive = alive.is_some_and(|alive| std::ptr::eq(alive, tunnel));
+        (is_alive || !self.cut) && tunnel.pairs.last().is_some_and(|(_, outbound)| self.right.contains(outbound))
     }
 
     /// Tunnels that do not work, or whose path is believed to be silent.
@@ -232,7 +237,9 @@ impl Crowd {
                 self.seconds[second].begun += 1;
             }
         }
-        if !self.cut && !transmit.is_nat_keepalive() {
+        let peer = if side == LEFT { transmit.path.peer } else { transmit.path.local }.ip();
+        let is_alive = self.alive.is_some_and(|number| peer_address(number) == peer);
+        if (is_alive || !self.cut) && !transmit.is_nat_keepalive() {
             self.sent += 1;
             self.wire.insert((self.now + DELAY, self.sent), (1 - side, transmit));
         }
@@ -364,9 +371,9 @@ fn count() -> usize {
 }
 
 /// What a second may bring while nobody answers: a repetition of each in eight seconds or more; and of each attempt, of which
-/// 64 begin in a second and go on for 15, one, and one on what it is beside.
+/// 64 begin in a second, between the same addresses one in two, and go on for 15, one, and one on what it is beside.
 fn silent(addresses: usize) -> Second {
-    let attempts = addresses.min(64 * 15);
+    let attempts = (8 * addresses).min(64 * 15);
     Second { datagrams: count() / 6 + attempts * 2 + 64, begun: addresses.min(64) }
 }
 
@@ -418,6 +425,18 @@ fn many_peers_when_the_link_is_said_to_be_back() {
     outage(count(), count(), true, true, Bounds { silent: silent(count()), back: limits });
 }
 
+#[test]
+fn one_peer_that_restarts_among_many_that_are_dead() {
+    let mut crowd = Crowd::new(count(), count());
+    (crowd.cut, crowd.alive) = (true, Some(0));
+    crowd.run_for(90 * SECOND);
+    assert!(crowd.passes(&crowd.tunnels[0]));
+    crowd.forget();
+    let back = crowd.run_until(60 * SECOND, |crowd| crowd.passes(&crowd.tunnels[0]));
+    println!("one restarted among {} that are dead: back after {back:?}", count());
+    assert!(back <= 3 * SECOND, "{back:?}");
+}
+
 /// Somebody says a thousand times a second, in the peers' names, that they know no such SPI. What one takes.
 fn hints(crowd: &mut Crowd, count: usize) -> Duration {
     let flags = Flags { initiator: true, ..Flags::default() };
@@ -455,6 +474,9 @@ fn forged_hints_among_many_tunnels_change_nothing() {
             "{} tunnels to {addresses}: a hint takes {answering:?}, or {silent:?} of who is silent; {busiest:?}",
             count()
         );
+        // Hints have no more begin than silence does.
+        let bound = self::silent(addresses);
+        assert!(busiest.datagrams <= bound.datagrams && busiest.begun <= bound.begun, "{busiest:?}");
         let kept = crowd.tunnels.iter().zip(before).filter(|(tunnel, before)| tunnel.pairs == *before).count();
         assert_eq!(kept, count());
         crowd.cut = false;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ipsec_gateway::crypto::fake::SeededEntropy;
 use ipsec_gateway::ike::{Command, Path, RekeyWhat, Retransmission};
-use ipsec_gateway::wire::ike::{ExchangeType, Header, IkeSpi, PayloadType};
+use ipsec_gateway::wire::ike::{ExchangeType, Header, IkeSpi, NotifyType, Payload, PayloadType, parse_message};
 
 use crate::end::{Bug, End, Said, Sound};
 use crate::forger::{Forger, fragment};
@@ -163,7 +163,9 @@ impl World {
             Command::Reload(_) => format!("{} is told to reload", name(side)),
             command => format!("{} is told {command:?}", name(side)),
         });
-        self.prompts[side] += 1;
+        // Packets go unanswered, or a path may be back.
+        let prompts = matches!(command, Command::CheckLiveness { .. } | Command::PathsChanged);
+        self.prompts[side] += u32::from(prompts);
         let said = self.ends[side].command(command, self.now);
         self.hear(side, said, None);
     }
@@ -177,7 +179,7 @@ impl World {
         self.note(|| format!("{} gets a forged {}", name(side), describe(&message)));
         let local = SocketAddr::new(self.ends[side].address, source.port());
         let path = Path { local, peer: source, non_esp_marker: false };
-        self.prompts[side] += 1;
+        self.prompts[side] += u32::from(is_hint(&message));
         let said = self.ends[side].receive(message, path, self.now);
         self.hear(side, said, None);
     }
@@ -318,7 +320,7 @@ impl World {
                     self.received_requests[side] += 1;
                 }
                 let path = Path { local: destination, peer: source, non_esp_marker: marker };
-                self.prompts[side] += 1;
+                self.prompts[side] += u32::from(is_hint(&message));
                 Some(self.ends[side].receive(message, path, self.now))
             }
         }
@@ -335,6 +337,8 @@ impl World {
     /// Takes what an end said, to the datagram of an end if that was the cause: sends its datagrams and checks them.
     fn hear(&mut self, side: usize, said: Said, sender: Option<usize>) {
         if said.accepted {
+            // Whoever waits for another answer of this peer asks again.
+            self.prompts[side] += 1;
             self.heard(side, sender);
         }
         for event in said.events {
@@ -443,6 +447,17 @@ fn most_transmissions(policy: Retransmission, is_attempt: bool, after: Duration,
     1 + in_turn.count() as u32
         + LAST_TRANSMISSIONS
         + prompts.saturating_mul(REPETITIONS_OF_PROMPT).min(after.as_secs() as u32)
+}
+
+/// Whether a message says, though nobody has authenticated it, that the peer is there, or what it does not know.
+fn is_hint(message: &[u8]) -> bool {
+    let disowns = |payload: &Payload| {
+        let kinds = [NotifyType::INVALID_IKE_SPI, NotifyType::INVALID_SPI];
+        matches!(payload, Payload::Notify(notify) if kinds.contains(&notify.kind))
+    };
+    parse_message(message).is_ok_and(|message| {
+        message.header.exchange_type == ExchangeType::IKE_SA_INIT || message.payloads.iter().any(disowns)
+    })
 }
 
 fn describe(message: &[u8]) -> String {

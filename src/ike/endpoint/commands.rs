@@ -53,7 +53,6 @@ impl Endpoint {
                 if !held && (runtime.connection.start == Start::OnTraffic || runtime.up) {
                     let packet = packet.map(|(local, peer)| Flows { local, peer });
                     connections.acquire(&connection, WantedChild { child, packet, part: None }, now);
-                    connections.take_turns(now);
                 } else {
                     connections.hurry(&connection, now);
                 }
@@ -152,7 +151,6 @@ impl Connections {
         if initiates {
             self.schedule(name, None);
             self.attempt(name, true, now);
-            self.take_turns(now);
         }
     }
 
@@ -163,6 +161,7 @@ impl Connections {
         runtime.last_error = None;
         runtime.acquired.clear();
         self.schedule(name, None);
+        self.waits_no_more(name);
         for spi in self.ike_sas_of(name) {
             self.close(spi, Removal::Closed, now);
         }
@@ -207,6 +206,8 @@ impl Connections {
         }
         for name in gone {
             self.schedule(&name, None);
+            // What takes its place under this name may have another peer, and stands where that one's connections do.
+            self.waits_no_more(&name);
             for spi in self.ike_sas_of(&name) {
                 self.close(spi, Removal::Closed, now);
             }

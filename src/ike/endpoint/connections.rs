@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ike_sas::{Handled, IkeSaTable};
 use super::runtime::Runtime;
@@ -32,6 +32,8 @@ pub(super) struct Connections {
     pub(super) ike_sas: IkeSaTable,
     pub(super) by_name: BTreeMap<Arc<str>, Runtime>,
     pub(super) start_limit: StartLimit,
+    /// What the key pairs of negotiations cost that began since turns were last given.
+    pub(super) spent: Duration,
     /// Nothing is negotiated any more.
     pub(super) closed: bool,
 }
@@ -45,6 +47,7 @@ impl Connections {
             ike_sas: IkeSaTable::new(Arc::new(config), entropy, now),
             by_name: BTreeMap::new(),
             start_limit: StartLimit::new(now),
+            spent: Duration::ZERO,
             closed: false,
         };
         for (place, connection) in (0..).zip(configured) {
@@ -90,6 +93,7 @@ impl Connections {
             self.established(spi, now);
         }
         self.keep_turns(spi, &before, end.as_ref(), established, answers, now);
+        self.notes_life(spi, now);
         let association = before.association.map(|association| association.id());
         match (&end, before.connection) {
             (Some(ended), Some(connection)) => self.ike_sa_ended(spi, &connection, association, ended, now),
@@ -183,6 +187,7 @@ impl Connections {
         match InitSent::start(connection.clone(), peer, wanted, &mut cx) {
             Ok(state) => {
                 let spi = state.spi();
+                self.spent += state.cost();
                 runtime.ike_sas.add_attempt(spi);
                 self.ike_sas.insert(spi, IkeSa::InitSent(Box::new(state)));
                 self.start_limit.started(Addresses::of(&connection, peer), spi, true, now);
@@ -295,7 +300,7 @@ impl Connections {
         if established && !others_serve && std::mem::take(&mut runtime.up) {
             self.ike_sas.event(Event::ConnectionDown { connection: name.clone(), error, next_attempt: None });
         }
-        self.one_beside_ended(spi, name, &ended.cause, now);
+        self.one_beside_ended(spi, name, association, &ended.cause, now);
         // Others may carry only a part of what this one did.
         self.seek_missing(name, established, &ended.cause, now);
     }

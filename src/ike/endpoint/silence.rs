@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::connections::Connections;
 use super::runtime::Beside;
 use super::start_limit::Turn;
+use crate::ike::association::AssociationId;
 use crate::ike::config::Start;
 use crate::ike::sa::Cause;
 use crate::ike::state::IkeSa;
@@ -33,7 +34,7 @@ impl Connections {
         let (name, heard) = (&state.sa().connection().name, state.sa().liveness().heard());
         let asks = self.by_name.get(name).is_some_and(|runtime| !runtime.ike_sas.attempts().is_empty());
         let Some(addresses) = self.ike_sas.addresses(&spi) else { return };
-        self.start_limit.unanswered(addresses, heard, now);
+        self.start_limit.unanswered(addresses, false, heard, now);
         // With each repetition of an attempt it asks, too.
         if asks || self.closed {
             return;
@@ -49,7 +50,8 @@ impl Connections {
     }
 
     /// Negotiates another IKE SA beside one whose path is silent, or that its peer does not rekey; if it is set up, it takes
-    /// over. One at a time, not when it is for the peer to initiate, and not at once after the peer has refused one.
+    /// over. One at a time, not while another one of the association answers, not when it is for the peer to initiate, and not
+    /// at once after the peer has refused one.
     pub(super) fn attempt_beside(&mut self, spi: IkeSpi, now: Instant) -> Option<IkeSpi> {
         let state = self.ike_sas.established(&spi)?;
         let (name, is_silent) = (state.sa().connection().name.clone(), state.sa().liveness().is_silent());
@@ -58,11 +60,13 @@ impl Connections {
         let served: Vec<Arc<str>> = own.map(|pair| pair.child.clone()).collect();
         let runtime = self.by_name.get(&name)?;
         let mut others = runtime.ike_sas.of(association.id()).iter().filter(|other| **other != spi);
-        let beside = others.any(|other| self.ike_sas.active(other).is_some());
-        let negotiating = beside || !runtime.ike_sas.attempts().is_empty();
+        // One that is silent itself helps nobody.
+        let answers =
+            others.any(|other| self.ike_sas.active(other).is_some_and(|state| !state.sa().liveness().is_silent()));
+        let negotiating = !runtime.ike_sas.attempts().is_empty();
         let initiates = runtime.wanted || runtime.connection.start == Start::OnTraffic;
         let refused = is_silent && runtime.next_attempt.is_some_and(|at| at > now);
-        if !initiates || self.closed || negotiating || refused {
+        if !initiates || self.closed || answers || negotiating || refused {
             return None;
         }
         let configured = runtime.connection.children.iter().map(|child| child.name.clone());
@@ -94,14 +98,17 @@ impl Connections {
         self.ike_sas.active(&beside.silent).is_some().then_some(beside.silent)
     }
 
-    /// The path of an IKE SA answers that was silent. What was attempted beside it is given up as long as the peer has seen no
-    /// more of it than IKE_SA_INIT, and what was wanted of it is wanted of this one.
+    /// The path of an IKE SA answers that was silent. What was attempted beside it, or beside another one of its association, is
+    /// given up as long as the peer has seen no more of it than IKE_SA_INIT, and what was wanted of it is wanted of this one.
     pub(super) fn silent_one_answers(&mut self, spi: IkeSpi, now: Instant) {
         let Some(state) = self.ike_sas.established(&spi) else { return };
-        let name = state.sa().connection().name.clone();
+        let (name, association) = (state.sa().connection().name.clone(), state.sa().association().id());
         let Some(runtime) = self.by_name.get_mut(&name) else { return };
         runtime.next_attempt = None;
-        let Some(Beside { attempt, .. }) = runtime.beside.take_if(|beside| beside.silent == spi) else { return };
+        let own = runtime.ike_sas.of(association);
+        let Some(Beside { attempt, .. }) = runtime.beside.take_if(|beside| own.contains(&beside.silent)) else {
+            return;
+        };
         if matches!(self.ike_sas.get(&attempt), Some(IkeSa::InitSent(_)))
             && let Some(IkeSa::InitSent(attempt)) = self.forget(attempt)
         {
@@ -112,20 +119,36 @@ impl Connections {
     /// An IKE SA or an attempt has ended while others of its connection go on. After an attempt beside a silent one in vain
     /// comes the next: at once if nobody answered, which has taken a while, and later if the peer has refused it. A peer that
     /// has proven to have restarted is there.
-    pub(super) fn one_beside_ended(&mut self, spi: IkeSpi, name: &Arc<str>, cause: &Cause, now: Instant) {
-        let Some(runtime) = self.by_name.get_mut(name) else { return };
+    pub(super) fn one_beside_ended(
+        &mut self,
+        spi: IkeSpi,
+        name: &Arc<str>,
+        association: Option<AssociationId>,
+        cause: &Cause,
+        now: Instant,
+    ) {
         if *cause == Cause::Restarted {
-            return self.prompt_attempts_of(name, now);
+            self.prompt_attempts_of(name, now);
         }
-        let Some(Beside { silent, .. }) = runtime.beside.take_if(|beside| beside.attempt == spi) else { return };
-        if *cause == Cause::Refused {
+        let Some(runtime) = self.by_name.get_mut(name) else { return };
+        let silent = if let Some(association) = association {
+            // What was attempted beside it goes on beside another one that is left silent.
+            let mut left = runtime.ike_sas.of(association).iter().copied();
+            let Some(silent) = left.find(|spi| self.ike_sas.is_silent(spi)) else { return };
+            if let Some(beside) = runtime.beside.as_mut().filter(|beside| beside.silent == spi) {
+                beside.silent = silent;
+            }
+            silent
+        } else {
+            let Some(beside) = runtime.beside.take_if(|beside| beside.attempt == spi) else { return };
+            beside.silent
+        };
+        if *cause == Cause::Refused && association.is_none() {
             let wait = runtime.retry_wait(false, cause, now);
             runtime.next_attempt = Some(now + wait);
             return;
         }
-        let goes_on =
-            runtime.wanted || self.ike_sas.active(&silent).is_some_and(|state| state.sa().liveness().packets_wait(now));
-        if goes_on && self.ike_sas.active(&silent).is_some_and(|state| state.sa().liveness().is_silent()) {
+        if self.ike_sas.is_silent(&silent) && (runtime.wanted || self.has_packets(&silent, now)) {
             self.negotiate_beside(silent, now);
         }
     }

@@ -6,8 +6,8 @@
 //!  wait ─► the queue of these two addresses: who has packets first, then the oldest
 //!             │  by turns among the addresses, as long as there are places
 //!             ▼
-//!          a place, until the answer comes or for LONGEST ── between addresses that do not answer: one negotiation
-//!             │ answered
+//!          a place, until the answer comes or for LONGEST ── between addresses that do not answer: one negotiation,
+//!             │ answered                                        and after PIONEER another one beside it
 //!             ▼
 //!          the others between these addresses, AT_ONCE at a time; and more of other addresses, for the link may be back
 //! ```
@@ -29,11 +29,17 @@ const LONGEST: Duration = Duration::from_secs(1);
 const ALL_AT_ONCE: usize = 256;
 /// and as many more, of which this is for those that do not answer, unless another one of them has just begun to.
 const SILENT_AT_ONCE: usize = 64;
+/// So many of these are for addresses where nothing has been found out yet, or that have given a sign since: many that are dead
+/// for long do not hold up one that has just restarted.
+const RESERVED: usize = SILENT_AT_ONCE / 4;
+/// One that finds out whether addresses answer is the only one for so long. What it asks for may be what its peer does not
+/// answer, and then others are to find out.
+const PIONEER: Duration = Duration::from_secs(2);
 /// For how long that gives hope for the others.
 const HOPE: Duration = Duration::from_secs(5);
 /// One turn in so many is given to who has no packets, whoever else has.
 const WITHOUT_PACKETS: u32 = 4;
-/// That addresses do not answer is remembered for so long after somebody last found out.
+/// Whether addresses answer is remembered for so long after somebody last found out.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// When there are so many addresses, those that are of no interest any more are taken out.
 const FEW: usize = 64;
@@ -70,17 +76,41 @@ pub(super) struct StartLimit {
     places: HashMap<IkeSpi, Place>,
     /// The places, the oldest first; those that have been given up may still be there.
     by_age: VecDeque<(Instant, IkeSpi)>,
-    /// Places taken between addresses that answer, and between such as do not.
-    taken: [usize; 2],
-    /// The addresses between which somebody waits and there is room: those that answer, and those that do not; of each, for who
-    /// has packets, and for the others.
-    rotation: [[VecDeque<Addresses>; 2]; 2],
-    /// Everybody who waits, and whether it has packets.
-    waiting: HashMap<Turn, bool>,
+    /// The negotiations that find out, the oldest first; those that have ended may still be there.
+    pioneers: VecDeque<(Instant, Addresses)>,
+    /// Places taken, by rank.
+    taken: [usize; RANKS.len()],
+    /// The addresses between which somebody waits and there is room, by rank and by their tickets; of each rank, for who has
+    /// packets, and for the others.
+    rotation: [[BTreeMap<i64, Addresses>; 2]; RANKS.len()],
+    /// Everybody who waits.
+    waiting: HashMap<Turn, Waiter>,
+    tickets: i64,
     turns: u32,
     hope_until: Instant,
     now: Instant,
     sweep_at: usize,
+}
+
+/// Which addresses come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Answering,
+    /// They do not answer, but no attempt has been in vain yet, or there was a sign since.
+    Silent,
+    /// A whole attempt was in vain.
+    Dead,
+}
+
+const RANKS: [Rank; 3] = [Rank::Answering, Rank::Silent, Rank::Dead];
+
+/// Who finds out whether addresses answer.
+#[derive(Clone, Copy)]
+struct Pioneer {
+    spi: IkeSpi,
+    since: Instant,
+    /// It waits for another turn.
+    waits: bool,
 }
 
 /// What is known of two addresses.
@@ -89,32 +119,62 @@ struct Between {
     places: usize,
     /// They do not answer, as was last found then.
     silent: Option<Instant>,
+    /// A whole attempt was in vain since there was a sign.
+    dead: bool,
     answered: Option<Instant>,
+    /// What was answered since they were silent is not authenticated.
+    unproven: bool,
     /// The peer that answered last had forgotten an IKE SA, and may have forgotten all.
     forgotten: bool,
     /// The negotiation that finds out whether they answer.
-    pioneer: Option<IkeSpi>,
-    /// Who has packets, and the others.
-    waiting: [VecDeque<Turn>; 2],
-    /// Whether they stand in the rotation for these.
-    in_rotation: [bool; 2],
+    pioneer: Option<Pioneer>,
+    /// Who has packets, and the others, by their tickets.
+    waiting: [BTreeMap<i64, Turn>; 2],
+    /// Where they stand in the rotation for these.
+    stands: [Option<(Rank, i64)>; 2],
+}
+
+/// Where somebody stands who waits.
+#[derive(Clone, Copy)]
+struct Waiter {
+    addresses: Addresses,
+    has_packets: bool,
+    ticket: i64,
 }
 
 struct Place {
     addresses: Addresses,
     at: Instant,
-    silent: bool,
+    rank: Rank,
     /// It has been there for too long to count.
     is_late: bool,
 }
 
 impl Between {
-    fn has_room(&self) -> bool {
-        if self.silent.is_some() { self.pioneer.is_none() && self.places == 0 } else { self.places < AT_ONCE }
+    fn rank(&self) -> Rank {
+        match self.silent {
+            None => Rank::Answering,
+            Some(_) if self.dead => Rank::Dead,
+            Some(_) => Rank::Silent,
+        }
+    }
+
+    fn has_room(&self, now: Instant) -> bool {
+        let is_found_out = |pioneer: Pioneer| !pioneer.waits && now < pioneer.since + PIONEER;
+        match self.rank() {
+            Rank::Answering => self.places < AT_ONCE,
+            Rank::Silent | Rank::Dead => self.places == 0 && !self.pioneer.is_some_and(is_found_out),
+        }
     }
 
     fn is_idle(&self) -> bool {
-        self.places == 0 && self.pioneer.is_none() && self.waiting.iter().all(VecDeque::is_empty)
+        let stands = self.stands.iter().any(Option::is_some);
+        self.places == 0 && self.pioneer.is_none() && !stands && self.waiting.iter().all(BTreeMap::is_empty)
+    }
+
+    /// Whether they are worth knowing though nobody waits.
+    fn is_remembered(&self, now: Instant) -> bool {
+        self.silent.max(self.answered).is_some_and(|at| now < at + REMEMBERED)
     }
 }
 
@@ -125,9 +185,11 @@ impl StartLimit {
             between: BTreeMap::new(),
             places: HashMap::new(),
             by_age: VecDeque::new(),
-            taken: [0; 2],
+            pioneers: VecDeque::new(),
+            taken: [0; RANKS.len()],
             rotation: Default::default(),
             waiting: HashMap::new(),
+            tickets: 0,
             turns: 0,
             hope_until: now,
             now,
@@ -135,18 +197,33 @@ impl StartLimit {
         }
     }
 
-    /// Somebody waits for its turn. Whoever waits already does so with packets from now on, if it has any. Says whether it is
-    /// new.
+    /// Somebody waits for its turn. Whoever waits already does so with packets from now on, if it has any, and between these
+    /// addresses. Says whether it is new.
     pub(super) fn wait(&mut self, addresses: Addresses, turn: Turn, has_packets: bool, now: Instant) -> bool {
         self.now = now;
         let known = self.waiting.get(&turn).copied();
-        if known.is_some_and(|had_packets| had_packets || !has_packets) {
+        if known.is_some_and(|known| known.addresses == addresses && (known.has_packets || !has_packets)) {
             return false;
         }
-        self.waiting.insert(turn.clone(), has_packets);
-        self.known(addresses).waiting[usize::from(!has_packets)].push_back(turn);
-        self.line_up(addresses);
+        self.forget(&turn);
+        let has_packets = has_packets || known.is_some_and(|known| known.has_packets);
+        self.tickets += 1;
+        self.line_up_with(addresses, turn, has_packets, self.tickets);
         known.is_none()
+    }
+
+    /// Somebody waits no longer, if it did.
+    pub(super) fn forget(&mut self, turn: &Turn) {
+        let Some(Waiter { addresses, has_packets, ticket }) = self.waiting.remove(turn) else { return };
+        if let Some(between) = self.between.get_mut(&addresses) {
+            between.waiting[usize::from(!has_packets)].remove(&ticket);
+        }
+    }
+
+    fn line_up_with(&mut self, addresses: Addresses, turn: Turn, has_packets: bool, ticket: i64) {
+        self.waiting.insert(turn.clone(), Waiter { addresses, has_packets, ticket });
+        self.known(addresses).waiting[usize::from(!has_packets)].insert(ticket, turn);
+        self.line_up(addresses);
     }
 
     /// Whether somebody waits for its turn.
@@ -157,41 +234,37 @@ impl StartLimit {
     /// Whether the last that has come to wait between these addresses has others before it.
     pub(super) fn has_to_wait(&self, addresses: Addresses) -> bool {
         let Some(between) = self.between.get(&addresses) else { return false };
-        let silent = between.silent.is_some();
-        let before = self.rotation[usize::from(silent)].iter().map(VecDeque::len).sum::<usize>();
-        let alone = between.waiting.iter().map(VecDeque::len).sum::<usize>() <= 1;
-        !alone || !between.has_room() || self.taken[usize::from(silent)] + before > self.limit(silent)
+        let rank = between.rank();
+        let before: usize =
+            RANKS.iter().filter(|before| **before <= rank).map(|before| lined_up(&self.rotation, *before)).sum();
+        let alone = between.waiting.iter().map(BTreeMap::len).sum::<usize>() <= 1;
+        !alone || !between.has_room(self.now) || before > places_left(self.taken, self.hope_until > self.now, rank)
     }
 
     /// Whose turn it is, if there is a place for it. It does not wait any more.
     pub(super) fn next(&mut self, now: Instant) -> Option<(Addresses, Turn)> {
         self.now = now;
         self.expire();
-        [false, true].into_iter().find_map(|silent| self.next_of(silent))
+        RANKS.into_iter().find_map(|rank| self.next_of(rank))
     }
 
-    fn next_of(&mut self, silent: bool) -> Option<(Addresses, Turn)> {
-        while self.has_places(silent) {
+    fn next_of(&mut self, rank: Rank) -> Option<(Addresses, Turn)> {
+        while places_left(self.taken, self.hope_until > self.now, rank) > 0 {
             self.turns = self.turns.wrapping_add(1);
             let [with, without] = if self.turns.is_multiple_of(WITHOUT_PACKETS) { [1, 0] } else { [0, 1] };
-            let rotation = &mut self.rotation[usize::from(silent)];
-            let first = rotation[with].pop_front().map(|addresses| (addresses, with));
-            let (addresses, kind) = first.or_else(|| Some((rotation[without].pop_front()?, without)))?;
-            // What has changed since then stands elsewhere, or will when there is room.
+            let rotation = &mut self.rotation[rank as usize];
+            let first = rotation[with].pop_first().map(|(_, addresses)| (addresses, with));
+            let (addresses, kind) = first.or_else(|| Some((rotation[without].pop_first()?.1, without)))?;
             let Some(between) = self.between.get_mut(&addresses) else { continue };
-            if between.silent.is_some() != silent {
+            between.stands[kind] = None;
+            // They stand there again when there is room.
+            if !between.has_room(self.now) {
                 continue;
             }
-            between.in_rotation[kind] = false;
-            if !between.has_room() {
-                continue;
-            }
-            while let Some(turn) = between.waiting[kind].pop_front() {
-                if self.waiting.get(&turn) == Some(&(kind == 0)) {
-                    self.waiting.remove(&turn);
-                    self.line_up(addresses);
-                    return Some((addresses, turn));
-                }
+            if let Some((_, turn)) = between.waiting[kind].pop_first() {
+                self.waiting.remove(&turn);
+                self.line_up(addresses);
+                return Some((addresses, turn));
             }
         }
         None
@@ -200,15 +273,22 @@ impl StartLimit {
     /// An IKE SA takes a place: one that is being negotiated, or one that asks.
     pub(super) fn started(&mut self, addresses: Addresses, spi: IkeSpi, negotiates: bool, now: Instant) {
         self.now = now;
+        let between = self.known(addresses);
+        let asked_before = between.pioneer.filter(|pioneer| pioneer.spi == spi);
         self.over(&spi);
         let between = self.known(addresses);
         between.places += 1;
-        let silent = between.silent.is_some();
-        if silent && negotiates {
-            between.pioneer = Some(spi);
+        let rank = between.rank();
+        if rank != Rank::Answering && negotiates {
+            // Asking again makes it no younger.
+            let since = asked_before.map_or(now, |pioneer| pioneer.since);
+            between.pioneer = Some(Pioneer { spi, since, waits: false });
+            if asked_before.is_none() {
+                self.pioneers.push_back((now, addresses));
+            }
         }
-        self.taken[usize::from(silent)] += 1;
-        self.places.insert(spi, Place { addresses, at: now, silent, is_late: false });
+        self.taken[rank as usize] += 1;
+        self.places.insert(spi, Place { addresses, at: now, rank, is_late: false });
         self.by_age.push_back((now, spi));
     }
 
@@ -219,38 +299,65 @@ impl StartLimit {
             self.free(&place);
         }
         if let Some(between) = self.between.get_mut(&place.addresses) {
-            between.pioneer.take_if(|pioneer| pioneer == spi);
+            between.pioneer.take_if(|pioneer| pioneer.spi == *spi);
         }
         self.line_up(place.addresses);
         true
     }
 
-    /// Something between these addresses was answered: whoever waits goes on, and others may hope. `forgotten` says whether the
-    /// peer had forgotten an IKE SA, if that is known.
+    /// Something between these addresses was answered, and authenticated: whoever waits goes on, and others may hope. `forgotten`
+    /// says whether the peer had forgotten an IKE SA, if that is known.
     pub(super) fn answered(&mut self, addresses: Addresses, forgotten: Option<bool>, now: Instant) {
+        let Some(between) = self.between.get_mut(&addresses) else { return };
+        between.forgotten = forgotten.unwrap_or(between.forgotten);
+        let was_silent = between.silent.is_some() || between.unproven;
+        self.goes_on(addresses, now);
+        let Some(between) = self.between.get_mut(&addresses) else { return };
+        between.unproven = false;
+        if was_silent {
+            self.hope_until = now + HOPE;
+        }
+    }
+
+    /// The same, but anybody may have said so: that gives no hope for others.
+    pub(super) fn answered_unproven(&mut self, addresses: Addresses, now: Instant) {
+        if let Some(between) = self.between.get_mut(&addresses) {
+            between.unproven |= between.silent.is_some();
+            self.goes_on(addresses, now);
+        }
+    }
+
+    /// The peer gave a sign of life then, authenticated, that nobody had asked for here.
+    pub(super) fn heard(&mut self, addresses: Addresses, at: Instant, now: Instant) {
+        let Some(between) = self.between.get_mut(&addresses) else { return };
+        if between.silent.is_some_and(|silent| at > silent) {
+            return self.answered(addresses, None, now);
+        }
+        between.answered = between.answered.max(Some(at));
+    }
+
+    fn goes_on(&mut self, addresses: Addresses, now: Instant) {
         self.now = now;
         let Some(between) = self.between.get_mut(&addresses) else { return };
-        between.answered = Some(now);
-        between.forgotten = forgotten.unwrap_or(between.forgotten);
+        (between.answered, between.dead) = (Some(now), false);
         if between.silent.take().is_some() {
             between.pioneer = None;
-            between.in_rotation = [false; 2];
-            self.hope_until = now + HOPE;
             self.line_up(addresses);
         }
     }
 
-    /// Somebody has waited for an answer in vain since then.
-    pub(super) fn unanswered(&mut self, addresses: Addresses, since: Instant, now: Instant) {
+    /// Somebody has waited for an answer in vain since then, and if that was an attempt, for as long as one takes.
+    pub(super) fn unanswered(&mut self, addresses: Addresses, is_attempt: bool, since: Instant, now: Instant) {
         self.now = now;
         let between = self.known(addresses);
         if between.answered.is_some_and(|at| at > since) {
             return;
         }
+        between.dead |= is_attempt;
         if between.silent.replace(now).is_none() {
-            (between.in_rotation, between.forgotten) = ([false; 2], false);
-            self.line_up(addresses);
+            (between.forgotten, between.unproven) = (false, false);
         }
+        self.line_up(addresses);
     }
 
     /// Whether these addresses do not answer.
@@ -268,7 +375,13 @@ impl StartLimit {
         self.now = now;
         let all = self.between.range(Addresses { peer, local: None }..);
         let all: Vec<Addresses> = all.map(|(addresses, _)| *addresses).take_while(|all| all.peer == peer).collect();
-        all.into_iter().fold(false, |any, addresses| self.ask_again(addresses) | any)
+        all.into_iter().fold(false, |any, addresses| {
+            if let Some(between) = self.between.get_mut(&addresses) {
+                between.dead = false;
+                self.line_up(addresses);
+            }
+            self.ask_again(addresses) | any
+        })
     }
 
     /// Any path may be back: whoever finds out asks again, and more of them do.
@@ -282,12 +395,14 @@ impl StartLimit {
 
     /// When there is a place for somebody who waits, at the latest.
     pub(super) fn deadline(&self) -> Option<Deadline> {
-        let ready = |silent: &bool| {
-            self.has_places(*silent) && self.rotation[usize::from(*silent)].iter().any(|queue| !queue.is_empty())
-        };
-        let at = match [false, true].iter().any(ready) {
-            true => self.now,
-            false => self.by_age.front().filter(|_| !self.waiting.is_empty())?.0 + LONGEST,
+        let at = if RANKS.iter().any(|rank| {
+            places_left(self.taken, self.hope_until > self.now, *rank) > 0 && lined_up(&self.rotation, *rank) > 0
+        }) {
+            self.now
+        } else {
+            let place = self.by_age.front().map(|(at, _)| *at + LONGEST);
+            let pioneer = self.pioneers.front().map(|(at, _)| *at + PIONEER);
+            place.into_iter().chain(pioneer).min().filter(|_| !self.waiting.is_empty())?
         };
         Some(Deadline { at, why: Why::Reconnect })
     }
@@ -295,35 +410,38 @@ impl StartLimit {
     /// Who finds out whether addresses answer waits for another turn, before all others.
     fn ask_again(&mut self, addresses: Addresses) -> bool {
         let Some(between) = self.between.get_mut(&addresses) else { return false };
-        let Some(pioneer) = between.pioneer.take() else { return false };
-        let turn = Turn::Ask(pioneer);
-        self.waiting.insert(turn.clone(), true);
-        between.waiting[0].push_front(turn);
-        self.line_up(addresses);
+        let Some(pioneer) = &mut between.pioneer else { return false };
+        // When it has had its time, others come before it.
+        let first = self.now < pioneer.since + PIONEER;
+        pioneer.waits = true;
+        let turn = Turn::Ask(pioneer.spi);
+        self.forget(&turn);
+        self.tickets += 1;
+        self.line_up_with(addresses, turn, first, if first { -self.tickets } else { self.tickets });
         true
-    }
-
-    fn limit(&self, silent: bool) -> usize {
-        if silent && self.hope_until <= self.now { SILENT_AT_ONCE } else { ALL_AT_ONCE }
-    }
-
-    fn has_places(&self, silent: bool) -> bool {
-        self.taken[usize::from(silent)] < self.limit(silent)
     }
 
     /// Whoever waits between these addresses gets its turn, if there is room.
     fn line_up(&mut self, addresses: Addresses) {
-        let Some(between) = self.between.get_mut(&addresses).filter(|between| between.has_room()) else { return };
-        let rotation = &mut self.rotation[usize::from(between.silent.is_some())];
-        for (kind, queue) in rotation.iter_mut().enumerate() {
-            if !between.waiting[kind].is_empty() && !std::mem::replace(&mut between.in_rotation[kind], true) {
-                queue.push_back(addresses);
+        let Some(between) = self.between.get_mut(&addresses) else { return };
+        let (rank, has_room) = (between.rank(), between.has_room(self.now));
+        for kind in [0, 1] {
+            if let Some((before, ticket)) = between.stands[kind].take_if(|(before, _)| *before != rank) {
+                self.rotation[before as usize][kind].remove(&ticket);
+            }
+            if has_room && !between.waiting[kind].is_empty() && between.stands[kind].is_none() {
+                self.tickets += 1;
+                between.stands[kind] = Some((rank, self.tickets));
+                self.rotation[rank as usize][kind].insert(self.tickets, addresses);
             }
         }
     }
 
     /// Places that have been taken for too long do not count any more.
     fn expire(&mut self) {
+        while let Some((_, addresses)) = self.pioneers.pop_front_if(|(at, _)| *at + PIONEER <= self.now) {
+            self.line_up(addresses);
+        }
         while let Some((at, spi)) = self.by_age.front().copied().filter(|(at, _)| *at + LONGEST <= self.now) {
             self.by_age.pop_front();
             let Some(mut place) = self.places.remove(&spi) else { continue };
@@ -332,7 +450,11 @@ impl StartLimit {
                 place.is_late = true;
             }
             let addresses = place.addresses;
-            let is_pioneer = self.between.get(&addresses).is_some_and(|between| between.pioneer == Some(spi));
+            let is_pioneer = self
+                .between
+                .get(&addresses)
+                .and_then(|between| between.pioneer)
+                .is_some_and(|pioneer| pioneer.spi == spi);
             if is_pioneer || place.at != at {
                 self.places.insert(spi, place);
             }
@@ -341,7 +463,7 @@ impl StartLimit {
     }
 
     fn free(&mut self, place: &Place) {
-        self.taken[usize::from(place.silent)] -= 1;
+        self.taken[place.rank as usize] -= 1;
         if let Some(between) = self.between.get_mut(&place.addresses) {
             between.places -= 1;
         }
@@ -350,10 +472,24 @@ impl StartLimit {
     fn known(&mut self, addresses: Addresses) -> &mut Between {
         if self.between.len() >= self.sweep_at {
             let now = self.now;
-            let is_remembered = |between: &Between| between.silent.is_some_and(|at| now < at + REMEMBERED);
-            self.between.retain(|_, between| !between.is_idle() || is_remembered(between));
+            self.between.retain(|_, between| !between.is_idle() || between.is_remembered(now));
             self.sweep_at = (2 * self.between.len()).max(FEW);
         }
         self.between.entry(addresses).or_default()
     }
+}
+
+/// How many places there are for these.
+fn places_left([answering, silent, dead]: [usize; RANKS.len()], has_hope: bool, rank: Rank) -> usize {
+    match rank {
+        Rank::Answering => ALL_AT_ONCE.saturating_sub(answering),
+        Rank::Silent | Rank::Dead if has_hope => ALL_AT_ONCE.saturating_sub(silent + dead),
+        Rank::Silent => SILENT_AT_ONCE.saturating_sub(silent + dead),
+        Rank::Dead => (SILENT_AT_ONCE - RESERVED).saturating_sub(silent + dead),
+    }
+}
+
+/// How many addresses stand in the rotation.
+fn lined_up(rotation: &[[BTreeMap<i64, Addresses>; 2]; RANKS.len()], rank: Rank) -> usize {
+    rotation[rank as usize].iter().map(BTreeMap::len).sum()
 }

@@ -1,7 +1,7 @@
 //! What asks a peer that has not answered waits for its turn (see [`super::start_limit`]); and what it does then.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connections::Connections;
 use super::ike_sas::Before;
@@ -13,8 +13,10 @@ use crate::ike::sa::Cause;
 use crate::ike::wanted::{WantedChild, want};
 use crate::wire::ike::IkeSpi;
 
-/// Turns that one call gives. Each may cost a key exchange, and what the network brings need not wait for all of them.
+/// Turns that one call gives: what the network brings need not wait for all of them;
 const TURNS_AT_ONCE: usize = 64;
+/// and no more when their key pairs have cost so much.
+const COST_AT_ONCE: Duration = Duration::from_millis(2);
 
 impl Connections {
     /// It is time to try a wanted connection, which waits for its turn. Whoever is `urgent` comes before others.
@@ -41,6 +43,12 @@ impl Connections {
         if self.start_limit.waits(&Turn::Start(name.clone())) {
             self.start_in_turn(name, true, now);
         }
+    }
+
+    /// A connection is not to start any more, or not between the same addresses.
+    pub(super) fn waits_no_more(&mut self, name: &Arc<str>) {
+        self.start_limit.forget(&Turn::Start(name.clone()));
+        self.turns_changed();
     }
 
     fn start_in_turn(&mut self, name: &Arc<str>, urgent: bool, now: Instant) {
@@ -76,7 +84,11 @@ impl Connections {
 
     /// Lets those go on whose turn it is.
     pub(super) fn take_turns(&mut self, now: Instant) {
+        self.spent = Duration::ZERO;
         for _ in 0..TURNS_AT_ONCE {
+            if self.spent >= COST_AT_ONCE {
+                break;
+            }
             let Some((addresses, turn)) = self.start_limit.next(now) else { break };
             if !self.closed {
                 self.take_turn(addresses, turn, now);
@@ -136,8 +148,20 @@ impl Connections {
         if let Some(addresses) = self.ike_sas.addresses(&spi)
             && self.start_limit.is_silent(addresses)
         {
-            self.start_limit.answered(addresses, None, now);
+            self.start_limit.answered_unproven(addresses, now);
             self.turns_changed();
+        }
+    }
+
+    /// The peer of an IKE SA gave a sign of life: between these addresses somebody is there, whoever waits for an answer of
+    /// another one.
+    pub(super) fn notes_life(&mut self, spi: IkeSpi, now: Instant) {
+        if let Some(state) = self.ike_sas.active(&spi)
+            && !state.sa().liveness().is_silent()
+        {
+            let heard = state.sa().liveness().heard();
+            let addresses = Addresses::of(state.sa().connection(), state.sa().channel().path().peer.ip());
+            self.start_limit.heard(addresses, heard, now);
         }
     }
 
@@ -166,7 +190,7 @@ impl Connections {
                 self.start_limit.answered(addresses, Some(true), now);
             } else if cause == Some(&Cause::NoAnswer) && before.negotiating {
                 let since = now.checked_sub(Retransmission::ATTEMPT).unwrap_or(now);
-                self.start_limit.unanswered(addresses, since, now);
+                self.start_limit.unanswered(addresses, true, since, now);
             }
         }
         self.start_limit.over(&spi);

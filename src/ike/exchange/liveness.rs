@@ -2,6 +2,7 @@
 //! [`crate::ike::liveness`].
 
 use super::next::Next;
+use crate::ike::context::Context;
 use crate::ike::sa::Sa;
 use crate::wire::ike::ExchangeType;
 
@@ -10,8 +11,12 @@ use crate::wire::ike::ExchangeType;
 pub(in crate::ike) struct Liveness;
 
 impl Liveness {
-    /// Asks for an empty answer, of which nothing matters but that it came.
-    pub(in crate::ike) fn start(sa: &Sa) -> Next<Self> {
-        if sa.is_active() { Next::send(ExchangeType::INFORMATIONAL, Vec::new(), Self) } else { Next::Done }
+    /// Asks for an empty answer, of which nothing matters but that it came; and in time, whatever the question came of.
+    pub(in crate::ike) fn start(sa: &mut Sa, cx: &Context<'_>) -> Next<Self> {
+        if !sa.is_active() {
+            return Next::Done;
+        }
+        sa.liveness_mut().await_answer(cx.now);
+        Next::send(ExchangeType::INFORMATIONAL, Vec::new(), Self)
     }
 }

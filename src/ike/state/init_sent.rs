@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::auth_sent::AuthSent;
 use crate::crypto::{KeyExchange, KeyExchangeAlgorithm, KeyExchangeError, Secret};
@@ -83,6 +83,11 @@ pub(in crate::ike) enum Next {
 }
 
 impl InitSent {
+    /// What its key pair has cost.
+    pub(in crate::ike) fn cost(&self) -> Duration {
+        self.key_exchange.algorithm().cost
+    }
+
     /// Sends the first request of a connection whose peer's address is `peer`.
     ///
     /// # Errors

@@ -208,6 +208,7 @@ fn of_a_thousand_warriors_three_hundred_leave_and_the_others_do_not_notice() {
     assert_eq!((downs, roads.status().state), (0, ConnectionState::Established));
     // One of them comes back, and is another association.
     roads.warriors[0].handle_command(Command::Up { connection: "site".into() }, roads.now);
+    roads.warriors[0].handle_timeout(roads.now);
     roads.talk(0);
     let back = shown(&roads.status());
     assert!(back.iter().any(|(id, of)| of.0 == identity(Some(0)) && !before.contains_key(id)));
@@ -293,6 +294,7 @@ fn an_association_outlives_its_ike_sas() {
     assert_eq!(of(&roads), first);
     roads.leave(0);
     roads.warriors[0].handle_command(Command::Up { connection: "site".into() }, roads.now);
+    roads.warriors[0].handle_timeout(roads.now);
     roads.talk(0);
     assert_ne!(of(&roads)[0].0, first[0].0, "one that had gone is another one");
     assert_eq!(of(&roads)[0].1, roads.now);

@@ -6,7 +6,12 @@ use crate::wire::ike::{NotifyType, parse_message};
 
 /// Both ends initiate at once, and both IKE SAs are set up.
 fn crossed(seed: u64) -> Lab {
-    let configs = [0, 1].map(|side| config(Connection { start: Start::Now, ..connection(side) }));
+    crossed_between([0, 1].map(connection), seed)
+}
+
+/// The same, with these connections.
+pub(super) fn crossed_between(connections: [Connection; 2], seed: u64) -> Lab {
+    let configs = connections.map(|connection| config(Connection { start: Start::Now, ..connection }));
     let mut lab = Lab::seeded(configs, seed);
     lab.tick(0);
     lab.tick(1);

@@ -1,6 +1,11 @@
 //! Giving up a path and giving up an IKE SA are different things.
 
+use super::duplicates::crossed_between;
 use super::*;
+use crate::ike::endpoint::timers::Timer;
+use crate::ike::exchange::task::Task;
+use crate::ike::keys::Spis;
+use crate::ike::{RekeyWhat, Removal};
 use crate::wire::ike::{ExchangeType, Flags, Notify, NotifyType, Payload, encode_message};
 
 /// Both ends, established ten seconds ago; the left one checks after 30 seconds.
@@ -104,6 +109,88 @@ fn a_peer_that_has_forgotten_us_gets_another_ike_sa_soon_after_the_path_is_back(
     assert_eq!(news(&mut lab), ["silent", "removed"]);
     lab.pass(20 * SECOND);
     assert_eq!([0, 1].map(|side| lab.ends[side].connections.ike_sas.all().len()), [1, 1]);
+}
+
+/// Two IKE SAs of one association, for both ends have initiated, and nothing has arrived for ten seconds.
+fn two_silent() -> Lab {
+    let connections = [0, 1].map(|side| Connection { liveness_interval: Some(5 * SECOND), ..connection(side) });
+    let mut lab = crossed_between(connections, 1);
+    // Neither is closed because the other is there.
+    let association = lab.pairs[0].values().next().expect("a pair").sa.association;
+    lab.ends[0].connections.ike_sas.timers.set(Timer::Duplicates("site".into(), association), None);
+    away(&mut lab, 100, false);
+    assert_eq!(news(&mut lab), ["silent", "silent"]);
+    lab
+}
+
+#[test]
+fn of_two_ike_sas_that_are_silent_neither_keeps_the_other_from_trying_another_one() {
+    let mut lab = two_silent();
+    assert_eq!(attempts(&lab), 1);
+    forget(&mut lab, connection(1));
+    lab.pass(3 * SECOND);
+    lab.assert_paired(1);
+    lab.pass(5 * SECOND);
+    assert_eq!([0, 1].map(|side| ike_sas(&lab.ends[side])), [1, 1]);
+}
+
+#[test]
+fn the_answer_on_one_of_two_silent_ike_sas_is_enough() {
+    let mut lab = two_silent();
+    // One of them alone is known to the peer, and not the one that the attempt is beside.
+    let beside = lab.ends[0].connections.by_name["site"].beside.expect("an attempt").silent;
+    let theirs = lab.ends[1].connections.ike_sas.all();
+    let is_same = |sa: &IkeSa| matches!(sa, IkeSa::Established(state) if has(state.sa().channel().spis(), beside));
+    let forgotten = theirs.iter().find(|(_, sa)| is_same(sa)).map(|(spi, _)| *spi).expect("the peer's");
+    lab.ends[1].connections.forget(forgotten);
+    for _ in 0..30 {
+        lab.now += SECOND / 10;
+        lab.tick(0);
+        // What begins another IKE SA gets lost.
+        lab.wire.retain(|(_, transmit)| header(transmit).exchange_type != ExchangeType::IKE_SA_INIT);
+        while lab.deliver() {}
+    }
+    assert_eq!(news(&mut lab)[0], "answers");
+    assert_eq!(attempts(&lab), 0);
+}
+
+#[test]
+fn when_one_of_two_silent_ike_sas_is_no_more_attempts_go_on_beside_the_other() {
+    let mut lab = two_silent();
+    let beside = lab.ends[0].connections.by_name["site"].beside.expect("an attempt").silent;
+    let now = lab.now;
+    lab.ends[0].connections.close(beside, Removal::Closed, now);
+    lab.collect(0);
+    for _ in 0..8 {
+        away(&mut lab, 50, false);
+        assert_eq!((attempts(&lab), ike_sas(&lab.ends[0])), (1, 1));
+    }
+}
+
+fn has(spis: Spis, spi: IkeSpi) -> bool {
+    [spis.initiator, spis.responder].contains(&spi)
+}
+
+fn ike_sas(end: &Endpoint) -> usize {
+    end.connections.ike_sas.all().values().filter(|sa| matches!(sa, IkeSa::Established(_))).count()
+}
+
+#[test]
+fn a_check_leads_to_a_silent_path_whatever_it_came_of() {
+    let mut lab = Lab::up();
+    let (spi, now) = (*lab.ends[0].connections.ike_sas.all().keys().next().expect("an IKE SA"), lab.now);
+    lab.ends[0].connections.act(spi, now, |_, _, agenda, _| agenda.tasks.queue(Task::Liveness));
+    lab.collect(0);
+    away(&mut lab, 20, false);
+    assert_eq!(news(&mut lab), ["silent"]);
+}
+
+#[test]
+fn a_request_that_stays_unanswered_is_a_regular_check_too() {
+    let mut lab = established();
+    lab.command(0, Command::Rekey { connection: "site".into(), what: RekeyWhat::Child });
+    away(&mut lab, 219, false);
+    assert_eq!(news(&mut lab), ["silent"]);
 }
 
 #[test]

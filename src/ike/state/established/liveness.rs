@@ -12,16 +12,19 @@ use crate::ike::sa::Sa;
 /// A peer that was heard so recently is not asked, whatever packets go unanswered.
 const RECENT: Duration = Duration::from_millis(500);
 
-/// When to check. An exchange under way is a check by itself.
-pub(super) fn due(sa: &Sa, agenda: &Agenda) -> Option<Instant> {
+/// When to check, unless an answer is awaited already.
+pub(super) fn due(sa: &Sa) -> Option<Instant> {
     let interval = sa.connection().liveness_interval?;
-    (agenda.is_free() && sa.is_active()).then(|| sa.liveness().heard() + interval)
+    (sa.is_active() && !sa.liveness().awaits_answer()).then(|| sa.liveness().heard() + interval)
 }
 
 /// Lets time pass.
 pub(super) fn timeout(sa: &mut Sa, children: &Children, agenda: &mut Agenda, cx: &mut Context<'_>) {
-    if due(sa, agenda).is_some_and(|at| at <= cx.now) {
-        agenda.tasks.queue(Task::Liveness);
+    if due(sa).is_some_and(|at| at <= cx.now) {
+        // An exchange under way is a check by itself.
+        if agenda.is_free() {
+            agenda.tasks.queue(Task::Liveness);
+        }
         sa.liveness_mut().await_answer(cx.now);
     }
     if sa.liveness_mut().falls_silent(cx.now) {

@@ -70,7 +70,7 @@ impl Established {
             Phase::Passive(until) => Some(Deadline { at: *until, why: Why::ExpireIke }),
             Phase::Closing(_) => None,
             Phase::Active => {
-                let liveness = liveness::due(&self.sa, &self.agenda).map(|at| Deadline { at, why: Why::Liveness });
+                let liveness = liveness::due(&self.sa).map(|at| Deadline { at, why: Why::Liveness });
                 let tasks = self.agenda.tasks.deadlines();
                 let deadlines = self.sa.deadlines().chain(tasks).chain(self.children.deadlines());
                 deadlines.chain(liveness).min_by_key(|deadline| deadline.at)
