@@ -1,6 +1,7 @@
 //! The control task's state: what is configured, by whom, and what follows from it for IKE, routes and kernel.
 
 mod apply;
+pub mod line_budget;
 pub mod load;
 mod peers;
 mod routes;
@@ -12,12 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use self::line_budget::LineBudget;
 use self::peers::Peers;
 use self::shown::Shown;
 use self::tunnels::Tunnels;
@@ -121,6 +124,8 @@ pub struct Gateway {
     pub shown: Shown,
     /// Connections whose routes changed their state; to be told when the view shows it.
     pub turned: Vec<Arc<str>>,
+    /// Lines of the log on how connections come and go.
+    pub lines: LineBudget,
     /// What is wrong at the moment, whoever finds out.
     pub conditions: Conditions,
     /// The address families of the routes.
@@ -284,14 +289,28 @@ impl Gateway {
         complete
     }
 
+    /// When [`tell_the_rest`](Self::tell_the_rest) has something to say, if it has.
+    pub fn rest_is_due(&self) -> Option<Instant> {
+        self.lines.due()
+    }
+
+    /// Counts the lines that were not written.
+    pub fn tell_the_rest(&mut self) {
+        let (count, span) = self.lines.rest(Instant::now());
+        warn!("… {count} more lines on connections in {} s, see their events and status", span.as_secs());
+    }
+
     fn notice(&mut self, notice: Notice) -> bool {
         match notice {
             Notice::ConnectionUp { connection } => {
-                info!(%connection, "connection up");
+                if self.lines.take(Instant::now()) {
+                    info!(%connection, "connection up");
+                }
                 self.events.happened(EventKind::ConnectionUp, Some(&connection), None, None);
             }
             Notice::ConnectionDown { connection, error } => {
                 match &error {
+                    _ if !self.lines.take(Instant::now()) => {}
                     Some(error) => warn!(%connection, error, "connection down"),
                     None => info!(%connection, "connection down"),
                 }
@@ -300,12 +319,16 @@ impl Gateway {
             }
             Notice::ChildUp(of) => {
                 let ChildOf { connection, association, peer_id, child } = &of;
-                info!(%connection, %association, %peer_id, %child, "child up");
+                if self.lines.take(Instant::now()) {
+                    info!(%connection, %association, %peer_id, %child, "child up");
+                }
                 self.events.happened_to(EventKind::ChildUp, of, None);
             }
             Notice::ChildDown(of, reason) => {
                 let ChildOf { connection, association, peer_id, child } = &of;
-                info!(%connection, %association, %peer_id, %child, reason, "child down");
+                if self.lines.take(Instant::now()) {
+                    info!(%connection, %association, %peer_id, %child, reason, "child down");
+                }
                 self.events.happened_to(EventKind::ChildDown, of, Some(reason));
             }
             Notice::Carries { connection, up } => {
@@ -316,11 +339,15 @@ impl Gateway {
             }
             Notice::PathSilent { connection, since } => {
                 let seconds = since.elapsed().as_secs();
-                warn!(%connection, "the peer has not answered for {seconds} s: others are preferred, and it is asked again");
+                if self.lines.take(Instant::now()) {
+                    warn!(%connection, "the peer has not answered for {seconds} s: others are preferred, and it is asked again");
+                }
                 self.events.happened(EventKind::PathSilent, Some(&connection), None, None);
             }
             Notice::PathAnswers { connection } => {
-                info!(%connection, "the peer answers again");
+                if self.lines.take(Instant::now()) {
+                    info!(%connection, "the peer answers again");
+                }
                 self.events.happened(EventKind::PathAnswers, Some(&connection), None, None);
             }
             Notice::Failure { connection, peer, reason } => {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use clap::Parser;
+use futures_util::future::OptionFuture;
 use ipnet::IpNet;
 use sd_notify::NotifyState;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,6 +21,7 @@ use super::closed::{self, End, close_what_was_kept, forward};
 use super::conditions::Source;
 use super::config::{self, Config, Gateway as Settings, OnStop};
 use super::events::EventLog;
+use super::gateway::line_budget::LineBudget;
 use super::gateway::load::Loaded;
 use super::gateway::{Gateway, Refused};
 use super::ike_thread::Request;
@@ -227,6 +229,7 @@ async fn serve(prepared: Prepared, standing: Standing) -> (Option<Failure>, End)
         stale: Default::default(),
         shown: Default::default(),
         turned: Vec::new(),
+        lines: LineBudget::new(Instant::now()),
         conditions: Default::default(),
         families: Default::default(),
     };
@@ -370,6 +373,7 @@ async fn control(
                 gateway.publish_fib();
                 fib_from = tokio::time::Instant::now() + FIB_PACE;
             }
+            Some(()) = OptionFuture::from(gateway.rest_is_due().map(|due| sleep_until(due.into()))) => gateway.tell_the_rest(),
             Some(ask) = asks.recv() => answer(gateway, &mut loading, ask).await,
             Some((loaded, asker)) = loading.next() => {
                 take_file(gateway, loaded, asker).await;

@@ -52,6 +52,7 @@ impl Lab {
             stale: Stale::default(),
             shown: Shown::default(),
             turned: Vec::new(),
+            lines: LineBudget::new(Instant::now()),
             conditions: Conditions::default(),
             families: watch::Sender::default(),
         };
