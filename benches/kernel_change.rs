@@ -5,9 +5,8 @@
 //! namespace of its own, with so many routes of somebody else beside. Ends with the status 1 if the median of a change is above
 //! the bar.
 
-use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use ipsec_gateway::io::forwarding::{Forwarding, ForwardingSettings, release};
 use ipsec_gateway::io::kept_policy::{KeptPolicy, Share};
 use ipsec_gateway::io::netns::Namespace;
 use ipsec_gateway::io::nftables::OuterPorts;
-use ipsec_gateway::routing::FIREWALL_MARK;
+use ipsec_gateway::routing::{FIREWALL_MARK, SharedSet};
 
 /// The most that the median of a change may take: half of what a whole change of the configuration may.
 const BAR: Duration = Duration::from_millis(10);
@@ -86,8 +85,8 @@ fn run(program: &str, words: &[&str]) {
 /// That many connections, each with a prefix and a peer. The prefixes are no neighbours, so nothing joins them.
 fn policy(prefixes: u32, one_more: bool) -> KeptPolicy {
     let net = |n: u32| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from(0x0a40_0000 + (n << 5)), 28));
-    let mut protect: BTreeSet<IpNet> = (0..prefixes).map(net).collect();
-    let mut outer_peers: BTreeSet<_> = (0..prefixes).map(|n| Ipv4Addr::from(0xc612_0000 + n).into()).collect();
+    let mut protect: SharedSet<IpNet> = (0..prefixes).map(net).collect();
+    let mut outer_peers: SharedSet<IpAddr> = (0..prefixes).map(|n| Ipv4Addr::from(0xc612_0000 + n).into()).collect();
     if one_more {
         protect.insert("172.20.1.0/28".parse().expect("a prefix"));
         outer_peers.insert([198, 51, 100, 9].into());

@@ -2,6 +2,7 @@
 //! asked; what changes something goes to the control task, which answers when it is done.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use futures_util::Stream;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::info;
 
@@ -36,6 +37,7 @@ use crate::control::export::ConnectionExport;
 use crate::control::owner::{OwnerReply, OwnerSet};
 use crate::control::owner_change::OwnerChange;
 use crate::control::reload::Reloaded;
+use crate::io::background;
 use crate::io::control_server::{MAX_BODY, PeerCredentials};
 use crate::io::nftables::PlaintextFilter;
 
@@ -290,8 +292,8 @@ async fn patch_owner(
 async fn parse<T: DeserializeOwned + Send + 'static>(body: Bytes) -> Result<T, Response> {
     let length = body.len();
     let parse = move || Json::from_bytes(&body).map(|Json(value)| value);
-    let parsed = if length > INLINE_BODY { spawn_blocking(parse).await } else { Ok(parse()) };
-    let failed = |error: JoinError| Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
+    let parsed = if length > INLINE_BODY { background::run(parse).await } else { Ok(parse()) };
+    let failed = |error: io::Error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
     let refused = |rejection: JsonRejection| Failure(rejection.status(), rejection.body_text()).into_response();
     parsed.map_err(failed)?.map_err(refused)
 }

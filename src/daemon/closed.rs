@@ -1,6 +1,5 @@
 //! What stays closed when gatewayd ends, or cannot start.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use crate::io::forwarding::{self, Forwarding, ForwardingSettings, Released, Stan
 use crate::io::kept_policy::KeptPolicy;
 use crate::io::netns::Namespace;
 use crate::io::nftables::OuterPorts;
+use crate::routing::SharedSet;
 
 /// How many prefixes the last line names.
 const NAMED: usize = 12;
@@ -30,7 +30,7 @@ pub enum End {
     /// Blackholes stay as they were found to stand, and the filter unless something is said to be the matter.
     Closed {
         /// What is to be closed, without host bits.
-        protect: BTreeSet<IpNet>,
+        protect: SharedSet<IpNet>,
         /// How the kernel's side stands.
         standing: Box<Standing>,
     },
@@ -65,15 +65,15 @@ impl End {
     }
 }
 
-fn tell_closed(protect: &BTreeSet<IpNet>, standing: &Standing) {
+fn tell_closed(protect: &SharedSet<IpNet>, standing: &Standing) {
     let Standing { closed, shut, trouble, .. } = standing;
     let mut stays: Vec<String> = Vec::new();
-    let open: BTreeSet<IpNet> = protect.difference(shut).copied().collect();
+    let open: Vec<IpNet> = protect.without(shut).copied().collect();
     if !shut.is_empty() {
-        stays.push(named(shut));
+        stays.push(named(&shut.iter().copied().collect::<Vec<_>>()));
     }
     if !closed.is_empty() {
-        let subnets = closed.keys().copied().collect();
+        let subnets: Vec<IpNet> = closed.keys().copied().collect();
         stays.push(format!("the local subnets {} behind their own links", named(&subnets)));
     }
     let trouble = trouble.as_ref().map(|trouble| format!(" ({trouble})")).unwrap_or_default();
@@ -91,7 +91,7 @@ fn tell_closed(protect: &BTreeSet<IpNet>, standing: &Standing) {
     }
 }
 
-fn named(prefixes: &BTreeSet<IpNet>) -> String {
+fn named(prefixes: &[IpNet]) -> String {
     let mut text = prefixes.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if let Some(more) = prefixes.len().checked_sub(NAMED).filter(|more| *more > 0) {
         let _ = write!(text, " and {more} more");
@@ -107,7 +107,7 @@ pub fn forward(state: Option<PathBuf>, kept: &KeptPolicy) -> Forwarding {
 }
 
 /// Ends the task; what it last saw in the kernel stays.
-pub async fn end(forwarding: Forwarding, protect: BTreeSet<IpNet>) -> End {
+pub async fn end(forwarding: Forwarding, protect: SharedSet<IpNet>) -> End {
     End::Closed { protect, standing: Box::new(forwarding.end().await) }
 }
 
@@ -142,8 +142,7 @@ mod tests {
 
     #[test]
     fn many_prefixes_are_counted() {
-        let nets =
-            |count: u8| (0..count).map(|n| format!("10.{n}.0.0/16").parse().unwrap()).collect::<BTreeSet<IpNet>>();
+        let nets = |count: u8| (0..count).map(|n| format!("10.{n}.0.0/16").parse().unwrap()).collect::<Vec<IpNet>>();
         assert_eq!(named(&nets(2)), "10.0.0.0/16, 10.1.0.0/16");
         assert!(named(&nets(12)).ends_with("10.11.0.0/16"));
         assert!(named(&nets(14)).ends_with("10.11.0.0/16 and 2 more"));

@@ -46,7 +46,7 @@ use crate::ike::{Command, RekeyWhat};
 use crate::io::forwarding::Forwarding;
 use crate::io::ip_forwarding::Families;
 use crate::io::kept_policy::{KeptPolicy, Share};
-use crate::routing::{Table, VpnRoute, update_fib};
+use crate::routing::{SharedSet, Table, VpnRoute, update_fib};
 
 /// How many names a refusal tells.
 const NAMED: usize = 20;
@@ -117,7 +117,7 @@ pub struct Gateway {
     /// Outer addresses that peers were seen at.
     pub seen: Peers,
     /// Peers' addresses that the kernel's side takes into account.
-    pub outer_peers: watch::Sender<BTreeSet<IpAddr>>,
+    pub outer_peers: watch::Sender<SharedSet<IpAddr>>,
     /// What has changed, and has to be told.
     pub stale: Stale,
     /// The parts of the view.

@@ -1,4 +1,5 @@
-//! The configuration file is read again where nobody waits for anything else, one time after the other.
+//! The configuration file is read again where nobody waits for anything else and by who stands back for the others, one time after
+//! the other.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use tokio::task::JoinSet;
 use super::gateway::load::{Loaded, load};
 use super::gateway::{Gateway, Refused};
 use crate::control::reload::Reloaded;
+use crate::io::background;
 
 /// Who wants to know what a reload changed: a caller of the API, or nobody, after a signal.
 pub type Asker = Option<oneshot::Sender<Result<Reloaded, Refused>>>;
@@ -34,7 +36,11 @@ impl Loading {
         }
         let Some(asker) = self.waiting.pop_front() else { return };
         let (path, before) = (gateway.path.clone(), Arc::clone(&gateway.file));
-        self.under_way.spawn_blocking(move || (load(&path, &before), asker));
+        self.under_way.spawn(async move {
+            let read = background::run(move || load(&path, &before)).await;
+            let no_thread = |error| Err(Refused::BadConfiguration(format!("nobody can read the file: {error}")));
+            (read.unwrap_or_else(no_thread), asker)
+        });
     }
 
     /// The next file that has been read, and who asked for it; none while nothing is read.

@@ -1,7 +1,7 @@
 //! Tells IKE when a path to a peer may be back: this machine has a link or an address again, or a route that leads to a peer
 //! or to us is another one. Whatever else changes, as containers and routing daemons do all the time, is no news.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::ike_thread::Request;
 use crate::ike::Command;
 use crate::io::netlink::{Change, Changes, LinkState, NetlinkError};
 use crate::io::netns::Namespace;
-use crate::routing::{PROTOCOL_GATEWAYD, holds_any};
+use crate::routing::{PROTOCOL_GATEWAYD, SharedSet, holds_any};
 
 /// Changes that are closer together are told together: the first at once, the others after this time.
 const APART: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ pub struct OuterAddresses {
     /// This gateway's.
     pub ours: Vec<IpAddr>,
     /// The peers', as far as they are known.
-    pub peers: watch::Receiver<BTreeSet<IpAddr>>,
+    pub peers: watch::Receiver<SharedSet<IpAddr>>,
 }
 
 /// What the kernel's changes are heard from.
@@ -174,7 +174,7 @@ mod tests {
 
     fn outer() -> OuterAddresses {
         let address = |text: &str| text.parse().expect("an address");
-        let peers = BTreeSet::from([address("198.51.100.9"), address("2001:db8::9")]);
+        let peers = SharedSet::from([address("198.51.100.9"), address("2001:db8::9")]);
         OuterAddresses { ours: vec![address("203.0.113.1")], peers: watch::channel(peers).1 }
     }
 

@@ -12,7 +12,7 @@ use crate::control::Owner;
 use crate::control::owner::OwnerConnection;
 use crate::control::owner_change::{OwnerEntries, OwnerRouteKey};
 use crate::io::kept_policy::{KeptPolicy, Share};
-use crate::routing::VpnRoute;
+use crate::routing::{SharedSet, VpnRoute};
 
 /// Prefixes that routes and connections protect, each as often as they do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl From<Protected> for Share {
 
 impl From<Share> for Protected {
     fn from(Share { protect, local }: Share) -> Self {
-        Self { protect: protect.into_iter().collect(), local: local.into_iter().collect() }
+        Self { protect: protect.iter().copied().collect(), local: local.into_iter().collect() }
     }
 }
 
@@ -67,11 +67,11 @@ pub fn cend_share(set: &OwnerEntries) -> Share {
 }
 
 /// The whole, with the peers' outer addresses as known at the moment.
-pub fn policy(file: &Config, cend: Share, outer_peers: BTreeSet<IpAddr>) -> KeptPolicy {
+pub fn policy(file: &Config, cend: Share, outer_peers: SharedSet<IpAddr>) -> KeptPolicy {
     KeptPolicy { file: file_share(file), cend, ..without_shares(file, outer_peers) }
 }
 
-fn without_shares(file: &Config, outer_peers: BTreeSet<IpAddr>) -> KeptPolicy {
+fn without_shares(file: &Config, outer_peers: SharedSet<IpAddr>) -> KeptPolicy {
     KeptPolicy {
         device: file.gateway.tun.clone(),
         mark: file.gateway.mark,
@@ -83,7 +83,7 @@ fn without_shares(file: &Config, outer_peers: BTreeSet<IpAddr>) -> KeptPolicy {
 }
 
 /// Outer addresses of peers that the configuration gives as addresses.
-pub fn configured_peers(file: &Config, set: Option<&OwnerEntries>) -> BTreeSet<IpAddr> {
+pub fn configured_peers(file: &Config, set: Option<&OwnerEntries>) -> SharedSet<IpAddr> {
     let of_file = file.connections.iter().filter_map(|tunnel| match &tunnel.peer {
         PeerName::Address(address) => Some(*address),
         PeerName::Name(_) | PeerName::Any => None,
@@ -95,27 +95,30 @@ pub fn configured_peers(file: &Config, set: Option<&OwnerEntries>) -> BTreeSet<I
 
 /// How often each value is there, so that one comes and goes without a look at the others.
 #[derive(Debug)]
-pub struct Counted<T>(BTreeMap<T, usize>);
+pub struct Counted<T> {
+    counts: BTreeMap<T, usize>,
+    there: SharedSet<T>,
+}
 
 impl<T> Default for Counted<T> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self { counts: BTreeMap::new(), there: SharedSet::default() }
     }
 }
 
 impl<T: Ord + Copy> Counted<T> {
     /// Once more. Whether it was not there.
     pub fn add(&mut self, value: T) -> bool {
-        let count = self.0.entry(value).or_default();
+        let count = self.counts.entry(value).or_default();
         *count += 1;
-        *count == 1
+        *count == 1 && self.there.insert(value)
     }
 
     /// Once less. Whether it is not there any more.
     pub fn remove(&mut self, value: T) -> bool {
-        let Some(count) = self.0.get_mut(&value) else { return false };
+        let Some(count) = self.counts.get_mut(&value) else { return false };
         *count -= 1;
-        *count == 0 && self.0.remove(&value).is_some()
+        *count == 0 && self.counts.remove(&value).is_some() && self.there.remove(&value)
     }
 
     /// Some come and some go. Whether others are there than before.
@@ -127,12 +130,12 @@ impl<T: Ord + Copy> Counted<T> {
 
     /// Whether it is there.
     pub fn contains(&self, value: &T) -> bool {
-        self.0.contains_key(value)
+        self.counts.contains_key(value)
     }
 
     /// The values that are there.
-    pub fn values(&self) -> impl Iterator<Item = T> {
-        self.0.keys().copied()
+    pub fn values(&self) -> &SharedSet<T> {
+        &self.there
     }
 }
 
@@ -145,7 +148,7 @@ struct CountedShare {
 
 impl CountedShare {
     fn share(&self) -> Share {
-        Share { protect: self.protect.values().collect(), local: self.local.values().collect() }
+        Share { protect: self.protect.values().clone(), local: self.local.values().iter().copied().collect() }
     }
 }
 
@@ -177,13 +180,14 @@ impl Protection {
 
     /// The whole, with what the file says besides and the addresses that peers were seen at.
     pub fn policy(&self, file: &Config, seen: impl Iterator<Item = IpAddr>) -> KeptPolicy {
-        let outer_peers = self.peers.values().chain(seen).collect();
+        let mut outer_peers = self.peers.values().clone();
+        outer_peers.extend(seen);
         KeptPolicy { file: self.file.share(), cend: self.cend.share(), ..without_shares(file, outer_peers) }
     }
 
     /// What is protected that is not in `shut`.
-    pub fn open<'a>(&'a self, shut: &'a BTreeSet<IpNet>) -> BTreeSet<IpNet> {
-        self.file.protect.values().chain(self.cend.protect.values()).filter(|net| !shut.contains(net)).collect()
+    pub fn open(&self, shut: &SharedSet<IpNet>) -> BTreeSet<IpNet> {
+        [&self.file, &self.cend].into_iter().flat_map(|owner| owner.protect.values().without(shut)).copied().collect()
     }
 }
 
@@ -197,6 +201,6 @@ mod tests {
         assert!(counted.add(1) && !counted.add(1) && !counted.remove(2));
         assert!(!counted.remove(1) && counted.contains(&1));
         assert!(counted.remove(1) && !counted.contains(&1));
-        assert_eq!(counted.values().count(), 0);
+        assert_eq!(counted.values().len(), 0);
     }
 }

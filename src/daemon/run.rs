@@ -47,7 +47,7 @@ use crate::io::memory;
 use crate::io::netns::Namespace;
 use crate::io::tunnel_device::TunnelDevice;
 use crate::io::unix::ControlSocket;
-use crate::routing::WantedDevice;
+use crate::routing::{SharedSet, WantedDevice};
 
 /// The forwarding table is rebuilt at most this often.
 const FIB_PACE: Duration = Duration::from_millis(10);
@@ -130,7 +130,7 @@ async fn run_configured(arguments: Arguments, mut file: Config, locked: &memory:
         kept.cend.protect = left_by_a_former_run(&file).await;
     }
     let cend = owner.as_ref().map_or_else(|| kept.cend.clone(), policy::cend_share);
-    let peers = policy::configured_peers(&file, owner.as_ref()).union(&kept.outer_peers).copied().collect();
+    let peers = policy::configured_peers(&file, owner.as_ref()).union(&kept.outer_peers);
     let policy = KeptPolicy { closed: kept.closed, ..policy::policy(&file, cend, peers) };
     let protect = policy.policy().protect;
     let forwarding = forward(Some(state), &policy);
@@ -151,14 +151,13 @@ async fn run_configured(arguments: Arguments, mut file: Config, locked: &memory:
 }
 
 /// Without anything kept: what stands closed in the kernel and is not the file's. The cloud may still want it closed.
-async fn left_by_a_former_run(file: &Config) -> BTreeSet<IpNet> {
+async fn left_by_a_former_run(file: &Config) -> SharedSet<IpNet> {
     let of_file = policy::file_share(file).protect;
-    let mut left = left_closed(Namespace::Own).await.unwrap_or_else(|error| {
+    let left = left_closed(Namespace::Own).await.unwrap_or_else(|error| {
         error!("what a former run left closed cannot be read: {error}");
         BTreeSet::new()
     });
-    left.retain(|net| !of_file.contains(net));
-    left
+    left.into_iter().filter(|net| !of_file.contains(net)).collect()
 }
 
 /// What was protected last. A file that cannot be read is put aside and warned of: what only the cloud protected is known

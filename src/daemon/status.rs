@@ -20,6 +20,7 @@ use crate::control::status::{
 };
 use crate::dataplane::drop::DropReason;
 use crate::ike::{self, AssociationId};
+use crate::routing::SharedMap;
 
 /// What the control task publishes after every change. What a change leaves alone is shared with the view before.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +36,7 @@ pub struct View {
     /// By peers' names that have no address: why.
     pub unresolved: Arc<BTreeMap<String, String>>,
     /// The VPN gateway's route table by destination.
-    pub routes: Arc<BTreeMap<IpNet, Arc<RoutesTo>>>,
+    pub routes: SharedMap<IpNet, Arc<RoutesTo>>,
     /// What an operator should change or know of, by who says so.
     pub warnings: Vec<Arc<Vec<Arc<str>>>>,
     /// How the kernel's side stands.
@@ -424,14 +425,16 @@ mod tests {
             let routes = connections.iter().map(|connection| route(destination, connection)).collect();
             (destination.parse().unwrap(), Arc::new(RoutesTo::new(routes)))
         };
-        view.routes =
-            Arc::new([to("10.1.0.0/16", &["a", "b"]), to("10.2.0.0/16", &[]), to("10.3.0.0/16", &["c"])].into());
+        for (destination, routes) in [to("10.1.0.0/16", &["a", "b"]), to("10.2.0.0/16", &[]), to("10.3.0.0/16", &["c"])]
+        {
+            view.routes.insert(destination, routes);
+        }
         let told = |view: &View| serde_json::from_slice::<Vec<Route>>(&view.routes_json().unwrap()).unwrap();
         let shown = |view: &View| view.routes().cloned().collect::<Vec<_>>();
         assert_eq!((told(&view), told(&view).len()), (shown(&view), 3));
         let before = view.clone();
         let (destination, other) = to("10.3.0.0/16", &["d"]);
-        Arc::make_mut(&mut view.routes).insert(destination, other);
+        view.routes.insert(destination, other);
         let written = |view: &View| view.routes.values().map(|to| to.json.get().is_some()).collect::<Vec<_>>();
         assert_eq!(written(&view), [true, true, false]);
         assert_eq!((told(&view), told(&before)), (shown(&view), shown(&before)));

@@ -13,12 +13,37 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u32);
 
+/// The connections of a prefix. One is the rule: a table of thousands is copied and freed without a piece of memory for each.
+#[derive(Clone, Debug)]
+enum Choices {
+    One(ConnectionId),
+    Others(Box<[ConnectionId]>),
+}
+
+impl From<Vec<ConnectionId>> for Choices {
+    fn from(connections: Vec<ConnectionId>) -> Self {
+        match connections[..] {
+            [one] => Self::One(one),
+            _ => Self::Others(connections.into_boxed_slice()),
+        }
+    }
+}
+
+impl Choices {
+    fn as_slice(&self) -> &[ConnectionId] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Others(connections) => connections,
+        }
+    }
+}
+
 /// A forwarding table, immutable as long as the loop has it. Every prefix has its connections in order of preference: the first
 /// that has a Child SA carries the packet; when none has, the first is asked for one.
 #[derive(Clone, Debug, Default)]
 pub struct Fib {
-    ipv4: PrefixMap<Ipv4Net, Box<[ConnectionId]>>,
-    ipv6: PrefixMap<Ipv6Net, Box<[ConnectionId]>>,
+    ipv4: PrefixMap<Ipv4Net, Choices>,
+    ipv6: PrefixMap<Ipv6Net, Choices>,
 }
 
 impl Fib {
@@ -34,10 +59,9 @@ impl Fib {
 
     /// Gives a prefix these connections, instead of those that it has.
     pub fn insert(&mut self, prefix: IpNet, connections: Vec<ConnectionId>) {
-        let connections = connections.into_boxed_slice();
         match prefix {
-            IpNet::V4(prefix) => self.ipv4.insert(prefix.trunc(), connections),
-            IpNet::V6(prefix) => self.ipv6.insert(prefix.trunc(), connections),
+            IpNet::V4(prefix) => self.ipv4.insert(prefix.trunc(), connections.into()),
+            IpNet::V6(prefix) => self.ipv6.insert(prefix.trunc(), connections.into()),
         };
     }
 
@@ -55,7 +79,7 @@ impl Fib {
             IpAddr::V4(address) => self.ipv4.get_lpm(&Ipv4Net::from(address)).map(|(_, connections)| connections),
             IpAddr::V6(address) => self.ipv6.get_lpm(&Ipv6Net::from(address)).map(|(_, connections)| connections),
         };
-        found.map_or(&[], |connections| connections)
+        found.map_or(&[], Choices::as_slice)
     }
 
     /// The number of prefixes.
@@ -125,6 +149,16 @@ mod tests {
         assert!(look_up(&fib, "11.0.0.1").is_empty());
         assert_eq!(look_up(&fib, "2001:db8::1"), [4]);
         assert_eq!(fib.len(), 4);
+    }
+
+    #[test]
+    fn one_connection_stands_in_the_table_itself() {
+        for count in 0..4 {
+            let ids: Vec<ConnectionId> = (0..count).map(ConnectionId).collect();
+            let choices = Choices::from(ids.clone());
+            assert_eq!((choices.as_slice(), matches!(choices, Choices::One(_))), (&ids[..], count == 1));
+        }
+        assert_eq!(size_of::<Choices>(), size_of::<Box<[ConnectionId]>>());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::private_file;
-use crate::routing::{Closed, Policy};
+use crate::routing::{Closed, Policy, SharedSet};
 
 /// Name of the file in the state directory.
 pub const FILE: &str = "policy.json";
@@ -19,7 +19,7 @@ const LIMIT: u64 = 64 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
     /// Destinations of its VPN routes, also of those that are refused for another reason than their destination.
-    pub protect: BTreeSet<IpNet>,
+    pub protect: SharedSet<IpNet>,
     /// Local subnets of its connections.
     pub local: BTreeSet<IpNet>,
 }
@@ -36,7 +36,7 @@ pub struct KeptPolicy {
     pub outer_addresses: BTreeSet<IpAddr>,
     /// Outer addresses of the peers, as configured and as seen.
     #[serde(default)]
-    pub outer_peers: BTreeSet<IpAddr>,
+    pub outer_peers: SharedSet<IpAddr>,
     /// What the configuration lets pass by.
     #[serde(default)]
     pub bypass: BTreeSet<IpNet>,
@@ -85,8 +85,12 @@ impl KeptPolicy {
 
     /// The policy of both owners together.
     pub fn policy(&self) -> Policy {
-        let both = |of: fn(&Share) -> &BTreeSet<IpNet>| of(&self.file).union(of(&self.cend)).copied().collect();
-        Policy { protect: both(|share| &share.protect), local: both(|share| &share.local), bypass: self.bypass.clone() }
+        let Self { file, cend, bypass, .. } = self;
+        Policy {
+            protect: file.protect.union(&cend.protect),
+            local: file.local.union(&cend.local).copied().collect(),
+            bypass: bypass.clone(),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 //! The only sockets, file descriptors, netlink and files.
+pub mod background;
 pub mod clock;
 pub mod control_server;
 pub mod device;

@@ -49,16 +49,26 @@ impl RefusalWriter {
         let fresh = Refusal { peer: message.peer, local: message.source, class, errno, datagrams };
         let alike = |held: &Refusal| (held.peer, held.class) == (fresh.peer, fresh.class);
         let known = self.recent.iter_mut().flatten().find(|(held, _)| alike(held));
-        let Some((held, told)) = known else {
-            if self.ring.push(fresh).is_ok() {
-                self.recent[self.next] = Some((Refusal { datagrams: 0, ..fresh }, now));
-                self.next = (self.next + 1) % REMEMBERED;
-            }
-            return;
-        };
+        let Some((held, told)) = known else { return self.raise_first(fresh, now) };
         *held = Refusal { datagrams: held.datagrams + datagrams, ..fresh };
         if now.saturating_duration_since(*told) >= QUIET && self.ring.push(*held).is_ok() {
             (held.datagrams, *told) = (0, now);
+        }
+    }
+
+    /// Raises one of which nothing is remembered, in the place of the oldest, whose rest is told before. A full ring leaves
+    /// everything as it is: only what a stranger to it has refused in the tenth of a second until it is read is not counted.
+    fn raise_first(&mut self, fresh: Refusal, now: Instant) {
+        let place = &mut self.recent[self.next];
+        if let Some((oldest, _)) = place.as_mut().filter(|(oldest, _)| oldest.datagrams > 0) {
+            if self.ring.push(*oldest).is_err() {
+                return;
+            }
+            oldest.datagrams = 0;
+        }
+        if self.ring.push(fresh).is_ok() {
+            *place = Some((Refusal { datagrams: 0, ..fresh }, now));
+            self.next = (self.next + 1) % REMEMBERED;
         }
     }
 }
@@ -84,5 +94,24 @@ mod tests {
         writer.raise(&one, SendRefusal::Forbidden, libc::EACCES, 5, start + QUIET);
         let told: Vec<_> = std::iter::from_fn(|| reader.pop().ok()).map(|told| (told.errno, told.datagrams)).collect();
         assert_eq!(told, [(libc::EPERM, 2), (libc::EPERM, 1), (libc::ENETUNREACH, 1), (libc::EACCES, 999 * 2 + 5)]);
+    }
+
+    #[test]
+    fn what_more_peers_than_are_remembered_are_refused_by_turns_is_counted_all_the_same() {
+        let (mut writer, mut reader) = refusals();
+        let (start, mut raised, mut told) = (Instant::now(), 0, 0);
+        for round in 0..30 {
+            for peer in 0..2 * REMEMBERED {
+                let message = message(&format!("198.51.100.{peer}:4500"));
+                for datagrams in 1..4 {
+                    writer.raise(&message, SendRefusal::Unreachable, libc::ENETUNREACH, datagrams, start);
+                    raised += datagrams;
+                }
+            }
+            let read = std::iter::from_fn(|| reader.pop().ok()).map(|refusal| refusal.datagrams);
+            told += read.sum::<u64>();
+            let rest: u64 = writer.recent.iter().flatten().map(|(held, _)| held.datagrams).sum();
+            assert_eq!(told + rest, raised, "round {round}");
+        }
     }
 }

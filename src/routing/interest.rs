@@ -1,19 +1,19 @@
 //! Which of everybody's kernel routes can make a difference to what gatewayd sets.
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::ops::Bound;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::kernel_routes::{PROTOCOL_GATEWAYD, TABLE_LOCAL, TABLE_MAIN, is_tunnel_table};
 use super::policy::Policy;
 use super::prefixes::shortened;
+use super::shared::SharedSet;
 
 /// What tells the routes that matter from the others, by the little of a route that is looked at first. A machine may have
 /// a hundred thousand routes of somebody else; of those only the ones are kept, and looked at, that matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
-    prefixes: BTreeSet<IpNet>,
+    prefixes: SharedSet<IpNet>,
     /// The lengths of the prefixes, of either family.
     lengths: BTreeSet<u8>,
     addresses: BTreeSet<IpAddr>,
@@ -23,7 +23,13 @@ impl Interest {
     /// For what is protected and the local subnets of `policy`, and the addresses that the peers are called from.
     pub fn new(policy: &Policy, outer_addresses: &BTreeSet<IpAddr>) -> Self {
         let local = || policy.local.iter().copied().filter(|subnet| subnet.prefix_len() > 0);
-        let prefixes: BTreeSet<IpNet> = policy.protect.iter().copied().chain(local()).map(|net| net.trunc()).collect();
+        let mut prefixes = policy.protect.clone();
+        // Those that a file gives host bits.
+        for loose in policy.protect.iter().filter(|net| net.trunc() != **net) {
+            prefixes.remove(loose);
+            prefixes.insert(loose.trunc());
+        }
+        prefixes.extend(local().map(|net| net.trunc()));
         let lengths = prefixes.iter().map(IpNet::prefix_len).collect();
         let hosts = local().filter(is_host).map(|host| host.addr());
         let addresses = outer_addresses.iter().copied().chain(hosts).collect();
@@ -48,12 +54,12 @@ impl Interest {
     /// Whether one of the routes that were passed by, as they did not matter `before`, may matter now.
     pub fn may_hold(&self, passed: &PassedBy, before: &Self) -> bool {
         self.addresses.difference(&before.addresses).any(|new| passed.has_address(new))
-            || self.prefixes.difference(&before.prefixes).any(|new| passed.overlaps(new))
+            || self.prefixes.without(&before.prefixes).any(|new| passed.overlaps(new))
     }
 
     fn overlaps(&self, destination: &IpNet) -> bool {
         // In their order, those that lie in a prefix follow it.
-        let following = self.prefixes.range((Bound::Included(*destination), Bound::Unbounded)).next();
+        let following = self.prefixes.starting_at(destination).next();
         following.is_some_and(|prefix| destination.contains(prefix)) || self.held(destination)
     }
 
@@ -127,7 +133,7 @@ mod tests {
         text.parse().expect("a prefix")
     }
 
-    fn nets(list: &[&str]) -> BTreeSet<IpNet> {
+    fn nets<C: FromIterator<IpNet>>(list: &[&str]) -> C {
         list.iter().map(|text| net(text)).collect()
     }
 

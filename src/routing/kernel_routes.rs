@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::picture::Destinations;
 use super::prefixes::{holders, inside, shortened, shorter_holders};
 use super::reconcile::{Family, KernelRoute, KernelRule, KernelState, RouteKind};
+use super::shared::SharedSet;
 
 /// `rtm_protocol` of every kernel route and rule that gatewayd makes.
 pub const PROTOCOL_GATEWAYD: u8 = 201;
@@ -61,9 +62,9 @@ pub fn tunnel_metric(destination: &IpNet) -> u32 {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelPolicy {
     /// Destinations of the VPN routes.
-    pub protect: BTreeSet<IpNet>,
+    pub protect: SharedSet<IpNet>,
     /// Those of them that have a route to the tunnel device; the others are only closed.
-    pub carried: BTreeSet<IpNet>,
+    pub carried: SharedSet<IpNet>,
     /// Prefixes inside them that are exempt, whatever the main table says of them.
     pub exempt: BTreeSet<IpNet>,
     /// Families whose explicit prefixes stand in the table before `main` too, with the priority of the rule that asks it:
@@ -74,7 +75,7 @@ pub struct KernelPolicy {
     /// Prefixes inside those that are not closed.
     pub bypass: BTreeSet<IpNet>,
     /// The configured and current outer addresses of the peers.
-    pub outer_peers: BTreeSet<IpAddr>,
+    pub outer_peers: SharedSet<IpAddr>,
 }
 
 impl KernelPolicy {
@@ -158,7 +159,8 @@ pub fn kernel_state(policy: &KernelPolicy, device: &Arc<str>, mark: u32) -> Kern
 impl KernelPolicy {
     /// Every destination that there may be a route to.
     pub fn destinations(&self) -> BTreeSet<IpNet> {
-        [&self.protect, &self.exempt, &self.closed, &self.bypass].into_iter().flatten().copied().collect()
+        let others = [&self.exempt, &self.closed, &self.bypass].into_iter().flatten();
+        self.protect.iter().chain(others).copied().collect()
     }
 
     /// Of [`kernel_state`] the routes to these destinations, and all rules.
@@ -176,22 +178,22 @@ impl KernelPolicy {
         if self.before_main != before.before_main || self.bypass != before.bypass {
             return Destinations::All;
         }
-        let mut found: BTreeSet<IpNet> = self.carried.symmetric_difference(&before.carried).copied().collect();
-        for prefix in self.protect.symmetric_difference(&before.protect) {
+        let mut found: BTreeSet<IpNet> = self.carried.differing(&before.carried).copied().collect();
+        for prefix in self.protect.differing(&before.protect) {
             found.insert(*prefix);
             found.extend(inside(prefix, &self.exempt));
         }
         for prefix in self.exempt.symmetric_difference(&before.exempt) {
             found.insert(*prefix);
-            found.extend(holders(prefix, &self.protect));
+            found.extend(holders(prefix, |net| self.protect.contains(net)));
         }
         for prefix in self.closed.symmetric_difference(&before.closed) {
             found.insert(*prefix);
             found.extend(inside(prefix, &self.bypass));
         }
-        for peer in self.outer_peers.symmetric_difference(&before.outer_peers).map(|peer| IpNet::from(*peer)) {
-            found.extend(holders(&peer, &self.protect));
-            for closed in holders(&peer, &self.closed) {
+        for peer in self.outer_peers.differing(&before.outer_peers).map(|peer| IpNet::from(*peer)) {
+            found.extend(holders(&peer, |net| self.protect.contains(net)));
+            for closed in holders(&peer, |net| self.closed.contains(net)) {
                 found.insert(closed);
                 found.extend(inside(&closed, &self.bypass));
             }
@@ -211,7 +213,8 @@ impl KernelPolicy {
             }
         }
         if self.exempt.contains(destination) {
-            let tables = shorter_holders(destination, &self.protect).map(|holder| self.table(&holder));
+            let tables =
+                shorter_holders(destination, |net| self.protect.contains(net)).map(|holder| self.table(&holder));
             routes.extend(tables.filter(|table| *table != TABLE_MAIN).map(|table| throw(table, *destination)));
         }
         if self.closed.contains(destination) && destination.prefix_len() > 0 {
@@ -219,7 +222,8 @@ impl KernelPolicy {
             routes.insert(local_blackhole(table, *destination));
         }
         if self.bypass.contains(destination) {
-            let holders = shorter_holders(destination, &self.closed).filter(|holder| holder.prefix_len() > 0);
+            let holders =
+                shorter_holders(destination, |net| self.closed.contains(net)).filter(|holder| holder.prefix_len() > 0);
             routes.extend(holders.map(|holder| throw(table_behind_mark(&holder), *destination)));
         }
     }
@@ -259,8 +263,8 @@ fn table_behind_mark(closed: &IpNet) -> u32 {
 }
 
 /// Whether a prefix holds one of the addresses.
-pub fn holds_any(prefix: &IpNet, addresses: &BTreeSet<IpAddr>) -> bool {
-    addresses.range(prefix.network()..).next().is_some_and(|address| prefix.contains(address))
+pub fn holds_any(prefix: &IpNet, addresses: &SharedSet<IpAddr>) -> bool {
+    addresses.starting_at(&prefix.network()).next().is_some_and(|address| prefix.contains(address))
 }
 
 fn tunnel_route(table: u32, destination: IpNet, device: &Arc<str>) -> KernelRoute {

@@ -73,16 +73,16 @@ pub fn local_subnets(
 /// The prefix whose blackhole closes `subnet`, if one of the inner routes leads there: the longest that holds the subnet, or
 /// else the subnet itself when a route lies in it.
 fn closing(subnet: &IpNet, inner: &BTreeSet<IpNet>) -> Option<IpNet> {
-    if let Some(holder) = holder(subnet, inner) {
+    if let Some(holder) = holder(subnet, |net| inner.contains(net)) {
         return Some(holder);
     }
     inside(subnet, inner).next().map(|_| *subnet)
 }
 
 /// The longest prefix that holds `subnet` and is not that of all addresses.
-fn holder(subnet: &IpNet, prefixes: &BTreeSet<IpNet>) -> Option<IpNet> {
+fn holder(subnet: &IpNet, is_there: impl Fn(&IpNet) -> bool) -> Option<IpNet> {
     let lengths = (1..=subnet.prefix_len()).rev();
-    lengths.filter_map(|length| shortened(subnet, length)).find(|holder| prefixes.contains(holder))
+    lengths.filter_map(|length| shortened(subnet, length)).find(is_there)
 }
 
 fn leads_somewhere(route: &KernelRoute, device: &str) -> bool {
@@ -153,9 +153,12 @@ fn is_behind_the_default_route(
     let everything = shortened(subnet, 0);
     let is_own =
         || is_host(subnet) && routes.iter().any(|route| route.table == TABLE_LOCAL && route.destination == *subnet);
-    let is_protected =
-        holder(subnet, &policy.protect).or(everything.filter(|net| policy.protect.contains(net))).is_some();
-    everything.is_some_and(|net| any.contains(&net)) && !is_protected && holder(subnet, any).is_none() && !is_own()
+    let protected = |net: &IpNet| policy.protect.contains(net);
+    let is_protected = holder(subnet, protected).or(everything.filter(protected)).is_some();
+    everything.is_some_and(|net| any.contains(&net))
+        && !is_protected
+        && holder(subnet, |net| any.contains(net)).is_none()
+        && !is_own()
 }
 
 #[cfg(test)]
@@ -262,7 +265,7 @@ mod tests {
         let policy = Policy { local: local.clone(), bypass, ..Policy::default() };
         assert_eq!(shown(&found(&policy, &remembered, &[main("0.0.0.0/0", "wan")])), nothing());
         // What a tunnel decides is behind no default route.
-        let policy = Policy { local, protect: BTreeSet::from([net("10.0.0.0/8")]), ..Policy::default() };
+        let policy = Policy { local, protect: [net("10.0.0.0/8")].into(), ..Policy::default() };
         assert_eq!(shown(&found(&policy, &Closed::new(), &[main("0.0.0.0/0", "wan")])), nothing());
     }
 

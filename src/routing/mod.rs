@@ -3,7 +3,7 @@
 //! [`Table`] holds the routes with their owners; [`best_path`] decides which of them forwards; [`policy`] says what is
 //! protected and what is exempt, [`interest`] which of everybody's routes matter to that, [`local_subnets`] what is closed behind the tunnel; [`kernel_routes`] says which kernel
 //! routes and rules keep the packets on that path and fail closed; [`reconcile`] compares that with what a kernel has, and
-//! [`tunnel_device`] does the same for the tunnel device. Everything here is pure: the sockets are in `io::netlink`.
+//! [`tunnel_device`] does the same for the tunnel device; [`shared`] are the sets and maps that this is told in. Everything here is pure: the sockets are in `io::netlink`.
 pub mod best_path;
 pub mod entry;
 pub mod forwarding_table;
@@ -15,6 +15,7 @@ pub mod policy;
 pub mod prefixes;
 pub mod protected_sources;
 pub mod reconcile;
+pub mod shared;
 pub mod table;
 pub mod tunnel_device;
 
@@ -27,5 +28,6 @@ pub use picture::{Destinations, Picture};
 pub use policy::{Closed, Exemption, Policy};
 pub use protected_sources::{AddressRange, protected_sources};
 pub use reconcile::{Diff, Family, KernelRoute, KernelRule, KernelState, RouteKind, reconcile};
+pub use shared::{SharedMap, SharedSet};
 pub use table::{RouteRefused, Table};
 pub use tunnel_device::{ActualDevice, DeviceChange, WantedDevice, device_changes};

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::kernel_routes::{PROTOCOL_GATEWAYD, TABLE_MAIN};
 use super::prefixes::shortened;
 use super::reconcile::{KernelRoute, RouteKind};
+use super::shared::SharedSet;
 
 /// `rtm_protocol` of what the kernel makes itself, such as the route of a network that an address is in.
 pub const PROTOCOL_KERNEL: u8 = 2;
@@ -20,7 +21,7 @@ pub type Closed = BTreeMap<IpNet, IpNet>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// PROTECT: destinations of the VPN routes.
-    pub protect: BTreeSet<IpNet>,
+    pub protect: SharedSet<IpNet>,
     /// The connections' own subnets, which lie on this side.
     pub local: BTreeSet<IpNet>,
     /// BYPASS: what the configuration lets pass by.
@@ -186,7 +187,7 @@ fn is_link_local(prefix: &IpNet) -> bool {
 mod tests {
     use super::*;
 
-    fn nets(list: &[&str]) -> BTreeSet<IpNet> {
+    fn nets<C: FromIterator<IpNet>>(list: &[&str]) -> C {
         list.iter().map(|text| text.parse().expect("a prefix")).collect()
     }
 

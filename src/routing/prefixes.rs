@@ -17,17 +17,16 @@ pub fn inside<'p>(holder: &IpNet, prefixes: &'p BTreeSet<IpNet>) -> impl Iterato
     following.take_while(move |prefix| holder.contains(prefix))
 }
 
-/// Those of `prefixes` that hold `prefix`, itself included, the shortest first.
-pub fn holders<'p>(prefix: &IpNet, prefixes: &'p BTreeSet<IpNet>) -> impl Iterator<Item = IpNet> + use<'p> {
+/// Of the prefixes that hold `prefix`, itself included, those that `are_there`, the shortest first.
+pub fn holders<F: Fn(&IpNet) -> bool>(prefix: &IpNet, are_there: F) -> impl Iterator<Item = IpNet> + use<F> {
     let prefix = *prefix;
-    let holders = (0..=prefix.prefix_len()).filter_map(move |length| shortened(&prefix, length));
-    holders.filter(|holder| prefixes.contains(holder))
+    (0..=prefix.prefix_len()).filter_map(move |length| shortened(&prefix, length)).filter(are_there)
 }
 
-/// Those of `prefixes` that are shorter than `prefix` and hold it, the shortest first.
-pub fn shorter_holders<'p>(prefix: &IpNet, prefixes: &'p BTreeSet<IpNet>) -> impl Iterator<Item = IpNet> + use<'p> {
+/// The same without the prefix itself.
+pub fn shorter_holders<F: Fn(&IpNet) -> bool>(prefix: &IpNet, are_there: F) -> impl Iterator<Item = IpNet> + use<F> {
     let length = prefix.prefix_len();
-    holders(prefix, prefixes).filter(move |holder| holder.prefix_len() < length)
+    holders(prefix, are_there).filter(move |holder| holder.prefix_len() < length)
 }
 
 #[cfg(test)]
@@ -46,8 +45,11 @@ mod tests {
         assert_eq!(of("0.0.0.0/0").len(), 5);
         assert_eq!(of("::/0"), nets(&[]));
         let prefix = "10.0.0.7/32".parse().expect("a prefix");
-        assert_eq!(holders(&prefix, &all).map(|net| net.prefix_len()).collect::<Vec<_>>(), [0, 8, 16, 24, 32]);
-        assert_eq!(shorter_holders(&prefix, &all).last(), "10.0.0.0/24".parse().ok());
+        assert_eq!(
+            holders(&prefix, |net| all.contains(net)).map(|net| net.prefix_len()).collect::<Vec<_>>(),
+            [0, 8, 16, 24, 32]
+        );
+        assert_eq!(shorter_holders(&prefix, |net| all.contains(net)).last(), "10.0.0.0/24".parse().ok());
         assert_eq!(
             shortened(&"10.0.0.7/32".parse().expect("a prefix"), 16),
             all.get(&"10.0.0.0/16".parse().expect("a prefix")).copied()

@@ -1,5 +1,5 @@
 //! gatewayd's and cend's side of the kernel: routes, rules, blackholes, and the filter against plaintext.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -36,7 +36,7 @@ pub fn forwarding(gateway: &TestNamespace) -> Forwarding {
     Forwarding::start(ForwardingSettings { namespace: place(gateway), ports, state: None }, &protecting(&[]))
 }
 
-fn nets(texts: &[&str]) -> BTreeSet<IpNet> {
+fn nets<C: FromIterator<IpNet>>(texts: &[&str]) -> C {
     texts.iter().map(|text| text.parse().expect("a prefix")).collect()
 }
 

@@ -11,12 +11,12 @@ use crate::control::owner::OwnerReply;
 use crate::control::route::{Publication, Route, RouteState};
 use crate::daemon::status::{KernelView, RoutesTo};
 use crate::io::forwarding::{Absence, Standing};
-use crate::routing::{self, Table};
+use crate::routing::{self, SharedMap, Table};
 
 /// The parts of the view that are made of what stays the same while others change.
 #[derive(Default)]
 pub struct Shown {
-    pub(super) routes: Arc<BTreeMap<IpNet, Arc<RoutesTo>>>,
+    pub(super) routes: SharedMap<IpNet, Arc<RoutesTo>>,
     /// Of the file, and of cend's set.
     pub(super) warnings: [Arc<Vec<Arc<str>>>; 2],
     pub(super) cend: Option<Arc<OwnerReply>>,
@@ -48,11 +48,7 @@ impl Shown {
 
     /// Shows the routes to these destinations as the table has them.
     pub fn show(&mut self, changed: BTreeSet<IpNet>, table: &Table) {
-        if changed.is_empty() {
-            return;
-        }
         let Self { routes, uncarried, .. } = self;
-        let routes = Arc::make_mut(routes);
         for destination in changed {
             let absence = uncarried.get(&destination);
             let at = table.at(&destination).into_iter().map(|(entry, state)| route(entry, state, absence));

@@ -76,7 +76,7 @@ impl Lab {
         asked.filter_map(time).collect()
     }
 
-    async fn hear(&mut self, notice: Notice) -> BTreeSet<IpAddr> {
+    async fn hear(&mut self, notice: Notice) -> SharedSet<IpAddr> {
         self.gateway.take_notices(&mut vec![notice]).await;
         self.gateway.policy().outer_peers
     }

@@ -30,7 +30,7 @@ impl Gateway {
             of_file: Arc::clone(&self.file.connections),
             of_cend: Arc::clone(&self.cend.tunnels),
             unresolved: Arc::new(unresolved),
-            routes: Arc::clone(routes),
+            routes: routes.clone(),
             warnings: vec![Arc::clone(of_file), Arc::clone(of_cend), Arc::new(conditions.collect())],
             kernel: Arc::clone(kernel),
             cend: cend.clone(),

@@ -1,11 +1,11 @@
 //! Why the kernel does not lead the packets of a destination into the tunnel.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use ipnet::IpNet;
 
 use crate::io::netlink::Outcome;
-use crate::routing::{KernelRoute, RouteKind};
+use crate::routing::{KernelRoute, RouteKind, SharedSet};
 
 /// Why the kernel does not lead the packets of a destination into the tunnel. They are dropped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +39,7 @@ impl fmt::Display for Absence {
 /// The reason for each of the destinations that are not carried after a round that came to `outcome`.
 pub fn absences(
     uncarried: impl Iterator<Item = IpNet>,
-    watched: &BTreeSet<IpNet>,
+    watched: &SharedSet<IpNet>,
     device_is_usable: bool,
     outcome: &Outcome,
 ) -> BTreeMap<IpNet, Absence> {
@@ -84,6 +84,8 @@ fn routes(destinations: &[&IpNet]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::routing::PROTOCOL_GATEWAYD;
 
@@ -114,8 +116,8 @@ mod tests {
             refused: refused.iter().map(|net| (pair(net).0, "Permission denied".to_owned())).collect(),
             ..Outcome::default()
         };
-        let watched: BTreeSet<IpNet> = taken.union(&refused).copied().collect();
-        let all = || watched.union(&unwatched).copied();
+        let watched: SharedSet<IpNet> = taken.union(&refused).copied().collect();
+        let all = || watched.iter().chain(&unwatched).copied();
         assert_eq!(
             lines(&absences(all(), &watched, true, &outcome)),
             [

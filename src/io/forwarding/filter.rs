@@ -1,12 +1,11 @@
 //! The filter against plaintext, kept in step with what is protected.
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use tracing::{debug, warn};
 
 use crate::io::nftables::{self, ElementSocket, FilterError, Holds, PlaintextFilter, TableChanges};
-use crate::routing::{AddressRange, Family, protected_sources};
+use crate::routing::{AddressRange, Family, SharedSet, protected_sources};
 
 /// Why the filter is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +23,20 @@ pub(super) struct Filter {
     /// What the table takes for the tunnel and protects, and what it then held, once it has been set.
     filtered: Option<(Filtered, Holds)>,
     /// Destinations that it watches.
-    pub(super) watched: BTreeSet<IpNet>,
+    pub(super) watched: SharedSet<IpNet>,
     /// It could not be set, or nobody will.
     pub(super) unwatched: bool,
 }
 
 impl Filter {
     pub(super) fn new(table: PlaintextFilter) -> Self {
-        Filter { table, elements: ElementSocket::default(), filtered: None, watched: BTreeSet::new(), unwatched: false }
+        Filter {
+            table,
+            elements: ElementSocket::default(),
+            filtered: None,
+            watched: SharedSet::default(),
+            unwatched: false,
+        }
     }
 
     /// Sets the table for what is protected and exempt unless it stands as it should; `tunnel` is what the device is called
@@ -39,7 +44,7 @@ impl Filter {
     pub(super) async fn set(
         &mut self,
         tunnel: Option<Arc<str>>,
-        protect: &BTreeSet<IpNet>,
+        protect: &SharedSet<IpNet>,
         exempt: impl Iterator<Item = IpNet> + Clone,
     ) -> Result<(), FilterError> {
         let of_family = |family| protected_sources(protect.iter().copied(), exempt.clone(), family);
@@ -72,7 +77,7 @@ impl Filter {
             Err(error) => {
                 // A table that stood still stands, as it was.
                 if self.filtered.is_none() {
-                    self.watched.clear();
+                    self.watched = SharedSet::default();
                     self.unwatched = true;
                 }
                 Err(error)
@@ -80,10 +85,8 @@ impl Filter {
         }
     }
 
-    fn watch(&mut self, protect: &BTreeSet<IpNet>) {
-        if self.watched != *protect {
-            self.watched.clone_from(protect);
-        }
+    fn watch(&mut self, protect: &SharedSet<IpNet>) {
+        self.watched = protect.clone();
     }
 
     /// The socket on which the elements are changed: changes that were asked for on it are no reason for a comparison, as

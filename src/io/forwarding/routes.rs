@@ -14,7 +14,7 @@ use crate::io::netns::Namespace;
 use crate::routing::kernel_routes::{METRIC_LOCAL_BLACKHOLE, TABLE_MAIN};
 use crate::routing::picture::routes_to;
 use crate::routing::{
-    Destinations, Family, Interest, KernelPolicy, KernelRoute, PROTOCOL_GATEWAYD, Picture, RouteKind,
+    Destinations, Family, Interest, KernelPolicy, KernelRoute, PROTOCOL_GATEWAYD, Picture, RouteKind, SharedSet,
 };
 
 /// How often what has changed meanwhile is compared before others have their turn.
@@ -41,9 +41,9 @@ pub(super) struct Routes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct InForce {
     /// Those that lead into the tunnel.
-    pub led: BTreeSet<IpNet>,
+    pub led: SharedSet<IpNet>,
     /// Those with a blackhole.
-    pub shut: BTreeSet<IpNet>,
+    pub shut: SharedSet<IpNet>,
 }
 
 impl Routes {
@@ -120,11 +120,11 @@ impl Routes {
     /// The same, if only these differ from what is wanted.
     pub(super) async fn carry(
         &mut self,
-        carried: BTreeSet<IpNet>,
+        carried: SharedSet<IpNet>,
         before_main: BTreeMap<Family, u32>,
     ) -> Result<Outcome, ForwardingError> {
         let differing = if before_main == self.wanted.before_main {
-            Destinations::These(carried.symmetric_difference(&self.wanted.carried).copied().collect())
+            Destinations::These(carried.differing(&self.wanted.carried).copied().collect())
         } else {
             Destinations::All
         };

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 
 use super::absence::{Absence, lines};
 use crate::routing::policy::Exemption;
-use crate::routing::{Closed, Family};
+use crate::routing::{Closed, Family, SharedSet};
 
 /// How things stand in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Standing {
     /// Policy rules of somebody else that are asked before the VPN routes: family and priority.
     pub preceding: BTreeSet<(Family, u32)>,
     /// Protected destinations whose blackholes stand: the others are open without the tunnel.
-    pub shut: BTreeSet<IpNet>,
+    pub shut: SharedSet<IpNet>,
     /// What could not be done.
     pub trouble: Option<String>,
     /// Why the policy cannot be kept in the state directory.

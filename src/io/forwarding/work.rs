@@ -24,7 +24,7 @@ use crate::routing::kernel_routes::{METRIC_BLACKHOLE, TABLE_LOCAL, TABLE_MAIN};
 use crate::routing::policy::{Exemption, PROTOCOL_KERNEL};
 use crate::routing::{
     Closed, Family, Interest, KernelPolicy, KernelRoute, KernelState, OuterDevices, PROTOCOL_GATEWAYD, Policy,
-    RouteKind, local_subnets,
+    RouteKind, SharedSet, local_subnets,
 };
 
 /// How long to wait before what failed is tried again, whatever happens in between.
@@ -233,7 +233,7 @@ impl Work {
             outcome = self.routes.carry(carried, before_main).await?;
         }
         let in_force = self.routes.in_force();
-        let uncarried = self.policy.protect.difference(&in_force.led).copied();
+        let uncarried = self.policy.protect.without(&in_force.led).copied();
         let uncarried = absences(uncarried, &self.filter.watched, usable, &outcome);
         self.standing.send_if_modified(|standing| {
             let news = Standing {
@@ -256,11 +256,11 @@ impl Work {
     }
 
     /// Destinations that the tunnel may carry: those that the filter watches.
-    fn carried(&self, usable: bool) -> BTreeSet<IpNet> {
+    fn carried(&self, usable: bool) -> SharedSet<IpNet> {
         match (&self.policy.protect, &self.filter.watched) {
-            _ if !usable => BTreeSet::new(),
+            _ if !usable => SharedSet::default(),
             (protect, watched) if protect == watched => protect.clone(),
-            (protect, watched) => protect.intersection(watched).copied().collect(),
+            (protect, watched) => protect.iter().filter(|net| watched.contains(net)).copied().collect(),
         }
     }
 

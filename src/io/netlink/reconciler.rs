@@ -2,6 +2,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rtnetlink::MulticastGroup;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -12,7 +13,7 @@ use super::message::RouteHead;
 use super::watch::{ALL, Change, Changes, OF_DEVICES};
 use super::{Netlink, NetlinkError, Outcome, PinnedDevice};
 use crate::io::netns::Namespace;
-use crate::routing::{KernelState, reconcile};
+use crate::routing::{KernelState, PROTOCOL_GATEWAYD, reconcile};
 
 /// How long to collect further changes before looking.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -111,7 +112,7 @@ impl Reconciler {
 pub struct Occasions {
     namespace: Namespace,
     groups: &'static [MulticastGroup],
-    concerns: fn(Change) -> bool,
+    concerns: Box<dyn Fn(Change) -> bool + Send>,
     changes: Option<Changes>,
     resync: Instant,
 }
@@ -122,8 +123,12 @@ impl Occasions {
         Self::new(namespace, &OF_DEVICES, concerns)
     }
 
-    fn new(namespace: Namespace, groups: &'static [MulticastGroup], concerns: fn(Change) -> bool) -> Self {
-        Occasions { namespace, groups, concerns, changes: None, resync: Instant::now() + RESYNC }
+    fn new(
+        namespace: Namespace,
+        groups: &'static [MulticastGroup],
+        concerns: impl Fn(Change) -> bool + Send + 'static,
+    ) -> Self {
+        Occasions { namespace, groups, concerns: Box::new(concerns), changes: None, resync: Instant::now() + RESYNC }
     }
 
     /// Forgets what was heard so far and starts to listen; to be called before the kernel is read.
@@ -164,16 +169,37 @@ impl Occasions {
     }
 }
 
+/// Table and destination of a route.
+type Place = (u32, IpNet);
+
+/// Whether a change may be one of what is kept at `places` under `protocol`. gatewayd's routes, of which it may change thousands
+/// in the same namespace, are nobody else's: they matter only where they take or leave the place of one that is kept.
+fn concerns(places: &HashSet<Place>, protocol: u8, change: Change) -> bool {
+    match change {
+        Change::Route { protocol: PROTOCOL_GATEWAYD, table, destination } => {
+            protocol == PROTOCOL_GATEWAYD || places.contains(&(table, destination))
+        }
+        _ => true,
+    }
+}
+
 /// Keeps what stands under `protocol` in `namespace` equal to the newest value of `desired`: at once when that changes,
 /// when somebody else touches a route or rule, and every minute. Ends when the sender of `desired` is gone, and leaves
 /// the kernel as it is.
 pub async fn keep(namespace: Namespace, protocol: u8, mut desired: watch::Receiver<KernelState>) {
     let mut reconciler = Reconciler::new(namespace.clone(), protocol);
     let mut occasions = Occasions::new(namespace.clone(), &ALL, |_| true);
+    let mut places = HashSet::new();
     let mut unreadable = false;
     loop {
         occasions.begin();
         let wanted = desired.borrow_and_update().clone();
+        let wanted_places: HashSet<Place> =
+            wanted.routes.iter().map(|route| (route.table, route.destination)).collect();
+        if places != wanted_places {
+            places.clone_from(&wanted_places);
+            occasions.concerns = Box::new(move |change| concerns(&wanted_places, protocol, change));
+        }
         let round = reconciler.round(&wanted).await;
         if let (Err(error), false) = (&round, unreadable) {
             warn!(%namespace, %error, "kernel routes cannot be kept in step");
@@ -184,5 +210,26 @@ pub async fn keep(namespace: Namespace, protocol: u8, mut desired: watch::Receiv
             () = sleep(RETRY), if unreadable => {}
             _ = occasions.next() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::PROTOCOL_CEND;
+
+    #[test]
+    fn routes_that_gatewayd_changes_elsewhere_are_no_reason_to_read_the_kernel() {
+        let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
+        let places = HashSet::from([(254, net("10.1.0.0/16"))]);
+        let route =
+            |protocol, table, destination: &str| Change::Route { protocol, table, destination: net(destination) };
+        let of_cend = |change| concerns(&places, PROTOCOL_CEND, change);
+        assert!(!of_cend(route(PROTOCOL_GATEWAYD, 254, "10.2.0.0/16")));
+        assert!(!of_cend(route(PROTOCOL_GATEWAYD, 20_199, "10.1.0.0/16")));
+        assert!(of_cend(route(PROTOCOL_GATEWAYD, 254, "10.1.0.0/16")), "it may have been in the way");
+        assert!(of_cend(route(PROTOCOL_CEND, 254, "10.2.0.0/16")) && of_cend(route(3, 254, "10.2.0.0/16")));
+        assert!(of_cend(Change::Rule));
+        assert!(concerns(&places, PROTOCOL_GATEWAYD, route(PROTOCOL_GATEWAYD, 254, "10.2.0.0/16")));
     }
 }

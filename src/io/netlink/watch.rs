@@ -60,7 +60,7 @@ pub enum Change {
 /// What a device is after it changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
-    /// It was made just now, or came from another namespace.
+    /// It was made just now, or came from another namespace, and no packets go through it yet.
     New,
     /// Packets go through it: it is up and has a carrier.
     Running,
@@ -124,8 +124,8 @@ fn change(message: &Message<'_>) -> Option<Change> {
             let LinkHead { device, running, new } = LinkHead::of(message.payload)?;
             let state = match (message.kind, new, running) {
                 (kind::DELLINK, ..) => LinkState::Gone,
-                (_, true, _) => LinkState::New,
-                (_, false, true) => LinkState::Running,
+                (_, _, true) => LinkState::Running,
+                (_, true, false) => LinkState::New,
                 (_, false, false) => LinkState::Down,
             };
             Some(Change::Link { device, state })
@@ -135,5 +135,27 @@ fn change(message: &Message<'_>) -> Option<Change> {
             Some(Change::Address { device, address, usable: message.kind == kind::NEWADDR && !tentative })
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_came_running_runs() {
+        let (up, running) = (libc::IFF_UP as u32, libc::IFF_RUNNING as u32);
+        let state = |kind, flags: u32, changed: u32| {
+            let payload = [[0; 4], 7_u32.to_ne_bytes(), flags.to_ne_bytes(), changed.to_ne_bytes()].concat();
+            match change(&Message { kind, flags: 0, sequence: 0, payload: &payload }) {
+                Some(Change::Link { device: 7, state }) => state,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(state(kind::NEWLINK, up | running, u32::MAX), LinkState::Running, "it came from another namespace");
+        assert_eq!(state(kind::NEWLINK, up, u32::MAX), LinkState::New);
+        assert_eq!(state(kind::NEWLINK, up, 0), LinkState::Down);
+        assert_eq!(state(kind::NEWLINK, up | running, 0), LinkState::Running);
+        assert_eq!(state(kind::DELLINK, up | running, u32::MAX), LinkState::Gone);
     }
 }

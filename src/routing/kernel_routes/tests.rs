@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn nets(list: &[&str]) -> BTreeSet<IpNet> {
+fn nets<C: FromIterator<IpNet>>(list: &[&str]) -> C {
     list.iter().map(|text| text.parse().expect("a prefix")).collect()
 }
 
@@ -116,7 +116,7 @@ fn what_is_exempt_is_thrown_out_of_every_table_that_would_hold_it() {
 
 #[test]
 fn a_prefix_that_is_not_carried_is_closed_all_the_same() {
-    let policy = KernelPolicy { carried: BTreeSet::new(), ..policy(&["10.1.1.0/24", "::/0"], &[]) };
+    let policy = KernelPolicy { carried: SharedSet::default(), ..policy(&["10.1.1.0/24", "::/0"], &[]) };
     let (routes, rules) = shown(&policy);
     assert!(routes.len() == 2 && routes.iter().all(|route| route.starts_with("Blackhole")), "{routes:?}");
     assert_eq!(rules.len(), 2);
@@ -156,7 +156,7 @@ prop_compose! {
             bypass: if has_bypass { bypass } else { BTreeSet::new() },
             before_main: if has_rules { rules } else { BTreeMap::new() },
             outer_peers: peers.iter().map(IpNet::network).collect(),
-            protect, exempt, closed,
+            protect: protect.into_iter().collect(), exempt, closed,
         }
     }
 }
@@ -182,7 +182,7 @@ proptest! {
 fn of_thousands_of_destinations_the_one_that_comes_is_told_to_differ() {
     let destination = |n: u32| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from(0x0a00_0000 + (n << 8)), 24));
     let of = |count| -> KernelPolicy {
-        let protect: BTreeSet<IpNet> = (0..count).map(destination).collect();
+        let protect: SharedSet<IpNet> = (0..count).map(destination).collect();
         KernelPolicy { carried: protect.clone(), protect, ..KernelPolicy::default() }
     };
     let (before, after) = (of(8000), of(8001));

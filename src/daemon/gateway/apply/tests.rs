@@ -76,7 +76,7 @@ impl Followed {
 
     fn follow(&mut self, change: &OwnerChange) -> Work {
         let tunnels = Arc::clone(&self.cend.tunnels);
-        let routes = Arc::clone(&self.shown.routes);
+        let routes = self.shown.routes.clone();
         let touched = self.cend.change(&mut self.set, change, 7);
         self.force.protection.stale = false;
         let difference = self.force.change(&self.file, &self.cend, &touched);
@@ -91,17 +91,21 @@ impl Followed {
             translated: touched.tunnels.new.len(),
             told_to_ike: told.removed.len() + told.set.len(),
             destinations,
-            shown_connections: others(&tunnels, &self.cend.tunnels),
-            shown_routes: others(&routes, &self.shown.routes),
+            shown_connections: others(tunnels.iter(), self.cend.tunnels.iter()),
+            shown_routes: others(routes.iter(), self.shown.routes.iter()),
             policy: self.force.protection.stale,
         }
     }
 }
 
 /// How many entries are not the very same.
-fn others<K: Ord, V: ?Sized>(before: &BTreeMap<K, Arc<V>>, after: &BTreeMap<K, Arc<V>>) -> usize {
-    let same = |(key, one): &(&K, &Arc<V>)| before.get(key).is_some_and(|other| Arc::ptr_eq(one, other));
-    let gone = before.keys().filter(|key| !after.contains_key(key)).count();
+fn others<'a, K: Ord + 'a, V: 'a>(
+    before: impl Iterator<Item = (&'a K, &'a Arc<V>)>,
+    after: impl Iterator<Item = (&'a K, &'a Arc<V>)>,
+) -> usize {
+    let [before, after]: [BTreeMap<&K, &Arc<V>>; 2] = [before.collect(), after.collect()];
+    let same = |(key, one): &(&&K, &&Arc<V>)| before.get(*key).is_some_and(|other| Arc::ptr_eq(one, other));
+    let gone = before.keys().filter(|key| !after.contains_key(*key)).count();
     gone + after.iter().filter(|entry| !same(entry)).count()
 }
 
