@@ -48,21 +48,23 @@ pub enum Change {
         /// Destination of the entry, exactly as the route table has it (`DestinationCidrBlock`).
         destination: Ipv4Net,
     },
-    /// A VPC is created (`CreateVpc`); its route table comes by [`Change::RouteTableSet`].
+    /// A VPC is created (`CreateVpc`) or gets new attributes; its route table comes by [`Change::RouteTableSet`].
     VpcSet(Vpc),
     /// The VPC of this id is gone (`DeleteVpc`); its route table goes by [`Change::RouteTableRemoved`].
     VpcRemoved(VpcId),
-    /// A vSwitch is created (`CreateVSwitch`); its system route comes by [`Change::RouteEntrySet`].
+    /// A vSwitch is created (`CreateVSwitch`) or gets new attributes, or another route table (`AssociateRouteTable`,
+    /// `UnassociateRouteTable`); its system routes come by [`Change::RouteEntrySet`].
     VSwitchSet(VSwitch),
-    /// The vSwitch of this id is gone (`DeleteVSwitch`); its system route goes by [`Change::RouteEntryRemoved`].
+    /// The vSwitch of this id is gone (`DeleteVSwitch`); its system routes go by [`Change::RouteEntryRemoved`].
     VSwitchRemoved(VSwitchId),
     /// The configuration declares a VBR, or declares it otherwise than before.
     VbrSet(Vbr),
     /// The configuration no longer declares the VBR of this id.
     VbrRemoved(VbrId),
-    /// A route table with all of its entries, made together with its VPC or VBR.
+    /// A route table with all of its entries, made together with its VPC or VBR or by `CreateRouteTable`, or with new
+    /// attributes.
     RouteTableSet(RouteTable),
-    /// The route table of this id is gone together with its VPC or VBR, and so are its entries.
+    /// The route table of this id is gone together with its VPC or VBR or by `DeleteRouteTable`, and so are its entries.
     RouteTableRemoved(RouteTableId),
     /// A route table gets an entry, in place of one with the same id.
     RouteEntrySet {

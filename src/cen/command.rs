@@ -1,11 +1,13 @@
 //! What can be asked of the cloud. A command carries every id and secret that it needs, so that
 //! [`plan`](super::plan::plan) is a pure function.
 
+mod route_table;
 mod vpn;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+pub use route_table::{AssociateRouteTable, CreateRouteTable};
 pub use vpn::{
     CreateCustomerGateway, CreateVpnConnection, CreateVpnGateway, CreateVpnRoute, DeleteVpnRoute, IkeParameters,
     IpsecParameters, ModifyVpnConnection, ModifyVpnRouteWeight, PublishVpnRoute,
@@ -97,6 +99,17 @@ pub enum Command {
     ModifyRouteEntry(ModifyRouteEntry),
     /// Removes a custom entry from its route table, and from CEN if it was published (`DeleteRouteEntry`).
     DeleteRouteEntry(DeleteRouteEntry),
+    /// Creates a custom route table in a VPC (`CreateRouteTable`).
+    CreateRouteTable(CreateRouteTable),
+    /// Deletes a custom route table that has no custom entry and that no vSwitch uses (`DeleteRouteTable`).
+    DeleteRouteTable {
+        /// The custom route table (`RouteTableId`).
+        route_table: RouteTableId,
+    },
+    /// Lets a vSwitch use a custom route table (`AssociateRouteTable`).
+    AssociateRouteTable(AssociateRouteTable),
+    /// Lets a vSwitch use the system route table again (`UnassociateRouteTable`).
+    UnassociateRouteTable(AssociateRouteTable),
     /// Creates a VPN gateway in a VPC (`CreateVpnGateway`).
     CreateVpnGateway(CreateVpnGateway),
     /// Deletes a VPN gateway that no connection and no entry of its VPC's table names (`DeleteVpnGateway`).

@@ -15,6 +15,7 @@ pub mod learn;
 pub mod network;
 pub mod openapi;
 pub mod plan;
+pub mod propagation;
 pub mod publish;
 pub mod resource;
 pub mod route;

@@ -106,7 +106,7 @@ impl TryFrom<String> for NetworkId {
     }
 }
 
-/// A virtual private cloud. It has one route table, its system table.
+/// A virtual private cloud. It has a system route table, and may have custom ones beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vpc {
     /// `VpcId`, beginning with `vpc-`.
@@ -139,7 +139,7 @@ impl Vpc {
     }
 }
 
-/// A subnet of a VPC. Its system route (next hop `local`) stands in the VPC's route table.
+/// A subnet of a VPC. Its system route (next hop `local`) stands in all route tables of the VPC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VSwitch {
     /// `VSwitchId`, beginning with `vsw-`.
@@ -159,6 +159,9 @@ pub struct VSwitch {
     /// `Tags`, in the order given.
     #[serde(default)]
     pub tags: Vec<Tag>,
+    /// The custom route table of the VPC in which its packets are looked up; `None`: the system table.
+    #[serde(default)]
+    pub route_table: Option<RouteTableId>,
 }
 
 /// A virtual border router: the cloud's end of a leased line to a data centre.

@@ -163,7 +163,7 @@ pub struct RouteEntry {
     pub created: UnixMillis,
 }
 
-/// The system route table of a VPC, or the table of a VBR.
+/// A route table of a VPC, system or custom, or the table of a VBR.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTable {
     /// `RouteTableId`, beginning with `vtb-`.
@@ -179,10 +179,18 @@ pub struct RouteTable {
     /// `Tags`, in the order given.
     #[serde(default)]
     pub tags: Vec<Tag>,
-    /// `CreationTime`: when its network was made.
+    /// `CreationTime`: of a custom table its own, of others that of their network.
     pub created: UnixMillis,
+    /// `RoutePropagationEnable`: whether it receives what its network learns from CEN.
+    #[serde(default = "enabled")]
+    pub route_propagation: bool,
     /// Its own entries by their ids. What the network learns from CEN is derived and never stands here.
     pub entries: BTreeMap<RouteEntryId, RouteEntry>,
+}
+
+/// What holds of tables that were stored before they could be told otherwise.
+fn enabled() -> bool {
+    true
 }
 
 impl RouteTable {

@@ -95,6 +95,8 @@ pub struct KernelRule {
     pub priority: u32,
     /// Who made the rule (`FRA_PROTOCOL`).
     pub protocol: u8,
+    /// Only packets from addresses in this prefix.
+    pub source: Option<IpNet>,
     /// Only packets that arrived on this device.
     pub input_device: Option<Arc<str>>,
     /// Only packets without this firewall mark.

@@ -14,6 +14,7 @@ use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, RouteTableId, VRouterId, VpcId};
 use crate::cen::network::{NetworkId, Vpc};
 use crate::cen::resource::ResourceId;
+use crate::cen::route::RouteTable;
 use crate::cen::state::State;
 
 /// This resource's rows of the action table.
@@ -151,7 +152,8 @@ fn describe_attribute(parameters: &Parameters, context: &mut Context<'_>) -> Res
     object["AssociatedCens"] = wrapped("AssociatedCen", cens.into_iter().collect());
     let vswitches = context.state.vswitches_of(&vpc.id).count();
     let gateways = context.state.vpn_gateways.values().filter(|gateway| gateway.vpc == vpc.id).count();
-    let resources = [("VSwitch", vswitches), ("VRouter", 1), ("RouteTable", 1), ("VpnGateway", gateways)];
+    let tables = context.state.tables_of(&NetworkId::Vpc(vpc.id.clone())).count();
+    let resources = [("VSwitch", vswitches), ("VRouter", 1), ("RouteTable", tables), ("VpnGateway", gateways)];
     let resources = resources.map(|(kind, count)| json!({"ResourceType": kind, "ResourceCount": count}));
     object["CloudResources"] = wrapped("CloudResourceSetType", resources.to_vec());
     Ok(Answer::Read(object))
@@ -163,7 +165,7 @@ fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
 }
 
 /// The VPC that a call names. One of another region is not found; one that does not exist is left to the plan.
-fn here(parameters: &Parameters, state: &State) -> Result<VpcId, ApiError> {
+pub(super) fn here(parameters: &Parameters, state: &State) -> Result<VpcId, ApiError> {
     let vpc = VpcId::from(parameters.required("VpcId")?);
     match state.vpcs.get(&vpc) {
         Some(present) if !region::is_here(parameters, &present.region)? => Err(not_found()),
@@ -176,12 +178,19 @@ fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
     Ok(Answer::Write { command: Command::DeleteVpc { vpc }, response: json!({}) })
 }
 
+/// `RouteTableType`.
+pub(super) fn table_type(state: &State, table: &RouteTable) -> &'static str {
+    if state.is_custom(table) { "Custom" } else { "System" }
+}
+
 fn not_found() -> ApiError {
     ApiError::not_found("InvalidVpcId.NotFound", "Specified VPC does not exist.")
 }
 
 fn shown(state: &State, vpc: &Vpc) -> Value {
-    let attached = state.attachments.contains_key(&NetworkId::Vpc(vpc.id.clone()));
+    let network = NetworkId::Vpc(vpc.id.clone());
+    let attached = state.attachments.contains_key(&network);
+    let tables = state.tables_of(&network).map(|table| table.id.as_str().into()).collect();
     let vswitches = state.vswitches_of(&vpc.id).map(|vswitch| vswitch.id.as_str().into()).collect();
     json!({
         "VpcId": vpc.id.as_str(),
@@ -195,7 +204,7 @@ fn shown(state: &State, vpc: &Vpc) -> Value {
         "IsDefault": false,
         "CenStatus": if attached { "Attached" } else { "Detached" },
         "OwnerId": OWNER,
-        "RouterTableIds": wrapped("RouterTableIds", vec![vpc.route_table.as_str().into()]),
+        "RouterTableIds": wrapped("RouterTableIds", tables),
         "VSwitchIds": wrapped("VSwitchId", vswitches),
         "SecondaryCidrBlocks": wrapped("SecondaryCidrBlock", Vec::new()),
         "UserCidrs": wrapped("UserCidr", Vec::new()),

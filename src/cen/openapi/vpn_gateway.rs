@@ -143,6 +143,7 @@ fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         name: field::optional_label(parameters, "Name"),
         description: field::optional_label(parameters, "Description"),
         auto_propagate: parameters.boolean("AutoPropagate")?,
+        route_propagation: None,
     };
     modify.name.iter().for_each(|name| new.name.clone_from(name));
     modify.description.iter().for_each(|text| new.description.clone_from(text));

@@ -100,6 +100,7 @@ impl Planner<'_> {
             description: String::new(),
             tags: Vec::new(),
             created: self.now,
+            route_propagation: true,
             entries: BTreeMap::new(),
         }
     }

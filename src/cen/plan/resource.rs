@@ -17,6 +17,8 @@ struct Labels<'a> {
     tags: &'a mut Vec<Tag>,
     /// Only a VPN gateway has this.
     auto_propagate: Option<&'a mut bool>,
+    /// Only a route table has this.
+    route_propagation: Option<&'a mut bool>,
 }
 
 /// Those of a resource that has all of them.
@@ -27,6 +29,7 @@ macro_rules! labels {
             description: &mut $resource.description,
             tags: &mut $resource.tags,
             auto_propagate: None,
+            route_propagation: None,
         }
     };
 }
@@ -42,6 +45,9 @@ impl Planner<'_> {
             }
             if let (Some(new), Some(auto_propagate)) = (modify.auto_propagate, labels.auto_propagate) {
                 *auto_propagate = new;
+            }
+            if let (Some(new), Some(route_propagation)) = (modify.route_propagation, labels.route_propagation) {
+                *route_propagation = new;
             }
             Ok(())
         })
@@ -104,7 +110,8 @@ impl Planner<'_> {
             }
             ResourceId::RouteTable(id) => {
                 let mut new = self.route_table(id)?.clone();
-                change(labels!(new))?;
+                let route_propagation = Some(&mut new.route_propagation);
+                change(Labels { route_propagation, ..labels!(new) })?;
                 Change::RouteTableSet(new)
             }
             ResourceId::VpnGateway(id) => {
@@ -122,7 +129,7 @@ impl Planner<'_> {
             ResourceId::VpnConnection(id) => {
                 let mut new = self.vpn_connection(id)?.clone();
                 let (name, tags) = (&mut new.name, &mut new.tags);
-                change(Labels { name, description: &mut none, tags, auto_propagate: None })?;
+                change(Labels { name, description: &mut none, tags, auto_propagate: None, route_propagation: None })?;
                 Change::VpnConnectionSet(Box::new(new))
             }
         };

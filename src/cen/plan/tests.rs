@@ -11,6 +11,7 @@ use crate::cen::network::{
 use crate::cen::publish::{PublishStatus, publish_status};
 use crate::cen::route::{KINDS, RouteKind};
 
+mod route_table;
 mod vpn;
 
 fn net(text: &str) -> Ipv4Net {

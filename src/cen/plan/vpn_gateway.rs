@@ -65,8 +65,8 @@ impl<'a> Planner<'a> {
         let gateway = self.vpn_gateway(id)?;
         let connections: Vec<String> =
             self.state.connections_of(id).map(|connection| connection.id.to_string()).collect();
-        let table = self.state.table_of(&NetworkId::Vpc(gateway.vpc.clone()));
-        let entries = table.into_iter().flat_map(|table| table.entries.values());
+        let vpc = NetworkId::Vpc(gateway.vpc.clone());
+        let entries = self.state.tables_of(&vpc).flat_map(|table| table.entries.values());
         let entries: Vec<String> = entries
             .filter(|entry| entry.next_hop == id.as_str())
             .map(|entry| format!("{} ({})", entry.id, entry.destination))

@@ -137,17 +137,19 @@ pub fn rule(message: &RuleMessage) -> Option<KernelRule> {
         family,
         priority: 0,
         protocol: 0,
+        source: None,
         input_device: None,
         unless_mark: None,
         table: u32::from(header.table),
         suppress_prefix_length: None,
-        is_foreign: header.action != RuleAction::ToTable || header.dst_len > 0 || header.src_len > 0 || header.tos > 0,
+        is_foreign: header.action != RuleAction::ToTable || header.dst_len > 0 || header.tos > 0,
     };
     let mut mark = None;
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(number) => rule.priority = *number,
             RuleAttribute::Protocol(number) => rule.protocol = (*number).into(),
+            RuleAttribute::Source(address) => rule.source = IpNet::new(*address, header.src_len).ok(),
             RuleAttribute::Iifname(name) => rule.input_device = Some(name.as_str().into()),
             RuleAttribute::FwMark(number) => mark = Some(*number),
             RuleAttribute::Table(number) => rule.table = *number,
@@ -164,6 +166,7 @@ pub fn rule(message: &RuleMessage) -> Option<KernelRule> {
     }
     let inverted = header.flags.contains(RuleFlags::Invert);
     rule.is_foreign |= inverted != mark.is_some();
+    rule.is_foreign |= rule.source.map_or(0, |source| source.prefix_len()) != header.src_len;
     rule.unless_mark = mark;
     Some(rule)
 }
@@ -174,6 +177,7 @@ pub fn rule_message(rule: &KernelRule) -> RuleMessage {
         family,
         priority,
         protocol,
+        source,
         input_device,
         unless_mark,
         table,
@@ -187,6 +191,10 @@ pub fn rule_message(rule: &KernelRule) -> RuleMessage {
     attributes.push(RuleAttribute::Priority(*priority));
     attributes.push(RuleAttribute::Protocol(RouteProtocol::from(*protocol)));
     attributes.push(RuleAttribute::Table(*table));
+    if let Some(source) = source {
+        message.header.src_len = source.prefix_len();
+        attributes.push(RuleAttribute::Source(source.addr()));
+    }
     if let Some(device) = input_device {
         attributes.push(RuleAttribute::Iifname(device.to_string()));
     }
@@ -242,13 +250,14 @@ mod tests {
             family: Family::Ipv4,
             priority: 9,
             protocol: 201,
+            source: None,
             input_device: None,
             unless_mark: None,
             table: 254,
             suppress_prefix_length: None,
             is_foreign: false,
         });
-        message.header.src_len = 24;
+        message.header.dst_len = 24;
         assert!(rule(&message).is_some_and(|rule| rule.is_foreign && rule.priority == 9));
     }
 }

@@ -59,6 +59,7 @@ fn a_rule_of_somebody_else_is_never_removed() {
         family: Family::Ipv4,
         priority: 100,
         protocol,
+        source: None,
         input_device: None,
         unless_mark: None,
         table: 7,
