@@ -103,6 +103,11 @@ fn resources_are_read_back_renamed_and_labelled() {
 }
 
 #[test]
+fn networks_with_several_tables_and_blocks() {
+    run("networks.py", &[]);
+}
+
+#[test]
 fn requests_and_refusals_on_the_wire() {
     run("wire.py", &[]);
 }
