@@ -3,6 +3,7 @@
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::grant::Grant;
 use super::identifier::{
     CenId, CustomerGatewayId, RouteEntryId, RouteTableId, VSwitchId, VbrId, VpcId, VpnConnectionId, VpnGatewayId,
 };
@@ -79,6 +80,22 @@ pub enum Change {
         table: RouteTableId,
         /// The entry's `RouteEntryId`.
         entry: RouteEntryId,
+    },
+    /// A resource goes to another resource group (`MoveResourceGroup`, `MoveVpnResourceGroup`, or at its creation).
+    ResourceGroupSet {
+        /// The resource's id.
+        resource: String,
+        /// `NewResourceGroupId`; empty for the default group.
+        group: String,
+    },
+    /// A network permits a CEN instance to attach it (`GrantInstanceToCen`).
+    Granted(Grant),
+    /// A network permits it no more (`RevokeInstanceFromCen`, or with the network or the CEN instance).
+    Revoked {
+        /// The VPC or VBR.
+        network: NetworkId,
+        /// The CEN instance.
+        cen: CenId,
     },
     /// A VPN gateway is created (`CreateVpnGateway`).
     VpnGatewaySet(VpnGateway),

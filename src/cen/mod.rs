@@ -10,6 +10,7 @@ pub mod command;
 pub mod conflict;
 pub mod error;
 pub mod gateway_routes;
+pub mod grant;
 pub mod identifier;
 pub mod learn;
 pub mod network;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::grant::Grant;
 use super::identifier::{
     CenId, CustomerGatewayId, RouteTableId, VSwitchId, VbrId, VpcId, VpnConnectionId, VpnGatewayId,
 };
@@ -81,6 +82,12 @@ pub struct State {
     pub client_tokens: BTreeMap<String, ClientTokenRecord>,
     /// What the configuration said at the last start.
     pub declarations: Declarations,
+    /// Permissions of networks for CEN instances, in the order in which they were given.
+    #[serde(default)]
+    pub grants: Vec<Grant>,
+    /// The resource groups of those resources that are in another than the default one, by the resource's id.
+    #[serde(default)]
+    pub resource_groups: BTreeMap<String, String>,
 }
 
 impl State {
@@ -119,6 +126,11 @@ impl State {
             Some(used) => *used == table.id,
             None => !custom && table.network.as_str() == vswitch.vpc.as_str(),
         })
+    }
+
+    /// `ResourceGroupId` of a resource; empty for the default group.
+    pub fn resource_group(&self, resource: &str) -> &str {
+        self.resource_groups.get(resource).map_or("", String::as_str)
     }
 
     /// The region of a network.

@@ -1,6 +1,6 @@
 //! What the bound namespaces' kernels should have, derived from the cloud's state.
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -140,16 +140,19 @@ impl<'s> Bound<'s> {
 
     /// Where an entry leads; `None` for the system routes, which lead to the router's own links.
     fn entry_route(&self, table: u32, binding: &NetworkBinding, entry: &RouteEntry) -> Option<KernelRoute> {
-        let next_hop = match entry.kind {
-            EntryKind::VSwitch | EntryKind::Service => return None,
-            EntryKind::Instance | EntryKind::HaVip => self.host(&entry.next_hop),
-            EntryKind::VpnGateway => self.gateways.get(entry.next_hop.as_str()).copied(),
+        let address = |hop: &str| match entry.kind {
+            EntryKind::VSwitch | EntryKind::Service => None,
+            EntryKind::Instance | EntryKind::HaVip => self.host(hop),
+            EntryKind::VpnGateway => self.gateways.get(hop).copied(),
             EntryKind::DataCenter | EntryKind::Bgp => binding.data_center_address,
         };
-        Some(match next_hop {
-            Some(next_hop) => route(table, entry.destination, next_hop, None),
-            None => unreachable(table, entry.destination, 0),
-        })
+        if matches!(entry.kind, EntryKind::VSwitch | EntryKind::Service) {
+            return None;
+        }
+        let mut addresses = entry.hops_in_use().filter_map(address);
+        let Some(first) = addresses.next() else { return Some(unreachable(table, entry.destination, 0)) };
+        let more_gateways = addresses.map(IpAddr::V4).collect();
+        Some(KernelRoute { more_gateways, ..route(table, entry.destination, first, None) })
     }
 
     /// Routes to the fabric, of what a route table receives.
@@ -179,7 +182,9 @@ impl<'s> Bound<'s> {
     fn gateway_routes(&self, binding: &GatewayBinding, gateway: &VpnGateway) -> Vec<KernelRoute> {
         let vpc = NetworkId::Vpc(gateway.vpc.clone());
         let Some(table) = self.state.table_of(&vpc) else { return Vec::new() };
-        let leads_on = |entry: &&RouteEntry| entry.kind != EntryKind::Service && entry.next_hop != gateway.id.as_str();
+        let leads_on = |entry: &&RouteEntry| {
+            entry.kind != EntryKind::Service && entry.hops_in_use().all(|hop| hop != gateway.id.as_str())
+        };
         let own = table.entries.values().filter(leads_on);
         let destinations = own.map(|entry| entry.destination).chain(self.received(table));
         destinations.map(|destination| route(TABLE_MAIN, destination, binding.router_address, None)).collect()
@@ -213,6 +218,7 @@ fn route(table: u32, destination: Ipv4Net, gateway: Ipv4Addr, device: Option<&Ar
         protocol: PROTOCOL_CEND,
         kind: RouteKind::Unicast,
         gateway: Some(gateway.into()),
+        more_gateways: Vec::new(),
         device: device.cloned(),
     }
 }
@@ -225,6 +231,7 @@ fn unreachable(table: u32, destination: Ipv4Net, metric: u32) -> KernelRoute {
         protocol: PROTOCOL_CEND,
         kind: RouteKind::Unreachable,
         gateway: None,
+        more_gateways: Vec::new(),
         device: None,
     }
 }

@@ -273,6 +273,7 @@ fn tunnel_route(table: u32, destination: IpNet, device: &Arc<str>) -> KernelRout
         protocol: PROTOCOL_GATEWAYD,
         kind: RouteKind::Unicast,
         gateway: None,
+        more_gateways: Vec::new(),
         device: Some(Arc::clone(device)),
     }
 }
@@ -285,6 +286,7 @@ fn blackhole(table: u32, destination: IpNet) -> KernelRoute {
         protocol: PROTOCOL_GATEWAYD,
         kind: RouteKind::Blackhole,
         gateway: None,
+        more_gateways: Vec::new(),
         device: None,
     }
 }

@@ -346,6 +346,7 @@ async fn what_cend_sets_reads_back_the_same() {
         protocol: PROTOCOL_CEND,
         kind,
         gateway: (kind == RouteKind::Unicast).then(|| "198.51.100.1".parse().expect("an address")),
+        more_gateways: Vec::new(),
         device: device.map(Into::into),
     };
     let rule = |priority, source: Option<&str>, device: Option<&str>| KernelRule {
@@ -359,8 +360,13 @@ async fn what_cend_sets_reads_back_the_same() {
         suppress_prefix_length: None,
         is_foreign: false,
     };
+    let shared = KernelRoute {
+        more_gateways: ["198.51.100.3", "198.51.100.2"].map(|hop| hop.parse().expect("an address")).into(),
+        ..route(254, "10.1.4.0/24", 0, RouteKind::Unicast, None)
+    };
     let wanted = KernelState {
         routes: [
+            shared,
             route(254, "10.1.1.0/24", 0, RouteKind::Unicast, None),
             route(254, "10.1.2.0/24", 0, RouteKind::Unicast, Some("wan")),
             route(254, "10.1.3.0/24", 0, RouteKind::Unreachable, None),

@@ -132,7 +132,7 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
             "GatewayIds": wrapped("GatewayIds", Vec::new()),
             "Description": table.description,
             "OwnerId": OWNER,
-            "ResourceGroupId": "",
+            "ResourceGroupId": state.resource_group(table.network.as_str()),
             "Tags": tags_json(&table.tags),
         })
     });
@@ -167,7 +167,7 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             "CreationTime": time_in_seconds(table.created),
             "RouteEntrys": wrapped("RouteEntry", entries.collect()),
             "VSwitchIds": wrapped("VSwitchId", vswitch_ids(state, table)),
-            "ResourceGroupId": "",
+            "ResourceGroupId": state.resource_group(table.network.as_str()),
         })
     });
     Ok(Answer::Read(page.of_items(tables.collect(), "RouteTables", "RouteTable")))

@@ -1,11 +1,12 @@
 //! VPCs.
 
+use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
 use super::field::{self, label, tags, tags_json, tags_row, time_in_seconds};
 use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
-use super::parameter::Kind::{Always, Boolean, Cidr, Label, RegionId, Text};
+use super::parameter::Kind::{Always, Boolean, Cidr, Cidrs, Label, RegionId, Text};
 use super::parameter::{ignored, optional, refused, required};
 use super::region;
 use super::rpc::Parameters;
@@ -31,8 +32,8 @@ pub static ACTIONS: &[Action] = &[
             optional("EnableIpv6", Always(false)),
             ignored("EnableDnsHostname", Boolean),
             ignored("Ipv6Isp", Text),
-            ignored("ResourceGroupId", Text),
-            refused("UserCidr"),
+            optional("ResourceGroupId", Text),
+            optional("UserCidr", Cidrs),
             refused("Ipv6CidrBlock"),
             refused("Ipv6CidrMask"),
             refused("Ipv6IpamPoolId"),
@@ -54,7 +55,7 @@ pub static ACTIONS: &[Action] = &[
             optional("EnableIpv6", Boolean),
             optional("DhcpOptionsSetId", Text),
             tags_row("Tag"),
-            ignored("ResourceGroupId", Text),
+            optional("ResourceGroupId", Text),
             ignored("VpcOwnerId", Text),
         ],
         handler: describe,
@@ -92,6 +93,9 @@ pub static ACTIONS: &[Action] = &[
 /// The account that owns everything; the simulated cloud has one.
 pub const OWNER: u64 = 1_000_000_000_000_001;
 
+/// User CIDR blocks of one VPC at most.
+const USER_CIDRS: usize = 3;
+
 /// A VPC made without a `CidrBlock` has this one.
 const DEFAULT_CIDR: &str = "172.16.0.0/12";
 
@@ -100,6 +104,10 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         Some(cidr) => cidr,
         None => field::parse_cidr(DEFAULT_CIDR).ok_or_else(ApiError::internal)?,
     };
+    let user_cidrs = field::cidrs(parameters, "UserCidr")?;
+    if user_cidrs.len() > USER_CIDRS {
+        return Err(parameters.invalid("UserCidr"));
+    }
     let create = CreateVpc {
         id: VpcId::generate(&context.seed()),
         router: VRouterId::generate(&context.seed()),
@@ -110,12 +118,14 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         name: label(parameters, "VpcName"),
         description: label(parameters, "Description"),
         tags: tags(parameters, "Tag")?,
+        user_cidrs,
+        resource_group: label(parameters, "ResourceGroupId"),
     };
     let response = json!({
         "VpcId": create.id.as_str(),
         "VRouterId": create.router.as_str(),
         "RouteTableId": create.route_table.as_str(),
-        "ResourceGroupId": "",
+        "ResourceGroupId": create.resource_group,
     });
     Ok(Answer::Write { command: Command::CreateVpc(create), response })
 }
@@ -131,6 +141,7 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             // None has either.
             && !ipv6
             && field::is_asked(parameters, "DhcpOptionsSetId", "")
+            && field::is_asked(parameters, "ResourceGroupId", context.state.resource_group(vpc.id.as_str()))
             && field::is_listed(parameters, "VpcId", vpc.id.as_str())
             && field::is_asked(parameters, "VpcName", &vpc.name)
             && field::has_tags(&vpc.tags, &asked_tags)
@@ -206,11 +217,16 @@ fn shown(state: &State, vpc: &Vpc) -> Value {
         "OwnerId": OWNER,
         "RouterTableIds": wrapped("RouterTableIds", tables),
         "VSwitchIds": wrapped("VSwitchId", vswitches),
-        "SecondaryCidrBlocks": wrapped("SecondaryCidrBlock", Vec::new()),
-        "UserCidrs": wrapped("UserCidr", Vec::new()),
+        "SecondaryCidrBlocks": wrapped("SecondaryCidrBlock", blocks(&vpc.secondary_cidrs)),
+        "UserCidrs": wrapped("UserCidr", blocks(&vpc.user_cidrs)),
         "NatGatewayIds": wrapped("NatGatewayIds", Vec::new()),
         "Ipv6CidrBlock": "",
-        "ResourceGroupId": "",
+        "ResourceGroupId": state.resource_group(vpc.id.as_str()),
         "Tags": tags_json(&vpc.tags),
     })
+}
+
+/// CIDR blocks as a list of texts.
+pub(super) fn blocks(cidrs: &[Ipv4Net]) -> Vec<Value> {
+    cidrs.iter().map(|cidr| cidr.to_string().into()).collect()
 }

@@ -192,7 +192,8 @@ fn shown(state: &State, vswitch: &VSwitch) -> Value {
             "RouteTableType": table.map(|table| table_type(state, table)),
         },
         "Ipv6CidrBlock": "",
-        "ResourceGroupId": "",
+        // It is in the group of its VPC.
+        "ResourceGroupId": state.resource_group(vswitch.vpc.as_str()),
         "OwnerId": OWNER,
         "Tags": tags_json(&vswitch.tags),
     })

@@ -49,6 +49,8 @@ impl<'a> Planner<'a> {
             let refusal = still_referred_to("InvalidOperation.CenInstanceStatus", id.as_str(), &attached);
             return Err(ApiError { http_status: 409, ..refusal });
         }
+        self.revoke_for(id);
+        self.leave_resource_group(id.as_str());
         self.push(Change::CenRemoved(id.clone()));
         Ok(())
     }

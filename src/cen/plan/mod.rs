@@ -3,11 +3,15 @@
 pub(in crate::cen) mod attachment;
 mod cidr;
 mod declare;
+mod grant;
 mod new_entry;
 mod resource;
+pub(in crate::cen) mod route_entries;
 mod route_entry;
 mod route_table;
 mod vpc;
+mod vpc_cidr;
+pub(in crate::cen) mod vpc_publish;
 mod vpn_connection;
 mod vpn_gateway;
 mod vpn_route;
@@ -91,10 +95,18 @@ impl<'a> Planner<'a> {
             Command::CreateRouteEntry(create) => self.create_route_entry(create),
             Command::ModifyRouteEntry(modify) => self.modify_route_entry(modify),
             Command::DeleteRouteEntry(delete) => self.delete_route_entry(delete),
+            Command::CreateRouteEntries(creates) => self.create_route_entries(creates),
+            Command::DeleteRouteEntries(deletes) => self.delete_route_entries(deletes),
             Command::CreateRouteTable(create) => self.create_route_table(create),
             Command::DeleteRouteTable { route_table } => self.delete_route_table(route_table),
             Command::AssociateRouteTable(associate) => self.associate_route_table(associate),
             Command::UnassociateRouteTable(associate) => self.unassociate_route_table(associate),
+            Command::AssociateCidr(block) => self.associate_cidr(block),
+            Command::UnassociateCidr(block) => self.unassociate_cidr(block),
+            Command::PublishVpcRoutes(publish) => self.publish_vpc_routes(publish),
+            Command::MoveToResourceGroup(to) => self.move_to_resource_group(to),
+            Command::GrantInstance(grant) => self.grant_instance(grant),
+            Command::RevokeInstance(revoke) => self.revoke_instance(revoke),
             Command::CreateVpnGateway(create) => self.create_vpn_gateway(create),
             Command::DeleteVpnGateway { gateway } => self.delete_vpn_gateway(gateway),
             Command::CreateCustomerGateway(create) => self.create_customer_gateway(create),

@@ -3,6 +3,7 @@
 use super::Planner;
 use super::attachment::cen;
 use crate::cen::change::Change;
+use crate::cen::command::MoveToResourceGroup;
 use crate::cen::error::ApiError;
 use crate::cen::network::Tag;
 use crate::cen::resource::{ModifyAttributes, ResourceId, TagResources, UntagResources};
@@ -81,6 +82,25 @@ impl Planner<'_> {
                 Ok(())
             })
         })
+    }
+
+    pub(super) fn move_to_resource_group(&mut self, to: &MoveToResourceGroup) -> Result<(), ApiError> {
+        let (resource, group) = (to.resource.as_str(), &to.group);
+        if to.resource.region(self.state).is_none() {
+            let message = format!("The specified resource {resource} does not exist.");
+            return Err(ApiError::not_found("ResourceNotFound", message));
+        }
+        if self.state.resource_group(resource) != group {
+            self.push(Change::ResourceGroupSet { resource: resource.to_owned(), group: group.clone() });
+        }
+        Ok(())
+    }
+
+    /// Forgets the resource group of a resource that goes.
+    pub(super) fn leave_resource_group(&mut self, resource: &str) {
+        if self.state.resource_groups.contains_key(resource) {
+            self.push(Change::ResourceGroupSet { resource: resource.to_owned(), group: String::new() });
+        }
     }
 
     fn relabel(

@@ -14,6 +14,9 @@ use crate::cen::route::{EntryOrigin, RouteEntry, RouteKind, RouteTable};
 impl<'a> Planner<'a> {
     pub(super) fn create_vpc(&mut self, create: &CreateVpc) -> Result<(), ApiError> {
         cidr::check_vpc(create.cidr)?;
+        for block in &create.user_cidrs {
+            cidr::check_destination(*block)?;
+        }
         let name = VpcName { region: create.region.clone(), name: create.name.clone() };
         let bound = self.state.declarations.bound_vpcs.iter().find(|bound| bound.vpc == name);
         if let Some(bound) = bound.filter(|bound| bound.cidr != create.cidr) {
@@ -42,7 +45,13 @@ impl<'a> Planner<'a> {
             created: self.now,
             tags: create.tags.clone(),
             created_as: None,
+            secondary_cidrs: Vec::new(),
+            user_cidrs: create.user_cidrs.clone(),
         }));
+        if !create.resource_group.is_empty() {
+            let (resource, group) = (create.id.to_string(), create.resource_group.clone());
+            self.push(Change::ResourceGroupSet { resource, group });
+        }
         Ok(())
     }
 
@@ -70,6 +79,8 @@ impl<'a> Planner<'a> {
             let those: Vec<String> = dependents.iter().flat_map(|(_, those)| those).cloned().collect();
             return Err(still_referred_to(code, id.as_str(), &those));
         }
+        self.revoke_all(&network);
+        self.leave_resource_group(id.as_str());
         self.push(Change::VpcRemoved(id.clone()));
         self.push(Change::RouteTableRemoved(vpc.route_table.clone()));
         Ok(())
@@ -82,7 +93,7 @@ impl<'a> Planner<'a> {
             let message = "Specified CIDR block is not valid: the mask of a vSwitch is 16 to 29 bits long.";
             return Err(ApiError::bad_request("InvalidCidrBlock.MaskLength", message));
         }
-        if !vpc.cidr.contains(&create.cidr) {
+        if !vpc.blocks().any(|block| block.contains(&create.cidr)) {
             return Err(ApiError::bad_request("InvalidParameter", "Specified CIDR block is not valid in VPC."));
         }
         let table = self.vpc_table(vpc)?;
@@ -161,6 +172,7 @@ impl<'a> Planner<'a> {
             destination,
             kind,
             next_hop,
+            next_hops: Vec::new(),
             as_path: Vec::new(),
             origin: EntryOrigin::System,
             name: String::new(),

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::cen::network::{Host, UnixMillis, VSwitch, Vpc, VpcName};
-use crate::cen::route::{EntryOrigin, RouteTable};
+use crate::cen::route::{EntryOrigin, NextHop, RouteTable};
 use crate::cen::state::Attachment;
 
 const HANGZHOU: u8 = 4;
@@ -18,6 +18,7 @@ fn entry(id: &str, destination: &str, kind: EntryKind, next_hop: &str) -> RouteE
         destination: net(destination),
         kind,
         next_hop: next_hop.to_owned(),
+        next_hops: Vec::new(),
         as_path: Vec::new(),
         origin: EntryOrigin::Api,
         name: String::new(),
@@ -41,6 +42,8 @@ fn add_vpc(state: &mut State, name: &str, number: u8) {
         created: UnixMillis(0),
         tags: Vec::new(),
         created_as: None,
+        secondary_cidrs: Vec::new(),
+        user_cidrs: Vec::new(),
     };
     let network = NetworkId::Vpc(vpc.id.clone());
     let vswitch = VSwitch {
@@ -292,4 +295,31 @@ fn an_own_entry_of_a_custom_table_wins_over_what_is_learned() {
     assert!(custom.contains("192.168.1.0/24 via 100.64.0.2"), "{custom:?}");
     assert!(!custom.contains("192.168.1.0/24 via 100.64.4.1"), "{custom:?}");
     assert_eq!(shown(&kernels, "hangzhou-router", TABLE_MAIN), set(&["192.168.1.0/24 via 100.64.4.1"]));
+}
+
+#[test]
+fn an_entry_with_several_next_hops_is_one_route_to_those_in_use() {
+    let mut state = state();
+    let vpc = VpcName { region: "cn-hangzhou".to_owned(), name: "hangzhou".to_owned() };
+    for number in [1, 2] {
+        let host = Host { vpc: vpc.clone(), address: Ipv4Addr::new(192, 168, 4, 10 + number) };
+        state.declarations.instances.insert(format!("i-{number}").as_str().into(), host);
+    }
+    let several = |id: &str, destination: &str, hops: &[(&str, u8)]| RouteEntry {
+        next_hops: hops.iter().map(|(id, weight)| NextHop { id: (*id).to_owned(), weight: *weight }).collect(),
+        ..entry(id, destination, EntryKind::Instance, hops[0].0)
+    };
+    let three = [("i-1", 5), ("i-unbound", 5), ("i-2", 5)];
+    add_entry(&mut state, "hangzhou", several("rte-1", "172.16.0.0/16", &three), false);
+    add_entry(&mut state, "hangzhou", several("rte-2", "172.17.0.0/16", &[("i-2", 100), ("i-1", 0)]), false);
+    let kernels = fabric_routes(&state, &bindings());
+    let gateways = |destination: &str| {
+        let to_it =
+            kernels["hangzhou-router"].routes.iter().filter(|route| route.destination.to_string() == destination);
+        let all = to_it.map(|route| route.gateway.into_iter().chain(route.more_gateways.clone()).collect::<Vec<_>>());
+        all.collect::<Vec<_>>()
+    };
+    let host = |last| IpAddr::from([192, 168, 4, last]);
+    assert_eq!(gateways("172.16.0.0/16"), [vec![host(11), host(12)]]);
+    assert_eq!(gateways("172.17.0.0/16"), [vec![host(12)]]);
 }

@@ -15,6 +15,7 @@ fn route(destination: &str, protocol: u8, device: Option<&str>) -> KernelRoute {
         protocol,
         kind: if device.is_some() { RouteKind::Unicast } else { RouteKind::Blackhole },
         gateway: None,
+        more_gateways: Vec::new(),
         device: device.map(Arc::from),
     }
 }
