@@ -150,6 +150,8 @@ fn beginning() -> Vec<Command> {
             name: "vpc".into(),
             description: String::new(),
             tags: Vec::new(),
+            user_cidrs: Vec::new(),
+            resource_group: String::new(),
         }),
         Command::CreateVSwitch(CreateVSwitch {
             tags: Vec::new(),

@@ -47,6 +47,15 @@ pub fn apply(state: &mut State, change: &Change) {
                 remove(&mut table.entries, entry);
             }
         }
+        Change::ResourceGroupSet { resource, group } if group.is_empty() => {
+            remove(&mut state.resource_groups, resource)
+        }
+        Change::ResourceGroupSet { resource, group } => set(&mut state.resource_groups, resource, group),
+        Change::Granted(grant) => {
+            state.grants.retain(|known| !known.is_of(&grant.network, &grant.cen));
+            state.grants.push(grant.clone());
+        }
+        Change::Revoked { network, cen } => state.grants.retain(|known| !known.is_of(network, cen)),
         Change::VpnGatewaySet(gateway) => set(&mut state.vpn_gateways, &gateway.id, gateway),
         Change::VpnGatewayRemoved(id) => remove(&mut state.vpn_gateways, id),
         Change::CustomerGatewaySet(gateway) => set(&mut state.customer_gateways, &gateway.id, gateway),

@@ -3,6 +3,7 @@
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::grant::Grant;
 use super::identifier::{
     CenId, CustomerGatewayId, RouteEntryId, RouteTableId, VSwitchId, VbrId, VpcId, VpnConnectionId, VpnGatewayId,
 };
@@ -48,21 +49,23 @@ pub enum Change {
         /// Destination of the entry, exactly as the route table has it (`DestinationCidrBlock`).
         destination: Ipv4Net,
     },
-    /// A VPC is created (`CreateVpc`); its route table comes by [`Change::RouteTableSet`].
+    /// A VPC is created (`CreateVpc`) or gets new attributes; its route table comes by [`Change::RouteTableSet`].
     VpcSet(Vpc),
     /// The VPC of this id is gone (`DeleteVpc`); its route table goes by [`Change::RouteTableRemoved`].
     VpcRemoved(VpcId),
-    /// A vSwitch is created (`CreateVSwitch`); its system route comes by [`Change::RouteEntrySet`].
+    /// A vSwitch is created (`CreateVSwitch`) or gets new attributes, or another route table (`AssociateRouteTable`,
+    /// `UnassociateRouteTable`); its system routes come by [`Change::RouteEntrySet`].
     VSwitchSet(VSwitch),
-    /// The vSwitch of this id is gone (`DeleteVSwitch`); its system route goes by [`Change::RouteEntryRemoved`].
+    /// The vSwitch of this id is gone (`DeleteVSwitch`); its system routes go by [`Change::RouteEntryRemoved`].
     VSwitchRemoved(VSwitchId),
     /// The configuration declares a VBR, or declares it otherwise than before.
     VbrSet(Vbr),
     /// The configuration no longer declares the VBR of this id.
     VbrRemoved(VbrId),
-    /// A route table with all of its entries, made together with its VPC or VBR.
+    /// A route table with all of its entries, made together with its VPC or VBR or by `CreateRouteTable`, or with new
+    /// attributes.
     RouteTableSet(RouteTable),
-    /// The route table of this id is gone together with its VPC or VBR, and so are its entries.
+    /// The route table of this id is gone together with its VPC or VBR or by `DeleteRouteTable`, and so are its entries.
     RouteTableRemoved(RouteTableId),
     /// A route table gets an entry, in place of one with the same id.
     RouteEntrySet {
@@ -77,6 +80,22 @@ pub enum Change {
         table: RouteTableId,
         /// The entry's `RouteEntryId`.
         entry: RouteEntryId,
+    },
+    /// A resource goes to another resource group (`MoveResourceGroup`, `MoveVpnResourceGroup`, or at its creation).
+    ResourceGroupSet {
+        /// The resource's id.
+        resource: String,
+        /// `NewResourceGroupId`; empty for the default group.
+        group: String,
+    },
+    /// A network permits a CEN instance to attach it (`GrantInstanceToCen`).
+    Granted(Grant),
+    /// A network permits it no more (`RevokeInstanceFromCen`, or with the network or the CEN instance).
+    Revoked {
+        /// The VPC or VBR.
+        network: NetworkId,
+        /// The CEN instance.
+        cen: CenId,
     },
     /// A VPN gateway is created (`CreateVpnGateway`).
     VpnGatewaySet(VpnGateway),

@@ -1,11 +1,17 @@
 //! What can be asked of the cloud. A command carries every id and secret that it needs, so that
 //! [`plan`](super::plan::plan) is a pure function.
 
+mod grant;
+mod route_table;
+mod vpc;
 mod vpn;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+pub use grant::{GrantInstance, RevokeInstance};
+pub use route_table::{AssociateRouteTable, CreateRouteTable};
+pub use vpc::{MoveToResourceGroup, PublishVpcRoutes, SecondaryCidr};
 pub use vpn::{
     CreateCustomerGateway, CreateVpnConnection, CreateVpnGateway, CreateVpnRoute, DeleteVpnRoute, IkeParameters,
     IpsecParameters, ModifyVpnConnection, ModifyVpnRouteWeight, PublishVpnRoute,
@@ -16,6 +22,7 @@ use super::identifier::{
 };
 use super::network::{Declarations, NetworkId, Tag, UnixMillis};
 use super::resource::{ModifyAttributes, TagResources, UntagResources};
+use super::route::NextHop;
 
 /// A command with what surrounds it.
 #[derive(Clone, Debug)]
@@ -97,6 +104,34 @@ pub enum Command {
     ModifyRouteEntry(ModifyRouteEntry),
     /// Removes a custom entry from its route table, and from CEN if it was published (`DeleteRouteEntry`).
     DeleteRouteEntry(DeleteRouteEntry),
+    /// Adds several custom entries, all or none (`CreateRouteEntries`).
+    CreateRouteEntries(Vec<CreateRouteEntry>),
+    /// Removes several custom entries, all or none (`DeleteRouteEntries`).
+    DeleteRouteEntries(Vec<DeleteRouteEntry>),
+    /// Creates a custom route table in a VPC (`CreateRouteTable`).
+    CreateRouteTable(CreateRouteTable),
+    /// Deletes a custom route table that has no custom entry and that no vSwitch uses (`DeleteRouteTable`).
+    DeleteRouteTable {
+        /// The custom route table (`RouteTableId`).
+        route_table: RouteTableId,
+    },
+    /// Lets a vSwitch use a custom route table (`AssociateRouteTable`).
+    AssociateRouteTable(AssociateRouteTable),
+    /// Lets a vSwitch use the system route table again (`UnassociateRouteTable`).
+    UnassociateRouteTable(AssociateRouteTable),
+    /// Gives a VPC a secondary CIDR block (`AssociateVpcCidrBlock`).
+    AssociateCidr(SecondaryCidr),
+    /// Takes a secondary CIDR block from a VPC that has no vSwitch in it (`UnassociateVpcCidrBlock`).
+    UnassociateCidr(SecondaryCidr),
+    /// Publishes entries of route tables to CEN, or withdraws them, from the VPC's side (`PublishVpcRouteEntries`,
+    /// `WithdrawVpcPublishedRouteEntries`).
+    PublishVpcRoutes(PublishVpcRoutes),
+    /// Puts a resource into a resource group (`MoveResourceGroup`, `MoveVpnResourceGroup`).
+    MoveToResourceGroup(MoveToResourceGroup),
+    /// Permits a CEN instance to attach a network (`GrantInstanceToCen`).
+    GrantInstance(GrantInstance),
+    /// Permits it no more (`RevokeInstanceFromCen`).
+    RevokeInstance(RevokeInstance),
     /// Creates a VPN gateway in a VPC (`CreateVpnGateway`).
     CreateVpnGateway(CreateVpnGateway),
     /// Deletes a VPN gateway that no connection and no entry of its VPC's table names (`DeleteVpnGateway`).
@@ -207,6 +242,12 @@ pub struct CreateVpc {
     pub description: String,
     /// `Tag.N`: the labels of the new VPC, at most 20.
     pub tags: Vec<Tag>,
+    /// `UserCidr`: at most three blocks outside of 100.64.0.0/10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub user_cidrs: Vec<Ipv4Net>,
+    /// `ResourceGroupId`; empty for the default group.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub resource_group: String,
 }
 
 /// Parameters of `CreateVSwitch`, with the ids of the new vSwitch and of its system route.
@@ -220,7 +261,7 @@ pub struct CreateVSwitch {
     pub vpc: VpcId,
     /// A zone of the VPC's region, such as `cn-hangzhou-b` (`ZoneId`).
     pub zone: String,
-    /// `CidrBlock`: a prefix of 16 to 29 bits inside the VPC's block that overlaps no other vSwitch and contains no
+    /// `CidrBlock`: a prefix of 16 to 29 bits inside one of the VPC's blocks that overlaps no other vSwitch and contains no
     /// custom entry's destination.
     pub cidr: Ipv4Net,
     /// `VSwitchName`: at most 128 characters, not beginning like a URL; empty when not given.
@@ -246,6 +287,9 @@ pub struct CreateRouteEntry {
     /// `NextHopId`: id of the instance, HaVip, VPN gateway or router interface, which must belong to the table's own
     /// VPC or VBR.
     pub next_hop: String,
+    /// `NextHopList`: two to sixteen of them, the first of which is `next_hop`; empty for a single next hop.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_hops: Vec<NextHop>,
     /// `RouteEntryName`: at most 128 characters, not beginning like a URL; empty when not given.
     pub name: String,
     /// `Description`: at most 256 characters, not beginning like a URL; empty when not given.
@@ -276,7 +320,7 @@ pub enum DeleteRouteEntry {
         route_table: RouteTableId,
         /// Destination of the entry exactly (`DestinationCidrBlock`).
         destination: Ipv4Net,
-        /// Id of what the entry points to (`NextHopId`).
-        next_hop: String,
+        /// Ids of all that the entry points to, in any order (`NextHopId`, `NextHopList`).
+        next_hops: Vec<String>,
     },
 }

@@ -106,14 +106,14 @@ impl TryFrom<String> for NetworkId {
     }
 }
 
-/// A virtual private cloud. It has one route table, its system table.
+/// A virtual private cloud. It has a system route table, and may have custom ones beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vpc {
     /// `VpcId`, beginning with `vpc-`.
     pub id: VpcId,
     /// `RegionId`, such as `cn-hangzhou`.
     pub region: String,
-    /// `CidrBlock`: the block that all of its vSwitches lie in, /8 to /28.
+    /// `CidrBlock`: the first of the blocks that its vSwitches lie in, /8 to /28.
     pub cidr: Ipv4Net,
     /// `VpcName`; may be empty and need not be unique.
     pub name: String,
@@ -130,16 +130,27 @@ pub struct Vpc {
     /// The name that it was created with, if it may have another now: the configuration knows it by this one.
     #[serde(default)]
     pub created_as: Option<String>,
+    /// `SecondaryCidrBlocks`, in the order in which they were added: blocks that its vSwitches may lie in too.
+    #[serde(default)]
+    pub secondary_cidrs: Vec<Ipv4Net>,
+    /// `UserCidrs`: blocks of the internet that its hosts take for private ones.
+    #[serde(default)]
+    pub user_cidrs: Vec<Ipv4Net>,
 }
 
 impl Vpc {
+    /// The blocks that its vSwitches lie in.
+    pub fn blocks(&self) -> impl Iterator<Item = Ipv4Net> {
+        std::iter::once(self.cidr).chain(self.secondary_cidrs.iter().copied())
+    }
+
     /// The name by which the configuration knows it.
     pub fn created_as(&self) -> &str {
         self.created_as.as_deref().unwrap_or(&self.name)
     }
 }
 
-/// A subnet of a VPC. Its system route (next hop `local`) stands in the VPC's route table.
+/// A subnet of a VPC. Its system route (next hop `local`) stands in all route tables of the VPC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VSwitch {
     /// `VSwitchId`, beginning with `vsw-`.
@@ -148,7 +159,7 @@ pub struct VSwitch {
     pub vpc: VpcId,
     /// `ZoneId`, such as `cn-hangzhou-b`.
     pub zone: String,
-    /// `CidrBlock`: /16 to /29 inside the VPC's block, disjoint from the VPC's other vSwitches.
+    /// `CidrBlock`: /16 to /29 inside one of the VPC's blocks, disjoint from the VPC's other vSwitches.
     pub cidr: Ipv4Net,
     /// `VSwitchName`; may be empty.
     pub name: String,
@@ -159,6 +170,9 @@ pub struct VSwitch {
     /// `Tags`, in the order given.
     #[serde(default)]
     pub tags: Vec<Tag>,
+    /// The custom route table of the VPC in which its packets are looked up; `None`: the system table.
+    #[serde(default)]
+    pub route_table: Option<RouteTableId>,
 }
 
 /// A virtual border router: the cloud's end of a leased line to a data centre.

@@ -94,6 +94,9 @@ pub struct ModifyAttributes {
     pub description: Option<String>,
     /// `AutoPropagate` of a VPN gateway.
     pub auto_propagate: Option<bool>,
+    /// `RoutePropagationEnable` of a route table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_propagation: Option<bool>,
 }
 
 /// Parameters of `TagResources`.

@@ -139,6 +139,15 @@ pub enum EntryOrigin {
     Declared,
 }
 
+/// A next hop of an entry that has several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextHop {
+    /// Id of what it is, of the entry's kind.
+    pub id: String,
+    /// `Weight`: the same for all, which share the load, or 100 for the one in use and 0 for its standby.
+    pub weight: u8,
+}
+
 /// One entry of a route table. Destinations are unique within a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteEntry {
@@ -151,6 +160,9 @@ pub struct RouteEntry {
     /// Id of the instance, gateway, HaVip, vSwitch or router interface that the entry points to; empty for the
     /// service route.
     pub next_hop: String,
+    /// All of its next hops if it has several (`NextHopList`), the one above first; otherwise empty.
+    #[serde(default)]
+    pub next_hops: Vec<NextHop>,
     /// AS path of a BGP route, nearest AS first; empty for all others.
     pub as_path: Vec<u32>,
     /// Who made the entry, and so who may delete it.
@@ -163,7 +175,7 @@ pub struct RouteEntry {
     pub created: UnixMillis,
 }
 
-/// The system route table of a VPC, or the table of a VBR.
+/// A route table of a VPC, system or custom, or the table of a VBR.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTable {
     /// `RouteTableId`, beginning with `vtb-`.
@@ -179,10 +191,33 @@ pub struct RouteTable {
     /// `Tags`, in the order given.
     #[serde(default)]
     pub tags: Vec<Tag>,
-    /// `CreationTime`: when its network was made.
+    /// `CreationTime`: of a custom table its own, of others that of their network.
     pub created: UnixMillis,
+    /// `RoutePropagationEnable`: whether it receives what its network learns from CEN.
+    #[serde(default = "enabled")]
+    pub route_propagation: bool,
     /// Its own entries by their ids. What the network learns from CEN is derived and never stands here.
     pub entries: BTreeMap<RouteEntryId, RouteEntry>,
+}
+
+/// What holds of tables that were stored before they could be told otherwise.
+fn enabled() -> bool {
+    true
+}
+
+impl RouteEntry {
+    /// Ids of all of its next hops.
+    pub fn hops(&self) -> impl Iterator<Item = &str> {
+        let single = Some(self.next_hop.as_str()).filter(|_| self.next_hops.is_empty());
+        single.into_iter().chain(self.next_hops.iter().map(|hop| hop.id.as_str()))
+    }
+
+    /// Ids of those that are in use: of several, those of the highest weight.
+    pub fn hops_in_use(&self) -> impl Iterator<Item = &str> {
+        let highest = self.next_hops.iter().map(|hop| hop.weight).max();
+        let standby = move |id: &&str| self.next_hops.iter().any(|hop| hop.id == *id && Some(hop.weight) < highest);
+        self.hops().filter(move |id| !standby(id))
+    }
 }
 
 impl RouteTable {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::grant::Grant;
 use super::identifier::{
     CenId, CustomerGatewayId, RouteTableId, VSwitchId, VbrId, VpcId, VpnConnectionId, VpnGatewayId,
 };
@@ -65,7 +66,7 @@ pub struct State {
     pub vswitches: BTreeMap<VSwitchId, VSwitch>,
     /// All virtual border routers, as the configuration declares them.
     pub vbrs: BTreeMap<VbrId, Vbr>,
-    /// The route tables of all VPCs and VBRs, one each.
+    /// The route tables of all VPCs and VBRs: one each, and the custom tables of VPCs.
     pub route_tables: BTreeMap<RouteTableId, RouteTable>,
     /// All VPN gateways.
     pub vpn_gateways: BTreeMap<VpnGatewayId, VpnGateway>,
@@ -81,16 +82,55 @@ pub struct State {
     pub client_tokens: BTreeMap<String, ClientTokenRecord>,
     /// What the configuration said at the last start.
     pub declarations: Declarations,
+    /// Permissions of networks for CEN instances, in the order in which they were given.
+    #[serde(default)]
+    pub grants: Vec<Grant>,
+    /// The resource groups of those resources that are in another than the default one, by the resource's id.
+    #[serde(default)]
+    pub resource_groups: BTreeMap<String, String>,
 }
 
 impl State {
-    /// The route table of a network.
+    /// The system route table of a VPC, or the table of a VBR.
     pub fn table_of(&self, network: &NetworkId) -> Option<&RouteTable> {
         let table = match network {
             NetworkId::Vpc(id) => &self.vpcs.get(id)?.route_table,
             NetworkId::Vbr(id) => &self.vbrs.get(id)?.route_table,
         };
         self.route_tables.get(table)
+    }
+
+    /// All route tables of a network: of a VPC the custom ones too.
+    pub fn tables_of<'a>(&'a self, network: &'a NetworkId) -> impl Iterator<Item = &'a RouteTable> {
+        self.route_tables.values().filter(move |table| table.network == *network)
+    }
+
+    /// Whether a table is a custom one, which `CreateRouteTable` made.
+    pub fn is_custom(&self, table: &RouteTable) -> bool {
+        match &table.network {
+            NetworkId::Vpc(id) => self.vpcs.get(id).is_some_and(|vpc| vpc.route_table != table.id),
+            NetworkId::Vbr(_) => false,
+        }
+    }
+
+    /// The table in which a vSwitch's packets are looked up.
+    pub fn table_of_vswitch(&self, vswitch: &VSwitch) -> Option<&RouteTable> {
+        let system = || self.table_of(&NetworkId::Vpc(vswitch.vpc.clone()));
+        vswitch.route_table.as_ref().and_then(|table| self.route_tables.get(table)).or_else(system)
+    }
+
+    /// vSwitches whose packets are looked up in a table.
+    pub fn vswitches_by<'a>(&'a self, table: &'a RouteTable) -> impl Iterator<Item = &'a VSwitch> {
+        let custom = self.is_custom(table);
+        self.vswitches.values().filter(move |vswitch| match &vswitch.route_table {
+            Some(used) => *used == table.id,
+            None => !custom && table.network.as_str() == vswitch.vpc.as_str(),
+        })
+    }
+
+    /// `ResourceGroupId` of a resource; empty for the default group.
+    pub fn resource_group(&self, resource: &str) -> &str {
+        self.resource_groups.get(resource).map_or("", String::as_str)
     }
 
     /// The region of a network.

@@ -1,6 +1,6 @@
 //! What the bound namespaces' kernels should have, derived from the cloud's state.
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -8,12 +8,18 @@ use ipnet::{IpNet, Ipv4Net};
 use super::fabric_binding::{Bindings, BoundNetwork, GatewayBinding, NetworkBinding};
 use crate::cen::learn::{LearnedStatus, learned_routes};
 use crate::cen::network::NetworkId;
-use crate::cen::route::{RouteEntry, RouteKind as EntryKind};
+use crate::cen::propagation::receives;
+use crate::cen::route::{RouteEntry, RouteKind as EntryKind, RouteTable};
 use crate::cen::state::State;
 use crate::cen::vpn::VpnGateway;
+use crate::crypto::digest::sha256;
 use crate::routing::kernel_routes::TABLE_MAIN;
 use crate::routing::{Family, KernelRoute, KernelRule, KernelState, PROTOCOL_CEND, RouteKind};
 
+/// Priority of the rules that lead to the custom route tables of VPCs: vSwitches do not overlap.
+const VSWITCH_PRIORITY: u32 = 20_300;
+/// The custom route tables: this, with the rest of the number from the table's id.
+const CUSTOM_TABLE: u32 = 0x4000_0000;
 /// Routing tables of the fabric: this plus the place of the network in the config.
 const FABRIC_TABLE: u32 = 20_400;
 /// Priorities of the fabric's rules: this plus the same place.
@@ -27,6 +33,8 @@ const LAST: u32 = u32::MAX;
 /// - A router has its table: entries to a next hop become routes to that host, to the VPN gateway or to the data
 ///   centre, or unreachable if nothing is bound there; a longer prefix catches its packets either way, as in the cloud.
 ///   Entries to vSwitches are the router's own links. Routes learned from CEN lead to the fabric.
+/// - A custom route table of a VPC is a routing table of its own, in which packets from the vSwitches are looked up that are
+///   associated with it, and nowhere else: only its system routes lead back to the router's own links.
 /// - The fabric has one routing table for each bound network, which packets from that network's device are looked up
 ///   in. It holds exactly what the network has learned, each route leading to its publisher's router, and behind that
 ///   nothing: what CEN does not connect cannot talk, although the fabric has a link to everybody.
@@ -40,6 +48,7 @@ pub fn fabric_routes(state: &State, bindings: &Bindings) -> BTreeMap<Arc<str>, K
         let router = kernels.entry(Arc::clone(&binding.namespace)).or_default();
         if let Some(network) = &network {
             router.routes.extend(bound.router_routes(binding, network));
+            bound.add_custom_tables(binding, network, router);
         }
         if let Some(fabric) = &bindings.fabric {
             let fabric = kernels.entry(Arc::clone(&fabric.namespace)).or_default();
@@ -104,27 +113,61 @@ impl<'s> Bound<'s> {
         self.networks.iter().find(|(_, bound)| **bound == binding).map(|(id, _)| id.clone())
     }
 
-    fn entries(&self, network: &NetworkId) -> impl Iterator<Item = &'s RouteEntry> {
-        self.state.table_of(network).into_iter().flat_map(|table| table.entries.values())
+    /// What stands in the kernel's main table.
+    fn router_routes(&self, binding: &NetworkBinding, network: &NetworkId) -> Vec<KernelRoute> {
+        let Some(table) = self.state.table_of(network) else { return Vec::new() };
+        let entries = table.entries.values().filter_map(|entry| self.entry_route(TABLE_MAIN, binding, entry));
+        entries.chain(self.learned_by(TABLE_MAIN, binding, table)).collect()
     }
 
-    fn router_routes(&self, binding: &NetworkBinding, network: &NetworkId) -> Vec<KernelRoute> {
-        let entries = self.entries(network).filter_map(|entry| {
-            let next_hop = match entry.kind {
-                EntryKind::VSwitch | EntryKind::Service => return None,
-                EntryKind::Instance | EntryKind::HaVip => self.host(&entry.next_hop),
-                EntryKind::VpnGateway => self.gateways.get(entry.next_hop.as_str()).copied(),
-                EntryKind::DataCenter | EntryKind::Bgp => binding.data_center_address,
-            };
-            Some(match next_hop {
-                Some(next_hop) => route(TABLE_MAIN, entry.destination, next_hop, None),
-                None => unreachable(TABLE_MAIN, entry.destination, 0),
-            })
-        });
-        let learned = self.learned(network).into_iter().filter(|_| self.has_fabric).map(|(destination, _)| {
-            route(TABLE_MAIN, destination, binding.fabric_address, Some(&binding.router_device))
-        });
-        entries.chain(learned).collect()
+    /// The custom tables that a vSwitch uses, with a rule for each of these.
+    fn add_custom_tables(&self, binding: &NetworkBinding, network: &NetworkId, router: &mut KernelState) {
+        for table in self.state.tables_of(network).filter(|table| self.state.is_custom(table)) {
+            let number = custom_table(table);
+            let rules: Vec<KernelRule> =
+                self.state.vswitches_by(table).map(|vswitch| vswitch_rule(vswitch.cidr, number)).collect();
+            if rules.is_empty() {
+                continue;
+            }
+            router.rules.extend(rules);
+            router.routes.extend(table.entries.values().map(|entry| {
+                self.entry_route(number, binding, entry).unwrap_or_else(|| throw(number, entry.destination))
+            }));
+            router.routes.extend(self.learned_by(number, binding, table));
+            router.routes.insert(unreachable(number, Ipv4Net::default(), LAST));
+        }
+    }
+
+    /// Where an entry leads; `None` for the system routes, which lead to the router's own links.
+    fn entry_route(&self, table: u32, binding: &NetworkBinding, entry: &RouteEntry) -> Option<KernelRoute> {
+        let address = |hop: &str| match entry.kind {
+            EntryKind::VSwitch | EntryKind::Service => None,
+            EntryKind::Instance | EntryKind::HaVip => self.host(hop),
+            EntryKind::VpnGateway => self.gateways.get(hop).copied(),
+            EntryKind::DataCenter | EntryKind::Bgp => binding.data_center_address,
+        };
+        if matches!(entry.kind, EntryKind::VSwitch | EntryKind::Service) {
+            return None;
+        }
+        let mut addresses = entry.hops_in_use().filter_map(address);
+        let Some(first) = addresses.next() else { return Some(unreachable(table, entry.destination, 0)) };
+        let more_gateways = addresses.map(IpAddr::V4).collect();
+        Some(KernelRoute { more_gateways, ..route(table, entry.destination, first, None) })
+    }
+
+    /// Routes to the fabric, of what a route table receives.
+    fn learned_by(&self, number: u32, binding: &NetworkBinding, table: &RouteTable) -> Vec<KernelRoute> {
+        if !self.has_fabric {
+            return Vec::new();
+        }
+        let to_fabric = |destination| route(number, destination, binding.fabric_address, Some(&binding.router_device));
+        self.received(table).into_iter().map(to_fabric).collect()
+    }
+
+    /// Destinations that a route table receives from CEN.
+    fn received(&self, table: &RouteTable) -> BTreeSet<Ipv4Net> {
+        let learned = learned_routes(self.state, &table.network).into_iter();
+        learned.filter(|route| receives(table, route)).map(|route| route.destination).collect()
     }
 
     fn fabric_routes(&self, place: u32, network: &NetworkId) -> Vec<KernelRoute> {
@@ -138,11 +181,12 @@ impl<'s> Bound<'s> {
 
     fn gateway_routes(&self, binding: &GatewayBinding, gateway: &VpnGateway) -> Vec<KernelRoute> {
         let vpc = NetworkId::Vpc(gateway.vpc.clone());
-        let own = self
-            .entries(&vpc)
-            .filter(|entry| entry.kind != EntryKind::Service && entry.next_hop != gateway.id.as_str());
-        let learned = self.learned(&vpc).into_keys();
-        let destinations = own.map(|entry| entry.destination).chain(learned);
+        let Some(table) = self.state.table_of(&vpc) else { return Vec::new() };
+        let leads_on = |entry: &&RouteEntry| {
+            entry.kind != EntryKind::Service && entry.hops_in_use().all(|hop| hop != gateway.id.as_str())
+        };
+        let own = table.entries.values().filter(leads_on);
+        let destinations = own.map(|entry| entry.destination).chain(self.received(table));
         destinations.map(|destination| route(TABLE_MAIN, destination, binding.router_address, None)).collect()
     }
 
@@ -174,6 +218,7 @@ fn route(table: u32, destination: Ipv4Net, gateway: Ipv4Addr, device: Option<&Ar
         protocol: PROTOCOL_CEND,
         kind: RouteKind::Unicast,
         gateway: Some(gateway.into()),
+        more_gateways: Vec::new(),
         device: device.cloned(),
     }
 }
@@ -186,7 +231,34 @@ fn unreachable(table: u32, destination: Ipv4Net, metric: u32) -> KernelRoute {
         protocol: PROTOCOL_CEND,
         kind: RouteKind::Unreachable,
         gateway: None,
+        more_gateways: Vec::new(),
         device: None,
+    }
+}
+
+/// Ends the search in a custom table, so that the router's own links are asked.
+fn throw(table: u32, destination: Ipv4Net) -> KernelRoute {
+    KernelRoute { kind: RouteKind::Throw, ..unreachable(table, destination, 0) }
+}
+
+/// The kernel's number of a custom table. It stays when other tables come and go, so that no packet is ever looked up in
+/// another's; that two tables of one router meet in a number of 30 bits is left to chance.
+fn custom_table(table: &RouteTable) -> u32 {
+    let [a, b, c, d, ..] = sha256(table.id.as_str().as_bytes());
+    CUSTOM_TABLE | (u32::from_be_bytes([a, b, c, d]) >> 2)
+}
+
+fn vswitch_rule(vswitch: Ipv4Net, table: u32) -> KernelRule {
+    KernelRule {
+        family: Family::Ipv4,
+        priority: VSWITCH_PRIORITY,
+        protocol: PROTOCOL_CEND,
+        source: Some(IpNet::V4(vswitch)),
+        input_device: None,
+        unless_mark: None,
+        table,
+        suppress_prefix_length: None,
+        is_foreign: false,
     }
 }
 
@@ -195,6 +267,7 @@ fn fabric_rule(place: u32, binding: &NetworkBinding) -> KernelRule {
         family: Family::Ipv4,
         priority: FABRIC_PRIORITY + place,
         protocol: PROTOCOL_CEND,
+        source: None,
         input_device: Some(Arc::clone(&binding.fabric_device)),
         unless_mark: None,
         table: FABRIC_TABLE + place,

@@ -53,7 +53,10 @@ impl Touched {
                     touched.route(route);
                 }
                 Change::VpnRouteRemoved(key) => touched.route_at(before, key),
-                Change::ClientTokenUsed { .. } => {}
+                Change::ClientTokenUsed { .. }
+                | Change::ResourceGroupSet { .. }
+                | Change::Granted(_)
+                | Change::Revoked { .. } => {}
                 Change::CenSet(_)
                 | Change::CenRemoved(_)
                 | Change::Attached { .. }

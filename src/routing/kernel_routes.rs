@@ -128,8 +128,10 @@ impl KernelPolicy {
 
 /// Where the rule before `main` stands: behind that for `local`, as a later one of the same priority does.
 fn priority(actual: &KernelState, family: Family) -> u32 {
-    let local =
-        actual.rules.iter().filter(|rule| rule.family == family && rule.table == TABLE_LOCAL && !rule.is_foreign);
+    let is_local = |rule: &&KernelRule| {
+        rule.family == family && rule.table == TABLE_LOCAL && rule.source.is_none() && !rule.is_foreign
+    };
+    let local = actual.rules.iter().filter(is_local);
     local.map(|rule| rule.priority).max().unwrap_or(0).max(PRIORITY_POLICY)
 }
 
@@ -275,6 +277,7 @@ fn tunnel_route(table: u32, destination: IpNet, device: &Arc<str>) -> KernelRout
         protocol: PROTOCOL_GATEWAYD,
         kind: RouteKind::Unicast,
         gateway: None,
+        more_gateways: Vec::new(),
         device: Some(Arc::clone(device)),
     }
 }
@@ -287,6 +290,7 @@ fn blackhole(table: u32, destination: IpNet) -> KernelRoute {
         protocol: PROTOCOL_GATEWAYD,
         kind: RouteKind::Blackhole,
         gateway: None,
+        more_gateways: Vec::new(),
         device: None,
     }
 }
@@ -304,6 +308,7 @@ fn rule(family: Family, priority: u32, table: u32) -> KernelRule {
         family,
         priority,
         protocol: PROTOCOL_GATEWAYD,
+        source: None,
         input_device: None,
         unless_mark: None,
         table,

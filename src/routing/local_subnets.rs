@@ -177,6 +177,7 @@ mod tests {
             protocol: 2,
             kind: if table == TABLE_LOCAL { RouteKind::Other(2) } else { RouteKind::Unicast },
             gateway: None,
+            more_gateways: Vec::new(),
             device: Some(device.into()),
         }
     }

@@ -199,6 +199,7 @@ mod tests {
             protocol,
             kind: RouteKind::Unicast,
             gateway: gateway.map(|gateway| gateway.parse().expect("an address")),
+            more_gateways: Vec::new(),
             device: Some(device.into()),
         }
     }

@@ -56,6 +56,9 @@ pub struct KernelRoute {
     pub kind: RouteKind,
     /// Next hop, if it is not on the link.
     pub gateway: Option<IpAddr>,
+    /// Next hops beside the gateway, each of which gets as much as it. Only cend's routes are seen so: of others' there is a
+    /// route for each next hop.
+    pub more_gateways: Vec<IpAddr>,
     /// Name of the outgoing device; `None` for routes that drop, and in a wanted route whose gateway decides it.
     pub device: Option<Arc<str>>,
 }
@@ -69,12 +72,13 @@ impl KernelRoute {
     /// The least of all routes to a destination.
     pub fn least(destination: IpNet) -> Self {
         let kind = RouteKind::Unicast;
-        KernelRoute { destination, table: 0, metric: 0, protocol: 0, kind, gateway: None, device: None }
+        let (more_gateways, gateway, device) = (Vec::new(), None, None);
+        KernelRoute { destination, table: 0, metric: 0, protocol: 0, kind, gateway, more_gateways, device }
     }
 
     /// The least of all routes at its place.
     fn first_at_place(&self) -> KernelRoute {
-        KernelRoute { protocol: 0, kind: RouteKind::Unicast, gateway: None, device: None, ..self.clone() }
+        KernelRoute { table: self.table, metric: self.metric, ..Self::least(self.destination) }
     }
 
     /// Whether the kernel's `present` route is this wanted one. A route with a gateway and no device takes the device
@@ -95,6 +99,8 @@ pub struct KernelRule {
     pub priority: u32,
     /// Who made the rule (`FRA_PROTOCOL`).
     pub protocol: u8,
+    /// Only packets from addresses in this prefix.
+    pub source: Option<IpNet>,
     /// Only packets that arrived on this device.
     pub input_device: Option<Arc<str>>,
     /// Only packets without this firewall mark.

@@ -4,6 +4,7 @@
 //! - what is published by default is published when the network is attached, everything else when it is asked for;
 //! - every published entry can be withdrawn, and then no longer exists in CEN;
 //! - an entry that is deleted from its network is deleted from CEN too;
+//! - what stands in a custom route table concerns nobody else;
 //! - what collides at a network is not learned there, and of two identical routes the later is not learned.
 
 use std::collections::BTreeMap;
@@ -12,8 +13,8 @@ use ipnet::Ipv4Net;
 use ipsec_gateway::cen::apply::apply;
 use ipsec_gateway::cen::change::Change;
 use ipsec_gateway::cen::command::{
-    ChildInstance, Command, CreateCen, CreateRouteEntry, CreateVSwitch, CreateVpc, DeleteRouteEntry, PublishedRoute,
-    Submission,
+    ChildInstance, Command, CreateCen, CreateRouteEntry, CreateRouteTable, CreateVSwitch, CreateVpc, DeleteRouteEntry,
+    PublishVpcRoutes, PublishedRoute, Submission,
 };
 use ipsec_gateway::cen::conflict;
 use ipsec_gateway::cen::learn::{LearnedStatus, learned_routes};
@@ -46,6 +47,9 @@ enum Step {
     Withdraw(usize, Ipv4Net),
     Create(usize, Ipv4Net),
     Delete(usize, Ipv4Net),
+    /// In the VPC's custom route table.
+    CreateCustom(usize, Ipv4Net),
+    DeleteCustom(usize, Ipv4Net),
 }
 
 fn random_step(random: &mut ChaCha8Rng) -> Step {
@@ -55,7 +59,9 @@ fn random_step(random: &mut ChaCha8Rng) -> Step {
     } else {
         DESTINATIONS.choose(random).unwrap().parse().unwrap()
     };
-    match random.random_range(0..10) {
+    match random.random_range(0..12) {
+        10 if network < VPCS => Step::CreateCustom(network, destination),
+        11 if network < VPCS => Step::DeleteCustom(network, destination),
         0 | 1 => Step::Attach(network, random.random_range(0..CENS.len())),
         2 => Step::Detach(network, random.random_range(0..CENS.len())),
         3 | 4 => Step::Publish(network, destination),
@@ -81,6 +87,8 @@ struct ReferenceNetwork {
     is_vpc: bool,
     cen: Option<usize>,
     entries: Vec<Ipv4Net>,
+    /// Entries of the custom route table.
+    custom: Vec<Ipv4Net>,
     /// When each published entry was published.
     published: BTreeMap<Ipv4Net, u64>,
     vswitch: Option<Ipv4Net>,
@@ -162,6 +170,21 @@ impl Reference {
                 network.entries.retain(|entry| *entry != destination);
                 network.published.remove(&destination);
             }
+            Step::CreateCustom(n, destination) => {
+                let network = &mut self.networks[n];
+                let inside = network.vswitch.is_some_and(|own| own.contains(&destination));
+                if network.custom.contains(&destination) || inside {
+                    return false;
+                }
+                network.custom.push(destination);
+            }
+            Step::DeleteCustom(n, destination) => {
+                let network = &mut self.networks[n];
+                if !network.custom.contains(&destination) {
+                    return false;
+                }
+                network.custom.retain(|entry| *entry != destination);
+            }
         }
         true
     }
@@ -231,6 +254,8 @@ impl Cloud {
                 name: format!("vpc-{vpc}"),
                 description: String::new(),
                 tags: Vec::new(),
+                user_cidrs: Vec::new(),
+                resource_group: String::new(),
             }));
             cloud.does(Command::CreateVSwitch(CreateVSwitch {
                 tags: Vec::new(),
@@ -241,6 +266,15 @@ impl Cloud {
                 cidr: vswitch(vpc),
                 name: String::new(),
                 description: String::new(),
+            }));
+        }
+        for vpc in 0..VPCS {
+            cloud.does(Command::CreateRouteTable(CreateRouteTable {
+                id: custom_table(vpc).into(),
+                vpc: format!("vpc-{vpc}").into(),
+                name: String::new(),
+                description: String::new(),
+                tags: Vec::new(),
             }));
         }
         for cen in CENS {
@@ -272,33 +306,43 @@ impl Cloud {
     fn step(&mut self, step: &Step) -> bool {
         self.ids += 1;
         let table = |n: usize| format!("vtb-{n}");
+        let custom = matches!(step, Step::CreateCustom(..) | Step::DeleteCustom(..));
+        let named = |n: usize| if custom { custom_table(n) } else { table(n) };
         let command = match step {
             Step::Attach(n, cen) => Command::AttachNetwork(child(*n, CENS[*cen])),
             Step::Detach(n, cen) => Command::DetachNetwork(child(*n, CENS[*cen])),
             Step::Publish(n, destination) | Step::Withdraw(n, destination) => {
                 let cen = self.state.attachments.get(&network(*n)).map_or("cen-a", |at| at.cen.as_str()).to_owned();
+                let publish = matches!(step, Step::Publish(..));
+                if *n < VPCS && self.ids.is_multiple_of(2) {
+                    // The same from the VPC's side.
+                    let entries = vec![(table(*n).into(), *destination)];
+                    let publish = PublishVpcRoutes { cen: cen.as_str().into(), entries, publish };
+                    return self.takes(Command::PublishVpcRoutes(publish));
+                }
                 let route =
                     PublishedRoute { child: child(*n, &cen), route_table: table(*n).into(), destination: *destination };
-                if matches!(step, Step::Publish(..)) {
-                    Command::PublishRoute(route)
-                } else {
-                    Command::WithdrawRoute(route)
-                }
+                if publish { Command::PublishRoute(route) } else { Command::WithdrawRoute(route) }
             }
-            Step::Create(n, destination) => Command::CreateRouteEntry(CreateRouteEntry {
-                id: format!("rte-{}", self.ids).into(),
-                route_table: table(*n).into(),
-                destination: *destination,
-                next_hop_type: if *n < VPCS { "Instance" } else { "RouterInterface" }.into(),
-                next_hop: format!("i-{n}"),
-                name: String::new(),
-                description: String::new(),
-            }),
-            Step::Delete(n, destination) => Command::DeleteRouteEntry(DeleteRouteEntry::ByDestination {
-                route_table: table(*n).into(),
-                destination: *destination,
-                next_hop: format!("i-{n}"),
-            }),
+            Step::Create(n, destination) | Step::CreateCustom(n, destination) => {
+                Command::CreateRouteEntry(CreateRouteEntry {
+                    id: format!("rte-{}", self.ids).into(),
+                    route_table: named(*n).into(),
+                    destination: *destination,
+                    next_hop_type: if *n < VPCS { "Instance" } else { "RouterInterface" }.into(),
+                    next_hop: format!("i-{n}"),
+                    next_hops: Vec::new(),
+                    name: String::new(),
+                    description: String::new(),
+                })
+            }
+            Step::Delete(n, destination) | Step::DeleteCustom(n, destination) => {
+                Command::DeleteRouteEntry(DeleteRouteEntry::ByDestination {
+                    route_table: named(*n).into(),
+                    destination: *destination,
+                    next_hops: vec![format!("i-{n}")],
+                })
+            }
         };
         self.takes(command)
     }
@@ -313,6 +357,10 @@ impl Cloud {
         learned.sort();
         learned
     }
+}
+
+fn custom_table(vpc: usize) -> String {
+    format!("vtb-custom-{vpc}")
 }
 
 fn network(number: usize) -> NetworkId {

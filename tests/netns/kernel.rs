@@ -346,29 +346,43 @@ async fn what_cend_sets_reads_back_the_same() {
         protocol: PROTOCOL_CEND,
         kind,
         gateway: (kind == RouteKind::Unicast).then(|| "198.51.100.1".parse().expect("an address")),
+        more_gateways: Vec::new(),
         device: device.map(Into::into),
     };
-    let rule = |priority, device: &str| KernelRule {
+    let rule = |priority, source: Option<&str>, device: Option<&str>| KernelRule {
         family: Family::Ipv4,
         priority,
         protocol: PROTOCOL_CEND,
-        input_device: Some(device.into()),
+        source: source.map(|prefix| prefix.parse().expect("a prefix")),
+        input_device: device.map(Into::into),
         unless_mark: None,
         table: priority,
         suppress_prefix_length: None,
         is_foreign: false,
     };
+    let shared = KernelRoute {
+        more_gateways: ["198.51.100.3", "198.51.100.2"].map(|hop| hop.parse().expect("an address")).into(),
+        ..route(254, "10.1.4.0/24", 0, RouteKind::Unicast, None)
+    };
     let wanted = KernelState {
         routes: [
+            shared,
             route(254, "10.1.1.0/24", 0, RouteKind::Unicast, None),
             route(254, "10.1.2.0/24", 0, RouteKind::Unicast, Some("wan")),
             route(254, "10.1.3.0/24", 0, RouteKind::Unreachable, None),
+            route(20_300, "192.168.4.0/24", 0, RouteKind::Throw, None),
             route(20_400, "192.168.1.0/24", 0, RouteKind::Unicast, Some("wan")),
             route(20_400, "0.0.0.0/0", u32::MAX, RouteKind::Unreachable, None),
         ]
         .into(),
         // A rule may name a device that is not there yet.
-        rules: [rule(20_400, "wan"), rule(20_401, "later")].into(),
+        rules: [
+            rule(20_400, None, Some("wan")),
+            rule(20_401, None, Some("later")),
+            rule(20_300, Some("192.168.4.0/25"), None),
+            rule(20_300, Some("192.168.4.128/25"), None),
+        ]
+        .into(),
     };
     set_once(&gateway, &wanted, PROTOCOL_CEND).await;
 }

@@ -15,5 +15,6 @@ mod lab;
 mod missing;
 mod path_mtu;
 mod refused;
+mod route_tables;
 mod sdk;
 mod secrets;

@@ -149,6 +149,11 @@ fn tutorial_as_terraform_does_it() {
 }
 
 #[test]
+fn networks_with_several_tables_and_blocks() {
+    run("networks.py", &[]);
+}
+
+#[test]
 fn requests_and_refusals_on_the_wire() {
     run("wire.py", &[]);
 }

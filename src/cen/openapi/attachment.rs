@@ -8,7 +8,7 @@ use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
 use super::parameter::Kind::Text;
 use super::parameter::{Parameter, optional, required};
 use super::rpc::Parameters;
-use super::vpc::OWNER;
+use super::vpc::{OWNER, blocks};
 use crate::cen::command::{ChildInstance, Command};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::CenId;
@@ -147,9 +147,11 @@ fn describe_attribute(parameters: &Parameters, context: &mut Context<'_>) -> Res
     };
     attached_table(state, &child).map_err(missing)?;
     let attachment = state.attachments.get(&child.network).ok_or_else(ApiError::internal)?;
-    let (name, cidr) = match &child.network {
-        NetworkId::Vpc(id) => state.vpcs.get(id).map(|vpc| (vpc.name.clone(), vpc.cidr.to_string())),
-        NetworkId::Vbr(id) => state.vbrs.get(id).map(|vbr| (vbr.name.clone(), String::new())),
+    let (name, cidr, secondary) = match &child.network {
+        NetworkId::Vpc(id) => {
+            state.vpcs.get(id).map(|vpc| (vpc.name.clone(), vpc.cidr.to_string(), blocks(&vpc.secondary_cidrs)))
+        }
+        NetworkId::Vbr(id) => state.vbrs.get(id).map(|vbr| (vbr.name.clone(), String::new(), Vec::new())),
     }
     .unwrap_or_default();
     let mut object = shown(state, &child.network, attachment);
@@ -159,7 +161,7 @@ fn describe_attribute(parameters: &Parameters, context: &mut Context<'_>) -> Res
             "CidrBlock": cidr,
             "Ipv6CidrBlock": "",
             "Ipv6CidrBlocks": wrapped("ipv6CidrBlock", Vec::new()),
-            "SecondaryCidrBlocks": wrapped("secondaryCidrBlock", Vec::new()),
+            "SecondaryCidrBlocks": wrapped("secondaryCidrBlock", secondary),
         });
         fields.insert("ChildInstanceAttributes".to_owned(), attributes);
     }

@@ -3,15 +3,15 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, CBN, Context};
-use super::field::{has_tags, label, optional_label, tags, tags_json, tags_row, time_in_minutes};
+use super::field::{has_tags, is_asked, label, optional_label, tags, tags_json, tags_row, time_in_minutes};
 use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
 use super::parameter::Kind::{Label, List, Structures, Text, Word};
-use super::parameter::{Parameter, ignored, optional, required};
+use super::parameter::{Parameter, optional, required};
 use super::rpc::Parameters;
 use crate::cen::command::{Command, CreateCen, ModifyCen};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::CenId;
-use crate::cen::state::Cen;
+use crate::cen::state::{Cen, State};
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
@@ -34,7 +34,7 @@ pub static ACTIONS: &[Action] = &[
             page_size(50),
             optional("Filter", Structures(FILTER, FILTERS)),
             tags_row("Tag"),
-            ignored("ResourceGroupId", Text),
+            optional("ResourceGroupId", Text),
         ],
         handler: describe,
     },
@@ -71,15 +71,17 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
     let page = Page::of(parameters)?;
     let filters = parameters.structures("Filter");
     let asked_tags = tags(parameters, "Tag")?;
-    let cens = context
-        .state
-        .cens
-        .values()
-        .filter(|cen| filters.iter().all(|filter| matches(filter, cen)) && has_tags(&cen.tags, &asked_tags));
-    Ok(Answer::Read(page.of_items(cens.map(shown).collect(), "Cens", "Cen")))
+    let asked = |cen: &&Cen| {
+        filters.iter().all(|filter| matches(filter, cen))
+            && has_tags(&cen.tags, &asked_tags)
+            && is_asked(parameters, "ResourceGroupId", context.state.resource_group(cen.id.as_str()))
+    };
+    let cens = context.state.cens.values().filter(asked);
+    let cens = cens.map(|cen| shown(context.state, cen));
+    Ok(Answer::Read(page.of_items(cens.collect(), "Cens", "Cen")))
 }
 
-fn shown(cen: &Cen) -> Value {
+fn shown(state: &State, cen: &Cen) -> Value {
     json!({
         "CenId": cen.id.as_str(),
         "Name": cen.name,
@@ -88,7 +90,7 @@ fn shown(cen: &Cen) -> Value {
         "ProtectionLevel": cen.protection_level,
         "CreationTime": time_in_minutes(cen.created),
         "Ipv6Level": "DISABLED",
-        "ResourceGroupId": "",
+        "ResourceGroupId": state.resource_group(cen.id.as_str()),
         "CenBandwidthPackageIds": wrapped("CenBandwidthPackageId", Vec::new()),
         "Tags": tags_json(&cen.tags),
     })

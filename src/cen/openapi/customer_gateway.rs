@@ -13,6 +13,7 @@ use crate::cen::command::{Command, CreateCustomerGateway};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::CustomerGatewayId;
 use crate::cen::resource::ResourceId;
+use crate::cen::state::State;
 use crate::cen::vpn::CustomerGateway;
 
 /// This resource's rows of the action table.
@@ -109,7 +110,7 @@ fn describe_one(parameters: &Parameters, context: &mut Context<'_>) -> Result<An
     let region = region::of(parameters)?;
     let gateway = context.state.customer_gateways.get(parameters.required("CustomerGatewayId")?);
     let gateway = gateway.filter(|gateway| gateway.region == region).ok_or_else(not_found)?;
-    Ok(Answer::Read(shown(gateway)))
+    Ok(Answer::Read(shown(context.state, gateway)))
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
@@ -120,7 +121,8 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && field::is_asked(parameters, "CustomerGatewayId", gateway.id.as_str())
             && field::has_tags(&gateway.tags, &asked_tags)
     };
-    let gateways = context.state.customer_gateways.values().filter(asked).map(shown).collect();
+    let gateways =
+        context.state.customer_gateways.values().filter(asked).map(|gateway| shown(context.state, gateway)).collect();
     Ok(Answer::Read(page.of_items(gateways, "CustomerGateways", "CustomerGateway")))
 }
 
@@ -131,7 +133,7 @@ fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
     let command = field::modify_attributes(parameters, ResourceId::CustomerGateway(new.id.clone()), "Name");
     field::optional_label(parameters, "Name").inspect(|name| new.name.clone_from(name));
     field::optional_label(parameters, "Description").inspect(|text| new.description.clone_from(text));
-    Ok(Answer::Write { command, response: shown(&new) })
+    Ok(Answer::Write { command, response: shown(context.state, &new) })
 }
 
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
@@ -148,7 +150,7 @@ fn not_found() -> ApiError {
     ApiError::not_found("InvalidCustomerGatewayInstanceId.NotFound", message)
 }
 
-fn shown(gateway: &CustomerGateway) -> Value {
+fn shown(state: &State, gateway: &CustomerGateway) -> Value {
     json!({
         "CustomerGatewayId": gateway.id.as_str(),
         "IpAddress": gateway.address.to_string(),
@@ -156,7 +158,7 @@ fn shown(gateway: &CustomerGateway) -> Value {
         "Name": gateway.name,
         "Description": gateway.description,
         "CreateTime": gateway.created.0,
-        "ResourceGroupId": "",
+        "ResourceGroupId": state.resource_group(gateway.id.as_str()),
         "Tags": tags_json(&gateway.tags),
     })
 }

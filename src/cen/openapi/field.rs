@@ -43,6 +43,7 @@ pub fn modify_attributes(parameters: &Parameters, resource: ResourceId, name: &s
         name: optional_label(parameters, name),
         description: optional_label(parameters, "Description"),
         auto_propagate: None,
+        route_propagation: None,
     })
 }
 

@@ -11,6 +11,7 @@ pub mod cen;
 pub mod cen_route;
 pub mod customer_gateway;
 pub mod field;
+pub mod grant;
 pub mod live;
 pub mod paging;
 pub mod parameter;
@@ -18,6 +19,8 @@ pub mod published_route;
 pub mod reference;
 pub mod region;
 pub mod request;
+pub mod resource_group;
+pub mod route_entries;
 pub mod route_entry;
 pub mod route_table;
 pub mod rpc;
@@ -27,6 +30,8 @@ pub mod tag;
 pub mod tunnel_options;
 pub mod validation;
 pub mod vpc;
+pub mod vpc_cidr;
+pub mod vpc_published_route;
 pub mod vpn_connection;
 pub mod vpn_gateway;
 pub mod vpn_route;
@@ -51,4 +56,11 @@ pub static ACTIONS: &[&[Action]] = &[
     vpn_route::ACTIONS,
     tag::ACTIONS,
     caller::ACTIONS,
+    resource_group::CBN_ACTIONS,
+    grant::CBN_ACTIONS,
+    vpc_cidr::ACTIONS,
+    vpc_published_route::ACTIONS,
+    resource_group::ACTIONS,
+    grant::ACTIONS,
+    route_entries::ACTIONS,
 ];

@@ -5,15 +5,16 @@ use serde_json::{Value, json};
 use super::action::{Action, Answer, Context, VPC};
 use super::field::{self, is_asked, label, optional_label, time_in_seconds};
 use super::paging::{Continuation, MAX_RESULT, NEXT_TOKEN, wrapped};
-use super::parameter::Kind::{Cidr, Label, List, RegionId, Text, Word};
-use super::parameter::{optional, refused, required};
+use super::parameter::Kind::{Cidr, Integer, Label, List, RegionId, Structures, Text, Word};
+use super::parameter::{Parameter, optional, required};
 use super::region;
 use super::rpc::Parameters;
 use crate::cen::command::{Command, CreateRouteEntry, DeleteRouteEntry, ModifyRouteEntry};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, RouteTableId};
-use crate::cen::learn::{LearnedRoute, LearnedStatus, learned_routes};
-use crate::cen::route::{RouteEntry, RouteKind, RouteTable};
+use crate::cen::learn::{LearnedRoute, learned_routes};
+use crate::cen::propagation::receives;
+use crate::cen::route::{NextHop, RouteEntry, RouteKind, RouteTable};
 use crate::cen::state::State;
 
 /// This resource's rows of the action table.
@@ -27,7 +28,7 @@ pub static ACTIONS: &[Action] = &[
             required("DestinationCidrBlock", Cidr),
             optional("NextHopType", Text),
             optional("NextHopId", Text),
-            refused("NextHopList"),
+            optional("NextHopList", Structures(NEW_HOP, NEXT_HOPS)),
             optional("RouteEntryName", Label(128)),
             optional("Description", Label(256)),
         ],
@@ -57,7 +58,7 @@ pub static ACTIONS: &[Action] = &[
             optional("RouteTableId", Text),
             optional("DestinationCidrBlock", Cidr),
             optional("NextHopId", Text),
-            refused("NextHopList"),
+            optional("NextHopList", Structures(OLD_HOP, NEXT_HOPS)),
         ],
         handler: delete,
     },
@@ -83,20 +84,70 @@ pub static ACTIONS: &[Action] = &[
     },
 ];
 
+/// Next hops of one entry at most.
+const NEXT_HOPS: usize = 16;
+
+const NEW_HOP: &[Parameter] =
+    &[required("NextHopId", Text), optional("NextHopType", Text), optional("Weight", Integer(0, 255))];
+
+const OLD_HOP: &[Parameter] = &[required("NextHopId", Text), optional("NextHopType", Text)];
+
+/// What both forms of naming next hops come to.
+struct NextHops {
+    kind: String,
+    first: String,
+    /// Only if there are several.
+    all: Vec<NextHop>,
+}
+
+/// One next hop by `NextHopType` and `NextHopId`, or a list of them, which are of one type. The one in use comes first.
+fn next_hops(parameters: &Parameters) -> Result<NextHops, ApiError> {
+    let exclusive = "Specified nexthop and nexthop list cannot both";
+    let list = parameters.structures("NextHopList");
+    let given = parameters.text("NextHopType");
+    match (parameters.text("NextHopId"), list.is_empty()) {
+        (Some(_), false) => {
+            let code = "InvalidNexthopTypeAndList.BothNotNull";
+            Err(ApiError::bad_request(code, format!("{exclusive} not null.")))
+        }
+        (None, true) => Err(ApiError::bad_request("InvalidNexthopTypeAndList.BothNull", format!("{exclusive} null."))),
+        (Some(id), true) => {
+            Ok(NextHops { kind: given.unwrap_or(NEXT_HOP_TYPE).to_owned(), first: id.to_owned(), all: Vec::new() })
+        }
+        (None, false) => {
+            let kind =
+                list.iter().find_map(|hop| hop.text("NextHopType")).or(given).unwrap_or(NEXT_HOP_TYPE).to_owned();
+            if !list.iter().all(|hop| is_asked(hop, "NextHopType", &kind)) {
+                return Err(parameters.invalid("NextHopList"));
+            }
+            let mut all = Vec::with_capacity(list.len());
+            for hop in &list {
+                let (id, weight) = (hop.required("NextHopId")?.to_owned(), hop.parsed("Weight")?.unwrap_or(0));
+                all.push(NextHop { id, weight });
+            }
+            all.sort_by_key(|hop| std::cmp::Reverse(hop.weight));
+            let first = all.first().map(|hop| hop.id.clone()).unwrap_or_default();
+            all = if all.len() > 1 { all } else { Vec::new() };
+            Ok(NextHops { kind, first, all })
+        }
+    }
+}
+
+/// What a next hop is taken for if nothing is said.
+const NEXT_HOP_TYPE: &str = "Instance";
+
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let table = RouteTableId::from(parameters.required("RouteTableId")?);
     check_region(parameters, context.state, &table)?;
     let destination = field::required_cidr(parameters, "DestinationCidrBlock")?;
-    let next_hop = parameters.text("NextHopId").ok_or_else(|| {
-        let message = "Specified nexthop and nexthop list cannot both null.";
-        ApiError::bad_request("InvalidNexthopTypeAndList.BothNull", message)
-    })?;
+    let hops = next_hops(parameters)?;
     let create = CreateRouteEntry {
         id: RouteEntryId::generate(&context.seed()),
         route_table: table,
         destination,
-        next_hop_type: parameters.text("NextHopType").unwrap_or("Instance").to_owned(),
-        next_hop: next_hop.to_owned(),
+        next_hop_type: hops.kind,
+        next_hop: hops.first,
+        next_hops: hops.all,
         name: label(parameters, "RouteEntryName"),
         description: label(parameters, "Description"),
     };
@@ -140,10 +191,7 @@ fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         (None, _) => {
             let route_table = RouteTableId::from(parameters.required("RouteTableId")?);
             let destination = field::required_cidr(parameters, "DestinationCidrBlock")?;
-            let next_hop = parameters.text("NextHopId").ok_or_else(|| {
-                ApiError::bad_request("InvalidNextHop", "Specified nexthop and nexthop list cannot both null.")
-            })?;
-            DeleteRouteEntry::ByDestination { route_table, destination, next_hop: next_hop.to_owned() }
+            DeleteRouteEntry::ByDestination { route_table, destination, next_hops: old_hops(parameters)? }
         }
     };
     let table = match &delete {
@@ -156,6 +204,29 @@ fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
     Ok(Answer::Write { command: Command::DeleteRouteEntry(delete), response: json!({}) })
 }
 
+/// Ids of the next hops of an entry that is to be deleted.
+fn old_hops(parameters: &Parameters) -> Result<Vec<String>, ApiError> {
+    let list = parameters.structures("NextHopList");
+    match (parameters.text("NextHopId"), list.is_empty()) {
+        (Some(_), false) => {
+            let message = "NextHopId and NextHopList cannot both be given.";
+            Err(ApiError::bad_request("ParamExclusive.NextHopIdAndList", message))
+        }
+        (None, true) => {
+            let message = "Specified nexthop and nexthop list cannot both null.";
+            Err(ApiError::bad_request("InvalidNextHop", message))
+        }
+        (Some(id), true) => Ok(vec![id.to_owned()]),
+        (None, false) => list.iter().map(|hop| hop.required("NextHopId").map(str::to_owned)).collect(),
+    }
+}
+
+/// As [`check_region`], where the region has been read already.
+pub(super) fn check_region_of(region: &str, state: &State, table: &RouteTableId) -> Result<(), ApiError> {
+    let present = state.route_tables.get(table).and_then(|table| state.region_of(&table.network));
+    if present.is_some_and(|present| present != region) { Err(no_table()) } else { Ok(()) }
+}
+
 /// A table of another region than the caller's is not found; one that does not exist is left to the plan.
 pub(super) fn check_region(parameters: &Parameters, state: &State, table: &RouteTableId) -> Result<(), ApiError> {
     let present = state.route_tables.get(table).and_then(|table| state.region_of(&table.network));
@@ -165,7 +236,7 @@ pub(super) fn check_region(parameters: &Parameters, state: &State, table: &Route
     }
 }
 
-fn no_table() -> ApiError {
+pub(super) fn no_table() -> ApiError {
     ApiError::not_found("InvalidRouteTableId.NotFound", "Specified route table does not exist.")
 }
 
@@ -207,17 +278,17 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
     })))
 }
 
-/// What a table holds and what its network has learned from CEN and uses, each with a key that keeps its place.
+/// What a table holds and what it receives of what its network has learned from CEN, each with a key that keeps its place.
 pub(super) fn entries(state: &State, table: &RouteTable) -> Vec<(String, Value)> {
     let own = table.entries.values().map(|entry| (key(entry.destination, entry.id.as_str()), own(state, table, entry)));
     let learned = learned_routes(state, &table.network);
-    let learned = learned.iter().filter(|route| route.status == LearnedStatus::Active);
+    let learned = learned.iter().filter(|route| receives(table, route));
     let learned = learned.map(|route| (key(route.destination, route.publisher.as_str()), learned_entry(table, route)));
     own.chain(learned).collect()
 }
 
 /// Entries are ordered by destination, numerically.
-fn key(destination: ipnet::Ipv4Net, rest: &str) -> String {
+pub(super) fn key(destination: ipnet::Ipv4Net, rest: &str) -> String {
     format!("{:08x}/{:02} {rest}", u32::from(destination.network()), destination.prefix_len())
 }
 
@@ -228,13 +299,19 @@ fn own(state: &State, table: &RouteTable, entry: &RouteEntry) -> Value {
         RouteKind::VSwitch | RouteKind::Service => "",
         _ => entry.next_hop.as_str(),
     };
-    let hop = json!({
-        "NextHopType": row.next_hop_type,
-        "NextHopId": next_hop,
-        "NextHopRegionId": state.region_of(&table.network).unwrap_or_default(),
-        "Enabled": 1,
-        "Weight": 0,
-    });
+    let hop = |id: &str, weight: u8| {
+        json!({
+            "NextHopType": row.next_hop_type,
+            "NextHopId": id,
+            "NextHopRegionId": state.region_of(&table.network).unwrap_or_default(),
+            "Enabled": 1,
+            "Weight": weight,
+        })
+    };
+    let hops = match entry.next_hops.is_empty() {
+        true => vec![hop(next_hop, 0)],
+        false => entry.next_hops.iter().map(|one| hop(&one.id, one.weight)).collect(),
+    };
     json!({
         "RouteEntryId": entry.id.as_str(),
         "RouteEntryName": entry.name,
@@ -247,7 +324,7 @@ fn own(state: &State, table: &RouteTable, entry: &RouteEntry) -> Value {
         "GmtModified": time_in_seconds(entry.created),
         "Origin": "RouteTable",
         "ServiceType": "",
-        "NextHops": wrapped("NextHop", vec![hop]),
+        "NextHops": wrapped("NextHop", hops),
     })
 }
 

@@ -1,20 +1,22 @@
-//! Route tables of VPCs and VBRs: `DescribeRouteTableList`, and the older `DescribeRouteTables`.
+//! Route tables of VPCs and VBRs, and the custom tables of VPCs.
 
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
-use super::field::{has_tags, is_asked, modify_attributes, tags, tags_json, tags_row, time_in_seconds};
+use super::field::{has_tags, is_asked, label, optional_label, tags, tags_json, tags_row, time_in_seconds};
 use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
-use super::parameter::Kind::{Boolean, Label, RegionId, Text, Word};
-use super::parameter::{ignored, optional, required};
+use super::parameter::Kind::{Boolean, Label, Offered, RegionId, Text, Word};
+use super::parameter::{Parameter, ignored, optional, required};
 use super::region;
 use super::route_entry;
 use super::rpc::Parameters;
-use super::vpc::OWNER;
+use super::vpc::{self, OWNER, table_type};
+use super::vswitch;
+use crate::cen::command::{AssociateRouteTable, Command, CreateRouteTable};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::RouteTableId;
 use crate::cen::network::{NetworkId, NetworkKind};
-use crate::cen::resource::ResourceId;
+use crate::cen::resource::{ModifyAttributes, ResourceId};
 use crate::cen::route::RouteTable;
 use crate::cen::state::State;
 
@@ -63,13 +65,40 @@ pub static ACTIONS: &[Action] = &[
             required("RouteTableId", Text),
             optional("RouteTableName", Label(128)),
             optional("Description", Label(256)),
-            ignored("RoutePropagationEnable", Boolean),
+            optional("RoutePropagationEnable", Boolean),
         ],
         handler: modify,
     },
+    Action {
+        version: VPC,
+        name: "CreateRouteTable",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("VpcId", Text),
+            optional("RouteTableName", Label(128)),
+            optional("Description", Label(256)),
+            optional("AssociateType", Offered(&[ASSOCIATE_TYPE], &["Gateway"])),
+            tags_row("Tag"),
+        ],
+        handler: create,
+    },
+    Action {
+        version: VPC,
+        name: "DeleteRouteTable",
+        parameters: &[required("RegionId", RegionId), required("RouteTableId", Text)],
+        handler: delete,
+    },
+    Action { version: VPC, name: "AssociateRouteTable", parameters: ASSOCIATION, handler: associate },
+    Action { version: VPC, name: "UnassociateRouteTable", parameters: ASSOCIATION, handler: unassociate },
 ];
 
 const ROUTER_TYPES: &[&str] = &["VRouter", "VBR"];
+
+/// What a custom table is for.
+const ASSOCIATE_TYPE: &str = "VSwitch";
+
+const ASSOCIATION: &[Parameter] =
+    &[required("RegionId", RegionId), required("RouteTableId", Text), required("VSwitchId", Text)];
 
 fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let (region, page) = (region::of(parameters)?, Page::of(parameters)?);
@@ -79,7 +108,7 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
     let state = context.state;
     let asked = |table: &&RouteTable| {
         state.region_of(&table.network) == Some(region)
-            && kind.is_none_or(|kind| kind == "System")
+            && kind.is_none_or(|kind| kind == table_type(state, table))
             && router_type.is_none_or(|asked| asked == self::router_type(table))
             && is_asked(parameters, "RouteTableId", table.id.as_str())
             && is_asked(parameters, "RouteTableName", &table.name)
@@ -91,17 +120,19 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
         json!({
             "RouteTableId": table.id.as_str(),
             "RouteTableName": table.name,
-            "RouteTableType": "System",
+            "RouteTableType": table_type(state, table),
             "RouterId": router(state, table),
             "RouterType": self::router_type(table),
             "VpcId": vpc_id(table),
             "Status": "Available",
             "CreationTime": time_in_seconds(table.created),
             "VSwitchIds": wrapped("VSwitchId", vswitch_ids(state, table)),
-            "AssociateType": "VSwitch",
+            "AssociateType": ASSOCIATE_TYPE,
+            "RoutePropagationEnable": table.route_propagation,
+            "GatewayIds": wrapped("GatewayIds", Vec::new()),
             "Description": table.description,
             "OwnerId": OWNER,
-            "ResourceGroupId": "",
+            "ResourceGroupId": state.resource_group(table.network.as_str()),
             "Tags": tags_json(&table.tags),
         })
     });
@@ -122,7 +153,7 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && router_type.is_none_or(|asked| asked == self::router_type(table))
             && is_asked(parameters, "RouteTableId", table.id.as_str())
             && is_asked(parameters, "RouteTableName", &table.name)
-            && is_asked(parameters, "Type", "System")
+            && is_asked(parameters, "Type", table_type(state, table))
             && is_asked(parameters, "VRouterId", router(state, table))
             && is_asked(parameters, "RouterId", router(state, table))
     };
@@ -130,13 +161,13 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
         let entries = route_entry::entries(state, table).into_iter().map(|(_, entry)| with_flat_next_hop(entry));
         json!({
             "RouteTableId": table.id.as_str(),
-            "RouteTableType": "System",
+            "RouteTableType": table_type(state, table),
             "VRouterId": router(state, table),
             "Status": "Available",
             "CreationTime": time_in_seconds(table.created),
             "RouteEntrys": wrapped("RouteEntry", entries.collect()),
             "VSwitchIds": wrapped("VSwitchId", vswitch_ids(state, table)),
-            "ResourceGroupId": "",
+            "ResourceGroupId": state.resource_group(table.network.as_str()),
         })
     });
     Ok(Answer::Read(page.of_items(tables.collect(), "RouteTables", "RouteTable")))
@@ -145,8 +176,48 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
 fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let table = RouteTableId::from(parameters.required("RouteTableId")?);
     route_entry::check_region(parameters, context.state, &table)?;
-    let command = modify_attributes(parameters, ResourceId::RouteTable(table), "RouteTableName");
+    let modify = ModifyAttributes {
+        resource: ResourceId::RouteTable(table),
+        name: optional_label(parameters, "RouteTableName"),
+        description: optional_label(parameters, "Description"),
+        auto_propagate: None,
+        route_propagation: parameters.boolean("RoutePropagationEnable")?,
+    };
+    Ok(Answer::Write { command: Command::ModifyAttributes(modify), response: json!({}) })
+}
+
+fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let create = CreateRouteTable {
+        id: RouteTableId::generate(&context.seed()),
+        vpc: vpc::here(parameters, context.state)?,
+        name: label(parameters, "RouteTableName"),
+        description: label(parameters, "Description"),
+        tags: tags(parameters, "Tag")?,
+    };
+    let response = json!({"RouteTableId": create.id.as_str()});
+    Ok(Answer::Write { command: Command::CreateRouteTable(create), response })
+}
+
+fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let route_table = RouteTableId::from(parameters.required("RouteTableId")?);
+    route_entry::check_region(parameters, context.state, &route_table)?;
+    Ok(Answer::Write { command: Command::DeleteRouteTable { route_table }, response: json!({}) })
+}
+
+fn associate(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let command = Command::AssociateRouteTable(association(parameters, context.state)?);
     Ok(Answer::Write { command, response: json!({}) })
+}
+
+fn unassociate(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let command = Command::UnassociateRouteTable(association(parameters, context.state)?);
+    Ok(Answer::Write { command, response: json!({}) })
+}
+
+fn association(parameters: &Parameters, state: &State) -> Result<AssociateRouteTable, ApiError> {
+    let route_table = RouteTableId::from(parameters.required("RouteTableId")?);
+    route_entry::check_region(parameters, state, &route_table)?;
+    Ok(AssociateRouteTable { route_table, vswitch: vswitch::here(parameters, state)? })
 }
 
 /// The older action shows the next hop beside the list of next hops too.
@@ -180,8 +251,5 @@ fn vpc_id(table: &RouteTable) -> &str {
 }
 
 fn vswitch_ids(state: &State, table: &RouteTable) -> Vec<Value> {
-    match &table.network {
-        NetworkId::Vpc(id) => state.vswitches_of(id).map(|vswitch| vswitch.id.as_str().into()).collect(),
-        NetworkId::Vbr(_) => Vec::new(),
-    }
+    state.vswitches_by(table).map(|vswitch| vswitch.id.as_str().into()).collect()
 }

@@ -1,11 +1,12 @@
 //! VPCs.
 
+use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
 use super::field::{self, label, tags, tags_json, tags_row, time_in_seconds};
 use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
-use super::parameter::Kind::{Always, Boolean, Cidr, Label, RegionId, Text};
+use super::parameter::Kind::{Always, Boolean, Cidr, Cidrs, Label, RegionId, Text};
 use super::parameter::{ignored, optional, refused, required};
 use super::region;
 use super::rpc::Parameters;
@@ -14,6 +15,7 @@ use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, RouteTableId, VRouterId, VpcId};
 use crate::cen::network::{NetworkId, Vpc};
 use crate::cen::resource::ResourceId;
+use crate::cen::route::RouteTable;
 use crate::cen::state::State;
 
 /// This resource's rows of the action table.
@@ -30,8 +32,8 @@ pub static ACTIONS: &[Action] = &[
             optional("EnableIpv6", Always(false)),
             ignored("EnableDnsHostname", Boolean),
             ignored("Ipv6Isp", Text),
-            ignored("ResourceGroupId", Text),
-            refused("UserCidr"),
+            optional("ResourceGroupId", Text),
+            optional("UserCidr", Cidrs),
             refused("Ipv6CidrBlock"),
             refused("Ipv6CidrMask"),
             refused("Ipv6IpamPoolId"),
@@ -53,7 +55,7 @@ pub static ACTIONS: &[Action] = &[
             optional("EnableIpv6", Boolean),
             optional("DhcpOptionsSetId", Text),
             tags_row("Tag"),
-            ignored("ResourceGroupId", Text),
+            optional("ResourceGroupId", Text),
             ignored("VpcOwnerId", Text),
         ],
         handler: describe,
@@ -91,6 +93,9 @@ pub static ACTIONS: &[Action] = &[
 /// The account that owns everything; the simulated cloud has one.
 pub const OWNER: u64 = 1_000_000_000_000_001;
 
+/// User CIDR blocks of one VPC at most.
+const USER_CIDRS: usize = 3;
+
 /// A VPC made without a `CidrBlock` has this one.
 const DEFAULT_CIDR: &str = "172.16.0.0/12";
 
@@ -99,6 +104,10 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         Some(cidr) => cidr,
         None => field::parse_cidr(DEFAULT_CIDR).ok_or_else(ApiError::internal)?,
     };
+    let user_cidrs = field::cidrs(parameters, "UserCidr")?;
+    if user_cidrs.len() > USER_CIDRS {
+        return Err(parameters.invalid("UserCidr"));
+    }
     let create = CreateVpc {
         id: VpcId::generate(&context.seed()),
         router: VRouterId::generate(&context.seed()),
@@ -109,12 +118,14 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         name: label(parameters, "VpcName"),
         description: label(parameters, "Description"),
         tags: tags(parameters, "Tag")?,
+        user_cidrs,
+        resource_group: label(parameters, "ResourceGroupId"),
     };
     let response = json!({
         "VpcId": create.id.as_str(),
         "VRouterId": create.router.as_str(),
         "RouteTableId": create.route_table.as_str(),
-        "ResourceGroupId": "",
+        "ResourceGroupId": create.resource_group,
     });
     Ok(Answer::Write { command: Command::CreateVpc(create), response })
 }
@@ -130,6 +141,7 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             // None has either.
             && !ipv6
             && field::is_asked(parameters, "DhcpOptionsSetId", "")
+            && field::is_asked(parameters, "ResourceGroupId", context.state.resource_group(vpc.id.as_str()))
             && field::is_listed(parameters, "VpcId", vpc.id.as_str())
             && field::is_asked(parameters, "VpcName", &vpc.name)
             && field::has_tags(&vpc.tags, &asked_tags)
@@ -151,7 +163,8 @@ fn describe_attribute(parameters: &Parameters, context: &mut Context<'_>) -> Res
     object["AssociatedCens"] = wrapped("AssociatedCen", cens.into_iter().collect());
     let vswitches = context.state.vswitches_of(&vpc.id).count();
     let gateways = context.state.vpn_gateways.values().filter(|gateway| gateway.vpc == vpc.id).count();
-    let resources = [("VSwitch", vswitches), ("VRouter", 1), ("RouteTable", 1), ("VpnGateway", gateways)];
+    let tables = context.state.tables_of(&NetworkId::Vpc(vpc.id.clone())).count();
+    let resources = [("VSwitch", vswitches), ("VRouter", 1), ("RouteTable", tables), ("VpnGateway", gateways)];
     let resources = resources.map(|(kind, count)| json!({"ResourceType": kind, "ResourceCount": count}));
     object["CloudResources"] = wrapped("CloudResourceSetType", resources.to_vec());
     Ok(Answer::Read(object))
@@ -163,7 +176,7 @@ fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
 }
 
 /// The VPC that a call names. One of another region is not found; one that does not exist is left to the plan.
-fn here(parameters: &Parameters, state: &State) -> Result<VpcId, ApiError> {
+pub(super) fn here(parameters: &Parameters, state: &State) -> Result<VpcId, ApiError> {
     let vpc = VpcId::from(parameters.required("VpcId")?);
     match state.vpcs.get(&vpc) {
         Some(present) if !region::is_here(parameters, &present.region)? => Err(not_found()),
@@ -176,12 +189,19 @@ fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
     Ok(Answer::Write { command: Command::DeleteVpc { vpc }, response: json!({}) })
 }
 
+/// `RouteTableType`.
+pub(super) fn table_type(state: &State, table: &RouteTable) -> &'static str {
+    if state.is_custom(table) { "Custom" } else { "System" }
+}
+
 fn not_found() -> ApiError {
     ApiError::not_found("InvalidVpcId.NotFound", "Specified VPC does not exist.")
 }
 
 fn shown(state: &State, vpc: &Vpc) -> Value {
-    let attached = state.attachments.contains_key(&NetworkId::Vpc(vpc.id.clone()));
+    let network = NetworkId::Vpc(vpc.id.clone());
+    let attached = state.attachments.contains_key(&network);
+    let tables = state.tables_of(&network).map(|table| table.id.as_str().into()).collect();
     let vswitches = state.vswitches_of(&vpc.id).map(|vswitch| vswitch.id.as_str().into()).collect();
     json!({
         "VpcId": vpc.id.as_str(),
@@ -195,13 +215,18 @@ fn shown(state: &State, vpc: &Vpc) -> Value {
         "IsDefault": false,
         "CenStatus": if attached { "Attached" } else { "Detached" },
         "OwnerId": OWNER,
-        "RouterTableIds": wrapped("RouterTableIds", vec![vpc.route_table.as_str().into()]),
+        "RouterTableIds": wrapped("RouterTableIds", tables),
         "VSwitchIds": wrapped("VSwitchId", vswitches),
-        "SecondaryCidrBlocks": wrapped("SecondaryCidrBlock", Vec::new()),
-        "UserCidrs": wrapped("UserCidr", Vec::new()),
+        "SecondaryCidrBlocks": wrapped("SecondaryCidrBlock", blocks(&vpc.secondary_cidrs)),
+        "UserCidrs": wrapped("UserCidr", blocks(&vpc.user_cidrs)),
         "NatGatewayIds": wrapped("NatGatewayIds", Vec::new()),
         "Ipv6CidrBlock": "",
-        "ResourceGroupId": "",
+        "ResourceGroupId": state.resource_group(vpc.id.as_str()),
         "Tags": tags_json(&vpc.tags),
     })
+}
+
+/// CIDR blocks as a list of texts.
+pub(super) fn blocks(cidrs: &[Ipv4Net]) -> Vec<Value> {
+    cidrs.iter().map(|cidr| cidr.to_string().into()).collect()
 }

@@ -117,7 +117,7 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
 fn describe_one(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let region = region::of(parameters)?;
     let gateway = find(context.state, parameters.required("VpnGatewayId")?, region)?;
-    Ok(Answer::Read(shown(gateway)))
+    Ok(Answer::Read(shown(context.state, gateway)))
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
@@ -132,7 +132,8 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && field::is_asked(parameters, "BusinessStatus", "Normal")
             && field::has_tags(&gateway.tags, &asked_tags)
     };
-    let gateways = context.state.vpn_gateways.values().filter(asked).map(shown).collect();
+    let gateways =
+        context.state.vpn_gateways.values().filter(asked).map(|gateway| shown(context.state, gateway)).collect();
     Ok(Answer::Read(page.of_items(gateways, "VpnGateways", "VpnGateway")))
 }
 
@@ -143,11 +144,12 @@ fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         name: field::optional_label(parameters, "Name"),
         description: field::optional_label(parameters, "Description"),
         auto_propagate: parameters.boolean("AutoPropagate")?,
+        route_propagation: None,
     };
     modify.name.iter().for_each(|name| new.name.clone_from(name));
     modify.description.iter().for_each(|text| new.description.clone_from(text));
     new.auto_propagate = modify.auto_propagate.unwrap_or(new.auto_propagate);
-    Ok(Answer::Write { command: Command::ModifyAttributes(modify), response: shown(&new) })
+    Ok(Answer::Write { command: Command::ModifyAttributes(modify), response: shown(context.state, &new) })
 }
 
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
@@ -172,7 +174,7 @@ fn not_found() -> ApiError {
     ApiError::not_found("InvalidVpnGatewayInstanceId.NotFound", message)
 }
 
-fn shown(gateway: &VpnGateway) -> Value {
+fn shown(state: &State, gateway: &VpnGateway) -> Value {
     let vswitch = |id: &Option<VSwitchId>| id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
     json!({
         "VpnGatewayId": gateway.id.as_str(),
@@ -201,6 +203,6 @@ fn shown(gateway: &VpnGateway) -> Value {
         "Tag": "{\"VpnEnableBgp\":\"false\"}",
         "Tags": tags_json(&gateway.tags),
         "EniInstanceIds": wrapped("EniInstanceId", Vec::new()),
-        "ResourceGroupId": "",
+        "ResourceGroupId": state.resource_group(gateway.id.as_str()),
     })
 }

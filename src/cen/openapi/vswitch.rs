@@ -9,7 +9,7 @@ use super::parameter::Kind::{Always, Boolean, Cidr, Label, RegionId, Text};
 use super::parameter::{ignored, optional, refused, required};
 use super::region::{self, Region};
 use super::rpc::Parameters;
-use super::vpc::OWNER;
+use super::vpc::{OWNER, table_type};
 use crate::cen::command::{Command, CreateVSwitch};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, VSwitchId, VpcId};
@@ -121,13 +121,14 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
     let default = parameters.boolean("IsDefault")?.unwrap_or(false);
     let ipv6 = parameters.boolean("EnableIpv6")?.unwrap_or(false);
     let asked_tags = tags(parameters, "Tag")?;
+    let table_of = |vswitch: &VSwitch| context.state.table_of_vswitch(vswitch);
     let asked = |vswitch: &&VSwitch| {
         let vpc = context.state.vpcs.get(&vswitch.vpc);
         region.is_none_or(|region| vpc.is_some_and(|vpc| vpc.region == region))
             && !default
             // None has any.
             && !ipv6
-            && field::is_asked(parameters, "RouteTableId", vpc.map_or("", |vpc| vpc.route_table.as_str()))
+            && field::is_asked(parameters, "RouteTableId", table_of(vswitch).map_or("", |table| table.id.as_str()))
             && field::has_tags(&vswitch.tags, &asked_tags)
             && field::is_asked(parameters, "VpcId", vswitch.vpc.as_str())
             && field::is_asked(parameters, "ZoneId", &vswitch.zone)
@@ -162,7 +163,7 @@ fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
 }
 
 /// The vSwitch that a call names. One of another region is not found; one that does not exist is left to who asks for it.
-fn here(parameters: &Parameters, state: &State) -> Result<VSwitchId, ApiError> {
+pub(super) fn here(parameters: &Parameters, state: &State) -> Result<VSwitchId, ApiError> {
     let vswitch = VSwitchId::from(parameters.required("VSwitchId")?);
     match ResourceId::VSwitch(vswitch.clone()).region(state) {
         Some(region) if !region::is_here(parameters, region)? => {
@@ -173,7 +174,7 @@ fn here(parameters: &Parameters, state: &State) -> Result<VSwitchId, ApiError> {
 }
 
 fn shown(state: &State, vswitch: &VSwitch) -> Value {
-    let table = state.vpcs.get(&vswitch.vpc).map(|vpc| vpc.route_table.as_str());
+    let table = state.table_of_vswitch(vswitch);
     json!({
         "VSwitchId": vswitch.id.as_str(),
         "VpcId": vswitch.vpc.as_str(),
@@ -186,9 +187,13 @@ fn shown(state: &State, vswitch: &VSwitch) -> Value {
         "IsDefault": false,
         // The cloud keeps the network's first and its last three addresses for itself.
         "AvailableIpAddressCount": (1_u64 << (32 - vswitch.cidr.prefix_len())).saturating_sub(4),
-        "RouteTable": {"RouteTableId": table, "RouteTableType": "System"},
+        "RouteTable": {
+            "RouteTableId": table.map(|table| table.id.as_str()),
+            "RouteTableType": table.map(|table| table_type(state, table)),
+        },
         "Ipv6CidrBlock": "",
-        "ResourceGroupId": "",
+        // It is in the group of its VPC.
+        "ResourceGroupId": state.resource_group(vswitch.vpc.as_str()),
         "OwnerId": OWNER,
         "Tags": tags_json(&vswitch.tags),
     })

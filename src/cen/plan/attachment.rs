@@ -49,6 +49,8 @@ impl<'a> Planner<'a> {
             let refusal = still_referred_to("InvalidOperation.CenInstanceStatus", id.as_str(), &attached);
             return Err(ApiError { http_status: 409, ..refusal });
         }
+        self.revoke_for(id);
+        self.leave_resource_group(id.as_str());
         self.push(Change::CenRemoved(id.clone()));
         Ok(())
     }
@@ -91,6 +93,10 @@ impl<'a> Planner<'a> {
     /// The entry that a call wants to publish or withdraw, if it is one that may be.
     fn publishable(&self, route: &PublishedRoute) -> Result<&'a RouteEntry, ApiError> {
         let table = attached_table(self.state, &route.child)?;
+        if self.state.route_tables.get(&route.route_table).is_some_and(|named| self.state.is_custom(named)) {
+            let message = "The route table type is unsupported.";
+            return Err(ApiError::bad_request("InvalidOperation.UnsupportRouteTableType", message));
+        }
         if table.id != route.route_table {
             let message = format!("{} is not the route table of {}.", route.route_table, route.child.network);
             return Err(ApiError::bad_request("InvalidParameter", message));

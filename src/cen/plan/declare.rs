@@ -18,8 +18,9 @@ impl Planner<'_> {
         for vbr in outdated {
             let network = NetworkId::Vbr(vbr.id.clone());
             if self.state.attachments.contains_key(&network) {
-                self.changes.push(Change::Detached { network });
+                self.changes.push(Change::Detached { network: network.clone() });
             }
+            self.revoke_all(&network);
             self.changes.push(Change::RouteTableRemoved(vbr.route_table.clone()));
             self.changes.push(Change::VbrRemoved(vbr.id.clone()));
         }
@@ -84,6 +85,7 @@ impl Planner<'_> {
             destination,
             kind: if route.as_path.is_some() { RouteKind::Bgp } else { RouteKind::DataCenter },
             next_hop: vbr.router_interface.clone(),
+            next_hops: Vec::new(),
             as_path: route.as_path.clone().unwrap_or_default(),
             origin: EntryOrigin::Declared,
             name: String::new(),
@@ -100,6 +102,7 @@ impl Planner<'_> {
             description: String::new(),
             tags: Vec::new(),
             created: self.now,
+            route_propagation: true,
             entries: BTreeMap::new(),
         }
     }

@@ -3,10 +3,15 @@
 pub(in crate::cen) mod attachment;
 mod cidr;
 mod declare;
+mod grant;
 mod new_entry;
 mod resource;
+pub(in crate::cen) mod route_entries;
 mod route_entry;
+mod route_table;
 mod vpc;
+mod vpc_cidr;
+pub(in crate::cen) mod vpc_publish;
 mod vpn_connection;
 mod vpn_gateway;
 mod vpn_route;
@@ -90,6 +95,18 @@ impl<'a> Planner<'a> {
             Command::CreateRouteEntry(create) => self.create_route_entry(create),
             Command::ModifyRouteEntry(modify) => self.modify_route_entry(modify),
             Command::DeleteRouteEntry(delete) => self.delete_route_entry(delete),
+            Command::CreateRouteEntries(creates) => self.create_route_entries(creates),
+            Command::DeleteRouteEntries(deletes) => self.delete_route_entries(deletes),
+            Command::CreateRouteTable(create) => self.create_route_table(create),
+            Command::DeleteRouteTable { route_table } => self.delete_route_table(route_table),
+            Command::AssociateRouteTable(associate) => self.associate_route_table(associate),
+            Command::UnassociateRouteTable(associate) => self.unassociate_route_table(associate),
+            Command::AssociateCidr(block) => self.associate_cidr(block),
+            Command::UnassociateCidr(block) => self.unassociate_cidr(block),
+            Command::PublishVpcRoutes(publish) => self.publish_vpc_routes(publish),
+            Command::MoveToResourceGroup(to) => self.move_to_resource_group(to),
+            Command::GrantInstance(grant) => self.grant_instance(grant),
+            Command::RevokeInstance(revoke) => self.revoke_instance(revoke),
             Command::CreateVpnGateway(create) => self.create_vpn_gateway(create),
             Command::DeleteVpnGateway { gateway } => self.delete_vpn_gateway(gateway),
             Command::CreateCustomerGateway(create) => self.create_customer_gateway(create),
@@ -112,18 +129,22 @@ impl<'a> Planner<'a> {
         self.changes.push(change);
     }
 
-    /// Adds an entry; a kind that is published by default enters CEN at once when its network is attached.
+    /// Adds an entry; a kind that is published by default enters CEN at once when its network is attached. What stands in
+    /// a custom table is never published.
     fn add_entry(&mut self, table: &RouteTable, entry: RouteEntry) {
         let (kind, destination) = (entry.kind, entry.destination);
         self.push(Change::RouteEntrySet { table: table.id.clone(), entry });
-        if kind.row().published_by_default && self.state.attachments.contains_key(&table.network) {
+        let attached = self.state.attachments.contains_key(&table.network);
+        if kind.row().published_by_default && attached && !self.state.is_custom(table) {
             self.publish(&table.network, destination);
         }
     }
 
     /// Removes an entry, from CEN too.
     fn remove_entry(&mut self, table: &RouteTable, entry: &RouteEntry) {
-        self.withdraw(&table.network, entry.destination);
+        if !self.state.is_custom(table) {
+            self.withdraw(&table.network, entry.destination);
+        }
         self.push(Change::RouteEntryRemoved { table: table.id.clone(), entry: entry.id.clone() });
     }
 

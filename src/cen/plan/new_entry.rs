@@ -7,7 +7,7 @@ use crate::cen::error::ApiError;
 use crate::cen::route::{RouteKind, RouteTable};
 
 /// Custom entries that one route table holds at most.
-const CUSTOM_ENTRIES: usize = 200;
+pub(super) const CUSTOM_ENTRIES: usize = 200;
 
 /// May a custom entry to `destination` be added to the table?
 pub(super) fn check_free(table: &RouteTable, destination: Ipv4Net) -> Result<(), ApiError> {
@@ -21,10 +21,20 @@ pub(super) fn check_free(table: &RouteTable, destination: Ipv4Net) -> Result<(),
         return Err(ApiError::bad_request("InvalidCidrBlock", message));
     }
     if table.entry_to(destination).is_some() {
-        return Err(ApiError::bad_request("InvalidCIDRBlock.Duplicate", "Specified CIDR block is already exists."));
+        return Err(duplicate());
     }
     if table.custom_entries().count() >= CUSTOM_ENTRIES {
-        return Err(ApiError::bad_request("QuotaExceeded", "Route entry quota exceeded in this route table."));
+        return Err(quota_exceeded());
     }
     Ok(())
+}
+
+/// 400: the table has an entry to this destination.
+pub(super) fn duplicate() -> ApiError {
+    ApiError::bad_request("InvalidCIDRBlock.Duplicate", "Specified CIDR block is already exists.")
+}
+
+/// 400: the table is full.
+pub(super) fn quota_exceeded() -> ApiError {
+    ApiError::bad_request("QuotaExceeded", "Route entry quota exceeded in this route table.")
 }

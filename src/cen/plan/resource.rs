@@ -3,6 +3,7 @@
 use super::Planner;
 use super::attachment::cen;
 use crate::cen::change::Change;
+use crate::cen::command::MoveToResourceGroup;
 use crate::cen::error::ApiError;
 use crate::cen::network::Tag;
 use crate::cen::resource::{ModifyAttributes, ResourceId, TagResources, UntagResources};
@@ -17,6 +18,8 @@ struct Labels<'a> {
     tags: &'a mut Vec<Tag>,
     /// Only a VPN gateway has this.
     auto_propagate: Option<&'a mut bool>,
+    /// Only a route table has this.
+    route_propagation: Option<&'a mut bool>,
 }
 
 /// Those of a resource that has all of them.
@@ -27,6 +30,7 @@ macro_rules! labels {
             description: &mut $resource.description,
             tags: &mut $resource.tags,
             auto_propagate: None,
+            route_propagation: None,
         }
     };
 }
@@ -42,6 +46,9 @@ impl Planner<'_> {
             }
             if let (Some(new), Some(auto_propagate)) = (modify.auto_propagate, labels.auto_propagate) {
                 *auto_propagate = new;
+            }
+            if let (Some(new), Some(route_propagation)) = (modify.route_propagation, labels.route_propagation) {
+                *route_propagation = new;
             }
             Ok(())
         })
@@ -77,6 +84,25 @@ impl Planner<'_> {
         })
     }
 
+    pub(super) fn move_to_resource_group(&mut self, to: &MoveToResourceGroup) -> Result<(), ApiError> {
+        let (resource, group) = (to.resource.as_str(), &to.group);
+        if to.resource.region(self.state).is_none() {
+            let message = format!("The specified resource {resource} does not exist.");
+            return Err(ApiError::not_found("ResourceNotFound", message));
+        }
+        if self.state.resource_group(resource) != group {
+            self.push(Change::ResourceGroupSet { resource: resource.to_owned(), group: group.clone() });
+        }
+        Ok(())
+    }
+
+    /// Forgets the resource group of a resource that goes.
+    pub(super) fn leave_resource_group(&mut self, resource: &str) {
+        if self.state.resource_groups.contains_key(resource) {
+            self.push(Change::ResourceGroupSet { resource: resource.to_owned(), group: String::new() });
+        }
+    }
+
     fn relabel(
         &mut self,
         resource: &ResourceId,
@@ -104,7 +130,8 @@ impl Planner<'_> {
             }
             ResourceId::RouteTable(id) => {
                 let mut new = self.route_table(id)?.clone();
-                change(labels!(new))?;
+                let route_propagation = Some(&mut new.route_propagation);
+                change(Labels { route_propagation, ..labels!(new) })?;
                 Change::RouteTableSet(new)
             }
             ResourceId::VpnGateway(id) => {
@@ -122,7 +149,7 @@ impl Planner<'_> {
             ResourceId::VpnConnection(id) => {
                 let mut new = self.vpn_connection(id)?.clone();
                 let (name, tags) = (&mut new.name, &mut new.tags);
-                change(Labels { name, description: &mut none, tags, auto_propagate: None })?;
+                change(Labels { name, description: &mut none, tags, auto_propagate: None, route_propagation: None })?;
                 Change::VpnConnectionSet(Box::new(new))
             }
         };

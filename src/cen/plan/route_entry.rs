@@ -1,5 +1,7 @@
 //! Custom entries of the route tables of VPCs and VBRs.
 
+use std::collections::BTreeSet;
+
 use ipnet::Ipv4Net;
 
 use super::Planner;
@@ -11,7 +13,10 @@ use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteTableId, VpnGatewayId};
 use crate::cen::learn::learned_routes;
 use crate::cen::network::{Host, NetworkId};
-use crate::cen::route::{EntryOrigin, RouteEntry, RouteKind, RouteTable};
+use crate::cen::route::{EntryOrigin, NextHop, RouteEntry, RouteKind, RouteTable};
+
+/// Next hops of one entry at most.
+const NEXT_HOPS: usize = 16;
 
 impl<'a> Planner<'a> {
     pub(super) fn create_route_entry(&mut self, create: &CreateRouteEntry) -> Result<(), ApiError> {
@@ -19,11 +24,13 @@ impl<'a> Planner<'a> {
         let kind = kind(table, &create.next_hop_type)?;
         check_free(table, create.destination)?;
         self.check_next_hop(table, kind, &create.next_hop)?;
+        self.check_next_hops(table, kind, &create.next_hops)?;
         let entry = RouteEntry {
             id: create.id.clone(),
             destination: create.destination,
             kind,
             next_hop: create.next_hop.clone(),
+            next_hops: create.next_hops.clone(),
             as_path: Vec::new(),
             origin: EntryOrigin::Api,
             name: create.name.clone(),
@@ -76,6 +83,7 @@ impl<'a> Planner<'a> {
             new.kind = kind(table, next_hop_type)?;
             self.check_next_hop(table, new.kind, next_hop)?;
             new.next_hop.clone_from(next_hop);
+            new.next_hops.clear();
         }
         self.push(Change::RouteEntrySet { table: table.id.clone(), entry: new });
         Ok(())
@@ -86,15 +94,19 @@ impl<'a> Planner<'a> {
         self.state.route_tables.get(id).ok_or_else(missing)
     }
 
-    fn entry_to_delete(&self, delete: &DeleteRouteEntry) -> Result<(&'a RouteTable, &'a RouteEntry), ApiError> {
+    pub(super) fn entry_to_delete(
+        &self,
+        delete: &DeleteRouteEntry,
+    ) -> Result<(&'a RouteTable, &'a RouteEntry), ApiError> {
         match delete {
             DeleteRouteEntry::ById(id) => self
                 .state
                 .route_entry(id.as_str())
                 .ok_or_else(|| ApiError::bad_request("InvalidRouteEntryId.NotFound", "Route entry not exists.")),
-            DeleteRouteEntry::ByDestination { route_table, destination, next_hop } => {
+            DeleteRouteEntry::ByDestination { route_table, destination, next_hops } => {
                 let table = self.route_table(route_table)?;
-                let entry = table.entry_to(*destination).filter(|entry| entry.next_hop == *next_hop);
+                let asked: BTreeSet<&str> = next_hops.iter().map(String::as_str).collect();
+                let entry = table.entry_to(*destination).filter(|entry| entry.hops().collect::<BTreeSet<_>>() == asked);
                 entry.map(|entry| (table, entry)).ok_or_else(|| self.nothing_to_delete(table, *destination))
             }
         }
@@ -130,6 +142,20 @@ impl<'a> Planner<'a> {
             }
             _ => Err(ApiError::not_found("InvalidNextHopId.NotFound", "Specified next hop does not exist.")),
         }
+    }
+
+    /// Several next hops share the load if their weights are equal; of two with 100 and 0 the latter stands by.
+    fn check_next_hops(&self, table: &RouteTable, kind: RouteKind, next_hops: &[NextHop]) -> Result<(), ApiError> {
+        if next_hops.is_empty() {
+            return Ok(());
+        }
+        let ids: BTreeSet<&str> = next_hops.iter().map(|hop| hop.id.as_str()).collect();
+        let weights: BTreeSet<u8> = next_hops.iter().map(|hop| hop.weight).collect();
+        let fits = weights.len() == 1 || next_hops.len() == 2 && weights == BTreeSet::from([0, 100]);
+        if !fits || ids.len() < next_hops.len() || !(2..=NEXT_HOPS).contains(&next_hops.len()) {
+            return Err(ApiError::invalid("NextHopList"));
+        }
+        next_hops.iter().try_for_each(|hop| self.check_next_hop(table, kind, &hop.id))
     }
 
     fn stands_in(&self, host: Option<&Host>, network: &NetworkId) -> bool {

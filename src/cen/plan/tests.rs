@@ -11,6 +11,9 @@ use crate::cen::network::{
 use crate::cen::publish::{PublishStatus, publish_status};
 use crate::cen::route::{KINDS, RouteKind};
 
+mod route_entries;
+mod route_table;
+mod vpc;
 mod vpn;
 
 fn net(text: &str) -> Ipv4Net {
@@ -79,6 +82,8 @@ fn create_vpc(name: &str, region: &str, cidr: &str) -> Command {
         name: name.into(),
         description: String::new(),
         tags: Vec::new(),
+        user_cidrs: Vec::new(),
+        resource_group: String::new(),
     })
 }
 
@@ -102,6 +107,7 @@ fn create_entry(table: &str, destination: &str, next_hop_type: &str, next_hop: &
         destination: net(destination),
         next_hop_type: next_hop_type.into(),
         next_hop: next_hop.into(),
+        next_hops: Vec::new(),
         name: String::new(),
         description: String::new(),
     })
@@ -111,7 +117,7 @@ fn delete_entry(table: &str, destination: &str, next_hop: &str) -> Command {
     Command::DeleteRouteEntry(DeleteRouteEntry::ByDestination {
         route_table: table.into(),
         destination: net(destination),
-        next_hop: next_hop.into(),
+        next_hops: vec![next_hop.into()],
     })
 }
 

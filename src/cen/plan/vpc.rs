@@ -14,6 +14,9 @@ use crate::cen::route::{EntryOrigin, RouteEntry, RouteKind, RouteTable};
 impl<'a> Planner<'a> {
     pub(super) fn create_vpc(&mut self, create: &CreateVpc) -> Result<(), ApiError> {
         cidr::check_vpc(create.cidr)?;
+        for block in &create.user_cidrs {
+            cidr::check_destination(*block)?;
+        }
         let name = VpcName { region: create.region.clone(), name: create.name.clone() };
         let bound = self.state.declarations.bound_vpcs.iter().find(|bound| bound.vpc == name);
         if let Some(bound) = bound.filter(|bound| bound.cidr != create.cidr) {
@@ -28,6 +31,7 @@ impl<'a> Planner<'a> {
             description: String::new(),
             tags: Vec::new(),
             created: self.now,
+            route_propagation: true,
             entries: BTreeMap::from([(service.id.clone(), service)]),
         }));
         self.push(Change::VpcSet(Vpc {
@@ -41,7 +45,13 @@ impl<'a> Planner<'a> {
             created: self.now,
             tags: create.tags.clone(),
             created_as: None,
+            secondary_cidrs: Vec::new(),
+            user_cidrs: create.user_cidrs.clone(),
         }));
+        if !create.resource_group.is_empty() {
+            let (resource, group) = (create.id.to_string(), create.resource_group.clone());
+            self.push(Change::ResourceGroupSet { resource, group });
+        }
         Ok(())
     }
 
@@ -54,20 +64,26 @@ impl<'a> Planner<'a> {
         let entries: Vec<String> = self.state.table_of(&network).map_or_else(Vec::new, |table| {
             table.custom_entries().map(|entry| format!("{} ({})", entry.id, entry.destination)).collect()
         });
+        let tables: Vec<String> = self.custom_tables(&network).map(|table| table.id.to_string()).collect();
         let cens: Vec<String> =
             self.state.attachments.get(&network).map(|attachment| attachment.cen.to_string()).into_iter().collect();
-        let code = match (vswitches.is_empty(), gateways.is_empty(), entries.is_empty(), cens.is_empty()) {
-            (true, true, true, true) => {
-                self.push(Change::VpcRemoved(id.clone()));
-                self.push(Change::RouteTableRemoved(vpc.route_table.clone()));
-                return Ok(());
-            }
-            (false, ..) => "DependencyViolation.VSwitch",
-            (_, false, ..) => "DependencyViolation.VpnGateway",
-            (_, _, false, _) => "DependencyViolation.RouteEntry",
-            _ => "DependencyViolation.Cen",
-        };
-        Err(still_referred_to(code, id.as_str(), &[vswitches, gateways, entries, cens].concat()))
+        // The first kind that there is gives the code; the message names them all.
+        let dependents = [
+            ("DependencyViolation.VSwitch", vswitches),
+            ("DependencyViolation.VpnGateway", gateways),
+            ("DependencyViolation.RouteEntry", entries),
+            ("DependencyViolation.RouteTable", tables),
+            ("DependencyViolation.Cen", cens),
+        ];
+        if let Some((code, _)) = dependents.iter().find(|(_, those)| !those.is_empty()) {
+            let those: Vec<String> = dependents.iter().flat_map(|(_, those)| those).cloned().collect();
+            return Err(still_referred_to(code, id.as_str(), &those));
+        }
+        self.revoke_all(&network);
+        self.leave_resource_group(id.as_str());
+        self.push(Change::VpcRemoved(id.clone()));
+        self.push(Change::RouteTableRemoved(vpc.route_table.clone()));
+        Ok(())
     }
 
     pub(super) fn create_vswitch(&mut self, create: &CreateVSwitch) -> Result<(), ApiError> {
@@ -77,14 +93,16 @@ impl<'a> Planner<'a> {
             let message = "Specified CIDR block is not valid: the mask of a vSwitch is 16 to 29 bits long.";
             return Err(ApiError::bad_request("InvalidCidrBlock.MaskLength", message));
         }
-        if !vpc.cidr.contains(&create.cidr) {
+        if !vpc.blocks().any(|block| block.contains(&create.cidr)) {
             return Err(ApiError::bad_request("InvalidParameter", "Specified CIDR block is not valid in VPC."));
         }
         let table = self.vpc_table(vpc)?;
         if let Some(other) = self.state.vswitches_of(&vpc.id).find(|other| cidr::overlap(other.cidr, create.cidr)) {
             return Err(overlapped("subnets", &format!("{} ({})", other.id, other.cidr)));
         }
-        if let Some(entry) = table.custom_entries().find(|entry| create.cidr.contains(&entry.destination)) {
+        let network = NetworkId::Vpc(vpc.id.clone());
+        let mut entries = self.state.tables_of(&network).flat_map(RouteTable::custom_entries);
+        if let Some(entry) = entries.find(|entry| create.cidr.contains(&entry.destination)) {
             return Err(overlapped("entry", &format!("{} ({})", entry.id, entry.destination)));
         }
         self.push(Change::VSwitchSet(VSwitch {
@@ -96,9 +114,14 @@ impl<'a> Planner<'a> {
             description: create.description.clone(),
             created: self.now,
             tags: create.tags.clone(),
+            route_table: None,
         }));
         let next_hop = create.id.to_string();
-        self.add_entry(table, self.system_entry(&create.system_entry, create.cidr, RouteKind::VSwitch, next_hop));
+        let entry = self.system_entry(&create.system_entry, create.cidr, RouteKind::VSwitch, next_hop);
+        for custom in self.state.tables_of(&network).filter(|other| other.id != table.id) {
+            self.add_entry(custom, self.system_entry_in(&custom.id, &entry));
+        }
+        self.add_entry(table, entry);
         Ok(())
     }
 
@@ -111,11 +134,14 @@ impl<'a> Planner<'a> {
         if !users.is_empty() {
             return Err(still_referred_to("DependencyViolation.VpnGateway", id.as_str(), &users));
         }
+        if let Some(table) = &vswitch.route_table {
+            return Err(still_referred_to("DependencyViolation.RouteTable", id.as_str(), &[table.to_string()]));
+        }
         self.push(Change::VSwitchRemoved(id.clone()));
-        if let Some(table) = self.state.table_of(&NetworkId::Vpc(vswitch.vpc.clone()))
-            && let Some(entry) = table.entry_to(vswitch.cidr)
-        {
-            self.remove_entry(table, entry);
+        for table in self.state.tables_of(&NetworkId::Vpc(vswitch.vpc.clone())) {
+            if let Some(entry) = table.entry_to(vswitch.cidr) {
+                self.remove_entry(table, entry);
+            }
         }
         Ok(())
     }
@@ -146,6 +172,7 @@ impl<'a> Planner<'a> {
             destination,
             kind,
             next_hop,
+            next_hops: Vec::new(),
             as_path: Vec::new(),
             origin: EntryOrigin::System,
             name: String::new(),

@@ -65,10 +65,10 @@ impl<'a> Planner<'a> {
         let gateway = self.vpn_gateway(id)?;
         let connections: Vec<String> =
             self.state.connections_of(id).map(|connection| connection.id.to_string()).collect();
-        let table = self.state.table_of(&NetworkId::Vpc(gateway.vpc.clone()));
-        let entries = table.into_iter().flat_map(|table| table.entries.values());
+        let vpc = NetworkId::Vpc(gateway.vpc.clone());
+        let entries = self.state.tables_of(&vpc).flat_map(|table| table.entries.values());
         let entries: Vec<String> = entries
-            .filter(|entry| entry.next_hop == id.as_str())
+            .filter(|entry| entry.hops().any(|hop| hop == id.as_str()))
             .map(|entry| format!("{} ({})", entry.id, entry.destination))
             .collect();
         let code = match (connections.is_empty(), entries.is_empty()) {
@@ -76,6 +76,7 @@ impl<'a> Planner<'a> {
                 for route in self.state.vpn_routes_of(id) {
                     self.changes.push(Change::VpnRouteRemoved(route.key.clone()));
                 }
+                self.leave_resource_group(id.as_str());
                 self.push(Change::VpnGatewayRemoved(id.clone()));
                 return Ok(());
             }
@@ -122,6 +123,7 @@ impl<'a> Planner<'a> {
         if !users.is_empty() {
             return Err(still_referred_to("DependencyViolation.VpnConnection", id.as_str(), &users));
         }
+        self.leave_resource_group(id.as_str());
         self.push(Change::CustomerGatewayRemoved(id.clone()));
         Ok(())
     }

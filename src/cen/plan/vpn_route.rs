@@ -124,6 +124,7 @@ impl<'a> Planner<'a> {
             destination,
             kind: RouteKind::VpnGateway,
             next_hop: gateway.id.to_string(),
+            next_hops: Vec::new(),
             as_path: Vec::new(),
             origin: EntryOrigin::VpnRoute,
             name: String::new(),

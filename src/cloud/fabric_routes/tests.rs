@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::cen::network::{Host, UnixMillis, VSwitch, Vpc, VpcName};
-use crate::cen::route::{EntryOrigin, RouteTable};
+use crate::cen::route::{EntryOrigin, NextHop, RouteTable};
 use crate::cen::state::Attachment;
 
 const HANGZHOU: u8 = 4;
@@ -18,6 +18,7 @@ fn entry(id: &str, destination: &str, kind: EntryKind, next_hop: &str) -> RouteE
         destination: net(destination),
         kind,
         next_hop: next_hop.to_owned(),
+        next_hops: Vec::new(),
         as_path: Vec::new(),
         origin: EntryOrigin::Api,
         name: String::new(),
@@ -41,6 +42,8 @@ fn add_vpc(state: &mut State, name: &str, number: u8) {
         created: UnixMillis(0),
         tags: Vec::new(),
         created_as: None,
+        secondary_cidrs: Vec::new(),
+        user_cidrs: Vec::new(),
     };
     let network = NetworkId::Vpc(vpc.id.clone());
     let vswitch = VSwitch {
@@ -52,6 +55,7 @@ fn add_vpc(state: &mut State, name: &str, number: u8) {
         description: String::new(),
         created: UnixMillis(0),
         tags: Vec::new(),
+        route_table: None,
     };
     let system = entry(&format!("rte-{name}"), &cidr.to_string(), EntryKind::VSwitch, vswitch.id.as_str());
     let table = RouteTable {
@@ -61,6 +65,7 @@ fn add_vpc(state: &mut State, name: &str, number: u8) {
         description: String::new(),
         tags: Vec::new(),
         created: UnixMillis(0),
+        route_propagation: true,
         entries: [(system.id.clone(), system)].into(),
     };
     state.vswitches.insert(vswitch.id.clone(), vswitch);
@@ -209,4 +214,112 @@ fn before_the_api_made_anything_every_bound_namespace_is_named_and_the_fabric_is
     assert_eq!(namespaces, ["beijing-router", "fabric", "hangzhou-router", "vpn-gateway"]);
     let routes: Vec<_> = kernels.values().flat_map(|kernel| &kernel.routes).collect();
     assert!(routes.iter().all(|route| route.kind == RouteKind::Unreachable));
+}
+
+/// The rules of a namespace as `from source lookup table`.
+fn shown_rules(kernels: &BTreeMap<Arc<str>, KernelState>, namespace: &str) -> Vec<String> {
+    let one = |rule: &KernelRule| format!("from {} lookup {}", rule.source.expect("a source"), rule.table);
+    kernels[namespace].rules.iter().map(one).collect()
+}
+
+/// Gives Hangzhou a custom table with its system route, one to the VPN gateway and the default route to a host.
+fn add_custom_table(state: &mut State) -> u32 {
+    let network = NetworkId::Vpc("vpc-hangzhou".into());
+    let vpc = VpcName { region: "cn-hangzhou".to_owned(), name: "hangzhou".to_owned() };
+    state.declarations.instances.insert("i-1".into(), Host { vpc, address: Ipv4Addr::new(192, 168, 4, 10) });
+    let entries = [
+        entry("rte-c1", "192.168.4.0/24", EntryKind::VSwitch, "vsw-hangzhou"),
+        entry("rte-c2", "10.9.0.0/16", EntryKind::VpnGateway, "vpn-1"),
+        entry("rte-c3", "0.0.0.0/0", EntryKind::Instance, "i-1"),
+    ];
+    let system = state.table_of(&network).expect("a table").clone();
+    let entries = entries.map(|entry| (entry.id.clone(), entry)).into();
+    let table = RouteTable { id: "vtb-custom".into(), entries, ..system };
+    let number = custom_table(&table);
+    state.route_tables.insert(table.id.clone(), table);
+    number
+}
+
+#[test]
+fn packets_of_a_vswitch_are_looked_up_in_the_custom_table_that_it_uses() {
+    let mut state = state();
+    let number = add_custom_table(&mut state);
+    let kernels = fabric_routes(&state, &bindings());
+    assert!(kernels["hangzhou-router"].rules.is_empty(), "nobody uses the table");
+    assert!(shown(&kernels, "hangzhou-router", number).is_empty());
+
+    let vswitch = state.vswitches.get_mut("vsw-hangzhou").expect("a vSwitch");
+    vswitch.route_table = Some("vtb-custom".into());
+    let kernels = fabric_routes(&state, &bindings());
+    assert_eq!(shown_rules(&kernels, "hangzhou-router"), [format!("from 192.168.4.0/24 lookup {number}")]);
+    assert_eq!(
+        shown(&kernels, "hangzhou-router", number),
+        set(&[
+            "192.168.4.0/24 Throw",
+            "10.9.0.0/16 via 100.64.0.2",
+            "0.0.0.0/0 via 192.168.4.10",
+            "0.0.0.0/0 Unreachable",
+            "192.168.1.0/24 via 100.64.4.1",
+        ])
+    );
+    assert_eq!(shown(&kernels, "hangzhou-router", TABLE_MAIN), set(&["192.168.1.0/24 via 100.64.4.1"]));
+}
+
+#[test]
+fn a_table_without_propagation_receives_nothing_from_cen_and_the_other_does() {
+    let mut state = state();
+    let number = add_custom_table(&mut state);
+    state.vswitches.get_mut("vsw-hangzhou").expect("a vSwitch").route_table = Some("vtb-custom".into());
+    let received = "192.168.1.0/24 via 100.64.4.1";
+    for (off, in_custom, in_main) in [("vtb-custom", false, true), ("vtb-hangzhou", true, false)] {
+        let mut state = state.clone();
+        state.route_tables.get_mut(off).expect("a table").route_propagation = false;
+        let kernels = fabric_routes(&state, &bindings());
+        assert_eq!(shown(&kernels, "hangzhou-router", number).contains(received), in_custom, "{off}");
+        assert_eq!(shown(&kernels, "hangzhou-router", TABLE_MAIN).contains(received), in_main, "{off}");
+        let of_gateway = shown(&kernels, "vpn-gateway", TABLE_MAIN);
+        assert_eq!(of_gateway.contains("192.168.1.0/24 via 100.64.0.1"), in_main, "a gateway follows the system table");
+    }
+}
+
+#[test]
+fn an_own_entry_of_a_custom_table_wins_over_what_is_learned() {
+    let mut state = state();
+    let number = add_custom_table(&mut state);
+    state.vswitches.get_mut("vsw-hangzhou").expect("a vSwitch").route_table = Some("vtb-custom".into());
+    let table = state.route_tables.get_mut("vtb-custom").expect("a table");
+    let own = entry("rte-c4", "192.168.1.0/24", EntryKind::VpnGateway, "vpn-1");
+    table.entries.insert(own.id.clone(), own);
+    let kernels = fabric_routes(&state, &bindings());
+    let custom = shown(&kernels, "hangzhou-router", number);
+    assert!(custom.contains("192.168.1.0/24 via 100.64.0.2"), "{custom:?}");
+    assert!(!custom.contains("192.168.1.0/24 via 100.64.4.1"), "{custom:?}");
+    assert_eq!(shown(&kernels, "hangzhou-router", TABLE_MAIN), set(&["192.168.1.0/24 via 100.64.4.1"]));
+}
+
+#[test]
+fn an_entry_with_several_next_hops_is_one_route_to_those_in_use() {
+    let mut state = state();
+    let vpc = VpcName { region: "cn-hangzhou".to_owned(), name: "hangzhou".to_owned() };
+    for number in [1, 2] {
+        let host = Host { vpc: vpc.clone(), address: Ipv4Addr::new(192, 168, 4, 10 + number) };
+        state.declarations.instances.insert(format!("i-{number}").as_str().into(), host);
+    }
+    let several = |id: &str, destination: &str, hops: &[(&str, u8)]| RouteEntry {
+        next_hops: hops.iter().map(|(id, weight)| NextHop { id: (*id).to_owned(), weight: *weight }).collect(),
+        ..entry(id, destination, EntryKind::Instance, hops[0].0)
+    };
+    let three = [("i-1", 5), ("i-unbound", 5), ("i-2", 5)];
+    add_entry(&mut state, "hangzhou", several("rte-1", "172.16.0.0/16", &three), false);
+    add_entry(&mut state, "hangzhou", several("rte-2", "172.17.0.0/16", &[("i-2", 100), ("i-1", 0)]), false);
+    let kernels = fabric_routes(&state, &bindings());
+    let gateways = |destination: &str| {
+        let to_it =
+            kernels["hangzhou-router"].routes.iter().filter(|route| route.destination.to_string() == destination);
+        let all = to_it.map(|route| route.gateway.into_iter().chain(route.more_gateways.clone()).collect::<Vec<_>>());
+        all.collect::<Vec<_>>()
+    };
+    let host = |last| IpAddr::from([192, 168, 4, last]);
+    assert_eq!(gateways("172.16.0.0/16"), [vec![host(11), host(12)]]);
+    assert_eq!(gateways("172.17.0.0/16"), [vec![host(12)]]);
 }

@@ -101,6 +101,7 @@ mod tests {
             protocol,
             kind: RouteKind::Unicast,
             gateway: None,
+            more_gateways: Vec::new(),
             device: Some("gwd0".into()),
         }
     }

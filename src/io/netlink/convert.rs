@@ -11,7 +11,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 
 use super::error::NetlinkError;
-use crate::routing::{Family, KernelRoute, KernelRule, RouteKind};
+use crate::routing::{Family, KernelRoute, KernelRule, PROTOCOL_CEND, RouteKind};
 
 /// A route as a person reads it.
 pub fn shown(route: &KernelRoute) -> String {
@@ -19,21 +19,30 @@ pub fn shown(route: &KernelRoute) -> String {
     format!("{} in table {} ({device}, metric {})", route.destination, route.table, route.metric)
 }
 
-/// The routes of a message, one for each next hop; none for what is no IP route.
+/// The routes of a message, one for each next hop, unless it is one of cend's; none for what is no IP route.
 pub fn routes(message: &RouteMessage, names: &HashMap<u32, Arc<str>>) -> Vec<KernelRoute> {
     let Some(route) = route(message, names) else { return Vec::new() };
     let hops = message.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::MultiPath(hops) => Some(hops),
         _ => None,
     });
-    let by_hop = |hop: &RouteNextHop| {
-        let gateway = hop.attributes.iter().find_map(|attribute| match attribute {
+    let gateway = |hop: &RouteNextHop| {
+        hop.attributes.iter().find_map(|attribute| match attribute {
             RouteAttribute::Gateway(address) => ip_address(address),
             _ => None,
-        });
-        KernelRoute { gateway, device: names.get(&hop.interface_index).cloned(), ..route.clone() }
+        })
     };
-    hops.map_or_else(|| vec![route.clone()], |hops| hops.iter().map(by_hop).collect())
+    let by_hop = |hop: &RouteNextHop| {
+        let device = names.get(&hop.interface_index).cloned();
+        KernelRoute { gateway: gateway(hop), device, ..route.clone() }
+    };
+    match hops.map(Vec::as_slice) {
+        None => vec![route],
+        Some([first, more @ ..]) if route.protocol == PROTOCOL_CEND => {
+            vec![KernelRoute { more_gateways: more.iter().filter_map(gateway).collect(), ..by_hop(first) }]
+        }
+        Some(hops) => hops.iter().map(by_hop).collect(),
+    }
 }
 
 fn route(message: &RouteMessage, names: &HashMap<u32, Arc<str>>) -> Option<KernelRoute> {
@@ -59,7 +68,8 @@ fn route(message: &RouteMessage, names: &HashMap<u32, Arc<str>>) -> Option<Kerne
     // IPv6 hangs routes that drop on the loopback device.
     let device = device.filter(|_| !matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Throw));
     let destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
-    Some(KernelRoute { table, destination, metric, protocol: header.protocol.into(), kind, gateway, device })
+    let protocol = header.protocol.into();
+    Some(KernelRoute { table, metric, protocol, kind, gateway, device, ..KernelRoute::least(destination) })
 }
 
 fn ip_address(address: &RouteAddress) -> Option<IpAddr> {
@@ -82,7 +92,7 @@ fn kind(kind: RouteType) -> RouteKind {
 
 /// The message that sets a route.
 pub fn route_message(route: &KernelRoute, indices: &HashMap<Arc<str>, u32>) -> Result<RouteMessage, NetlinkError> {
-    let KernelRoute { table, destination, metric, protocol, kind, gateway, device } = route;
+    let KernelRoute { table, destination, metric, protocol, kind, gateway, more_gateways, device } = route;
     let mut message = RouteMessage::default();
     message.header.address_family = address_family(Family::of(destination));
     message.header.destination_prefix_length = destination.prefix_len();
@@ -104,12 +114,24 @@ pub fn route_message(route: &KernelRoute, indices: &HashMap<Arc<str>, u32>) -> R
     if *metric > 0 {
         attributes.push(RouteAttribute::Priority(*metric));
     }
-    if let Some(gateway) = gateway {
-        attributes.push(RouteAttribute::Gateway((*gateway).into()));
-    }
-    if let Some(device) = device {
-        let index = indices.get(device).ok_or_else(|| NetlinkError::NoDevice(Arc::clone(device)))?;
-        attributes.push(RouteAttribute::Oif(*index));
+    let index = match device {
+        Some(device) => Some(*indices.get(device).ok_or_else(|| NetlinkError::NoDevice(Arc::clone(device)))?),
+        None => None,
+    };
+    if more_gateways.is_empty() {
+        attributes.extend(gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
+        attributes.extend(index.map(RouteAttribute::Oif));
+    } else {
+        let hop = |(gateway, index): (&IpAddr, u32)| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = index;
+            hop.attributes.push(RouteAttribute::Gateway((*gateway).into()));
+            hop
+        };
+        // The kernel finds the devices of the others.
+        let first = gateway.iter().map(|gateway| (gateway, index.unwrap_or(0)));
+        let more = more_gateways.iter().map(|gateway| (gateway, 0));
+        attributes.push(RouteAttribute::MultiPath(first.chain(more).map(hop).collect()));
     }
     Ok(message)
 }
@@ -137,17 +159,19 @@ pub fn rule(message: &RuleMessage) -> Option<KernelRule> {
         family,
         priority: 0,
         protocol: 0,
+        source: None,
         input_device: None,
         unless_mark: None,
         table: u32::from(header.table),
         suppress_prefix_length: None,
-        is_foreign: header.action != RuleAction::ToTable || header.dst_len > 0 || header.src_len > 0 || header.tos > 0,
+        is_foreign: header.action != RuleAction::ToTable || header.dst_len > 0 || header.tos > 0,
     };
     let mut mark = None;
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(number) => rule.priority = *number,
             RuleAttribute::Protocol(number) => rule.protocol = (*number).into(),
+            RuleAttribute::Source(address) => rule.source = IpNet::new(*address, header.src_len).ok(),
             RuleAttribute::Iifname(name) => rule.input_device = Some(name.as_str().into()),
             RuleAttribute::FwMark(number) => mark = Some(*number),
             RuleAttribute::Table(number) => rule.table = *number,
@@ -164,6 +188,7 @@ pub fn rule(message: &RuleMessage) -> Option<KernelRule> {
     }
     let inverted = header.flags.contains(RuleFlags::Invert);
     rule.is_foreign |= inverted != mark.is_some();
+    rule.is_foreign |= rule.source.map_or(0, |source| source.prefix_len()) != header.src_len;
     rule.unless_mark = mark;
     Some(rule)
 }
@@ -174,6 +199,7 @@ pub fn rule_message(rule: &KernelRule) -> RuleMessage {
         family,
         priority,
         protocol,
+        source,
         input_device,
         unless_mark,
         table,
@@ -187,6 +213,10 @@ pub fn rule_message(rule: &KernelRule) -> RuleMessage {
     attributes.push(RuleAttribute::Priority(*priority));
     attributes.push(RuleAttribute::Protocol(RouteProtocol::from(*protocol)));
     attributes.push(RuleAttribute::Table(*table));
+    if let Some(source) = source {
+        message.header.src_len = source.prefix_len();
+        attributes.push(RuleAttribute::Source(source.addr()));
+    }
     if let Some(device) = input_device {
         attributes.push(RuleAttribute::Iifname(device.to_string()));
     }
@@ -237,18 +267,37 @@ mod tests {
     }
 
     #[test]
+    fn a_route_of_cend_to_several_next_hops_is_one_and_anybody_else_s_is_one_for_each() {
+        let [first, second] = ["100.64.0.2", "100.64.0.6"].map(|text| text.parse::<IpAddr>().expect("an address"));
+        let shared = KernelRoute {
+            table: 254,
+            protocol: PROTOCOL_CEND,
+            gateway: Some(first),
+            more_gateways: vec![second],
+            ..KernelRoute::least("10.1.0.0/16".parse().expect("a prefix"))
+        };
+        let message = |protocol| route_message(&KernelRoute { protocol, ..shared.clone() }, &HashMap::new());
+        let read = |protocol| routes(&message(protocol).expect("no device is named"), &HashMap::new());
+        assert_eq!(read(PROTOCOL_CEND), std::slice::from_ref(&shared));
+        let each =
+            |gateway| KernelRoute { protocol: 4, gateway: Some(gateway), more_gateways: Vec::new(), ..shared.clone() };
+        assert_eq!(read(4), [each(first), each(second)]);
+    }
+
+    #[test]
     fn a_rule_with_other_conditions_is_nobodys_we_know() {
         let mut message = rule_message(&KernelRule {
             family: Family::Ipv4,
             priority: 9,
             protocol: 201,
+            source: None,
             input_device: None,
             unless_mark: None,
             table: 254,
             suppress_prefix_length: None,
             is_foreign: false,
         });
-        message.header.src_len = 24;
+        message.header.dst_len = 24;
         assert!(rule(&message).is_some_and(|rule| rule.is_foreign && rule.priority == 9));
     }
 }

@@ -210,7 +210,7 @@ mod tests {
         for (destination, table) in [("10.2.0.0/16", 20_199), ("0.0.0.0/0", 254), ("fd00::/64", 254)] {
             let destination: IpNet = destination.parse().expect("a prefix");
             let (metric, protocol, kind) = (7, 186, RouteKind::Blackhole);
-            let route = KernelRoute { table, destination, metric, protocol, kind, gateway: None, device: None };
+            let route = KernelRoute { table, metric, protocol, kind, ..KernelRoute::least(destination) };
             let message = route_message(&route, &Default::default()).expect("no device is named");
             let bytes = datagram(RouteNetlinkMessage::NewRoute(message));
             let two = [&bytes[..], &bytes].concat();

@@ -15,6 +15,7 @@ fn route(destination: &str, protocol: u8, device: Option<&str>) -> KernelRoute {
         protocol,
         kind: if device.is_some() { RouteKind::Unicast } else { RouteKind::Blackhole },
         gateway: None,
+        more_gateways: Vec::new(),
         device: device.map(Arc::from),
     }
 }
@@ -59,6 +60,7 @@ fn a_rule_of_somebody_else_is_never_removed() {
         family: Family::Ipv4,
         priority: 100,
         protocol,
+        source: None,
         input_device: None,
         unless_mark: None,
         table: 7,

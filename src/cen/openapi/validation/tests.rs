@@ -54,7 +54,13 @@ fn bad(kind: Kind) -> Vec<(String, Option<&'static str>)> {
 /// What a call must carry at least, with the fields of structures only where they are mandatory.
 fn least(rows: &'static [Parameter]) -> Vec<(String, String)> {
     let required = rows.iter().filter(|row| row.presence == Presence::Required);
-    required.map(|row| (row.name.to_owned(), good(row.kind))).collect()
+    let values = |row: &'static Parameter| match row.kind {
+        Kind::Structures(fields, _) => {
+            least(fields).into_iter().map(|(field, value)| (format!("{}.1.{field}", row.name), value)).collect()
+        }
+        kind => vec![(row.name.to_owned(), good(kind))],
+    };
+    required.flat_map(values).collect()
 }
 
 fn with(least: &[(String, String)], name: &str, value: &str) -> Parameters {
@@ -79,7 +85,8 @@ fn every_row_of_every_action_is_checked() {
             let about = format!("{} {name}", action.name);
             match row.presence {
                 Presence::Required => {
-                    let others: Vec<_> = least.iter().filter(|(other, _)| other != name).cloned().collect();
+                    let is_it = |other: &str| other == name || other.starts_with(&format!("{name}."));
+                    let others: Vec<_> = least.iter().filter(|(other, _)| !is_it(other)).cloned().collect();
                     assert_eq!(code(rows, parameters(&others)), Some(format!("Missing{name}")), "{about}");
                     assert_eq!(code(rows, with(&others, name, "")), Some(format!("Missing{name}")), "{about}, empty");
                 }

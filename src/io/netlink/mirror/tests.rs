@@ -31,6 +31,7 @@ fn route(destination: &str, metric: u32, device: &str) -> KernelRoute {
         protocol: FOREIGN,
         kind: RouteKind::Unicast,
         gateway: None,
+        more_gateways: Vec::new(),
         device: Some(device.into()),
     }
 }

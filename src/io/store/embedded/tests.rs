@@ -23,6 +23,8 @@ fn life() -> Vec<Vec<Change>> {
         name: "hangzhou".into(),
         description: "x".repeat(3000),
         tags: Vec::new(),
+        user_cidrs: Vec::new(),
+        resource_group: String::new(),
     })];
     for number in 0..5 {
         commands.push(Command::CreateVSwitch(CreateVSwitch {
