@@ -101,7 +101,7 @@ fn fill(directory: &Path, connections: u32) -> Result<(), Box<dyn std::error::Er
     let mut revision = Revision(0);
     let mut commit = |state: &mut State, changes: &[Change]| {
         changes.iter().for_each(|change| apply(state, change));
-        revision = store.commit(revision, changes)?;
+        revision = store.commit(revision, changes, None)?;
         Ok::<_, Box<dyn std::error::Error>>(())
     };
     for command in beginning() {

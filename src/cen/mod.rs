@@ -13,6 +13,7 @@ pub mod gateway_routes;
 pub mod identifier;
 pub mod learn;
 pub mod network;
+pub mod nonce;
 pub mod openapi;
 pub mod plan;
 pub mod publish;
