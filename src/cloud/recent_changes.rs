@@ -86,6 +86,7 @@ impl Touched {
             gateway: gateway.clone(),
             destination: *destination,
             next_hop: id.to_string(),
+            source: None,
         }));
     }
 
@@ -182,6 +183,7 @@ mod tests {
             gateway: "vpn-a".into(),
             destination: ipnet::Ipv4Net::new([10, number, 0, 0].into(), 16).unwrap(),
             next_hop: "vco-a".to_owned(),
+            source: None,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::crypto::cloud_name::InCloud;
 use crate::crypto::psk::{self, Notation};
 use crate::crypto::{CloudName, CloudPfs, IntegrityAlgorithm, prf};
 use crate::ike::{Child, Connection, EspProposal, Extensions, IkeProposal, Peer, Start};
-use crate::routing::{Owner, Publication, RouteKey, VpnRoute, Weight};
+use crate::routing::{Owner, Publication, RouteKey, RoutePolicy, VpnRoute, Weight};
 use crate::wire::ike::{Identification, TrafficSelector};
 
 /// Interval of liveness checks (EnableDpd), which the cloud does not let its users choose.
@@ -208,15 +208,16 @@ impl Translation {
     }
 
     fn route(&mut self, wanted_key: &OwnerRouteKey, wanted: Option<&OwnerRoute>, now: u64, touched: &mut Touched) {
-        let OwnerRouteKey { connection, destination } = wanted_key;
-        let key = RouteKey { destination: *destination, connection: connection.as_str().into() };
+        let OwnerRouteKey { connection, destination, source } = wanted_key;
+        let key = RouteKey { destination: *destination, connection: connection.as_str().into(), source: *source };
         let before = self.routes.remove(&key);
-        let translated = wanted.map(|OwnerRoute { weight, publication, .. }| {
+        let translated = wanted.map(|OwnerRoute { weight, priority, publication, .. }| {
             let Some(tunnel) = self.tunnels.get(connection.as_str()) else {
                 return Err(format!("its connection \"{connection}\" is refused, or not in the set"));
             };
             Ok(VpnRoute {
                 destination: *destination,
+                policy: source.map(|source| policy(source, *priority)).transpose()?,
                 connection: Arc::clone(tunnel.name()),
                 weight: Weight::try_from(u32::from(*weight)).map_err(|error| error.to_string())?,
                 owner: Owner::Cend,
@@ -233,12 +234,13 @@ impl Translation {
             touched.routes.new.extend(route.clone());
         }
         self.routes.extend(route.map(|route| (key, route)));
-        self.refuse((RefusedKind::Route, destination.to_string(), connection.clone()), refusal, touched);
+        let named = source.map_or_else(String::new, |source| format!(" from {source}"));
+        self.refuse((RefusedKind::Route, format!("{destination}{named}"), connection.clone()), refusal, touched);
     }
 
     fn publication(&mut self, wanted_key: &OwnerRouteKey, wanted: Option<&route::Publication>, touched: &mut Touched) {
-        let OwnerRouteKey { connection, destination } = wanted_key;
-        let key = RouteKey { destination: *destination, connection: connection.as_str().into() };
+        let OwnerRouteKey { connection, destination, source: _ } = wanted_key;
+        let key = RouteKey { destination: *destination, connection: connection.as_str().into(), source: None };
         let known = self.file.routes.contains(&key);
         let before = self.publications.remove(&key);
         let publication = wanted.filter(|_| known).map(|publication| published(*publication));
@@ -270,6 +272,14 @@ fn protected(set: &OwnerEntries, asked: &Asked) -> Protected {
     let connections = asked.connections.iter().filter_map(|name| set.connections.get(name));
     let routes = asked.routes.iter().filter(|key| set.routes.contains_key(*key));
     policy::of_cend(connections, routes)
+}
+
+fn policy(source: IpNet, priority: Option<u8>) -> Result<RoutePolicy, String> {
+    let priority = priority.unwrap_or(RoutePolicy::DEFAULT_PRIORITY);
+    if !(1..=100).contains(&priority) {
+        return Err(format!("a priority of {priority} is not from 1 to 100"));
+    }
+    Ok(RoutePolicy { priority, source })
 }
 
 /// A publication state as the route table knows it.

@@ -27,7 +27,9 @@ pub mod tunnel_options;
 pub mod validation;
 pub mod vpc;
 pub mod vpn_connection;
+pub mod vpn_diagnosis;
 pub mod vpn_gateway;
+pub mod vpn_policy_route;
 pub mod vpn_route;
 pub mod vswitch;
 
@@ -48,5 +50,7 @@ pub static ACTIONS: &[&[Action]] = &[
     customer_gateway::ACTIONS,
     vpn_connection::ACTIONS,
     vpn_route::ACTIONS,
+    vpn_policy_route::ACTIONS,
+    vpn_diagnosis::ACTIONS,
     tag::ACTIONS,
 ];
