@@ -182,6 +182,28 @@ fn a_route_with_a_source_is_another_one_and_has_a_priority() {
 }
 
 #[test]
+fn a_policy_stays_in_force_without_its_connection_and_is_told_again_with_it() {
+    let policy = OwnerRoute { source: "192.168.1.0/24".parse().ok(), ..route("10.1.1.0/24", "vco-1", 100) };
+    let routes = vec![policy, route("10.1.1.0/24", "vco-1", 100)];
+    let mut refused = connection("vco-1");
+    refused.ike.version = "ikev1".into();
+    let set = |wanted: OwnerConnection| {
+        let set = OwnerSet { connections: vec![wanted.into()], routes: routes.clone(), ..OwnerSet::default() };
+        OwnerEntries::new(set).0
+    };
+    let mut entries = set(refused);
+    let (mut translation, touched) = Translation::new(Some(&entries), &file(), 7);
+    let [policy] = &touched.routes.new[..] else { panic!("{:?}", touched.routes.new) };
+    assert!(policy.policy.is_some());
+    assert_eq!(translation.refused().count(), 3, "the connection and both of its routes");
+    // The forwarding table has it with no connection, so it has to be told again.
+    let change = entries.difference(&set(connection("vco-1")));
+    let touched = translation.change(&mut entries, &change, 8);
+    assert_eq!((&touched.routes.gone[..], touched.routes.new.len()), (&[policy.clone()][..], 2));
+    assert_eq!(translation.refused().count(), 0);
+}
+
+#[test]
 fn only_routes_of_the_file_are_published_by_name() {
     let publication = |destination: &str| OwnerPublication {
         destination: destination.parse().unwrap(),
