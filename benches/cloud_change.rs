@@ -33,7 +33,7 @@ use ipsec_gateway::cen::network::{Declarations, UnixMillis, VpcName};
 use ipsec_gateway::cen::openapi::rpc::Parameters;
 use ipsec_gateway::cen::openapi::signature::{RpcMethod, percent_encode, sign_rpc};
 use ipsec_gateway::cen::state::State;
-use ipsec_gateway::cen::vpn::{PreSharedKey, VpnConnection, VpnRoute, VpnRouteKey};
+use ipsec_gateway::cen::vpn::{DEFAULT_PRIORITY, PreSharedKey, VpnConnection, VpnRoute, VpnRouteKey};
 use ipsec_gateway::cen::{apply::apply, plan::plan};
 use ipsec_gateway::cloud::config::{AccessKey, Config};
 use ipsec_gateway::cloud::fabric_binding::{Bindings, BoundNetwork, GatewayBinding, NetworkBinding};
@@ -101,7 +101,7 @@ fn fill(directory: &Path, connections: u32) -> Result<(), Box<dyn std::error::Er
     let mut revision = Revision(0);
     let mut commit = |state: &mut State, changes: &[Change]| {
         changes.iter().for_each(|change| apply(state, change));
-        revision = store.commit(revision, changes)?;
+        revision = store.commit(revision, changes, None)?;
         Ok::<_, Box<dyn std::error::Error>>(())
     };
     for command in beginning() {
@@ -125,8 +125,14 @@ fn copy(model: &VpnConnection, number: u32) -> [Change; 2] {
     connection.ike.remote_id = format!("branch-{number}.example.com");
     connection.remote_subnets = vec![ipnet::Ipv4Net::new_assert([10, high, low, 0].into(), 24)];
     let route = VpnRoute {
-        key: VpnRouteKey { gateway: GATEWAY.into(), destination: connection.remote_subnets[0], next_hop: id },
+        key: VpnRouteKey {
+            gateway: GATEWAY.into(),
+            destination: connection.remote_subnets[0],
+            next_hop: id,
+            source: None,
+        },
         weight: 100,
+        priority: DEFAULT_PRIORITY,
         published: false,
         owned_by_file: false,
         automatic: false,
@@ -186,7 +192,6 @@ fn beginning() -> Vec<Command> {
         }),
         Command::CreateVpnConnection(Box::new(CreateVpnConnection {
             id: "vco-0".into(),
-            entry_ids: Vec::new(),
             region: REGION.into(),
             gateway: GATEWAY.into(),
             customer_gateway: "cgw-bench".into(),

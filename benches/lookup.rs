@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 use ipsec_gateway::crypto::fake::SeededEntropy;
 use ipsec_gateway::crypto::{IvSource, Secret, Suite, encryption};
 use ipsec_gateway::dataplane::facts::SaFacts;
-use ipsec_gateway::dataplane::fib::{ConnectionId, Fib};
+use ipsec_gateway::dataplane::fib::{ConnectionId, Fib, PolicyEntry};
 use ipsec_gateway::dataplane::outer_header::{DfPolicy, Encapsulation, OuterPath};
 use ipsec_gateway::dataplane::parameters::{EspKeys, InboundSaParameters, OutboundSaParameters, Tunnel};
 use ipsec_gateway::dataplane::policy::{Selector, SelectorPair};
@@ -220,12 +220,23 @@ fn route(criterion: &mut Criterion) {
             .chain([default])
             .map(|prefix| (IpNet::V4(prefix), vec![ConnectionId(1)]))
             .collect();
-        let fib = Fib::new(routes);
+        let destinations: Vec<IpNet> = routes.iter().map(|(prefix, _)| *prefix).collect();
+        let mut fib = Fib::new(routes);
+        let source = IpAddr::from(Ipv4Addr::new(192, 0, 2, 1));
         let addresses: Vec<IpAddr> =
             std::iter::repeat_with(|| Ipv4Addr::from(random.random::<u32>()).into()).take(LOOKUPS).collect();
         let mut addresses = addresses.into_iter().cycle();
         group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
-            bencher.iter(|| fib.connections(black_box(addresses.next().expect("an endless sequence"))).len());
+            bencher.iter(|| fib.connections(source, black_box(addresses.next().expect("an endless sequence"))).len());
+        });
+        // One policy for each hundredth of the destinations, none of which is the source's.
+        let other: IpNet = "203.0.113.0/24".parse().expect("a prefix");
+        for prefix in destinations.iter().step_by(100) {
+            let connections = [ConnectionId(2)].into();
+            fib.set_policies(*prefix, vec![PolicyEntry { priority: 10, source: other, connections }]);
+        }
+        group.bench_function(BenchmarkId::new("beside_policies", count), |bencher| {
+            bencher.iter(|| fib.connections(source, black_box(addresses.next().expect("an endless sequence"))).len());
         });
     }
 }

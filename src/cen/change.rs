@@ -112,10 +112,10 @@ pub enum Change {
     /// The IPsec-VPN connection of this id is gone (`DeleteVpnConnection`); its routes go by
     /// [`Change::VpnRouteRemoved`].
     VpnConnectionRemoved(VpnConnectionId),
-    /// A VPN gateway gets a destination-based route, or its publication to the VPC changes (`CreateVpnRouteEntry`,
-    /// `PublishVpnRouteEntry`).
+    /// A VPN gateway gets a route, or one of its routes gets another weight, priority or publication
+    /// (`CreateVpnRouteEntry`, `CreateVpnPbrRouteEntry`, `PublishVpnRouteEntry`).
     VpnRouteSet(VpnRoute),
-    /// A VPN gateway loses a destination-based route (`DeleteVpnRouteEntry`, or with its connection or gateway).
+    /// A VPN gateway loses a route (`DeleteVpnRouteEntry`, `DeleteVpnPbrRouteEntry`, or with its connection or gateway).
     VpnRouteRemoved(VpnRouteKey),
     /// A call with a `ClientToken` succeeds, so that its repetition will change nothing.
     ClientTokenUsed {

@@ -13,8 +13,8 @@ pub use grant::{GrantInstance, RevokeInstance};
 pub use route_table::{AssociateRouteTable, CreateRouteTable};
 pub use vpc::{MoveToResourceGroup, PublishVpcRoutes, SecondaryCidr};
 pub use vpn::{
-    CreateCustomerGateway, CreateVpnConnection, CreateVpnGateway, CreateVpnRoute, DeleteVpnRoute, IkeParameters,
-    IpsecParameters, ModifyVpnConnection, ModifyVpnRouteWeight, PublishVpnRoute,
+    CreateCustomerGateway, CreateVpnConnection, CreateVpnGateway, CreateVpnRoute, IkeParameters, IpsecParameters,
+    KnownVpnRoute, ModifyVpnConnection, ModifyVpnRoute, PublishVpnRoute,
 };
 
 use super::identifier::{
@@ -156,16 +156,17 @@ pub enum Command {
         /// The IPsec-VPN connection (`VpnConnectionId`).
         connection: VpnConnectionId,
     },
-    /// Adds a destination-based route to a VPN gateway (`CreateVpnRouteEntry`).
+    /// Adds a route to a VPN gateway (`CreateVpnRouteEntry`, `CreateVpnPbrRouteEntry`).
     CreateVpnRoute(CreateVpnRoute),
     /// Publishes a VPN gateway's route to its VPC's system route table, or withdraws it from there
     /// (`PublishVpnRouteEntry`).
     PublishVpnRoute(PublishVpnRoute),
-    /// Removes a destination-based route from a VPN gateway, and from its VPC if it was published
-    /// (`DeleteVpnRouteEntry`).
-    DeleteVpnRoute(DeleteVpnRoute),
-    /// Makes a destination-based route of a VPN gateway active or standby (`ModifyVpnRouteEntryWeight`).
-    ModifyVpnRouteWeight(ModifyVpnRouteWeight),
+    /// Removes a route from a VPN gateway, and from its VPC if it was published (`DeleteVpnRouteEntry`,
+    /// `DeleteVpnPbrRouteEntry`).
+    DeleteVpnRoute(KnownVpnRoute),
+    /// Makes a route of a VPN gateway active or standby, or gives a policy-based one another priority
+    /// (`ModifyVpnRouteEntryWeight`, `ModifyVpnPbrRouteEntry…`).
+    ModifyVpnRoute(ModifyVpnRoute),
     /// The configuration of the simulator: the complete set of what it declares.
     Declare(Box<Declarations>),
 }

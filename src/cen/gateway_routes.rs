@@ -16,6 +16,8 @@ pub const ACTIVE_WEIGHT: u8 = 100;
 pub struct GatewayRoute {
     /// Where packets must go to take the route (`RouteDest`).
     pub destination: Ipv4Net,
+    /// Where they must come from, and the priority, if it is a policy-based route (`RouteSource`, `Priority`).
+    pub policy: Option<(Ipv4Net, u8)>,
     /// The connection that they leave through (`NextHop`).
     pub connection: VpnConnectionId,
     /// 100: in use whenever its connection is up; 0: standby (`Weight`).
@@ -40,12 +42,12 @@ pub fn gateway_routes(state: &State, gateway: &VpnGatewayId) -> Vec<GatewayRoute
     for connection in state.connections_of(gateway).filter(|connection| connection.policy_mode()) {
         for destination in &connection.remote_subnets {
             let route = by_policy(connection, *destination);
-            routes.insert((*destination, connection.id.clone()), route);
+            routes.insert((*destination, connection.id.clone(), None), route);
         }
     }
     for route in state.vpn_routes_of(gateway).filter(|route| !route.owned_by_file) {
         let wanted = by_vpn_route(route);
-        routes.insert((wanted.destination, wanted.connection.clone()), wanted);
+        routes.insert((wanted.destination, wanted.connection.clone(), route.key.source), wanted);
     }
     routes.into_values().collect()
 }
@@ -56,17 +58,24 @@ pub fn gateway_route(state: &State, key: &VpnRouteKey) -> Option<GatewayRoute> {
         return Some(by_vpn_route(route));
     }
     let connection = state.vpn_connections.get(key.next_hop.as_str())?;
-    let carries = connection.gateway == key.gateway && connection.policy_mode();
+    let carries = key.source.is_none() && connection.gateway == key.gateway && connection.policy_mode();
     (carries && connection.remote_subnets.contains(&key.destination)).then(|| by_policy(connection, key.destination))
 }
 
 fn by_policy(connection: &VpnConnection, destination: Ipv4Net) -> GatewayRoute {
-    GatewayRoute { destination, connection: connection.id.clone(), weight: ACTIVE_WEIGHT, published: false }
+    GatewayRoute {
+        destination,
+        policy: None,
+        connection: connection.id.clone(),
+        weight: ACTIVE_WEIGHT,
+        published: false,
+    }
 }
 
 fn by_vpn_route(route: &VpnRoute) -> GatewayRoute {
     GatewayRoute {
         destination: route.key.destination,
+        policy: route.key.source.map(|source| (source, route.priority)),
         connection: VpnConnectionId::from(route.key.next_hop.as_str()),
         weight: route.weight,
         published: route.published,
@@ -84,7 +93,7 @@ pub fn file_route_publication(state: &State, key: &VpnRouteKey) -> Option<FileRo
 }
 
 fn publication(route: &VpnRoute) -> Option<FileRoutePublication> {
-    let VpnRouteKey { gateway: _, destination, next_hop } = &route.key;
+    let VpnRouteKey { gateway: _, destination, next_hop, source: _ } = &route.key;
     let published = route.owned_by_file && route.published;
     published.then(|| FileRoutePublication { destination: *destination, connection: next_hop.clone() })
 }

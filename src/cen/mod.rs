@@ -14,6 +14,7 @@ pub mod grant;
 pub mod identifier;
 pub mod learn;
 pub mod network;
+pub mod nonce;
 pub mod openapi;
 pub mod plan;
 pub mod propagation;

@@ -74,7 +74,7 @@ pub struct State {
     pub customer_gateways: BTreeMap<CustomerGatewayId, CustomerGateway>,
     /// All IPsec-VPN connections, of every VPN gateway.
     pub vpn_connections: BTreeMap<VpnConnectionId, VpnConnection>,
-    /// Destination-based routes of all VPN gateways. Those of a gateway's own file stand here only while they are
+    /// Routes of all VPN gateways, destination-based and policy-based. Those of a gateway's own file stand here only while they are
     /// published.
     #[serde(with = "vpn_routes")]
     pub vpn_routes: BTreeMap<VpnRouteKey, VpnRoute>,

@@ -165,7 +165,7 @@ pub struct VpnConnection {
     pub dead_peer_detection: bool,
     /// `EnableNatTraversal`: a NAT on the way is looked for, and ESP carried in UDP behind one.
     pub nat_traversal: bool,
-    /// The connection made its own routes in the gateway and in the VPC.
+    /// The connection made its own policy-based routes in the gateway.
     pub auto_config_route: bool,
     /// Phase 1: `IkeConfig`, and `TunnelIkeConfig` of the only tunnel.
     pub ike: IkeConfig,
@@ -195,20 +195,33 @@ pub struct VpnRouteKey {
     pub destination: Ipv4Net,
     /// A connection's id; for a route that gatewayd's own file names, the connection's name there.
     pub next_hop: String,
+    /// Where packets must come from to take a policy-based route (`RouteSource`); `None`: the route is destination-based.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Ipv4Net>,
 }
 
-/// A destination-based route of a VPN gateway.
+/// `Priority` of a policy-based route that is given none.
+pub const DEFAULT_PRIORITY: u8 = 10;
+
+const fn default_priority() -> u8 {
+    DEFAULT_PRIORITY
+}
+
+/// A route of a VPN gateway: destination-based, or policy-based if its key has a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VpnRoute {
     /// Gateway, destination and next hop, which no two routes share.
     pub key: VpnRouteKey,
     /// 100: active, 0: standby.
     pub weight: u8,
+    /// Among policy-based routes the lower one is asked first: 1 to 100. It means nothing else.
+    #[serde(default = "default_priority")]
+    pub priority: u8,
     /// Published to the VPC's system route table.
     pub published: bool,
     /// Named in the gateway's own file; only its publication belongs to the cloud.
     pub owned_by_file: bool,
-    /// Made by a connection with `AutoConfigRoute`, and gone with it.
+    /// Made by a connection with `AutoConfigRoute` from its subnets, and gone with them.
     pub automatic: bool,
     /// `Description`; may be empty.
     pub description: String,

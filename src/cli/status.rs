@@ -226,14 +226,17 @@ fn note(entry: &Connection) -> String {
 pub fn routes(routes: &[Route]) -> String {
     let mut table = plain(&["destination", "connection", "weight", "state", "published", "owner", "note"]);
     for route in routes {
+        let source = route.source.map(|source| format!(" from {source}"));
+        let notes =
+            route.priority.map(|priority| format!("priority {priority}")).into_iter().chain(route.reason.clone());
         table.add_row([
-            route.destination.to_string(),
+            format!("{}{}", route.destination, source.unwrap_or_default()),
             route.connection.clone(),
             route.weight.to_string(),
             route.state.name().to_owned(),
             if route.publication == Publication::Published { "yes" } else { "no" }.to_owned(),
             route.owner.name().to_owned(),
-            route.reason.clone().unwrap_or_default(),
+            notes.collect::<Vec<_>>().join("; "),
         ]);
     }
     align_right(&mut table, &[2]);
@@ -403,6 +406,8 @@ mod tests {
     fn a_route_that_the_kernel_lacks_tells_why() {
         let text = routes(&[Route {
             destination: "10.1.1.0/24".parse().unwrap(),
+            source: "192.168.7.0/24".parse().ok(),
+            priority: Some(20),
             connection: "branch".into(),
             weight: 100,
             state: crate::control::route::RouteState::Down,
@@ -411,7 +416,11 @@ mod tests {
             owner: Owner::File,
             created: 1,
         }]);
-        assert!(text.lines().any(|line| line.contains("down") && line.contains("the TUN device is down")), "{text}");
+        let line = text.lines().find(|line| line.contains("10.1.1.0/24 from 192.168.7.0/24")).expect(&text);
+        assert!(
+            line.contains("down") && line.trim_end().ends_with("priority 20; the TUN device is down or not there"),
+            "{text}"
+        );
     }
 
     #[test]

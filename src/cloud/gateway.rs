@@ -69,7 +69,8 @@ impl LiveGateways for GatewayLinks {
 
     fn file_routes(&self, gateway: &VpnGatewayId) -> Vec<FileRoute> {
         let Some(status) = self.snapshot(gateway) else { return Vec::new() };
-        let of_file = status.routes.iter().filter(|route| route.owner == Owner::File);
+        // The cloud shows and publishes those that are told by destination.
+        let of_file = status.routes.iter().filter(|route| route.owner == Owner::File && route.source.is_none());
         let row = |route: &crate::control::route::Route| FileRoute {
             destination: route.destination,
             connection: route.connection.clone(),

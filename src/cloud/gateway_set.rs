@@ -57,7 +57,11 @@ pub fn owner_change(state: &State, gateway: &VpnGatewayId, touched: &Touched) ->
 }
 
 fn route_key(key: &VpnRouteKey) -> OwnerRouteKey {
-    OwnerRouteKey { connection: key.next_hop.clone(), destination: IpNet::V4(key.destination) }
+    OwnerRouteKey {
+        connection: key.next_hop.clone(),
+        destination: IpNet::V4(key.destination),
+        source: key.source.map(IpNet::V4),
+    }
 }
 
 /// `None` if the customer gateway is gone, which the cloud's rules do not allow.
@@ -119,9 +123,11 @@ fn subnets(subnets: &[Ipv4Net]) -> Vec<IpNet> {
 }
 
 fn route(route: GatewayRoute) -> OwnerRoute {
-    let GatewayRoute { destination, connection, weight, published } = route;
+    let GatewayRoute { destination, policy, connection, weight, published } = route;
     OwnerRoute {
         destination: IpNet::V4(destination),
+        source: policy.map(|(source, _)| IpNet::V4(source)),
+        priority: policy.map(|(_, priority)| priority),
         connection: connection.as_str().to_owned(),
         weight,
         publication: if published { Publication::Published } else { Publication::Normal },

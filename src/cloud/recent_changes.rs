@@ -89,6 +89,7 @@ impl Touched {
             gateway: gateway.clone(),
             destination: *destination,
             next_hop: id.to_string(),
+            source: None,
         }));
     }
 
@@ -185,6 +186,7 @@ mod tests {
             gateway: "vpn-a".into(),
             destination: ipnet::Ipv4Net::new([10, number, 0, 0].into(), 16).unwrap(),
             next_hop: "vco-a".to_owned(),
+            source: None,
         }
     }
 

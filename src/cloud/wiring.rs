@@ -22,6 +22,7 @@ use super::writer::{Committed, Writer};
 use crate::cen::command::{Command, Submission};
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
+use crate::cen::nonce::UsedNonce;
 use crate::cen::openapi::ACTIONS;
 use crate::cen::openapi::authentication::AccessKeys;
 use crate::cen::openapi::live::LiveGateways;
@@ -30,8 +31,8 @@ use crate::cen::openapi::service::{Cloud, Service};
 use crate::cen::state::State;
 use crate::io::clock;
 use crate::io::http::{self, Listener};
-use crate::io::store::StoreError;
 use crate::io::store::embedded::EmbeddedStore;
+use crate::io::store::{Store, StoreError};
 use crate::io::tls::{self, Identity, Tls, TlsError};
 
 /// How long the writer may take to finish what it does when cend stops.
@@ -85,8 +86,8 @@ impl Cloud for SimulatedCloud {
         Arc::clone(&self.live)
     }
 
-    async fn submit(&self, submission: Submission) -> Result<(), ApiError> {
-        self.writer.submit(submission).await
+    async fn submit(&self, submission: Submission, nonce: UsedNonce) -> Result<(), ApiError> {
+        self.writer.submit_signed(submission, nonce).await
     }
 }
 
@@ -115,6 +116,7 @@ pub async fn run(config: Config, ready: impl FnOnce(Listening)) -> Result<(), Ru
     }
     let in_store = |source| RunError::Store { directory: config.state.display().to_string(), source };
     let store = EmbeddedStore::open(&config.state).map_err(in_store)?;
+    let nonces = store.nonces().map_err(in_store)?;
     let (writer, thread) = Writer::start(Box::new(store)).map_err(in_store)?;
     let declare = Command::Declare(Box::new(config.declarations));
     let declare = Submission { command: declare, client_token: None, dry_run: false, now: now() };
@@ -150,7 +152,9 @@ pub async fn run(config: Config, ready: impl FnOnce(Listening)) -> Result<(), Ru
         tracing::info!("stopping");
     };
     let cloud = SimulatedCloud { writer, live };
-    let service = Arc::new(Service::new(cloud, keys, ACTIONS));
+    let mut service = Service::new(cloud, keys, ACTIONS);
+    service.recall(nonces);
+    let service = Arc::new(service);
     tracing::info!(http = %listening.http, https = ?listening.https, "serving the cloud's API");
     ready(listening);
     http::serve(listeners, service, ca, stop).await;

@@ -16,6 +16,7 @@ use crate::cen::apply::apply;
 use crate::cen::change::Change;
 use crate::cen::command::Submission;
 use crate::cen::error::ApiError;
+use crate::cen::nonce::UsedNonce;
 use crate::cen::plan::plan;
 use crate::cen::state::State;
 use crate::io::store::{Revision, Store, StoreError};
@@ -26,7 +27,7 @@ const QUEUE: usize = 64;
 /// Commits after which the log is folded.
 const FOLD_EVERY: u64 = 512;
 
-type Job = (Submission, oneshot::Sender<Result<(), ApiError>>);
+type Job = (Submission, Option<UsedNonce>, oneshot::Sender<Result<(), ApiError>>);
 
 /// A committed state.
 #[derive(Clone, Debug)]
@@ -89,8 +90,21 @@ impl Writer {
     /// # Errors
     /// The cloud's refusal, or `InternalError` when the store failed.
     pub async fn submit(&self, submission: Submission) -> Result<(), ApiError> {
+        self.send(submission, None).await
+    }
+
+    /// As [`Self::submit`], for a signed call, whose nonce is committed with what it changes. One that changes nothing is
+    /// committed for its nonce alone, because it might change something when it is replayed; a refused one is not.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub async fn submit_signed(&self, submission: Submission, nonce: UsedNonce) -> Result<(), ApiError> {
+        self.send(submission, Some(nonce)).await
+    }
+
+    async fn send(&self, submission: Submission, nonce: Option<UsedNonce>) -> Result<(), ApiError> {
         let (reply, outcome) = oneshot::channel();
-        self.jobs.send((submission, reply)).await.map_err(|_| ApiError::internal())?;
+        self.jobs.send((submission, nonce, reply)).await.map_err(|_| ApiError::internal())?;
         outcome.await.map_err(|_| ApiError::internal())?
     }
 }
@@ -117,8 +131,8 @@ struct Step {
 
 impl Ledger {
     fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        while let Some((submission, reply)) = queue.blocking_recv() {
-            match self.carry_out(&submission) {
+        while let Some((submission, nonce, reply)) = queue.blocking_recv() {
+            match self.carry_out(&submission, nonce.as_ref()) {
                 Ok(Some(Step { former, changes })) => {
                     // Nobody may be listening any more; the change stands all the same.
                     let _ = reply.send(Ok(()));
@@ -136,16 +150,16 @@ impl Ledger {
     }
 
     /// Answers what was done, if there was anything to do.
-    fn carry_out(&mut self, submission: &Submission) -> Result<Option<Step>, ApiError> {
+    fn carry_out(&mut self, submission: &Submission, nonce: Option<&UsedNonce>) -> Result<Option<Step>, ApiError> {
         if !self.healthy {
             self.reload()?;
         }
         let Committed { revision, state } = self.publish.borrow().clone();
         let changes = plan(&state, submission)?;
-        if changes.is_empty() {
+        if changes.is_empty() && nonce.is_none() {
             return Ok(None);
         }
-        match self.store.commit(revision, &changes) {
+        match self.store.commit(revision, &changes, nonce) {
             Ok(revision) => {
                 let mut next = self.copy.take().unwrap_or_else(|| State::clone(&state));
                 changes.iter().for_each(|change| apply(&mut next, change));
@@ -212,7 +226,16 @@ mod tests {
             Ok((Revision(self.log.len() as u64), state))
         }
 
-        fn commit(&mut self, expected: Revision, changes: &[Change]) -> Result<Revision, StoreError> {
+        fn nonces(&self) -> Result<Vec<UsedNonce>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn commit(
+            &mut self,
+            expected: Revision,
+            changes: &[Change],
+            _: Option<&UsedNonce>,
+        ) -> Result<Revision, StoreError> {
             assert_eq!(expected.0, self.log.len() as u64);
             // A failure of which nobody knows whether the change arrived: here it did.
             self.log.push(changes.to_vec());

@@ -109,12 +109,18 @@ pub struct OwnerEsp {
     pub lifetime: u64,
 }
 
-/// A destination-based VPN route (CreateVpnRouteEntry).
+/// A VPN route: destination-based (CreateVpnRouteEntry), or policy-based (CreateVpnPbrRouteEntry) if it has a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwnerRoute {
     /// The destination (`RouteDest`), without host bits.
     pub destination: IpNet,
+    /// Where packets have to come from (`RouteSource`), without host bits. Such routes are asked before those without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpNet>,
+    /// Among routes with a source the lower one is asked first (`Priority`): 1 to 100; 10 if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
     /// The name of the connection in the same set that it leads into (`NextHop`).
     pub connection: String,
     /// 0 or 100.
@@ -214,14 +220,16 @@ mod tests {
        "esp":{"encryption":"aes","integrity":"sha256","pfs":"group14","lifetime":86400},
        "local_subnets":["192.168.0.0/16"],"peer_subnets":["10.1.1.0/24"],
        "start":"now","liveness":true,"nat_traversal":true}],
-     "routes":[{"destination":"10.1.1.0/24","connection":"vco-1","weight":100,"publication":"published"}],
+     "routes":[{"destination":"10.1.1.0/24","connection":"vco-1","weight":100,"publication":"published"},
+       {"destination":"10.1.2.0/24","source":"192.168.7.0/24","priority":20,"connection":"vco-1","weight":100}],
      "publications":[{"destination":"10.9.0.0/24","connection":"branch","publication":"published"}]}"#;
 
     #[test]
     fn the_documented_set_is_read_and_written_alike() {
         let set: OwnerSet = serde_json::from_str(DOCUMENTED).unwrap();
         assert_eq!(set.connections[0].start, OwnerStart::Now);
-        assert_eq!(set.routes[0].publication, Publication::Published);
+        assert_eq!((set.routes[0].publication, set.routes[0].source), (Publication::Published, None));
+        assert_eq!((set.routes[1].source, set.routes[1].priority), ("192.168.7.0/24".parse().ok(), Some(20)));
         let again: OwnerSet = serde_json::from_str(&serde_json::to_string(&set).unwrap()).unwrap();
         assert_eq!(again, set);
     }

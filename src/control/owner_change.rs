@@ -69,19 +69,22 @@ pub struct OwnerRouteKey {
     pub connection: String,
     /// The destination, without host bits.
     pub destination: IpNet,
+    /// The source of a policy-based route, without host bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpNet>,
 }
 
 impl OwnerRoute {
     /// What names this route.
     pub fn key(&self) -> OwnerRouteKey {
-        OwnerRouteKey { connection: self.connection.clone(), destination: self.destination }
+        OwnerRouteKey { connection: self.connection.clone(), destination: self.destination, source: self.source }
     }
 }
 
 impl OwnerPublication {
     /// What names the route whose publication it is.
     pub fn key(&self) -> OwnerRouteKey {
-        OwnerRouteKey { connection: self.connection.clone(), destination: self.destination }
+        OwnerRouteKey { connection: self.connection.clone(), destination: self.destination, source: None }
     }
 }
 
@@ -161,7 +164,7 @@ impl OwnerEntries {
     /// The routes into one connection.
     pub fn routes_of(&self, connection: &str) -> impl Iterator<Item = &OwnerRouteKey> {
         // The least of all prefixes.
-        let first = OwnerRouteKey { connection: connection.to_owned(), destination: IpNet::default() };
+        let first = OwnerRouteKey { connection: connection.to_owned(), destination: IpNet::default(), source: None };
         let of_it = {
             let name = first.connection.clone();
             move |key: &&OwnerRouteKey| key.connection == name
@@ -222,7 +225,8 @@ fn by_key<K: Ord, V>(things: impl Iterator<Item = (K, V)>, mut twice: impl FnMut
 }
 
 fn publication((key, publication): (&OwnerRouteKey, &Publication)) -> OwnerPublication {
-    let OwnerRouteKey { connection, destination } = key.clone();
+    // A publication is of a destination-based route.
+    let OwnerRouteKey { connection, destination, source: _ } = key.clone();
     OwnerPublication { destination, connection, publication: *publication }
 }
 
@@ -254,6 +258,8 @@ mod tests {
     fn route(destination: &str, connection: &str, weight: u8) -> OwnerRoute {
         OwnerRoute {
             destination: destination.parse().unwrap(),
+            source: None,
+            priority: None,
             connection: connection.into(),
             weight,
             publication: Publication::Normal,

@@ -54,6 +54,12 @@ impl Publication {
 pub struct Route {
     /// The destination, without host bits.
     pub destination: IpNet,
+    /// Where packets have to come from, if it is a policy-based route, without host bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpNet>,
+    /// Of a policy-based route: the lower one is asked first, 1 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
     /// The next hop: the name of a connection.
     pub connection: String,
     /// 0 or 100, as in the cloud's API; of two routes of one destination the heavier is preferred.

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use crate::io::{clock, private_file};
-use crate::routing::{self, VpnRoute, Weight};
+use crate::routing::{self, Family, RoutePolicy, VpnRoute, Weight};
 pub use connection::check_name;
 use gateway::DEFAULT_STATE;
 pub use gateway::Gateway;
@@ -129,19 +129,22 @@ fn read_routes(section: &mut Section<'_>, connections: &[connection::Read]) -> V
     let created = clock::unix_seconds();
     let by_name: HashMap<&str, &Arc<str>> =
         connections.iter().map(|read| (&**read.tunnel.name(), read.tunnel.name())).collect();
-    let mut seen: HashSet<(IpNet, &Arc<str>)> = HashSet::new();
+    let mut seen: HashSet<(IpNet, Option<IpNet>, &Arc<str>)> = HashSet::new();
     let mut routes: Vec<VpnRoute> = Vec::new();
     for mut table in section.tables("route") {
         let destination = table.required("destination", connection::network);
         let name = table.required("connection", value::text);
         let weight = table.optional("weight", weight).unwrap_or(Weight::Active);
+        let policy = read_policy(&mut table, destination);
+        let source = policy.map(|policy| policy.source);
         if let (Some(destination), Some(name)) = (destination, name) {
             match by_name.get(&*name).copied() {
-                Some(connection) if !seen.insert((destination, connection)) => {
+                Some(connection) if !seen.insert((destination, source, connection)) => {
                     table.problem("destination", format!("{destination} through \"{name}\" is there twice"));
                 }
                 Some(connection) => routes.push(VpnRoute {
                     destination,
+                    policy,
                     connection: Arc::clone(connection),
                     weight,
                     owner: routing::Owner::File,
@@ -160,6 +163,22 @@ fn read_routes(section: &mut Section<'_>, connections: &[connection::Read]) -> V
         table.finish();
     }
     routes
+}
+
+/// What makes a route policy-based: its `source`, with its `priority`.
+fn read_policy(table: &mut Section<'_>, destination: Option<IpNet>) -> Option<RoutePolicy> {
+    let source = table.optional("source", connection::network);
+    let range = value::integer(1..=100);
+    let priority =
+        table.optional("priority", |value| range(value).map(|number| u8::try_from(number).unwrap_or(u8::MAX)));
+    match (source, destination) {
+        (Some(source), Some(destination)) if Family::of(&source) != Family::of(&destination) => {
+            table.problem("source", format!("{source} is not of the address family of {destination}"));
+        }
+        (None, _) if priority.is_some() => table.problem("priority", "means something only beside a source"),
+        _ => {}
+    }
+    source.map(|source| RoutePolicy { priority: priority.unwrap_or(RoutePolicy::DEFAULT_PRIORITY), source })
 }
 
 fn weight(value: &toml::de::DeValue<'_>) -> Result<Weight, String> {

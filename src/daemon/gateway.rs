@@ -193,8 +193,9 @@ impl Gateway {
         if changed.is_empty() {
             return;
         }
-        let (table, ids) = (&self.force.table, &self.ids);
-        let fib = self.fibs.change(changed, |fib, of| update_fib(fib, table, of, |name| Some(ids.id(name))));
+        let (Force { table, tunnels, .. }, ids) = (&self.force, &self.ids);
+        let id = |name: &Arc<str>| tunnels.known(name).map(|_| ids.id(name));
+        let fib = self.fibs.change(changed, |fib, of| update_fib(fib, table, of, id));
         self.outbound.send(OutboundCommand::SetFib(fib));
     }
 

@@ -17,7 +17,7 @@ use crate::crypto::cloud_name::InCloud;
 use crate::crypto::psk::{self, Notation};
 use crate::crypto::{CloudName, CloudPfs, IntegrityAlgorithm, prf};
 use crate::ike::{Child, Connection, EspProposal, Extensions, IkeProposal, Peer, Start};
-use crate::routing::{Owner, Publication, RouteKey, VpnRoute, Weight};
+use crate::routing::{Owner, Publication, RouteKey, RoutePolicy, VpnRoute, Weight};
 use crate::wire::ike::{Identification, TrafficSelector};
 
 /// Interval of liveness checks (EnableDpd), which the cloud does not let its users choose.
@@ -147,12 +147,14 @@ impl Translation {
     fn translate(&mut self, set: &OwnerEntries, asked: Asked, now: u64) -> Touched {
         let Asked { connections, mut routes, publications } = asked;
         let mut touched = Touched::default();
+        let mut turned = BTreeSet::new();
         for name in connections {
             let was_there = self.tunnels.contains_key(&*name);
             let is_there = self.connection(&name, set.connections.get(&name), &mut touched);
-            // The routes of one that stays do not depend on what it has become.
-            if is_there != was_there {
+            // The routes of one that stays do not depend on what it has become; those of one that is not there do on the file.
+            if !(is_there && was_there) {
                 routes.extend(set.routes_of(&name).cloned());
+                turned.insert(name);
             }
         }
         if !touched.tunnels.is_empty() {
@@ -163,7 +165,8 @@ impl Translation {
             tunnels.extend(new.iter().map(named));
         }
         for key in routes {
-            self.route(&key, set.routes.get(&key), now, &mut touched);
+            let turned = turned.contains(&key.connection);
+            self.route(&key, set.routes.get(&key), now, turned, &mut touched);
         }
         for key in publications {
             self.publication(&key, set.publications.get(&key), &mut touched);
@@ -207,38 +210,53 @@ impl Translation {
         }
     }
 
-    fn route(&mut self, wanted_key: &OwnerRouteKey, wanted: Option<&OwnerRoute>, now: u64, touched: &mut Touched) {
-        let OwnerRouteKey { connection, destination } = wanted_key;
-        let key = RouteKey { destination: *destination, connection: connection.as_str().into() };
+    /// Translates one route; `turned` says that its connection is not there, or was not. A policy-based one is in force all the
+    /// same, unless the file has a connection of that name: its packets are dropped, and are no other connection's.
+    fn route(
+        &mut self,
+        wanted_key: &OwnerRouteKey,
+        wanted: Option<&OwnerRoute>,
+        now: u64,
+        turned: bool,
+        touched: &mut Touched,
+    ) {
+        let OwnerRouteKey { connection, destination, source } = wanted_key;
+        let key = RouteKey { destination: *destination, connection: connection.as_str().into(), source: *source };
         let before = self.routes.remove(&key);
-        let translated = wanted.map(|OwnerRoute { weight, publication, .. }| {
-            let Some(tunnel) = self.tunnels.get(connection.as_str()) else {
-                return Err(format!("its connection \"{connection}\" is refused, or not in the set"));
+        let tunnel = self.tunnels.get(connection.as_str()).map(|tunnel| Arc::clone(tunnel.name()));
+        let lacking = wanted.filter(|_| tunnel.is_none());
+        let lacking = lacking.map(|_| format!("its connection \"{connection}\" is refused, or not in the set"));
+        let translated = wanted.map(|OwnerRoute { weight, priority, publication, .. }| {
+            let closed = source.filter(|_| !self.file.connections.contains(&key.connection));
+            let Some(connection) = tunnel.or_else(|| closed.map(|_| Arc::clone(&key.connection))) else {
+                return Ok(None);
             };
-            Ok(VpnRoute {
+            Ok(Some(VpnRoute {
                 destination: *destination,
-                connection: Arc::clone(tunnel.name()),
+                policy: source.map(|source| policy(source, *priority)).transpose()?,
+                connection,
                 weight: Weight::try_from(u32::from(*weight)).map_err(|error| error.to_string())?,
                 owner: Owner::Cend,
                 publication: published(*publication),
                 created: before.as_ref().map_or(now, |before| before.created),
-            })
+            }))
         });
         let (route, refusal) = match translated.transpose() {
-            Ok(route) => (route, None),
+            Ok(route) => (route.flatten(), lacking),
             Err(reason) => (None, Some(reason)),
         };
-        if route != before {
+        if route != before || turned {
             touched.routes.gone.extend(before);
             touched.routes.new.extend(route.clone());
         }
         self.routes.extend(route.map(|route| (key, route)));
-        self.refuse((RefusedKind::Route, destination.to_string(), connection.clone()), refusal, touched);
+        let named = source.map_or_else(String::new, |source| format!(" from {source}"));
+        self.refuse((RefusedKind::Route, format!("{destination}{named}"), connection.clone()), refusal, touched);
     }
 
     fn publication(&mut self, wanted_key: &OwnerRouteKey, wanted: Option<&route::Publication>, touched: &mut Touched) {
-        let OwnerRouteKey { connection, destination } = wanted_key;
-        let key = RouteKey { destination: *destination, connection: connection.as_str().into() };
+        let OwnerRouteKey { connection, destination, source: _ } = wanted_key;
+        let key = RouteKey { destination: *destination, connection: connection.as_str().into(), source: None };
         let known = self.file.routes.contains(&key);
         let before = self.publications.remove(&key);
         let publication = wanted.filter(|_| known).map(|publication| published(*publication));
@@ -270,6 +288,14 @@ fn protected(set: &OwnerEntries, asked: &Asked) -> Protected {
     let connections = asked.connections.iter().filter_map(|name| set.connections.get(name));
     let routes = asked.routes.iter().filter(|key| set.routes.contains_key(*key));
     policy::of_cend(connections, routes)
+}
+
+fn policy(source: IpNet, priority: Option<u8>) -> Result<RoutePolicy, String> {
+    let priority = priority.unwrap_or(RoutePolicy::DEFAULT_PRIORITY);
+    if !(1..=100).contains(&priority) {
+        return Err(format!("a priority of {priority} is not from 1 to 100"));
+    }
+    Ok(RoutePolicy { priority, source })
 }
 
 /// A publication state as the route table knows it.

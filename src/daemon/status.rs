@@ -407,6 +407,8 @@ mod tests {
     fn route(destination: &str, connection: &str) -> Route {
         Route {
             destination: destination.parse().unwrap(),
+            source: None,
+            priority: None,
             connection: connection.to_owned(),
             weight: 100,
             state: RouteState::Down,

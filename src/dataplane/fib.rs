@@ -1,4 +1,5 @@
-//! The forwarding table of the outbound loop: destination prefix to the connections that may carry it.
+//! The forwarding table of the outbound loop: destination prefix, and source prefix where a policy asks for it, to the
+//! connections that may carry it.
 //!
 //! A prefix names connections; the selectors of a connection's Child SAs then pick the SA. The loop has a table
 //! that nobody changes meanwhile and gets another one instead, so it looks up without a lock.
@@ -44,6 +45,44 @@ impl Choices {
 pub struct Fib {
     ipv4: PrefixMap<Ipv4Net, Choices>,
     ipv6: PrefixMap<Ipv6Net, Choices>,
+    /// `None` where there is no policy: packets pay one look for what is not there.
+    policies: Option<Box<Policies>>,
+}
+
+/// What a destination's packets from one source have, before all that is told by destination alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyEntry {
+    /// The lower one is asked first.
+    pub priority: u8,
+    /// Where packets have to come from: of the destination's family.
+    pub source: IpNet,
+    /// In order of preference; empty: the packets are dropped.
+    pub connections: Box<[ConnectionId]>,
+}
+
+/// Policies by destination, those of each in the order in which they are asked. Few are asked for one packet: of the prefixes
+/// that cover its destination.
+#[derive(Clone, Debug, Default)]
+struct Policies {
+    ipv4: PrefixMap<Ipv4Net, Box<[PolicyEntry]>>,
+    ipv6: PrefixMap<Ipv6Net, Box<[PolicyEntry]>>,
+}
+
+impl Policies {
+    /// The policy of a packet: the lowest priority, then the longest destination, then the longest source.
+    fn find(&self, source: IpAddr, destination: IpAddr) -> Option<&PolicyEntry> {
+        match destination {
+            IpAddr::V4(address) => first(self.ipv4.cover_values(&Ipv4Net::from(address)), source),
+            IpAddr::V6(address) => first(self.ipv6.cover_values(&Ipv6Net::from(address)), source),
+        }
+    }
+}
+
+/// Of the policies of prefixes, the shortest first.
+fn first<'a>(prefixes: impl Iterator<Item = &'a Box<[PolicyEntry]>>, source: IpAddr) -> Option<&'a PolicyEntry> {
+    let of_each = prefixes.filter_map(|entries| entries.iter().find(|entry| entry.source.contains(&source)));
+    // Of equal ones the last, that of the longest prefix.
+    of_each.reduce(|best, entry| if entry.priority <= best.priority { entry } else { best })
 }
 
 impl Fib {
@@ -73,8 +112,33 @@ impl Fib {
         };
     }
 
-    /// The connections of the longest prefix that covers an address; empty when none does.
-    pub fn connections(&self, destination: IpAddr) -> &[ConnectionId] {
+    /// Gives a destination these policies, in the order in which they are to be asked (by priority, then the longer source
+    /// first), instead of those that it has.
+    pub fn set_policies(&mut self, destination: IpNet, policies: Vec<PolicyEntry>) {
+        if policies.is_empty() && self.policies.is_none() {
+            return;
+        }
+        let all = self.policies.get_or_insert_default();
+        let policies = policies.into_boxed_slice();
+        match (destination, policies.is_empty()) {
+            (IpNet::V4(prefix), false) => drop(all.ipv4.insert(prefix.trunc(), policies)),
+            (IpNet::V4(prefix), true) => drop(all.ipv4.remove(&prefix.trunc())),
+            (IpNet::V6(prefix), false) => drop(all.ipv6.insert(prefix.trunc(), policies)),
+            (IpNet::V6(prefix), true) => drop(all.ipv6.remove(&prefix.trunc())),
+        }
+        if all.ipv4.is_empty() && all.ipv6.is_empty() {
+            self.policies = None;
+        }
+    }
+
+    /// The connections of the policy that holds a packet of these addresses, otherwise of the longest prefix that covers its
+    /// destination; empty when there is neither.
+    pub fn connections(&self, source: IpAddr, destination: IpAddr) -> &[ConnectionId] {
+        if let Some(policies) = &self.policies
+            && let Some(policy) = policies.find(source, destination)
+        {
+            return &policy.connections;
+        }
         let found = match destination {
             IpAddr::V4(address) => self.ipv4.get_lpm(&Ipv4Net::from(address)).map(|(_, connections)| connections),
             IpAddr::V6(address) => self.ipv6.get_lpm(&Ipv6Net::from(address)).map(|(_, connections)| connections),
@@ -82,14 +146,14 @@ impl Fib {
         found.map_or(&[], Choices::as_slice)
     }
 
-    /// The number of prefixes.
+    /// The number of prefixes that are told by destination alone.
     pub fn len(&self) -> usize {
         self.ipv4.len() + self.ipv6.len()
     }
 
     /// Whether the table covers nothing.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.policies.is_none()
     }
 }
 
@@ -137,7 +201,52 @@ mod tests {
     }
 
     fn look_up(fib: &Fib, address: &str) -> Vec<u32> {
-        fib.connections(address.parse().unwrap()).iter().map(|id| id.0).collect()
+        look_up_from(fib, "0.0.0.0", address)
+    }
+
+    fn look_up_from(fib: &Fib, source: &str, address: &str) -> Vec<u32> {
+        fib.connections(source.parse().unwrap(), address.parse().unwrap()).iter().map(|id| id.0).collect()
+    }
+
+    #[test]
+    fn policies_come_first_by_priority_destination_and_source() {
+        let mut fib = fib(&[("10.0.0.0/8", &[1]), ("10.1.1.7/32", &[2])]);
+        let policy = |priority, source: &str, connection: Option<u32>| PolicyEntry {
+            priority,
+            source: source.parse().unwrap(),
+            connections: connection.map(ConnectionId).into_iter().collect(),
+        };
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        fib.set_policies(
+            net("10.0.0.0/8"),
+            vec![policy(5, "192.168.9.0/24", Some(5)), policy(10, "192.168.0.0/16", Some(6))],
+        );
+        fib.set_policies(
+            net("10.1.0.0/16"),
+            vec![policy(10, "192.168.1.0/24", Some(7)), policy(10, "192.168.0.0/16", None)],
+        );
+        fib.set_policies(net("2001:db8::/32"), vec![policy(1, "fd00::/8", Some(8))]);
+        for (source, destination, expected) in [
+            ("172.16.0.1", "10.9.9.9", &[1][..]),
+            ("192.168.1.1", "10.9.9.9", &[6]),
+            ("192.168.1.1", "10.1.1.9", &[7]),
+            // The policy of a longer destination wins, also with no connection that could carry it.
+            ("192.168.2.1", "10.1.1.9", &[]),
+            // A lower priority wins over it, and any policy over the longest destination without one.
+            ("192.168.9.1", "10.1.1.9", &[5]),
+            ("192.168.1.1", "10.1.1.7", &[7]),
+            ("172.16.0.1", "10.1.1.7", &[2]),
+            ("fd00::1", "2001:db8::1", &[8]),
+            ("fe80::1", "2001:db8::1", &[]),
+        ] {
+            assert_eq!(look_up_from(&fib, source, destination), expected, "{source} to {destination}");
+        }
+        for destination in ["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"] {
+            assert!(fib.policies.is_some());
+            fib.set_policies(net(destination), Vec::new());
+        }
+        assert!(fib.policies.is_none(), "where there is none, none is looked for");
+        assert_eq!(look_up_from(&fib, "192.168.1.1", "10.1.1.9"), [1]);
     }
 
     #[test]

@@ -250,7 +250,7 @@ impl<S: PacketSource, D: PacketSink, T: DatagramSink> OutboundLoop<S, D, T> {
             return Err(DropReason::OwnLink);
         }
         let sadb = &self.path.sadb;
-        let connections = self.fib.connections(flow.destination);
+        let connections = self.fib.connections(flow.source, flow.destination);
         let Some(&preferred) = connections.first() else {
             return Err(if has_link_address(flow) { DropReason::OwnLink } else { DropReason::NoRoute });
         };

@@ -255,6 +255,7 @@ mod tests {
     use super::super::tls::Identity;
     use super::*;
     use crate::cen::command::Submission;
+    use crate::cen::nonce::UsedNonce;
     use crate::cen::openapi::action::{Action, Answer, Context, VPC};
     use crate::cen::openapi::authentication::AccessKeys;
     use crate::cen::openapi::live::{LiveGateways, NoGateways};
@@ -275,7 +276,7 @@ mod tests {
             Arc::new(NoGateways)
         }
 
-        async fn submit(&self, _: Submission) -> Result<(), ApiError> {
+        async fn submit(&self, _: Submission, _: UsedNonce) -> Result<(), ApiError> {
             Ok(())
         }
     }

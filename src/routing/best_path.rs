@@ -1,12 +1,16 @@
 //! Which of several VPN routes to one destination forwards.
 use std::cmp::Reverse;
 
+use ipnet::IpNet;
+
 use super::entry::{RouteState, VpnRoute, Weight};
 
-/// Orders the routes to one destination, the preferred one first.
+/// Orders the routes to one destination: policy-based ones first, by priority and then the longer source first, and of those
+/// with one policy, or with none, the preferred one first.
 ///
-/// The prefix has already decided: a longer one wins whatever its weight, even if every connection behind it is down
-/// (protected traffic does not escape to a shorter route). Among routes to one destination, in this order:
+/// Policy and prefix have already decided when it comes to that: they win whatever the weight, even if every connection
+/// behind them is down (protected traffic does not escape to another route). Among routes with one policy to one
+/// destination, in this order:
 /// 1. a connection that is up before one that is down, or whose every path is silent;
 /// 2. weight 100 before weight 0;
 /// 3. the older route before the newer one, so that adding a route never moves traffic off a working path;
@@ -21,27 +25,36 @@ pub fn rank<'r>(
     let mut ranked: Vec<(bool, &VpnRoute)> =
         routes.into_iter().map(|route| (is_up(&route.connection), route)).collect();
     ranked.sort_by_key(|(up, route)| {
-        (Reverse(*up), Reverse(route.weight == Weight::Active), route.created, &route.connection)
+        (place(route), Reverse(*up), Reverse(route.weight == Weight::Active), route.created, &route.connection)
     });
-    ranked.into_iter().enumerate().map(|(position, (up, route))| (route, state(up, position))).collect()
+    let mut before = None;
+    let state = |(up, route): (bool, &'r VpnRoute)| {
+        let first = before.replace(route.policy) != Some(route.policy);
+        let state = match (up, first) {
+            (false, _) => RouteState::Down,
+            (true, true) => RouteState::Active,
+            (true, false) => RouteState::Standby,
+        };
+        (route, state)
+    };
+    ranked.into_iter().map(state).collect()
 }
 
-fn state(up: bool, position: usize) -> RouteState {
-    match (up, position) {
-        (false, _) => RouteState::Down,
-        (true, 0) => RouteState::Active,
-        (true, _) => RouteState::Standby,
-    }
+/// When the policies of one destination are asked; having none comes last.
+fn place(route: &VpnRoute) -> (bool, u8, Reverse<u8>, Option<IpNet>) {
+    let Some(policy) = route.policy else { return (true, 0, Reverse(0), None) };
+    (false, policy.priority, Reverse(policy.source.prefix_len()), Some(policy.source))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::entry::{Owner, Publication};
+    use crate::routing::entry::{Owner, Publication, RoutePolicy};
 
     fn route(connection: &str, weight: Weight, created: u64) -> VpnRoute {
         VpnRoute {
             destination: "10.1.1.0/24".parse().expect("a prefix"),
+            policy: None,
             connection: connection.into(),
             weight,
             owner: Owner::Cend,
@@ -52,6 +65,30 @@ mod tests {
 
     fn order(routes: &[VpnRoute], up: &[&str]) -> Vec<(String, RouteState)> {
         rank(routes, |name| up.contains(&name)).into_iter().map(|(r, s)| (r.connection.to_string(), s)).collect()
+    }
+
+    #[test]
+    fn policies_come_in_their_order_and_each_has_its_choice() {
+        let by = |priority, source: &str, connection: &str| {
+            let policy = Some(RoutePolicy { priority, source: source.parse().expect("a prefix") });
+            VpnRoute { policy, ..route(connection, Weight::Active, 1) }
+        };
+        let routes = [
+            route("none", Weight::Active, 0),
+            by(10, "192.168.0.0/16", "wide"),
+            by(10, "192.168.1.0/24", "narrow"),
+            by(10, "192.168.1.0/24", "other"),
+            by(9, "0.0.0.0/0", "all"),
+        ];
+        let expected = [
+            ("all", RouteState::Down),
+            ("other", RouteState::Active),
+            ("narrow", RouteState::Down),
+            ("wide", RouteState::Active),
+            ("none", RouteState::Active),
+        ];
+        let expected = expected.map(|(name, state)| (name.to_owned(), state));
+        assert_eq!(order(&routes, &["none", "wide", "other"]), expected);
     }
 
     /// Each row: the rule that decides, the routes, the connections that are up, the expected order.

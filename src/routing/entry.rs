@@ -4,13 +4,30 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-/// What names a VPN route: two routes to one destination differ in their connection.
+/// What names a VPN route: two routes to one destination differ in their connection or their source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteKey {
     /// Inner destination prefix, host bits zero.
     pub destination: IpNet,
     /// Name of the IPsec connection that is the next hop.
     pub connection: Arc<str>,
+    /// Inner source prefix of a policy-based route, host bits zero.
+    pub source: Option<IpNet>,
+}
+
+/// What makes a route policy-based: it carries packets from its source only, and is asked before the destination-based
+/// routes, as an entry of the ordered SPD of RFC 4301 section 4.4.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoutePolicy {
+    /// The lower one is asked first: 1 to 100 (`Priority`).
+    pub priority: u8,
+    /// Inner source prefix, host bits zero (`RouteSource`).
+    pub source: IpNet,
+}
+
+impl RoutePolicy {
+    /// The priority of a route that is given none, as in the cloud's API.
+    pub const DEFAULT_PRIORITY: u8 = 10;
 }
 
 /// Preference among routes to one destination, as `CreateVpnRouteEntry` knows it: 100 is active, 0 is standby.
@@ -113,6 +130,8 @@ impl fmt::Display for RouteState {
 pub struct VpnRoute {
     /// Inner destination prefix, host bits zero.
     pub destination: IpNet,
+    /// What else a packet has to have, if the route is policy-based.
+    pub policy: Option<RoutePolicy>,
     /// Name of the IPsec connection that is the next hop.
     pub connection: Arc<str>,
     /// Active or standby.
@@ -128,6 +147,10 @@ pub struct VpnRoute {
 impl VpnRoute {
     /// What names this route.
     pub fn key(&self) -> RouteKey {
-        RouteKey { destination: self.destination, connection: Arc::clone(&self.connection) }
+        RouteKey {
+            destination: self.destination,
+            connection: Arc::clone(&self.connection),
+            source: self.policy.map(|policy| policy.source),
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::best_path::rank;
-use super::entry::{Owner, Publication, RouteKey, RouteState, VpnRoute};
+use super::entry::{Owner, Publication, RouteKey, RoutePolicy, RouteState, VpnRoute};
 use super::prefixes::shortened;
 use super::reconcile::Family;
 
@@ -16,7 +16,10 @@ pub enum RouteRefused {
     /// The destination has bits set beyond its prefix length.
     #[error("{0} has host bits set; the prefix is {prefix}", prefix = .0.trunc())]
     HostBits(IpNet),
-    /// The same destination and connection belong to the other owner.
+    /// Its source and its destination are of different families.
+    #[error("{source} and {destination} are of different address families", source = .0, destination = .1)]
+    Families(IpNet, IpNet),
+    /// The same destination, source and connection belong to the other owner.
     #[error("the route {destination} to {connection} belongs to the {owner}", destination = key.destination, connection = key.connection)]
     OwnedByOther {
         /// The route that was asked for.
@@ -24,12 +27,12 @@ pub enum RouteRefused {
         /// Who has it.
         owner: Owner,
     },
-    /// The set names one destination and connection twice.
+    /// The set names one destination, source and connection twice.
     #[error("the route {} to {} is named twice", .0.destination, .0.connection)]
     Duplicate(RouteKey),
 }
 
-/// VPN routes by destination and connection, and which connections are up. A change looks at what it names only.
+/// VPN routes by destination, source and connection, and which connections are up. A change looks at what it names only.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     /// By destination; few connections lead to one.
@@ -101,9 +104,17 @@ impl Table {
         if route.destination != route.destination.trunc() {
             return Err(RouteRefused::HostBits(route.destination));
         }
+        if let Some(RoutePolicy { source, .. }) = route.policy {
+            if source != source.trunc() {
+                return Err(RouteRefused::HostBits(source));
+            }
+            if Family::of(&source) != Family::of(&route.destination) {
+                return Err(RouteRefused::Families(source, route.destination));
+            }
+        }
         // Nothing can be refused from here on when the destination is new, so none is left empty.
         let at_destination = self.routes.entry(route.destination).or_insert_with(|| Vec::with_capacity(1));
-        match at_destination.iter().find(|present| present.connection == route.connection) {
+        match at_destination.iter().find(|present| present.key() == route.key()) {
             Some(present) if present.owner == route.owner => Err(RouteRefused::Duplicate(route.key())),
             Some(present) => Err(RouteRefused::OwnedByOther { key: route.key(), owner: present.owner }),
             None => {
@@ -118,12 +129,13 @@ impl Table {
     /// Takes a route of an owner away, if it is there, and gives its time of creation.
     fn remove(&mut self, owner: Owner, key: &RouteKey) -> Option<u64> {
         let at_destination = self.routes.get_mut(&key.destination)?;
-        let is_it = |route: &VpnRoute| route.owner == owner && route.connection == key.connection;
+        let is_it = |route: &VpnRoute| route.owner == owner && route.key() == *key;
         let route = at_destination.remove(at_destination.iter().position(is_it)?);
+        let leads_on = at_destination.iter().any(|other| other.connection == key.connection);
         if at_destination.is_empty() {
             self.routes.remove(&key.destination);
         }
-        if let Some(destinations) = self.of_connection.get_mut(&key.connection) {
+        if let Some(destinations) = self.of_connection.get_mut(&key.connection).filter(|_| !leads_on) {
             destinations.remove(&key.destination);
             if destinations.is_empty() {
                 self.of_connection.remove(&key.connection);
@@ -137,7 +149,7 @@ impl Table {
     pub fn publish(&mut self, key: &RouteKey, publication: Publication) -> bool {
         let at_destination = self.routes.get_mut(&key.destination).into_iter().flatten();
         let mut of_file = at_destination.filter(|route| route.owner == Owner::File);
-        let Some(route) = of_file.find(|route| route.connection == key.connection) else { return false };
+        let Some(route) = of_file.find(|route| route.key() == *key) else { return false };
         if std::mem::replace(&mut route.publication, publication) != publication {
             self.changed.insert(key.destination);
         }
@@ -219,6 +231,7 @@ mod tests {
     fn route(destination: &str, connection: &str, created: u64) -> VpnRoute {
         VpnRoute {
             destination: destination.parse().expect("a prefix"),
+            policy: None,
             connection: connection.into(),
             weight: Weight::Active,
             owner: Owner::File,
@@ -264,6 +277,26 @@ mod tests {
         assert!(matches!(refused[..], [RouteRefused::HostBits(_), RouteRefused::Duplicate(_)]));
         assert_eq!(table.len(), 1);
         assert_eq!(table.destinations().count(), 1, "a refused route leaves no destination behind");
+    }
+
+    #[test]
+    fn routes_of_several_sources_into_one_connection_are_routes_of_their_own() {
+        let by = |source: &str| {
+            let policy = Some(RoutePolicy { priority: 10, source: source.parse().expect("a prefix") });
+            VpnRoute { policy, ..route("10.1.0.0/16", "a", 1) }
+        };
+        let mut table = Table::new();
+        let refused = [by("192.168.1.1/24"), by("fd00::/8")];
+        let all = [route("10.1.0.0/16", "a", 1), by("192.168.1.0/24"), by("192.168.2.0/24")];
+        table.replace_owned(Owner::File, all.iter().chain(&refused).cloned().collect());
+        assert_eq!(table.len(), 3);
+        let refused: Vec<_> = table.refused(Owner::File).map(|(_, reason)| reason).collect();
+        assert!(matches!(refused[..], [RouteRefused::HostBits(_), RouteRefused::Families(..)]));
+        table.change(Owner::File, vec![all[1].key()], vec![]);
+        assert_eq!(table.len(), 2);
+        table.take_changed();
+        table.set_up(&"a".into(), true);
+        assert_eq!(table.take_changed().len(), 1, "the others still follow their connection");
     }
 
     #[test]

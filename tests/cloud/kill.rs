@@ -35,29 +35,13 @@ impl Cend {
 
     /// Calls an action; the HTTP status and the object that came.
     fn call(&self, action: &str, version: &str, given: &[(&str, &str)]) -> (u16, Value) {
-        let mut parameters = Parameters::default();
-        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let nonce = uuid::Uuid::new_v4().to_string();
-        let common = [
-            ("Action", action),
-            ("Version", version),
-            ("Format", "JSON"),
-            ("AccessKeyId", "testak"),
-            ("SignatureMethod", "HMAC-SHA1"),
-            ("SignatureVersion", "1.0"),
-            ("SignatureNonce", &nonce),
-            ("Timestamp", &now),
-        ];
-        common.iter().chain(given).for_each(|(name, value)| parameters.insert(*name, *value));
-        let signature = sign_rpc(RpcMethod::HmacSha1, "GET", &parameters, b"testsk");
-        parameters.insert("Signature", signature);
-        let query: Vec<String> = parameters
-            .iter()
-            .map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value)))
-            .collect();
+        self.send(&signed(action, version, given))
+    }
+
+    fn send(&self, query: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let address = &self.address;
-        let request = format!("GET /?{} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n", query.join("&"));
+        let request = format!("GET /?{query} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -84,6 +68,29 @@ impl Cend {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
         self.process.wait().unwrap()
     }
+}
+
+/// The query of a signed call, which may be sent more than once.
+fn signed(action: &str, version: &str, given: &[(&str, &str)]) -> String {
+    let mut parameters = Parameters::default();
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let nonce = uuid::Uuid::new_v4().to_string();
+    let common = [
+        ("Action", action),
+        ("Version", version),
+        ("Format", "JSON"),
+        ("AccessKeyId", "testak"),
+        ("SignatureMethod", "HMAC-SHA1"),
+        ("SignatureVersion", "1.0"),
+        ("SignatureNonce", &nonce),
+        ("Timestamp", &now),
+    ];
+    common.iter().chain(given).for_each(|(name, value)| parameters.insert(*name, *value));
+    let signature = sign_rpc(RpcMethod::HmacSha1, "GET", &parameters, b"testsk");
+    parameters.insert("Signature", signature);
+    let query: Vec<String> =
+        parameters.iter().map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value))).collect();
+    query.join("&")
 }
 
 impl Drop for Cend {
@@ -137,6 +144,31 @@ fn a_call_repeated_after_a_kill_has_the_effect_of_one() {
     assert_eq!((&second["VpcId"], &second["RouteTableId"]), (&first["VpcId"], &first["RouteTableId"]));
     let (_, vpcs) = cend.vpc("DescribeVpcs", &[("RegionId", "cn-hangzhou")]);
     assert_eq!(vpcs["TotalCount"], 1, "{vpcs}");
+}
+
+#[test]
+fn a_call_replayed_after_a_kill_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let create = signed("CreateCen", "2017-09-12", &[("Name", "once")]);
+    let token = [("Name", "token"), ("ClientToken", "token-1")];
+    // The second call of a token changes nothing; replayed when the CEN instance is gone, it would.
+    let (first, second) = (signed("CreateCen", "2017-09-12", &token), signed("CreateCen", "2017-09-12", &token));
+    let cend = Cend::start(directory.path());
+    for query in [&create, &first, &second] {
+        let (status, body) = cend.send(query);
+        assert_eq!(status, 200, "{body}");
+        assert_eq!(cend.send(query).1["Code"], "SignatureNonceUsed");
+    }
+    cend.kill();
+    for _ in 0..2 {
+        let cend = Cend::start(directory.path());
+        for query in [&create, &first, &second] {
+            assert_eq!(cend.send(query).1["Code"], "SignatureNonceUsed");
+        }
+        let (status, body) = cend.cbn("DescribeCens", &[]);
+        assert_eq!((status, &body["TotalCount"]), (200, &Value::from(2)), "who calls just after a start is answered");
+        cend.kill();
+    }
 }
 
 #[test]

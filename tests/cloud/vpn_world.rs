@@ -3,8 +3,7 @@
 use ipnet::Ipv4Net;
 use ipsec_gateway::cen::command::{
     Command, CreateCustomerGateway, CreateVSwitch, CreateVpc, CreateVpnConnection, CreateVpnGateway, CreateVpnRoute,
-    DeleteVpnRoute, IkeParameters, IpsecParameters, ModifyVpnConnection, ModifyVpnRouteWeight, PublishVpnRoute,
-    Submission,
+    IkeParameters, IpsecParameters, KnownVpnRoute, ModifyVpnConnection, ModifyVpnRoute, PublishVpnRoute, Submission,
 };
 use ipsec_gateway::cen::network::{Declarations, UnixMillis};
 use ipsec_gateway::cen::vpn::{PreSharedKey, VpnRouteKey};
@@ -109,17 +108,17 @@ fn create_customer(number: usize) -> Command {
 pub fn random_command(random: &mut ChaCha8Rng, number: usize) -> Command {
     let gateway = *GATEWAYS.choose(random).unwrap();
     let connection = format!("vco-{}", random.random_range(0..CONNECTIONS));
-    let entry_ids = (0..SUBNETS.len()).map(|place| format!("rte-{number}-{place}").into()).collect();
     let weight = *[0, 100].choose(random).unwrap();
     let key = VpnRouteKey {
         gateway: gateway.into(),
         destination: net(SUBNETS.choose(random).unwrap()),
         next_hop: connection.clone(),
+        // Also that of the routes that a connection makes itself.
+        source: random.random_bool(0.5).then(|| net("192.168.0.0/16")),
     };
     match random.random_range(0..14) {
         0..3 => Command::CreateVpnConnection(Box::new(CreateVpnConnection {
             id: connection.as_str().into(),
-            entry_ids,
             region: REGION.into(),
             gateway: gateway.into(),
             customer_gateway: format!("cgw-{}", random.random_range(0..CUSTOMERS)).into(),
@@ -137,7 +136,6 @@ pub fn random_command(random: &mut ChaCha8Rng, number: usize) -> Command {
         })),
         3 | 4 => Command::ModifyVpnConnection(Box::new(ModifyVpnConnection {
             connection: connection.as_str().into(),
-            entry_ids,
             name: Some(format!("name-{number}")),
             local_subnets: None,
             remote_subnets: random.random_bool(0.5).then(|| subnets(random)),
@@ -152,14 +150,20 @@ pub fn random_command(random: &mut ChaCha8Rng, number: usize) -> Command {
         6..8 => Command::CreateVpnRoute(CreateVpnRoute {
             key,
             weight,
+            priority: None,
             publish: random.random(),
             entry_id: format!("rte-{number}").into(),
             description: String::new(),
         }),
-        8 if random.random() => Command::DeleteVpnRoute(DeleteVpnRoute { key, weight }),
-        8 => Command::ModifyVpnRouteWeight(ModifyVpnRouteWeight { key, weight, new_weight: 100 - weight }),
+        8 if random.random() => Command::DeleteVpnRoute(KnownVpnRoute { key, weight, priority: None }),
+        8 => Command::ModifyVpnRoute(ModifyVpnRoute {
+            route: KnownVpnRoute { key, weight, priority: None },
+            new_weight: random.random_bool(0.5).then_some(100 - weight),
+            new_priority: random.random_bool(0.5).then(|| random.random_range(1..=100)),
+        }),
         9 | 10 => Command::PublishVpnRoute(PublishVpnRoute {
-            key,
+            policy_based: key.source.is_some(),
+            key: VpnRouteKey { source: None, ..key },
             publish: random.random(),
             entry_id: format!("rte-{number}").into(),
             owned_by_file: None,
@@ -167,7 +171,8 @@ pub fn random_command(random: &mut ChaCha8Rng, number: usize) -> Command {
         11 => {
             let (destination, next_hop) = *FILE_ROUTES.choose(random).unwrap();
             Command::PublishVpnRoute(PublishVpnRoute {
-                key: VpnRouteKey { destination: net(destination), next_hop: next_hop.into(), ..key },
+                key: VpnRouteKey { destination: net(destination), next_hop: next_hop.into(), source: None, ..key },
+                policy_based: false,
                 publish: random.random(),
                 entry_id: format!("rte-{number}").into(),
                 owned_by_file: Some(100),

@@ -5,7 +5,7 @@ use crate::packets::{packet, udp};
 use ipsec_gateway::crypto::{Suite, encryption, integ};
 use ipsec_gateway::dataplane::command::{InboundCommand, OutboundCommand};
 use ipsec_gateway::dataplane::drop::DropReason;
-use ipsec_gateway::dataplane::fib::{ConnectionId, Fib};
+use ipsec_gateway::dataplane::fib::{ConnectionId, Fib, PolicyEntry};
 use ipsec_gateway::dataplane::outer_header::{Encapsulation, OuterPath};
 use ipsec_gateway::io::device::memory::{InFlight, MemoryLink};
 use ipsec_gateway::wire::ip::{ipv4_field, protocol};
@@ -109,6 +109,39 @@ fn sas_of_different_layouts_share_a_batch() {
     pair.gateways[0].run_outbound();
     pair.gateways[1].run_inbound(&pair.links[0]);
     assert_eq!(pair.gateways[1].delivered(), packets);
+}
+
+#[test]
+fn of_two_connections_to_one_network_a_policy_picks_by_the_source() {
+    let (first, other) = (Agreement::default(), [0xc000_0021, 0xc000_0022]);
+    let second = Agreement { networks: [vec!["10.1.9.0/24"], vec!["10.2.0.0/16"]], ..Agreement::default() };
+    let mut pair = Pair::new(&first);
+    let mut outbound = second.outbound(0, other);
+    outbound.connection = ConnectionId(8);
+    let facts = Arc::clone(&outbound.facts);
+    pair.gateways[0].command_outbound(OutboundCommand::Install(Box::new(outbound)));
+    let mut fib = Fib::new([("10.2.0.0/16".parse().unwrap(), vec![CONNECTION])]);
+    let policy = |source: &str, connection| PolicyEntry {
+        priority: 10,
+        source: source.parse().unwrap(),
+        connections: [connection].into(),
+    };
+    // The last one's connection has no SA.
+    let policies = vec![policy("10.1.9.0/24", ConnectionId(8)), policy("10.1.8.0/24", ConnectionId(9))];
+    fib.set_policies("10.2.0.0/16".parse().unwrap(), policies);
+    pair.gateways[0].command_outbound(OutboundCommand::SetFib(Arc::new(fib)));
+
+    let sent = |pair: &mut Pair, source: &str| {
+        pair.gateways[0].offer(&udp(source, "10.2.0.1", 50, 1));
+        pair.gateways[0].run_outbound();
+        (pair.links[0].in_flight.ring().len(), facts.read().packets)
+    };
+    assert_eq!(sent(&mut pair, "10.1.0.1"), (1, 0), "by destination");
+    assert_eq!(sent(&mut pair, "10.1.9.1"), (2, 1), "by the policy");
+    assert_eq!(sent(&mut pair, "10.1.8.1"), (2, 1), "not by another way than the policy's");
+    assert_eq!(pair.gateways[0].dropped(DropReason::NoSa), 1);
+    let acquire = pair.gateways[0].acquires.pop().expect("the packet asks for an SA");
+    assert_eq!(acquire.connection, ConnectionId(9));
 }
 
 #[test]

@@ -191,6 +191,14 @@ impl Lab {
         Some(["state", "publication", "owner"].map(|field| row[field].as_str().unwrap_or_default().to_owned()))
     }
 
+    /// Source and priority of a route in gatewayd.
+    fn policy(&self, destination: &str) -> [Value; 2] {
+        let routes = self.gatewayd.ask(&["routes"]).expect("the routes");
+        let mut rows = routes.as_array().expect("a list").iter();
+        let row = rows.find(|row| row["destination"] == destination).expect("the route");
+        ["source", "priority"].map(|field| row[field].clone())
+    }
+
     fn has_route(&self, destination: &str, expected: Option<[&str; 3]>) {
         let expected = expected.map(|fields| fields.map(str::to_owned));
         let what = format!("gatewayd has the route {destination} as {expected:?}");
@@ -241,7 +249,15 @@ fn both_sides_agree_whoever_was_away() {
     lab.reaches_status(&connection, "ipsec_sa_established");
     lab.has_owners(&both);
     lab.has_route("10.1.1.0/24", active);
-    assert!(lab.gatewayd.namespace.ip("route show table all proto 201").contains("10.1.1.0/24 dev "));
+    let mut by_source = vec![("VpnGatewayId", &*lab.vpn_gateway), ("RouteSource", "192.168.4.0/25")];
+    by_source.extend([("RouteDest", "10.1.1.128/25"), ("NextHop", &*connection), ("Weight", "100"), ("Priority", "7")]);
+    by_source.push(("PublishVpc", "false"));
+    lab.call("CreateVpnPbrRouteEntry", &by_source);
+    let unpublished = Some(["active", "normal", "cend"]);
+    lab.has_route("10.1.1.128/25", unpublished);
+    assert_eq!(lab.policy("10.1.1.128/25"), [json!("192.168.4.0/25"), json!(7)]);
+    let kernel = lab.gatewayd.namespace.ip("route show table all proto 201");
+    assert!(kernel.contains("10.1.1.0/24 dev ") && kernel.contains("10.1.1.128/25 dev "), "{kernel}");
     let before = lab.spis(&connection);
     assert!(before.is_some());
 
@@ -266,6 +282,7 @@ fn both_sides_agree_whoever_was_away() {
     lab.reaches_status(&connection, "ipsec_sa_established");
     lab.has_owners(&both);
     lab.has_route("10.1.1.0/24", active);
+    lab.has_route("10.1.1.128/25", unpublished);
     assert_ne!(lab.spis(&connection), before);
 
     lab.gatewayd.crash();
@@ -273,6 +290,7 @@ fn both_sides_agree_whoever_was_away() {
     lab.gatewayd.start();
     lab.has_owners(&both[..1]);
     lab.has_route("10.1.1.0/24", None);
+    lab.has_route("10.1.1.128/25", None);
     assert!(!lab.gatewayd.namespace.ip("route show table all").contains("10.1.1.0/24"), "nor is it in the kernel");
 }
 

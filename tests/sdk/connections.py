@@ -37,16 +37,67 @@ def defaults(made, base, customer):
     equal([ike[word] for word in words], ["ikev2", "main", "aes", "sha256", "group14", 86400], "IkeConfig")
     ipsec = {"IpsecEncAlg": "aes", "IpsecAuthAlg": "sha256", "IpsecPfs": "group14", "IpsecLifetime": 86400}
     equal(connection["IpsecConfig"], ipsec, "IpsecConfig")
-    # AutoConfigRoute made the VPC's entry: a second one is a duplicate.
-    refused("InvalidCIDRBlock.Duplicate", 400, lambda: vpc(
-        "CreateRouteEntry", RouteTableId=made["RouteTableId"], DestinationCidrBlock="10.1.1.0/24",
-        NextHopType="VpnGateway", NextHopId=base["VpnGatewayId"]))
-    routes = vpc("DescribeVpnRouteEntries", VpnGatewayId=base["VpnGatewayId"])["VpnRouteEntries"]["VpnRouteEntry"]
-    equal([(r["RouteDest"], r["NextHop"], r["State"]) for r in routes],
-          [("10.1.1.0/24", created["VpnConnectionId"], "published")], "route of the connection")
+    # AutoConfigRoute makes a policy-based route of the gateway, and leaves the VPC's entry to who configures it.
+    equal([(r["RouteSource"], r["RouteDest"], r["NextHop"], r["Weight"], r["Priority"], r["State"])
+           for r in policy_routes(base)],
+          [("192.168.4.0/24", "10.1.1.0/24", created["VpnConnectionId"], 100, 10, "normal")], "route of the connection")
+    equal(vpc("DescribeVpnRouteEntries", VpnGatewayId=base["VpnGatewayId"])["TotalCount"], 0, "routes by destination")
+    entry = vpc("CreateRouteEntry", RouteTableId=made["RouteTableId"], DestinationCidrBlock="10.1.1.0/24",
+                NextHopType="VpnGateway", NextHopId=base["VpnGatewayId"])
     vpc("DeleteVpnConnection", VpnConnectionId=created["VpnConnectionId"])
-    table = vpc("DescribeRouteEntryList", RouteTableId=made["RouteTableId"], DestinationCidrBlock="10.1.1.0/24")
-    equal(table["TotalCount"], 0, "entries after the connection has gone")
+    equal(policy_routes(base), [], "routes after the connection has gone")
+    vpc("DeleteRouteEntry", RouteEntryId=entry["RouteEntryId"])
+
+
+def policy_routes(base):
+    found = vpc("DescribeVpnPbrRouteEntries", VpnGatewayId=base["VpnGatewayId"])
+    return found["VpnPbrRouteEntries"]["VpnPbrRouteEntry"]
+
+
+def routes_by_source(made, base, customer):
+    created = vpc("CreateVpnConnection", **base, CustomerGatewayId=customer, RemoteSubnet="10.7.0.0/24",
+                  AutoConfigRoute=False)["VpnConnectionId"]
+    gateway = base["VpnGatewayId"]
+    route = {"VpnGatewayId": gateway, "RouteSource": "192.168.4.0/25", "RouteDest": "10.7.0.0/24", "NextHop": created}
+    answer = vpc("CreateVpnPbrRouteEntry", **route, Weight=100, PublishVpc=True, Description="first")
+    equal((answer["Priority"], answer["State"], answer["VpnInstanceId"]), (10, "published", gateway), "the answer")
+    refused("InvalidRouteEntry.Duplicate", 400, lambda: vpc(
+        "CreateVpnPbrRouteEntry", **route, Weight=0, Priority=5, PublishVpc=False))
+    refused("InvalidPriority", 400, lambda: vpc(
+        "CreateVpnPbrRouteEntry", **route, Weight=0, Priority=101, PublishVpc=False))
+    refused("InvalidCIDRBlock.Duplicate", 400, lambda: vpc(
+        "CreateRouteEntry", RouteTableId=made["RouteTableId"], DestinationCidrBlock="10.7.0.0/24",
+        NextHopType="VpnGateway", NextHopId=gateway))
+    vpc("ModifyVpnPbrRouteEntryWeight", **route, Weight=100, NewWeight=0)
+    vpc("ModifyVpnPbrRouteEntryPriority", **route, Weight=0, Priority=10, NewPriority=20)
+    vpc("ModifyVpnPbrRouteEntryAttribute", **route, Weight=0, Priority=20, NewWeight=100, NewPriority=30)
+    refused("InvalidRouteEntry.NotFound", 400, lambda: vpc("DeleteVpnPbrRouteEntry", **route, Weight=100, Priority=10))
+    equal([(r["Weight"], r["Priority"], r["State"]) for r in policy_routes(base)], [(100, 30, "published")], "as changed")
+    vpc("PublishVpnRouteEntry", VpnGatewayId=gateway, RouteDest="10.7.0.0/24", NextHop=created, RouteType="pbr",
+        PublishVpc=False)
+    equal([r["State"] for r in policy_routes(base)], ["normal"], "withdrawn")
+
+    diagnosis = vpc("DiagnoseVpnGateway", VpnGatewayId=gateway, ResourceType="IPsec", ResourceId=created)["DiagnoseId"]
+    result = vpc("GetVpnGatewayDiagnoseResult", VpnGatewayId=gateway, DiagnoseId=diagnosis)
+    equal((result["ResourceInstanceId"], result["FinishedCount"]), (created, result["TotalCount"]), "the diagnosis")
+    found = {item["DiagnoseName"]: item for item in result["DiagnoseResult"]}
+    equal(json.loads(found["VpnPbrRouteQuota"]["DiagnoseResultDescription"]), {"quantity": 20, "used": 1}, "a quota")
+    equal(found["VcoConfigConsistency"]["DiagnoseResultLevel"], "warning", "nobody has looked")
+    for unknown in (diagnosis + "0", "vpndgn-unknown-1", "x"):
+        refused("InvalidDiagnoseId.NotFound", 404, lambda: vpc("GetVpnGatewayDiagnoseResult", DiagnoseId=unknown))
+
+    vpc("DeleteVpnPbrRouteEntry", **route, Weight=100)
+    equal(policy_routes(base), [], "deleted")
+    vpc("DeleteVpnConnection", VpnConnectionId=created)
+
+
+def what_a_region_has():
+    equal(vpc("CheckVpnBgpEnabled")["BgpEnabled"], False, "BGP over VPN")
+    zones = vpc("DescribeVpnGatewayAvailableZones", Spec="10M")
+    equal(zones["AvailableZoneIdList"][0]["ZoneId"], "cn-hangzhou-a", "a zone")
+    refused("InvalidSpec", 400, lambda: vpc("DescribeVpnGatewayAvailableZones", Spec="11M"))
+    refused("InvalidGatewayType", 400, lambda: vpc(
+        "DescribeVpnGatewayAvailableZones", Spec="10M", GatewayType="Enhanced.SiteToSite"))
 
 
 def legacy_words_are_kept(base, customer):
@@ -113,5 +164,7 @@ if __name__ == "__main__":
     defaults(made, base, customer)
     legacy_words_are_kept(base, customer)
     tunnel_options(base, customer)
+    routes_by_source(made, base, customer)
+    what_a_region_has()
     refusals(base, customer)
     print("connections passed")

@@ -101,8 +101,6 @@ pub struct IpsecParameters {
 pub struct CreateVpnConnection {
     /// Id of the new connection (`VpnConnectionId` of the answer).
     pub id: VpnConnectionId,
-    /// Where the ids of VPC route entries that `auto_config_route` makes are drawn from, in the order of the subnets.
-    pub entry_ids: Vec<RouteEntryId>,
     /// `RegionId`; not the VPN gateway's region: `InvalidVpnGatewayInstanceId.NotFound`.
     pub region: String,
     /// The VPN gateway at the cloud's end (`VpnGatewayId`).
@@ -121,7 +119,8 @@ pub struct CreateVpnConnection {
     pub dead_peer_detection: bool,
     /// `EnableNatTraversal`: look for a NAT on the way and carry ESP in UDP behind one; by default `true`.
     pub nat_traversal: bool,
-    /// `AutoConfigRoute`: the connection makes the routes to its remote subnets itself; by default `true`.
+    /// `AutoConfigRoute`: the connection makes policy-based routes from its local to its remote subnets itself; by
+    /// default `true`.
     pub auto_config_route: bool,
     /// What the call says about phase 1 (`IkeConfig` or `TunnelIkeConfig`).
     pub ike: IkeParameters,
@@ -138,8 +137,6 @@ pub struct CreateVpnConnection {
 pub struct ModifyVpnConnection {
     /// The connection to change (`VpnConnectionId`).
     pub connection: VpnConnectionId,
-    /// One id for each remote subnet of the modified connection, used where it needs a new VPC entry.
-    pub entry_ids: Vec<RouteEntryId>,
     /// `Name`: at most 100 characters, not beginning like a URL.
     pub name: Option<String>,
     /// `LocalSubnet`: 1 to 10 CIDR blocks on the cloud's side, in place of all former ones.
@@ -152,8 +149,8 @@ pub struct ModifyVpnConnection {
     pub dead_peer_detection: Option<bool>,
     /// `EnableNatTraversal`: look for a NAT on the way and carry ESP in UDP behind one.
     pub nat_traversal: Option<bool>,
-    /// `AutoConfigRoute`: the connection makes the routes to its remote subnets itself; switched off, those that it
-    /// made go.
+    /// `AutoConfigRoute`: the connection makes the policy-based routes between its subnets itself; switched off, those
+    /// that it made go.
     pub auto_config_route: Option<bool>,
     /// What changes of phase 1 (`IkeConfig` or `TunnelIkeConfig`), field by field.
     pub ike: IkeParameters,
@@ -161,14 +158,17 @@ pub struct ModifyVpnConnection {
     pub ipsec: IpsecParameters,
 }
 
-/// Parameters of `CreateVpnRouteEntry`, with the id of the entry that publishing it makes.
+/// Parameters of `CreateVpnRouteEntry` and `CreateVpnPbrRouteEntry`, with the id of the entry that publishing it makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateVpnRoute {
-    /// Gateway, destination and connection of the new route (`VpnGatewayId`, `RouteDest`, `NextHop`); one that is there
-    /// already: `InvalidRouteEntry.Duplicate`.
+    /// Gateway, destination, connection and source of the new route (`VpnGatewayId`, `RouteDest`, `NextHop`,
+    /// `RouteSource`); one that is there already: `InvalidRouteEntry.Duplicate`.
     pub key: VpnRouteKey,
     /// `Weight`: 100, active, or 0, standby.
     pub weight: u8,
+    /// `Priority` of a policy-based route, 1 to 100; by default 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
     /// Add the route to the VPC's system table too.
     pub publish: bool,
     /// Id of the VPC entry.
@@ -177,12 +177,15 @@ pub struct CreateVpnRoute {
     pub description: String,
 }
 
-/// Parameters of `PublishVpnRouteEntry` for a destination-based route (`RouteType` `dbr`).
+/// Parameters of `PublishVpnRouteEntry`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishVpnRoute {
-    /// Gateway, destination and next hop of the route (`VpnGatewayId`, `RouteDest`, `NextHop`); no such route:
-    /// `InvalidRouteEntry.NotFound`.
+    /// Gateway, destination and next hop of the route (`VpnGatewayId`, `RouteDest`, `NextHop`), without a source, which the
+    /// action does not name; no such route: `InvalidRouteEntry.NotFound`.
     pub key: VpnRouteKey,
+    /// `RouteType`: `pbr`, all policy-based routes of this destination and next hop, or `dbr`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub policy_based: bool,
     /// `true` publishes, `false` withdraws.
     pub publish: bool,
     /// Id of the VPC's entry, if publishing makes one.
@@ -191,22 +194,26 @@ pub struct PublishVpnRoute {
     pub owned_by_file: Option<u8>,
 }
 
-/// Parameters of `ModifyVpnRouteEntryWeight`: all but the new weight must match a route that the cloud owns.
+/// Which route of the cloud's own is meant, and what it is taken to be: all of it must match, otherwise
+/// `InvalidRouteEntry.NotFound`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModifyVpnRouteWeight {
-    /// Gateway, destination and next hop of the route (`VpnGatewayId`, `RouteDest`, `NextHop`).
+pub struct KnownVpnRoute {
+    /// Gateway, destination, next hop and source of the route (`VpnGatewayId`, `RouteDest`, `NextHop`, `RouteSource`).
     pub key: VpnRouteKey,
-    /// `Weight`: 100 or 0, as the route has it; otherwise `InvalidRouteEntry.NotFound`.
+    /// `Weight`: 100 or 0.
     pub weight: u8,
-    /// `NewWeight`: 100 or 0.
-    pub new_weight: u8,
+    /// `Priority` of a policy-based route; `None`: any.
+    pub priority: Option<u8>,
 }
 
-/// Parameters of `DeleteVpnRouteEntry`: all of them must match a route that the cloud owns.
+/// Parameters of `ModifyVpnRouteEntryWeight`, `ModifyVpnPbrRouteEntryWeight`, `ModifyVpnPbrRouteEntryPriority` and
+/// `ModifyVpnPbrRouteEntryAttribute`; `None` leaves a field as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeleteVpnRoute {
-    /// Gateway, destination and next hop of the route (`VpnGatewayId`, `RouteDest`, `NextHop`).
-    pub key: VpnRouteKey,
-    /// `Weight`: 100 or 0, as the route has it; otherwise `InvalidRouteEntry.NotFound`.
-    pub weight: u8,
+pub struct ModifyVpnRoute {
+    /// The route.
+    pub route: KnownVpnRoute,
+    /// `NewWeight`: 100 or 0.
+    pub new_weight: Option<u8>,
+    /// `NewPriority`: 1 to 100.
+    pub new_priority: Option<u8>,
 }

@@ -1,19 +1,18 @@
 //! Who may call: access keys, the clock window and the memory of used nonces around the signatures.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::request::Request;
 use super::rpc::Parameters;
 use super::signature::Claim;
 use crate::cen::error::ApiError;
-use crate::crypto::digest::sha256;
+use crate::cen::nonce::{NonceMemory, UsedNonce};
 use crate::crypto::secret::Secret;
 
 /// How far a request's time may be from ours, in seconds, either way.
 pub const CLOCK_WINDOW: i64 = 15 * 60;
 
-/// The most nonces remembered. When as many requests were accepted within the clock window, further ones are refused
-/// until the oldest expire: forgetting one early would let it be replayed.
+/// The most nonces remembered, of reads and writes together.
 const NONCE_LIMIT: usize = 500_000;
 
 /// Accounts' keys by their ids.
@@ -46,20 +45,29 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Accepts the given keys only. No nonce has been used yet, so what an earlier process accepted can be replayed
-    /// within the clock window.
+    /// Accepts the given keys only. No nonce has been used yet.
     pub fn new(keys: AccessKeys) -> Self {
         Self { keys, nonces: NonceMemory::new(NONCE_LIMIT) }
     }
 
+    /// Takes in the nonces that an earlier process has kept, whose requests could be replayed otherwise.
+    pub fn recall(&mut self, nonces: impl IntoIterator<Item = UsedNonce>) {
+        self.nonces.recall(nonces);
+    }
+
     /// Accepts a request that a known key signed, within the clock window, with a nonce not used before, and answers
-    /// that key's secret. `now` is in seconds since 1970. A refused request leaves no trace.
+    /// that key's secret and the nonce. `now` is in seconds since 1970. A refused request leaves no trace.
     ///
     /// # Errors
     /// The gateway's codes: `IncompleteSignature`, `InvalidTimeStamp.Format`, `InvalidTimeStamp.Expired`,
     /// `InvalidAccessKeyId.NotFound`, `SignatureDoesNotMatch`, `SignatureNonceUsed`, `Throttling.User` and those of
     /// [`Claim::of`].
-    pub fn accept(&mut self, request: &Request, parameters: &Parameters, now: i64) -> Result<&Secret, ApiError> {
+    pub fn accept(
+        &mut self,
+        request: &Request,
+        parameters: &Parameters,
+        now: i64,
+    ) -> Result<(&Secret, UsedNonce), ApiError> {
         let claim = Claim::of(request, parameters)?;
         let time = unix_seconds(&claim.timestamp).ok_or_else(|| {
             let message = "Specified time stamp or date value is not well formatted.";
@@ -74,42 +82,9 @@ impl Authenticator {
             .secret(&claim.access_key_id)
             .ok_or_else(|| ApiError::not_found("InvalidAccessKeyId.NotFound", "Specified access key is not found."))?;
         claim.verify(request, parameters, secret.as_bytes())?;
-        self.nonces.insert(&claim.access_key_id, &claim.nonce, time.saturating_add(CLOCK_WINDOW), now)?;
-        Ok(secret)
-    }
-}
-
-/// Nonces of accepted requests, kept until the clock window alone refuses a replay.
-#[derive(Debug)]
-struct NonceMemory {
-    limit: usize,
-    /// A nonce may be any text: its digest is kept.
-    known: BTreeSet<[u8; 32]>,
-    /// The last second in which the nonce's request would still be accepted.
-    by_expiry: BTreeSet<(i64, [u8; 32])>,
-}
-
-impl NonceMemory {
-    fn new(limit: usize) -> Self {
-        Self { limit, known: BTreeSet::new(), by_expiry: BTreeSet::new() }
-    }
-
-    fn insert(&mut self, access_key_id: &str, nonce: &str, expiry: i64, now: i64) -> Result<(), ApiError> {
-        while let Some(oldest) = self.by_expiry.first().copied().filter(|(expiry, _)| *expiry < now) {
-            self.by_expiry.remove(&oldest);
-            self.known.remove(&oldest.1);
-        }
-        let digest = sha256(format!("{}:{access_key_id}{nonce}", access_key_id.len()).as_bytes());
-        if self.known.contains(&digest) {
-            let message = "Specified signature nonce was used already.";
-            return Err(ApiError::bad_request("SignatureNonceUsed", message));
-        }
-        if self.known.len() >= self.limit {
-            return Err(ApiError::bad_request("Throttling.User", "Request was denied due to user flow control."));
-        }
-        self.known.insert(digest);
-        self.by_expiry.insert((expiry, digest));
-        Ok(())
+        let nonce = UsedNonce::new(&claim.access_key_id, &claim.nonce, now, time.saturating_add(CLOCK_WINDOW));
+        self.nonces.insert(&nonce)?;
+        Ok((secret, nonce))
     }
 }
 
@@ -195,16 +170,5 @@ mod tests {
     fn an_unknown_key_is_not_found() {
         let request = signed("nobody", "2026-11-22T20:00:00Z", "n");
         assert_eq!(code(&mut authenticator(), &request, NOW), "InvalidAccessKeyId.NotFound");
-    }
-
-    #[test]
-    fn the_memory_is_bounded_and_frees_what_has_expired() {
-        let mut memory = NonceMemory::new(2);
-        memory.insert("k", "1", 10, 0).unwrap();
-        memory.insert("k", "2", 20, 0).unwrap();
-        assert_eq!(memory.insert("k", "3", 20, 10).unwrap_err().code, "Throttling.User");
-        memory.insert("k", "3", 20, 11).unwrap();
-        assert_eq!(memory.insert("k", "2", 20, 11).unwrap_err().code, "SignatureNonceUsed");
-        assert_eq!((memory.known.len(), memory.by_expiry.len()), (2, 2));
     }
 }

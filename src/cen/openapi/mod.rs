@@ -33,7 +33,9 @@ pub mod vpc;
 pub mod vpc_cidr;
 pub mod vpc_published_route;
 pub mod vpn_connection;
+pub mod vpn_diagnosis;
 pub mod vpn_gateway;
+pub mod vpn_policy_route;
 pub mod vpn_route;
 pub mod vswitch;
 
@@ -54,6 +56,8 @@ pub static ACTIONS: &[&[Action]] = &[
     customer_gateway::ACTIONS,
     vpn_connection::ACTIONS,
     vpn_route::ACTIONS,
+    vpn_policy_route::ACTIONS,
+    vpn_diagnosis::ACTIONS,
     tag::ACTIONS,
     caller::ACTIONS,
     resource_group::CBN_ACTIONS,

@@ -47,7 +47,7 @@ impl Request {
         Parameters::parse(self.query.as_bytes())
     }
 
-    /// Query and form-body parameters together; the body wins.
+    /// Query and form-body parameters together.
     ///
     /// # Errors
     /// As [`Parameters::parse`].
@@ -124,8 +124,8 @@ mod tests {
     use crate::crypto::random::SystemEntropy;
 
     #[test]
-    fn query_and_form_body_are_one_set_and_the_body_wins() {
-        let mut request = Request::new("POST", "Action=A&Name=query");
+    fn query_and_form_body_are_one_set_in_which_no_name_repeats() {
+        let mut request = Request::new("POST", "Action=A");
         request.headers.push(("content-type".into(), "application/x-www-form-urlencoded; charset=utf-8".into()));
         request.body = b"Name=body&Other=a+b%2Ac".to_vec();
         let parameters = request.parameters().unwrap();
@@ -133,6 +133,10 @@ mod tests {
         assert_eq!(parameters.raw("Name"), Some("body"));
         assert_eq!(parameters.raw("Other"), Some("a b*c"));
         assert_eq!(request.query_parameters().unwrap().raw("Other"), None);
+        for query in ["Action=A&Name=query", "Action=A&Name=", "Action=A&Action=A"] {
+            request.query = query.to_owned();
+            assert_eq!(request.parameters().unwrap_err().code, "InvalidParameter", "{query}");
+        }
     }
 
     #[test]

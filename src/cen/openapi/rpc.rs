@@ -24,24 +24,28 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Reads form-encoded text. A name that repeats keeps its last value.
+    /// Reads form-encoded text.
     ///
     /// # Errors
-    /// `InvalidParameter` when there are more than 1000.
+    /// `InvalidParameter` when there are more than 1000, or one occurs twice: which of the two is meant cannot be told.
     pub fn parse(encoded: &[u8]) -> Result<Self, ApiError> {
         let mut parameters = Self::default();
         parameters.extend(encoded)?;
         Ok(parameters)
     }
 
-    /// Adds the parameters of form-encoded text; they win over those already there.
+    /// Adds the parameters of form-encoded text.
     ///
     /// # Errors
-    /// `InvalidParameter` when there are more than 1000 in all.
+    /// As [`Self::parse`], those already there included.
     pub fn extend(&mut self, encoded: &[u8]) -> Result<(), ApiError> {
-        for (count, (name, value)) in form_urlencoded::parse(encoded).enumerate() {
-            // Those that repeat a name cost as much.
-            if count.max(self.values.len()) >= MAX_PARAMETERS {
+        for (name, value) in form_urlencoded::parse(encoded) {
+            if self.values.contains_key(name.as_ref()) {
+                let shown: String = name.chars().take(64).collect();
+                let message = format!("The request carries the parameter {shown} more than once.");
+                return Err(ApiError::bad_request("InvalidParameter", message));
+            }
+            if self.values.len() >= MAX_PARAMETERS {
                 return Err(ApiError::bad_request("InvalidParameter", "The request carries too many parameters."));
             }
             self.insert(name.into_owned(), value.into_owned());

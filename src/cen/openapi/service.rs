@@ -16,6 +16,7 @@ use super::validation;
 use crate::cen::command::{ClientToken, Submission};
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
+use crate::cen::nonce::UsedNonce;
 use crate::cen::state::State;
 use crate::crypto::random::{Entropy, SystemEntropy};
 use crate::crypto::secret::Secret;
@@ -28,8 +29,9 @@ pub trait Cloud: Send + Sync + 'static {
     /// What bound gateways say about themselves.
     fn live(&self) -> Arc<dyn LiveGateways>;
 
-    /// Plans, commits and applies; returns when the change is durable. Nothing has changed when it fails.
-    fn submit(&self, submission: Submission) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// Plans, commits and applies; returns when the change is durable, and with it that the call's nonce is used.
+    /// Nothing has changed when it fails.
+    fn submit(&self, submission: Submission, nonce: UsedNonce) -> impl Future<Output = Result<(), ApiError>> + Send;
 }
 
 /// The API in front of a [`Cloud`].
@@ -46,12 +48,18 @@ struct Call {
     client_token: Option<ClientToken>,
     dry_run: bool,
     entropy: Box<dyn Entropy>,
+    nonce: UsedNonce,
 }
 
 impl<C: Cloud> Service<C> {
     /// Serves `actions`, usually [`ACTIONS`](super::ACTIONS), to the holders of `keys`.
     pub fn new(cloud: C, keys: AccessKeys, actions: &'static [&'static [Action]]) -> Self {
         Self { cloud, actions, authenticator: Mutex::new(Authenticator::new(keys)) }
+    }
+
+    /// Takes in the nonces that an earlier process has kept with its changes.
+    pub fn recall(&mut self, nonces: impl IntoIterator<Item = UsedNonce>) {
+        self.authenticator.get_mut().unwrap_or_else(PoisonError::into_inner).recall(nonces);
     }
 
     /// What stands behind.
@@ -86,8 +94,8 @@ impl<C: Cloud> Service<C> {
         match answer {
             Answer::Read(object) => Ok(object),
             Answer::Write { command, response } => {
-                let Call { client_token, dry_run, .. } = call;
-                self.cloud.submit(Submission { command, client_token, dry_run, now }).await?;
+                let Call { client_token, dry_run, nonce, .. } = call;
+                self.cloud.submit(Submission { command, client_token, dry_run, now }, nonce).await?;
                 Ok(response)
             }
         }
@@ -99,7 +107,7 @@ impl<C: Cloud> Service<C> {
             return Err(ApiError::bad_request("UnsupportedHTTPMethod", "This http method is not supported."));
         }
         let mut parameters = request.parameters()?;
-        let secret = self.authenticate(&request, &parameters, now)?;
+        let (secret, nonce) = self.authenticate(&request, &parameters, now)?;
         if request.path != "/" {
             return Err(unknown_api());
         }
@@ -120,14 +128,19 @@ impl<C: Cloud> Service<C> {
             Some(token) => Box::new(TokenEntropy::new(&secret, action, &token.token)),
             None => Box::new(SystemEntropy::new()),
         };
-        Ok(Call { action, parameters, client_token, dry_run, entropy })
+        Ok(Call { action, parameters, client_token, dry_run, entropy, nonce })
     }
 
-    fn authenticate(&self, request: &Request, parameters: &Parameters, now: UnixMillis) -> Result<Secret, ApiError> {
+    fn authenticate(
+        &self,
+        request: &Request,
+        parameters: &Parameters,
+        now: UnixMillis,
+    ) -> Result<(Secret, UsedNonce), ApiError> {
         // The lock guards no invariant that a panic could have broken half-way.
         let mut authenticator = self.authenticator.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = i64::try_from(now.0 / 1000).unwrap_or(i64::MAX);
-        authenticator.accept(request, parameters, seconds).map(Secret::duplicate)
+        authenticator.accept(request, parameters, seconds).map(|(secret, nonce)| (secret.duplicate(), nonce))
     }
 
     /// Parameters name the action; a client that signs the ACS3 way names it in headers.

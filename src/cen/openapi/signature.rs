@@ -113,14 +113,19 @@ impl Claim {
         };
         let signed_headers: Vec<String> = field("SignedHeaders")?.split(';').map(str::to_owned).collect();
         let signed = |name: &str| signed_headers.iter().any(|header| header == name);
-        let all_required = ACS3_REQUIRED.iter().all(|name| signed(name) && request.header(name).is_some());
+        // One that is empty says nothing, and of two the signature does not tell which comes first.
+        let said = |name: &str| {
+            let mut values = request.headers.iter().filter(|(header, _)| header == name).map(|(_, value)| value.trim());
+            values.next().is_some_and(|value| !value.is_empty()) && values.next().is_none()
+        };
+        let all_required = ACS3_REQUIRED.iter().all(|name| signed(name) && said(name));
         let all_own = request.headers.iter().all(|(name, _)| !name.starts_with("x-acs-") || signed(name));
         // Each name costs its header's value once more: a repeated one would let a short request become a huge text.
         let distinct = signed_headers.iter().collect::<BTreeSet<_>>().len() == signed_headers.len();
         if !all_required || !all_own || !distinct {
             return Err(incomplete());
         }
-        let header = |name| request.header(name).map(str::to_owned).ok_or_else(incomplete);
+        let header = |name| request.header(name).map(|value| value.trim().to_owned()).ok_or_else(incomplete);
         Ok(Self {
             access_key_id: field("Credential")?.to_owned(),
             timestamp: header("x-acs-date")?,

@@ -17,7 +17,7 @@ use super::tunnel_options::{
 use crate::cen::change::Change;
 use crate::cen::command::{Command, CreateVpnConnection, ModifyVpnConnection, Submission};
 use crate::cen::error::ApiError;
-use crate::cen::identifier::{CustomerGatewayId, RouteEntryId, VpnConnectionId, VpnGatewayId};
+use crate::cen::identifier::{CustomerGatewayId, VpnConnectionId, VpnGatewayId};
 use crate::cen::plan::plan;
 use crate::cen::state::State;
 use crate::cen::vpn::{IkeConfig, IpsecConfig, PreSharedKey, VpnConnection};
@@ -114,18 +114,16 @@ const GENERATED_PSK_LEN: usize = 16;
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let region = region::of(parameters)?.to_owned();
     let gateway = VpnGatewayId::from(parameters.required("VpnGatewayId")?);
-    let remote_subnets = field::cidrs(parameters, "RemoteSubnet")?;
     let options = TunnelOptions::of(parameters)?;
     let customer_gateway = options.customer_gateway.ok_or_else(|| ApiError::missing("CustomerGatewayId"))?;
     let create = CreateVpnConnection {
         id: VpnConnectionId::generate(&context.seed()),
-        entry_ids: remote_subnets.iter().map(|_| RouteEntryId::generate(&context.seed())).collect(),
         region,
         gateway,
         customer_gateway: CustomerGatewayId::from(customer_gateway),
         name: label(parameters, "Name"),
         local_subnets: field::cidrs(parameters, "LocalSubnet")?,
-        remote_subnets,
+        remote_subnets: field::cidrs(parameters, "RemoteSubnet")?,
         effect_immediately: parameters.boolean("EffectImmediately")?.unwrap_or(false),
         dead_peer_detection: options.dead_peer_detection.unwrap_or(true),
         nat_traversal: options.nat_traversal.unwrap_or(true),
@@ -152,14 +150,11 @@ fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         return Err(field::unsupported(parameters, "CustomerGatewayId"));
     }
     let subnets = |name| parameters.text(name).map(|_| field::cidrs(parameters, name)).transpose();
-    let remote_subnets = subnets("RemoteSubnet")?;
-    let destinations = remote_subnets.as_ref().unwrap_or(&old.remote_subnets).len();
     let modify = ModifyVpnConnection {
         connection: old.id.clone(),
-        entry_ids: (0..destinations).map(|_| RouteEntryId::generate(&context.seed())).collect(),
         name: optional_label(parameters, "Name"),
         local_subnets: subnets("LocalSubnet")?,
-        remote_subnets,
+        remote_subnets: subnets("RemoteSubnet")?,
         effect_immediately: parameters.boolean("EffectImmediately")?,
         dead_peer_detection: options.dead_peer_detection,
         nat_traversal: options.nat_traversal,

@@ -72,6 +72,23 @@ pub static ACTIONS: &[Action] = &[
     },
     Action {
         version: VPC,
+        name: "DescribeVpnGatewayAvailableZones",
+        parameters: &[
+            required("RegionId", RegionId),
+            required("Spec", Word(&["5M", "10M", "20M", "50M", "100M", "200M", "500M", "1000M"])),
+            optional("GatewayType", Offered(&[GATEWAY_TYPE], &["Enhanced.SiteToSite"])),
+            ignored("AcceptLanguage", Text),
+        ],
+        handler: available_zones,
+    },
+    Action {
+        version: VPC,
+        name: "CheckVpnBgpEnabled",
+        parameters: &[required("RegionId", RegionId)],
+        handler: check_bgp,
+    },
+    Action {
+        version: VPC,
         name: "ModifyVpnGatewayAttribute",
         parameters: &[
             required("RegionId", RegionId),
@@ -159,6 +176,20 @@ fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         return Err(not_found());
     }
     Ok(Answer::Write { command: Command::DeleteVpnGateway { gateway }, response: json!({}) })
+}
+
+/// A gateway may stand in each of a region's zones, whatever its bandwidth.
+fn available_zones(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let id = region::of(parameters)?;
+    let zones = region::Region::by_id(id).into_iter().flat_map(region::Region::zones);
+    let zones: Vec<Value> = zones.map(|zone| json!({"ZoneId": zone, "ZoneName": zone})).collect();
+    Ok(Answer::Read(json!({"RegionId": id, "AvailableZoneIdList": zones})))
+}
+
+/// No region has BGP over VPN here.
+fn check_bgp(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
+    region::of(parameters)?;
+    Ok(Answer::Read(json!({"BgpEnabled": false})))
 }
 
 /// The gateway of this id, if it stands in this region.

@@ -1,4 +1,5 @@
-//! Destination-based routes of VPN gateways, those of the cloud and those that a running gateway's own file names.
+//! Destination-based routes of VPN gateways, those of the cloud and those that a running gateway's own file names, and the
+//! publication of either kind of route.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +10,12 @@ use super::action::{Action, Answer, Context, VPC};
 use super::field::{self, label};
 use super::live::FileRoute;
 use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
-use super::parameter::Kind::{Boolean, Label, Offered, RegionId, Text, Word};
+use super::parameter::Kind::{Boolean, Label, RegionId, Text, Word};
 use super::parameter::{Kind, Parameter, optional, required};
 use super::region;
 use super::rpc::Parameters;
 use super::vpn_gateway;
-use crate::cen::command::{Command, CreateVpnRoute, DeleteVpnRoute, ModifyVpnRouteWeight, PublishVpnRoute};
+use crate::cen::command::{Command, CreateVpnRoute, KnownVpnRoute, ModifyVpnRoute, PublishVpnRoute};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, VpnGatewayId};
 use crate::cen::network::UnixMillis;
@@ -45,7 +46,7 @@ pub static ACTIONS: &[Action] = &[
             required("VpnGatewayId", Text),
             required("RouteDest", Text),
             required("NextHop", Text),
-            required("RouteType", Offered(&["dbr"], &["pbr"])),
+            required("RouteType", Word(&["dbr", "pbr"])),
             required("PublishVpc", Boolean),
         ],
         handler: publish,
@@ -92,13 +93,14 @@ pub static ACTIONS: &[Action] = &[
 ];
 
 /// A standby has 0.
-const WEIGHT: Kind = Word(&["0", "100"]);
-const OVERLAY_MODE: Parameter = optional("OverlayMode", Word(&["Ipsec"]));
+pub(super) const WEIGHT: Kind = Word(&["0", "100"]);
+pub(super) const OVERLAY_MODE: Parameter = optional("OverlayMode", Word(&["Ipsec"]));
 
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let key = key(parameters, context)?;
     let create = CreateVpnRoute {
         weight: weight(parameters, "Weight")?,
+        priority: None,
         publish: parameters.required_boolean("PublishVpc")?,
         entry_id: RouteEntryId::generate(&context.seed()),
         description: label(parameters, "Description"),
@@ -120,30 +122,33 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
 
 fn publish(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let key = key(parameters, context)?;
-    let file_routes = context.live.file_routes(&key.gateway);
+    let policy_based = parameters.text("RouteType") == Some("pbr");
+    let file_routes = if policy_based { Vec::new() } else { context.live.file_routes(&key.gateway) };
     let named =
         |route: &&FileRoute| route.destination == IpNet::V4(key.destination) && route.connection == key.next_hop;
     let publish = PublishVpnRoute {
         publish: parameters.required_boolean("PublishVpc")?,
         entry_id: RouteEntryId::generate(&context.seed()),
         owned_by_file: file_routes.iter().find(named).map(|route| route.weight),
+        policy_based,
         key,
     };
     Ok(Answer::Write { command: Command::PublishVpnRoute(publish), response: json!({}) })
 }
 
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let delete = DeleteVpnRoute { key: key(parameters, context)?, weight: weight(parameters, "Weight")? };
-    Ok(Answer::Write { command: Command::DeleteVpnRoute(delete), response: json!({}) })
+    let known = known(parameters, context)?;
+    Ok(Answer::Write { command: Command::DeleteVpnRoute(known), response: json!({}) })
 }
 
 fn modify_weight(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let modify = ModifyVpnRouteWeight {
-        key: key(parameters, context)?,
-        weight: weight(parameters, "Weight")?,
-        new_weight: weight(parameters, "NewWeight")?,
-    };
-    Ok(Answer::Write { command: Command::ModifyVpnRouteWeight(modify), response: json!({}) })
+    let new_weight = Some(weight(parameters, "NewWeight")?);
+    let modify = ModifyVpnRoute { route: known(parameters, context)?, new_weight, new_priority: None };
+    Ok(Answer::Write { command: Command::ModifyVpnRoute(modify), response: json!({}) })
+}
+
+fn known(parameters: &Parameters, context: &Context<'_>) -> Result<KnownVpnRoute, ApiError> {
+    Ok(KnownVpnRoute { key: key(parameters, context)?, weight: weight(parameters, "Weight")?, priority: None })
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
@@ -181,7 +186,7 @@ fn merged(context: &Context<'_>, gateway: &VpnGatewayId) -> BTreeMap<(Ipv4Net, S
             routes.insert((destination, route.connection), facts);
         }
     }
-    for route in context.state.vpn_routes_of(gateway) {
+    for route in context.state.vpn_routes_of(gateway).filter(|route| route.key.source.is_none()) {
         let facts = Facts { weight: route.weight, published: route.published, created: route.created };
         routes.insert((route.key.destination, route.key.next_hop.clone()), facts);
     }
@@ -204,23 +209,29 @@ fn shown(gateway: &VpnGatewayId, destination: Ipv4Net, next_hop: &str, facts: Fa
     })
 }
 
-fn state_name(published: bool) -> &'static str {
+/// `State`.
+pub(super) fn state_name(published: bool) -> &'static str {
     if published { "published" } else { "normal" }
 }
 
-/// Gateway, destination and next hop of a call. A gateway of another region is not found; one that does not exist is
+/// Gateway, destination and next hop of a call, without a source. A gateway of another region is not found; one that does not exist is
 /// left to the plan.
-fn key(parameters: &Parameters, context: &Context<'_>) -> Result<VpnRouteKey, ApiError> {
+pub(super) fn key(parameters: &Parameters, context: &Context<'_>) -> Result<VpnRouteKey, ApiError> {
     let region = region::of(parameters)?;
     let gateway = VpnGatewayId::from(parameters.required("VpnGatewayId")?);
     if context.state.vpn_gateways.contains_key(&gateway) {
         vpn_gateway::find(context.state, gateway.as_str(), region)?;
     }
-    let destination = parameters.required("RouteDest")?;
-    let destination = field::parse_cidr(destination).ok_or_else(|| parameters.invalid("RouteDest"))?;
-    Ok(VpnRouteKey { gateway, destination, next_hop: parameters.required("NextHop")?.to_owned() })
+    let destination = cidr(parameters, "RouteDest")?;
+    Ok(VpnRouteKey { gateway, destination, next_hop: parameters.required("NextHop")?.to_owned(), source: None })
 }
 
-fn weight(parameters: &Parameters, name: &str) -> Result<u8, ApiError> {
+/// One side of a route.
+pub(super) fn cidr(parameters: &Parameters, name: &str) -> Result<Ipv4Net, ApiError> {
+    field::parse_cidr(parameters.required(name)?).ok_or_else(|| parameters.invalid(name))
+}
+
+/// A weight or a priority that the rows have checked.
+pub(super) fn weight(parameters: &Parameters, name: &str) -> Result<u8, ApiError> {
     parameters.parsed(name)?.ok_or_else(|| parameters.missing(name))
 }

@@ -27,6 +27,8 @@ impl Planner<'_> {
         for declared in &declarations.vbrs {
             self.declare_vbr(declared);
         }
+        // This is the first thing that is done at a start.
+        self.replace_automatic_destination_routes();
         if self.state.declarations != *declarations {
             self.push(Change::Declared(Box::new(declarations.clone())));
         }

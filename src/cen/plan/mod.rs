@@ -18,6 +18,9 @@ mod vpn_route;
 
 use ipnet::Ipv4Net;
 
+pub(in crate::cen) use vpn_connection::CONNECTIONS as VPN_CONNECTIONS;
+pub(in crate::cen) use vpn_route::VPN_ROUTES;
+
 use super::change::Change;
 use super::command::{Command, Submission};
 use super::error::ApiError;
@@ -117,7 +120,7 @@ impl<'a> Planner<'a> {
             Command::CreateVpnRoute(create) => self.create_vpn_route(create),
             Command::PublishVpnRoute(publish) => self.publish_vpn_route(publish),
             Command::DeleteVpnRoute(delete) => self.delete_vpn_route(delete),
-            Command::ModifyVpnRouteWeight(modify) => self.modify_vpn_route_weight(modify),
+            Command::ModifyVpnRoute(modify) => self.modify_vpn_route(modify),
             Command::Declare(declarations) => {
                 self.declare(declarations);
                 Ok(())

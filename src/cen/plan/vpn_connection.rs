@@ -3,18 +3,17 @@
 use ipnet::Ipv4Net;
 
 use super::vpn_gateway::quota_full;
-use super::vpn_route::unpublished;
 use super::{Planner, cidr};
 use crate::cen::change::Change;
 use crate::cen::command::{CreateVpnConnection, IkeParameters, IpsecParameters, ModifyVpnConnection};
 use crate::cen::error::ApiError;
 use crate::cen::gateway_routes::ACTIVE_WEIGHT;
-use crate::cen::identifier::{RouteEntryId, VpnConnectionId};
-use crate::cen::vpn::{IkeConfig, IpsecConfig, PreSharedKey, VpnConnection, VpnRoute, VpnRouteKey};
+use crate::cen::identifier::VpnConnectionId;
+use crate::cen::vpn::{DEFAULT_PRIORITY, IkeConfig, IpsecConfig, PreSharedKey, VpnConnection, VpnRoute, VpnRouteKey};
 use crate::crypto::{CloudName, CloudPfs};
 
 /// Connections of one VPN gateway at most.
-const CONNECTIONS: usize = 10;
+pub(in crate::cen) const CONNECTIONS: usize = 10;
 
 /// CIDR blocks on each side of a connection at most.
 const SUBNETS: usize = 10;
@@ -70,7 +69,7 @@ impl<'a> Planner<'a> {
         if existing.iter().any(|other| same_traffic(other, &connection)) {
             return Err(ApiError::bad_request("InvalidVpnConnection.AlreadyExists", "Vpn connection already exists."));
         }
-        self.configure_routes(None, &connection, &create.entry_ids)?;
+        self.configure_routes(&connection);
         self.push(Change::VpnConnectionSet(Box::new(connection)));
         Ok(())
     }
@@ -97,7 +96,7 @@ impl<'a> Planner<'a> {
         if others.any(|other| same_traffic(other, &new)) {
             return Err(ApiError::bad_request("InvalidVpnConnection.AlreadyExists", "Vpn connection already exists."));
         }
-        self.configure_routes(Some(old), &new, &modify.entry_ids)?;
+        self.configure_routes(&new);
         self.push(Change::VpnConnectionSet(Box::new(new)));
         Ok(())
     }
@@ -107,9 +106,7 @@ impl<'a> Planner<'a> {
         let connection = self.vpn_connection(id)?;
         let routes = self.state.vpn_routes_of(&connection.gateway);
         let routes: Vec<&VpnRoute> = routes.filter(|route| route.key.next_hop == id.as_str()).collect();
-        for route in &routes {
-            self.remove_vpn_route(route);
-        }
+        self.remove_vpn_routes(&routes);
         self.push(Change::VpnConnectionRemoved(id.clone()));
         Ok(())
     }
@@ -120,47 +117,68 @@ impl<'a> Planner<'a> {
         self.state.vpn_connections.get(id).ok_or_else(missing)
     }
 
-    /// `AutoConfigRoute`: routes to the remote subnets in the gateway, published to the VPC. A destination that the
-    /// VPC has an entry for already keeps that entry, and the gateway's route stays unpublished. Without subnets of
-    /// its own (0.0.0.0/0 on both sides) a connection gets no routes.
-    fn configure_routes(
-        &mut self,
-        old: Option<&VpnConnection>,
-        new: &VpnConnection,
-        entry_ids: &[RouteEntryId],
-    ) -> Result<(), ApiError> {
-        let wanted: &[Ipv4Net] = if new.auto_config_route && new.policy_mode() { &new.remote_subnets } else { &[] };
+    /// `AutoConfigRoute`: policy-based routes in the gateway, from each local to each remote subnet, unpublished. One that
+    /// somebody has made is left as it is. Without subnets of its own (0.0.0.0/0 on both sides) a connection gets none.
+    fn configure_routes(&mut self, new: &VpnConnection) {
+        let wanted = if new.auto_config_route && new.policy_mode() { subnet_pairs(new) } else { Vec::new() };
         let routes = self.state.vpn_routes_of(&new.gateway);
-        let routes: Vec<&VpnRoute> = routes.filter(|route| route.key.next_hop == new.id.as_str()).collect();
-        if old.is_some() {
-            let outdated = |route: &&&VpnRoute| route.automatic && !wanted.contains(&route.key.destination);
-            for route in routes.iter().filter(outdated) {
-                self.remove_vpn_route(route);
-            }
+        let outdated = routes
+            .filter(|route| route.key.next_hop == new.id.as_str() && route.automatic && !wanted.contains(&route.key));
+        self.remove_vpn_routes(&outdated.collect::<Vec<_>>());
+        for key in wanted.into_iter().filter(|key| !self.state.vpn_routes.contains_key(key)) {
+            let route = self.automatic_route(key);
+            self.push(Change::VpnRouteSet(route));
         }
-        let missing = wanted.iter().filter(|subnet| !routes.iter().any(|route| route.key.destination == **subnet));
-        let missing: Vec<Ipv4Net> = missing.copied().collect();
-        for (position, destination) in missing.into_iter().enumerate() {
-            let entry_id = entry_ids.get(position).ok_or_else(ApiError::internal)?;
-            let key = VpnRouteKey { gateway: new.gateway.clone(), destination, next_hop: new.id.to_string() };
-            self.check_vpn_route_quota(&new.gateway, position)?;
-            let route = VpnRoute {
-                key,
-                weight: ACTIVE_WEIGHT,
-                published: true,
-                owned_by_file: false,
-                automatic: true,
-                description: String::new(),
-                created: self.now,
-            };
-            match self.publish_to_vpc(&route, entry_id) {
-                Ok(()) => self.push(Change::VpnRouteSet(route)),
-                Err(refusal) if refusal.code == "InvalidCIDRBlock.Duplicate" => self.push(unpublished(&route)),
-                Err(refusal) => return Err(refusal),
-            }
-        }
-        Ok(())
     }
+
+    fn automatic_route(&self, key: VpnRouteKey) -> VpnRoute {
+        VpnRoute {
+            key,
+            weight: ACTIVE_WEIGHT,
+            priority: DEFAULT_PRIORITY,
+            published: false,
+            owned_by_file: false,
+            automatic: true,
+            description: String::new(),
+            created: self.now,
+        }
+    }
+
+    /// Older versions made destination-based routes with `AutoConfigRoute`, and published them to the VPC. What is published
+    /// stays, because traffic relies on it, as if somebody had made it: he may withdraw or delete it. The rest goes, and the
+    /// policy-based routes come.
+    pub(super) fn replace_automatic_destination_routes(&mut self) {
+        let outdated = self.state.vpn_routes.values();
+        let outdated = outdated.filter(|route| route.automatic && route.key.source.is_none());
+        for route in outdated {
+            self.push(match route.published {
+                true => Change::VpnRouteSet(VpnRoute { automatic: false, ..route.clone() }),
+                false => Change::VpnRouteRemoved(route.key.clone()),
+            });
+            let connection = self.state.vpn_connections.get(route.key.next_hop.as_str());
+            let connection = connection.filter(|connection| connection.auto_config_route && connection.policy_mode());
+            let pairs = connection.map(subnet_pairs).unwrap_or_default();
+            let missing = pairs
+                .into_iter()
+                .filter(|key| key.destination == route.key.destination && !self.state.vpn_routes.contains_key(key));
+            for key in missing {
+                let route = self.automatic_route(key);
+                self.push(Change::VpnRouteSet(route));
+            }
+        }
+    }
+}
+
+/// What a connection carries, as the keys of policy-based routes.
+fn subnet_pairs(connection: &VpnConnection) -> Vec<VpnRouteKey> {
+    let VpnConnection { id, gateway, local_subnets, remote_subnets, .. } = connection;
+    let key = |source: &Ipv4Net, destination: &Ipv4Net| VpnRouteKey {
+        gateway: gateway.clone(),
+        destination: *destination,
+        next_hop: id.to_string(),
+        source: Some(*source),
+    };
+    local_subnets.iter().flat_map(|source| remote_subnets.iter().map(move |to| key(source, to))).collect()
 }
 
 /// Two connections to one customer gateway must differ in what they carry.

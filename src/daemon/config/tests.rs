@@ -219,6 +219,29 @@ fn networks_and_peers_are_checked() {
 }
 
 #[test]
+fn a_route_with_a_source_is_policy_based() {
+    let route = "destination = \"10.1.1.0/24\"\nconnection = \"idc\"\n";
+    let with = |lines: &str| parse(&format!("{GOOD}\n[[route]]\n{route}{lines}\n"));
+    let policy = |lines: &str| with(lines).unwrap().routes[1].policy.unwrap();
+    let source = "192.168.7.0/24".parse().unwrap();
+    assert_eq!(policy("source = \"192.168.7.0/24\""), RoutePolicy { priority: 10, source });
+    assert_eq!(policy("source = \"192.168.7.0/24\"\npriority = 100"), RoutePolicy { priority: 100, source });
+    assert_eq!(parse(GOOD).unwrap().routes[0].policy, None);
+    for (lines, expected) in [
+        ("", "10.1.1.0/24 through \"idc\" is there twice"),
+        ("source = \"fd00::/8\"", "fd00::/8 is not of the address family of 10.1.1.0/24"),
+        ("source = \"192.168.7.1/24\"", "has bits set behind its prefix"),
+        ("source = \"192.168.7.0/24\"\npriority = 0", "from 1 to 100"),
+        ("source = \"192.168.7.0/24\"\npriority = 101", "from 1 to 100"),
+    ] {
+        let error = with(lines).unwrap_err().to_string();
+        assert!(error.contains(expected), "{lines}: {error}");
+    }
+    let error = parse(&GOOD.replace("[[route]]", "[[route]]\npriority = 1")).unwrap_err().to_string();
+    assert!(error.contains("means something only beside a source"), "{error}");
+}
+
+#[test]
 fn all_problems_are_told_at_once_and_in_order() {
     let text = GOOD.replace("psk = \"swordfish\"", "df = \"maybe\"").replace("[[route]]", "[[route]]\nweight = 1");
     let error = parse(&text).unwrap_err();

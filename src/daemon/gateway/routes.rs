@@ -44,6 +44,7 @@ mod tests {
     fn route(n: usize, created: u64) -> VpnRoute {
         VpnRoute {
             destination: format!("10.{}.{}.0/24", n / 256, n % 256).parse().unwrap(),
+            policy: None,
             connection: "idc".into(),
             weight: Weight::Active,
             owner: Owner::File,

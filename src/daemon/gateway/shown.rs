@@ -69,9 +69,11 @@ impl Shown {
 
 /// A route that the kernel lacks carries nothing, whatever its connection does.
 fn route(entry: &routing::VpnRoute, state: routing::RouteState, absence: Option<&Absence>) -> Route {
-    let routing::VpnRoute { destination, connection, weight, owner, publication, created } = entry;
+    let routing::VpnRoute { destination, policy, connection, weight, owner, publication, created } = entry;
     Route {
         destination: *destination,
+        source: policy.map(|policy| policy.source),
+        priority: policy.map(|policy| policy.priority),
         connection: connection.to_string(),
         weight: weight.value(),
         state: match state {

@@ -33,6 +33,8 @@ fn connection(name: &str, psk: &str) -> Arc<OwnerConnection> {
 fn set(revision: u64, connections: Vec<Arc<OwnerConnection>>) -> OwnerEntries {
     let route = |connection: &Arc<OwnerConnection>| OwnerRoute {
         destination: "10.1.1.0/24".parse().unwrap(),
+        source: None,
+        priority: None,
         connection: connection.name.clone(),
         weight: 100,
         publication: Publication::Normal,

@@ -11,6 +11,8 @@ fn run(test: impl Future<Output = ()>) {
 fn route(weight: u8) -> OwnerRoute {
     OwnerRoute {
         destination: "10.1.0.0/16".parse().unwrap(),
+        source: None,
+        priority: None,
         connection: "vco-1".into(),
         weight,
         publication: Publication::Normal,

@@ -70,7 +70,8 @@ fn translate(set: &OwnerSet, file: &Config, now: u64) -> Translated {
 
 fn route(destination: &str, connection: &str, weight: u8) -> OwnerRoute {
     let publication = route::Publication::Published;
-    OwnerRoute { destination: destination.parse().unwrap(), connection: connection.into(), weight, publication }
+    let destination = destination.parse().unwrap();
+    OwnerRoute { destination, source: None, priority: None, connection: connection.into(), weight, publication }
 }
 
 /// The connections that have come, gone or changed.
@@ -156,6 +157,50 @@ fn routes_keep_their_weight_and_publication() {
     let first = &translation.routes[0];
     assert_eq!((first.weight, first.publication, first.created), (Weight::Standby, Publication::Published, 7));
     assert_eq!(translation.refused[0].kind, RefusedKind::Route);
+}
+
+#[test]
+fn a_route_with_a_source_is_another_one_and_has_a_priority() {
+    let by = |source: &str, priority| OwnerRoute {
+        source: source.parse().ok(),
+        priority,
+        ..route("10.1.1.0/24", "vco-1", 100)
+    };
+    let routes = vec![
+        route("10.1.1.0/24", "vco-1", 100),
+        by("192.168.1.0/24", None),
+        by("192.168.2.0/24", Some(100)),
+        by("192.168.3.0/24", Some(0)),
+    ];
+    let set = OwnerSet { revision: 1, connections: vec![connection("vco-1").into()], routes, ..OwnerSet::default() };
+    let translation = translate(&set, &file(), 7);
+    let policies: Vec<_> = translation.routes.iter().map(|route| route.policy).collect();
+    let policy = |priority, source: &str| Some(RoutePolicy { priority, source: source.parse().unwrap() });
+    assert_eq!(policies, [None, policy(10, "192.168.1.0/24"), policy(100, "192.168.2.0/24")]);
+    let refused: Vec<_> = translation.refused.iter().map(|one| (one.name.as_str(), one.reason.as_str())).collect();
+    assert_eq!(refused, [("10.1.1.0/24 from 192.168.3.0/24", "a priority of 0 is not from 1 to 100")]);
+}
+
+#[test]
+fn a_policy_stays_in_force_without_its_connection_and_is_told_again_with_it() {
+    let policy = OwnerRoute { source: "192.168.1.0/24".parse().ok(), ..route("10.1.1.0/24", "vco-1", 100) };
+    let routes = vec![policy, route("10.1.1.0/24", "vco-1", 100)];
+    let mut refused = connection("vco-1");
+    refused.ike.version = "ikev1".into();
+    let set = |wanted: OwnerConnection| {
+        let set = OwnerSet { connections: vec![wanted.into()], routes: routes.clone(), ..OwnerSet::default() };
+        OwnerEntries::new(set).0
+    };
+    let mut entries = set(refused);
+    let (mut translation, touched) = Translation::new(Some(&entries), &file(), 7);
+    let [policy] = &touched.routes.new[..] else { panic!("{:?}", touched.routes.new) };
+    assert!(policy.policy.is_some());
+    assert_eq!(translation.refused().count(), 3, "the connection and both of its routes");
+    // The forwarding table has it with no connection, so it has to be told again.
+    let change = entries.difference(&set(connection("vco-1")));
+    let touched = translation.change(&mut entries, &change, 8);
+    assert_eq!((&touched.routes.gone[..], touched.routes.new.len()), (&[policy.clone()][..], 2));
+    assert_eq!(translation.refused().count(), 0);
 }
 
 #[test]
@@ -271,7 +316,7 @@ fn one_change_among_thousands_translates_one() {
     assert_eq!(touched.warnings.len(), 1, "the log is told of what changed only");
     let same = tunnels.iter().filter(|(name, tunnel)| Arc::ptr_eq(tunnel, &translation.tunnels[*name])).count();
     assert_eq!(same, 1999, "all others are what they were");
-    let key = RouteKey { destination: "10.1.0.0/16".parse().unwrap(), connection: "vco-9".into() };
+    let key = RouteKey { destination: "10.1.0.0/16".parse().unwrap(), connection: "vco-9".into(), source: None };
     assert_eq!((translation.routes[&key].weight, translation.routes[&key].created), (Weight::Standby, 7));
 }
 

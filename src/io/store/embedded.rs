@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::{Revision, Store, StoreError};
 use crate::cen::apply::apply;
 use crate::cen::change::Change;
+use crate::cen::nonce::UsedNonce;
 use crate::cen::state::State;
 
 /// The file's name in the state directory.
@@ -29,6 +30,10 @@ const STATE: TableDefinition<&str, &[u8]> = TableDefinition::new("state");
 
 /// Each revision's changes since, as JSON.
 const CHANGES: TableDefinition<u64, &[u8]> = TableDefinition::new("changes");
+
+/// The digests of used nonces with the second in which each was used, by the last second in which each counts: the clock
+/// window orders them, so that those that have expired go without a look at the others.
+const NONCES: TableDefinition<(i64, [u8; 32]), i64> = TableDefinition::new("nonces");
 
 /// Memory that redb may use as a cache: none, because its pages hold keys that the log of changes has and the state has no
 /// more. A commit waits for the disk in any case.
@@ -88,6 +93,8 @@ impl EmbeddedStore {
             let mut numbers = transaction.open_table(NUMBERS).map_err(failed)?;
             transaction.open_table(STATE).map_err(failed)?;
             transaction.open_table(CHANGES).map_err(failed)?;
+            // Older files have none.
+            transaction.open_table(NONCES).map_err(failed)?;
             let format = numbers.get("format").map_err(failed)?.map(|number| number.value());
             if format.is_none() {
                 numbers.insert("format", FORMAT).map_err(failed)?;
@@ -96,7 +103,7 @@ impl EmbeddedStore {
         };
         match format {
             None => transaction.commit().map_err(failed),
-            Some(FORMAT) => transaction.abort().map_err(failed),
+            Some(FORMAT) => transaction.commit().map_err(failed),
             Some(other) => Err(StoreError::Foreign(format!("format {other}, expected {FORMAT}"))),
         }
     }
@@ -131,7 +138,24 @@ impl Store for EmbeddedStore {
         Ok((Revision(revision), state))
     }
 
-    fn commit(&mut self, expected: Revision, changes: &[Change]) -> Result<Revision, StoreError> {
+    fn nonces(&self) -> Result<Vec<UsedNonce>, StoreError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let table = transaction.open_table(NONCES).map_err(failed)?;
+        let rows = table.iter().map_err(failed)?;
+        rows.map(|row| {
+            let (key, used) = row.map_err(failed)?;
+            let (expires, digest) = key.value();
+            Ok(UsedNonce { digest, used: used.value(), expires })
+        })
+        .collect()
+    }
+
+    fn commit(
+        &mut self,
+        expected: Revision,
+        changes: &[Change],
+        nonce: Option<&UsedNonce>,
+    ) -> Result<Revision, StoreError> {
         let text = Zeroizing::new(serde_json::to_vec(changes).map_err(failed)?);
         let next = expected.next();
         let transaction = self.database.begin_write().map_err(failed)?;
@@ -141,6 +165,11 @@ impl Store for EmbeddedStore {
             numbers.insert("revision", next.0).map_err(failed)?;
             let mut log = transaction.open_table(CHANGES).map_err(failed)?;
             log.insert(next.0, text.as_slice()).map_err(failed)?;
+            if let Some(UsedNonce { digest, used, expires }) = nonce {
+                let mut nonces = transaction.open_table(NONCES).map_err(failed)?;
+                nonces.retain_in(..(*used, [0; 32]), |_, _| false).map_err(failed)?;
+                nonces.insert((*expires, *digest), used).map_err(failed)?;
+            }
             Revision(found)
         };
         if found != expected {

@@ -5,6 +5,7 @@ pub mod embedded;
 use std::fmt;
 
 use crate::cen::change::Change;
+use crate::cen::nonce::UsedNonce;
 use crate::cen::state::State;
 
 /// How many commits a store has taken. A writer that expects another number has not seen the newest state.
@@ -57,12 +58,24 @@ pub trait Store: Send {
     /// [`StoreError::Foreign`] or [`StoreError::Failed`].
     fn load(&self) -> Result<(Revision, State), StoreError>;
 
-    /// Adds changes to revision `expected` and returns the next one.
+    /// The nonces that commits brought and that had not expired by the last of them.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    fn nonces(&self) -> Result<Vec<UsedNonce>, StoreError>;
+
+    /// Adds changes to revision `expected` and returns the next one. The nonce of the call that makes them is kept with
+    /// them, until one comes that was used after it had expired.
     ///
     /// # Errors
     /// [`StoreError::Outdated`] when the newest revision is another; nothing has changed then. After
     /// [`StoreError::Failed`] the changes may be there or not: [`Self::load`] tells.
-    fn commit(&mut self, expected: Revision, changes: &[Change]) -> Result<Revision, StoreError>;
+    fn commit(
+        &mut self,
+        expected: Revision,
+        changes: &[Change],
+        nonce: Option<&UsedNonce>,
+    ) -> Result<Revision, StoreError>;
 
     /// Replaces the log up to `revision` by its outcome, so that it does not grow for ever.
     ///

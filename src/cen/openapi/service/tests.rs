@@ -23,7 +23,7 @@ impl Cloud for Memory {
         Arc::new(NoGateways)
     }
 
-    async fn submit(&self, submission: Submission) -> Result<(), ApiError> {
+    async fn submit(&self, submission: Submission, _: UsedNonce) -> Result<(), ApiError> {
         let mut state = self.0.lock().unwrap();
         for change in plan(&state, &submission)? {
             apply(Arc::make_mut(&mut state), &change);

@@ -185,6 +185,22 @@ fn an_unsigned_acs_header_a_missing_and_a_repeated_one_are_refused() {
 }
 
 #[test]
+fn a_nonce_that_says_nothing_or_comes_twice_is_refused() {
+    for nonces in [&[""][..], &[" "], &["a", "b"], &[]] {
+        let mut signed = acs3_python();
+        signed.headers.retain(|(name, _)| name != "authorization" && name != "x-acs-signature-nonce");
+        let nonces = nonces.iter().map(|nonce| ("x-acs-signature-nonce".to_owned(), (*nonce).to_owned()));
+        signed.headers.extend(nonces);
+        let authorization = authorize_acs3(&signed, "testak", SECRET).unwrap();
+        signed.headers.push(("authorization".to_owned(), authorization));
+        assert_eq!(check(&signed, SECRET).unwrap_err().code, "IncompleteSignature");
+    }
+    let rpc = old_python();
+    let query = rpc.query.replace("SignatureNonce=79571d0068bbd1dba2e5af5ff56724f5", "SignatureNonce=");
+    assert_eq!(check(&request("POST", &query, &[], ""), SECRET).unwrap_err().code, "IncompleteSignature");
+}
+
+#[test]
 fn unsigned_requests_and_unknown_methods_have_their_own_codes() {
     assert_eq!(
         check(&request("POST", "Action=DescribeCens", &[], ""), SECRET).unwrap_err().code,

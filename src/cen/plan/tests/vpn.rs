@@ -6,7 +6,6 @@ use crate::cen::vpn::{PreSharedKey, VpnRouteKey};
 fn create_connection(id: &str, customer_gateway: &str, remote: &[&str], auto: bool) -> CreateVpnConnection {
     CreateVpnConnection {
         id: format!("vco-{id}").into(),
-        entry_ids: (0..remote.len()).map(|n| format!("rte-auto-{id}-{n}").into()).collect(),
         region: "cn-hangzhou".into(),
         gateway: "vpn-h".into(),
         customer_gateway: customer_gateway.into(),
@@ -28,31 +27,175 @@ fn connect(id: &str, remote: &[&str], auto: bool) -> Command {
     Command::CreateVpnConnection(Box::new(create_connection(id, "cgw-idc", remote, auto)))
 }
 
-#[test]
-fn a_connection_configures_its_routes_itself() {
-    let (mut world, hangzhou, _) = attached();
-    world.does(connect("a", &["10.1.1.0/24", "10.1.2.0/24"], true));
-    assert_eq!(
-        world.refuses(create_entry("vtb-h", "10.1.1.0/24", "VpnGateway", "vpn-h")),
-        "InvalidCIDRBlock.Duplicate"
-    );
-    assert!(world.state.vpn_routes.values().all(|route| route.published && route.weight == 100));
-    assert!(!world.is_published(&hangzhou, "10.1.1.0/24"), "to the VPC, not to CEN");
+fn route_key(source: Option<&str>, destination: &str, next_hop: &str) -> VpnRouteKey {
+    VpnRouteKey {
+        gateway: "vpn-h".into(),
+        destination: net(destination),
+        next_hop: next_hop.into(),
+        source: source.map(net),
+    }
+}
 
-    world.does(delete_entry("vtb-h", "10.1.1.0/24", "vpn-h"));
-    let route = |world: &World, destination: &str| {
-        let routes = world.state.vpn_routes.values();
-        routes.filter(|route| route.key.destination == net(destination)).map(|route| route.published).next()
+fn create_route(key: VpnRouteKey, weight: u8, publish: bool) -> Command {
+    let entry_id = format!("rte-{}-{}", key.destination, key.next_hop).into();
+    Command::CreateVpnRoute(CreateVpnRoute {
+        key,
+        weight,
+        priority: None,
+        publish,
+        entry_id,
+        description: String::new(),
+    })
+}
+
+fn publish_route(key: VpnRouteKey, policy_based: bool, publish: bool) -> Command {
+    let entry_id = format!("rte-again-{}", key.next_hop).into();
+    Command::PublishVpnRoute(PublishVpnRoute { key, policy_based, publish, entry_id, owned_by_file: None })
+}
+
+#[test]
+fn a_connection_configures_policy_based_routes_and_no_entry_of_the_vpc() {
+    let (mut world, hangzhou, _) = attached();
+    let mut create = create_connection("a", "cgw-idc", &["10.1.1.0/24", "10.1.2.0/24"], true);
+    create.local_subnets = vec![net("192.168.4.0/24"), net("192.168.5.0/24")];
+    world.does(Command::CreateVpnConnection(Box::new(create)));
+    let key = |source, destination| route_key(Some(source), destination, "vco-a");
+    let keys = |world: &World| world.state.vpn_routes.keys().cloned().collect::<Vec<_>>();
+    let mut expected = vec![
+        key("192.168.4.0/24", "10.1.1.0/24"),
+        key("192.168.4.0/24", "10.1.2.0/24"),
+        key("192.168.5.0/24", "10.1.1.0/24"),
+        key("192.168.5.0/24", "10.1.2.0/24"),
+    ];
+    expected.sort();
+    assert_eq!(keys(&world), expected);
+    let made = world.state.vpn_routes.values();
+    assert!(made.clone().all(|route| (route.weight, route.priority, route.published) == (100, 10, false)));
+    // What configurations do beside it: they make the entry themselves.
+    world.does(create_entry("vtb-h", "10.1.1.0/24", "VpnGateway", "vpn-h"));
+
+    let modify = |auto: Option<bool>, remote: &str| {
+        Command::ModifyVpnConnection(Box::new(ModifyVpnConnection {
+            connection: "vco-a".into(),
+            name: None,
+            local_subnets: None,
+            remote_subnets: Some(vec![net(remote)]),
+            effect_immediately: None,
+            dead_peer_detection: None,
+            nat_traversal: None,
+            auto_config_route: auto,
+            ike: IkeParameters::default(),
+            ipsec: IpsecParameters::default(),
+        }))
     };
-    assert_eq!((route(&world, "10.1.1.0/24"), route(&world, "10.1.2.0/24")), (Some(false), Some(true)));
-    assert_eq!(
-        world.refuses(Command::DeleteVpnGateway { gateway: "vpn-h".into() }),
-        "VpnDependencyViolation.VpnConnection"
-    );
+    world.does(modify(None, "10.1.3.0/24"));
+    assert_eq!(keys(&world), [key("192.168.4.0/24", "10.1.3.0/24"), key("192.168.5.0/24", "10.1.3.0/24")]);
+    // One that somebody has made is not the connection's to take.
+    world.does(create_route(key("192.168.6.0/24", "10.1.3.0/24"), 100, false));
+    world.does(modify(Some(false), "10.1.3.0/24"));
+    assert_eq!(keys(&world), [key("192.168.6.0/24", "10.1.3.0/24")]);
     world.does(Command::DeleteVpnConnection { connection: "vco-a".into() });
     assert!(world.state.vpn_routes.is_empty());
-    assert!(world.entry_to(&hangzhou, "10.1.2.0/24").is_none());
-    world.does(Command::DeleteVpnGateway { gateway: "vpn-h".into() });
+    assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some());
+}
+
+#[test]
+fn automatic_routes_of_an_older_version_become_policy_based_and_what_was_published_stays() {
+    let (mut world, hangzhou, _) = world();
+    world.does(connect("a", &["10.1.1.0/24", "10.1.2.0/24"], true));
+    // As older versions left them: by destination, the first one with an entry of the VPC.
+    world.state.vpn_routes.clear();
+    for (destination, published) in [("10.1.1.0/24", true), ("10.1.2.0/24", false)] {
+        world.does(create_route(route_key(None, destination, "vco-a"), 100, published));
+    }
+    let text = serde_json::to_string(&world.state).unwrap();
+    let text = text.replace("\"automatic\":false", "\"automatic\":true").replace("\"priority\":10,", "");
+    world.state = serde_json::from_str(&text).unwrap();
+    assert!(world.state.vpn_routes.values().all(|route| route.automatic && route.key.source.is_none()));
+
+    let declare = Command::Declare(Box::new(world.state.declarations.clone()));
+    world.does(declare.clone());
+    let found: Vec<_> = world.state.vpn_routes.values().map(|route| (route.key.clone(), route.automatic)).collect();
+    let expected = [
+        (route_key(None, "10.1.1.0/24", "vco-a"), false),
+        (route_key(Some("192.168.0.0/16"), "10.1.1.0/24", "vco-a"), true),
+        (route_key(Some("192.168.0.0/16"), "10.1.2.0/24", "vco-a"), true),
+    ];
+    assert_eq!(found, expected);
+    assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some(), "traffic relies on it");
+    // Once: one that somebody deletes does not come back with the next start.
+    world.does(Command::DeleteVpnRoute(KnownVpnRoute { key: expected[2].0.clone(), weight: 100, priority: None }));
+    world.does(declare);
+    assert_eq!(world.state.vpn_routes.len(), 2);
+    world.does(publish_route(expected[0].0.clone(), false, false));
+    assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_none(), "and may be withdrawn");
+}
+
+#[test]
+fn a_policy_based_route_has_a_source_a_priority_and_a_quota_of_its_own() {
+    let (mut world, ..) = world();
+    world.does(connect("a", &["10.1.1.0/24"], false));
+    let key = route_key(Some("192.168.4.0/24"), "10.1.1.0/24", "vco-a");
+    let create = |priority| {
+        let Command::CreateVpnRoute(create) = create_route(key.clone(), 100, false) else { unreachable!() };
+        Command::CreateVpnRoute(CreateVpnRoute { priority: Some(priority), ..create })
+    };
+    assert_eq!(world.refuses(create(0)), "InvalidPriority");
+    assert_eq!(world.refuses(create(101)), "InvalidPriority");
+    world.does(create(7));
+    assert_eq!(world.refuses(create(8)), "InvalidRouteEntry.Duplicate");
+    world.does(create_route(route_key(None, "10.1.1.0/24", "vco-a"), 100, false));
+    let service = route_key(Some("100.64.1.0/24"), "10.1.1.0/24", "vco-a");
+    assert_eq!(world.refuses(create_route(service, 100, false)), "InvalidCidrBlock");
+
+    let known = |weight, priority| KnownVpnRoute { key: key.clone(), weight, priority };
+    let modify =
+        |route, new_weight, new_priority| Command::ModifyVpnRoute(ModifyVpnRoute { route, new_weight, new_priority });
+    assert_eq!(world.refuses(modify(known(100, Some(8)), Some(0), None)), "InvalidRouteEntry.NotFound");
+    assert_eq!(world.refuses(modify(known(100, Some(7)), None, Some(101))), "InvalidNewPriority");
+    world.does(modify(known(100, None), Some(0), None));
+    world.does(modify(known(0, Some(7)), None, Some(1)));
+    let route = &world.state.vpn_routes[&key];
+    assert_eq!((route.weight, route.priority), (0, 1));
+    assert_eq!(world.refuses(Command::DeleteVpnRoute(known(0, Some(7)))), "InvalidRouteEntry.NotFound");
+    world.does(Command::DeleteVpnRoute(known(0, Some(1))));
+
+    for n in 0..20 {
+        world.does(create_route(route_key(Some(&format!("192.168.{n}.0/24")), "10.1.1.0/24", "vco-a"), 100, false));
+    }
+    let more = route_key(Some("192.168.20.0/24"), "10.1.1.0/24", "vco-a");
+    assert_eq!(world.refuses(create_route(more, 100, false)), "Resource.QuotaFull");
+    world.does(create_route(route_key(None, "10.1.2.0/24", "vco-a"), 100, false));
+}
+
+#[test]
+fn both_kinds_of_routes_share_one_entry_of_the_vpc_and_are_withdrawn_together() {
+    let (mut world, hangzhou, _) = world();
+    world.does(connect("a", &["10.1.1.0/24"], false));
+    let by_destination = route_key(None, "10.1.1.0/24", "vco-a");
+    let [one, other] =
+        ["192.168.4.0/24", "192.168.5.0/24"].map(|source| route_key(Some(source), "10.1.1.0/24", "vco-a"));
+    assert_eq!(world.refuses(publish_route(by_destination.clone(), true, true)), "InvalidRouteEntry.NotFound");
+    world.does(create_route(by_destination.clone(), 100, true));
+    world.does(create_route(one.clone(), 100, true));
+    world.does(create_route(other, 100, false));
+    world.does(Command::DeleteVpnRoute(KnownVpnRoute { key: one.clone(), weight: 100, priority: None }));
+    assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some(), "the other kind is still published");
+    world.does(create_route(one, 100, false));
+    for policy_based in [true, false] {
+        world.does(publish_route(by_destination.clone(), false, true));
+        world.does(publish_route(by_destination.clone(), true, true));
+        assert!(world.state.vpn_routes.values().all(|route| route.published));
+        assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some());
+        world.does(publish_route(by_destination.clone(), policy_based, false));
+        assert!(world.state.vpn_routes.values().all(|route| !route.published));
+        assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_none());
+    }
+    // All that need the entry go at once.
+    world.does(publish_route(by_destination.clone(), false, true));
+    world.does(publish_route(by_destination, true, true));
+    world.does(Command::DeleteVpnConnection { connection: "vco-a".into() });
+    assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_none());
 }
 
 #[test]
@@ -86,33 +229,20 @@ fn two_vpn_routes_share_one_entry_of_the_vpc() {
     world.does(connect("a", &["10.1.1.0/24"], false));
     let second = create_connection("b", "cgw-second", &["10.1.1.0/24"], false);
     world.does(Command::CreateVpnConnection(Box::new(second)));
-    let key = |next_hop: &str| VpnRouteKey {
-        gateway: "vpn-h".into(),
-        destination: net("10.1.1.0/24"),
-        next_hop: next_hop.into(),
-    };
-    let create = |next_hop, weight| {
-        Command::CreateVpnRoute(CreateVpnRoute {
-            key: key(next_hop),
-            weight,
-            publish: true,
-            entry_id: format!("rte-{next_hop}").into(),
-            description: String::new(),
-        })
-    };
+    let key = |next_hop: &str| route_key(None, "10.1.1.0/24", next_hop);
+    let create = |next_hop, weight| create_route(key(next_hop), weight, true);
     world.does(create("vco-a", 100));
     world.does(create("vco-b", 0));
     assert_eq!(world.refuses(create("vco-b", 0)), "InvalidRouteEntry.Duplicate");
-    let publish = |next_hop: &str, publish| {
-        let entry_id = format!("rte-again-{next_hop}").into();
-        Command::PublishVpnRoute(PublishVpnRoute { key: key(next_hop), publish, entry_id, owned_by_file: None })
-    };
+    let publish = |next_hop: &str, publish| publish_route(key(next_hop), false, publish);
     world.does(publish("vco-a", false));
     assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some(), "the other route is still published");
-    let delete = |weight| Command::DeleteVpnRoute(DeleteVpnRoute { key: key("vco-b"), weight });
+    let known = |weight| KnownVpnRoute { key: key("vco-b"), weight, priority: None };
+    let delete = |weight| Command::DeleteVpnRoute(known(weight));
     assert_eq!(world.refuses(delete(100)), "InvalidRouteEntry.NotFound");
     let modify = |weight, new_weight| {
-        Command::ModifyVpnRouteWeight(ModifyVpnRouteWeight { key: key("vco-b"), weight, new_weight })
+        let route = known(weight);
+        Command::ModifyVpnRoute(ModifyVpnRoute { route, new_weight: Some(new_weight), new_priority: None })
     };
     assert_eq!(world.refuses(modify(100, 0)), "InvalidRouteEntry.NotFound");
     assert_eq!(world.refuses(modify(0, 50)), "InvalidNewWeight");
@@ -130,6 +260,7 @@ fn two_vpn_routes_share_one_entry_of_the_vpc() {
 fn what_is_still_referred_to_cannot_be_deleted_and_the_refusal_names_what_refers_to_it() {
     let (mut world, ..) = attached();
     world.does(connect("a", &["10.1.1.0/24"], true));
+    world.does(create_entry("vtb-h", "10.1.1.0/24", "VpnGateway", "vpn-h"));
     let refusal = world.try_do(Command::DeleteVpc { vpc: "vpc-h".into() }).unwrap_err();
     assert_eq!(refusal.code, "DependencyViolation.VSwitch");
     for dependent in ["vsw-h", "vpn-h", "10.1.1.0/24", "cen-a"] {

@@ -37,6 +37,8 @@ fn destination(number: usize) -> String {
 fn route(number: usize, weight: u8) -> OwnerRoute {
     OwnerRoute {
         destination: destination(number).parse().unwrap(),
+        source: None,
+        priority: None,
         connection: format!("vco-{number}"),
         weight,
         publication: crate::control::route::Publication::Normal,

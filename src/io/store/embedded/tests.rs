@@ -69,13 +69,41 @@ fn a_reopened_store_has_the_state_that_was_committed() {
         let mut store = EmbeddedStore::open(directory.path()).unwrap();
         let (revision, state) = store.load().unwrap();
         assert_eq!((revision.0, &state), (number as u64, &states[number]));
-        assert_eq!(store.commit(revision, changes).unwrap(), revision.next());
+        assert_eq!(store.commit(revision, changes, None).unwrap(), revision.next());
         if number % 3 == 1 {
             store.fold(revision.next(), &states[number + 1]).unwrap();
         }
     }
     let (revision, state) = EmbeddedStore::open(directory.path()).unwrap().load().unwrap();
     assert_eq!((revision.0 as usize, &state), (life.len(), states.last().unwrap()));
+}
+
+#[test]
+fn nonces_are_kept_with_their_commit_until_they_have_expired() {
+    let directory = tempfile::tempdir().unwrap();
+    let nonce = |text: &str, used, expires| UsedNonce::new("id", text, used, expires);
+    let all =
+        [nonce("late", 1000, 1900), nonce("early", 1001, 1100), nonce("next", 1101, 2000), nonce("end", 1901, 2800)];
+    let kept = |count: usize| -> Vec<UsedNonce> {
+        let mut kept = EmbeddedStore::open(directory.path()).unwrap().nonces().unwrap();
+        kept.sort_by_key(|nonce| nonce.used);
+        assert_eq!(kept.len(), count, "{kept:?}");
+        kept
+    };
+    for (number, (changes, nonce)) in life().iter().zip(&all).enumerate() {
+        let mut store = EmbeddedStore::open(directory.path()).unwrap();
+        let revision = Revision(number as u64);
+        // An outdated writer's nonce is not taken.
+        assert!(store.commit(revision.next(), changes, Some(&all[3])).is_err());
+        store.commit(revision, changes, Some(nonce)).unwrap();
+        drop(store);
+        match number {
+            0 => assert_eq!(kept(1), all[..1]),
+            1 => assert_eq!(kept(2), all[..2]),
+            2 => assert_eq!(kept(2), [all[0], all[2]]),
+            _ => assert_eq!(kept(2), all[2..]),
+        }
+    }
 }
 
 #[test]
@@ -93,8 +121,8 @@ fn an_outdated_writer_is_refused_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let life = life();
     let mut store = EmbeddedStore::open(directory.path()).unwrap();
-    store.commit(Revision(0), &life[0]).unwrap();
-    let refusal = store.commit(Revision(0), &life[1]).unwrap_err();
+    store.commit(Revision(0), &life[0], None).unwrap();
+    let refusal = store.commit(Revision(0), &life[1], None).unwrap_err();
     assert!(matches!(refusal, StoreError::Outdated { expected: Revision(0), found: Revision(1) }));
     assert!(store.fold(Revision(2), &State::default()).is_err());
     assert_eq!(store.load().unwrap(), (Revision(1), states(&life)[1].clone()));
@@ -224,7 +252,7 @@ fn live(disk: &Disk, life: &[Vec<Change>], states: &[State]) -> usize {
     let Ok((mut revision, _)) = store.load() else { return 0 };
     let mut acknowledged = revision.0 as usize;
     while let Some(changes) = life.get(acknowledged) {
-        match store.commit(revision, changes) {
+        match store.commit(revision, changes, None) {
             Ok(next) => revision = next,
             Err(_) => break,
         }
