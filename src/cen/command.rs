@@ -1,11 +1,13 @@
 //! What can be asked of the cloud. A command carries every id and secret that it needs, so that
 //! [`plan`](super::plan::plan) is a pure function.
 
+mod cen;
 mod vpn;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+pub use cen::{BandwidthCommand, RouteMapCommand};
 pub use vpn::{
     CreateCustomerGateway, CreateVpnConnection, CreateVpnGateway, CreateVpnRoute, DeleteVpnRoute, IkeParameters,
     IpsecParameters, ModifyVpnConnection, ModifyVpnRouteWeight, PublishVpnRoute,
@@ -71,6 +73,10 @@ pub enum Command {
     /// Takes an entry of a child instance's route table out of CEN (`WithdrawPublishedRouteEntries`). One that is not
     /// published stays as it is.
     WithdrawRoute(PublishedRoute),
+    /// Creates, changes or deletes a route map (`CreateCenRouteMap`, `ModifyCenRouteMap`, `DeleteCenRouteMap`).
+    RouteMap(RouteMapCommand),
+    /// Bandwidth packages and limits (`…CenBandwidthPackage…`, `SetCenInterRegionBandwidthLimit`).
+    Bandwidth(BandwidthCommand),
     /// Changes the name or the description of a resource (`Modify…Attribute`, `ModifyRouteTableAttributes`).
     ModifyAttributes(ModifyAttributes),
     /// Gives resources tags (`TagResources`).

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::fabric_binding::{Bindings, BoundNetwork, GatewayBinding, NetworkBinding};
-use crate::cen::learn::{LearnedStatus, learned_routes};
+use crate::cen::learn::{LearnedStatus, taken_routes};
 use crate::cen::network::NetworkId;
 use crate::cen::route::{RouteEntry, RouteKind as EntryKind};
 use crate::cen::state::State;
@@ -150,7 +150,7 @@ impl<'s> Bound<'s> {
     /// the first bound one carries it all.
     fn learned(&self, network: &NetworkId) -> BTreeMap<Ipv4Net, NetworkId> {
         let mut learned: BTreeMap<Ipv4Net, NetworkId> = BTreeMap::new();
-        let active = learned_routes(self.state, network).into_iter();
+        let active = taken_routes(self.state, network).into_iter();
         for route in active.filter(|route| route.status == LearnedStatus::Active) {
             let present = learned.get(&route.destination);
             if present.is_none_or(|publisher| !self.networks.contains_key(publisher)) {

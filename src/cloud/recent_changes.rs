@@ -53,13 +53,18 @@ impl Touched {
                     touched.route(route);
                 }
                 Change::VpnRouteRemoved(key) => touched.route_at(before, key),
-                Change::ClientTokenUsed { .. } => {}
+                Change::ClientTokenUsed { .. }
+                | Change::BandwidthPackageSet(_)
+                | Change::BandwidthPackageRemoved(_)
+                | Change::BandwidthLimitSet(_) => {}
                 Change::CenSet(_)
                 | Change::CenRemoved(_)
                 | Change::Attached { .. }
                 | Change::Detached { .. }
                 | Change::Published { .. }
                 | Change::Withdrawn { .. }
+                | Change::RouteMapSet(_)
+                | Change::RouteMapRemoved(_)
                 | Change::VpcSet(_)
                 | Change::VpcRemoved(_)
                 | Change::VSwitchSet(_)

@@ -11,7 +11,7 @@ use super::rpc::Parameters;
 use crate::cen::command::{Command, CreateCen, ModifyCen};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::CenId;
-use crate::cen::state::Cen;
+use crate::cen::state::{Cen, State};
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
@@ -76,10 +76,11 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
         .cens
         .values()
         .filter(|cen| filters.iter().all(|filter| matches(filter, cen)) && has_tags(&cen.tags, &asked_tags));
-    Ok(Answer::Read(page.of_items(cens.map(shown).collect(), "Cens", "Cen")))
+    Ok(Answer::Read(page.of_each(cens, |cen| shown(context.state, cen), "Cens", "Cen")))
 }
 
-fn shown(cen: &Cen) -> Value {
+fn shown(state: &State, cen: &Cen) -> Value {
+    let packages = state.bandwidth_packages_of(&cen.id).map(|package| package.id.as_str().into()).collect();
     json!({
         "CenId": cen.id.as_str(),
         "Name": cen.name,
@@ -89,7 +90,7 @@ fn shown(cen: &Cen) -> Value {
         "CreationTime": time_in_minutes(cen.created),
         "Ipv6Level": "DISABLED",
         "ResourceGroupId": "",
-        "CenBandwidthPackageIds": wrapped("CenBandwidthPackageId", Vec::new()),
+        "CenBandwidthPackageIds": wrapped("CenBandwidthPackageId", packages),
         "Tags": tags_json(&cen.tags),
     })
 }

@@ -6,6 +6,8 @@
 pub mod action;
 pub mod attachment;
 pub mod authentication;
+pub mod bandwidth_limit;
+pub mod bandwidth_package;
 pub mod cen;
 pub mod cen_route;
 pub mod customer_gateway;
@@ -17,7 +19,9 @@ pub mod published_route;
 pub mod reference;
 pub mod region;
 pub mod request;
+pub mod route_conflict;
 pub mod route_entry;
+pub mod route_map;
 pub mod route_table;
 pub mod rpc;
 pub mod service;
@@ -39,6 +43,10 @@ pub static ACTIONS: &[&[Action]] = &[
     attachment::ACTIONS,
     published_route::ACTIONS,
     cen_route::ACTIONS,
+    route_conflict::ACTIONS,
+    route_map::ACTIONS,
+    bandwidth_package::ACTIONS,
+    bandwidth_limit::ACTIONS,
     region::ACTIONS,
     vpc::ACTIONS,
     vswitch::ACTIONS,

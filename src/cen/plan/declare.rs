@@ -2,13 +2,12 @@
 //!
 //! The configuration owns what it declares: at each start the state is brought to it, and the API cannot delete it.
 
-use std::collections::BTreeMap;
-
 use super::Planner;
 use crate::cen::change::Change;
 use crate::cen::identifier::{RouteEntryId, RouteTableId};
 use crate::cen::network::{Declarations, DeclaredRoute, DeclaredVbr, NetworkId, Vbr};
 use crate::cen::route::{EntryOrigin, RouteEntry, RouteKind, RouteTable};
+use crate::cen::shared::Shared;
 
 impl Planner<'_> {
     pub(super) fn declare(&mut self, declarations: &Declarations) {
@@ -26,7 +25,7 @@ impl Planner<'_> {
         for declared in &declarations.vbrs {
             self.declare_vbr(declared);
         }
-        if self.state.declarations != *declarations {
+        if *self.state.declarations != *declarations {
             self.push(Change::Declared(Box::new(declarations.clone())));
         }
     }
@@ -100,7 +99,7 @@ impl Planner<'_> {
             description: String::new(),
             tags: Vec::new(),
             created: self.now,
-            entries: BTreeMap::new(),
+            entries: Shared::default(),
         }
     }
 }

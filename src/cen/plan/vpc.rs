@@ -28,7 +28,7 @@ impl<'a> Planner<'a> {
             description: String::new(),
             tags: Vec::new(),
             created: self.now,
-            entries: BTreeMap::from([(service.id.clone(), service)]),
+            entries: BTreeMap::from([(service.id.clone(), service)]).into(),
         }));
         self.push(Change::VpcSet(Vpc {
             id: create.id.clone(),

@@ -64,6 +64,9 @@ pub trait Store: Send {
     /// [`StoreError::Failed`] the changes may be there or not: [`Self::load`] tells.
     fn commit(&mut self, expected: Revision, changes: &[Change]) -> Result<Revision, StoreError>;
 
+    /// Whether the log is longer than what it would be replaced by, so that folding it costs no more than it did to write it.
+    fn is_long(&self) -> bool;
+
     /// Replaces the log up to `revision` by its outcome, so that it does not grow for ever.
     ///
     /// # Errors
