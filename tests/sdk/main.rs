@@ -103,6 +103,11 @@ fn resources_are_read_back_renamed_and_labelled() {
 }
 
 #[test]
+fn route_maps_conflicts_and_bandwidth_of_a_cen_instance() {
+    run("cen.py", &[]);
+}
+
+#[test]
 fn requests_and_refusals_on_the_wire() {
     run("wire.py", &[]);
 }
