@@ -2,11 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::change::Change;
-use super::state::{Attachment, State};
+use ipnet::Ipv4Net;
 
-/// How long after its use a `ClientToken` is known, in milliseconds: a day. A call is repeated within minutes.
-const TOKEN_KEPT: u64 = 24 * 60 * 60 * 1000;
+use super::change::Change;
+use super::identifier::{RouteEntryId, RouteTableId};
+use super::index::CenIndex;
+use super::network::{Declarations, NetworkId, UnixMillis};
+use super::route::{RouteEntry, RouteKind};
+use super::shared::Shared;
+use super::state::{Attachment, ClientTokenRecord, State, TOKEN_KEPT};
+
+/// The most `ClientToken`s that are known at a time.
+const TOKENS: usize = 8192;
 
 /// Applies one change. What it names and does not exist is left alone.
 pub fn apply(state: &mut State, change: &Change) {
@@ -14,19 +21,39 @@ pub fn apply(state: &mut State, change: &Change) {
         Change::CenSet(cen) => set(&mut state.cens, &cen.id, cen),
         Change::CenRemoved(id) => remove(&mut state.cens, id),
         Change::Attached { network, cen, at } => {
-            let attachment = Attachment { cen: cen.clone(), attached: *at, publications: BTreeMap::new() };
+            detach(state, network);
+            let attachment = Attachment { cen: cen.clone(), attached: *at, publications: Shared::default() };
             state.attachments.insert(network.clone(), attachment);
+            let entries = state.indexed_entries(network);
+            state.index.attach(cen, network, entries);
         }
-        Change::Detached { network } => remove(&mut state.attachments, network),
+        Change::Detached { network } => detach(state, network),
         Change::Published { network, destination, order } => {
             state.next_publication = state.next_publication.max(order.saturating_add(1));
             if let Some(attachment) = state.attachments.get_mut(network) {
-                attachment.publications.insert(*destination, *order);
+                let former = attachment.publications.insert(*destination, *order);
+                if let Some(index) = state.index.of_mut(&attachment.cen) {
+                    former.into_iter().for_each(|former| index.withdraw(network, *destination, former));
+                    index.publish(network, *destination, *order);
+                }
             }
         }
         Change::Withdrawn { network, destination } => {
-            if let Some(attachment) = state.attachments.get_mut(network) {
-                attachment.publications.remove(destination);
+            if let Some(attachment) = state.attachments.get_mut(network)
+                && let Some(order) = attachment.publications.remove(destination)
+                && let Some(index) = state.index.of_mut(&attachment.cen)
+            {
+                index.withdraw(network, *destination, order);
+            }
+        }
+        Change::RouteMapSet(map) => set(&mut state.route_maps, &map.id, map),
+        Change::RouteMapRemoved(id) => remove(&mut state.route_maps, id),
+        Change::BandwidthPackageSet(package) => set(&mut state.bandwidth_packages, &package.id, package),
+        Change::BandwidthPackageRemoved(id) => remove(&mut state.bandwidth_packages, id),
+        Change::BandwidthLimitSet(new) => {
+            state.bandwidth_limits.retain(|old| (&old.cen, &old.regions) != (&new.cen, &new.regions));
+            if new.limit > 0 {
+                state.bandwidth_limits.push(new.clone());
             }
         }
         Change::VpcSet(vpc) => set(&mut state.vpcs, &vpc.id, vpc),
@@ -35,18 +62,25 @@ pub fn apply(state: &mut State, change: &Change) {
         Change::VSwitchRemoved(id) => remove(&mut state.vswitches, id),
         Change::VbrSet(vbr) => set(&mut state.vbrs, &vbr.id, vbr),
         Change::VbrRemoved(id) => remove(&mut state.vbrs, id),
-        Change::RouteTableSet(table) => set(&mut state.route_tables, &table.id, table),
-        Change::RouteTableRemoved(id) => remove(&mut state.route_tables, id),
+        Change::RouteTableSet(table) => {
+            forget_entries(state, &table.id);
+            set(&mut state.route_tables, &table.id, table);
+            for entry in table.entries.values() {
+                index_entry(state, &table.id, entry, CenIndex::add_entry);
+            }
+        }
+        Change::RouteTableRemoved(id) => {
+            forget_entries(state, id);
+            remove(&mut state.route_tables, id);
+        }
         Change::RouteEntrySet { table, entry } => {
+            remove_entry(state, table, &entry.id);
             if let Some(table) = state.route_tables.get_mut(table) {
                 set(&mut table.entries, &entry.id, entry);
             }
+            index_entry(state, table, entry, CenIndex::add_entry);
         }
-        Change::RouteEntryRemoved { table, entry } => {
-            if let Some(table) = state.route_tables.get_mut(table) {
-                remove(&mut table.entries, entry);
-            }
-        }
+        Change::RouteEntryRemoved { table, entry } => remove_entry(state, table, entry),
         Change::ResourceGroupSet { resource, group } if group.is_empty() => {
             remove(&mut state.resource_groups, resource)
         }
@@ -65,12 +99,61 @@ pub fn apply(state: &mut State, change: &Change) {
         Change::VpnRouteSet(route) => set(&mut state.vpn_routes, &route.key, route),
         Change::VpnRouteRemoved(key) => remove(&mut state.vpn_routes, key),
         Change::ClientTokenUsed { key, record } => {
-            let oldest = record.used.0.saturating_sub(TOKEN_KEPT);
-            state.client_tokens.retain(|_, known| known.used.0 >= oldest);
+            if state.client_tokens.len() >= TOKENS {
+                forget_tokens(&mut state.client_tokens, record.used);
+            }
             set(&mut state.client_tokens, key, record);
         }
-        Change::Declared(declarations) => state.declarations.clone_from(declarations),
+        Change::Declared(declarations) => state.declarations = Declarations::clone(declarations).into(),
     }
+}
+
+fn detach(state: &mut State, network: &NetworkId) {
+    if let Some(former) = state.attachments.remove(network) {
+        let entries = state.indexed_entries(network);
+        let publications = former.publications.iter().map(|(destination, order)| (*destination, *order));
+        state.index.detach(&former.cen, network, entries, publications);
+    }
+}
+
+fn remove_entry(state: &mut State, table: &RouteTableId, entry: &RouteEntryId) {
+    let removed = state.route_tables.get_mut(table).and_then(|table| table.entries.remove(entry));
+    if let Some(removed) = removed {
+        index_entry(state, table, &removed, CenIndex::remove_entry);
+    }
+}
+
+/// The entries of a table go, as far as the index is concerned.
+fn forget_entries(state: &mut State, table: &RouteTableId) {
+    let entries = state.route_tables.get(table).map(|table| table.entries.clone()).unwrap_or_default();
+    for entry in entries.values() {
+        index_entry(state, table, entry, CenIndex::remove_entry);
+    }
+}
+
+/// Tells the index of an entry that came or went, if the table is the one that CEN knows of its network, and that is attached.
+fn index_entry(
+    state: &mut State,
+    table: &RouteTableId,
+    entry: &RouteEntry,
+    tell: fn(&mut CenIndex, &NetworkId, Ipv4Net, RouteKind),
+) {
+    let Some(network) = state.route_tables.get(table).map(|table| table.network.clone()) else { return };
+    if state.table_of(&network).is_none_or(|known| known.id != *table) {
+        return;
+    }
+    let Some(cen) = state.attachments.get(&network).map(|attachment| attachment.cen.clone()) else { return };
+    if let Some(index) = state.index.of_mut(&cen) {
+        tell(index, &network, entry.destination, entry.kind);
+    }
+}
+
+/// Forgets the tokens that are too old, and the oldest half of all of them at least, so that it is not to be done again soon.
+fn forget_tokens(tokens: &mut BTreeMap<String, ClientTokenRecord>, now: UnixMillis) {
+    let mut used: Vec<u64> = tokens.values().map(|token| token.used.0).collect();
+    let (_, median, _) = used.select_nth_unstable(TOKENS / 2);
+    let oldest = (*median).max(now.0.saturating_sub(TOKEN_KEPT));
+    tokens.retain(|_, token| token.used.0 > oldest);
 }
 
 fn set<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, key: &K, value: &V) {
@@ -84,18 +167,17 @@ fn remove<K: Ord, V>(map: &mut BTreeMap<K, V>, key: &K) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cen::network::UnixMillis;
-    use crate::cen::state::ClientTokenRecord;
 
     #[test]
-    fn a_client_token_is_known_for_a_day_and_then_forgotten() {
+    fn client_tokens_are_bounded_in_number_and_the_newest_stay() {
         let mut state = State::default();
-        let hour = 60 * 60 * 1000;
-        for n in 0..1000 {
-            let record = ClientTokenRecord { fingerprint: String::new(), used: UnixMillis(n * hour) };
-            apply(&mut state, &Change::ClientTokenUsed { key: format!("CreateVpc {n:04}"), record });
+        for n in 0..20_000 {
+            let record = ClientTokenRecord { fingerprint: String::new(), used: UnixMillis(n) };
+            apply(&mut state, &Change::ClientTokenUsed { key: format!("CreateVpc {n:05}"), record });
+            assert!(state.client_tokens.len() <= TOKENS);
         }
-        let known: Vec<&String> = state.client_tokens.keys().collect();
-        assert_eq!((known.len(), known[0].as_str()), (25, "CreateVpc 0975"));
+        let oldest = state.client_tokens.keys().next().unwrap();
+        assert!((11_000..17_000).any(|n| *oldest == format!("CreateVpc {n:05}")), "{oldest}");
+        assert!(state.client_tokens.contains_key("CreateVpc 19999"));
     }
 }

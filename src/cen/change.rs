@@ -3,12 +3,15 @@
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::bandwidth::{BandwidthLimit, BandwidthPackage};
 use super::grant::Grant;
 use super::identifier::{
-    CenId, CustomerGatewayId, RouteEntryId, RouteTableId, VSwitchId, VbrId, VpcId, VpnConnectionId, VpnGatewayId,
+    BandwidthPackageId, CenId, CustomerGatewayId, RouteEntryId, RouteMapId, RouteTableId, VSwitchId, VbrId, VpcId,
+    VpnConnectionId, VpnGatewayId,
 };
 use super::network::{Declarations, NetworkId, UnixMillis, VSwitch, Vbr, Vpc};
 use super::route::{RouteEntry, RouteTable};
+use super::route_map::RouteMap;
 use super::state::{Cen, ClientTokenRecord};
 use super::vpn::{CustomerGateway, VpnConnection, VpnGateway, VpnRoute, VpnRouteKey};
 
@@ -49,6 +52,16 @@ pub enum Change {
         /// Destination of the entry, exactly as the route table has it (`DestinationCidrBlock`).
         destination: Ipv4Net,
     },
+    /// A route map is created or gets new attributes (`CreateCenRouteMap`, `ModifyCenRouteMap`).
+    RouteMapSet(Box<RouteMap>),
+    /// The route map of this id is gone (`DeleteCenRouteMap`, `DeleteCen`).
+    RouteMapRemoved(RouteMapId),
+    /// A bandwidth package is created or changed (`CreateCenBandwidthPackage`, `Modify…`, `Associate…`, `Unassociate…`).
+    BandwidthPackageSet(Box<BandwidthPackage>),
+    /// The bandwidth package of this id is gone (`DeleteCenBandwidthPackage`).
+    BandwidthPackageRemoved(BandwidthPackageId),
+    /// Two regions get so much bandwidth (`SetCenInterRegionBandwidthLimit`); 0: none.
+    BandwidthLimitSet(BandwidthLimit),
     /// A VPC is created (`CreateVpc`) or gets new attributes; its route table comes by [`Change::RouteTableSet`].
     VpcSet(Vpc),
     /// The VPC of this id is gone (`DeleteVpc`); its route table goes by [`Change::RouteTableRemoved`].

@@ -1,6 +1,7 @@
 //! What can be asked of the cloud. A command carries every id and secret that it needs, so that
 //! [`plan`](super::plan::plan) is a pure function.
 
+mod cen;
 mod grant;
 mod route_table;
 mod vpc;
@@ -9,6 +10,7 @@ mod vpn;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+pub use cen::{BandwidthCommand, RouteMapCommand};
 pub use grant::{GrantInstance, RevokeInstance};
 pub use route_table::{AssociateRouteTable, CreateRouteTable};
 pub use vpc::{MoveToResourceGroup, PublishVpcRoutes, SecondaryCidr};
@@ -78,6 +80,10 @@ pub enum Command {
     /// Takes an entry of a child instance's route table out of CEN (`WithdrawPublishedRouteEntries`). One that is not
     /// published stays as it is.
     WithdrawRoute(PublishedRoute),
+    /// Creates, changes or deletes a route map (`CreateCenRouteMap`, `ModifyCenRouteMap`, `DeleteCenRouteMap`).
+    RouteMap(RouteMapCommand),
+    /// Bandwidth packages and limits (`…CenBandwidthPackage…`, `SetCenInterRegionBandwidthLimit`).
+    Bandwidth(BandwidthCommand),
     /// Changes the name or the description of a resource (`Modify…Attribute`, `ModifyRouteTableAttributes`).
     ModifyAttributes(ModifyAttributes),
     /// Gives resources tags (`TagResources`).

@@ -72,6 +72,10 @@ identifiers! {
     HaVipId = "havip-";
     /// A VPN gateway.
     VpnGatewayId = "vpn-";
+    /// A route map of a CEN instance.
+    RouteMapId = "cenrmap-";
+    /// A bandwidth package of a CEN instance.
+    BandwidthPackageId = "cenbwp-";
     /// A customer gateway.
     CustomerGatewayId = "cgw-";
     /// An IPsec-VPN connection.

@@ -1,13 +1,17 @@
 //! What an attached network learns from the CEN instance.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
 
 use ipnet::Ipv4Net;
 
 use super::identifier::CenId;
+use super::index::{CenIndex, Member, Offer};
 use super::network::{NetworkId, NetworkKind};
+use super::passage::{Arrival, Passage};
 use super::route::{RouteEntry, RouteKind};
-use super::state::{Attachment, State};
+use super::route_map::Attributes;
+use super::state::State;
 
 /// Routes that one network takes from CEN at most (the documented quota of routes per CEN instance); those published
 /// later overflow.
@@ -18,7 +22,7 @@ pub const LEARNED_ROUTE_QUOTA: usize = 100;
 pub enum Rejection {
     /// The learner's own entry to this destination collides with it.
     OwnEntry(Ipv4Net),
-    /// Another network published the same destination earlier.
+    /// Another network published the same destination earlier, or with a better preference.
     EarlierPublisher(NetworkId),
     /// The learner's quota is exhausted.
     Overflow,
@@ -33,6 +37,8 @@ pub enum LearnedStatus {
     Candidate,
     /// Not learned.
     Rejected(Rejection),
+    /// A route map keeps it out.
+    Prohibited,
 }
 
 impl LearnedStatus {
@@ -42,7 +48,13 @@ impl LearnedStatus {
             Self::Active => "Active",
             Self::Candidate => "Candidate",
             Self::Rejected(_) => "Rejected",
+            Self::Prohibited => "Prohibited",
         }
+    }
+
+    /// In the learner's table, in use or standing by.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Active | Self::Candidate)
     }
 }
 
@@ -57,31 +69,10 @@ pub struct LearnedRoute {
     pub publisher_region: String,
     /// Kind of the publisher's entry.
     pub kind: RouteKind,
-    /// AS path of a BGP route; empty for all others.
-    pub as_path: Vec<u32>,
+    /// What it has become on its way: preference, AS path, communities.
+    pub attributes: Attributes,
     /// Whether the learner uses it, and if not, why (`Status`).
     pub status: LearnedStatus,
-}
-
-/// A published entry with its publisher.
-struct Candidate<'a> {
-    publisher: &'a NetworkId,
-    region: &'a str,
-    entry: &'a RouteEntry,
-    order: u64,
-}
-
-impl Candidate<'_> {
-    fn learned(&self, status: LearnedStatus) -> LearnedRoute {
-        LearnedRoute {
-            destination: self.entry.destination,
-            publisher: self.publisher.clone(),
-            publisher_region: self.region.to_owned(),
-            kind: self.entry.kind,
-            as_path: self.entry.as_path.clone(),
-            status,
-        }
-    }
 }
 
 /// Everything that the other networks of its CEN instance publish to `network`, in the order of destinations, with
@@ -89,114 +80,266 @@ impl Candidate<'_> {
 ///
 /// The rules, in this order (overlapping routing is on, as it is for every CEN instance since 2019):
 /// 1. A network does not learn its own routes.
-/// 2. VBRs are not connected with each other: a VBR learns from VPCs only.
+/// 2. Route maps decide which routes come so far, and how they look then. VBRs are not connected with each other unless a
+///    map permits it: a VBR learns from VPCs only.
 /// 3. A route to exactly the destination of an entry of the learner's own table is rejected.
 /// 4. A route that lies inside one of the learner's vSwitches is rejected. A vSwitch inside the route is no obstacle,
 ///    nor is a custom entry that contains the route or lies inside it: the longest prefix decides.
-/// 5. Of several routes to one destination the earliest published wins, together with all other VBR routes if it came
-///    from a VBR: among these BGP beats static; of BGP routes the one with the shortest AS path is active (the earlier
-///    one of equals) and the rest stand by; static routes are all active and share the load. Every other route is
-///    rejected, until the winner is withdrawn, deleted or detached.
+/// 5. Of several routes to one destination the one with the smallest preference, of equals the earliest published, wins,
+///    together with all other VBR routes if it came from a VBR: of those that are equally preferred BGP beats static; of
+///    BGP routes the one with the shortest AS path is active (the earlier one of equals) and the rest stand by; static
+///    routes are all active and share the load. Every other route is rejected, until the winner is withdrawn, deleted or
+///    detached.
 /// 6. Destinations beyond [`LEARNED_ROUTE_QUOTA`], in the order of publication, overflow.
 pub fn learned_routes(state: &State, network: &NetworkId) -> Vec<LearnedRoute> {
-    let Some(attachment) = state.attachments.get(network) else { return Vec::new() };
-    let own_entries = own_entries(state, network);
-    let connected = published_in(state, attachment)
-        .into_iter()
-        .filter(|candidate| candidate.publisher != network)
-        .filter(|candidate| (network.kind(), candidate.publisher.kind()) != (NetworkKind::Vbr, NetworkKind::Vbr));
+    let Some(view) = View::of_network(state, network) else { return Vec::new() };
+    view.offers(None).into_iter().filter_map(|offer| view.route(offer)).collect()
+}
 
-    let mut learned = Vec::new();
-    let mut fitting: BTreeMap<Ipv4Net, Vec<Candidate<'_>>> = BTreeMap::new();
-    for candidate in connected {
-        match own_entries.iter().find(|own| collides(own, candidate.entry.destination)) {
-            Some(own) => {
-                let rejection = Rejection::OwnEntry(own.destination);
-                learned.push((candidate.order, candidate.learned(LearnedStatus::Rejected(rejection))));
+/// Those of [`learned_routes`] that stand in the learner's table, in use or standing by.
+pub fn taken_routes(state: &State, network: &NetworkId) -> Vec<LearnedRoute> {
+    let Some(view) = View::of_network(state, network) else { return Vec::new() };
+    let taken = view.offers(Some("Active")).into_iter().chain(view.offers(Some("Candidate")));
+    let mut routes: Vec<_> = taken.filter_map(|offer| Some((offer, view.route(offer)?))).collect();
+    routes.sort_by_key(|(offer, _)| (offer.destination, offer.order));
+    routes.into_iter().map(|(_, route)| route).collect()
+}
+
+/// Who looks at the routes of a CEN instance.
+enum Viewer<'a> {
+    Network(&'a NetworkId, Member),
+    /// The gateway of a region, which has no table of its own and sees what everybody publishes.
+    Region(&'a str),
+}
+
+/// What somebody sees of a CEN instance. Only what is asked for is looked at.
+pub struct View<'a> {
+    state: &'a State,
+    index: &'a CenIndex,
+    passage: Passage<'a>,
+    viewer: Viewer<'a>,
+    horizon: OnceCell<u64>,
+}
+
+/// A published route at the viewer.
+pub(super) struct Judged<'a> {
+    pub offer: Offer,
+    publisher: &'a NetworkId,
+    entry: &'a RouteEntry,
+    attributes: Attributes,
+    pub status: LearnedStatus,
+}
+
+impl<'a> View<'a> {
+    /// What a network sees; `None` when it is not attached.
+    pub fn of_network(state: &'a State, network: &'a NetworkId) -> Option<Self> {
+        let cen = &state.attachments.get(network)?.cen;
+        let index = state.index_of(cen)?;
+        Some(Self::new(state, cen, index, Viewer::Network(network, index.member(network)?)))
+    }
+
+    /// What the gateway of a region sees; `None` when nothing is attached anywhere.
+    pub fn of_region(state: &'a State, cen: &'a CenId, region: &'a str) -> Option<Self> {
+        Some(Self::new(state, cen, state.index_of(cen)?, Viewer::Region(region)))
+    }
+
+    fn new(state: &'a State, cen: &'a CenId, index: &'a CenIndex, viewer: Viewer<'a>) -> Self {
+        Self { state, index, passage: Passage::of(state, cen), viewer, horizon: OnceCell::new() }
+    }
+
+    /// The routes that the viewer sees with this status (`Active`, `Candidate`, `Rejected`, `Prohibited`), or with any, in
+    /// the order of destinations, and of one destination the earliest published first.
+    pub fn offers(&self, status: Option<&str>) -> Vec<Offer> {
+        let mut found = Vec::new();
+        let mut all = self.index.offers().peekable();
+        while let Some(first) = all.next() {
+            let alone = all.peek().is_none_or(|next| next.destination != first.destination);
+            if alone && self.passage.is_open() {
+                // Nothing but the viewer's own table and quota can keep it out, so it need not be looked at closely.
+                let wanted = self.is_connected(first.publisher)
+                    && match status {
+                        None => true,
+                        Some(status) if first.order > self.horizon() => status == "Rejected",
+                        Some(status) => self.has_status(self.judge(&[first]), first, status),
+                    };
+                found.extend(wanted.then_some(first));
+                continue;
             }
-            None => fitting.entry(candidate.entry.destination).or_default().push(candidate),
+            let mut group = vec![first];
+            while let Some(next) = all.next_if(|next| next.destination == first.destination) {
+                group.push(next);
+            }
+            let judged = self.with_quota(self.judge(&group)).into_iter();
+            found.extend(
+                judged.filter(|one| status.is_none_or(|status| one.status.api_name() == status)).map(|one| one.offer),
+            );
+        }
+        found
+    }
+
+    fn has_status(&self, judged: Vec<Judged<'_>>, offer: Offer, status: &str) -> bool {
+        self.with_quota(judged).iter().any(|one| one.offer == offer && one.status.api_name() == status)
+    }
+
+    /// A route that the viewer sees, and what became of it.
+    pub fn route(&self, offer: Offer) -> Option<LearnedRoute> {
+        let group: Vec<Offer> = self.index.offers_to(offer.destination).collect();
+        let judged = self.with_quota(self.judge(&group)).into_iter().find(|one| one.offer == offer)?;
+        Some(LearnedRoute {
+            destination: offer.destination,
+            publisher: judged.publisher.clone(),
+            publisher_region: self.state.region_of(judged.publisher).unwrap_or_default().to_owned(),
+            kind: judged.entry.kind,
+            attributes: judged.attributes,
+            status: judged.status,
+        })
+    }
+
+    /// What the viewer sees of what is published to one destination.
+    pub fn routes_to(&self, destination: Ipv4Net) -> Vec<LearnedRoute> {
+        self.index.offers_to(destination).filter_map(|offer| self.route(offer)).collect()
+    }
+
+    /// The network that looks, if it is one.
+    pub fn network(&self) -> Option<&'a NetworkId> {
+        match self.viewer {
+            Viewer::Network(network, _) => Some(network),
+            Viewer::Region(_) => None,
         }
     }
-    learned.extend(fitting.into_values().flat_map(select));
-    overflow(&mut learned);
-    finish(learned)
-}
 
-/// Every route of a CEN instance as its regions' tables show it: rules 5 and 6 do not depend on a learner's own table,
-/// so this is what a network with an empty table and a connection to everybody would see.
-pub fn cen_routes(state: &State, cen: &CenId) -> Vec<LearnedRoute> {
-    let Some((_, attachment)) = state.attached_to(cen).next() else { return Vec::new() };
-    let mut groups: BTreeMap<Ipv4Net, Vec<Candidate<'_>>> = BTreeMap::new();
-    for candidate in published_in(state, attachment) {
-        groups.entry(candidate.entry.destination).or_default().push(candidate);
+    /// What the viewer's own entry to `own` keeps out.
+    pub fn kept_out_by(&self, own: Ipv4Net) -> impl Iterator<Item = LearnedRoute> {
+        let kept_out = LearnedStatus::Rejected(Rejection::OwnEntry(own));
+        let inside = self.index.offers_within(own).filter(move |offer| self.keeps_out(offer.destination) == Some(own));
+        inside.filter_map(|offer| self.route(offer)).filter(move |route| route.status == kept_out)
     }
-    finish(groups.into_values().flat_map(select).collect())
-}
 
-fn own_entries<'a>(state: &'a State, network: &NetworkId) -> Vec<&'a RouteEntry> {
-    state.table_of(network).map(|table| table.entries.values().collect()).unwrap_or_default()
-}
+    /// Whether the publisher's gateway lets a route out to any of the other regions that have a network; also true if there
+    /// is none.
+    pub fn goes_to_other_regions(&self, route: &LearnedRoute) -> bool {
+        if self.passage.is_open() {
+            return true;
+        }
+        let Some(entry) = self.entry(&route.publisher, route.destination) else { return true };
+        let regions: BTreeSet<&str> = self.index.members().filter_map(|(id, _)| self.state.region_of(id)).collect();
+        let mut others = regions.into_iter().filter(|region| *region != route.publisher_region).peekable();
+        others.peek().is_none() || others.any(|region| self.passage.leaves(&route.publisher, entry, region))
+    }
 
-/// What the networks of the same CEN instance publish.
-fn published_in<'a>(state: &'a State, attachment: &'a Attachment) -> Vec<Candidate<'a>> {
-    let mut candidates = Vec::new();
-    for (publisher, member) in state.attached_to(&attachment.cen) {
-        let (Some(table), Some(region)) = (state.table_of(publisher), state.region_of(publisher)) else { continue };
-        for (destination, order) in &member.publications {
-            let Some(entry) = table.entry_to(*destination) else { continue };
-            candidates.push(Candidate { publisher, region, entry, order: *order });
+    /// Rules 1 to 5, over routes to one destination, the earliest published first.
+    pub(super) fn judge(&self, group: &[Offer]) -> Vec<Judged<'a>> {
+        let mut judged = Vec::with_capacity(group.len());
+        for offer in group {
+            let Some(publisher) = self.index.network(offer.publisher) else { continue };
+            let Some(entry) = self.entry(publisher, offer.destination) else { continue };
+            let (attributes, status) = match self.arrival(publisher, entry) {
+                Arrival::Absent => continue,
+                Arrival::Prohibited(attributes) => (attributes, LearnedStatus::Prohibited),
+                Arrival::Arrives(attributes) => {
+                    let own = self.keeps_out(offer.destination).map(Rejection::OwnEntry);
+                    (attributes, own.map_or(LearnedStatus::Active, LearnedStatus::Rejected))
+                }
+            };
+            judged.push(Judged { offer: *offer, publisher, entry, attributes, status });
+        }
+        select(&mut judged);
+        judged
+    }
+
+    /// The place in the order of publication of the last destination that there is room for.
+    pub(super) fn horizon(&self) -> u64 {
+        *self.horizon.get_or_init(|| match self.viewer {
+            Viewer::Network(..) => self.find_horizon(),
+            Viewer::Region(_) => u64::MAX,
+        })
+    }
+
+    fn find_horizon(&self) -> u64 {
+        let (mut seen, mut places) = (BTreeSet::new(), BTreeSet::new());
+        for offer in self.index.in_order() {
+            if seen.insert(offer.destination) {
+                let group: Vec<Offer> = self.index.offers_to(offer.destination).collect();
+                places.extend(place(&self.judge(&group)));
+            }
+            // What comes to be seen later has a later place.
+            if let Some(last) = places.iter().nth(LEARNED_ROUTE_QUOTA - 1).filter(|last| **last <= offer.order) {
+                return *last;
+            }
+        }
+        u64::MAX
+    }
+
+    /// Rule 6.
+    pub(super) fn with_quota(&self, mut judged: Vec<Judged<'a>>) -> Vec<Judged<'a>> {
+        if place(&judged).is_some_and(|place| place > self.horizon()) {
+            for one in judged.iter_mut().filter(|one| one.status.is_taken()) {
+                one.status = LearnedStatus::Rejected(Rejection::Overflow);
+            }
+        }
+        judged
+    }
+
+    /// Rules 1 and 2, where there are no maps.
+    fn is_connected(&self, publisher: Member) -> bool {
+        match self.viewer {
+            Viewer::Network(_, member) if member == publisher => false,
+            Viewer::Network(NetworkId::Vbr(_), _) => {
+                self.index.network(publisher).is_some_and(|network| network.kind() == NetworkKind::Vpc)
+            }
+            _ => true,
         }
     }
-    candidates
-}
 
-/// Rules 3 and 4: does a learner's own entry keep a route out?
-fn collides(own: &RouteEntry, destination: Ipv4Net) -> bool {
-    match own.kind {
-        RouteKind::VSwitch | RouteKind::Service => own.destination.contains(&destination),
-        _ => own.destination == destination,
+    fn arrival(&self, publisher: &NetworkId, entry: &RouteEntry) -> Arrival {
+        match self.viewer {
+            Viewer::Network(network, _) if network == publisher => Arrival::Absent,
+            Viewer::Network(network, _) => self.passage.to_network(publisher, entry, network),
+            Viewer::Region(region) => self.passage.to_region(publisher, entry, region),
+        }
+    }
+
+    /// Rules 3 and 4.
+    fn keeps_out(&self, destination: Ipv4Net) -> Option<Ipv4Net> {
+        match self.viewer {
+            Viewer::Network(_, member) => self.index.keeps_out(member, destination),
+            Viewer::Region(_) => None,
+        }
+    }
+
+    fn entry(&self, network: &NetworkId, destination: Ipv4Net) -> Option<&'a RouteEntry> {
+        self.state.table_of(network)?.entry_to(destination)
     }
 }
 
-/// Rule 5, over routes to one destination.
-fn select(mut group: Vec<Candidate<'_>>) -> Vec<(u64, LearnedRoute)> {
-    group.sort_by(|a, b| (a.order, a.publisher).cmp(&(b.order, b.publisher)));
-    let Some(winner) = group.first() else { return Vec::new() };
-    let (winner_id, winner_kind) = (winner.publisher.clone(), winner.publisher.kind());
+/// The place of a destination in the order of publication: that of its earliest route that is not kept out.
+pub(super) fn place(judged: &[Judged<'_>]) -> Option<u64> {
+    judged.iter().find(|one| one.status.is_taken()).map(|one| one.offer.order)
+}
+
+/// Rule 5, over routes to one destination, the earliest published first: those that arrive are marked as active.
+fn select(group: &mut [Judged<'_>]) {
+    let arrived = |one: &&Judged<'_>| one.status == LearnedStatus::Active;
+    let Some(winner) = group.iter().filter(arrived).min_by_key(|one| (one.attributes.preference, one.offer.order))
+    else {
+        return;
+    };
+    let (winner, preference) = (winner.publisher, winner.attributes.preference);
+    let best = |one: &Judged<'_>| one.publisher.kind() == NetworkKind::Vbr && one.attributes.preference == preference;
     let best_bgp = group
         .iter()
-        .filter(|candidate| candidate.entry.kind == RouteKind::Bgp)
-        .min_by_key(|candidate| (candidate.entry.as_path.len(), candidate.order))
-        .map(|candidate| candidate.publisher.clone());
-    let status = |candidate: &Candidate<'_>| {
-        if *candidate.publisher == winner_id && winner_kind == NetworkKind::Vpc {
-            return LearnedStatus::Active;
-        }
-        if winner_kind == NetworkKind::Vpc || candidate.publisher.kind() == NetworkKind::Vpc {
-            return LearnedStatus::Rejected(Rejection::EarlierPublisher(winner_id.clone()));
-        }
-        match &best_bgp {
-            Some(best) if candidate.publisher != best => LearnedStatus::Candidate,
+        .filter(arrived)
+        .filter(|one| best(one) && one.entry.kind == RouteKind::Bgp)
+        .min_by_key(|one| (one.attributes.as_path.len(), one.offer.order))
+        .map(|one| one.publisher);
+    for one in group.iter_mut().filter(|one| one.status == LearnedStatus::Active) {
+        let shares = winner.kind() == NetworkKind::Vbr && one.publisher.kind() == NetworkKind::Vbr;
+        one.status = match best_bgp {
+            _ if !shares && one.publisher == winner => LearnedStatus::Active,
+            _ if !shares => LearnedStatus::Rejected(Rejection::EarlierPublisher(winner.clone())),
+            _ if !best(one) => LearnedStatus::Candidate,
+            Some(bgp) if one.publisher != bgp => LearnedStatus::Candidate,
             _ => LearnedStatus::Active,
-        }
-    };
-    group.iter().map(|candidate| (candidate.order, candidate.learned(status(candidate)))).collect()
-}
-
-/// Rule 6.
-fn overflow(learned: &mut [(u64, LearnedRoute)]) {
-    learned.sort_by(|(a, x), (b, y)| (a, x.destination, &x.publisher).cmp(&(b, y.destination, &y.publisher)));
-    let mut taken = BTreeSet::new();
-    for (_, route) in learned.iter_mut().filter(|(_, route)| !matches!(route.status, LearnedStatus::Rejected(_))) {
-        if taken.len() >= LEARNED_ROUTE_QUOTA && !taken.contains(&route.destination) {
-            route.status = LearnedStatus::Rejected(Rejection::Overflow);
-        } else {
-            taken.insert(route.destination);
-        }
+        };
     }
-}
-
-fn finish(mut learned: Vec<(u64, LearnedRoute)>) -> Vec<LearnedRoute> {
-    learned.sort_by(|(a, x), (b, y)| (x.destination, a, &x.publisher).cmp(&(y.destination, b, &y.publisher)));
-    learned.into_iter().map(|(_, route)| route).collect()
 }

@@ -5,22 +5,28 @@
 //! What a network has learned is never stored: [`learned_routes`](learn::learned_routes) derives it.
 
 pub mod apply;
+pub mod bandwidth;
 pub mod change;
 pub mod command;
 pub mod conflict;
 pub mod error;
 pub mod gateway_routes;
 pub mod grant;
+mod horizon;
 pub mod identifier;
+pub mod index;
 pub mod learn;
 pub mod network;
 pub mod nonce;
 pub mod openapi;
+mod passage;
 pub mod plan;
 pub mod propagation;
 pub mod publish;
 pub mod resource;
 pub mod route;
+pub mod route_map;
+pub mod shared;
 pub mod state;
 pub mod vpn;
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identifier::{RouteEntryId, RouteTableId};
 use super::network::{NetworkId, NetworkKind, Tag, UnixMillis};
+use super::shared::Shared;
 
 /// What an entry points to; with the network that holds it this decides how it is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -119,6 +120,11 @@ impl RouteKind {
         KINDS.iter().find(|row| row.kind == self).expect("every kind has a row, as the test of this file shows")
     }
 
+    /// Such an entry takes in nothing that lies inside it, and not only nothing to the same destination.
+    pub fn is_closed(self) -> bool {
+        matches!(self, Self::VSwitch | Self::Service)
+    }
+
     /// The kind that `CreateRouteEntry` makes in a table of `network` for a `NextHopType`.
     pub fn custom(network: NetworkKind, next_hop_type: &str) -> Option<Self> {
         let mut rows = KINDS.iter().filter(|row| row.custom && row.network == network);
@@ -197,7 +203,7 @@ pub struct RouteTable {
     #[serde(default = "enabled")]
     pub route_propagation: bool,
     /// Its own entries by their ids. What the network learns from CEN is derived and never stands here.
-    pub entries: BTreeMap<RouteEntryId, RouteEntry>,
+    pub entries: Shared<BTreeMap<RouteEntryId, RouteEntry>>,
 }
 
 /// What holds of tables that were stored before they could be told otherwise.

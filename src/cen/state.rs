@@ -5,12 +5,17 @@ use std::collections::BTreeMap;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::bandwidth::{BandwidthLimit, BandwidthPackage};
 use super::grant::Grant;
 use super::identifier::{
-    CenId, CustomerGatewayId, RouteTableId, VSwitchId, VbrId, VpcId, VpnConnectionId, VpnGatewayId,
+    BandwidthPackageId, CenId, CustomerGatewayId, RouteMapId, RouteTableId, VSwitchId, VbrId, VpcId, VpnConnectionId,
+    VpnGatewayId,
 };
+use super::index::{CenIndex, Index};
 use super::network::{Declarations, NetworkId, Tag, UnixMillis, VSwitch, Vbr, Vpc};
-use super::route::{RouteEntry, RouteTable};
+use super::route::{RouteEntry, RouteKind, RouteTable};
+use super::route_map::RouteMap;
+use super::shared::Shared;
 use super::vpn::{CustomerGateway, VpnConnection, VpnGateway, VpnRoute, VpnRouteKey};
 
 /// A CEN instance.
@@ -39,8 +44,11 @@ pub struct Attachment {
     pub attached: UnixMillis,
     /// Published destinations of the network's table, each with its place in the order of publication: of two
     /// publishers of one CIDR the earlier one wins. Destinations that are not here are `NonPublished`.
-    pub publications: BTreeMap<Ipv4Net, u64>,
+    pub publications: Shared<BTreeMap<Ipv4Net, u64>>,
 }
+
+/// How long after its use a `ClientToken` is known, in milliseconds: a day. A call is repeated within minutes.
+pub const TOKEN_KEPT: u64 = 24 * 60 * 60 * 1000;
 
 /// A `ClientToken` that was used, so that a repeated call has the effect of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,46 +59,81 @@ pub struct ClientTokenRecord {
     pub used: UnixMillis,
 }
 
-/// The whole state of the simulated cloud.
+/// The whole state of the simulated cloud. Its parts are [`Shared`], so that a copy costs little, and a change of a copy what
+/// the changed part costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// All CEN instances.
-    pub cens: BTreeMap<CenId, Cen>,
+    pub cens: Shared<BTreeMap<CenId, Cen>>,
     /// A network is attached to one CEN instance at most.
-    pub attachments: BTreeMap<NetworkId, Attachment>,
+    pub attachments: Shared<BTreeMap<NetworkId, Attachment>>,
+    /// Route maps of all CEN instances.
+    #[serde(default)]
+    pub route_maps: Shared<BTreeMap<RouteMapId, RouteMap>>,
+    /// Bandwidth packages, of whichever CEN instance or of none.
+    #[serde(default)]
+    pub bandwidth_packages: Shared<BTreeMap<BandwidthPackageId, BandwidthPackage>>,
+    /// What pairs of regions of CEN instances have of them, in the order in which they got it.
+    #[serde(default)]
+    pub bandwidth_limits: Shared<Vec<BandwidthLimit>>,
     /// The place that the next publication takes.
     pub next_publication: u64,
     /// All VPCs.
-    pub vpcs: BTreeMap<VpcId, Vpc>,
+    pub vpcs: Shared<BTreeMap<VpcId, Vpc>>,
     /// All vSwitches, of every VPC.
-    pub vswitches: BTreeMap<VSwitchId, VSwitch>,
+    pub vswitches: Shared<BTreeMap<VSwitchId, VSwitch>>,
     /// All virtual border routers, as the configuration declares them.
-    pub vbrs: BTreeMap<VbrId, Vbr>,
+    pub vbrs: Shared<BTreeMap<VbrId, Vbr>>,
     /// The route tables of all VPCs and VBRs: one each, and the custom tables of VPCs.
-    pub route_tables: BTreeMap<RouteTableId, RouteTable>,
+    pub route_tables: Shared<BTreeMap<RouteTableId, RouteTable>>,
     /// All VPN gateways.
-    pub vpn_gateways: BTreeMap<VpnGatewayId, VpnGateway>,
+    pub vpn_gateways: Shared<BTreeMap<VpnGatewayId, VpnGateway>>,
     /// All customer gateways.
-    pub customer_gateways: BTreeMap<CustomerGatewayId, CustomerGateway>,
+    pub customer_gateways: Shared<BTreeMap<CustomerGatewayId, CustomerGateway>>,
     /// All IPsec-VPN connections, of every VPN gateway.
-    pub vpn_connections: BTreeMap<VpnConnectionId, VpnConnection>,
+    pub vpn_connections: Shared<BTreeMap<VpnConnectionId, VpnConnection>>,
     /// Routes of all VPN gateways, destination-based and policy-based. Those of a gateway's own file stand here only while they are
     /// published.
     #[serde(with = "vpn_routes")]
-    pub vpn_routes: BTreeMap<VpnRouteKey, VpnRoute>,
+    pub vpn_routes: Shared<BTreeMap<VpnRouteKey, VpnRoute>>,
     /// By [`ClientToken::key`](super::command::ClientToken::key).
-    pub client_tokens: BTreeMap<String, ClientTokenRecord>,
+    pub client_tokens: Shared<BTreeMap<String, ClientTokenRecord>>,
     /// What the configuration said at the last start.
-    pub declarations: Declarations,
+    pub declarations: Shared<Declarations>,
     /// Permissions of networks for CEN instances, in the order in which they were given.
     #[serde(default)]
     pub grants: Vec<Grant>,
     /// The resource groups of those resources that are in another than the default one, by the resource's id.
     #[serde(default)]
     pub resource_groups: BTreeMap<String, String>,
+    /// What CEN instances bring to whom, derived from the other fields; see [`reindex`](Self::reindex).
+    #[serde(skip)]
+    pub(in crate::cen) index: Shared<Index>,
 }
 
 impl State {
+    /// Derives what is not stored. To be called once on a state that was read from somewhere.
+    pub fn reindex(&mut self) {
+        let mut index = Index::default();
+        for (network, attachment) in &self.attachments {
+            index.attach(&attachment.cen, network, self.indexed_entries(network));
+            let Some(part) = index.of_mut(&attachment.cen) else { continue };
+            attachment.publications.iter().for_each(|(to, order)| part.publish(network, *to, *order));
+        }
+        self.index = index.into();
+    }
+
+    /// What the index says of a network's table.
+    pub(in crate::cen) fn indexed_entries(&self, network: &NetworkId) -> Vec<(Ipv4Net, RouteKind)> {
+        let entries = self.table_of(network).into_iter().flat_map(|table| table.entries.values());
+        entries.map(|entry| (entry.destination, entry.kind)).collect()
+    }
+
+    /// The index of a CEN instance that something is attached to.
+    pub(in crate::cen) fn index_of(&self, cen: &CenId) -> Option<&CenIndex> {
+        self.index.of(cen)
+    }
+
     /// The system route table of a VPC, or the table of a VBR.
     pub fn table_of(&self, network: &NetworkId) -> Option<&RouteTable> {
         let table = match network {
@@ -151,6 +194,18 @@ impl State {
         self.attachments.iter().filter(move |(_, attachment)| attachment.cen == *cen)
     }
 
+    /// Route maps of a CEN instance.
+    pub fn route_maps_of<'a>(&'a self, cen: &'a CenId) -> impl Iterator<Item = &'a RouteMap> {
+        self.route_maps.values().filter(move |map| map.cen == *cen)
+    }
+
+    /// Bandwidth packages that serve a CEN instance.
+    pub fn bandwidth_packages_of<'a>(&'a self, cen: &'a CenId) -> impl Iterator<Item = &'a BandwidthPackage> {
+        let serves =
+            move |package: &&BandwidthPackage| package.serves.as_ref().is_some_and(|(serves, _)| serves == cen);
+        self.bandwidth_packages.values().filter(serves)
+    }
+
     /// vSwitches of a VPC.
     pub fn vswitches_of<'a>(&'a self, vpc: &'a VpcId) -> impl Iterator<Item = &'a VSwitch> {
         self.vswitches.values().filter(move |vswitch| vswitch.vpc == *vpc)
@@ -173,16 +228,17 @@ mod vpn_routes {
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use super::{VpnRoute, VpnRouteKey};
+    use super::{Shared, VpnRoute, VpnRouteKey};
 
-    pub fn serialize<S: Serializer>(map: &BTreeMap<VpnRouteKey, VpnRoute>, serializer: S) -> Result<S::Ok, S::Error> {
+    type Routes = Shared<BTreeMap<VpnRouteKey, VpnRoute>>;
+
+    pub fn serialize<S: Serializer>(map: &Routes, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(map.values())
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<VpnRouteKey, VpnRoute>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Routes, D::Error> {
         let routes = Vec::<VpnRoute>::deserialize(deserializer)?;
-        Ok(routes.into_iter().map(|route| (route.key.clone(), route)).collect())
+        let map: BTreeMap<_, _> = routes.into_iter().map(|route| (route.key.clone(), route)).collect();
+        Ok(map.into())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::fabric_binding::{Bindings, BoundNetwork, GatewayBinding, NetworkBinding};
-use crate::cen::learn::{LearnedStatus, learned_routes};
+use crate::cen::learn::{LearnedStatus, taken_routes};
 use crate::cen::network::NetworkId;
 use crate::cen::propagation::receives;
 use crate::cen::route::{RouteEntry, RouteKind as EntryKind, RouteTable};
@@ -166,7 +166,7 @@ impl<'s> Bound<'s> {
 
     /// Destinations that a route table receives from CEN.
     fn received(&self, table: &RouteTable) -> BTreeSet<Ipv4Net> {
-        let learned = learned_routes(self.state, &table.network).into_iter();
+        let learned = taken_routes(self.state, &table.network).into_iter();
         learned.filter(|route| receives(table, route)).map(|route| route.destination).collect()
     }
 
@@ -194,7 +194,7 @@ impl<'s> Bound<'s> {
     /// the first bound one carries it all.
     fn learned(&self, network: &NetworkId) -> BTreeMap<Ipv4Net, NetworkId> {
         let mut learned: BTreeMap<Ipv4Net, NetworkId> = BTreeMap::new();
-        let active = learned_routes(self.state, network).into_iter();
+        let active = taken_routes(self.state, network).into_iter();
         for route in active.filter(|route| route.status == LearnedStatus::Active) {
             let present = learned.get(&route.destination);
             if present.is_none_or(|publisher| !self.networks.contains_key(publisher)) {

@@ -56,13 +56,18 @@ impl Touched {
                 Change::ClientTokenUsed { .. }
                 | Change::ResourceGroupSet { .. }
                 | Change::Granted(_)
-                | Change::Revoked { .. } => {}
+                | Change::Revoked { .. }
+                | Change::BandwidthPackageSet(_)
+                | Change::BandwidthPackageRemoved(_)
+                | Change::BandwidthLimitSet(_) => {}
                 Change::CenSet(_)
                 | Change::CenRemoved(_)
                 | Change::Attached { .. }
                 | Change::Detached { .. }
                 | Change::Published { .. }
                 | Change::Withdrawn { .. }
+                | Change::RouteMapSet(_)
+                | Change::RouteMapRemoved(_)
                 | Change::VpcSet(_)
                 | Change::VpcRemoved(_)
                 | Change::VSwitchSet(_)

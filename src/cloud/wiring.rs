@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 
 use super::config::Config;
 use super::fabric::Fabric;
@@ -31,12 +32,16 @@ use crate::cen::openapi::service::{Cloud, Service};
 use crate::cen::state::State;
 use crate::io::clock;
 use crate::io::http::{self, Listener};
+use crate::io::memory;
 use crate::io::store::embedded::EmbeddedStore;
 use crate::io::store::{Store, StoreError};
 use crate::io::tls::{self, Identity, Tls, TlsError};
 
 /// How long the writer may take to finish what it does when cend stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Calls that are worked on at a time.
+const WORKERS: usize = 8;
 
 /// Why cend stopped.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +79,8 @@ pub enum RunError {
 /// What stands behind the API.
 struct SimulatedCloud {
     writer: Writer,
+    /// For the calls that are worked on at a time; the others wait, as many as there are connections at most.
+    workers: Arc<Semaphore>,
     live: Arc<dyn LiveGateways>,
 }
 
@@ -84,6 +91,21 @@ impl Cloud for SimulatedCloud {
 
     fn live(&self) -> Arc<dyn LiveGateways> {
         Arc::clone(&self.live)
+    }
+
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+        let worker = Arc::clone(&self.workers).acquire_owned().await.map_err(|_| ApiError::internal())?;
+        let forgetting = move || {
+            let outcome = work();
+            memory::forget();
+            // Not before: a caller who has gone leaves the work to be ended.
+            drop(worker);
+            outcome
+        };
+        tokio::task::spawn_blocking(forgetting).await.map_err(|error| {
+            tracing::error!(%error, "a call's handler failed");
+            ApiError::internal()
+        })
     }
 
     async fn submit(&self, submission: Submission, nonce: UsedNonce) -> Result<(), ApiError> {
@@ -151,7 +173,7 @@ pub async fn run(config: Config, ready: impl FnOnce(Listening)) -> Result<(), Ru
         }
         tracing::info!("stopping");
     };
-    let cloud = SimulatedCloud { writer, live };
+    let cloud = SimulatedCloud { writer, workers: Arc::new(Semaphore::new(WORKERS)), live };
     let mut service = Service::new(cloud, keys, ACTIONS);
     service.recall(nonces);
     let service = Arc::new(service);

@@ -24,9 +24,6 @@ use crate::io::store::{Revision, Store, StoreError};
 /// Submissions that may wait; further callers wait with theirs.
 const QUEUE: usize = 64;
 
-/// Commits after which the log is folded.
-const FOLD_EVERY: u64 = 512;
-
 type Job = (Submission, Option<UsedNonce>, oneshot::Sender<Result<(), ApiError>>);
 
 /// A committed state.
@@ -34,7 +31,7 @@ type Job = (Submission, Option<UsedNonce>, oneshot::Sender<Result<(), ApiError>>
 pub struct Committed {
     /// The store's revision.
     pub revision: Revision,
-    /// The state of that revision. Whoever keeps it makes the next commit but one copy the whole.
+    /// The state of that revision. Whoever keeps it makes the next commit but one copy the parts that it changes.
     pub state: Arc<State>,
 }
 
@@ -67,7 +64,7 @@ impl Writer {
         recent.begin(revision);
         let (publish, newest) = watch::channel(Committed { revision, state: Arc::new(state) });
         let commits = Commits { newest, recent: Arc::clone(&recent) };
-        let ledger = Ledger { store, folded: revision.0, publish, recent, copy: None, healthy: true };
+        let ledger = Ledger { store, publish, recent, copy: None, healthy: true };
         let thread = thread::Builder::new()
             .name("cloud-writer".to_owned())
             .spawn(move || ledger.run(queue))
@@ -112,8 +109,6 @@ impl Writer {
 /// The state and the store that must agree with it.
 struct Ledger {
     store: Box<dyn Store>,
-    /// The revision at which the log was folded last.
-    folded: u64,
     publish: watch::Sender<Committed>,
     recent: Arc<RecentChanges>,
     /// The newest state once more, which becomes the next one, so that a commit copies only what it changes. `None` if the
@@ -194,15 +189,12 @@ impl Ledger {
 
     fn fold(&mut self) {
         let Committed { revision, state } = self.publish.borrow().clone();
-        if !self.healthy || revision.0 - self.folded.min(revision.0) < FOLD_EVERY {
+        if !self.healthy || !self.store.is_long() {
             return;
         }
-        match self.store.fold(revision, &state) {
-            Ok(()) => self.folded = revision.0,
-            Err(error) => {
-                tracing::warn!(%error, "the log of changes could not be folded");
-                self.healthy = false;
-            }
+        if let Err(error) = self.store.fold(revision, &state) {
+            tracing::warn!(%error, "the log of changes could not be folded");
+            self.healthy = false;
         }
     }
 }
@@ -243,6 +235,10 @@ mod tests {
                 return Err(StoreError::Failed("moody".into()));
             }
             Ok(expected.next())
+        }
+
+        fn is_long(&self) -> bool {
+            false
         }
 
         fn fold(&mut self, _: Revision, _: &State) -> Result<(), StoreError> {

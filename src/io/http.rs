@@ -276,6 +276,10 @@ mod tests {
             Arc::new(NoGateways)
         }
 
+        async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+            Ok(work())
+        }
+
         async fn submit(&self, _: Submission, _: UsedNonce) -> Result<(), ApiError> {
             Ok(())
         }

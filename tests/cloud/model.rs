@@ -393,7 +393,8 @@ fn random_lives_of_the_cloud_agree_with_the_customers_sentences() {
                 // Whatever is published and not learned is a conflict that its publisher can see.
                 for (destination, publisher, _) in learned.iter().filter(|(.., active)| !active) {
                     rejected += 1;
-                    let seen = conflict::at_publisher(&cloud.state, &network(*publisher), *destination);
+                    let at = network(*publisher);
+                    let seen = conflict::at_publisher(&cloud.state, &at, *destination);
                     assert!(!seen.is_empty(), "seed {seed}: {destination} of network {publisher}: {history:?}");
                 }
             }

@@ -154,6 +154,11 @@ fn networks_with_several_tables_and_blocks() {
 }
 
 #[test]
+fn route_maps_conflicts_and_bandwidth_of_a_cen_instance() {
+    run("cen.py", &[]);
+}
+
+#[test]
 fn requests_and_refusals_on_the_wire() {
     run("wire.py", &[]);
 }

@@ -121,8 +121,8 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
         state.attached_to(&id).filter(|(network, _)| asked_kind.is_none_or(|kind| network.kind() == kind)).filter(
             |(network, _)| is_asked(parameters, "ChildInstanceRegionId", state.region_of(network).unwrap_or_default()),
         );
-    let children = children.map(|(network, attachment)| shown(state, network, attachment));
-    Ok(Answer::Read(page.of_items(children.collect(), "ChildInstances", "ChildInstance")))
+    let shown = |(network, attachment): (&NetworkId, &Attachment)| shown(state, network, attachment);
+    Ok(Answer::Read(page.of_each(children, shown, "ChildInstances", "ChildInstance")))
 }
 
 fn shown(state: &State, network: &NetworkId, attachment: &Attachment) -> Value {

@@ -77,11 +77,11 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && is_asked(parameters, "ResourceGroupId", context.state.resource_group(cen.id.as_str()))
     };
     let cens = context.state.cens.values().filter(asked);
-    let cens = cens.map(|cen| shown(context.state, cen));
-    Ok(Answer::Read(page.of_items(cens.collect(), "Cens", "Cen")))
+    Ok(Answer::Read(page.of_each(cens, |cen| shown(context.state, cen), "Cens", "Cen")))
 }
 
 fn shown(state: &State, cen: &Cen) -> Value {
+    let packages = state.bandwidth_packages_of(&cen.id).map(|package| package.id.as_str().into()).collect();
     json!({
         "CenId": cen.id.as_str(),
         "Name": cen.name,
@@ -91,7 +91,7 @@ fn shown(state: &State, cen: &Cen) -> Value {
         "CreationTime": time_in_minutes(cen.created),
         "Ipv6Level": "DISABLED",
         "ResourceGroupId": state.resource_group(cen.id.as_str()),
-        "CenBandwidthPackageIds": wrapped("CenBandwidthPackageId", Vec::new()),
+        "CenBandwidthPackageIds": wrapped("CenBandwidthPackageId", packages),
         "Tags": tags_json(&cen.tags),
     })
 }

@@ -8,16 +8,18 @@ use super::field::is_asked;
 use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
 use super::parameter::Kind::{RegionId, Text, Word};
 use super::parameter::{optional, required};
-use super::published_route::conflicts_shown;
+use super::published_route::{CONFLICTS, conflicts_shown};
 use super::rpc::Parameters;
 use crate::cen::command::ChildInstance;
-use crate::cen::conflict;
+use crate::cen::conflict::{Conflicts, at_learner, with_own_entry};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::CenId;
-use crate::cen::learn::{LearnedRoute, cen_routes, learned_routes};
+use crate::cen::index::Offer;
+use crate::cen::learn::{LearnedRoute, View};
 use crate::cen::plan::attachment::{attached_table, cen};
-use crate::cen::publish::{PublishStatus, publish_status};
+use crate::cen::publish::publish_status;
 use crate::cen::route::{RouteEntry, RouteTable};
+use crate::cen::route_map::Direction;
 use crate::cen::state::State;
 
 /// This resource's rows of the action table.
@@ -53,27 +55,36 @@ pub static ACTIONS: &[Action] = &[
 
 const STATUSES: &[&str] = &["Active", "Candidate", "Rejected", "Prohibited", "All"];
 
-/// Every published route, with its publisher as the next hop: classic CEN brings each to all of its regions.
+/// Every published route that comes to the region's gateway, with its publisher as the next hop.
 fn describe_region(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let page = Page::of(parameters)?;
     let id = CenId::from(parameters.required("CenId")?);
     cen(context.state, &id)?;
     let status = parameters.text("Status").unwrap_or("Active");
-    let routes = cen_routes(context.state, &id).into_iter();
-    let routes = routes.filter(|route| [route.status.api_name(), "All"].contains(&status));
-    let shown = routes.map(|route| {
+    let view = View::of_region(context.state, &id, parameters.required("CenRegionId")?);
+    let offers = view.as_ref().map(|view| view.offers(asked(status))).unwrap_or_default();
+    let shown = |offer| {
+        let Some((view, route)) = view.as_ref().and_then(|view| Some((view, view.route(offer)?))) else {
+            return Value::Null;
+        };
         let mut object = published(&route);
-        object["ToOtherRegionStatus"] = "Active".into();
-        object["Preference"] = 50.into();
-        object["CenOutRouteMapRecords"] = wrapped("CenOutRouteMapRecord", Vec::new());
+        let goes_on = view.goes_to_other_regions(&route);
+        object["ToOtherRegionStatus"] = if goes_on { "Active" } else { "Prohibited" }.into();
+        object["Preference"] = route.attributes.preference.into();
+        object["CenOutRouteMapRecords"] = maps_met(&route, Direction::RegionOut, "CenOutRouteMapRecord");
         object
-    });
-    Ok(Answer::Read(page.of_items(shown.collect(), "CenRouteEntries", "CenRouteEntry")))
+    };
+    Ok(Answer::Read(page.of_each(offers, shown, "CenRouteEntries", "CenRouteEntry")))
+}
+
+/// The status that routes have to have; `All`: any.
+fn asked(status: &str) -> Option<&str> {
+    Some(status).filter(|status| *status != "All")
 }
 
 /// What both actions show of a published route.
 fn published(route: &LearnedRoute) -> Value {
-    let as_path = route.as_path.iter().map(|number| number.to_string().into()).collect();
+    let texts = |texts: Vec<String>| texts.into_iter().map(Value::from).collect::<Vec<_>>();
     json!({
         "DestinationCidrBlock": route.destination,
         "Type": "CEN",
@@ -81,29 +92,52 @@ fn published(route: &LearnedRoute) -> Value {
         "NextHopInstanceId": route.publisher.as_str(),
         "NextHopRegionId": route.publisher_region,
         "Status": route.status.api_name(),
-        "AsPaths": wrapped("AsPath", as_path),
-        "Communities": wrapped("Community", Vec::new()),
-        "CenRouteMapRecords": wrapped("CenRouteMapRecord", Vec::new()),
+        "AsPaths": wrapped("AsPath", texts(route.attributes.as_path.iter().map(u32::to_string).collect())),
+        "Communities": wrapped("Community", texts(route.attributes.communities.clone())),
+        "CenRouteMapRecords": maps_met(route, Direction::RegionIn, "CenRouteMapRecord"),
     })
+}
+
+/// The maps of one direction that the route has met and that permitted it.
+fn maps_met(route: &LearnedRoute, direction: Direction, inner: &str) -> Value {
+    let met = route.attributes.met.iter().filter(|(at, ..)| *at == direction);
+    let shown = met.map(|(_, region, id)| json!({"RegionId": region, "RouteMapId": id.as_str()}));
+    wrapped(inner, shown.collect())
 }
 
 fn describe_child(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let (state, page) = (context.state, Page::of(parameters)?);
     let child = child_in_any_region(parameters, state)?;
     let table = attached_table(state, &child)?;
-    let status = parameters.text("Status").unwrap_or("All");
-    let mut routes: Vec<_> = Vec::new();
+    let status = asked(parameters.text("Status").unwrap_or("All"));
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    let view = View::of_network(state, &child.network);
     if is_asked(parameters, "ChildInstanceRouteTableId", table.id.as_str()) {
-        let own = table.entries.values().map(|entry| (entry.destination, own(state, table, entry)));
-        let learned = learned_routes(state, &child.network);
-        let learned = learned.iter().map(|route| (route.destination, learned_shown(state, table, route)));
-        routes.extend(own.chain(learned));
+        let own = table.entries.values().filter(|_| status.is_none_or(|status| status == "Active"));
+        rows.extend(own.map(Row::Own));
+        let offers = view.as_ref().map(|view| view.offers(status)).unwrap_or_default();
+        rows.extend(offers.into_iter().map(Row::Learned));
     }
     // Stable: a table's own entry stands before the learned routes to its destination.
-    routes.sort_by_key(|(destination, _)| *destination);
-    let routes = routes.into_iter().map(|(_, route)| route);
-    let asked = routes.filter(|route| status == "All" || route["Status"] == status);
-    Ok(Answer::Read(page.of_items(asked.collect(), "CenRouteEntries", "CenRouteEntry")))
+    rows.sort_by_key(|row| match row {
+        Row::Own(entry) => entry.destination,
+        Row::Learned(offer) => offer.destination,
+    });
+    let conflicts = Conflicts::of(state, &child.network);
+    let shown = |row| match row {
+        Row::Own(entry) => own(state, table, entry, conflicts.as_ref()),
+        Row::Learned(offer) => {
+            let route = view.as_ref().and_then(|view| view.route(offer));
+            route.map(|route| learned_shown(state, table, &route)).unwrap_or_default()
+        }
+    };
+    Ok(Answer::Read(page.of_each(rows, shown, "CenRouteEntries", "CenRouteEntry")))
+}
+
+/// What stands in a child instance's table.
+enum Row<'a> {
+    Own(&'a RouteEntry),
+    Learned(Offer),
 }
 
 /// As [`child`], where the region may be left out.
@@ -117,14 +151,13 @@ fn child_in_any_region(parameters: &Parameters, state: &State) -> Result<ChildIn
     Ok(ChildInstance { cen: parameters.required("CenId")?.into(), network, region })
 }
 
-fn own(state: &State, table: &RouteTable, entry: &RouteEntry) -> Value {
+fn own(state: &State, table: &RouteTable, entry: &RouteEntry, conflicts: Option<&Conflicts<'_>>) -> Value {
     let (network, row) = (&table.network, entry.kind.row());
-    let mut conflicts = conflict::with_own_entry(state, network, entry.destination);
-    if publish_status(state, network, entry) == PublishStatus::Published {
-        conflicts.extend(conflict::at_publisher(state, network, entry.destination));
-        conflicts.sort();
-        conflicts.dedup();
-    }
+    let mut records = with_own_entry(state, network, entry.destination, CONFLICTS);
+    records.extend(conflicts.map(|all| all.to(entry.destination, CONFLICTS)).unwrap_or_default());
+    records.sort();
+    records.dedup();
+    records.truncate(CONFLICTS);
     let as_path = entry.as_path.iter().map(|number| number.to_string().into()).collect();
     json!({
         "DestinationCidrBlock": entry.destination,
@@ -136,7 +169,7 @@ fn own(state: &State, table: &RouteTable, entry: &RouteEntry) -> Value {
         "PublishStatus": publish_status(state, network, entry).api_name(),
         "RouteTableId": table.id.as_str(),
         "Status": "Active",
-        "Conflicts": conflicts_shown(&conflicts),
+        "Conflicts": conflicts_shown(&records),
         "AsPaths": wrapped("AsPath", as_path),
         "Communities": wrapped("Community", Vec::new()),
         "CenRouteMapRecords": wrapped("CenRouteMapRecord", Vec::new()),
@@ -144,7 +177,7 @@ fn own(state: &State, table: &RouteTable, entry: &RouteEntry) -> Value {
 }
 
 fn learned_shown(state: &State, table: &RouteTable, route: &LearnedRoute) -> Value {
-    let conflicts: Vec<_> = conflict::at_learner(state, &table.network, route).into_iter().collect();
+    let conflicts: Vec<_> = at_learner(state, &table.network, route).into_iter().collect();
     let mut object = published(route);
     object["OperationalMode"] = false.into();
     object["RouteTableId"] = table.id.as_str().into();

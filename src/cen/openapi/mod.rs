@@ -6,6 +6,8 @@
 pub mod action;
 pub mod attachment;
 pub mod authentication;
+pub mod bandwidth_limit;
+pub mod bandwidth_package;
 pub mod caller;
 pub mod cen;
 pub mod cen_route;
@@ -20,8 +22,10 @@ pub mod reference;
 pub mod region;
 pub mod request;
 pub mod resource_group;
+pub mod route_conflict;
 pub mod route_entries;
 pub mod route_entry;
+pub mod route_map;
 pub mod route_table;
 pub mod rpc;
 pub mod service;
@@ -47,6 +51,10 @@ pub static ACTIONS: &[&[Action]] = &[
     attachment::ACTIONS,
     published_route::ACTIONS,
     cen_route::ACTIONS,
+    route_conflict::ACTIONS,
+    route_map::ACTIONS,
+    bandwidth_package::ACTIONS,
+    bandwidth_limit::ACTIONS,
     region::ACTIONS,
     vpc::ACTIONS,
     vswitch::ACTIONS,

@@ -43,9 +43,23 @@ impl Page {
     /// This page of `items` in the cloud's doubly wrapped form, `{"<outer>": {"<inner>": […]}}`, with `PageNumber`,
     /// `PageSize` and `TotalCount`.
     pub fn of_items(self, items: Vec<Value>, outer: &str, inner: &str) -> Value {
-        let total = items.len();
+        self.of_each(items, |item| item, outer, inner)
+    }
+
+    /// As [`of_items`](Self::of_items), of items of which only those of this page are to be written out.
+    pub fn of_each<T>(
+        self,
+        items: impl IntoIterator<Item = T>,
+        shown: impl FnMut(T) -> Value,
+        outer: &str,
+        inner: &str,
+    ) -> Value {
+        let mut items = items.into_iter();
         let start = (self.number - 1).saturating_mul(self.size);
-        let piece: Vec<Value> = items.into_iter().skip(start).take(self.size).collect();
+        let skipped = items.by_ref().take(start).count();
+        let page: Vec<T> = items.by_ref().take(self.size).collect();
+        let total = skipped + page.len() + items.count();
+        let piece: Vec<Value> = page.into_iter().map(shown).collect();
         let mut object = Map::new();
         object.insert("PageNumber".to_owned(), self.number.into());
         object.insert("PageSize".to_owned(), self.size.into());

@@ -10,7 +10,7 @@ use super::parameter::Kind::{Cidr, Text};
 use super::parameter::{optional, required};
 use super::rpc::Parameters;
 use crate::cen::command::{Command, PublishedRoute};
-use crate::cen::conflict::{self, Conflict};
+use crate::cen::conflict::{Conflict, Conflicts};
 use crate::cen::error::ApiError;
 use crate::cen::plan::attachment::attached_table;
 use crate::cen::publish::publish_status;
@@ -90,8 +90,9 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
         .filter(|entry| destination.is_none_or(|destination| entry.destination == destination))
         .collect();
     entries.sort_by_key(|entry| entry.destination);
-    let shown = entries.into_iter().map(|entry| {
-        let conflicts = conflict::at_publisher(state, &child.network, entry.destination);
+    let conflicts = Conflicts::of(state, &child.network);
+    let shown = |entry: &RouteEntry| {
+        let conflicts = conflicts.as_ref().map(|all| all.to(entry.destination, CONFLICTS)).unwrap_or_default();
         json!({
             "ChildInstanceRouteTableId": table.id.as_str(),
             "DestinationCidrBlock": entry.destination,
@@ -102,20 +103,25 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             "PublishStatus": publish_status(state, &child.network, entry).api_name(),
             "Conflicts": conflicts_shown(&conflicts),
         })
-    });
-    Ok(Answer::Read(page.of_items(shown.collect(), "PublishedRouteEntries", "PublishedRouteEntry")))
+    };
+    Ok(Answer::Read(page.of_each(entries, shown, "PublishedRouteEntries", "PublishedRouteEntry")))
 }
 
+/// Of each network's rejections of one route so many are shown with it. `DescribeRouteConflict` shows all.
+pub(super) const CONFLICTS: usize = 20;
+
 /// The `Conflicts` of a route.
-pub(super) fn conflicts_shown(conflicts: &[Conflict]) -> Value {
-    let shown = conflicts.iter().map(|conflict| {
-        json!({
-            "DestinationCidrBlock": conflict.destination,
-            "RegionId": conflict.region,
-            "InstanceId": conflict.instance.as_str(),
-            "InstanceType": conflict.instance.kind().api_name(),
-            "Status": conflict.status,
-        })
-    });
-    wrapped("Conflict", shown.collect())
+pub(super) fn conflicts_shown(conflicts: &[Conflict<'_>]) -> Value {
+    wrapped("Conflict", conflicts.iter().map(conflict_shown).collect())
+}
+
+/// One of them.
+pub(super) fn conflict_shown(conflict: &Conflict<'_>) -> Value {
+    json!({
+        "DestinationCidrBlock": conflict.destination,
+        "RegionId": conflict.region,
+        "InstanceId": conflict.instance.as_str(),
+        "InstanceType": conflict.instance.kind().api_name(),
+        "Status": conflict.status,
+    })
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::action::{Action, Answer, Context, VPC};
+use super::action::{Action, Answer, CBN, Context, VPC};
 use super::paging::wrapped;
-use super::parameter::Kind::{RegionId, Text};
-use super::parameter::{ignored, required};
+use super::parameter::Kind::{RegionId, Text, Word};
+use super::parameter::{ignored, optional, required};
 use super::rpc::Parameters;
 use crate::cen::error::ApiError;
 
@@ -16,6 +16,12 @@ pub static ACTIONS: &[Action] = &[
         name: "DescribeRegions",
         parameters: &[ignored("AcceptLanguage", Text), ignored("ProductType", Text)],
         handler: describe_regions,
+    },
+    Action {
+        version: CBN,
+        name: "DescribeChildInstanceRegions",
+        parameters: &[optional("ProductType", Word(&["VPC", "VBR", "CCN"])), ignored("AcceptLanguage", Text)],
+        handler: describe_child_regions,
     },
     Action {
         version: VPC,
@@ -121,6 +127,14 @@ fn describe_regions(_: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiEr
         let endpoint = format!("vpc.{}.aliyuncs.com", region.id);
         json!({"RegionId": region.id, "LocalName": region.local_name, "RegionEndpoint": endpoint})
     });
+    Ok(Answer::Read(json!({"Regions": wrapped("Region", regions.collect())})))
+}
+
+/// Where networks can be attached: everywhere, but that there is no CCN.
+fn describe_child_regions(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let kind = parameters.text("ProductType");
+    let regions = REGIONS.iter().filter(|_| kind != Some("CCN"));
+    let regions = regions.map(|region| json!({"RegionId": region.id, "LocalName": region.local_name}));
     Ok(Answer::Read(json!({"Regions": wrapped("Region", regions.collect())})))
 }
 

@@ -12,7 +12,7 @@ use super::rpc::Parameters;
 use crate::cen::command::{Command, CreateRouteEntry, DeleteRouteEntry, ModifyRouteEntry};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, RouteTableId};
-use crate::cen::learn::{LearnedRoute, learned_routes};
+use crate::cen::learn::{LearnedRoute, taken_routes};
 use crate::cen::propagation::receives;
 use crate::cen::route::{NextHop, RouteEntry, RouteKind, RouteTable};
 use crate::cen::state::State;
@@ -281,7 +281,7 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
 /// What a table holds and what it receives of what its network has learned from CEN, each with a key that keeps its place.
 pub(super) fn entries(state: &State, table: &RouteTable) -> Vec<(String, Value)> {
     let own = table.entries.values().map(|entry| (key(entry.destination, entry.id.as_str()), own(state, table, entry)));
-    let learned = learned_routes(state, &table.network);
+    let learned = taken_routes(state, &table.network);
     let learned = learned.iter().filter(|route| receives(table, route));
     let learned = learned.map(|route| (key(route.destination, route.publisher.as_str()), learned_entry(table, route)));
     own.chain(learned).collect()

@@ -116,7 +116,8 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
             && is_asked(parameters, "VpcId", vpc_id(table))
             && has_tags(&table.tags, &asked_tags)
     };
-    let tables = state.route_tables.values().filter(asked).map(|table| {
+    let tables = state.route_tables.values().filter(asked);
+    let shown = |table: &RouteTable| {
         json!({
             "RouteTableId": table.id.as_str(),
             "RouteTableName": table.name,
@@ -135,8 +136,8 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
             "ResourceGroupId": state.resource_group(table.network.as_str()),
             "Tags": tags_json(&table.tags),
         })
-    });
-    Ok(Answer::Read(page.of_items(tables.collect(), "RouterTableList", "RouterTableListType")))
+    };
+    Ok(Answer::Read(page.of_each(tables, shown, "RouterTableList", "RouterTableListType")))
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
@@ -157,7 +158,8 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && is_asked(parameters, "VRouterId", router(state, table))
             && is_asked(parameters, "RouterId", router(state, table))
     };
-    let tables = state.route_tables.values().filter(asked).map(|table| {
+    let tables = state.route_tables.values().filter(asked);
+    let shown = |table: &RouteTable| {
         let entries = route_entry::entries(state, table).into_iter().map(|(_, entry)| with_flat_next_hop(entry));
         json!({
             "RouteTableId": table.id.as_str(),
@@ -169,8 +171,8 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             "VSwitchIds": wrapped("VSwitchId", vswitch_ids(state, table)),
             "ResourceGroupId": state.resource_group(table.network.as_str()),
         })
-    });
-    Ok(Answer::Read(page.of_items(tables.collect(), "RouteTables", "RouteTable")))
+    };
+    Ok(Answer::Read(page.of_each(tables, shown, "RouteTables", "RouteTable")))
 }
 
 fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {

@@ -29,6 +29,12 @@ pub trait Cloud: Send + Sync + 'static {
     /// What bound gateways say about themselves.
     fn live(&self) -> Arc<dyn LiveGateways>;
 
+    /// Does work that may take milliseconds, where it holds up no other call.
+    fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, ApiError>> + Send;
+
     /// Plans, commits and applies; returns when the change is durable, and with it that the call's nonce is used.
     /// Nothing has changed when it fails.
     fn submit(&self, submission: Submission, nonce: UsedNonce) -> impl Future<Output = Result<(), ApiError>> + Send;
@@ -85,16 +91,15 @@ impl<C: Cloud> Service<C> {
     }
 
     async fn answer(&self, request: Request, now: UnixMillis) -> Result<Value, ApiError> {
-        let mut call = self.admit(request, now)?;
-        let answer = {
-            let (state, live) = (self.cloud.state(), self.cloud.live());
-            let mut context = Context { state: &state, live: live.as_ref(), now, entropy: call.entropy.as_mut() };
-            (call.action.handler)(&call.parameters, &mut context)?
+        let Call { action, parameters, client_token, dry_run, nonce, mut entropy } = self.admit(request, now)?;
+        let (state, live) = (self.cloud.state(), self.cloud.live());
+        let handle = move || {
+            let mut context = Context { state: &state, live: live.as_ref(), now, entropy: entropy.as_mut() };
+            (action.handler)(&parameters, &mut context)
         };
-        match answer {
+        match self.cloud.work(handle).await?? {
             Answer::Read(object) => Ok(object),
             Answer::Write { command, response } => {
-                let Call { client_token, dry_run, nonce, .. } = call;
                 self.cloud.submit(Submission { command, client_token, dry_run, now }, nonce).await?;
                 Ok(response)
             }

@@ -146,8 +146,8 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && field::is_asked(parameters, "VpcName", &vpc.name)
             && field::has_tags(&vpc.tags, &asked_tags)
     };
-    let vpcs = context.state.vpcs.values().filter(asked).map(|vpc| shown(context.state, vpc)).collect();
-    Ok(Answer::Read(page.of_items(vpcs, "Vpcs", "Vpc")))
+    let vpcs = context.state.vpcs.values().filter(asked);
+    Ok(Answer::Read(page.of_each(vpcs, |vpc| shown(context.state, vpc), "Vpcs", "Vpc")))
 }
 
 fn describe_attribute(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {

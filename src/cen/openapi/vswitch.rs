@@ -135,8 +135,8 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && field::is_listed(parameters, "VSwitchId", vswitch.id.as_str())
             && field::is_asked(parameters, "VSwitchName", &vswitch.name)
     };
-    let vswitches = context.state.vswitches.values().filter(asked).map(|vswitch| shown(context.state, vswitch));
-    Ok(Answer::Read(page.of_items(vswitches.collect(), "VSwitches", "VSwitch")))
+    let vswitches = context.state.vswitches.values().filter(asked);
+    Ok(Answer::Read(page.of_each(vswitches, |vswitch| shown(context.state, vswitch), "VSwitches", "VSwitch")))
 }
 
 fn describe_attributes(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {

@@ -44,11 +44,14 @@ impl<'a> Planner<'a> {
 
     pub(super) fn delete_cen(&mut self, id: &CenId) -> Result<(), ApiError> {
         cen(self.state, id)?;
-        let attached: Vec<String> = self.state.attached_to(id).map(|(network, _)| network.to_string()).collect();
+        let mut attached: Vec<String> = self.state.attached_to(id).map(|(network, _)| network.to_string()).collect();
+        attached.extend(self.state.bandwidth_packages_of(id).map(|package| package.id.to_string()));
         if !attached.is_empty() {
             let refusal = still_referred_to("InvalidOperation.CenInstanceStatus", id.as_str(), &attached);
             return Err(ApiError { http_status: 409, ..refusal });
         }
+        let maps: Vec<_> = self.state.route_maps_of(id).map(|map| Change::RouteMapRemoved(map.id.clone())).collect();
+        self.changes.extend(maps);
         self.revoke_for(id);
         self.leave_resource_group(id.as_str());
         self.push(Change::CenRemoved(id.clone()));

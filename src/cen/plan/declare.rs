@@ -2,13 +2,12 @@
 //!
 //! The configuration owns what it declares: at each start the state is brought to it, and the API cannot delete it.
 
-use std::collections::BTreeMap;
-
 use super::Planner;
 use crate::cen::change::Change;
 use crate::cen::identifier::{RouteEntryId, RouteTableId};
 use crate::cen::network::{Declarations, DeclaredRoute, DeclaredVbr, NetworkId, Vbr};
 use crate::cen::route::{EntryOrigin, RouteEntry, RouteKind, RouteTable};
+use crate::cen::shared::Shared;
 
 impl Planner<'_> {
     pub(super) fn declare(&mut self, declarations: &Declarations) {
@@ -29,7 +28,7 @@ impl Planner<'_> {
         }
         // This is the first thing that is done at a start.
         self.replace_automatic_destination_routes();
-        if self.state.declarations != *declarations {
+        if *self.state.declarations != *declarations {
             self.push(Change::Declared(Box::new(declarations.clone())));
         }
     }
@@ -105,7 +104,7 @@ impl Planner<'_> {
             tags: Vec::new(),
             created: self.now,
             route_propagation: true,
-            entries: BTreeMap::new(),
+            entries: Shared::default(),
         }
     }
 }

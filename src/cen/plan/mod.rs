@@ -1,6 +1,7 @@
 //! Every rule of the cloud: which changes a command makes, or why it is refused.
 
 pub(in crate::cen) mod attachment;
+mod bandwidth;
 mod cidr;
 mod declare;
 mod grant;
@@ -8,6 +9,7 @@ mod new_entry;
 mod resource;
 pub(in crate::cen) mod route_entries;
 mod route_entry;
+mod route_map;
 mod route_table;
 mod vpc;
 mod vpc_cidr;
@@ -26,7 +28,7 @@ use super::command::{Command, Submission};
 use super::error::ApiError;
 use super::network::{NetworkId, UnixMillis};
 use super::route::{RouteEntry, RouteTable};
-use super::state::{ClientTokenRecord, State};
+use super::state::{ClientTokenRecord, State, TOKEN_KEPT};
 use crate::crypto::digest::sha256;
 
 /// The changes that `submission` makes to `state`; applied together they keep every rule of the cloud.
@@ -37,7 +39,8 @@ pub fn plan(state: &State, submission: &Submission) -> Result<Vec<Change>, ApiEr
     let token_used = match &submission.client_token {
         Some(token) => {
             let (key, fingerprint) = (token.key(), fingerprint(&submission.command)?);
-            match state.client_tokens.get(&key) {
+            let oldest = submission.now.0.saturating_sub(TOKEN_KEPT);
+            match state.client_tokens.get(&key).filter(|record| record.used.0 >= oldest) {
                 Some(record) if record.fingerprint == fingerprint => return Ok(Vec::new()),
                 Some(_) => return Err(reused_token()),
                 None => {}
@@ -88,6 +91,8 @@ impl<'a> Planner<'a> {
             Command::DetachNetwork(child) => self.detach(child),
             Command::PublishRoute(route) => self.publish_route(route),
             Command::WithdrawRoute(route) => self.withdraw_route(route),
+            Command::RouteMap(command) => self.route_map(command),
+            Command::Bandwidth(command) => self.bandwidth(command),
             Command::ModifyAttributes(modify) => self.modify_attributes(modify),
             Command::TagResources(tag) => self.tag_resources(tag),
             Command::UntagResources(untag) => self.untag_resources(untag),

@@ -11,7 +11,7 @@ use crate::cen::change::Change;
 use crate::cen::command::{CreateRouteEntry, DeleteRouteEntry, ModifyRouteEntry};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteTableId, VpnGatewayId};
-use crate::cen::learn::learned_routes;
+use crate::cen::learn::View;
 use crate::cen::network::{Host, NetworkId};
 use crate::cen::route::{EntryOrigin, NextHop, RouteEntry, RouteKind, RouteTable};
 
@@ -114,8 +114,9 @@ impl<'a> Planner<'a> {
 
     /// A learned route is there to see, but not the table's own.
     fn nothing_to_delete(&self, table: &RouteTable, destination: Ipv4Net) -> ApiError {
-        let learned = learned_routes(self.state, &table.network);
-        if table.entry_to(destination).is_none() && learned.iter().any(|route| route.destination == destination) {
+        let view = View::of_network(self.state, &table.network);
+        let is_learned = view.is_some_and(|view| !view.routes_to(destination).is_empty());
+        if table.entry_to(destination).is_none() && is_learned {
             return not_by_api();
         }
         ApiError::bad_request("InvalidRouteEntry.NotFound", "Route entry not exists.")

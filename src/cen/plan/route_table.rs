@@ -3,6 +3,8 @@
 //! A table has the system routes of its VPC, and is for the vSwitches that are associated with it. What stands in it is
 //! never published to CEN.
 
+use std::collections::BTreeMap;
+
 use ipnet::Ipv4Net;
 
 use super::{Planner, still_referred_to};
@@ -34,7 +36,7 @@ impl<'a> Planner<'a> {
             tags: create.tags.clone(),
             created: self.now,
             route_propagation: true,
-            entries: copied.map(|entry| (entry.id.clone(), entry)).collect(),
+            entries: copied.map(|entry| (entry.id.clone(), entry)).collect::<BTreeMap<_, _>>().into(),
         }));
         Ok(())
     }

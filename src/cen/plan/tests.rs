@@ -11,7 +11,10 @@ use crate::cen::network::{
 use crate::cen::publish::{PublishStatus, publish_status};
 use crate::cen::route::{KINDS, RouteKind};
 
+mod bandwidth;
+mod crowd;
 mod route_entries;
+mod route_map;
 mod route_table;
 mod vpc;
 mod vpn;
@@ -360,10 +363,10 @@ fn a_collision_is_not_learned_and_shows_at_both_ends() {
     let rejected = LearnedStatus::Rejected(Rejection::OwnEntry(net("192.168.1.0/24")));
     assert_eq!(world.learned(&beijing, "192.168.1.0/25"), [(hangzhou.clone(), rejected)]);
     let conflicts = conflict::at_publisher(&world.state, &hangzhou, net("192.168.1.0/25"));
-    let seen: Vec<_> = conflicts.iter().map(|c| (c.region.as_str(), c.instance.clone(), c.status)).collect();
+    let seen: Vec<_> = conflicts.iter().map(|c| (c.region, c.instance.clone(), c.status)).collect();
     assert_eq!(seen, [("cn-beijing", beijing.clone(), "conflict")]);
-    let own = conflict::with_own_entry(&world.state, &beijing, net("192.168.1.0/24"));
-    assert_eq!((own.len(), &own[0].instance), (1, &hangzhou));
+    let own = conflict::with_own_entry(&world.state, &beijing, net("192.168.1.0/24"), 9);
+    assert_eq!((own.len(), own[0].instance), (1, &hangzhou));
 
     // A route that contains the vSwitch is no collision: the longest prefix decides.
     world.does(create_entry("vtb-h", "192.168.0.0/16", "VpnGateway", "vpn-h"));
@@ -387,7 +390,7 @@ fn the_earlier_publisher_wins_until_it_withdraws() {
         [(hangzhou.clone(), LearnedStatus::Active), (vbr.clone(), late)]
     );
     let conflicts = conflict::at_publisher(&world.state, &vbr, net("10.8.0.0/16"));
-    assert!(conflicts.iter().all(|conflict| conflict.instance == hangzhou) && !conflicts.is_empty());
+    assert!(conflicts.iter().all(|conflict| *conflict.instance == hangzhou) && !conflicts.is_empty());
     world.does(Command::WithdrawRoute(first));
     assert_eq!(world.learned(&beijing, "10.8.0.0/16"), [(vbr, LearnedStatus::Active)]);
 }

@@ -32,7 +32,7 @@ impl<'a> Planner<'a> {
             tags: Vec::new(),
             created: self.now,
             route_propagation: true,
-            entries: BTreeMap::from([(service.id.clone(), service)]),
+            entries: BTreeMap::from([(service.id.clone(), service)]).into(),
         }));
         self.push(Change::VpcSet(Vpc {
             id: create.id.clone(),

@@ -66,13 +66,14 @@ fn add_vpc(state: &mut State, name: &str, number: u8) {
         tags: Vec::new(),
         created: UnixMillis(0),
         route_propagation: true,
-        entries: [(system.id.clone(), system)].into(),
+        entries: BTreeMap::from([(system.id.clone(), system)]).into(),
     };
     state.vswitches.insert(vswitch.id.clone(), vswitch);
     state.route_tables.insert(table.id.clone(), table);
     state.vpcs.insert(vpc.id.clone(), vpc);
-    let publications = [(cidr, u64::from(number))].into();
+    let publications = BTreeMap::from([(cidr, u64::from(number))]).into();
     state.attachments.insert(network, Attachment { cen: "cen-1".into(), attached: UnixMillis(0), publications });
+    state.reindex();
 }
 
 fn add_entry(state: &mut State, vpc: &str, entry: RouteEntry, published: bool) {
@@ -83,6 +84,7 @@ fn add_entry(state: &mut State, vpc: &str, entry: RouteEntry, published: bool) {
     }
     let table = state.route_tables.get_mut(format!("vtb-{vpc}").as_str()).expect("a table");
     table.entries.insert(entry.id.clone(), entry);
+    state.reindex();
 }
 
 fn state() -> State {
@@ -186,6 +188,7 @@ fn an_entry_to_the_vpn_gateway_reaches_others_only_once_published() {
 fn a_detached_network_is_cut_off_in_the_fabric_and_everywhere_forgotten() {
     let mut state = state();
     state.attachments.remove(&NetworkId::Vpc("vpc-beijing".into()));
+    state.reindex();
     let kernels = fabric_routes(&state, &bindings());
     assert_eq!(shown(&kernels, "fabric", BEIJING_TABLE), set(&["0.0.0.0/0 Unreachable"]));
     assert_eq!(shown(&kernels, "fabric", HANGZHOU_TABLE), set(&["0.0.0.0/0 Unreachable"]));
@@ -233,7 +236,7 @@ fn add_custom_table(state: &mut State) -> u32 {
         entry("rte-c3", "0.0.0.0/0", EntryKind::Instance, "i-1"),
     ];
     let system = state.table_of(&network).expect("a table").clone();
-    let entries = entries.map(|entry| (entry.id.clone(), entry)).into();
+    let entries = BTreeMap::from(entries.map(|entry| (entry.id.clone(), entry))).into();
     let table = RouteTable { id: "vtb-custom".into(), entries, ..system };
     let number = custom_table(&table);
     state.route_tables.insert(table.id.clone(), table);

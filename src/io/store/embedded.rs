@@ -1,13 +1,14 @@
 //! A store in one file of its own, with redb.
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use redb::backends::FileBackend;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition};
 use zeroize::Zeroizing;
 
 use super::{Revision, Store, StoreError};
@@ -25,7 +26,7 @@ const FORMAT: u64 = 1;
 /// `format`, `revision` (the newest one) and `folded` (the one of the state in [`STATE`]).
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 
-/// The folded state, as JSON, under the empty key.
+/// The folded state, as JSON in pieces: the first under the empty key, the others by number.
 const STATE: TableDefinition<&str, &[u8]> = TableDefinition::new("state");
 
 /// Each revision's changes since, as JSON.
@@ -39,9 +40,17 @@ const NONCES: TableDefinition<(i64, [u8; 32]), i64> = TableDefinition::new("nonc
 /// more. A commit waits for the disk in any case.
 const CACHE: usize = 0;
 
+/// Size of one piece of the folded state, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// A log that is no longer than this, in bytes, is not folded.
+const SHORT: u64 = 1 << 20;
+
 /// A [`Store`] in one file.
 pub struct EmbeddedStore {
     database: Database,
+    /// Bytes of the folded state and of the log.
+    sizes: Cell<(u64, u64)>,
     /// The directory, locked as long as the store is open.
     _directory: Option<File>,
 }
@@ -82,7 +91,7 @@ impl EmbeddedStore {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
         let database = builder.create_with_backend(backend).map_err(opening)?;
-        let store = Self { database, _directory: None };
+        let store = Self { database, sizes: Cell::new((0, 0)), _directory: None };
         store.initialise()?;
         Ok(store)
     }
@@ -117,14 +126,20 @@ impl Store for EmbeddedStore {
         let (revision, folded) = (number("revision")?, number("folded")?);
 
         let table = transaction.open_table(STATE).map_err(failed)?;
-        let mut state: State = match table.get("").map_err(failed)? {
-            Some(text) => serde_json::from_slice(text.value()).map_err(foreign)?,
-            None => State::default(),
+        let mut whole = Zeroizing::new(Vec::new());
+        for row in table.iter().map_err(failed)? {
+            whole.extend_from_slice(row.map_err(failed)?.1.value());
+        }
+        let mut state: State = match whole.is_empty() {
+            false => serde_json::from_slice(&whole).map_err(foreign)?,
+            true => State::default(),
         };
-        let mut last = folded;
+        state.reindex();
+        let (mut last, mut logged) = (folded, 0);
         let log = transaction.open_table(CHANGES).map_err(failed)?;
         for row in log.range(folded.saturating_add(1)..=revision).map_err(failed)? {
             let (number, text) = row.map_err(failed)?;
+            logged += text.value().len() as u64;
             let changes: Vec<Change> = serde_json::from_slice(text.value()).map_err(foreign)?;
             changes.iter().for_each(|change| apply(&mut state, change));
             last = last.saturating_add(1);
@@ -135,6 +150,7 @@ impl Store for EmbeddedStore {
         if last != revision {
             return Err(StoreError::Foreign(format!("revision {revision} is missing")));
         }
+        self.sizes.set((whole.len() as u64, logged));
         Ok((Revision(revision), state))
     }
 
@@ -148,6 +164,11 @@ impl Store for EmbeddedStore {
             Ok(UsedNonce { digest, used: used.value(), expires })
         })
         .collect()
+    }
+
+    fn is_long(&self) -> bool {
+        let (folded, logged) = self.sizes.get();
+        logged > folded.max(SHORT)
     }
 
     fn commit(
@@ -178,18 +199,24 @@ impl Store for EmbeddedStore {
         }
         // redb's default durability: returns after the data is synced.
         transaction.commit().map_err(failed)?;
+        let (folded, logged) = self.sizes.get();
+        self.sizes.set((folded, logged + text.len() as u64));
         Ok(next)
     }
 
     fn fold(&mut self, revision: Revision, state: &State) -> Result<(), StoreError> {
-        let text = Zeroizing::new(serde_json::to_vec(state).map_err(failed)?);
         let transaction = self.database.begin_write().map_err(failed)?;
+        let mut size = 0;
         let found = {
             let mut numbers = transaction.open_table(NUMBERS).map_err(failed)?;
             let found = numbers.get("revision").map_err(failed)?.map_or(0, |number| number.value());
             numbers.insert("folded", revision.0).map_err(failed)?;
-            let mut folded = transaction.open_table(STATE).map_err(failed)?;
-            folded.insert("", text.as_slice()).map_err(failed)?;
+            let mut table = transaction.open_table(STATE).map_err(failed)?;
+            table.retain(|_, _| false).map_err(failed)?;
+            let mut pieces = Pieces { table, piece: Zeroizing::new(Vec::with_capacity(PIECE)), count: 0, size: 0 };
+            serde_json::to_writer(&mut pieces, state).map_err(failed)?;
+            pieces.insert().map_err(failed)?;
+            size += pieces.size;
             let mut log = transaction.open_table(CHANGES).map_err(failed)?;
             log.retain(|number, _| number > revision.0).map_err(failed)?;
             Revision(found)
@@ -198,7 +225,43 @@ impl Store for EmbeddedStore {
             transaction.abort().map_err(failed)?;
             return Err(StoreError::Outdated { expected: revision, found });
         }
-        transaction.commit().map_err(failed)
+        transaction.commit().map_err(failed)?;
+        self.sizes.set((size, 0));
+        Ok(())
+    }
+}
+
+/// Writes the folded state.
+struct Pieces<'t> {
+    table: Table<'t, &'static str, &'static [u8]>,
+    piece: Zeroizing<Vec<u8>>,
+    count: usize,
+    size: u64,
+}
+
+impl Pieces<'_> {
+    fn insert(&mut self) -> io::Result<()> {
+        let key = if self.count == 0 { String::new() } else { format!("{:08}", self.count) };
+        self.table.insert(key.as_str(), self.piece.as_slice()).map_err(io::Error::other)?;
+        self.count += 1;
+        self.size += self.piece.len() as u64;
+        self.piece.clear();
+        Ok(())
+    }
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        if self.piece.len() == PIECE {
+            self.insert()?;
+        }
+        let taken = text.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&text[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

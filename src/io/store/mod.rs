@@ -77,6 +77,9 @@ pub trait Store: Send {
         nonce: Option<&UsedNonce>,
     ) -> Result<Revision, StoreError>;
 
+    /// Whether the log is longer than what it would be replaced by, so that folding it costs no more than it did to write it.
+    fn is_long(&self) -> bool;
+
     /// Replaces the log up to `revision` by its outcome, so that it does not grow for ever.
     ///
     /// # Errors

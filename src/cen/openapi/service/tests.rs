@@ -23,6 +23,10 @@ impl Cloud for Memory {
         Arc::new(NoGateways)
     }
 
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+        Ok(work())
+    }
+
     async fn submit(&self, submission: Submission, _: UsedNonce) -> Result<(), ApiError> {
         let mut state = self.0.lock().unwrap();
         for change in plan(&state, &submission)? {

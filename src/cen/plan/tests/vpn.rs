@@ -1,6 +1,7 @@
 //! VPN connections, their routes, and what depends on them.
 
 use super::*;
+use crate::cen::network::Declarations;
 use crate::cen::vpn::{PreSharedKey, VpnRouteKey};
 
 fn create_connection(id: &str, customer_gateway: &str, remote: &[&str], auto: bool) -> CreateVpnConnection {
@@ -113,7 +114,7 @@ fn automatic_routes_of_an_older_version_become_policy_based_and_what_was_publish
     world.state = serde_json::from_str(&text).unwrap();
     assert!(world.state.vpn_routes.values().all(|route| route.automatic && route.key.source.is_none()));
 
-    let declare = Command::Declare(Box::new(world.state.declarations.clone()));
+    let declare = Command::Declare(Box::new(Declarations::clone(&world.state.declarations)));
     world.does(declare.clone());
     let found: Vec<_> = world.state.vpn_routes.values().map(|route| (route.key.clone(), route.automatic)).collect();
     let expected = [

@@ -1,0 +1,255 @@
+//! What the networks of each CEN instance publish and what their own tables hold, kept beside the state from change to
+//! change: what a network learns, and who rejects a route, is found without looking at everybody's table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::Ipv4Net;
+
+use super::identifier::CenId;
+use super::network::NetworkId;
+use super::route::RouteKind;
+
+/// A network's number within its CEN instance, so that the sets below are small. It means nothing elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Member(u32);
+
+/// By CEN instance; one that nothing is attached to has none.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    cens: BTreeMap<CenId, CenIndex>,
+}
+
+/// It follows from the rest of the state: two states that are equal in that are equal.
+impl PartialEq for Index {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Index {}
+
+/// A published route: which entry of whose table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Destination of the publisher's entry.
+    pub destination: Ipv4Net,
+    /// Its place in the order of publication.
+    pub order: u64,
+    /// Who publishes it.
+    pub publisher: Member,
+}
+
+/// One CEN instance.
+#[derive(Clone, Debug, Default)]
+pub struct CenIndex {
+    numbers: BTreeMap<NetworkId, Member>,
+    /// By number. Numbers of networks that were detached are given again.
+    networks: Vec<Option<NetworkId>>,
+    free: Vec<Member>,
+    by_destination: BTreeSet<(Ipv4Net, u64, Member)>,
+    by_order: BTreeSet<(u64, Ipv4Net, Member)>,
+    /// All destinations of the members' own tables.
+    own: BTreeSet<(Ipv4Net, Member)>,
+    /// Those of them that keep out whatever lies inside them too.
+    closed: BTreeSet<(Ipv4Net, Member)>,
+}
+
+impl Index {
+    /// The part for a CEN instance.
+    pub fn of(&self, cen: &CenId) -> Option<&CenIndex> {
+        self.cens.get(cen)
+    }
+
+    /// A network joins, with what its table holds.
+    pub fn attach(
+        &mut self,
+        cen: &CenId,
+        network: &NetworkId,
+        entries: impl IntoIterator<Item = (Ipv4Net, RouteKind)>,
+    ) {
+        let index = self.cens.entry(cen.clone()).or_default();
+        index.join(network);
+        entries.into_iter().for_each(|(destination, kind)| index.add_entry(network, destination, kind));
+    }
+
+    /// A network leaves, with what it published and what its table holds.
+    pub fn detach(
+        &mut self,
+        cen: &CenId,
+        network: &NetworkId,
+        entries: impl IntoIterator<Item = (Ipv4Net, RouteKind)>,
+        publications: impl IntoIterator<Item = (Ipv4Net, u64)>,
+    ) {
+        let Some(index) = self.cens.get_mut(cen) else { return };
+        entries.into_iter().for_each(|(destination, kind)| index.remove_entry(network, destination, kind));
+        publications.into_iter().for_each(|(destination, order)| index.withdraw(network, destination, order));
+        index.leave(network);
+        if index.numbers.is_empty() {
+            self.cens.remove(cen);
+        }
+    }
+
+    /// The part for a CEN instance, to be changed.
+    pub fn of_mut(&mut self, cen: &CenId) -> Option<&mut CenIndex> {
+        self.cens.get_mut(cen)
+    }
+}
+
+impl CenIndex {
+    fn join(&mut self, network: &NetworkId) {
+        if self.numbers.contains_key(network) {
+            return;
+        }
+        let member = self.free.pop().unwrap_or_else(|| {
+            self.networks.push(None);
+            Member(u32::try_from(self.networks.len() - 1).unwrap_or(u32::MAX))
+        });
+        if let Some(place) = self.networks.get_mut(member.0 as usize) {
+            *place = Some(network.clone());
+        }
+        self.numbers.insert(network.clone(), member);
+    }
+
+    fn leave(&mut self, network: &NetworkId) {
+        let Some(member) = self.numbers.remove(network) else { return };
+        if let Some(place) = self.networks.get_mut(member.0 as usize) {
+            *place = None;
+        }
+        self.free.push(member);
+    }
+
+    /// A member publishes an entry of its table.
+    pub fn publish(&mut self, network: &NetworkId, destination: Ipv4Net, order: u64) {
+        let Some(member) = self.member(network) else { return };
+        self.by_destination.insert((destination, order, member));
+        self.by_order.insert((order, destination, member));
+    }
+
+    /// A member takes back what it had published at this place.
+    pub fn withdraw(&mut self, network: &NetworkId, destination: Ipv4Net, order: u64) {
+        let Some(member) = self.member(network) else { return };
+        self.by_destination.remove(&(destination, order, member));
+        self.by_order.remove(&(order, destination, member));
+    }
+
+    /// A member's table gets an entry.
+    pub fn add_entry(&mut self, network: &NetworkId, destination: Ipv4Net, kind: RouteKind) {
+        let Some(member) = self.member(network) else { return };
+        self.own.insert((destination, member));
+        if kind.is_closed() {
+            self.closed.insert((destination, member));
+        }
+    }
+
+    /// A member's table loses an entry.
+    pub fn remove_entry(&mut self, network: &NetworkId, destination: Ipv4Net, kind: RouteKind) {
+        let Some(member) = self.member(network) else { return };
+        self.own.remove(&(destination, member));
+        if kind.is_closed() {
+            self.closed.remove(&(destination, member));
+        }
+    }
+
+    /// A network's number.
+    pub fn member(&self, network: &NetworkId) -> Option<Member> {
+        self.numbers.get(network).copied()
+    }
+
+    /// The network of a number.
+    pub fn network(&self, member: Member) -> Option<&NetworkId> {
+        self.networks.get(member.0 as usize)?.as_ref()
+    }
+
+    /// All members in the order of their ids.
+    pub fn members(&self) -> impl Iterator<Item = (&NetworkId, Member)> {
+        self.numbers.iter().map(|(network, member)| (network, *member))
+    }
+
+    /// Everything that is published, by destination, and of one destination the earliest first.
+    pub fn offers(&self) -> impl Iterator<Item = Offer> {
+        self.by_destination.iter().map(offer)
+    }
+
+    /// What is published to one destination, the earliest first.
+    pub fn offers_to(&self, destination: Ipv4Net) -> impl Iterator<Item = Offer> {
+        let range = (destination, 0, Member(0))..=(destination, u64::MAX, Member(u32::MAX));
+        self.by_destination.range(range).map(offer)
+    }
+
+    /// What is published to a block and to what lies inside it.
+    pub fn offers_within(&self, block: Ipv4Net) -> impl Iterator<Item = Offer> {
+        let last = Ipv4Net::from(block.broadcast());
+        let range = (block, 0, Member(0))..=(last, u64::MAX, Member(u32::MAX));
+        self.by_destination.range(range).map(offer)
+    }
+
+    /// Everything that is published, the earliest first.
+    pub fn in_order(&self) -> impl Iterator<Item = Offer> {
+        self.by_order.iter().map(|(order, destination, publisher)| offer(&(*destination, *order, *publisher)))
+    }
+
+    /// The entry of a member's own table that keeps a route out: one to the same destination, or the narrowest closed one
+    /// that the destination lies in.
+    pub fn keeps_out(&self, member: Member, destination: Ipv4Net) -> Option<Ipv4Net> {
+        if self.own.contains(&(destination, member)) {
+            return Some(destination);
+        }
+        around(destination).find(|block| self.closed.contains(&(*block, member)))
+    }
+
+    /// All members whose own tables keep a route out, each with the entry that does; one may be named twice.
+    pub fn all_who_keep_out(&self, destination: Ipv4Net) -> impl Iterator<Item = (Member, Ipv4Net)> {
+        let at = |set: &'_ BTreeSet<(Ipv4Net, Member)>, block| {
+            let range = (block, Member(0))..=(block, Member(u32::MAX));
+            set.range(range).map(|(block, member)| (*member, *block)).collect::<Vec<_>>()
+        };
+        let same = at(&self.own, destination);
+        same.into_iter().chain(around(destination).flat_map(move |block| at(&self.closed, block)))
+    }
+}
+
+fn offer((destination, order, publisher): &(Ipv4Net, u64, Member)) -> Offer {
+    Offer { destination: *destination, order: *order, publisher: *publisher }
+}
+
+/// The blocks that contain another one, itself first.
+fn around(block: Ipv4Net) -> impl Iterator<Item = Ipv4Net> {
+    std::iter::successors(Some(block.trunc()), Ipv4Net::supernet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> Ipv4Net {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_network_that_leaves_takes_everything_of_its_own_along_and_its_number_is_given_again() {
+        let (cen, a, b) = (CenId::from("cen-a"), NetworkId::Vpc("vpc-a".into()), NetworkId::Vpc("vpc-b".into()));
+        let entries = |third: u8| [(net(&format!("10.{third}.0.0/16")), RouteKind::VSwitch)];
+        let mut index = Index::default();
+        index.attach(&cen, &a, entries(1));
+        index.attach(&cen, &b, entries(2));
+        let part = index.of_mut(&cen).unwrap();
+        part.publish(&a, net("10.1.0.0/16"), 4);
+        part.publish(&b, net("10.2.0.0/16"), 3);
+        let part = index.of(&cen).unwrap();
+        assert_eq!(part.in_order().map(|offer| offer.order).collect::<Vec<_>>(), [3, 4]);
+        assert_eq!(part.offers_to(net("10.1.0.0/16")).count(), 1);
+        let member = part.member(&a).unwrap();
+        assert_eq!(part.keeps_out(member, net("10.1.7.0/24")), Some(net("10.1.0.0/16")));
+        assert_eq!(part.keeps_out(member, net("10.0.0.0/8")), None);
+        assert_eq!(part.all_who_keep_out(net("10.1.7.0/24")).collect::<Vec<_>>(), [(member, net("10.1.0.0/16"))]);
+
+        index.detach(&cen, &a, entries(1), [(net("10.1.0.0/16"), 4)]);
+        let part = index.of(&cen).unwrap();
+        assert_eq!((part.offers().count(), part.own.len(), part.closed.len()), (1, 1, 1));
+        index.attach(&cen, &a, []);
+        assert_eq!(index.of(&cen).unwrap().member(&a), Some(member));
+        index.detach(&cen, &a, [], []);
+        index.detach(&cen, &b, entries(2), [(net("10.2.0.0/16"), 3)]);
+        assert!(index.of(&cen).is_none());
+    }
+}

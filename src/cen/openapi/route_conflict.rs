@@ -1,0 +1,53 @@
+//! Who does not take a network's published routes, and why.
+
+use super::action::{Action, Answer, CBN, Context};
+use super::attachment::{CHILD_TYPE, kind};
+use super::field::cidr;
+use super::paging::{PAGE_NUMBER, Page, page_size};
+use super::parameter::Kind::{Cidr, Text};
+use super::parameter::{optional, required};
+use super::published_route::conflict_shown;
+use super::rpc::Parameters;
+use crate::cen::command::ChildInstance;
+use crate::cen::conflict::{Conflict, Conflicts};
+use crate::cen::error::ApiError;
+use crate::cen::plan::attachment::attached_table;
+
+/// This resource's rows of the action table.
+pub static ACTIONS: &[Action] = &[Action {
+    version: CBN,
+    name: "DescribeRouteConflict",
+    parameters: &[
+        PAGE_NUMBER,
+        page_size(50),
+        CHILD_TYPE,
+        required("ChildInstanceId", Text),
+        required("ChildInstanceRegionId", Text),
+        required("ChildInstanceRouteTableId", Text),
+        optional("DestinationCidrBlock", Cidr),
+    ],
+    handler: describe,
+}];
+
+/// The conflicts of one route, or of all that the network publishes, in the order of destinations.
+fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let (state, page) = (context.state, Page::of(parameters)?);
+    let network = kind(parameters.required("ChildInstanceType")?)?.network(parameters.required("ChildInstanceId")?);
+    let attachment = state.attachments.get(&network);
+    let attachment =
+        attachment.ok_or_else(|| ApiError::not_found("Instance.NotExist", "The instance is not exist."))?;
+    let region = parameters.required("ChildInstanceRegionId")?.to_owned();
+    let child = ChildInstance { cen: attachment.cen.clone(), network, region };
+    let table = attached_table(state, &child)?;
+    if parameters.required("ChildInstanceRouteTableId")? != table.id.as_str() {
+        let message = format!("The specified table is not the route table of {}.", child.network);
+        return Err(ApiError::bad_request("InvalidParameter", message));
+    }
+    let asked = cidr(parameters, "DestinationCidrBlock")?;
+    let published =
+        attachment.publications.keys().filter(|destination| asked.is_none_or(|asked| asked == **destination));
+    let conflicts = Conflicts::of(state, &child.network);
+    let records = published.flat_map(|to| conflicts.as_ref().map(|all| all.to(*to, usize::MAX)).unwrap_or_default());
+    let shown = |record: Conflict<'_>| conflict_shown(&record);
+    Ok(Answer::Read(page.of_each(records, shown, "RouteConflicts", "RouteConflict")))
+}
