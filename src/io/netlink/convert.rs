@@ -267,6 +267,22 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_for_a_source_survives_the_way_to_the_kernel_and_back() {
+        let rule = KernelRule {
+            family: Family::Ipv4,
+            priority: 20_300,
+            protocol: PROTOCOL_CEND,
+            source: Some("192.168.4.0/25".parse().expect("a prefix")),
+            input_device: None,
+            unless_mark: None,
+            table: 0x4000_0001,
+            suppress_prefix_length: None,
+            is_foreign: false,
+        };
+        assert_eq!(super::rule(&rule_message(&rule)), Some(rule));
+    }
+
+    #[test]
     fn a_route_of_cend_to_several_next_hops_is_one_and_anybody_else_s_is_one_for_each() {
         let [first, second] = ["100.64.0.2", "100.64.0.6"].map(|text| text.parse::<IpAddr>().expect("an address"));
         let shared = KernelRoute {

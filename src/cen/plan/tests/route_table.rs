@@ -146,6 +146,12 @@ fn nothing_in_a_custom_table_is_published() {
     world.does(Command::PublishRoute(route(&hangzhou, "cn-hangzhou", "vtb-h", "10.1.1.0/24")));
     world.does(delete_entry("vtb-c", "10.1.1.0/24", "vpn-h"));
     assert_eq!(world.learned(&beijing, "10.1.1.0/24"), [(hangzhou, LearnedStatus::Active)]);
+    // A new vSwitch has a system route in both tables, and is published once.
+    world.does(Command::AssociateCidr(SecondaryCidr { vpc: "vpc-h".into(), cidr: net("10.4.0.0/16") }));
+    let order = world.state.next_publication;
+    world.does(create_vswitch("h", "2", "10.4.0.0/24"));
+    assert_eq!(world.state.next_publication, order + 1);
+    world.does(Command::DeleteVSwitch { vswitch: "vsw-2".into() });
     let publications = world.state.attachments.values().map(|attachment| attachment.publications.len()).sum::<usize>();
     assert_eq!(publications, 3);
 }
