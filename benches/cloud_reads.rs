@@ -330,7 +330,6 @@ fn pages(networks: u32) -> Vec<PageCall> {
     published.push(page("50"));
     let mut first: Vec<_> = child(0).into();
     first.push(page("50"));
-    let conflicts = published[1..].to_vec();
     let table = ("RouteTableId", format!("vtb-{middle:020}"));
     let here = ("RegionId", region(middle).to_owned());
     let cen = ("CenId", "cen-bench".to_owned());
@@ -342,14 +341,14 @@ fn pages(networks: u32) -> Vec<PageCall> {
     vec![
         (CBN, "DescribeCens", vec![page("50")]),
         (CBN, "DescribeCenAttachedChildInstances", vec![cen.clone(), page("50")]),
-        (CBN, "DescribePublishedRouteEntries", published),
+        (CBN, "DescribePublishedRouteEntries", published.clone()),
         (CBN, "DescribePublishedRouteEntries", first),
         (CBN, "DescribeCenChildInstanceRouteEntries", child_page),
         (CBN, "DescribeCenChildInstanceRouteEntries", deep),
         (CBN, "DescribeCenChildInstanceRouteEntries", rejected),
         (CBN, "DescribeCenChildInstanceRouteEntries", active),
         (CBN, "DescribeCenRegionDomainRouteEntries", vec![cen, at, page("500")]),
-        (CBN, "DescribeRouteConflict", conflicts),
+        (CBN, "DescribeRouteConflict", published[1..].to_vec()),
         (VPC, "DescribeVpcs", vec![here.clone(), page("50")]),
         (VPC, "DescribeVSwitches", vec![here.clone(), page("50")]),
         (VPC, "DescribeRouteTableList", vec![here.clone(), page("50")]),
