@@ -25,6 +25,7 @@ use ipsec_gateway::cen::route::{EntryOrigin, RouteEntry, RouteKind, RouteTable};
 use ipsec_gateway::cen::state::{Cen, State};
 use ipsec_gateway::io::store::embedded::EmbeddedStore;
 use ipsec_gateway::io::store::{Revision, Store};
+use socket2::{Domain, Socket, Type};
 
 const REGIONS: [&str; 4] = ["cn-hangzhou", "cn-beijing", "cn-shanghai", "eu-central-1"];
 /// Routes that each network publishes.
@@ -198,7 +199,16 @@ struct Client {
 
 impl Client {
     fn connect(address: SocketAddr) -> Outcome<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::connect_from(1, address)
+    }
+
+    /// From 127.0.0.`last`: connections of one address are bounded.
+    fn connect_from(last: u32, address: SocketAddr) -> Outcome<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let [.., last] = last.to_be_bytes();
+        socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into())?;
+        socket.connect(&address.into())?;
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::new(stream), address })
     }
@@ -324,7 +334,6 @@ fn pages(networks: u32) -> Vec<PageCall> {
     published.push(page("50"));
     let mut first: Vec<_> = child(0).into();
     first.push(page("50"));
-    let conflicts = published[1..].to_vec();
     let table = ("RouteTableId", format!("vtb-{middle:020}"));
     let here = ("RegionId", region(middle).to_owned());
     let cen = ("CenId", "cen-bench".to_owned());
@@ -336,14 +345,14 @@ fn pages(networks: u32) -> Vec<PageCall> {
     vec![
         (CBN, "DescribeCens", vec![page("50")]),
         (CBN, "DescribeCenAttachedChildInstances", vec![cen.clone(), page("50")]),
-        (CBN, "DescribePublishedRouteEntries", published),
+        (CBN, "DescribePublishedRouteEntries", published.clone()),
         (CBN, "DescribePublishedRouteEntries", first),
         (CBN, "DescribeCenChildInstanceRouteEntries", child_page),
         (CBN, "DescribeCenChildInstanceRouteEntries", deep),
         (CBN, "DescribeCenChildInstanceRouteEntries", rejected),
         (CBN, "DescribeCenChildInstanceRouteEntries", active),
         (CBN, "DescribeCenRegionDomainRouteEntries", vec![cen, at, page("500")]),
-        (CBN, "DescribeRouteConflict", conflicts),
+        (CBN, "DescribeRouteConflict", published[1..].to_vec()),
         (VPC, "DescribeVpcs", vec![here.clone(), page("50")]),
         (VPC, "DescribeVSwitches", vec![here.clone(), page("50")]),
         (VPC, "DescribeRouteTableList", vec![here.clone(), page("50")]),
@@ -391,7 +400,7 @@ fn crowd(bars: &mut Bars, address: SocketAddr, networks: u32, rounds: u32) -> Ou
     let threads: Vec<_> = (0..CLIENTS)
         .map(|number| {
             std::thread::spawn(move || {
-                let mut client = Client::connect(address).expect("a connection");
+                let mut client = Client::connect_from(2 + number, address).expect("a connection");
                 let pages = pages(networks);
                 let mut times = Vec::new();
                 for round in 0..rounds {

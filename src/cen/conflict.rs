@@ -34,8 +34,12 @@ pub struct Conflicts<'a> {
     index: &'a CenIndex,
     /// Where route maps stand, or VBRs learn: what each of them sees.
     views: Vec<View<'a>>,
+    /// The other VPCs, in the order of conflicts with them.
+    vpcs: Vec<(&'a str, &'a NetworkId, Member)>,
     /// `None` where route maps stand, so that every network has to be asked.
     horizons: Option<Horizons>,
+    /// The last place that everybody has room for.
+    least: u64,
 }
 
 impl<'a> Conflicts<'a> {
@@ -47,8 +51,13 @@ impl<'a> Conflicts<'a> {
         let asked = index.members().filter(|(learner, _)| *learner != network);
         let asked = asked.filter(|(learner, _)| has_maps || learner.kind() == NetworkKind::Vbr);
         let views = asked.filter_map(|(learner, _)| View::of_network(state, learner)).collect();
+        let vpcs = index.members().filter(|(learner, _)| *learner != network && learner.kind() == NetworkKind::Vpc);
+        let mut vpcs: Vec<_> =
+            vpcs.map(|(learner, member)| (state.region_of(learner).unwrap_or_default(), learner, member)).collect();
+        vpcs.sort_unstable();
         let horizons = (!has_maps).then(|| Horizons::of(state, index));
-        Some(Self { state, cen, network, member: index.member(network)?, index, views, horizons })
+        let least = horizons.as_ref().map_or(0, Horizons::least);
+        Some(Self { state, cen, network, member: index.member(network)?, index, views, vpcs, horizons, least })
     }
 
     /// One record for each network that rejected the route to `destination` with an entry of its own or for want of room, or
@@ -93,7 +102,7 @@ impl<'a> Conflicts<'a> {
         let Some(region) = View::of_region(self.state, self.cen, "") else { return };
         let judged = region.judge(group);
         let status = judged.iter().find(|one| one.offer == ours).map(|one| &one.status);
-        let learners = || self.index.members().filter(|(_, member)| *member != self.member && is_vpc(*member));
+        let others = || self.vpcs.iter().filter(|(.., member)| !keepers.contains_key(member));
         let record = |instance: &'a NetworkId, destination, status| Conflict {
             destination,
             region: self.state.region_of(instance).unwrap_or_default(),
@@ -105,16 +114,21 @@ impl<'a> Conflicts<'a> {
         conflicts.extend(own.take(most));
         match status {
             Some(LearnedStatus::Rejected(Rejection::EarlierPublisher(winner))) => {
-                let seen = learners().any(|(_, member)| !keepers.contains_key(&member));
+                let seen = others().next().is_some();
                 let winner = self.index.member(winner).and_then(|member| self.index.network(member));
                 conflicts.extend(winner.filter(|_| seen).map(|winner| record(winner, destination, "conflict")));
             }
             _ => {
-                let Some(place) = place(&judged) else { return };
-                let full =
-                    learners().filter(|(_, member)| !keepers.contains_key(member) && horizons.at(*member) < place);
-                let room = most.saturating_sub(conflicts.len());
-                conflicts.extend(full.take(room).map(|(learner, _)| record(learner, destination, "overflow")));
+                let Some(place) = place(&judged).filter(|place| *place > self.least) else { return };
+                let full = others().filter(|(.., member)| horizons.at(*member) < place);
+                let full = full.take(most.saturating_sub(conflicts.len()));
+                let overflow = |&(region, instance, _): &(&'a str, &'a NetworkId, Member)| Conflict {
+                    destination,
+                    region,
+                    instance,
+                    status: "overflow",
+                };
+                conflicts.extend(full.map(overflow));
             }
         }
     }

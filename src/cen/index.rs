@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use super::identifier::CenId;
 use super::network::NetworkId;
 use super::route::RouteKind;
+use super::shared::Shared;
 
 /// A network's number within its CEN instance, so that the sets below are small. It means nothing elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,12 +47,14 @@ pub struct CenIndex {
     /// By number. Numbers of networks that were detached are given again.
     networks: Vec<Option<NetworkId>>,
     free: Vec<Member>,
-    by_destination: BTreeSet<(Ipv4Net, u64, Member)>,
-    by_order: BTreeSet<(u64, Ipv4Net, Member)>,
+    by_destination: Shared<BTreeSet<(Ipv4Net, u64, Member)>>,
+    by_order: Shared<BTreeSet<(u64, Ipv4Net, Member)>>,
+    /// Destinations that several members publish.
+    contested: BTreeSet<Ipv4Net>,
     /// All destinations of the members' own tables.
-    own: BTreeSet<(Ipv4Net, Member)>,
+    own: Shared<BTreeSet<(Ipv4Net, Member)>>,
     /// Those of them that keep out whatever lies inside them too.
-    closed: BTreeSet<(Ipv4Net, Member)>,
+    closed: Shared<BTreeSet<(Ipv4Net, Member)>>,
 }
 
 impl Index {
@@ -123,6 +126,9 @@ impl CenIndex {
         let Some(member) = self.member(network) else { return };
         self.by_destination.insert((destination, order, member));
         self.by_order.insert((order, destination, member));
+        if self.offers_to(destination).nth(1).is_some() {
+            self.contested.insert(destination);
+        }
     }
 
     /// A member takes back what it had published at this place.
@@ -130,6 +136,9 @@ impl CenIndex {
         let Some(member) = self.member(network) else { return };
         self.by_destination.remove(&(destination, order, member));
         self.by_order.remove(&(order, destination, member));
+        if self.contested.contains(&destination) && self.offers_to(destination).nth(1).is_none() {
+            self.contested.remove(&destination);
+        }
     }
 
     /// A member's table gets an entry.
@@ -163,6 +172,16 @@ impl CenIndex {
     /// All members in the order of their ids.
     pub fn members(&self) -> impl Iterator<Item = (&NetworkId, Member)> {
         self.numbers.iter().map(|(network, member)| (network, *member))
+    }
+
+    /// How much is published.
+    pub fn published(&self) -> usize {
+        self.by_destination.len()
+    }
+
+    /// The destinations that several members publish.
+    pub fn contested(&self) -> impl Iterator<Item = Ipv4Net> {
+        self.contested.iter().copied()
     }
 
     /// Everything that is published, by destination, and of one destination the earliest first.

@@ -93,13 +93,13 @@ pub struct LearnedRoute {
 /// 6. Destinations beyond [`LEARNED_ROUTE_QUOTA`], in the order of publication, overflow.
 pub fn learned_routes(state: &State, network: &NetworkId) -> Vec<LearnedRoute> {
     let Some(view) = View::of_network(state, network) else { return Vec::new() };
-    view.offers(None).into_iter().filter_map(|offer| view.route(offer)).collect()
+    view.offers(None).offers.filter_map(|offer| view.route(offer)).collect()
 }
 
 /// Those of [`learned_routes`] that stand in the learner's table, in use or standing by.
 pub fn taken_routes(state: &State, network: &NetworkId) -> Vec<LearnedRoute> {
     let Some(view) = View::of_network(state, network) else { return Vec::new() };
-    let taken = view.offers(Some("Active")).into_iter().chain(view.offers(Some("Candidate")));
+    let taken = view.offers(Some("Active")).offers.chain(view.offers(Some("Candidate")).offers);
     let mut routes: Vec<_> = taken.filter_map(|offer| Some((offer, view.route(offer)?))).collect();
     routes.sort_by_key(|(offer, _)| (offer.destination, offer.order));
     routes.into_iter().map(|(_, route)| route).collect()
@@ -119,6 +119,20 @@ pub struct View<'a> {
     passage: Passage<'a>,
     viewer: Viewer<'a>,
     horizon: OnceCell<u64>,
+}
+
+/// Routes that were asked for.
+pub struct Offers<'v> {
+    /// How many there are.
+    pub count: usize,
+    /// They are looked for as far as they are taken.
+    pub offers: Box<dyn Iterator<Item = Offer> + 'v>,
+}
+
+impl Offers<'_> {
+    fn of(offers: Vec<Offer>) -> Self {
+        Self { count: offers.len(), offers: Box::new(offers.into_iter()) }
+    }
 }
 
 /// A published route at the viewer.
@@ -149,36 +163,68 @@ impl<'a> View<'a> {
 
     /// The routes that the viewer sees with this status (`Active`, `Candidate`, `Rejected`, `Prohibited`), or with any, in
     /// the order of destinations, and of one destination the earliest published first.
-    pub fn offers(&self, status: Option<&str>) -> Vec<Offer> {
-        let mut found = Vec::new();
-        let mut all = self.index.offers().peekable();
-        while let Some(first) = all.next() {
-            let alone = all.peek().is_none_or(|next| next.destination != first.destination);
-            if alone && self.passage.is_open() {
-                // Nothing but the viewer's own table and quota can keep it out, so it need not be looked at closely.
-                let wanted = self.is_connected(first.publisher)
-                    && match status {
-                        None => true,
-                        Some(status) if first.order > self.horizon() => status == "Rejected",
-                        Some(status) => self.has_status(self.judge(&[first]), first, status),
-                    };
-                found.extend(wanted.then_some(first));
-                continue;
-            }
-            let mut group = vec![first];
-            while let Some(next) = all.next_if(|next| next.destination == first.destination) {
-                group.push(next);
-            }
-            let judged = self.with_quota(self.judge(&group)).into_iter();
-            found.extend(
-                judged.filter(|one| status.is_none_or(|status| one.status.api_name() == status)).map(|one| one.offer),
-            );
+    pub fn offers(&self, status: Option<&str>) -> Offers<'_> {
+        if !self.passage.is_open() {
+            let all = self.judged(self.index.offers().map(|offer| offer.destination)).into_iter();
+            let asked = all.filter(|one| status.is_none_or(|status| one.status.api_name() == status));
+            return Offers::of(asked.map(|one| one.offer).collect());
         }
-        found
+        // Without maps almost all routes have one status, and the others are found without looking at these.
+        let usual = match self.viewer {
+            Viewer::Network(..) => "Rejected",
+            Viewer::Region(_) => "Active",
+        };
+        let visible = self.index.offers().filter(|offer| self.is_connected(offer.publisher));
+        match status {
+            None => Offers { count: self.visible(), offers: Box::new(visible) },
+            Some(status) if status == usual => {
+                let unusual = self.unusual(usual).into_iter().map(|one| (one.offer.destination, one.offer.order));
+                let unusual: BTreeSet<_> = unusual.collect();
+                let count = self.visible().saturating_sub(unusual.len());
+                let offers = visible.filter(move |offer| !unusual.contains(&(offer.destination, offer.order)));
+                Offers { count, offers: Box::new(offers) }
+            }
+            Some(status) => {
+                let some = self.unusual(usual).into_iter().filter(|one| one.status.api_name() == status);
+                Offers::of(some.map(|one| one.offer).collect())
+            }
+        }
     }
 
-    fn has_status(&self, judged: Vec<Judged<'_>>, offer: Offer, status: &str) -> bool {
-        self.with_quota(judged).iter().any(|one| one.offer == offer && one.status.api_name() == status)
+    /// The routes that have not the usual status, where there are no maps: for a network those that it takes, which come
+    /// first in the order of publication; for a region those that others come before.
+    fn unusual(&self, usual: &str) -> Vec<Judged<'a>> {
+        let judged = match self.viewer {
+            Viewer::Network(..) => {
+                let first = self.index.in_order().take_while(|offer| offer.order <= self.horizon());
+                self.judged(first.map(|offer| offer.destination))
+            }
+            Viewer::Region(_) => self.judged(self.index.contested()),
+        };
+        judged.into_iter().filter(|one| one.status.api_name() != usual).collect()
+    }
+
+    /// What the viewer sees of what is published to some destinations, in their order.
+    fn judged(&self, destinations: impl Iterator<Item = Ipv4Net>) -> Vec<Judged<'a>> {
+        let destinations: BTreeSet<Ipv4Net> = destinations.collect();
+        let groups = destinations.into_iter().map(|to| self.index.offers_to(to).collect::<Vec<_>>());
+        groups.flat_map(|group| self.with_quota(self.judge(&group))).collect()
+    }
+
+    /// How many routes the viewer sees, where there are no maps.
+    fn visible(&self) -> usize {
+        let publications = |network: &NetworkId| {
+            self.state.attachments.get(network).map_or(0, |attachment| attachment.publications.len())
+        };
+        let unseen: usize = match self.viewer {
+            Viewer::Region(_) => 0,
+            Viewer::Network(network @ NetworkId::Vpc(_), _) => publications(network),
+            Viewer::Network(NetworkId::Vbr(_), _) => {
+                let vbrs = self.index.members().filter(|(network, _)| network.kind() == NetworkKind::Vbr);
+                vbrs.map(|(network, _)| publications(network)).sum()
+            }
+        };
+        self.index.published().saturating_sub(unseen)
     }
 
     /// A route that the viewer sees, and what became of it.

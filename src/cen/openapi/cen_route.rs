@@ -15,7 +15,7 @@ use crate::cen::conflict::{Conflicts, at_learner, with_own_entry};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::CenId;
 use crate::cen::index::Offer;
-use crate::cen::learn::{LearnedRoute, View};
+use crate::cen::learn::{LearnedRoute, Offers, View};
 use crate::cen::plan::attachment::{attached_table, cen};
 use crate::cen::publish::publish_status;
 use crate::cen::route::{RouteEntry, RouteTable};
@@ -62,11 +62,11 @@ fn describe_region(parameters: &Parameters, context: &mut Context<'_>) -> Result
     cen(context.state, &id)?;
     let status = parameters.text("Status").unwrap_or("Active");
     let view = View::of_region(context.state, &id, parameters.required("CenRegionId")?);
-    let offers = view.as_ref().map(|view| view.offers(asked(status))).unwrap_or_default();
-    let shown = |offer| {
-        let Some((view, route)) = view.as_ref().and_then(|view| Some((view, view.route(offer)?))) else {
-            return Value::Null;
-        };
+    let Some(view) = view else {
+        return Ok(Answer::Read(page.of_items(Vec::new(), "CenRouteEntries", "CenRouteEntry")));
+    };
+    let Offers { count, offers } = view.offers(asked(status));
+    let shown = |route: LearnedRoute| {
         let mut object = published(&route);
         let goes_on = view.goes_to_other_regions(&route);
         object["ToOtherRegionStatus"] = if goes_on { "Active" } else { "Prohibited" }.into();
@@ -74,7 +74,8 @@ fn describe_region(parameters: &Parameters, context: &mut Context<'_>) -> Result
         object["CenOutRouteMapRecords"] = maps_met(&route, Direction::RegionOut, "CenOutRouteMapRecord");
         object
     };
-    Ok(Answer::Read(page.of_each(offers, shown, "CenRouteEntries", "CenRouteEntry")))
+    let routes = offers.skip(page.start()).take(page.size()).filter_map(|offer| view.route(offer));
+    Ok(Answer::Read(page.of_total(count, routes.map(shown).collect(), "CenRouteEntries", "CenRouteEntry")))
 }
 
 /// The status that routes have to have; `All`: any.
@@ -110,28 +111,35 @@ fn describe_child(parameters: &Parameters, context: &mut Context<'_>) -> Result<
     let child = child_in_any_region(parameters, state)?;
     let table = attached_table(state, &child)?;
     let status = asked(parameters.text("Status").unwrap_or("All"));
-    let mut rows: Vec<Row<'_>> = Vec::new();
+    let mut own: Vec<&RouteEntry> = Vec::new();
     let view = View::of_network(state, &child.network);
+    let mut learned = Offers { count: 0, offers: Box::new(std::iter::empty()) };
     if is_asked(parameters, "ChildInstanceRouteTableId", table.id.as_str()) {
-        let own = table.entries.values().filter(|_| status.is_none_or(|status| status == "Active"));
-        rows.extend(own.map(Row::Own));
-        let offers = view.as_ref().map(|view| view.offers(status)).unwrap_or_default();
-        rows.extend(offers.into_iter().map(Row::Learned));
+        own.extend(table.entries.values().filter(|_| status.is_none_or(|status| status == "Active")));
+        own.sort_by_key(|entry| entry.destination);
+        learned = view.as_ref().map(|view| view.offers(status)).unwrap_or(learned);
     }
-    // Stable: a table's own entry stands before the learned routes to its destination.
-    rows.sort_by_key(|row| match row {
-        Row::Own(entry) => entry.destination,
-        Row::Learned(offer) => offer.destination,
-    });
+    let total = own.len() + learned.count;
+    let rows = merged(own, learned.offers).skip(page.start()).take(page.size());
     let conflicts = Conflicts::of(state, &child.network);
     let shown = |row| match row {
-        Row::Own(entry) => own(state, table, entry, conflicts.as_ref()),
+        Row::Own(entry) => own_shown(state, table, entry, conflicts.as_ref()),
         Row::Learned(offer) => {
             let route = view.as_ref().and_then(|view| view.route(offer));
             route.map(|route| learned_shown(state, table, &route)).unwrap_or_default()
         }
     };
-    Ok(Answer::Read(page.of_each(rows, shown, "CenRouteEntries", "CenRouteEntry")))
+    Ok(Answer::Read(page.of_total(total, rows.map(shown).collect(), "CenRouteEntries", "CenRouteEntry")))
+}
+
+/// Own entries and learned routes, both in the order of destinations, in this order: of one destination the own entry first.
+fn merged<'a>(own: Vec<&'a RouteEntry>, learned: impl Iterator<Item = Offer>) -> impl Iterator<Item = Row<'a>> {
+    let (mut own, mut learned) = (own.into_iter().peekable(), learned.peekable());
+    std::iter::from_fn(move || match (own.peek(), learned.peek()) {
+        (Some(entry), Some(offer)) if entry.destination > offer.destination => learned.next().map(Row::Learned),
+        (Some(_), _) => own.next().map(Row::Own),
+        (None, _) => learned.next().map(Row::Learned),
+    })
 }
 
 /// What stands in a child instance's table.
@@ -151,7 +159,7 @@ fn child_in_any_region(parameters: &Parameters, state: &State) -> Result<ChildIn
     Ok(ChildInstance { cen: parameters.required("CenId")?.into(), network, region })
 }
 
-fn own(state: &State, table: &RouteTable, entry: &RouteEntry, conflicts: Option<&Conflicts<'_>>) -> Value {
+fn own_shown(state: &State, table: &RouteTable, entry: &RouteEntry, conflicts: Option<&Conflicts<'_>>) -> Value {
     let (network, row) = (&table.network, entry.kind.row());
     let mut records = with_own_entry(state, network, entry.destination, CONFLICTS);
     records.extend(conflicts.map(|all| all.to(entry.destination, CONFLICTS)).unwrap_or_default());

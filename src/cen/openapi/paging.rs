@@ -55,11 +55,24 @@ impl Page {
         inner: &str,
     ) -> Value {
         let mut items = items.into_iter();
-        let start = (self.number - 1).saturating_mul(self.size);
-        let skipped = items.by_ref().take(start).count();
+        let skipped = items.by_ref().take(self.start()).count();
         let page: Vec<T> = items.by_ref().take(self.size).collect();
         let total = skipped + page.len() + items.count();
-        let piece: Vec<Value> = page.into_iter().map(shown).collect();
+        self.of_total(total, page.into_iter().map(shown).collect(), outer, inner)
+    }
+
+    /// How many items stand on the pages before this one.
+    pub fn start(self) -> usize {
+        (self.number - 1).saturating_mul(self.size)
+    }
+
+    /// How many items this page holds at most.
+    pub fn size(self) -> usize {
+        self.size
+    }
+
+    /// As [`of_items`](Self::of_items), of the items of this page and the number of all.
+    pub fn of_total(self, total: usize, piece: Vec<Value>, outer: &str, inner: &str) -> Value {
         let mut object = Map::new();
         object.insert("PageNumber".to_owned(), self.number.into());
         object.insert("PageSize".to_owned(), self.size.into());

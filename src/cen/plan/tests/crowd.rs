@@ -108,10 +108,12 @@ fn what_is_shown_of_one_status_is_that_part_of_the_whole_and_the_quota_is_kept()
         let all = learned_routes(&world.state, network);
         let view = View::of_network(&world.state, network).unwrap();
         for status in ["Active", "Candidate", "Rejected", "Prohibited"] {
-            let some: Vec<_> = view.offers(Some(status)).into_iter().filter_map(|offer| view.route(offer)).collect();
+            let some: Vec<_> = view.offers(Some(status)).offers.filter_map(|offer| view.route(offer)).collect();
+            assert_eq!(view.offers(Some(status)).count, some.len(), "{network} {status}");
             let part: Vec<_> = all.iter().filter(|route| route.status.api_name() == status).cloned().collect();
             assert_eq!(some, part, "{network} {status}");
         }
+        assert_eq!(view.offers(None).count, all.len(), "{network}");
         let taken = taken_routes(&world.state, network);
         let destinations: std::collections::BTreeSet<_> = taken.iter().map(|route| route.destination).collect();
         assert!(destinations.len() <= LEARNED_ROUTE_QUOTA, "{network}: {}", destinations.len());
