@@ -20,7 +20,7 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use self::line_budget::LineBudget;
+use self::line_budget::{LineBudget, Tells};
 use self::peers::Peers;
 use self::shown::Shown;
 use self::tunnels::Tunnels;
@@ -295,8 +295,11 @@ impl Gateway {
         self.lines.due()
     }
 
-    /// Counts the lines that were not written.
+    /// Counts the lines that were not written, if there are any.
     pub fn tell_the_rest(&mut self) {
+        if self.lines.due().is_none() {
+            return;
+        }
         let (count, span) = self.lines.rest(Instant::now());
         warn!("… {count} more lines on connections in {} s, see their events and status", span.as_secs());
     }
@@ -304,14 +307,15 @@ impl Gateway {
     fn notice(&mut self, notice: Notice) -> bool {
         match notice {
             Notice::ConnectionUp { connection } => {
-                if self.lines.take(Instant::now()) {
+                if self.lines.take(Tells::News, &connection, Instant::now()) {
                     info!(%connection, "connection up");
                 }
                 self.events.happened(EventKind::ConnectionUp, Some(&connection), None, None);
             }
             Notice::ConnectionDown { connection, error } => {
+                let tells = if error.is_some() { Tells::Trouble } else { Tells::News };
                 match &error {
-                    _ if !self.lines.take(Instant::now()) => {}
+                    _ if !self.lines.take(tells, &connection, Instant::now()) => {}
                     Some(error) => warn!(%connection, error, "connection down"),
                     None => info!(%connection, "connection down"),
                 }
@@ -320,14 +324,14 @@ impl Gateway {
             }
             Notice::ChildUp(of) => {
                 let ChildOf { connection, association, peer_id, child } = &of;
-                if self.lines.take(Instant::now()) {
+                if self.lines.take(Tells::News, connection, Instant::now()) {
                     info!(%connection, %association, %peer_id, %child, "child up");
                 }
                 self.events.happened_to(EventKind::ChildUp, of, None);
             }
             Notice::ChildDown(of, reason) => {
                 let ChildOf { connection, association, peer_id, child } = &of;
-                if self.lines.take(Instant::now()) {
+                if self.lines.take(Tells::News, connection, Instant::now()) {
                     info!(%connection, %association, %peer_id, %child, reason, "child down");
                 }
                 self.events.happened_to(EventKind::ChildDown, of, Some(reason));
@@ -340,13 +344,13 @@ impl Gateway {
             }
             Notice::PathSilent { connection, since } => {
                 let seconds = since.elapsed().as_secs();
-                if self.lines.take(Instant::now()) {
+                if self.lines.take(Tells::Trouble, &connection, Instant::now()) {
                     warn!(%connection, "the peer has not answered for {seconds} s: others are preferred, and it is asked again");
                 }
                 self.events.happened(EventKind::PathSilent, Some(&connection), None, None);
             }
             Notice::PathAnswers { connection } => {
-                if self.lines.take(Instant::now()) {
+                if self.lines.take(Tells::News, &connection, Instant::now()) {
                     info!(%connection, "the peer answers again");
                 }
                 self.events.happened(EventKind::PathAnswers, Some(&connection), None, None);

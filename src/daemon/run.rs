@@ -402,6 +402,7 @@ async fn control(
         }
     };
     resolver.abort();
+    gateway.tell_the_rest();
     ended
 }
 
