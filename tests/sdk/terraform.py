@@ -286,6 +286,81 @@ class RouteEntry(Resource):
         call("DeleteRouteEntry", NextHopId=self.next_hop["NextHopId"], also_retried=("IncorrectRouteEntryStatus",), **self.key())
 
 
+class RouteTable(Resource):
+    states = ("Available",)
+
+    def __init__(self, vpc):
+        self.fields = {"VpcId": vpc.id, "RouteTableName": "custom", "Description": "one more", "AssociateType": "VSwitch",
+                       "RoutePropagationEnable": True}
+
+    def key(self):
+        return {"RouteTableId": self.id}
+
+    def create(self):
+        self.id = call("CreateRouteTable", ClientToken=token(), VpcId=self.fields["VpcId"], RouteTableName="custom",
+                       Description="one more", AssociateType="VSwitch")["RouteTableId"]
+        self.table = self.id
+
+    def read(self):
+        tables = call("DescribeRouteTableList", **self.key())["RouterTableList"]["RouterTableListType"]
+        return only(tables, "tables of this id") if tables else {}
+
+    def delete(self):
+        call("DeleteRouteTable", also_retried=("IncorrectRouteTableStatus", "DependencyViolation.RouteEntry"), **self.key())
+
+
+class RouteTableAttachment(Resource):
+    states = ("Available",)
+
+    def __init__(self, table, vswitch):
+        self.table, self.vswitch = table, vswitch
+        self.fields = {"RouteTableId": table.id}
+
+    def key(self):
+        return {"RouteTableId": self.table.id, "VSwitchId": self.vswitch.id}
+
+    def create(self):
+        codes = ("IncorrectVSwitchStatus", "IncorrectStatus.RouteTable")
+        call("AssociateRouteTable", ClientToken=token(), also_retried=codes, **self.key())
+
+    def read(self):
+        table = self.table.read()
+        return table if self.vswitch.id in table.get("VSwitchIds", {}).get("VSwitchId", []) else {}
+
+    def delete(self):
+        call("UnassociateRouteTable", ClientToken=token(), also_retried=("IncorrectStatus.RouteTable",), **self.key())
+
+
+class PbrRouteEntry(Resource):
+    states, state_field = ("normal", "published"), "State"
+    absent = ("InvalidVpnGatewayInstanceId.NotFound",)
+
+    def __init__(self, gateway, connection):
+        self.gateway = gateway
+        self.fields = {"RouteSource": "192.168.4.0/24", "RouteDest": "10.2.0.0/24", "NextHop": connection.id, "Weight": 0,
+                       "State": "normal"}
+
+    def key(self):
+        return {"VpnGatewayId": self.gateway.id,
+                **{name: self.fields[name] for name in ("RouteSource", "RouteDest", "NextHop")}}
+
+    def create(self):
+        call("CreateVpnPbrRouteEntry", ClientToken=token(), PublishVpc="false", Weight="0", **self.key())
+
+    def read(self):
+        shown = call("DescribeVpnPbrRouteEntries", VpnGatewayId=self.gateway.id, PageSize="50")
+        shown = shown["VpnPbrRouteEntries"]["VpnPbrRouteEntry"]
+        wanted = {name: self.fields[name] for name in ("RouteSource", "RouteDest", "NextHop")}
+        return next((entry for entry in shown if wanted.items() <= entry.items()), {})
+
+    def reweigh(self):
+        self.update("ModifyVpnPbrRouteEntryWeight", field={"Weight": 100}, Weight=str(self.fields["Weight"]), NewWeight="100",
+                    ClientToken=token())
+
+    def delete(self):
+        call("DeleteVpnPbrRouteEntry", ClientToken=token(), Weight=str(self.fields["Weight"]), **self.key())
+
+
 class Cen(Resource):
     states = ("Active",)
     absent = ("ParameterCenInstanceId",)
@@ -377,7 +452,12 @@ def tutorial():
     customer = CustomerGateway("198.51.100.7").apply()
     connection = VpnConnection(gateway, customer).apply()
     vpn_route = VpnRouteEntry(gateway, connection).apply()
+    pbr = PbrRouteEntry(gateway, connection).apply()
     entry = RouteEntry(vpc, "10.1.1.0/24", "VpnGateway", gateway.id).apply()
+    table = RouteTable(vpc).apply()
+    other = VSwitch(vpc, "192.168.5.0/24", "cn-hangzhou-g").apply()
+    attached = RouteTableAttachment(table, other).apply()
+    of_table = RouteEntry(table, "10.3.0.0/16", "VpnGateway", gateway.id).apply()
     cen = Cen().apply()
     attachment = CenAttachment(cen, vpc).apply()
     published = CenRouteEntry(attachment, vpc, entry).apply()
@@ -388,13 +468,16 @@ def tutorial():
     customer.update("ModifyCustomerGatewayAttribute", Name="renamed", ClientToken=token())
     connection.update("ModifyVpnConnectionAttribute", Name="renamed", ClientToken=token())
     vpn_route.reweigh()
+    pbr.reweigh()
+    table.update("ModifyRouteTableAttributes", RouteTableName="renamed")
     cen_fields = {"Name": "renamed", "Description": "one more", "ProtectionLevel": "REDUCED"}
     call("ModifyCenAttribute", CBN, **cen.key(), **cen_fields)
     cen.fields.update(cen_fields)
     for resource, kind in ((vpc, "VPC"), (vswitch, "VSWITCH"), (gateway, "VpnGateWay"), (connection, "VpnConnection")):
         retag(resource, kind)
 
-    made = [vpc, vswitch, gateway, customer, connection, vpn_route, entry, cen, attachment, published]
+    made = [vpc, vswitch, gateway, customer, connection, vpn_route, pbr, entry, table, other, attached, of_table, cen,
+            attachment, published]
     for resource in made:
         resource.plan_is_empty("in the second plan")
     # A gateway with a connection, and a vSwitch under a gateway, are refused by codes that it tries again by.
