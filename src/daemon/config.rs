@@ -150,6 +150,7 @@ fn read_routes(section: &mut Section<'_>, connections: &[connection::Read]) -> V
                     owner: routing::Owner::File,
                     publication: routing::Publication::Normal,
                     created,
+                    closed: false,
                 }),
                 None => {
                     let names: Vec<&str> = connections.iter().map(|read| &**read.tunnel.name()).collect();
