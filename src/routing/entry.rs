@@ -30,6 +30,9 @@ impl RoutePolicy {
     pub const DEFAULT_PRIORITY: u8 = 10;
     /// Before all that can be given: of a policy that is closed because its own priority cannot be understood.
     pub const FIRST: u8 = 0;
+    /// How many one owner may have to one destination: a packet of a new flow is compared with each. The cloud's quota is 20 for
+    /// a whole gateway.
+    pub const MOST: usize = 64;
 }
 
 /// Preference among routes to one destination, as `CreateVpnRouteEntry` knows it: 100 is active, 0 is standby.

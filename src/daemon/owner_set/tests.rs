@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::control::owner::{OwnerPublication, OwnerSet, PresharedKey};
-use crate::routing::{Owner, RoutePolicy, Weight};
+use crate::routing::{Owner, Weight};
 
 fn file() -> Config {
     let text = r#"
