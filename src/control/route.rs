@@ -13,7 +13,8 @@ pub enum RouteState {
     Active,
     /// Its connection is up, but another route of the same destination is preferred.
     Standby,
-    /// Its connection has no Child SA, or the kernel does not lead packets to it; then `reason` says why not.
+    /// Its connection has no Child SA; or the kernel does not lead packets to it, or something about it is refused: then `reason`
+    /// says so.
     Down,
 }
 
@@ -66,7 +67,8 @@ pub struct Route {
     pub weight: u8,
     /// Whether it carries traffic.
     pub state: RouteState,
-    /// Why the kernel does not lead the destination's packets into the tunnel; absent while it does.
+    /// Why the kernel does not lead the destination's packets into the tunnel, or why gatewayd drops what the route holds; absent
+    /// while they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Whether the cloud publishes it to the VPC.

@@ -130,6 +130,7 @@ fn read_routes(section: &mut Section<'_>, connections: &[connection::Read]) -> V
     let by_name: HashMap<&str, &Arc<str>> =
         connections.iter().map(|read| (&**read.tunnel.name(), read.tunnel.name())).collect();
     let mut seen: HashSet<(IpNet, Option<IpNet>, &Arc<str>)> = HashSet::new();
+    let mut policies: HashMap<IpNet, usize> = HashMap::new();
     let mut routes: Vec<VpnRoute> = Vec::new();
     for mut table in section.tables("route") {
         let destination = table.required("destination", connection::network);
@@ -142,6 +143,12 @@ fn read_routes(section: &mut Section<'_>, connections: &[connection::Read]) -> V
                 Some(connection) if !seen.insert((destination, source, connection)) => {
                     table.problem("destination", format!("{destination} through \"{name}\" is there twice"));
                 }
+                Some(_) if policy.is_some() && is_one_too_many(policies.entry(destination).or_default()) => {
+                    let most = RoutePolicy::MOST;
+                    let problem =
+                        format!("{destination} has more than {most} routes with a source; allowed: up to {most}");
+                    table.problem("destination", problem);
+                }
                 Some(connection) => routes.push(VpnRoute {
                     destination,
                     policy,
@@ -150,6 +157,7 @@ fn read_routes(section: &mut Section<'_>, connections: &[connection::Read]) -> V
                     owner: routing::Owner::File,
                     publication: routing::Publication::Normal,
                     created,
+                    closed: false,
                 }),
                 None => {
                     let names: Vec<&str> = connections.iter().map(|read| &**read.tunnel.name()).collect();
@@ -163,6 +171,12 @@ fn read_routes(section: &mut Section<'_>, connections: &[connection::Read]) -> V
         table.finish();
     }
     routes
+}
+
+/// Counts a policy; the first one beyond those that there may be is told.
+fn is_one_too_many(policies: &mut usize) -> bool {
+    *policies += 1;
+    *policies == RoutePolicy::MOST + 1
 }
 
 /// What makes a route policy-based: its `source`, with its `priority`.

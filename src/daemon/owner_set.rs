@@ -17,8 +17,11 @@ use crate::crypto::cloud_name::InCloud;
 use crate::crypto::psk::{self, Notation};
 use crate::crypto::{CloudName, CloudPfs, IntegrityAlgorithm, prf};
 use crate::ike::{Child, Connection, EspProposal, Extensions, IkeProposal, Peer, Start};
-use crate::routing::{Owner, Publication, RouteKey, RoutePolicy, VpnRoute, Weight};
+use crate::routing::{Publication, RouteKey, RoutePolicy, VpnRoute};
 use crate::wire::ike::{Identification, TrafficSelector};
+
+mod policies;
+mod routes;
 
 /// Interval of liveness checks (EnableDpd), which the cloud does not let its users choose.
 const LIVENESS: Duration = Duration::from_secs(30);
@@ -31,6 +34,8 @@ pub struct Translation {
     pub tunnels: Arc<BTreeMap<Arc<str>, Arc<Tunnel>>>,
     /// The routes through these connections.
     pub routes: BTreeMap<RouteKey, VpnRoute>,
+    /// How many of these are policies, and those that are too many.
+    policies: policies::Policies,
     /// Publication state of the file's routes.
     pub publications: BTreeMap<RouteKey, Publication>,
     /// What is not done, and why.
@@ -147,14 +152,12 @@ impl Translation {
     fn translate(&mut self, set: &OwnerEntries, asked: Asked, now: u64) -> Touched {
         let Asked { connections, mut routes, publications } = asked;
         let mut touched = Touched::default();
-        let mut turned = BTreeSet::new();
         for name in connections {
             let was_there = self.tunnels.contains_key(&*name);
             let is_there = self.connection(&name, set.connections.get(&name), &mut touched);
             // The routes of one that stays do not depend on what it has become; those of one that is not there do on the file.
             if !(is_there && was_there) {
                 routes.extend(set.routes_of(&name).cloned());
-                turned.insert(name);
             }
         }
         if !touched.tunnels.is_empty() {
@@ -164,10 +167,7 @@ impl Translation {
             gone.iter().for_each(|tunnel| _ = tunnels.remove(tunnel.name()));
             tunnels.extend(new.iter().map(named));
         }
-        for key in routes {
-            let turned = turned.contains(&key.connection);
-            self.route(&key, set.routes.get(&key), now, turned, &mut touched);
-        }
+        self.routes(set, &routes, now, &mut touched);
         for key in publications {
             self.publication(&key, set.publications.get(&key), &mut touched);
         }
@@ -210,42 +210,49 @@ impl Translation {
         }
     }
 
-    /// Translates one route; `turned` says that its connection is not there, or was not. A policy-based one is in force all the
-    /// same, unless the file has a connection of that name: its packets are dropped, and are no other connection's.
-    fn route(
-        &mut self,
-        wanted_key: &OwnerRouteKey,
-        wanted: Option<&OwnerRoute>,
-        now: u64,
-        turned: bool,
-        touched: &mut Touched,
-    ) {
+    /// Translates routes: those first that are there no more, as others may wait for their room.
+    fn routes(&mut self, set: &OwnerEntries, asked: &BTreeSet<OwnerRouteKey>, now: u64, touched: &mut Touched) {
+        let with_source = asked.iter().filter(|key| key.source.is_some());
+        let destinations: BTreeSet<IpNet> = with_source.map(|key| key.destination.trunc()).collect();
+        let (there, gone): (Vec<_>, Vec<_>) = asked.iter().partition(|key| set.routes.contains_key(*key));
+        for key in gone {
+            self.route(key, None, now, touched);
+        }
+        for destination in &destinations {
+            while let Some(key) = self.policies.admitted(destination) {
+                self.route(&key, set.routes.get(&key), now, touched);
+            }
+        }
+        for key in there {
+            self.route(key, set.routes.get(key), now, touched);
+        }
+        for destination in destinations {
+            let (gone, new) = self.policies.closed(destination, now);
+            touched.routes.gone.extend(gone);
+            touched.routes.new.extend(new);
+        }
+    }
+
+    /// Translates one route.
+    fn route(&mut self, wanted_key: &OwnerRouteKey, wanted: Option<&OwnerRoute>, now: u64, touched: &mut Touched) {
         let OwnerRouteKey { connection, destination, source } = wanted_key;
         let key = RouteKey { destination: *destination, connection: connection.as_str().into(), source: *source };
         let before = self.routes.remove(&key);
-        let tunnel = self.tunnels.get(connection.as_str()).map(|tunnel| Arc::clone(tunnel.name()));
-        let lacking = wanted.filter(|_| tunnel.is_none());
-        let lacking = lacking.map(|_| format!("its connection \"{connection}\" is refused, or not in the set"));
-        let translated = wanted.map(|OwnerRoute { weight, priority, publication, .. }| {
-            let closed = source.filter(|_| !self.file.connections.contains(&key.connection));
-            let Some(connection) = tunnel.or_else(|| closed.map(|_| Arc::clone(&key.connection))) else {
-                return Ok(None);
-            };
-            Ok(Some(VpnRoute {
-                destination: *destination,
-                policy: source.map(|source| policy(source, *priority)).transpose()?,
-                connection,
-                weight: Weight::try_from(u32::from(*weight)).map_err(|error| error.to_string())?,
-                owner: Owner::Cend,
-                publication: published(*publication),
-                created: before.as_ref().map_or(now, |before| before.created),
-            }))
-        });
-        let (route, refusal) = match translated.transpose() {
-            Ok(route) => (route.flatten(), lacking),
-            Err(reason) => (None, Some(reason)),
-        };
-        if route != before || turned {
+        let tunnel = self.tunnels.get(connection.as_str()).map(|tunnel| tunnel.name());
+        let created = before.as_ref().map_or(now, |before| before.created);
+        let (mut route, mut refusal) =
+            wanted.map_or((None, None), |wanted| routes::translate(wanted_key, wanted, tunnel, created));
+        if source.is_some() {
+            self.policies.leave(wanted_key, before.is_some());
+            if route.is_some() && !self.policies.enter(wanted_key) {
+                route = None;
+                let most = RoutePolicy::MOST;
+                refusal = Some(format!(
+                    "there are {most} policies to {destination}, and no more can be; what it holds is dropped"
+                ));
+            }
+        }
+        if route != before {
             touched.routes.gone.extend(before);
             touched.routes.new.extend(route.clone());
         }
@@ -259,7 +266,7 @@ impl Translation {
         let key = RouteKey { destination: *destination, connection: connection.as_str().into(), source: None };
         let known = self.file.routes.contains(&key);
         let before = self.publications.remove(&key);
-        let publication = wanted.filter(|_| known).map(|publication| published(*publication));
+        let publication = wanted.filter(|_| known).map(|publication| routes::published(*publication));
         if publication != before {
             touched.publications.push(key.clone());
         }
@@ -288,22 +295,6 @@ fn protected(set: &OwnerEntries, asked: &Asked) -> Protected {
     let connections = asked.connections.iter().filter_map(|name| set.connections.get(name));
     let routes = asked.routes.iter().filter(|key| set.routes.contains_key(*key));
     policy::of_cend(connections, routes)
-}
-
-fn policy(source: IpNet, priority: Option<u8>) -> Result<RoutePolicy, String> {
-    let priority = priority.unwrap_or(RoutePolicy::DEFAULT_PRIORITY);
-    if !(1..=100).contains(&priority) {
-        return Err(format!("a priority of {priority} is not from 1 to 100"));
-    }
-    Ok(RoutePolicy { priority, source })
-}
-
-/// A publication state as the route table knows it.
-fn published(publication: route::Publication) -> Publication {
-    match publication {
-        route::Publication::Published => Publication::Published,
-        route::Publication::Normal => Publication::Normal,
-    }
 }
 
 fn tunnel(wanted: &OwnerConnection, file: &FileNames) -> Result<(Tunnel, BTreeSet<&'static str>), String> {

@@ -11,7 +11,7 @@ use super::entry::{RouteState, VpnRoute, Weight};
 /// Policy and prefix have already decided when it comes to that: they win whatever the weight, even if every connection
 /// behind them is down (protected traffic does not escape to another route). Among routes with one policy to one
 /// destination, in this order:
-/// 1. a connection that is up before one that is down, or whose every path is silent;
+/// 1. a connection that is up before one that is down, or whose every path is silent; a closed route is down;
 /// 2. weight 100 before weight 0;
 /// 3. the older route before the newer one, so that adding a route never moves traffic off a working path;
 /// 4. the connection's name, byte by byte, so that the choice never depends on the order of insertion.
@@ -23,7 +23,7 @@ pub fn rank<'r>(
     is_up: impl Fn(&str) -> bool,
 ) -> Vec<(&'r VpnRoute, RouteState)> {
     let mut ranked: Vec<(bool, &VpnRoute)> =
-        routes.into_iter().map(|route| (is_up(&route.connection), route)).collect();
+        routes.into_iter().map(|route| (!route.closed && is_up(&route.connection), route)).collect();
     ranked.sort_by_key(|(up, route)| {
         (place(route), Reverse(*up), Reverse(route.weight == Weight::Active), route.created, &route.connection)
     });
@@ -60,6 +60,7 @@ mod tests {
             owner: Owner::Cend,
             publication: Publication::Normal,
             created,
+            closed: false,
         }
     }
 

@@ -28,6 +28,11 @@ pub struct RoutePolicy {
 impl RoutePolicy {
     /// The priority of a route that is given none, as in the cloud's API.
     pub const DEFAULT_PRIORITY: u8 = 10;
+    /// Before all that can be given: of a policy that is closed because its own priority cannot be understood.
+    pub const FIRST: u8 = 0;
+    /// How many one owner may have to one destination: a packet of a new flow is compared with each. The cloud's quota is 20 for
+    /// a whole gateway.
+    pub const MOST: usize = 64;
 }
 
 /// Preference among routes to one destination, as `CreateVpnRouteEntry` knows it: 100 is active, 0 is standby.
@@ -142,6 +147,9 @@ pub struct VpnRoute {
     pub publication: Publication,
     /// Seconds since the Unix epoch at which the owner made it.
     pub created: u64,
+    /// Something about it is refused: what it holds is dropped, whatever is up, and is no other route's. Host bits in its
+    /// prefixes mean nothing.
+    pub closed: bool,
 }
 
 impl VpnRoute {
@@ -152,5 +160,13 @@ impl VpnRoute {
             connection: Arc::clone(&self.connection),
             source: self.policy.map(|policy| policy.source),
         }
+    }
+
+    /// Whether this is the route that a key names.
+    pub fn is(&self, key: &RouteKey) -> bool {
+        let RouteKey { destination, connection, source } = key;
+        self.destination == *destination
+            && self.policy.map(|policy| policy.source) == *source
+            && self.connection == *connection
     }
 }

@@ -13,7 +13,7 @@ use crate::dataplane::fib::{ConnectionId, Fib, PolicyEntry};
 ///
 /// `id` gives the number of a connection in the packet path. A destination none of whose connections has a number
 /// (they were refused, say) stays in the table with no choice: its packets are dropped and do not fall through to a
-/// shorter prefix. The same is true of each policy of a destination.
+/// shorter prefix; so does one all of whose routes are closed. The same is true of each policy of a destination.
 pub fn update_fib(
     fib: &mut Fib,
     table: &Table,
@@ -24,9 +24,11 @@ pub fn update_fib(
         let mut by_destination = None;
         let mut policies = Vec::new();
         for same in table.at(destination).chunk_by(|(one, _), (other, _)| one.policy == other.policy) {
-            let connections: Vec<_> = same.iter().filter_map(|(route, _)| id(&route.connection)).collect();
+            let open = same.iter().filter(|(route, _)| !route.closed);
+            let connections: Vec<_> = open.filter_map(|(route, _)| id(&route.connection)).collect();
             match same.first().and_then(|(route, _)| route.policy) {
                 Some(RoutePolicy { priority, source }) => {
+                    let source = source.trunc();
                     policies.push(PolicyEntry { priority, source, connections: connections.into() });
                 }
                 None => by_destination = Some(connections),
@@ -54,6 +56,7 @@ mod tests {
             owner: Owner::File,
             publication: Publication::Normal,
             created: 0,
+            closed: false,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::best_path::rank;
-use super::entry::{Owner, Publication, RouteKey, RoutePolicy, RouteState, VpnRoute};
+use super::entry::{Owner, Publication, RouteKey, RouteState, VpnRoute};
 use super::prefixes::shortened;
 use super::reconcile::Family;
 
@@ -32,10 +32,26 @@ pub enum RouteRefused {
     Duplicate(RouteKey),
 }
 
+/// Whether a route can have these prefixes.
+///
+/// # Errors
+/// One of them has host bits, or they are of different families.
+pub fn check_prefixes(destination: IpNet, source: Option<IpNet>) -> Result<(), RouteRefused> {
+    if let Some(loose) = [Some(destination), source].into_iter().flatten().find(|prefix| *prefix != prefix.trunc()) {
+        return Err(RouteRefused::HostBits(loose));
+    }
+    match source {
+        Some(source) if Family::of(&source) != Family::of(&destination) => {
+            Err(RouteRefused::Families(source, destination))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// VPN routes by destination, source and connection, and which connections are up. A change looks at what it names only.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
-    /// By destination; few connections lead to one.
+    /// By destination, without host bits; few connections lead to one.
     routes: BTreeMap<IpNet, Vec<VpnRoute>>,
     /// The destinations that each connection leads to.
     of_connection: BTreeMap<Arc<str>, BTreeSet<IpNet>>,
@@ -62,7 +78,7 @@ impl Table {
 
     /// Takes routes of `owner` away and then others in. Routes of the other owner stay; one that clashes with them, or
     /// that is malformed, is left out, stands in [`Table::refused`], and is tried again at every change. A route that
-    /// stays keeps its time of creation.
+    /// stays keeps its time of creation. A closed one clashes with none of the other owner's, as it leads nowhere.
     pub fn change(&mut self, owner: Owner, removed: Vec<RouteKey>, added: Vec<VpnRoute>) {
         if removed.is_empty() && added.is_empty() {
             return;
@@ -72,7 +88,7 @@ impl Table {
             match self.remove(owner, &key) {
                 Some(created) => _ = before.insert(key, created),
                 None => {
-                    let is_it = |(route, _): &(VpnRoute, _)| route.owner == owner && route.key() == key;
+                    let is_it = |(route, _): &(VpnRoute, _)| route.owner == owner && route.is(&key);
                     if let Some(place) = self.refused.iter().position(is_it) {
                         self.refused.remove(place);
                     }
@@ -101,26 +117,20 @@ impl Table {
     }
 
     fn insert(&mut self, route: &VpnRoute) -> Result<(), RouteRefused> {
-        if route.destination != route.destination.trunc() {
-            return Err(RouteRefused::HostBits(route.destination));
+        if !route.closed {
+            check_prefixes(route.destination, route.policy.map(|policy| policy.source))?;
         }
-        if let Some(RoutePolicy { source, .. }) = route.policy {
-            if source != source.trunc() {
-                return Err(RouteRefused::HostBits(source));
-            }
-            if Family::of(&source) != Family::of(&route.destination) {
-                return Err(RouteRefused::Families(source, route.destination));
-            }
-        }
+        let (key, destination) = (route.key(), route.destination.trunc());
         // Nothing can be refused from here on when the destination is new, so none is left empty.
-        let at_destination = self.routes.entry(route.destination).or_insert_with(|| Vec::with_capacity(1));
-        match at_destination.iter().find(|present| present.key() == route.key()) {
-            Some(present) if present.owner == route.owner => Err(RouteRefused::Duplicate(route.key())),
-            Some(present) => Err(RouteRefused::OwnedByOther { key: route.key(), owner: present.owner }),
+        let at_destination = self.routes.entry(destination).or_insert_with(|| Vec::with_capacity(1));
+        let clashes = |present: &&VpnRoute| present.owner == route.owner || !(present.closed || route.closed);
+        match at_destination.iter().filter(clashes).find(|present| present.is(&key)) {
+            Some(present) if present.owner == route.owner => Err(RouteRefused::Duplicate(key)),
+            Some(present) => Err(RouteRefused::OwnedByOther { key, owner: present.owner }),
             None => {
                 at_destination.push(route.clone());
-                self.of_connection.entry(Arc::clone(&route.connection)).or_default().insert(route.destination);
-                self.changed.insert(route.destination);
+                self.of_connection.entry(key.connection).or_default().insert(destination);
+                self.changed.insert(destination);
                 Ok(())
             }
         }
@@ -128,20 +138,21 @@ impl Table {
 
     /// Takes a route of an owner away, if it is there, and gives its time of creation.
     fn remove(&mut self, owner: Owner, key: &RouteKey) -> Option<u64> {
-        let at_destination = self.routes.get_mut(&key.destination)?;
-        let is_it = |route: &VpnRoute| route.owner == owner && route.key() == *key;
+        let destination = key.destination.trunc();
+        let at_destination = self.routes.get_mut(&destination)?;
+        let is_it = |route: &VpnRoute| route.owner == owner && route.is(key);
         let route = at_destination.remove(at_destination.iter().position(is_it)?);
         let leads_on = at_destination.iter().any(|other| other.connection == key.connection);
         if at_destination.is_empty() {
-            self.routes.remove(&key.destination);
+            self.routes.remove(&destination);
         }
         if let Some(destinations) = self.of_connection.get_mut(&key.connection).filter(|_| !leads_on) {
-            destinations.remove(&key.destination);
+            destinations.remove(&destination);
             if destinations.is_empty() {
                 self.of_connection.remove(&key.connection);
             }
         }
-        self.changed.insert(key.destination);
+        self.changed.insert(destination);
         Some(route.created)
     }
 
@@ -149,7 +160,7 @@ impl Table {
     pub fn publish(&mut self, key: &RouteKey, publication: Publication) -> bool {
         let at_destination = self.routes.get_mut(&key.destination).into_iter().flatten();
         let mut of_file = at_destination.filter(|route| route.owner == Owner::File);
-        let Some(route) = of_file.find(|route| route.key() == *key) else { return false };
+        let Some(route) = of_file.find(|route| route.is(key)) else { return false };
         if std::mem::replace(&mut route.publication, publication) != publication {
             self.changed.insert(key.destination);
         }
@@ -226,7 +237,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::entry::Weight;
+    use crate::routing::entry::{RoutePolicy, Weight};
 
     fn route(destination: &str, connection: &str, created: u64) -> VpnRoute {
         VpnRoute {
@@ -237,6 +248,7 @@ mod tests {
             owner: Owner::File,
             publication: Publication::Normal,
             created,
+            closed: false,
         }
     }
 

@@ -242,6 +242,21 @@ fn a_route_with_a_source_is_policy_based() {
 }
 
 #[test]
+fn of_routes_with_a_source_only_so_many_lead_to_one_destination() {
+    let policy = |n: usize, to: &str| {
+        format!("[[route]]\nconnection = \"idc\"\nsource = \"192.168.{n}.0/24\"\ndestination = \"{to}\"\n")
+    };
+    let most: String = (0..64).flat_map(|n| [policy(n, "10.1.1.0/24"), policy(n, "10.1.2.0/24")]).collect();
+    let text = format!("{GOOD}\n{most}");
+    assert_eq!(parse(&text).unwrap().routes.len(), 129);
+    let error = parse(&format!("{text}{}{}", policy(64, "10.1.2.0/24"), policy(65, "10.1.2.0/24"))).unwrap_err();
+    let line = text.lines().count() + 4;
+    let place = format!("gatewayd.toml:{line}: route.destination: 10.1.2.0/24 has more than 64 routes with a source");
+    assert_eq!(error.to_string().matches("more than 64").count(), 1);
+    assert!(error.to_string().contains(&place), "{error}");
+}
+
+#[test]
 fn all_problems_are_told_at_once_and_in_order() {
     let text = GOOD.replace("psk = \"swordfish\"", "df = \"maybe\"").replace("[[route]]", "[[route]]\nweight = 1");
     let error = parse(&text).unwrap_err();
