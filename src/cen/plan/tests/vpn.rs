@@ -170,7 +170,7 @@ fn a_policy_based_route_has_a_source_a_priority_and_a_quota_of_its_own() {
 }
 
 #[test]
-fn both_kinds_of_routes_share_one_entry_of_the_vpc_and_are_withdrawn_together() {
+fn both_kinds_of_routes_share_one_entry_of_the_vpc_and_go_with_the_policy_based_one() {
     let (mut world, hangzhou, _) = world();
     world.does(connect("a", &["10.1.1.0/24"], false));
     let by_destination = route_key(None, "10.1.1.0/24", "vco-a");
@@ -183,15 +183,24 @@ fn both_kinds_of_routes_share_one_entry_of_the_vpc_and_are_withdrawn_together() 
     world.does(Command::DeleteVpnRoute(KnownVpnRoute { key: one.clone(), weight: 100, priority: None }));
     assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some(), "the other kind is still published");
     world.does(create_route(one, 100, false));
-    for policy_based in [true, false] {
-        world.does(publish_route(by_destination.clone(), false, true));
-        world.does(publish_route(by_destination.clone(), true, true));
-        assert!(world.state.vpn_routes.values().all(|route| route.published));
-        assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some());
-        world.does(publish_route(by_destination.clone(), policy_based, false));
-        assert!(world.state.vpn_routes.values().all(|route| !route.published));
-        assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_none());
-    }
+    world.does(customer_gateway("second", "203.0.113.201"));
+    world.does(Command::CreateVpnConnection(Box::new(create_connection("b", "cgw-second", &["10.1.1.0/24"], false))));
+    let of_another = route_key(Some("192.168.6.0/24"), "10.1.1.0/24", "vco-b");
+    world.does(create_route(of_another.clone(), 100, true));
+    world.does(publish_route(by_destination.clone(), false, true));
+    world.does(publish_route(by_destination.clone(), true, true));
+    assert!(world.state.vpn_routes.values().all(|route| route.published));
+    // The destination-based one goes alone, and the entry is still needed.
+    world.does(publish_route(by_destination.clone(), false, false));
+    assert!(world.state.vpn_routes.values().all(|route| route.published == route.key.source.is_some()));
+    assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some());
+    world.does(publish_route(by_destination.clone(), false, true));
+    // The policy-based ones of a connection take it along, and leave another connection's.
+    world.does(publish_route(by_destination.clone(), true, false));
+    assert!(world.state.vpn_routes.values().all(|route| route.published == (route.key == of_another)));
+    assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some());
+    world.does(publish_route(of_another, true, false));
+    assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_none());
     // All that need the entry go at once.
     world.does(publish_route(by_destination.clone(), false, true));
     world.does(publish_route(by_destination, true, true));
