@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use ipnet::Ipv4Net;
 
 use super::change::Change;
+use super::client_token::{ClientTokenRecord, TOKEN_KEPT};
 use super::identifier::{RouteEntryId, RouteTableId};
 use super::index::CenIndex;
 use super::network::{Declarations, NetworkId, UnixMillis};
 use super::route::{RouteEntry, RouteKind};
 use super::shared::Shared;
-use super::state::{Attachment, ClientTokenRecord, State, TOKEN_KEPT};
+use super::state::{Attachment, State};
 
 /// The most `ClientToken`s that are known at a time.
 const TOKENS: usize = 8192;
@@ -166,13 +167,15 @@ fn remove<K: Ord, V>(map: &mut BTreeMap<K, V>, key: &K) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
     fn client_tokens_are_bounded_in_number_and_the_newest_stay() {
         let mut state = State::default();
         for n in 0..20_000 {
-            let record = ClientTokenRecord { fingerprint: String::new(), used: UnixMillis(n) };
+            let record = ClientTokenRecord { fingerprint: String::new(), answer: Value::Null, used: UnixMillis(n) };
             apply(&mut state, &Change::ClientTokenUsed { key: format!("CreateVpc {n:05}"), record });
             assert!(state.client_tokens.len() <= TOKENS);
         }

@@ -4,6 +4,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::bandwidth::{BandwidthLimit, BandwidthPackage};
+use super::client_token::ClientTokenRecord;
 use super::grant::Grant;
 use super::identifier::{
     BandwidthPackageId, CenId, CustomerGatewayId, RouteEntryId, RouteMapId, RouteTableId, VSwitchId, VbrId, VpcId,
@@ -12,7 +13,7 @@ use super::identifier::{
 use super::network::{Declarations, NetworkId, UnixMillis, VSwitch, Vbr, Vpc};
 use super::route::{RouteEntry, RouteTable};
 use super::route_map::RouteMap;
-use super::state::{Cen, ClientTokenRecord};
+use super::state::Cen;
 use super::vpn::{CustomerGateway, VpnConnection, VpnGateway, VpnRoute, VpnRouteKey};
 
 /// `…Set` creates a resource or replaces it whole, `…Removed` takes it away.
@@ -132,9 +133,9 @@ pub enum Change {
     VpnRouteRemoved(VpnRouteKey),
     /// A call with a `ClientToken` succeeds, so that its repetition will change nothing.
     ClientTokenUsed {
-        /// The token together with its action, as [`ClientToken::key`](super::command::ClientToken::key) joins them.
+        /// [`ClientToken::key`](super::client_token::ClientToken::key).
         key: String,
-        /// Which command the token stands for, and when it was used.
+        /// Which call the token stands for, what it was answered, and when.
         record: ClientTokenRecord,
     },
     /// What the configuration of the simulator declares, in place of all that it declared before.

@@ -19,6 +19,7 @@ pub use vpn::{
     KnownVpnRoute, ModifyVpnConnection, ModifyVpnRoute, PublishVpnRoute,
 };
 
+use super::client_token::ClientToken;
 use super::identifier::{
     CenId, CustomerGatewayId, RouteEntryId, RouteTableId, VRouterId, VSwitchId, VpcId, VpnConnectionId, VpnGatewayId,
 };
@@ -37,25 +38,6 @@ pub struct Submission {
     pub dry_run: bool,
     /// When the call was received. What it creates carries this as its time of creation.
     pub now: UnixMillis,
-}
-
-/// The `ClientToken` of a call: up to 64 ASCII characters that the caller chose, unique to the call.
-///
-/// A repeated call must have the effect of one and get the same answer. Ids and generated secrets of such a call are
-/// therefore derived from the token, so that the repeated command equals the first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientToken {
-    /// Name of the called action, such as `CreateVpc`: the same text in calls of two actions is two tokens.
-    pub action: &'static str,
-    /// The parameter's text, 1 to 64 ASCII characters.
-    pub token: String,
-}
-
-impl ClientToken {
-    /// The key under which the token's use is kept.
-    pub fn key(&self) -> String {
-        format!("{} {}", self.action, self.token)
-    }
 }
 
 /// Everything that changes the cloud.

@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod bandwidth;
 pub mod change;
+pub mod client_token;
 pub mod command;
 pub mod conflict;
 pub mod error;

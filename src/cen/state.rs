@@ -6,6 +6,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::bandwidth::{BandwidthLimit, BandwidthPackage};
+use super::client_token::ClientTokenRecord;
 use super::grant::Grant;
 use super::identifier::{
     BandwidthPackageId, CenId, CustomerGatewayId, RouteMapId, RouteTableId, VSwitchId, VbrId, VpcId, VpnConnectionId,
@@ -47,18 +48,6 @@ pub struct Attachment {
     pub publications: Shared<BTreeMap<Ipv4Net, u64>>,
 }
 
-/// How long after its use a `ClientToken` is known, in milliseconds: a day. A call is repeated within minutes.
-pub const TOKEN_KEPT: u64 = 24 * 60 * 60 * 1000;
-
-/// A `ClientToken` that was used, so that a repeated call has the effect of one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClientTokenRecord {
-    /// SHA-256 of the command that the token made, in hexadecimal: the same token with another command is refused.
-    pub fingerprint: String,
-    /// When the call came that used it first.
-    pub used: UnixMillis,
-}
-
 /// The whole state of the simulated cloud. Its parts are [`Shared`], so that a copy costs little, and a change of a copy what
 /// the changed part costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +85,7 @@ pub struct State {
     /// published.
     #[serde(with = "vpn_routes")]
     pub vpn_routes: Shared<BTreeMap<VpnRouteKey, VpnRoute>>,
-    /// By [`ClientToken::key`](super::command::ClientToken::key).
+    /// By [`ClientToken::key`](super::client_token::ClientToken::key).
     pub client_tokens: Shared<BTreeMap<String, ClientTokenRecord>>,
     /// What the configuration said at the last start.
     pub declarations: Shared<Declarations>,

@@ -9,9 +9,7 @@ use crate::cen::command::Command;
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
 use crate::cen::state::State;
-use crate::crypto::digest::hmac_sha256;
 use crate::crypto::random::Entropy;
-use crate::crypto::secret::Secret;
 
 /// The Cbn product's only version.
 pub const CBN: &str = "2017-09-12";
@@ -62,7 +60,7 @@ pub struct Context<'a> {
     pub live: &'a dyn LiveGateways,
     /// Wall-clock time.
     pub now: UnixMillis,
-    /// For identifiers and generated pre-shared keys. Repeats itself for a repeated `ClientToken`.
+    /// For identifiers and generated pre-shared keys.
     pub entropy: &'a mut dyn Entropy,
 }
 
@@ -87,60 +85,11 @@ impl Context<'_> {
     }
 }
 
-/// Entropy that follows from a caller's secret and its `ClientToken`: the same call draws the same identifiers, so
-/// that it becomes the same command, and nobody without the secret can tell what it draws.
-pub struct TokenEntropy {
-    key: Secret,
-    counter: u64,
-}
-
-impl TokenEntropy {
-    /// For one call.
-    pub fn new(access_key_secret: &Secret, action: &Action, token: &str) -> Self {
-        let call = format!("ClientToken\n{}\n{}\n{token}", action.version, action.name);
-        let key = hmac_sha256(access_key_secret.as_bytes(), &[call.as_bytes()]);
-        Self { key: Secret::new(key.to_vec()), counter: 0 }
-    }
-}
-
-impl Entropy for TokenEntropy {
-    fn fill(&mut self, out: &mut [u8]) {
-        for piece in out.chunks_mut(32) {
-            let block = hmac_sha256(self.key.as_bytes(), &[&self.counter.to_be_bytes()]);
-            piece.copy_from_slice(&block[..piece.len()]);
-            self.counter += 1;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cen::openapi::live::NoGateways;
     use crate::crypto::random::SystemEntropy;
-
-    fn handler(_: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
-        Err(ApiError::internal())
-    }
-
-    #[test]
-    fn a_client_token_draws_the_same_bytes_again_and_others_do_not() {
-        let action = Action { version: VPC, name: "CreateVpc", parameters: &[], handler };
-        let other = Action { name: "CreateVSwitch", ..action };
-        let draw = |secret: &[u8], action: &Action, token: &str| {
-            let mut bytes = [0; 100];
-            TokenEntropy::new(&Secret::from(secret), action, token).fill(&mut bytes);
-            bytes
-        };
-        let bytes = draw(b"secret", &action, "token");
-        assert_eq!(bytes, draw(b"secret", &action, "token"));
-        assert_ne!(bytes[..32], bytes[32..64]);
-        for different in
-            [draw(b"Secret", &action, "token"), draw(b"secret", &other, "token"), draw(b"secret", &action, "t")]
-        {
-            assert_ne!(bytes, different);
-        }
-    }
 
     #[test]
     fn random_text_has_the_length_asked_for_and_letters_and_digits_only() {

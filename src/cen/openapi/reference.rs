@@ -64,8 +64,8 @@ const INTRODUCTION: &str = "\
 # The actions that cend serves
 
 Written by `gatewayctl cloud --reference` from the table by which cend reads the calls; a test compares it. Every call may
-carry `ClientToken` (at most 64 characters of ASCII; the call has the same effect when it is repeated) and `DryRun` (true:
-everything is checked and nothing changes), and parameters that no row names are ignored, as the cloud ignores them. A
+carry `ClientToken` (at most 64 characters of ASCII; repeated within a day, the call changes nothing and is answered as the
+first time) and `DryRun` (true: everything is checked and nothing changes), and parameters that no row names are ignored, as the cloud ignores them. A
 mandatory parameter that is absent is refused with `Missing<Name>`, a bad value with `Invalid<Name>` unless a row says
 otherwise. \"Ignored\" parameters are checked and change nothing; \"refused\" ones ask for what is not simulated.
 ";

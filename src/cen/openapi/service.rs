@@ -4,8 +4,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
+use zeroize::Zeroizing;
 
-use super::action::{Action, Answer, Context, TokenEntropy};
+use super::action::{Action, Answer, Context};
 use super::authentication::{AccessKeys, Authenticator};
 use super::live::LiveGateways;
 use super::reference;
@@ -13,12 +14,14 @@ use super::region;
 use super::request::{Request, Response, request_id};
 use super::rpc::Parameters;
 use super::validation;
-use crate::cen::command::{ClientToken, Submission};
+use crate::cen::client_token::ClientToken;
+use crate::cen::command::Submission;
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
 use crate::cen::nonce::UsedNonce;
 use crate::cen::state::State;
-use crate::crypto::random::{Entropy, SystemEntropy};
+use crate::crypto::digest::hmac_sha256;
+use crate::crypto::random::SystemEntropy;
 use crate::crypto::secret::Secret;
 
 /// What stands behind the API: the state, its owner, and the gateways.
@@ -53,7 +56,6 @@ struct Call {
     parameters: Parameters,
     client_token: Option<ClientToken>,
     dry_run: bool,
-    entropy: Box<dyn Entropy>,
     nonce: UsedNonce,
 }
 
@@ -91,18 +93,31 @@ impl<C: Cloud> Service<C> {
     }
 
     async fn answer(&self, request: Request, now: UnixMillis) -> Result<Value, ApiError> {
-        let Call { action, parameters, client_token, dry_run, nonce, mut entropy } = self.admit(request, now)?;
+        let Call { action, parameters, client_token, dry_run, nonce } = self.admit(request, now)?;
         let (state, live) = (self.cloud.state(), self.cloud.live());
+        let first = first_answer(client_token.as_ref(), &state, now)?;
         let handle = move || {
-            let mut context = Context { state: &state, live: live.as_ref(), now, entropy: entropy.as_mut() };
+            let mut entropy = SystemEntropy::new();
+            let mut context = Context { state: &state, live: live.as_ref(), now, entropy: &mut entropy };
             (action.handler)(&parameters, &mut context)
         };
-        match self.cloud.work(handle).await?? {
-            Answer::Read(object) => Ok(object),
-            Answer::Write { command, response } => {
-                self.cloud.submit(Submission { command, client_token, dry_run, now }, nonce).await?;
-                Ok(response)
+        match (self.cloud.work(handle).await?, first) {
+            (Ok(Answer::Read(object)), _) => Ok(object),
+            (Ok(Answer::Write { command, response }), _) => {
+                let token = client_token.map(|token| ClientToken { answer: response.clone(), ..token });
+                let submission = Submission { command, client_token: token.clone(), dry_run, now };
+                // A repeated call too: it changes nothing, but its nonce is used.
+                self.cloud.submit(submission, nonce).await?;
+                match first_answer(token.as_ref(), &self.cloud.state(), now) {
+                    // Another one may have come first while the handler was at work.
+                    Ok(Some(first)) => Ok(first),
+                    // There is no token, or so many have come since that it is forgotten.
+                    Ok(None) | Err(_) => Ok(response),
+                }
             }
+            // What the first call did may be what its repetition is refused for.
+            (Err(_), Some(first)) => Ok(first),
+            (Err(refusal), None) => Err(refusal),
         }
     }
 
@@ -122,18 +137,22 @@ impl<C: Cloud> Service<C> {
         }
         let action = self.action(&request, &parameters)?;
         let dry_run = parameters.boolean("DryRun")?.unwrap_or(false);
-        let client_token = client_token(&parameters, action)?;
+        let token = client_token(&parameters)?;
         if parameters.text("RegionId").is_none()
             && let Some(region) = request.header("host").and_then(region::of_host)
         {
             parameters.insert("RegionId", region);
         }
         validation::check(action.parameters, &mut parameters)?;
-        let entropy: Box<dyn Entropy> = match &client_token {
-            Some(token) => Box::new(TokenEntropy::new(&secret, action, &token.token)),
-            None => Box::new(SystemEntropy::new()),
+        let client_token = match token.filter(|_| !dry_run) {
+            Some(token) => Some(ClientToken {
+                key: format!("{} {token}", action.name),
+                fingerprint: fingerprint(&secret, action, &parameters)?,
+                answer: Value::Null,
+            }),
+            None => None,
         };
-        Ok(Call { action, parameters, client_token, dry_run, entropy, nonce })
+        Ok(Call { action, parameters, client_token, dry_run, nonce })
     }
 
     fn authenticate(
@@ -168,12 +187,26 @@ fn action_name(request: &Request) -> String {
     name.chars().take(64).flat_map(char::escape_default).collect()
 }
 
-fn client_token(parameters: &Parameters, action: &Action) -> Result<Option<ClientToken>, ApiError> {
+fn client_token(parameters: &Parameters) -> Result<Option<String>, ApiError> {
     let Some(token) = parameters.text("ClientToken") else { return Ok(None) };
     if token.len() > 64 || !token.is_ascii() {
         return Err(parameters.invalid("ClientToken"));
     }
-    Ok(Some(ClientToken { action: action.name, token: token.to_owned() }))
+    Ok(Some(token.to_owned()))
+}
+
+/// What tells a call from others: the action, who calls, and the parameters that the action takes, which are those that are
+/// left when they have been checked.
+fn fingerprint(access_key_secret: &Secret, action: &Action, parameters: &Parameters) -> Result<String, ApiError> {
+    let parameters: Vec<_> = parameters.iter().collect();
+    let call = serde_json::to_vec(&(action.version, action.name, parameters)).map_err(|_| ApiError::internal())?;
+    Ok(hex::encode(hmac_sha256(access_key_secret.as_bytes(), &[&Zeroizing::new(call)])))
+}
+
+/// What a call with this token was answered when it was made first, if it was.
+fn first_answer(token: Option<&ClientToken>, state: &State, now: UnixMillis) -> Result<Option<Value>, ApiError> {
+    let known = token.map(|token| token.known(&state.client_tokens, now)).transpose()?;
+    Ok(known.flatten().map(|record| record.answer.clone()))
 }
 
 /// No client takes this for a resource that is not there, which it would wait for, or forget.

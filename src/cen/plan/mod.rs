@@ -28,8 +28,7 @@ use super::command::{Command, Submission};
 use super::error::ApiError;
 use super::network::{NetworkId, UnixMillis};
 use super::route::{RouteEntry, RouteTable};
-use super::state::{ClientTokenRecord, State, TOKEN_KEPT};
-use crate::crypto::digest::sha256;
+use super::state::State;
 
 /// The changes that `submission` makes to `state`; applied together they keep every rule of the cloud.
 ///
@@ -37,16 +36,8 @@ use crate::crypto::digest::sha256;
 /// The cloud's refusal; nothing may change then. A dry run that would succeed is refused with `DryRunOperation`.
 pub fn plan(state: &State, submission: &Submission) -> Result<Vec<Change>, ApiError> {
     let token_used = match &submission.client_token {
-        Some(token) => {
-            let (key, fingerprint) = (token.key(), fingerprint(&submission.command)?);
-            let oldest = submission.now.0.saturating_sub(TOKEN_KEPT);
-            match state.client_tokens.get(&key).filter(|record| record.used.0 >= oldest) {
-                Some(record) if record.fingerprint == fingerprint => return Ok(Vec::new()),
-                Some(_) => return Err(reused_token()),
-                None => {}
-            }
-            Some(Change::ClientTokenUsed { key, record: ClientTokenRecord { fingerprint, used: submission.now } })
-        }
+        Some(token) if token.known(&state.client_tokens, submission.now)?.is_some() => return Ok(Vec::new()),
+        Some(token) => Some(Change::ClientTokenUsed { key: token.key.clone(), record: token.record(submission.now) }),
         None => None,
     };
     let mut planner = Planner::new(state, submission.now);
@@ -57,16 +48,6 @@ pub fn plan(state: &State, submission: &Submission) -> Result<Vec<Change>, ApiEr
     }
     planner.changes.extend(token_used);
     Ok(planner.changes)
-}
-
-fn fingerprint(command: &Command) -> Result<String, ApiError> {
-    let text = zeroize::Zeroizing::new(serde_json::to_vec(command).map_err(|_| ApiError::internal())?);
-    Ok(hex::encode(sha256(&text)))
-}
-
-fn reused_token() -> ApiError {
-    let message = "The client token was used before in a call with other parameters.";
-    ApiError::bad_request("IdempotentParameterMismatch", message)
 }
 
 /// Collects the changes of one command.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cen::apply::apply;
+use crate::cen::client_token::{ClientToken, TOKEN_KEPT};
 use crate::cen::command::*;
 use crate::cen::conflict;
 use crate::cen::learn::{LearnedStatus, Rejection, learned_routes};
@@ -413,22 +414,32 @@ fn vbrs_share_static_routes_and_prefer_the_shorter_as_path() {
 #[test]
 fn a_client_token_makes_a_repeated_call_one_call() {
     let (mut world, ..) = world();
-    let submission = |command| Submission {
+    let submission = |fingerprint: &str, command| Submission {
         command,
-        client_token: Some(ClientToken { action: "CreateVpc", token: "once".into() }),
+        client_token: Some(ClientToken {
+            key: "CreateVpc once".into(),
+            fingerprint: fingerprint.into(),
+            answer: fingerprint.into(),
+        }),
         dry_run: false,
         now: UnixMillis(9),
     };
-    world.submit(&submission(create_vpc("t", "cn-beijing", "10.0.0.0/16"))).unwrap();
+    world.submit(&submission("first", create_vpc("t", "cn-beijing", "10.0.0.0/16"))).unwrap();
     let before = world.state.clone();
-    world.submit(&submission(create_vpc("t", "cn-beijing", "10.0.0.0/16"))).unwrap();
+    assert_eq!(before.client_tokens["CreateVpc once"].answer, "first");
+    world.submit(&submission("first", create_vpc("again", "cn-beijing", "10.0.0.0/16"))).unwrap();
     assert_eq!(world.state, before);
-    let other = world.submit(&submission(create_vpc("t", "cn-beijing", "10.1.0.0/16"))).unwrap_err();
-    assert_eq!(other.code, "IdempotentParameterMismatch");
-    let dry =
-        Submission { dry_run: true, client_token: None, ..submission(create_vpc("d", "cn-beijing", "10.2.0.0/16")) };
+    let later =
+        |now| Submission { now: UnixMillis(now), ..submission("other", create_vpc("o", "cn-beijing", "10.1.0.0/16")) };
+    assert_eq!(world.submit(&later(TOKEN_KEPT + 9)).unwrap_err().code, "IdempotentParameterMismatch");
+    let dry = Submission {
+        dry_run: true,
+        client_token: None,
+        ..submission("dry", create_vpc("d", "cn-beijing", "10.2.0.0/16"))
+    };
     assert_eq!(world.submit(&dry).unwrap_err().code, "DryRunOperation");
     assert_eq!(world.state, before);
+    world.submit(&later(TOKEN_KEPT + 10)).unwrap();
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl<'a> Planner<'a> {
         if existing.iter().any(|other| same_traffic(other, &connection)) {
             return Err(ApiError::bad_request("InvalidVpnConnection.AlreadyExists", "Vpn connection already exists."));
         }
-        self.configure_routes(&connection);
+        self.configure_routes(&connection, None);
         self.push(Change::VpnConnectionSet(Box::new(connection)));
         Ok(())
     }
@@ -96,7 +96,7 @@ impl<'a> Planner<'a> {
         if others.any(|other| same_traffic(other, &new)) {
             return Err(ApiError::bad_request("InvalidVpnConnection.AlreadyExists", "Vpn connection already exists."));
         }
-        self.configure_routes(&new);
+        self.configure_routes(&new, Some(old));
         self.push(Change::VpnConnectionSet(Box::new(new)));
         Ok(())
     }
@@ -118,23 +118,27 @@ impl<'a> Planner<'a> {
     }
 
     /// `AutoConfigRoute`: policy-based routes in the gateway, from each local to each remote subnet, unpublished. One that
-    /// somebody has made is left as it is. Without subnets of its own (0.0.0.0/0 on both sides) a connection gets none.
-    fn configure_routes(&mut self, new: &VpnConnection) {
-        let wanted = if new.auto_config_route && new.policy_mode() { subnet_pairs(new) } else { Vec::new() };
+    /// somebody has made is left as it is, and so is the lack of one for what the connection has carried before: it may have
+    /// been deleted, or not made because it would have won over another route. Without subnets of its own (0.0.0.0/0 on both
+    /// sides) a connection gets none.
+    fn configure_routes(&mut self, new: &VpnConnection, former: Option<&VpnConnection>) {
+        let wanted = automatic_keys(new);
         let routes = self.state.vpn_routes_of(&new.gateway);
         let outdated = routes
             .filter(|route| route.key.next_hop == new.id.as_str() && route.automatic && !wanted.contains(&route.key));
         self.remove_vpn_routes(&outdated.collect::<Vec<_>>());
-        for key in wanted.into_iter().filter(|key| !self.state.vpn_routes.contains_key(key)) {
-            let route = self.automatic_route(key);
+        let had = former.map(automatic_keys).unwrap_or_default();
+        let missing = |key: &VpnRouteKey| !had.contains(key) && !self.state.vpn_routes.contains_key(key);
+        for key in wanted.into_iter().filter(missing).collect::<Vec<_>>() {
+            let route = self.automatic_route(key, ACTIVE_WEIGHT);
             self.push(Change::VpnRouteSet(route));
         }
     }
 
-    fn automatic_route(&self, key: VpnRouteKey) -> VpnRoute {
+    fn automatic_route(&self, key: VpnRouteKey, weight: u8) -> VpnRoute {
         VpnRoute {
             key,
-            weight: ACTIVE_WEIGHT,
+            weight,
             priority: DEFAULT_PRIORITY,
             published: false,
             owned_by_file: false,
@@ -144,34 +148,51 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Older versions made destination-based routes with `AutoConfigRoute`, and published them to the VPC. What is published
-    /// stays, because traffic relies on it, as if somebody had made it: he may withdraw or delete it. The rest goes, and the
-    /// policy-based routes come.
+    /// Older versions made destination-based routes with `AutoConfigRoute`, and published them to the VPC. Policy-based ones of
+    /// the same weight come in their place, but not where they would take packets from another connection. What traffic relies
+    /// on stays, as if somebody had made it: he may withdraw or delete it. That is what is published, what leads where there
+    /// are no policy-based routes now, and a standby, which the connection's subnets alone would make active.
     pub(super) fn replace_automatic_destination_routes(&mut self) {
         let outdated = self.state.vpn_routes.values();
         let outdated = outdated.filter(|route| route.automatic && route.key.source.is_none());
         for route in outdated {
-            self.push(match route.published {
+            let contested = self.is_contested(route);
+            self.push(match route.published || contested || route.weight != ACTIVE_WEIGHT {
                 true => Change::VpnRouteSet(VpnRoute { automatic: false, ..route.clone() }),
                 false => Change::VpnRouteRemoved(route.key.clone()),
             });
             let connection = self.state.vpn_connections.get(route.key.next_hop.as_str());
-            let connection = connection.filter(|connection| connection.auto_config_route && connection.policy_mode());
-            let pairs = connection.map(subnet_pairs).unwrap_or_default();
-            let missing = pairs
+            let keys = connection.filter(|_| !contested).map(automatic_keys).unwrap_or_default();
+            let missing = keys
                 .into_iter()
                 .filter(|key| key.destination == route.key.destination && !self.state.vpn_routes.contains_key(key));
             for key in missing {
-                let route = self.automatic_route(key);
+                let route = self.automatic_route(key, route.weight);
                 self.push(Change::VpnRouteSet(route));
             }
         }
     }
+
+    /// Whether the gateway leads packets for this destination, or for a part of it, through another connection too, by a
+    /// destination-based route or by that connection's subnets. Any policy-based route would be asked before those. Of the
+    /// routes of the gateway's own file those are known that are published.
+    fn is_contested(&self, route: &VpnRoute) -> bool {
+        let VpnRouteKey { gateway, destination, next_hop, source: _ } = &route.key;
+        let routes = self.state.vpn_routes_of(gateway).filter(|other| other.key.source.is_none());
+        let mut routes = routes.map(|other| (other.key.destination, other.key.next_hop.as_str()));
+        let connections = self.state.connections_of(gateway).filter(|other| other.policy_mode());
+        let mut subnets = connections.flat_map(|other| other.remote_subnets.iter().map(|to| (*to, other.id.as_str())));
+        let elsewhere = |(to, through): (Ipv4Net, &str)| through != next_hop && destination.contains(&to);
+        routes.any(elsewhere) || subnets.any(elsewhere)
+    }
 }
 
-/// What a connection carries, as the keys of policy-based routes.
-fn subnet_pairs(connection: &VpnConnection) -> Vec<VpnRouteKey> {
+/// The keys of the routes that `AutoConfigRoute` makes for a connection: what it carries.
+fn automatic_keys(connection: &VpnConnection) -> Vec<VpnRouteKey> {
     let VpnConnection { id, gateway, local_subnets, remote_subnets, .. } = connection;
+    if !connection.auto_config_route || !connection.policy_mode() {
+        return Vec::new();
+    }
     let key = |source: &Ipv4Net, destination: &Ipv4Net| VpnRouteKey {
         gateway: gateway.clone(),
         destination: *destination,

@@ -71,14 +71,13 @@ impl<'a> Planner<'a> {
         }
         let mut published: Vec<VpnRoute> = routes.into_iter().filter(|route| route.published).collect();
         if !published.is_empty() {
-            // What the other one of the two tables has of this destination is withdrawn with it.
             let VpnRouteKey { gateway, destination, .. } = &publish.key;
-            let others = self.state.vpn_routes_of(gateway).filter(|other| {
-                other.published
-                    && other.key.destination == *destination
-                    && other.key.source.is_some() != publish.policy_based
-            });
-            published.extend(others.cloned());
+            if publish.policy_based {
+                // The destination-based routes to it are withdrawn with them, but not the other way round.
+                let routes = self.state.vpn_routes_of(gateway).filter(|route| route.key.source.is_none());
+                published
+                    .extend(routes.filter(|route| route.published && route.key.destination == *destination).cloned());
+            }
             let keys: Vec<&VpnRouteKey> = published.iter().map(|route| &route.key).collect();
             self.withdraw_from_vpc(gateway, *destination, &keys);
             self.changes.extend(published.iter().map(unpublished));

@@ -20,8 +20,12 @@ use crate::cen::state::State;
 /// The file's name in the state directory.
 const FILE: &str = "cloud.redb";
 
-/// Version of what the tables hold.
-const FORMAT: u64 = 1;
+/// Version of what the tables hold, which the first change writes. Format 1 knows no policy-based routes, route maps or other
+/// things that came later, and versions that write it would read them as something else, or leave them out.
+const FORMAT: u64 = 2;
+
+/// The oldest format that is read: all that it holds means the same in the newest one.
+const OLDEST_FORMAT: u64 = 1;
 
 /// `format`, `revision` (the newest one) and `folded` (the one of the state in [`STATE`]).
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
@@ -111,9 +115,8 @@ impl EmbeddedStore {
             format
         };
         match format {
-            None => transaction.commit().map_err(failed),
-            Some(FORMAT) => transaction.commit().map_err(failed),
-            Some(other) => Err(StoreError::Foreign(format!("format {other}, expected {FORMAT}"))),
+            None | Some(OLDEST_FORMAT..=FORMAT) => transaction.commit().map_err(failed),
+            Some(other) => Err(StoreError::Foreign(format!("format {other}, expected {OLDEST_FORMAT} to {FORMAT}"))),
         }
     }
 }
@@ -184,6 +187,7 @@ impl Store for EmbeddedStore {
             let mut numbers = transaction.open_table(NUMBERS).map_err(failed)?;
             let found = numbers.get("revision").map_err(failed)?.map_or(0, |number| number.value());
             numbers.insert("revision", next.0).map_err(failed)?;
+            numbers.insert("format", FORMAT).map_err(failed)?;
             let mut log = transaction.open_table(CHANGES).map_err(failed)?;
             log.insert(next.0, text.as_slice()).map_err(failed)?;
             if let Some(UsedNonce { digest, used, expires }) = nonce {
@@ -211,6 +215,7 @@ impl Store for EmbeddedStore {
             let mut numbers = transaction.open_table(NUMBERS).map_err(failed)?;
             let found = numbers.get("revision").map_err(failed)?.map_or(0, |number| number.value());
             numbers.insert("folded", revision.0).map_err(failed)?;
+            numbers.insert("format", FORMAT).map_err(failed)?;
             let mut table = transaction.open_table(STATE).map_err(failed)?;
             table.retain(|_, _| false).map_err(failed)?;
             let mut pieces = Pieces { table, piece: Zeroizing::new(Vec::with_capacity(PIECE)), count: 0, size: 0 };

@@ -6,6 +6,7 @@ use crate::cen::openapi::ACTIONS;
 use crate::cen::openapi::live::NoGateways;
 use crate::cen::openapi::signature::{authorize_acs3, body_hash, canonical_query};
 use crate::cen::plan::plan;
+use crate::crypto::random::Entropy;
 
 /// 2026-11-22T20:00:00Z.
 const NOW: UnixMillis = UnixMillis(1_795_377_600_000);
@@ -68,6 +69,15 @@ fn call(service: &Service<Memory>, action: &str, parameters: &[(&str, &str)]) ->
     block_on(service.call(request("2016-04-28", action, parameters), NOW))
 }
 
+/// The answer to a call that succeeds, without its `RequestId`.
+fn answer_at(service: &Service<Memory>, now: UnixMillis, call: (&str, &str, &[(&str, &str)])) -> Value {
+    let (version, action, parameters) = call;
+    let mut answer = block_on(service.call(request(version, action, parameters), now));
+    assert_eq!(answer.status, 200, "{action}: {}", answer.body);
+    answer.body.as_object_mut().and_then(|object| object.remove("RequestId")).expect("every answer has one");
+    answer.body
+}
+
 /// Nothing here waits for anything.
 fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
@@ -103,6 +113,75 @@ fn a_repeated_client_token_makes_one_vpc_and_other_parameters_are_refused() {
     let long = "x".repeat(65);
     let refused = call(&service, "CreateVpc", &[HERE, ("ClientToken", &long)]);
     assert_eq!(refused.body["Code"], "InvalidClientToken");
+}
+
+#[test]
+fn a_repeated_call_is_answered_as_the_first_whatever_has_become_of_what_it_asked_for() {
+    let service = service();
+    let later = UnixMillis(NOW.0 + 1000);
+    let (vpc, cbn) = ("2016-04-28", "2017-09-12");
+    let twice = |version: &str, action: &str, parameters: &[(&str, &str)]| {
+        let parameters = [&[HERE, ("ClientToken", "once")], parameters].concat();
+        let first = answer_at(&service, NOW, (version, action, &parameters));
+        let state = service.cloud().state();
+        assert_eq!(answer_at(&service, later, (version, action, &parameters)), first, "{action}");
+        assert_eq!(service.cloud().state(), state, "{action}");
+        let dry = [&parameters[..], &[("DryRun", "true")]].concat();
+        assert_ne!(block_on(service.call(request(version, action, &dry), later)).status, 200, "{action}");
+        first
+    };
+    let text = |object: &Value, name: &str| object[name].as_str().unwrap().to_owned();
+    let network = twice(vpc, "CreateVpc", &[("CidrBlock", "192.168.0.0/16")]);
+    let (network, table) = (text(&network, "VpcId"), text(&network, "RouteTableId"));
+    let zone = ("ZoneId", "cn-hangzhou-b");
+    twice(vpc, "CreateVSwitch", &[("VpcId", &network), ("CidrBlock", "192.168.1.0/24"), zone]);
+    let gateway = twice(vpc, "CreateVpnGateway", &[("VpcId", &network), ("Bandwidth", "5")]);
+    let gateway = text(&gateway, "VpnGatewayId");
+
+    // Two of three are refused, for what is there before and for what the call itself brings.
+    let entries = [
+        ("RouteEntries.1.RouteTableId", table.as_str()),
+        ("RouteEntries.1.DstCidrBlock", "10.1.0.0/16"),
+        ("RouteEntries.1.NextHop", &gateway),
+        ("RouteEntries.1.NextHopType", "VpnGateway"),
+        ("RouteEntries.2.RouteTableId", &table),
+        ("RouteEntries.2.DstCidrBlock", "10.1.0.0/16"),
+        ("RouteEntries.2.NextHop", &gateway),
+        ("RouteEntries.2.NextHopType", "VpnGateway"),
+        ("RouteEntries.3.RouteTableId", &table),
+        ("RouteEntries.3.DstCidrBlock", "192.168.1.0/24"),
+        ("RouteEntries.3.NextHop", &gateway),
+        ("RouteEntries.3.NextHopType", "VpnGateway"),
+    ];
+    let made = twice(vpc, "CreateRouteEntries", &entries);
+    assert_eq!((&made["SuccessCount"], &made["FailedCount"]), (&json!(1), &json!(2)));
+    let gone = twice(vpc, "DeleteRouteEntries", &entries);
+    assert_eq!((&gone["SuccessCount"], &gone["FailedCount"]), (&json!(1), &json!(2)));
+    twice(vpc, "DeleteVpnGateway", &[("VpnGatewayId", &gateway)]);
+
+    let package = [("Bandwidth", "2"), ("GeographicRegionAId", "China"), ("GeographicRegionBId", "China")];
+    let package = twice(cbn, "CreateCenBandwidthPackage", &package);
+    let package = text(&package, "CenBandwidthPackageId");
+    twice(cbn, "DeleteCenBandwidthPackage", &[("CenBandwidthPackageId", &package)]);
+}
+
+#[test]
+fn a_client_token_is_its_callers_and_its_actions() {
+    let service = service();
+    let create = |action, parameters: &[(&str, &str)]| {
+        call(&service, action, &[&[HERE, ("ClientToken", "once")], parameters].concat())
+    };
+    assert_eq!(create("CreateVpc", &[("VpcName", "a")]).status, 200);
+    assert_eq!(create("CreateVpc", &[("VpcName", "b")]).body["Code"], "IdempotentParameterMismatch");
+    assert_eq!(create("CreateCustomerGateway", &[("IpAddress", "203.0.113.9")]).status, 200);
+    // What no row names is not read, so it makes no other call.
+    assert_eq!(create("CreateVpc", &[("VpcName", "a"), ("Unheard", "of")]).status, 200);
+    assert_eq!(service.cloud().state().vpcs.len(), 1);
+    let row = ACTIONS.iter().copied().flatten().find(|row| row.name == "CreateVpc").unwrap();
+    let parameters = Parameters::parse(b"RegionId=cn-hangzhou").unwrap();
+    let of = |secret: &[u8]| fingerprint(&Secret::from(secret), row, &parameters).unwrap();
+    assert_eq!(of(b"secret"), of(b"secret"));
+    assert_ne!(of(b"secret"), of(b"another"));
 }
 
 #[test]

@@ -100,20 +100,26 @@ fn a_connection_configures_policy_based_routes_and_no_entry_of_the_vpc() {
     assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some());
 }
 
-#[test]
-fn automatic_routes_of_an_older_version_become_policy_based_and_what_was_published_stays() {
-    let (mut world, hangzhou, _) = world();
-    world.does(connect("a", &["10.1.1.0/24", "10.1.2.0/24"], true));
-    // As older versions left them: by destination, the first one with an entry of the VPC.
+/// What older versions left: destination-based routes that say that `AutoConfigRoute` has made them.
+fn leave_automatic_destination_routes(world: &mut World, routes: &[(&str, &str, u8, bool)]) {
     world.state.vpn_routes.clear();
-    for (destination, published) in [("10.1.1.0/24", true), ("10.1.2.0/24", false)] {
-        world.does(create_route(route_key(None, destination, "vco-a"), 100, published));
+    for (destination, connection, weight, published) in routes {
+        world.does(create_route(route_key(None, destination, connection), *weight, *published));
     }
     let text = serde_json::to_string(&world.state).unwrap();
     let text = text.replace("\"automatic\":false", "\"automatic\":true").replace("\"priority\":10,", "");
     world.state = serde_json::from_str(&text).unwrap();
     assert!(world.state.vpn_routes.values().all(|route| route.automatic && route.key.source.is_none()));
+}
 
+#[test]
+fn automatic_routes_of_an_older_version_become_policy_based_and_what_was_published_stays() {
+    let (mut world, hangzhou, _) = world();
+    world.does(connect("a", &["10.1.1.0/24", "10.1.2.0/24"], true));
+    leave_automatic_destination_routes(
+        &mut world,
+        &[("10.1.1.0/24", "vco-a", 100, true), ("10.1.2.0/24", "vco-a", 100, false)],
+    );
     let declare = Command::Declare(Box::new(Declarations::clone(&world.state.declarations)));
     world.does(declare.clone());
     let found: Vec<_> = world.state.vpn_routes.values().map(|route| (route.key.clone(), route.automatic)).collect();
@@ -130,6 +136,72 @@ fn automatic_routes_of_an_older_version_become_policy_based_and_what_was_publish
     assert_eq!(world.state.vpn_routes.len(), 2);
     world.does(publish_route(expected[0].0.clone(), false, false));
     assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_none(), "and may be withdrawn");
+}
+
+#[test]
+fn at_the_first_start_of_this_version_no_packet_takes_another_way() {
+    let (mut world, ..) = world();
+    world.does(customer_gateway("second", "203.0.113.201"));
+    world.does(connect("a", &["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/16", "10.5.0.0/16"], true));
+    let second = create_connection("b", "cgw-second", &["10.1.0.0/16", "10.5.5.0/24", "10.0.0.0/8"], false);
+    world.does(Command::CreateVpnConnection(Box::new(second)));
+    leave_automatic_destination_routes(
+        &mut world,
+        &[
+            ("10.1.0.0/16", "vco-a", 0, true),
+            ("10.2.0.0/16", "vco-a", 100, false),
+            ("10.3.0.0/16", "vco-a", 0, false),
+            ("10.4.0.0/16", "vco-a", 100, false),
+            ("10.5.0.0/16", "vco-a", 100, false),
+        ],
+    );
+    // Somebody's own routes through the other connection, to a part of what the first one has, and around it.
+    world.does(create_route(route_key(None, "10.2.2.0/24", "vco-b"), 100, false));
+    world.does(create_route(route_key(None, "10.0.0.0/8", "vco-b"), 100, false));
+
+    let declare = Command::Declare(Box::new(Declarations::clone(&world.state.declarations)));
+    world.does(declare.clone());
+    let left = |world: &World| {
+        let routes = world.state.vpn_routes.values().filter(|route| route.key.next_hop == "vco-a");
+        let shown = |route: &crate::cen::vpn::VpnRoute| {
+            let (VpnRouteKey { destination, source, .. }, weight) = (&route.key, route.weight);
+            (destination.to_string(), source.is_some(), weight, route.published, route.automatic)
+        };
+        routes.map(shown).collect::<Vec<_>>()
+    };
+    let route = |destination: &str, policy_based, weight, published| {
+        (destination.to_owned(), policy_based, weight, published, policy_based)
+    };
+    let expected = [
+        route("10.1.0.0/16", false, 0, true),
+        route("10.2.0.0/16", false, 100, false),
+        route("10.3.0.0/16", false, 0, false),
+        route("10.3.0.0/16", true, 0, false),
+        route("10.4.0.0/16", true, 100, false),
+        route("10.5.0.0/16", false, 100, false),
+    ];
+    assert_eq!(left(&world), expected);
+
+    // Nor does one at the next start, nor when something else of the connection is changed.
+    world.does(declare);
+    let modify = |remote_subnets, psk: &str| {
+        Command::ModifyVpnConnection(Box::new(ModifyVpnConnection {
+            connection: "vco-a".into(),
+            name: None,
+            local_subnets: None,
+            remote_subnets,
+            effect_immediately: None,
+            dead_peer_detection: None,
+            nat_traversal: None,
+            auto_config_route: Some(true),
+            ike: IkeParameters { psk: Some(PreSharedKey::new(psk.into())), ..IkeParameters::default() },
+            ipsec: IpsecParameters::default(),
+        }))
+    };
+    world.does(modify(None, "another"));
+    assert_eq!(left(&world), expected);
+    world.does(modify(Some(vec![net("10.3.0.0/16"), net("10.6.0.0/16")]), "another"));
+    assert!(left(&world).contains(&route("10.6.0.0/16", true, 100, false)));
 }
 
 #[test]
@@ -170,7 +242,7 @@ fn a_policy_based_route_has_a_source_a_priority_and_a_quota_of_its_own() {
 }
 
 #[test]
-fn both_kinds_of_routes_share_one_entry_of_the_vpc_and_are_withdrawn_together() {
+fn both_kinds_of_routes_share_one_entry_of_the_vpc_and_go_with_the_policy_based_one() {
     let (mut world, hangzhou, _) = world();
     world.does(connect("a", &["10.1.1.0/24"], false));
     let by_destination = route_key(None, "10.1.1.0/24", "vco-a");
@@ -183,15 +255,24 @@ fn both_kinds_of_routes_share_one_entry_of_the_vpc_and_are_withdrawn_together() 
     world.does(Command::DeleteVpnRoute(KnownVpnRoute { key: one.clone(), weight: 100, priority: None }));
     assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some(), "the other kind is still published");
     world.does(create_route(one, 100, false));
-    for policy_based in [true, false] {
-        world.does(publish_route(by_destination.clone(), false, true));
-        world.does(publish_route(by_destination.clone(), true, true));
-        assert!(world.state.vpn_routes.values().all(|route| route.published));
-        assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some());
-        world.does(publish_route(by_destination.clone(), policy_based, false));
-        assert!(world.state.vpn_routes.values().all(|route| !route.published));
-        assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_none());
-    }
+    world.does(customer_gateway("second", "203.0.113.201"));
+    world.does(Command::CreateVpnConnection(Box::new(create_connection("b", "cgw-second", &["10.1.1.0/24"], false))));
+    let of_another = route_key(Some("192.168.6.0/24"), "10.1.1.0/24", "vco-b");
+    world.does(create_route(of_another.clone(), 100, true));
+    world.does(publish_route(by_destination.clone(), false, true));
+    world.does(publish_route(by_destination.clone(), true, true));
+    assert!(world.state.vpn_routes.values().all(|route| route.published));
+    // The destination-based one goes alone, and the entry is still needed.
+    world.does(publish_route(by_destination.clone(), false, false));
+    assert!(world.state.vpn_routes.values().all(|route| route.published == route.key.source.is_some()));
+    assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some());
+    world.does(publish_route(by_destination.clone(), false, true));
+    // The policy-based ones of a connection take it along, and leave another connection's.
+    world.does(publish_route(by_destination.clone(), true, false));
+    assert!(world.state.vpn_routes.values().all(|route| route.published == (route.key == of_another)));
+    assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_some());
+    world.does(publish_route(of_another, true, false));
+    assert!(world.entry_to(&hangzhou, "10.1.1.0/24").is_none());
     // All that need the entry go at once.
     world.does(publish_route(by_destination.clone(), false, true));
     world.does(publish_route(by_destination, true, true));

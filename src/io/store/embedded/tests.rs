@@ -142,6 +142,46 @@ fn a_crash_while_the_store_is_made_leaves_a_directory_that_works() {
     assert_eq!(EmbeddedStore::open(directory.path()).unwrap().load().unwrap(), (Revision(0), State::default()));
 }
 
+/// The number that stands in the file, which is set first if one is given.
+fn format(directory: &Path, set: Option<u64>) -> u64 {
+    let database = Database::open(directory.join(FILE)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let found = {
+        let mut numbers = transaction.open_table(NUMBERS).unwrap();
+        if let Some(format) = set {
+            numbers.insert("format", format).unwrap();
+        }
+        numbers.get("format").unwrap().unwrap().value()
+    };
+    transaction.commit().unwrap();
+    found
+}
+
+#[test]
+fn an_older_format_is_read_and_the_first_change_makes_it_the_newest_which_older_versions_refuse() {
+    let directory = tempfile::tempdir().unwrap();
+    let (life, path) = (life(), directory.path());
+    let states = states(&life);
+    EmbeddedStore::open(path).unwrap().commit(Revision(0), &life[0], None).unwrap();
+    assert_eq!(format(path, None), 2);
+
+    let old = format(path, Some(1));
+    assert_eq!(EmbeddedStore::open(path).unwrap().load().unwrap(), (Revision(1), states[1].clone()));
+    assert_eq!(format(path, None), old, "nothing has been written that an older version would misread");
+    EmbeddedStore::open(path).unwrap().commit(Revision(1), &life[1], None).unwrap();
+    assert_eq!(format(path, None), 2);
+
+    format(path, Some(1));
+    EmbeddedStore::open(path).unwrap().fold(Revision(2), &states[2]).unwrap();
+    assert_eq!(format(path, None), 2);
+
+    for unknown in [0, 3] {
+        format(path, Some(unknown));
+        let refusal = EmbeddedStore::open(path).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refusal.contains(&format!("format {unknown}, expected 1 to 2")), "{refusal}");
+    }
+}
+
 #[test]
 fn a_file_of_something_else_is_refused() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,0 +1,63 @@
+//! `ClientToken`: a repeated call has the effect of one, and gets the answer of the first.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::ApiError;
+use super::network::UnixMillis;
+
+/// How long after its use a `ClientToken` is known, in milliseconds: a day. A call is repeated within minutes.
+pub const TOKEN_KEPT: u64 = 24 * 60 * 60 * 1000;
+
+/// The `ClientToken` of a call: up to 64 ASCII characters that the caller chose, unique to the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientToken {
+    /// Name of the called action, such as `CreateVpc`, and the parameter's text: the same text in calls of two actions is two
+    /// tokens.
+    pub key: String,
+    /// What tells the caller and the call's other parameters from others: a keyed digest, because some parameters are secrets.
+    pub fingerprint: String,
+    /// What the call is answered if it succeeds; `null` until that is known.
+    pub answer: Value,
+}
+
+/// A `ClientToken` that was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientTokenRecord {
+    /// [`ClientToken::fingerprint`] of the call: the same token in another call is refused. Older versions kept a digest of
+    /// what the call meant, which equals none of these.
+    pub fingerprint: String,
+    /// What the call was answered. Later calls may have changed what it tells of.
+    #[serde(default)]
+    pub answer: Value,
+    /// When the call came that used it first.
+    pub used: UnixMillis,
+}
+
+impl ClientToken {
+    /// What is known of this call if it was made before, by the records of tokens under their keys.
+    ///
+    /// # Errors
+    /// `IdempotentParameterMismatch` when the token was used in another call.
+    pub fn known<'a>(
+        &self,
+        records: &'a BTreeMap<String, ClientTokenRecord>,
+        now: UnixMillis,
+    ) -> Result<Option<&'a ClientTokenRecord>, ApiError> {
+        let oldest = now.0.saturating_sub(TOKEN_KEPT);
+        match records.get(&self.key).filter(|record| record.used.0 >= oldest) {
+            Some(record) if record.fingerprint != self.fingerprint => {
+                let message = "The client token was used before in a call with other parameters.";
+                Err(ApiError::bad_request("IdempotentParameterMismatch", message))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// What is to be known of a call that has come at `now`.
+    pub fn record(&self, now: UnixMillis) -> ClientTokenRecord {
+        ClientTokenRecord { fingerprint: self.fingerprint.clone(), answer: self.answer.clone(), used: now }
+    }
+}
