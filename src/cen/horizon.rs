@@ -66,11 +66,6 @@ impl Horizons {
         horizons
     }
 
-    /// The last place that everybody has room for.
-    pub fn least(&self) -> u64 {
-        self.others.values().copied().fold(self.common, u64::min)
-    }
-
     /// That of a network.
     pub fn at(&self, member: Member) -> u64 {
         self.others.get(&member).copied().unwrap_or(self.common)

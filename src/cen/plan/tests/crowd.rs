@@ -4,7 +4,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::cen::conflict::{Conflict, at_learner};
+use crate::cen::conflict::{Conflict, Conflicts, at_learner};
 use crate::cen::horizon::Horizons;
 use crate::cen::learn::{LEARNED_ROUTE_QUOTA, View, taken_routes};
 use crate::cen::route_map::Direction;
@@ -111,6 +111,8 @@ fn conflicts_are_those_that_everybody_would_tell_of() {
         for (network, attachment) in &state.attachments {
             for destination in attachment.publications.keys().filter(|_| random.random_range(0..12) == 0) {
                 let found = conflict::at_publisher(state, network, *destination);
+                let count = Conflicts::of(state, network).unwrap().count(*destination);
+                assert_eq!(count, found.len(), "seed {seed}: {network} {destination}");
                 assert_eq!(
                     found,
                     asked_of_everybody(state, network, *destination),
