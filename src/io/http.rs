@@ -265,7 +265,7 @@ mod tests {
     use super::*;
     use crate::cen::command::Submission;
     use crate::cen::nonce::UsedNonce;
-    use crate::cen::openapi::action::{Action, Answer, Context, VPC};
+    use crate::cen::openapi::action::{Action, Answer, Context, Purpose, VPC};
     use crate::cen::openapi::authentication::AccessKeys;
     use crate::cen::openapi::live::{LiveGateways, NoGateways};
     use crate::cen::openapi::parameter::{Kind, optional};
@@ -285,7 +285,11 @@ mod tests {
             Arc::new(NoGateways)
         }
 
-        async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+        async fn work<T: Send + 'static>(
+            &self,
+            _: Purpose,
+            work: impl FnOnce() -> T + Send + 'static,
+        ) -> Result<T, ApiError> {
             Ok(work())
         }
 

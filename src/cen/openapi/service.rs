@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::action::{Action, Answer, Context, TokenEntropy};
+use super::action::{Action, Answer, Context, Purpose, TokenEntropy};
 use super::authentication::{AccessKeys, Authenticator};
 use super::live::LiveGateways;
 use super::reference;
@@ -29,9 +29,10 @@ pub trait Cloud: Send + Sync + 'static {
     /// What bound gateways say about themselves.
     fn live(&self) -> Arc<dyn LiveGateways>;
 
-    /// Does work that may take milliseconds, where it holds up no other call.
+    /// Does work that may take milliseconds, where it holds up no other call; calls that read hold up none that write.
     fn work<T: Send + 'static>(
         &self,
+        purpose: Purpose,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Result<T, ApiError>> + Send;
 
@@ -97,7 +98,7 @@ impl<C: Cloud> Service<C> {
             let mut context = Context { state: &state, live: live.as_ref(), now, entropy: entropy.as_mut() };
             (action.handler)(&parameters, &mut context)
         };
-        match self.cloud.work(handle).await?? {
+        match self.cloud.work(action.purpose(), handle).await?? {
             Answer::Read(object) => Ok(object),
             Answer::Write { command, response } => {
                 self.cloud.submit(Submission { command, client_token, dry_run, now }, nonce).await?;
