@@ -1,14 +1,15 @@
 //! Collisions of published routes, as both ends see them.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use ipnet::Ipv4Net;
 
 use super::horizon::Horizons;
-use super::identifier::CenId;
 use super::index::{CenIndex, Member, Offer};
 use super::learn::{LearnedRoute, LearnedStatus, Rejection, View, place};
 use super::network::{NetworkId, NetworkKind};
+use super::passage::Passage;
 use super::state::State;
 
 /// One record of the API's `Conflicts`: what stands in the way, and where.
@@ -28,18 +29,25 @@ pub struct Conflict<'a> {
 /// Why the routes of one network do not arrive everywhere. What is the same for all of its routes is looked at once.
 pub struct Conflicts<'a> {
     state: &'a State,
-    cen: &'a CenId,
     network: &'a NetworkId,
     member: Member,
     index: &'a CenIndex,
     /// Where route maps stand, or VBRs learn: what each of them sees.
     views: Vec<View<'a>>,
+    /// What somebody sees who keeps nothing out, where no maps stand.
+    region: View<'a>,
     /// The other VPCs, in the order of conflicts with them.
     vpcs: Vec<(&'a str, &'a NetworkId, Member)>,
     /// `None` where route maps stand, so that every network has to be asked.
     horizons: Option<Horizons>,
-    /// The last place that everybody has room for.
-    least: u64,
+    /// The last places that the other VPCs have room for, the least first.
+    places: Vec<u64>,
+}
+
+/// Who has no room for a route: the VPCs, but for those whose own tables keep it out, that are full before its place.
+struct Full {
+    place: u64,
+    keepers: BTreeMap<Member, Ipv4Net>,
 }
 
 impl<'a> Conflicts<'a> {
@@ -47,25 +55,58 @@ impl<'a> Conflicts<'a> {
     pub fn of(state: &'a State, network: &'a NetworkId) -> Option<Self> {
         let cen = &state.attachments.get(network)?.cen;
         let index = state.index_of(cen)?;
-        let has_maps = state.route_maps_of(cen).next().is_some();
+        let passage = Rc::new(Passage::of(state, cen));
+        let has_maps = !passage.is_open();
         let asked = index.members().filter(|(learner, _)| *learner != network);
         let asked = asked.filter(|(learner, _)| has_maps || learner.kind() == NetworkKind::Vbr);
-        let views = asked.filter_map(|(learner, _)| View::of_network(state, learner)).collect();
+        let views =
+            asked.filter_map(|(learner, _)| View::of_network_past(state, learner, Rc::clone(&passage))).collect();
         let vpcs = index.members().filter(|(learner, _)| *learner != network && learner.kind() == NetworkKind::Vpc);
         let mut vpcs: Vec<_> =
             vpcs.map(|(learner, member)| (state.region_of(learner).unwrap_or_default(), learner, member)).collect();
         vpcs.sort_unstable();
         let horizons = (!has_maps).then(|| Horizons::of(state, index));
-        let least = horizons.as_ref().map_or(0, Horizons::least);
-        Some(Self { state, cen, network, member: index.member(network)?, index, views, vpcs, horizons, least })
+        let places = horizons.iter().flat_map(|horizons| vpcs.iter().map(|(.., member)| horizons.at(*member)));
+        let mut places: Vec<u64> = places.collect();
+        places.sort_unstable();
+        let (region, member) = (View::of_region(state, cen, "")?, index.member(network)?);
+        Some(Self { state, network, member, index, views, region, vpcs, horizons, places })
     }
 
     /// One record for each network that rejected the route to `destination` with an entry of its own or for want of room, or
     /// from which a map keeps it, and one for the publisher that is preferred. In order; at most `most`, where any of them
     /// are as good as others.
     pub fn to(&self, destination: Ipv4Net, most: usize) -> Vec<Conflict<'a>> {
+        let (mut conflicts, full) = self.apart_from_full(destination, most);
+        if let (Some(full), Some(horizons)) = (full, &self.horizons) {
+            let vpcs = self.vpcs.iter().filter(|(.., member)| full.holds(*member, horizons));
+            let overflow = |&(region, instance, _): &(&'a str, &'a NetworkId, Member)| Conflict {
+                destination,
+                region,
+                instance,
+                status: "overflow",
+            };
+            conflicts.extend(vpcs.take(most.saturating_sub(conflicts.len())).map(overflow));
+            conflicts.sort();
+        }
+        conflicts.truncate(most);
+        conflicts
+    }
+
+    /// How many records [`to`](Self::to) has, without a look at each of those who are full.
+    pub fn count(&self, destination: Ipv4Net) -> usize {
+        let (conflicts, full) = self.apart_from_full(destination, usize::MAX);
+        let Some((full, horizons)) = full.zip(self.horizons.as_ref()) else { return conflicts.len() };
+        let without_room = self.places.partition_point(|last| *last < full.place);
+        let keep_out = full.keepers.keys().filter(|member| **member != self.member);
+        conflicts.len() + without_room - keep_out.filter(|member| horizons.at(**member) < full.place).count()
+    }
+
+    /// The records but for those of the VPCs that are full, in order, at most `most` of each sort; and who these are, if the
+    /// route gets as far as to be measured.
+    fn apart_from_full(&self, destination: Ipv4Net, most: usize) -> (Vec<Conflict<'a>>, Option<Full>) {
         let group: Vec<Offer> = self.index.offers_to(destination).collect();
-        let Some(ours) = group.iter().find(|offer| offer.publisher == self.member) else { return Vec::new() };
+        let Some(ours) = group.iter().find(|offer| offer.publisher == self.member) else { return (Vec::new(), None) };
         let mut conflicts = Vec::new();
         for view in &self.views {
             let route = view.routes_to(destination).into_iter().find(|route| route.publisher == *self.network);
@@ -74,63 +115,48 @@ impl<'a> Conflicts<'a> {
                 break;
             }
         }
-        if let Some(horizons) = &self.horizons {
-            self.at_vpcs(&group, *ours, horizons, most, &mut conflicts);
-        }
+        let full = self.horizons.as_ref().and_then(|_| self.at_vpcs(&group, *ours, most, &mut conflicts));
         conflicts.sort();
         conflicts.dedup();
-        conflicts.truncate(most);
-        conflicts
+        (conflicts, full)
     }
 
     /// At the VPCs, which all see the same but for what their own tables keep out.
-    fn at_vpcs(
-        &self,
-        group: &[Offer],
-        ours: Offer,
-        horizons: &Horizons,
-        most: usize,
-        conflicts: &mut Vec<Conflict<'a>>,
-    ) {
+    fn at_vpcs(&self, group: &[Offer], ours: Offer, most: usize, conflicts: &mut Vec<Conflict<'a>>) -> Option<Full> {
         let destination = ours.destination;
         let is_vpc = |member| self.index.network(member).is_some_and(|network| network.kind() == NetworkKind::Vpc);
         let mut keepers = BTreeMap::new();
         for (member, own) in self.index.all_who_keep_out(destination).filter(|(member, _)| is_vpc(*member)) {
             keepers.entry(member).or_insert(own);
         }
-        // As somebody sees it who keeps nothing out.
-        let Some(region) = View::of_region(self.state, self.cen, "") else { return };
-        let judged = region.judge(group);
-        let status = judged.iter().find(|one| one.offer == ours).map(|one| &one.status);
-        let others = || self.vpcs.iter().filter(|(.., member)| !keepers.contains_key(member));
-        let record = |instance: &'a NetworkId, destination, status| Conflict {
+        let record = |instance: &'a NetworkId, destination| Conflict {
             destination,
             region: self.state.region_of(instance).unwrap_or_default(),
             instance,
-            status,
+            status: "conflict",
         };
         let own = keepers.iter().filter(|(member, _)| **member != self.member);
-        let own = own.filter_map(|(member, own)| Some(record(self.index.network(*member)?, *own, "conflict")));
+        let own = own.filter_map(|(member, own)| Some(record(self.index.network(*member)?, *own)));
         conflicts.extend(own.take(most));
-        match status {
+        let judged = self.region.judge(group);
+        match judged.iter().find(|one| one.offer == ours).map(|one| &one.status) {
             Some(LearnedStatus::Rejected(Rejection::EarlierPublisher(winner))) => {
-                let seen = others().next().is_some();
+                let seen = self.vpcs.iter().any(|(.., member)| !keepers.contains_key(member));
                 let winner = self.index.member(winner).and_then(|member| self.index.network(member));
-                conflicts.extend(winner.filter(|_| seen).map(|winner| record(winner, destination, "conflict")));
+                conflicts.extend(winner.filter(|_| seen).map(|winner| record(winner, destination)));
+                None
             }
             _ => {
-                let Some(place) = place(&judged).filter(|place| *place > self.least) else { return };
-                let full = others().filter(|(.., member)| horizons.at(*member) < place);
-                let full = full.take(most.saturating_sub(conflicts.len()));
-                let overflow = |&(region, instance, _): &(&'a str, &'a NetworkId, Member)| Conflict {
-                    destination,
-                    region,
-                    instance,
-                    status: "overflow",
-                };
-                conflicts.extend(full.map(overflow));
+                let least = self.places.first().copied().unwrap_or(u64::MAX);
+                place(&judged).filter(|place| *place > least).map(|place| Full { place, keepers })
             }
         }
+    }
+}
+
+impl Full {
+    fn holds(&self, member: Member, horizons: &Horizons) -> bool {
+        !self.keepers.contains_key(&member) && horizons.at(member) < self.place
     }
 }
 

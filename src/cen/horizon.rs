@@ -24,7 +24,7 @@ impl Horizons {
         let mut horizons = Self { common: u64::MAX, others: BTreeMap::new() };
         let vbrs = index.members().filter(|(network, _)| network.kind() == NetworkKind::Vbr).map(|(_, member)| member);
         let mut alone: BTreeSet<Member> = vbrs.collect();
-        // How many of the destinations so far each network keeps out, if it keeps out any.
+        // How many of the destinations so far each network keeps out, of those that keep out any of the first.
         let mut kept_out: BTreeMap<Member, usize> = BTreeMap::new();
         let (mut seen, mut count) = (BTreeSet::new(), 0);
         for offer in index.in_order().filter(|offer| seen.insert(offer.destination)) {
@@ -36,7 +36,12 @@ impl Horizons {
             count += 1;
             let keepers: BTreeSet<Member> =
                 index.all_who_keep_out(offer.destination).map(|(member, _)| member).collect();
-            keepers.iter().for_each(|member| *kept_out.entry(*member).or_default() += 1);
+            for member in &keepers {
+                // Who has kept nothing out so far is full with everybody, and what it keeps out then changes nothing.
+                if count <= LEARNED_ROUTE_QUOTA || kept_out.contains_key(member) {
+                    *kept_out.entry(*member).or_default() += 1;
+                }
+            }
             if count == LEARNED_ROUTE_QUOTA {
                 horizons.common = offer.order;
             }
@@ -59,11 +64,6 @@ impl Horizons {
             horizons.others.insert(member, view.map_or(u64::MAX, |view| view.horizon()));
         }
         horizons
-    }
-
-    /// The last place that everybody has room for.
-    pub fn least(&self) -> u64 {
-        self.others.values().copied().fold(self.common, u64::min)
     }
 
     /// That of a network.

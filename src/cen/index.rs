@@ -15,19 +15,10 @@ use super::shared::Shared;
 pub struct Member(u32);
 
 /// By CEN instance; one that nothing is attached to has none.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
     cens: BTreeMap<CenId, CenIndex>,
 }
-
-/// It follows from the rest of the state: two states that are equal in that are equal.
-impl PartialEq for Index {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Index {}
 
 /// A published route: which entry of whose table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +31,7 @@ pub struct Offer {
     pub publisher: Member,
 }
 
-/// One CEN instance.
+/// One CEN instance. Two are equal that say the same of the same networks, whatever numbers these have.
 #[derive(Clone, Debug, Default)]
 pub struct CenIndex {
     numbers: BTreeMap<NetworkId, Member>,
@@ -56,6 +47,23 @@ pub struct CenIndex {
     /// Those of them that keep out whatever lies inside them too.
     closed: Shared<BTreeSet<(Ipv4Net, Member)>>,
 }
+
+impl PartialEq for CenIndex {
+    fn eq(&self, other: &Self) -> bool {
+        let equal = |said: fn(&Self) -> BTreeSet<Said<'_>>| said(self) == said(other);
+        self.contested == other.contested
+            && equal(|index| index.members().map(|(id, member)| (None, 0, Some(id), index.network(member))).collect())
+            && equal(|index| index.offers().map(|offer| index.said(offer)).collect())
+            && equal(|index| index.in_order().map(|offer| index.said(offer)).collect())
+            && equal(|index| index.own.iter().map(|(to, of)| (Some(*to), 0, index.network(*of), None)).collect())
+            && equal(|index| index.closed.iter().map(|(to, of)| (Some(*to), 0, index.network(*of), None)).collect())
+    }
+}
+
+impl Eq for CenIndex {}
+
+/// Something of an index with networks instead of numbers, to be compared.
+type Said<'a> = (Option<Ipv4Net>, u64, Option<&'a NetworkId>, Option<&'a NetworkId>);
 
 impl Index {
     /// The part for a CEN instance.
@@ -157,6 +165,10 @@ impl CenIndex {
         if kind.is_closed() {
             self.closed.remove(&(destination, member));
         }
+    }
+
+    fn said(&self, offer: Offer) -> Said<'_> {
+        (Some(offer.destination), offer.order, self.network(offer.publisher), None)
     }
 
     /// A network's number.

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use ipnet::Ipv4Net;
 
@@ -99,10 +100,8 @@ pub fn learned_routes(state: &State, network: &NetworkId) -> Vec<LearnedRoute> {
 /// Those of [`learned_routes`] that stand in the learner's table, in use or standing by.
 pub fn taken_routes(state: &State, network: &NetworkId) -> Vec<LearnedRoute> {
     let Some(view) = View::of_network(state, network) else { return Vec::new() };
-    let taken = view.offers(Some("Active")).offers.chain(view.offers(Some("Candidate")).offers);
-    let mut routes: Vec<_> = taken.filter_map(|offer| Some((offer, view.route(offer)?))).collect();
-    routes.sort_by_key(|(offer, _)| (offer.destination, offer.order));
-    routes.into_iter().map(|(_, route)| route).collect()
+    let taken = view.within_horizon().into_iter().filter(|one| one.status.is_taken());
+    taken.map(|one| view.learned(one)).collect()
 }
 
 /// Who looks at the routes of a CEN instance.
@@ -116,7 +115,7 @@ enum Viewer<'a> {
 pub struct View<'a> {
     state: &'a State,
     index: &'a CenIndex,
-    passage: Passage<'a>,
+    passage: Rc<Passage<'a>>,
     viewer: Viewer<'a>,
     horizon: OnceCell<u64>,
 }
@@ -147,26 +146,32 @@ pub(super) struct Judged<'a> {
 impl<'a> View<'a> {
     /// What a network sees; `None` when it is not attached.
     pub fn of_network(state: &'a State, network: &'a NetworkId) -> Option<Self> {
-        let cen = &state.attachments.get(network)?.cen;
-        let index = state.index_of(cen)?;
-        Some(Self::new(state, cen, index, Viewer::Network(network, index.member(network)?)))
+        let passage = Rc::new(Passage::of(state, &state.attachments.get(network)?.cen));
+        Self::of_network_past(state, network, passage)
+    }
+
+    /// As [`of_network`](Self::of_network), past the route maps of its CEN instance, which several views have in common.
+    pub(super) fn of_network_past(state: &'a State, network: &'a NetworkId, passage: Rc<Passage<'a>>) -> Option<Self> {
+        let index = state.index_of(&state.attachments.get(network)?.cen)?;
+        let viewer = Viewer::Network(network, index.member(network)?);
+        Some(Self { state, index, passage, viewer, horizon: OnceCell::new() })
     }
 
     /// What the gateway of a region sees; `None` when nothing is attached anywhere.
     pub fn of_region(state: &'a State, cen: &'a CenId, region: &'a str) -> Option<Self> {
-        Some(Self::new(state, cen, state.index_of(cen)?, Viewer::Region(region)))
-    }
-
-    fn new(state: &'a State, cen: &'a CenId, index: &'a CenIndex, viewer: Viewer<'a>) -> Self {
-        Self { state, index, passage: Passage::of(state, cen), viewer, horizon: OnceCell::new() }
+        let (index, passage) = (state.index_of(cen)?, Rc::new(Passage::of(state, cen)));
+        Some(Self { state, index, passage, viewer: Viewer::Region(region), horizon: OnceCell::new() })
     }
 
     /// The routes that the viewer sees with this status (`Active`, `Candidate`, `Rejected`, `Prohibited`), or with any, in
     /// the order of destinations, and of one destination the earliest published first.
     pub fn offers(&self, status: Option<&str>) -> Offers<'_> {
         if !self.passage.is_open() {
-            let all = self.judged(self.index.offers().map(|offer| offer.destination)).into_iter();
-            let asked = all.filter(|one| status.is_none_or(|status| one.status.api_name() == status));
+            let all = match status {
+                Some("Active" | "Candidate") => self.within_horizon(),
+                _ => self.judged(self.index.offers().map(|offer| offer.destination)),
+            };
+            let asked = all.into_iter().filter(|one| status.is_none_or(|status| one.status.api_name() == status));
             return Offers::of(asked.map(|one| one.offer).collect());
         }
         // Without maps almost all routes have one status, and the others are found without looking at these.
@@ -195,13 +200,17 @@ impl<'a> View<'a> {
     /// first in the order of publication; for a region those that others come before.
     fn unusual(&self, usual: &str) -> Vec<Judged<'a>> {
         let judged = match self.viewer {
-            Viewer::Network(..) => {
-                let first = self.index.in_order().take_while(|offer| offer.order <= self.horizon());
-                self.judged(first.map(|offer| offer.destination))
-            }
+            Viewer::Network(..) => self.within_horizon(),
             Viewer::Region(_) => self.judged(self.index.contested()),
         };
         judged.into_iter().filter(|one| one.status.api_name() != usual).collect()
+    }
+
+    /// What the viewer sees of the destinations that come first in the order of publication, as far as it has room: all that it
+    /// takes is among them, also where there are maps.
+    fn within_horizon(&self) -> Vec<Judged<'a>> {
+        let first = self.index.in_order().take_while(|offer| offer.order <= self.horizon());
+        self.judged(first.map(|offer| offer.destination))
     }
 
     /// What the viewer sees of what is published to some destinations, in their order.
@@ -231,14 +240,18 @@ impl<'a> View<'a> {
     pub fn route(&self, offer: Offer) -> Option<LearnedRoute> {
         let group: Vec<Offer> = self.index.offers_to(offer.destination).collect();
         let judged = self.with_quota(self.judge(&group)).into_iter().find(|one| one.offer == offer)?;
-        Some(LearnedRoute {
-            destination: offer.destination,
+        Some(self.learned(judged))
+    }
+
+    fn learned(&self, judged: Judged<'_>) -> LearnedRoute {
+        LearnedRoute {
+            destination: judged.offer.destination,
             publisher: judged.publisher.clone(),
             publisher_region: self.state.region_of(judged.publisher).unwrap_or_default().to_owned(),
             kind: judged.entry.kind,
             attributes: judged.attributes,
             status: judged.status,
-        })
+        }
     }
 
     /// What the viewer sees of what is published to one destination.

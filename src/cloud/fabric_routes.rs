@@ -1,12 +1,14 @@
 //! What the bound namespaces' kernels should have, derived from the cloud's state.
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 
 use super::fabric_binding::{Bindings, BoundNetwork, GatewayBinding, NetworkBinding};
-use crate::cen::learn::{LearnedStatus, taken_routes};
+use crate::cen::learn::{LearnedRoute, LearnedStatus, taken_routes};
 use crate::cen::network::NetworkId;
 use crate::cen::propagation::receives;
 use crate::cen::route::{RouteEntry, RouteKind as EntryKind, RouteTable};
@@ -92,6 +94,8 @@ struct Bound<'s> {
     /// Inner addresses by VPN gateway id.
     gateways: BTreeMap<&'s str, Ipv4Addr>,
     has_fabric: bool,
+    /// What networks have learned, of those that were asked for.
+    taken: RefCell<BTreeMap<NetworkId, Rc<[LearnedRoute]>>>,
 }
 
 impl<'s> Bound<'s> {
@@ -106,6 +110,7 @@ impl<'s> Bound<'s> {
             networks: networks.collect(),
             gateways: gateways.collect(),
             has_fabric: bindings.fabric.is_some(),
+            taken: RefCell::default(),
         }
     }
 
@@ -166,8 +171,14 @@ impl<'s> Bound<'s> {
 
     /// Destinations that a route table receives from CEN.
     fn received(&self, table: &RouteTable) -> BTreeSet<Ipv4Net> {
-        let learned = taken_routes(self.state, &table.network).into_iter();
-        learned.filter(|route| receives(table, route)).map(|route| route.destination).collect()
+        let learned = self.taken(&table.network);
+        learned.iter().filter(|route| receives(table, route)).map(|route| route.destination).collect()
+    }
+
+    /// For all of a network's tables and for the fabric it is looked for once.
+    fn taken(&self, network: &NetworkId) -> Rc<[LearnedRoute]> {
+        let mut known = self.taken.borrow_mut();
+        Rc::clone(known.entry(network.clone()).or_insert_with(|| taken_routes(self.state, network).into()))
     }
 
     fn fabric_routes(&self, place: u32, network: &NetworkId) -> Vec<KernelRoute> {
@@ -194,11 +205,11 @@ impl<'s> Bound<'s> {
     /// the first bound one carries it all.
     fn learned(&self, network: &NetworkId) -> BTreeMap<Ipv4Net, NetworkId> {
         let mut learned: BTreeMap<Ipv4Net, NetworkId> = BTreeMap::new();
-        let active = taken_routes(self.state, network).into_iter();
-        for route in active.filter(|route| route.status == LearnedStatus::Active) {
+        let taken = self.taken(network);
+        for route in taken.iter().filter(|route| route.status == LearnedStatus::Active) {
             let present = learned.get(&route.destination);
             if present.is_none_or(|publisher| !self.networks.contains_key(publisher)) {
-                learned.insert(route.destination, route.publisher);
+                learned.insert(route.destination, route.publisher.clone());
             }
         }
         learned

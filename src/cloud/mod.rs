@@ -12,4 +12,5 @@ pub mod gateway_session;
 pub mod gateway_set;
 pub mod recent_changes;
 pub mod wiring;
+pub mod workers;
 pub mod writer;

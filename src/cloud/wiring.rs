@@ -13,18 +13,19 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 
 use super::config::Config;
 use super::fabric::Fabric;
 use super::fabric_binding::Bindings;
 use super::gateway::GatewayLinks;
+use super::workers::Workers;
 use super::writer::{Committed, Writer};
 use crate::cen::command::{Command, Submission};
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
 use crate::cen::nonce::UsedNonce;
 use crate::cen::openapi::ACTIONS;
+use crate::cen::openapi::action::Purpose;
 use crate::cen::openapi::authentication::AccessKeys;
 use crate::cen::openapi::live::LiveGateways;
 use crate::cen::openapi::region::REGIONS;
@@ -32,16 +33,12 @@ use crate::cen::openapi::service::{Cloud, Service};
 use crate::cen::state::State;
 use crate::io::clock;
 use crate::io::http::{self, Listener};
-use crate::io::memory;
 use crate::io::store::embedded::EmbeddedStore;
 use crate::io::store::{Store, StoreError};
 use crate::io::tls::{self, Identity, Tls, TlsError};
 
 /// How long the writer may take to finish what it does when cend stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Calls that are worked on at a time.
-const WORKERS: usize = 8;
 
 /// Why cend stopped.
 #[derive(Debug, thiserror::Error)]
@@ -79,8 +76,7 @@ pub enum RunError {
 /// What stands behind the API.
 struct SimulatedCloud {
     writer: Writer,
-    /// For the calls that are worked on at a time; the others wait, as many as there are connections at most.
-    workers: Arc<Semaphore>,
+    workers: Workers,
     live: Arc<dyn LiveGateways>,
 }
 
@@ -93,19 +89,12 @@ impl Cloud for SimulatedCloud {
         Arc::clone(&self.live)
     }
 
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
-        let worker = Arc::clone(&self.workers).acquire_owned().await.map_err(|_| ApiError::internal())?;
-        let forgetting = move || {
-            let outcome = work();
-            memory::forget();
-            // Not before: a caller who has gone leaves the work to be ended.
-            drop(worker);
-            outcome
-        };
-        tokio::task::spawn_blocking(forgetting).await.map_err(|error| {
-            tracing::error!(%error, "a call's handler failed");
-            ApiError::internal()
-        })
+    async fn work<T: Send + 'static>(
+        &self,
+        purpose: Purpose,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.workers.work(purpose, work).await
     }
 
     async fn submit(&self, submission: Submission, nonce: UsedNonce) -> Result<(), ApiError> {
@@ -173,7 +162,7 @@ pub async fn run(config: Config, ready: impl FnOnce(Listening)) -> Result<(), Ru
         }
         tracing::info!("stopping");
     };
-    let cloud = SimulatedCloud { writer, workers: Arc::new(Semaphore::new(WORKERS)), live };
+    let cloud = SimulatedCloud { writer, workers: Workers::default(), live };
     let mut service = Service::new(cloud, keys, ACTIONS);
     service.recall(nonces);
     let service = Arc::new(service);
@@ -228,8 +217,9 @@ fn program(writer: &Writer, bindings: &Bindings) -> Arc<GatewayLinks> {
             seen = revision;
             // Neither kernels nor which gateway is bound follow from connections and VPN routes.
             if touched.is_none_or(|touched| touched.networks) {
-                fabric.update(&state);
                 followed.bind(&state);
+                // What is committed meanwhile is taken together, the newest of it.
+                fabric.update(state).await;
             }
         }
     });

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use percent_encoding::percent_decode;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -204,9 +205,17 @@ async fn answer<C: Cloud>(
     http
 }
 
-/// Whether a text has a field for a pre-shared key, which the API calls `Psk` at every place.
+/// Whether a text, which may be percent-encoded, has a field for a pre-shared key. The API calls it `Psk` at every place, a word
+/// by itself: in the middle of a signature or of an id the three letters mean nothing. A name in JSON may be spelled in escapes.
 fn holds_key(text: impl AsRef<[u8]>) -> bool {
-    text.as_ref().windows(3).any(|word| word.eq_ignore_ascii_case(b"psk"))
+    let text: Vec<u8> = percent_decode(text.as_ref()).collect();
+    // The alphabet of base64 too, in which signatures are written.
+    let goes_on = |at: Option<&u8>| at.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
+    let is_name = |(at, word): (usize, &[u8])| {
+        let before = at.checked_sub(1).and_then(|before| text.get(before));
+        word.eq_ignore_ascii_case(b"psk") && !goes_on(before) && !goes_on(text.get(at + word.len()))
+    };
+    text.windows(3).enumerate().any(is_name) || text.windows(2).any(|pair| pair == b"\\u")
 }
 
 fn refusal(error: &ApiError) -> Response {
@@ -256,7 +265,7 @@ mod tests {
     use super::*;
     use crate::cen::command::Submission;
     use crate::cen::nonce::UsedNonce;
-    use crate::cen::openapi::action::{Action, Answer, Context, VPC};
+    use crate::cen::openapi::action::{Action, Answer, Context, Purpose, VPC};
     use crate::cen::openapi::authentication::AccessKeys;
     use crate::cen::openapi::live::{LiveGateways, NoGateways};
     use crate::cen::openapi::parameter::{Kind, optional};
@@ -276,7 +285,11 @@ mod tests {
             Arc::new(NoGateways)
         }
 
-        async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+        async fn work<T: Send + 'static>(
+            &self,
+            _: Purpose,
+            work: impl FnOnce() -> T + Send + 'static,
+        ) -> Result<T, ApiError> {
             Ok(work())
         }
 
@@ -305,7 +318,20 @@ mod tests {
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(vec![Listener { listener, tls: None }], service, None, std::future::pending()));
         let psk = "Action=Echo&IkeConfig=%7B%22Psk%22%3A%22x%22%7D";
-        for (query, body, closed) in [("", psk, true), (psk, "", true), ("", "Action=Echo", false)] {
+        let cases = [
+            ("", psk, true),
+            (psk, "", true),
+            ("", "Action=Echo&Tunnel.1.IkeConfig.Psk=x", true),
+            ("", "Psk=x", true),
+            ("", "IkeConfig=%7B%22%50sk%22%3A%22x%22%7D", true),
+            ("", "IkeConfig=%7B%22%5Cu0050sk%22%3A%22x%22%7D", true),
+            ("", "Action=Echo", false),
+            // Three letters that a signature, an id or a nonce has by chance.
+            ("Signature=%2FMhoPsKUCKZ6N%2BpSk%3D", "", false),
+            ("Signature=x%2BpSK%2Fs%3D", "", false),
+            ("", "CenId=cen-dku69a8pskdtfu", false),
+        ];
+        for (query, body, closed) in cases {
             let mut stream = TcpStream::connect(address).await.unwrap();
             let length = body.len();
             let request = format!("POST /?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}");

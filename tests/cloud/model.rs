@@ -14,12 +14,13 @@ use ipsec_gateway::cen::apply::apply;
 use ipsec_gateway::cen::change::Change;
 use ipsec_gateway::cen::command::{
     ChildInstance, Command, CreateCen, CreateRouteEntry, CreateRouteTable, CreateVSwitch, CreateVpc, DeleteRouteEntry,
-    PublishVpcRoutes, PublishedRoute, Submission,
+    ModifyRouteEntry, PublishVpcRoutes, PublishedRoute, Submission,
 };
 use ipsec_gateway::cen::conflict;
 use ipsec_gateway::cen::learn::{LearnedStatus, learned_routes};
 use ipsec_gateway::cen::network::{Declarations, DeclaredVbr, Host, NetworkId, UnixMillis, VpcName};
 use ipsec_gateway::cen::plan::plan;
+use ipsec_gateway::cen::resource::{ModifyAttributes, ResourceId};
 use ipsec_gateway::cen::state::State;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -50,6 +51,10 @@ enum Step {
     /// In the VPC's custom route table.
     CreateCustom(usize, Ipv4Net),
     DeleteCustom(usize, Ipv4Net),
+    /// Another next hop of the same kind, and a description.
+    Modify(usize, Ipv4Net),
+    /// Another name of the VPC's system table, or of its custom one.
+    RenameTable(usize, bool),
 }
 
 fn random_step(random: &mut ChaCha8Rng) -> Step {
@@ -59,7 +64,9 @@ fn random_step(random: &mut ChaCha8Rng) -> Step {
     } else {
         DESTINATIONS.choose(random).unwrap().parse().unwrap()
     };
-    match random.random_range(0..12) {
+    match random.random_range(0..14) {
+        12 => Step::Modify(network, destination),
+        13 if network < VPCS => Step::RenameTable(network, random.random_bool(0.5)),
         10 if network < VPCS => Step::CreateCustom(network, destination),
         11 if network < VPCS => Step::DeleteCustom(network, destination),
         0 | 1 => Step::Attach(network, random.random_range(0..CENS.len())),
@@ -185,6 +192,8 @@ impl Reference {
                 }
                 network.custom.retain(|entry| *entry != destination);
             }
+            Step::Modify(n, destination) => return self.networks[n].entries.contains(&destination),
+            Step::RenameTable(..) => {}
         }
         true
     }
@@ -343,6 +352,24 @@ impl Cloud {
                     next_hops: vec![format!("i-{n}")],
                 })
             }
+            Step::Modify(n, destination) => {
+                let entry = self.state.table_of(&network(*n)).and_then(|table| table.entry_to(*destination));
+                let entry = entry.map_or_else(|| "rte-none".into(), |entry| entry.id.clone());
+                let next_hop_type = if *n < VPCS { "Instance" } else { "RouterInterface" };
+                Command::ModifyRouteEntry(ModifyRouteEntry {
+                    entry,
+                    name: None,
+                    description: Some(format!("step {}", self.ids)),
+                    next_hop: Some((next_hop_type.into(), format!("i-{n}"))),
+                })
+            }
+            Step::RenameTable(n, custom) => Command::ModifyAttributes(ModifyAttributes {
+                resource: ResourceId::RouteTable(if *custom { custom_table(*n) } else { table(*n) }.into()),
+                name: Some(format!("step {}", self.ids)),
+                description: None,
+                auto_propagate: None,
+                route_propagation: None,
+            }),
         };
         self.takes(command)
     }
@@ -387,6 +414,10 @@ fn random_lives_of_the_cloud_agree_with_the_customers_sentences() {
             let taken = cloud.step(&step);
             assert_eq!(taken, reference.takes(&step), "seed {seed}: {history:?}");
             agreed += usize::from(taken);
+            // What is kept beside the state says what the state says.
+            let mut derived = cloud.state.clone();
+            derived.reindex();
+            assert!(derived == cloud.state, "seed {seed}: the index is another: {history:?}");
             for learner in 0..NETWORKS {
                 let learned = cloud.learned(learner);
                 assert_eq!(learned, reference.learned(learner), "seed {seed}, network {learner}: {history:?}");

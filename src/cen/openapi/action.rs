@@ -34,6 +34,28 @@ pub struct Action {
     pub handler: Handler,
 }
 
+/// What a call of an action is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It only asks.
+    Read,
+    /// It may change something.
+    Write,
+}
+
+/// How the names of actions begin that only ask.
+const ASKS: [&str; 5] = ["Describe", "List", "Get", "Check", "Download"];
+
+impl Action {
+    /// What calls of it are for, as its name says.
+    pub fn purpose(&self) -> Purpose {
+        match ASKS.iter().any(|verb| self.name.starts_with(verb)) {
+            true => Purpose::Read,
+            false => Purpose::Write,
+        }
+    }
+}
+
 /// See [`Action`].
 pub type Handler = fn(&Parameters, &mut Context<'_>) -> Result<Answer, ApiError>;
 

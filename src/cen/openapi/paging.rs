@@ -61,6 +61,28 @@ impl Page {
         self.of_total(total, page.into_iter().map(shown).collect(), outer, inner)
     }
 
+    /// As [`of_items`](Self::of_items), of items in groups whose sizes are known without them: only the groups that reach into
+    /// this page are made.
+    pub fn of_groups<G>(
+        self,
+        groups: impl IntoIterator<Item = G>,
+        size: impl Fn(&G) -> usize,
+        items: impl Fn(&G) -> Vec<Value>,
+        outer: &str,
+        inner: &str,
+    ) -> Value {
+        let (mut total, mut piece) = (0, Vec::new());
+        for group in groups {
+            let before = total;
+            total += size(&group);
+            if total > self.start().max(before) && piece.len() < self.size {
+                let shown = items(&group).into_iter().skip(self.start().saturating_sub(before));
+                piece.extend(shown.take(self.size - piece.len()));
+            }
+        }
+        self.of_total(total, piece, outer, inner)
+    }
+
     /// How many items stand on the pages before this one.
     pub fn start(self) -> usize {
         (self.number - 1).saturating_mul(self.size)
@@ -160,6 +182,28 @@ mod tests {
         );
         assert_eq!(page("")["Cens"]["Cen"].as_array().unwrap().len(), 5);
         assert_eq!(page("PageNumber=4000000000&PageSize=50")["Cens"]["Cen"], json!([]));
+    }
+
+    #[test]
+    fn of_groups_only_those_of_the_page_are_made() {
+        let groups = [0..3, 3..3, 3..5, 5..9, 9..12];
+        for (query, made) in [
+            ("PageSize=2", 1),
+            ("PageNumber=2&PageSize=3", 2),
+            ("PageNumber=3&PageSize=3", 1),
+            ("PageSize=50", 4),
+            ("PageNumber=9&PageSize=2", 0),
+        ] {
+            let page = Page::of(&parameters(query)).unwrap();
+            let count = std::cell::Cell::new(0);
+            let items = |group: &std::ops::Range<i32>| {
+                count.set(count.get() + 1);
+                group.clone().map(Value::from).collect()
+            };
+            let shown = page.of_groups(groups.clone(), ExactSizeIterator::len, items, "Cens", "Cen");
+            assert_eq!(shown, page.of_items((0..12).map(Value::from).collect(), "Cens", "Cen"), "{query}");
+            assert_eq!(count.get(), made, "{query}");
+        }
     }
 
     #[test]

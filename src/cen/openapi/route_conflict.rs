@@ -1,5 +1,7 @@
 //! Who does not take a network's published routes, and why.
 
+use ipnet::Ipv4Net;
+
 use super::action::{Action, Answer, CBN, Context};
 use super::attachment::{CHILD_TYPE, kind};
 use super::field::cidr;
@@ -9,7 +11,7 @@ use super::parameter::{optional, required};
 use super::published_route::conflict_shown;
 use super::rpc::Parameters;
 use crate::cen::command::ChildInstance;
-use crate::cen::conflict::{Conflict, Conflicts};
+use crate::cen::conflict::Conflicts;
 use crate::cen::error::ApiError;
 use crate::cen::plan::attachment::attached_table;
 
@@ -46,8 +48,11 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
     let asked = cidr(parameters, "DestinationCidrBlock")?;
     let published =
         attachment.publications.keys().filter(|destination| asked.is_none_or(|asked| asked == **destination));
-    let conflicts = Conflicts::of(state, &child.network);
-    let records = published.flat_map(|to| conflicts.as_ref().map(|all| all.to(*to, usize::MAX)).unwrap_or_default());
-    let shown = |record: Conflict<'_>| conflict_shown(&record);
-    Ok(Answer::Read(page.of_each(records, shown, "RouteConflicts", "RouteConflict")))
+    let Some(conflicts) = Conflicts::of(state, &child.network) else {
+        return Ok(Answer::Read(page.of_items(Vec::new(), "RouteConflicts", "RouteConflict")));
+    };
+    // Of a route that nobody has room for there are as many records as networks.
+    let count = |destination: &&Ipv4Net| conflicts.count(**destination);
+    let records = |destination: &&Ipv4Net| conflicts.to(**destination, usize::MAX).iter().map(conflict_shown).collect();
+    Ok(Answer::Read(page.of_groups(published, count, records, "RouteConflicts", "RouteConflict")))
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::action::{Action, Answer, Context};
+use super::action::{Action, Answer, Context, Purpose};
 use super::authentication::{AccessKeys, Authenticator};
 use super::live::LiveGateways;
 use super::reference;
@@ -32,9 +32,10 @@ pub trait Cloud: Send + Sync + 'static {
     /// What bound gateways say about themselves.
     fn live(&self) -> Arc<dyn LiveGateways>;
 
-    /// Does work that may take milliseconds, where it holds up no other call.
+    /// Does work that may take milliseconds, where it holds up no other call; calls that read hold up none that write.
     fn work<T: Send + 'static>(
         &self,
+        purpose: Purpose,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Result<T, ApiError>> + Send;
 
@@ -101,7 +102,7 @@ impl<C: Cloud> Service<C> {
             let mut context = Context { state: &state, live: live.as_ref(), now, entropy: &mut entropy };
             (action.handler)(&parameters, &mut context)
         };
-        match (self.cloud.work(handle).await?, first) {
+        match (self.cloud.work(action.purpose(), handle).await?, first) {
             (Ok(Answer::Read(object)), _) => Ok(object),
             (Ok(Answer::Write { command, response }), _) => {
                 let token = client_token.map(|token| ClientToken { answer: response.clone(), ..token });

@@ -24,7 +24,11 @@ impl Cloud for Memory {
         Arc::new(NoGateways)
     }
 
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    async fn work<T: Send + 'static>(
+        &self,
+        _: Purpose,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
         Ok(work())
     }
 

@@ -4,8 +4,10 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::cen::conflict::{Conflict, at_learner};
+use crate::cen::conflict::{Conflict, Conflicts, at_learner};
+use crate::cen::horizon::Horizons;
 use crate::cen::learn::{LEARNED_ROUTE_QUOTA, View, taken_routes};
+use crate::cen::route_map::Direction;
 
 const REGIONS: [&str; 2] = ["cn-hangzhou", "cn-shanghai"];
 
@@ -13,24 +15,44 @@ fn region(number: usize) -> &'static str {
     REGIONS[number % 2]
 }
 
+/// The VPC of a number, with an instance that routes may lead to, attached.
+fn attached_vpc(world: &mut World, number: usize, cidr: &str) -> NetworkId {
+    let name = format!("c{number}");
+    let network = world.vpc(&name, region(number), cidr);
+    let vpc = VpcName { region: region(number).into(), name: name.clone() };
+    let address = "172.16.0.9".parse().unwrap();
+    world.state.declarations.instances.insert(format!("i-{name}").as_str().into(), Host { vpc, address });
+    world.does(Command::AttachNetwork(child(&network, region(number))));
+    network
+}
+
+/// The VPC of a number publishes an entry to `destination`.
+fn publish_of(world: &mut World, network: &NetworkId, number: usize, destination: &str) {
+    let table = format!("vtb-c{number}");
+    world.does(create_entry(&table, destination, "Instance", &format!("i-c{number}")));
+    world.does(Command::PublishRoute(route(network, region(number), &table, destination)));
+}
+
+/// What is found for all together is what each network finds for itself.
+fn assert_horizons(state: &State) {
+    let index = state.index_of(&"cen-a".into()).unwrap();
+    let horizons = Horizons::of(state, index);
+    for (network, member) in index.members() {
+        let view = View::of_network(state, network).unwrap();
+        assert_eq!(horizons.at(member), view.horizon(), "{network}");
+    }
+}
+
 /// Some dozen VPCs and two VBRs with a vSwitch or entries each, many to the same destinations.
 fn crowd(random: &mut ChaCha8Rng) -> World {
     let (mut world, ..) = world();
     let mut vpcs = Vec::new();
     for number in 0..12 {
-        let network = world.vpc(&format!("c{number}"), region(number), "172.16.0.0/12");
+        let network = attached_vpc(&mut world, number, "172.16.0.0/12");
         if number % 3 == 0 {
             let subnet = format!("172.{}.0.0/16", 16 + number % 2);
             world.does(create_vswitch(&format!("c{number}"), &format!("c{number}"), &subnet));
         }
-        world.state.declarations.instances.insert(
-            format!("i-c{number}").as_str().into(),
-            Host {
-                vpc: VpcName { region: region(number).into(), name: format!("c{number}") },
-                address: "172.16.0.9".parse().unwrap(),
-            },
-        );
-        world.does(Command::AttachNetwork(child(&network, region(number))));
         vpcs.push(network);
     }
     for vbr in ["vbr-a", "vbr-b"] {
@@ -85,9 +107,12 @@ fn conflicts_are_those_that_everybody_would_tell_of() {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let world = crowd(&mut random);
         let state = &world.state;
+        assert_horizons(state);
         for (network, attachment) in &state.attachments {
             for destination in attachment.publications.keys().filter(|_| random.random_range(0..12) == 0) {
                 let found = conflict::at_publisher(state, network, *destination);
+                let count = Conflicts::of(state, network).unwrap().count(*destination);
+                assert_eq!(count, found.len(), "seed {seed}: {network} {destination}");
                 assert_eq!(
                     found,
                     asked_of_everybody(state, network, *destination),
@@ -102,8 +127,48 @@ fn conflicts_are_those_that_everybody_would_tell_of() {
 }
 
 #[test]
+fn who_publishes_late_has_no_more_room_than_who_publishes_nothing() {
+    let (mut world, ..) = world();
+    let vpcs: Vec<_> = (0..4).map(|number| attached_vpc(&mut world, number, "172.16.0.0/12")).collect();
+    for (number, network) in vpcs[..3].iter().enumerate() {
+        for third in 0..LEARNED_ROUTE_QUOTA {
+            publish_of(&mut world, network, number, &format!("10.{number}.{third}.0/24"));
+        }
+    }
+    assert_horizons(&world.state);
+    let (last, learner) = ("10.2.99.0/24", &vpcs[1]);
+    let found = conflict::at_publisher(&world.state, &vpcs[2], net(last));
+    assert_eq!(found, asked_of_everybody(&world.state, &vpcs[2], net(last)));
+    assert!(found.iter().any(|one| one.instance == learner && one.status == "overflow"), "{found:?}");
+}
+
+#[test]
+fn who_keeps_out_more_than_is_looked_at_for_all_together_has_room_behind_it() {
+    let (mut world, ..) = world();
+    let wide = attached_vpc(&mut world, 0, "10.0.0.0/8");
+    world.does(create_vswitch("c0", "c0", "10.0.0.0/16"));
+    for number in 1..=12 {
+        let network = attached_vpc(&mut world, number, "172.16.0.0/12");
+        for host in 0..LEARNED_ROUTE_QUOTA {
+            // The last one publishes what the first one takes.
+            let second = usize::from(number == 12);
+            publish_of(&mut world, &network, number, &format!("10.{second}.{number}.{host}/32"));
+        }
+    }
+    assert_horizons(&world.state);
+    assert_eq!(taken_routes(&world.state, &wide).len(), LEARNED_ROUTE_QUOTA);
+}
+
+#[test]
 fn what_is_shown_of_one_status_is_that_part_of_the_whole_and_the_quota_is_kept() {
-    let world = crowd(&mut ChaCha8Rng::seed_from_u64(9));
+    let mut world = crowd(&mut ChaCha8Rng::seed_from_u64(9));
+    assert_parts_of_the_whole(&world);
+    let map = route_map::map(10, "cn-hangzhou", Direction::RegionOut);
+    world.does(route_map::denies(map, route_map::from("vpc-c1")));
+    assert_parts_of_the_whole(&world);
+}
+
+fn assert_parts_of_the_whole(world: &World) {
     for network in world.state.attachments.keys() {
         let all = learned_routes(&world.state, network);
         let view = View::of_network(&world.state, network).unwrap();
@@ -115,6 +180,8 @@ fn what_is_shown_of_one_status_is_that_part_of_the_whole_and_the_quota_is_kept()
         }
         assert_eq!(view.offers(None).count, all.len(), "{network}");
         let taken = taken_routes(&world.state, network);
+        let part: Vec<_> = all.iter().filter(|route| route.status.is_taken()).cloned().collect();
+        assert_eq!(taken, part, "{network}");
         let destinations: std::collections::BTreeSet<_> = taken.iter().map(|route| route.destination).collect();
         assert!(destinations.len() <= LEARNED_ROUTE_QUOTA, "{network}: {}", destinations.len());
         let full = all.iter().any(|route| route.status == LearnedStatus::Rejected(Rejection::Overflow));
@@ -127,6 +194,7 @@ fn a_state_that_is_read_has_the_index_of_the_one_that_was_written() {
     let world = crowd(&mut ChaCha8Rng::seed_from_u64(5));
     let mut read: State = serde_json::from_slice(&serde_json::to_vec(&world.state).unwrap()).unwrap();
     read.reindex();
+    assert_eq!(read, world.state);
     for network in world.state.attachments.keys() {
         assert_eq!(learned_routes(&read, network), learned_routes(&world.state, network));
     }

@@ -5,7 +5,7 @@ use crate::cen::identifier::CenId;
 use crate::cen::learn::View;
 use crate::cen::route_map::{Actions, Conditions, Direction, EndConditions, Instances, RouteMap};
 
-fn map(priority: u8, region: &str, direction: Direction) -> RouteMap {
+pub(super) fn map(priority: u8, region: &str, direction: Direction) -> RouteMap {
     RouteMap {
         id: format!("cenrmap-{region}-{priority}").into(),
         cen: "cen-a".into(),
@@ -24,11 +24,11 @@ fn create(map: RouteMap) -> Command {
     Command::RouteMap(RouteMapCommand::Create(Box::new(map)))
 }
 
-fn denies(map: RouteMap, conditions: Conditions) -> Command {
+pub(super) fn denies(map: RouteMap, conditions: Conditions) -> Command {
     create(RouteMap { permits: false, conditions, ..map })
 }
 
-fn from(id: &str) -> Conditions {
+pub(super) fn from(id: &str) -> Conditions {
     let instances = Instances { ids: vec![id.to_owned()], reversed: false };
     Conditions { source: EndConditions { instances, ..EndConditions::default() }, ..Conditions::default() }
 }
