@@ -346,7 +346,7 @@ impl StartLimit {
         }
     }
 
-    /// Somebody has waited for an answer in vain since then, and if that was an attempt, for as long as one takes.
+    /// What somebody asked then has had no answer, and if that was an attempt, for as long as one takes.
     pub(super) fn unanswered(&mut self, addresses: Addresses, is_attempt: bool, since: Instant, now: Instant) {
         self.now = now;
         let between = self.known(addresses);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::many::{established, lab, many};
 use super::*;
 use crate::crypto::fake::SLOW_KEY_EXCHANGE;
+use crate::ike::SaActivity;
 use crate::ike::association::looks;
 use crate::ike::endpoint::start_limit::{Addresses, StartLimit, Turn};
 use crate::wire::ike::{ExchangeType, Flags, Notify, NotifyType, Payload, encode_message};
@@ -288,6 +289,36 @@ fn one_of_many_ike_sas_with_a_silent_peer_tries_another_and_its_answer_brings_al
         .count();
     assert_eq!((silent, attempts(&lab)), (0, 0), "all have been asked");
     assert_eq!(lab.inbound(0).into_iter().collect::<BTreeSet<_>>(), spis, "and none was replaced");
+}
+
+/// The data path of the left end has just received a packet of this connection.
+fn hear(lab: &mut Lab, connection: &str) {
+    let pair = lab.pairs[0].values().find(|pair| &*pair.sa.connection == connection).expect("its pair");
+    let activity =
+        SaActivity { inbound_spi: pair.sa.inbound_spi, last_inbound: lab.now, first_seen: false, source: None };
+    lab.command(0, Command::SaActivity(vec![activity]));
+}
+
+#[test]
+fn a_sign_of_life_from_before_the_question_is_no_answer_to_it() {
+    let mut left = many(0, 40);
+    left.iter_mut().for_each(|connection| connection.liveness_interval = Some(3_600 * SECOND));
+    let mut lab = lab(left, many(1, 40));
+    (0..40).for_each(|_| lab.settle());
+    lab.pass(10 * SECOND);
+    // The path goes away right after this; half a second later packets of all others have gone unanswered.
+    hear(&mut lab, "site-0");
+    lab.now += SECOND / 2;
+    let others = lab.pairs[0].values().filter(|pair| &*pair.sa.connection != "site-0");
+    for inbound_spi in others.map(|pair| pair.sa.inbound_spi).collect::<Vec<_>>() {
+        lab.command(0, Command::CheckLiveness { inbound_spi });
+    }
+    for _ in 0..40 {
+        lab.lose();
+        lab.now += SECOND / 10;
+        lab.tick(0);
+    }
+    assert!((1..=3).contains(&attempts(&lab)), "one more every two seconds: {}", attempts(&lab));
 }
 
 #[test]
