@@ -327,13 +327,16 @@ impl StartLimit {
         }
     }
 
-    /// The peer gave a sign of life then, authenticated, that nobody had asked for here.
-    pub(super) fn heard(&mut self, addresses: Addresses, at: Instant, now: Instant) {
-        let Some(between) = self.between.get_mut(&addresses) else { return };
-        if between.silent.is_some_and(|silent| at > silent) {
-            return self.answered(addresses, None, now);
+    /// The peer gave a sign of life then, authenticated, that nobody had asked for here. Says whether others go on by that.
+    pub(super) fn heard(&mut self, addresses: Addresses, at: Instant, now: Instant) -> bool {
+        let Some(between) = self.between.get_mut(&addresses) else { return false };
+        let answers = between.silent.is_some_and(|silent| at > silent);
+        if answers {
+            self.answered(addresses, None, now);
+        } else {
+            between.answered = between.answered.max(Some(at));
         }
-        between.answered = between.answered.max(Some(at));
+        answers
     }
 
     fn goes_on(&mut self, addresses: Addresses, now: Instant) {

@@ -251,8 +251,13 @@ fn one_silent_ike_sa_among_others_that_were_answered_since_makes_no_path_silent(
 
 /// So many connections with one peer, up and silent: nothing arrives for a while.
 fn silent(count: usize) -> Lab {
+    silent_but(0, count)
+}
+
+/// The same, but so many of them have asked nothing.
+fn silent_but(idle: usize, count: usize) -> Lab {
     let mut left = many(0, count);
-    left.iter_mut().for_each(|connection| connection.liveness_interval = Some(10 * SECOND));
+    left[idle..].iter_mut().for_each(|connection| connection.liveness_interval = Some(10 * SECOND));
     let mut lab = lab(left, many(1, count));
     (0..count).for_each(|_| lab.settle());
     assert!(established(&lab, 0).into_iter().all(|up| up));
@@ -297,6 +302,16 @@ fn hear(lab: &mut Lab, connection: &str) {
     let activity =
         SaActivity { inbound_spi: pair.sa.inbound_spi, last_inbound: lab.now, first_seen: false, source: None };
     lab.command(0, Command::SaActivity(vec![activity]));
+}
+
+#[test]
+fn a_packet_of_one_connection_lets_those_go_on_at_once_that_wait_for_the_same_peer() {
+    let mut lab = silent_but(1, 100);
+    lab.now += SECOND / 100;
+    hear(&mut lab, "site-0");
+    lab.tick(0);
+    let asked = lab.lose();
+    assert!(asked > 20, "{asked} ask at once");
 }
 
 #[test]
