@@ -177,6 +177,35 @@ fn one_that_falls_silent_does_not_wait_behind_those_that_are_dead_for_long() {
 }
 
 #[test]
+fn neither_hints_nor_those_that_fall_silent_keep_out_those_that_are_dead_for_long() {
+    for falling_silent in [0, 100] {
+        let start = Instant::now();
+        let mut limit = StartLimit::new(start);
+        let host = |number: u64| Addresses::of(&connection(0), IpAddr::V4(Ipv4Addr::from(number as u32)));
+        for number in 0..300 {
+            limit.unanswered(host(number), true, start, start);
+            limit.wait(host(number), Turn::Ask(spi(number)), number % 2 == 0, start);
+        }
+        let (mut called, mut at_once) = (BTreeSet::new(), 0);
+        for second in 0..20 {
+            let now = start + second * SECOND;
+            let falling = (1_000 * u64::from(second) + 1_000..).take(falling_silent);
+            for number in falling {
+                limit.unanswered(host(number), false, now, now);
+                limit.wait(host(number), Turn::Ask(spi(number)), true, now);
+            }
+            (200..300).for_each(|number| _ = limit.hint(host(number).peer, now));
+            let taken = take(&mut limit, now);
+            at_once = at_once.max(taken.len());
+            called.extend(taken);
+        }
+        let missing: Vec<u64> = (0..300).filter(|number| !called.contains(number)).collect();
+        assert_eq!(missing, Vec::<u64>::new(), "{falling_silent} fall silent each second");
+        assert!(at_once <= 64, "{at_once}");
+    }
+}
+
+#[test]
 fn addresses_that_fall_silent_again_and_again_have_one_place_in_the_rotation() {
     let start = Instant::now();
     let mut limit = StartLimit::new(start);
