@@ -7,6 +7,7 @@ mod duplicates;
 mod guests;
 mod ike_sas;
 mod responder;
+mod rotation;
 mod runtime;
 mod silence;
 mod standing;

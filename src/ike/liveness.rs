@@ -32,8 +32,8 @@ pub(super) struct Liveness {
     heard: Instant,
     /// No report causes a check before.
     next_check: Option<Instant>,
-    /// When the path is silent, unless it answers.
-    silent_at: Option<Instant>,
+    /// What was asked then has had no answer.
+    asked: Option<Instant>,
     /// The path does not answer.
     silent: bool,
     /// When packets were last said to go unanswered.
@@ -53,7 +53,7 @@ pub(super) enum Heard {
 
 impl Liveness {
     pub(super) fn new(now: Instant) -> Self {
-        Self { heard: now, next_check: None, silent_at: None, silent: false, packets: None }
+        Self { heard: now, next_check: None, asked: None, silent: false, packets: None }
     }
 
     /// When the peer last gave an authenticated sign of life.
@@ -73,27 +73,23 @@ impl Liveness {
 
     /// A check is under way: without a sign of life in time, the path is silent.
     pub(super) fn await_answer(&mut self, now: Instant) {
-        let due = now + ANSWER_TIME;
-        if !self.silent {
-            self.silent_at = Some(self.silent_at.map_or(due, |at| at.min(due)));
-        }
+        self.asked.get_or_insert(now);
     }
 
     /// Whether a check is under way, or was in vain.
     pub(super) fn awaits_answer(&self) -> bool {
-        self.silent || self.silent_at.is_some()
+        self.asked.is_some()
     }
 
+    /// When the path is silent, unless it answers.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.silent_at
+        self.asked.filter(|_| !self.silent).map(|asked| asked + ANSWER_TIME)
     }
 
     /// Whether the path is silent from now on; it is said once.
     pub(super) fn falls_silent(&mut self, now: Instant) -> bool {
-        let due = self.silent_at.is_some_and(|at| at <= now);
-        if due {
-            (self.silent_at, self.silent) = (None, true);
-        }
+        let due = self.deadline().is_some_and(|at| at <= now);
+        self.silent |= due;
         due
     }
 
@@ -105,6 +101,11 @@ impl Liveness {
     /// The path does not answer, and has not since then.
     pub(super) fn silent_since(&self) -> Option<Instant> {
         self.silent.then_some(self.heard)
+    }
+
+    /// The path does not answer, and what was asked first without an answer was asked then.
+    pub(super) fn unanswered_since(&self) -> Option<Instant> {
+        self.asked.filter(|_| self.silent)
     }
 
     /// Packets go out, and nothing comes back.

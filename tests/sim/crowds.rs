@@ -1,8 +1,10 @@
 //! Thousands of tunnels of one gateway whose path goes and comes back: what asks meanwhile takes turns, whoever has packets comes
 //! first, and all are back in the time that the places allow (`ike/endpoint/start_limit.rs`).
 
+mod hints;
+
 use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,9 +12,7 @@ use ipsec_gateway::crypto::fake::SeededEntropy;
 use ipsec_gateway::ike::{
     Command, Config, Connection, Endpoint, Event, Output, Path, Peer, SaActivity, Start, Transmit,
 };
-use ipsec_gateway::wire::ike::{
-    ExchangeType, Flags, Header, IkeSpi, Notify, NotifyType, Payload, TrafficSelector, encode_message,
-};
+use ipsec_gateway::wire::ike::{ExchangeType, Header, IkeSpi, TrafficSelector};
 
 use crate::setup::{LEFT, LEFT_ADDRESS, RIGHT, Setup, address, config};
 
@@ -435,52 +435,4 @@ fn one_peer_that_restarts_among_many_that_are_dead() {
     let back = crowd.run_until(60 * SECOND, |crowd| crowd.passes(&crowd.tunnels[0]));
     println!("one restarted among {} that are dead: back after {back:?}", count());
     assert!(back <= 3 * SECOND, "{back:?}");
-}
-
-/// Somebody says a thousand times a second, in the peers' names, that they know no such SPI. What one takes.
-fn hints(crowd: &mut Crowd, count: usize) -> Duration {
-    let flags = Flags { initiator: true, ..Flags::default() };
-    let mut spent = Duration::ZERO;
-    for number in 0..count {
-        let outbound = crowd.tunnels[number % crowd.tunnels.len()].pairs.last().map_or(7, |(_, outbound)| *outbound);
-        let notify = Notify::new(NotifyType::INVALID_SPI, outbound.to_be_bytes().to_vec());
-        let header = Header::new(IkeSpi([7; 8]), IkeSpi([9; 8]), ExchangeType::INFORMATIONAL, flags, 0);
-        let hint = encode_message(&header, &[Payload::Notify(notify)]).expect("a short message");
-        let [local, peer] = [address(LEFT_ADDRESS), peer_address(number % crowd.addresses)];
-        let path = Path { local: SocketAddr::new(local, 500), peer: SocketAddr::new(peer, 500), non_esp_marker: false };
-        let (began, now) = (Instant::now(), crowd.now);
-        let _ = crowd.ends[LEFT].handle_datagram(&hint, path, now);
-        crowd.collect(LEFT);
-        spent += began.elapsed();
-        crowd.run_for(SECOND / 1_000);
-    }
-    spent / count as u32
-}
-
-#[test]
-fn forged_hints_among_many_tunnels_change_nothing() {
-    for addresses in [1, count()] {
-        let mut crowd = Crowd::new(count(), addresses);
-        let before: Vec<_> = crowd.tunnels.iter().map(|tunnel| tunnel.pairs.clone()).collect();
-        let (since, answering) = (crowd.now, hints(&mut crowd, 3_000));
-        crowd.run_for(2 * SECOND);
-        let busiest = crowd.busiest(since);
-        assert!(busiest.datagrams <= 1_200 && busiest.begun == 0, "a check of each at most: {busiest:?}");
-        crowd.cut = true;
-        crowd.run_for(25 * SECOND);
-        let (since, silent) = (crowd.now, hints(&mut crowd, 3_000));
-        let busiest = crowd.busiest(since);
-        println!(
-            "{} tunnels to {addresses}: a hint takes {answering:?}, or {silent:?} of who is silent; {busiest:?}",
-            count()
-        );
-        // Hints have no more begin than silence does.
-        let bound = self::silent(addresses);
-        assert!(busiest.datagrams <= bound.datagrams && busiest.begun <= bound.begun, "{busiest:?}");
-        let kept = crowd.tunnels.iter().zip(before).filter(|(tunnel, before)| tunnel.pairs == *before).count();
-        assert_eq!(kept, count());
-        crowd.cut = false;
-        crowd.run_for(back(count(), 32, 4));
-        assert_eq!([crowd.away(true), crowd.away(false)], [0, 0]);
-    }
 }

@@ -27,14 +27,14 @@ impl Connections {
     /// asked is asked again as well, and both wait for their turn.
     pub(super) fn negotiate_beside(&mut self, spi: IkeSpi, now: Instant) {
         let Some(state) = self.ike_sas.established(&spi) else { return };
-        if !state.sa().liveness().is_silent() {
+        let Some(since) = state.sa().liveness().unanswered_since() else {
             self.attempt_beside(spi, now);
             return;
-        }
-        let (name, heard) = (&state.sa().connection().name, state.sa().liveness().heard());
+        };
+        let name = &state.sa().connection().name;
         let asks = self.by_name.get(name).is_some_and(|runtime| !runtime.ike_sas.attempts().is_empty());
         let Some(addresses) = self.ike_sas.addresses(&spi) else { return };
-        self.start_limit.unanswered(addresses, false, heard, now);
+        self.start_limit.unanswered(addresses, false, since, now);
         // With each repetition of an attempt it asks, too.
         if asks || self.closed {
             return;

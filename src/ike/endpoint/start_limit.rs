@@ -17,6 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::rotation::{RANKS, Rank, Rotation};
 use crate::ike::config::Connection;
 use crate::ike::event::{Deadline, Why};
 use crate::wire::ike::IkeSpi;
@@ -25,20 +26,11 @@ use crate::wire::ike::IkeSpi;
 const AT_ONCE: usize = 32;
 /// one that has taken so long holds up no other any more: its peer may be dead, or refuse that connection alone.
 const LONGEST: Duration = Duration::from_secs(1);
-/// Places of all addresses together,
-const ALL_AT_ONCE: usize = 256;
-/// and as many more, of which this is for those that do not answer, unless another one of them has just begun to.
-const SILENT_AT_ONCE: usize = 64;
-/// So many of these are for addresses where nothing has been found out yet, or that have given a sign since: many that are dead
-/// for long do not hold up one that has just restarted.
-const RESERVED: usize = SILENT_AT_ONCE / 4;
 /// One that finds out whether addresses answer is the only one for so long. What it asks for may be what its peer does not
 /// answer, and then others are to find out.
 const PIONEER: Duration = Duration::from_secs(2);
 /// For how long that gives hope for the others.
 const HOPE: Duration = Duration::from_secs(5);
-/// One turn in so many is given to who has no packets, whoever else has.
-const WITHOUT_PACKETS: u32 = 4;
 /// Whether addresses answer is remembered for so long after somebody last found out.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// When there are so many addresses, those that are of no interest any more are taken out.
@@ -78,31 +70,15 @@ pub(super) struct StartLimit {
     by_age: VecDeque<(Instant, IkeSpi)>,
     /// The negotiations that find out, the oldest first; those that have ended may still be there.
     pioneers: VecDeque<(Instant, Addresses)>,
-    /// Places taken, by rank.
-    taken: [usize; RANKS.len()],
-    /// The addresses between which somebody waits and there is room, by rank and by their tickets; of each rank, for who has
-    /// packets, and for the others.
-    rotation: [[BTreeMap<i64, Addresses>; 2]; RANKS.len()],
+    /// The addresses between which somebody waits and there is room.
+    rotation: Rotation<Addresses>,
     /// Everybody who waits.
     waiting: HashMap<Turn, Waiter>,
     tickets: i64,
-    turns: u32,
     hope_until: Instant,
     now: Instant,
     sweep_at: usize,
 }
-
-/// Which addresses come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Answering,
-    /// They do not answer, but no attempt has been in vain yet, or there was a sign since.
-    Silent,
-    /// A whole attempt was in vain.
-    Dead,
-}
-
-const RANKS: [Rank; 3] = [Rank::Answering, Rank::Silent, Rank::Dead];
 
 /// Who finds out whether addresses answer.
 #[derive(Clone, Copy)]
@@ -121,6 +97,8 @@ struct Between {
     silent: Option<Instant>,
     /// A whole attempt was in vain since there was a sign.
     dead: bool,
+    /// There was a hint after that.
+    hinted: bool,
     answered: Option<Instant>,
     /// What was answered since they were silent is not authenticated.
     unproven: bool,
@@ -154,8 +132,9 @@ impl Between {
     fn rank(&self) -> Rank {
         match self.silent {
             None => Rank::Answering,
-            Some(_) if self.dead => Rank::Dead,
-            Some(_) => Rank::Silent,
+            Some(_) if !self.dead => Rank::Silent,
+            Some(_) if self.hinted => Rank::Hinted,
+            Some(_) => Rank::Dead,
         }
     }
 
@@ -163,7 +142,7 @@ impl Between {
         let is_found_out = |pioneer: Pioneer| !pioneer.waits && now < pioneer.since + PIONEER;
         match self.rank() {
             Rank::Answering => self.places < AT_ONCE,
-            Rank::Silent | Rank::Dead => self.places == 0 && !self.pioneer.is_some_and(is_found_out),
+            Rank::Silent | Rank::Hinted | Rank::Dead => self.places == 0 && !self.pioneer.is_some_and(is_found_out),
         }
     }
 
@@ -186,11 +165,9 @@ impl StartLimit {
             places: HashMap::new(),
             by_age: VecDeque::new(),
             pioneers: VecDeque::new(),
-            taken: [0; RANKS.len()],
-            rotation: Default::default(),
+            rotation: Rotation::new(),
             waiting: HashMap::new(),
             tickets: 0,
-            turns: 0,
             hope_until: now,
             now,
             sweep_at: FEW,
@@ -236,9 +213,9 @@ impl StartLimit {
         let Some(between) = self.between.get(&addresses) else { return false };
         let rank = between.rank();
         let before: usize =
-            RANKS.iter().filter(|before| **before <= rank).map(|before| lined_up(&self.rotation, *before)).sum();
+            RANKS.iter().filter(|before| **before <= rank).map(|before| self.rotation.waiting(*before)).sum();
         let alone = between.waiting.iter().map(BTreeMap::len).sum::<usize>() <= 1;
-        !alone || !between.has_room(self.now) || before > places_left(self.taken, self.hope_until > self.now, rank)
+        !alone || !between.has_room(self.now) || before > self.rotation.places_left(rank, self.hope_until > self.now)
     }
 
     /// Whose turn it is, if there is a place for it. It does not wait any more.
@@ -249,12 +226,8 @@ impl StartLimit {
     }
 
     fn next_of(&mut self, rank: Rank) -> Option<(Addresses, Turn)> {
-        while places_left(self.taken, self.hope_until > self.now, rank) > 0 {
-            self.turns = self.turns.wrapping_add(1);
-            let [with, without] = if self.turns.is_multiple_of(WITHOUT_PACKETS) { [1, 0] } else { [0, 1] };
-            let rotation = &mut self.rotation[rank as usize];
-            let first = rotation[with].pop_first().map(|(_, addresses)| (addresses, with));
-            let (addresses, kind) = first.or_else(|| Some((rotation[without].pop_first()?.1, without)))?;
+        while self.rotation.places_left(rank, self.hope_until > self.now) > 0 {
+            let (addresses, kind) = self.rotation.pop(rank)?;
             let Some(between) = self.between.get_mut(&addresses) else { continue };
             between.stands[kind] = None;
             // They stand there again when there is room.
@@ -287,7 +260,7 @@ impl StartLimit {
                 self.pioneers.push_back((now, addresses));
             }
         }
-        self.taken[rank as usize] += 1;
+        self.rotation.take_place(rank);
         self.places.insert(spi, Place { addresses, at: now, rank, is_late: false });
         self.by_age.push_back((now, spi));
     }
@@ -327,26 +300,29 @@ impl StartLimit {
         }
     }
 
-    /// The peer gave a sign of life then, authenticated, that nobody had asked for here.
-    pub(super) fn heard(&mut self, addresses: Addresses, at: Instant, now: Instant) {
-        let Some(between) = self.between.get_mut(&addresses) else { return };
-        if between.silent.is_some_and(|silent| at > silent) {
-            return self.answered(addresses, None, now);
+    /// The peer gave a sign of life then, authenticated, that nobody had asked for here. Says whether others go on by that.
+    pub(super) fn heard(&mut self, addresses: Addresses, at: Instant, now: Instant) -> bool {
+        let Some(between) = self.between.get_mut(&addresses) else { return false };
+        let answers = between.silent.is_some_and(|silent| at > silent);
+        if answers {
+            self.answered(addresses, None, now);
+        } else {
+            between.answered = between.answered.max(Some(at));
         }
-        between.answered = between.answered.max(Some(at));
+        answers
     }
 
     fn goes_on(&mut self, addresses: Addresses, now: Instant) {
         self.now = now;
         let Some(between) = self.between.get_mut(&addresses) else { return };
-        (between.answered, between.dead) = (Some(now), false);
+        (between.answered, between.dead, between.hinted) = (Some(now), false, false);
         if between.silent.take().is_some() {
             between.pioneer = None;
             self.line_up(addresses);
         }
     }
 
-    /// Somebody has waited for an answer in vain since then, and if that was an attempt, for as long as one takes.
+    /// What somebody asked then has had no answer, and if that was an attempt, for as long as one takes.
     pub(super) fn unanswered(&mut self, addresses: Addresses, is_attempt: bool, since: Instant, now: Instant) {
         self.now = now;
         let between = self.known(addresses);
@@ -354,6 +330,7 @@ impl StartLimit {
             return;
         }
         between.dead |= is_attempt;
+        between.hinted &= !is_attempt;
         if between.silent.replace(now).is_none() {
             (between.forgotten, between.unproven) = (false, false);
         }
@@ -377,7 +354,7 @@ impl StartLimit {
         let all: Vec<Addresses> = all.map(|(addresses, _)| *addresses).take_while(|all| all.peer == peer).collect();
         all.into_iter().fold(false, |any, addresses| {
             if let Some(between) = self.between.get_mut(&addresses) {
-                between.dead = false;
+                between.hinted = true;
                 self.line_up(addresses);
             }
             self.ask_again(addresses) | any
@@ -395,9 +372,9 @@ impl StartLimit {
 
     /// When there is a place for somebody who waits, at the latest.
     pub(super) fn deadline(&self) -> Option<Deadline> {
-        let at = if RANKS.iter().any(|rank| {
-            places_left(self.taken, self.hope_until > self.now, *rank) > 0 && lined_up(&self.rotation, *rank) > 0
-        }) {
+        let has_hope = self.hope_until > self.now;
+        let is_next = |rank: Rank| self.rotation.places_left(rank, has_hope) > 0 && self.rotation.waiting(rank) > 0;
+        let at = if RANKS.into_iter().any(is_next) {
             self.now
         } else {
             let place = self.by_age.front().map(|(at, _)| *at + LONGEST);
@@ -427,12 +404,12 @@ impl StartLimit {
         let (rank, has_room) = (between.rank(), between.has_room(self.now));
         for kind in [0, 1] {
             if let Some((before, ticket)) = between.stands[kind].take_if(|(before, _)| *before != rank) {
-                self.rotation[before as usize][kind].remove(&ticket);
+                self.rotation.remove(before, kind, ticket);
             }
             if has_room && !between.waiting[kind].is_empty() && between.stands[kind].is_none() {
                 self.tickets += 1;
                 between.stands[kind] = Some((rank, self.tickets));
-                self.rotation[rank as usize][kind].insert(self.tickets, addresses);
+                self.rotation.insert(rank, kind, self.tickets, addresses);
             }
         }
     }
@@ -463,7 +440,7 @@ impl StartLimit {
     }
 
     fn free(&mut self, place: &Place) {
-        self.taken[place.rank as usize] -= 1;
+        self.rotation.free_place(place.rank);
         if let Some(between) = self.between.get_mut(&place.addresses) {
             between.places -= 1;
         }
@@ -477,19 +454,4 @@ impl StartLimit {
         }
         self.between.entry(addresses).or_default()
     }
-}
-
-/// How many places there are for these.
-fn places_left([answering, silent, dead]: [usize; RANKS.len()], has_hope: bool, rank: Rank) -> usize {
-    match rank {
-        Rank::Answering => ALL_AT_ONCE.saturating_sub(answering),
-        Rank::Silent | Rank::Dead if has_hope => ALL_AT_ONCE.saturating_sub(silent + dead),
-        Rank::Silent => SILENT_AT_ONCE.saturating_sub(silent + dead),
-        Rank::Dead => (SILENT_AT_ONCE - RESERVED).saturating_sub(silent + dead),
-    }
-}
-
-/// How many addresses stand in the rotation.
-fn lined_up(rotation: &[[BTreeMap<i64, Addresses>; 2]; RANKS.len()], rank: Rank) -> usize {
-    rotation[rank as usize].iter().map(BTreeMap::len).sum()
 }

@@ -161,7 +161,9 @@ impl Connections {
         {
             let heard = state.sa().liveness().heard();
             let addresses = Addresses::of(state.sa().connection(), state.sa().channel().path().peer.ip());
-            self.start_limit.heard(addresses, heard, now);
+            if self.start_limit.heard(addresses, heard, now) {
+                self.turns_changed();
+            }
         }
     }
 

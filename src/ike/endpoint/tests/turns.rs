@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::many::{established, lab, many};
 use super::*;
 use crate::crypto::fake::SLOW_KEY_EXCHANGE;
+use crate::ike::SaActivity;
 use crate::ike::association::looks;
 use crate::ike::endpoint::start_limit::{Addresses, StartLimit, Turn};
 use crate::wire::ike::{ExchangeType, Flags, Notify, NotifyType, Payload, encode_message};
@@ -176,6 +177,35 @@ fn one_that_falls_silent_does_not_wait_behind_those_that_are_dead_for_long() {
 }
 
 #[test]
+fn neither_hints_nor_those_that_fall_silent_keep_out_those_that_are_dead_for_long() {
+    for falling_silent in [0, 100] {
+        let start = Instant::now();
+        let mut limit = StartLimit::new(start);
+        let host = |number: u64| Addresses::of(&connection(0), IpAddr::V4(Ipv4Addr::from(number as u32)));
+        for number in 0..300 {
+            limit.unanswered(host(number), true, start, start);
+            limit.wait(host(number), Turn::Ask(spi(number)), number % 2 == 0, start);
+        }
+        let (mut called, mut at_once) = (BTreeSet::new(), 0);
+        for second in 0..20 {
+            let now = start + second * SECOND;
+            let falling = (1_000 * u64::from(second) + 1_000..).take(falling_silent);
+            for number in falling {
+                limit.unanswered(host(number), false, now, now);
+                limit.wait(host(number), Turn::Ask(spi(number)), true, now);
+            }
+            (200..300).for_each(|number| _ = limit.hint(host(number).peer, now));
+            let taken = take(&mut limit, now);
+            at_once = at_once.max(taken.len());
+            called.extend(taken);
+        }
+        let missing: Vec<u64> = (0..300).filter(|number| !called.contains(number)).collect();
+        assert_eq!(missing, Vec::<u64>::new(), "{falling_silent} fall silent each second");
+        assert!(at_once <= 64, "{at_once}");
+    }
+}
+
+#[test]
 fn addresses_that_fall_silent_again_and_again_have_one_place_in_the_rotation() {
     let start = Instant::now();
     let mut limit = StartLimit::new(start);
@@ -250,8 +280,13 @@ fn one_silent_ike_sa_among_others_that_were_answered_since_makes_no_path_silent(
 
 /// So many connections with one peer, up and silent: nothing arrives for a while.
 fn silent(count: usize) -> Lab {
+    silent_but(0, count)
+}
+
+/// The same, but so many of them have asked nothing.
+fn silent_but(idle: usize, count: usize) -> Lab {
     let mut left = many(0, count);
-    left.iter_mut().for_each(|connection| connection.liveness_interval = Some(10 * SECOND));
+    left[idle..].iter_mut().for_each(|connection| connection.liveness_interval = Some(10 * SECOND));
     let mut lab = lab(left, many(1, count));
     (0..count).for_each(|_| lab.settle());
     assert!(established(&lab, 0).into_iter().all(|up| up));
@@ -288,6 +323,46 @@ fn one_of_many_ike_sas_with_a_silent_peer_tries_another_and_its_answer_brings_al
         .count();
     assert_eq!((silent, attempts(&lab)), (0, 0), "all have been asked");
     assert_eq!(lab.inbound(0).into_iter().collect::<BTreeSet<_>>(), spis, "and none was replaced");
+}
+
+/// The data path of the left end has just received a packet of this connection.
+fn hear(lab: &mut Lab, connection: &str) {
+    let pair = lab.pairs[0].values().find(|pair| &*pair.sa.connection == connection).expect("its pair");
+    let activity =
+        SaActivity { inbound_spi: pair.sa.inbound_spi, last_inbound: lab.now, first_seen: false, source: None };
+    lab.command(0, Command::SaActivity(vec![activity]));
+}
+
+#[test]
+fn a_packet_of_one_connection_lets_those_go_on_at_once_that_wait_for_the_same_peer() {
+    let mut lab = silent_but(1, 100);
+    lab.now += SECOND / 100;
+    hear(&mut lab, "site-0");
+    lab.tick(0);
+    let asked = lab.lose();
+    assert!(asked > 20, "{asked} ask at once");
+}
+
+#[test]
+fn a_sign_of_life_from_before_the_question_is_no_answer_to_it() {
+    let mut left = many(0, 40);
+    left.iter_mut().for_each(|connection| connection.liveness_interval = Some(3_600 * SECOND));
+    let mut lab = lab(left, many(1, 40));
+    (0..40).for_each(|_| lab.settle());
+    lab.pass(10 * SECOND);
+    // The path goes away right after this; half a second later packets of all others have gone unanswered.
+    hear(&mut lab, "site-0");
+    lab.now += SECOND / 2;
+    let others = lab.pairs[0].values().filter(|pair| &*pair.sa.connection != "site-0");
+    for inbound_spi in others.map(|pair| pair.sa.inbound_spi).collect::<Vec<_>>() {
+        lab.command(0, Command::CheckLiveness { inbound_spi });
+    }
+    for _ in 0..40 {
+        lab.lose();
+        lab.now += SECOND / 10;
+        lab.tick(0);
+    }
+    assert!((1..=3).contains(&attempts(&lab)), "one more every two seconds: {}", attempts(&lab));
 }
 
 #[test]
