@@ -103,7 +103,7 @@ pub fn apply(state: &mut State, change: &Change) {
             if state.client_tokens.len() >= TOKENS {
                 forget_tokens(&mut state.client_tokens, record.used);
             }
-            set(&mut state.client_tokens, key, record);
+            state.client_tokens.insert(key.clone(), record.clone().into());
         }
         Change::Declared(declarations) => state.declarations = Declarations::clone(declarations).into(),
     }
@@ -150,7 +150,7 @@ fn index_entry(
 }
 
 /// Forgets the tokens that are too old, and the oldest half of all of them at least, so that it is not to be done again soon.
-fn forget_tokens(tokens: &mut BTreeMap<String, ClientTokenRecord>, now: UnixMillis) {
+fn forget_tokens(tokens: &mut BTreeMap<String, Shared<ClientTokenRecord>>, now: UnixMillis) {
     let mut used: Vec<u64> = tokens.values().map(|token| token.used.0).collect();
     let (_, median, _) = used.select_nth_unstable(TOKENS / 2);
     let oldest = (*median).max(now.0.saturating_sub(TOKEN_KEPT));
@@ -167,15 +167,13 @@ fn remove<K: Ord, V>(map: &mut BTreeMap<K, V>, key: &K) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     #[test]
     fn client_tokens_are_bounded_in_number_and_the_newest_stay() {
         let mut state = State::default();
         for n in 0..20_000 {
-            let record = ClientTokenRecord { fingerprint: String::new(), answer: Value::Null, used: UnixMillis(n) };
+            let record = ClientTokenRecord { fingerprint: String::new(), answer: None, used: UnixMillis(n) };
             apply(&mut state, &Change::ClientTokenUsed { key: format!("CreateVpc {n:05}"), record });
             assert!(state.client_tokens.len() <= TOKENS);
         }

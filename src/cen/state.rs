@@ -86,7 +86,7 @@ pub struct State {
     #[serde(with = "vpn_routes")]
     pub vpn_routes: Shared<BTreeMap<VpnRouteKey, VpnRoute>>,
     /// By [`ClientToken::key`](super::client_token::ClientToken::key).
-    pub client_tokens: Shared<BTreeMap<String, ClientTokenRecord>>,
+    pub client_tokens: Shared<BTreeMap<String, Shared<ClientTokenRecord>>>,
     /// What the configuration said at the last start.
     pub declarations: Shared<Declarations>,
     /// Permissions of networks for CEN instances, in the order in which they were given.

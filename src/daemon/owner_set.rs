@@ -17,10 +17,9 @@ use crate::crypto::cloud_name::InCloud;
 use crate::crypto::psk::{self, Notation};
 use crate::crypto::{CloudName, CloudPfs, IntegrityAlgorithm, prf};
 use crate::ike::{Child, Connection, EspProposal, Extensions, IkeProposal, Peer, Start};
-use crate::routing::{Publication, RouteKey, RoutePolicy, VpnRoute};
+use crate::routing::{Publication, RouteKey, VpnRoute};
 use crate::wire::ike::{Identification, TrafficSelector};
 
-mod policies;
 mod routes;
 
 /// Interval of liveness checks (EnableDpd), which the cloud does not let its users choose.
@@ -34,8 +33,6 @@ pub struct Translation {
     pub tunnels: Arc<BTreeMap<Arc<str>, Arc<Tunnel>>>,
     /// The routes through these connections.
     pub routes: BTreeMap<RouteKey, VpnRoute>,
-    /// How many of these are policies, and those that are too many.
-    policies: policies::Policies,
     /// Publication state of the file's routes.
     pub publications: BTreeMap<RouteKey, Publication>,
     /// What is not done, and why.
@@ -167,7 +164,9 @@ impl Translation {
             gone.iter().for_each(|tunnel| _ = tunnels.remove(tunnel.name()));
             tunnels.extend(new.iter().map(named));
         }
-        self.routes(set, &routes, now, &mut touched);
+        for key in routes {
+            self.route(&key, set.routes.get(&key), now, &mut touched);
+        }
         for key in publications {
             self.publication(&key, set.publications.get(&key), &mut touched);
         }
@@ -210,29 +209,6 @@ impl Translation {
         }
     }
 
-    /// Translates routes: those first that are there no more, as others may wait for their room.
-    fn routes(&mut self, set: &OwnerEntries, asked: &BTreeSet<OwnerRouteKey>, now: u64, touched: &mut Touched) {
-        let with_source = asked.iter().filter(|key| key.source.is_some());
-        let destinations: BTreeSet<IpNet> = with_source.map(|key| key.destination.trunc()).collect();
-        let (there, gone): (Vec<_>, Vec<_>) = asked.iter().partition(|key| set.routes.contains_key(*key));
-        for key in gone {
-            self.route(key, None, now, touched);
-        }
-        for destination in &destinations {
-            while let Some(key) = self.policies.admitted(destination) {
-                self.route(&key, set.routes.get(&key), now, touched);
-            }
-        }
-        for key in there {
-            self.route(key, set.routes.get(key), now, touched);
-        }
-        for destination in destinations {
-            let (gone, new) = self.policies.closed(destination, now);
-            touched.routes.gone.extend(gone);
-            touched.routes.new.extend(new);
-        }
-    }
-
     /// Translates one route.
     fn route(&mut self, wanted_key: &OwnerRouteKey, wanted: Option<&OwnerRoute>, now: u64, touched: &mut Touched) {
         let OwnerRouteKey { connection, destination, source } = wanted_key;
@@ -240,18 +216,8 @@ impl Translation {
         let before = self.routes.remove(&key);
         let tunnel = self.tunnels.get(connection.as_str()).map(|tunnel| tunnel.name());
         let created = before.as_ref().map_or(now, |before| before.created);
-        let (mut route, mut refusal) =
+        let (route, refusal) =
             wanted.map_or((None, None), |wanted| routes::translate(wanted_key, wanted, tunnel, created));
-        if source.is_some() {
-            self.policies.leave(wanted_key, before.is_some());
-            if route.is_some() && !self.policies.enter(wanted_key) {
-                route = None;
-                let most = RoutePolicy::MOST;
-                refusal = Some(format!(
-                    "there are {most} policies to {destination}, and no more can be; what it holds is dropped"
-                ));
-            }
-        }
         if route != before {
             touched.routes.gone.extend(before);
             touched.routes.new.extend(route.clone());

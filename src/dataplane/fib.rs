@@ -61,7 +61,7 @@ pub struct PolicyEntry {
 }
 
 /// Policies by destination, those of each in the order in which they are asked. Few are asked for one packet: of the prefixes
-/// that cover its destination, to each of which whoever makes them has a bounded number.
+/// that cover its destination.
 #[derive(Clone, Debug, Default)]
 struct Policies {
     ipv4: PrefixMap<Ipv4Net, Box<[PolicyEntry]>>,

@@ -3,7 +3,7 @@ use std::cmp::Reverse;
 
 use ipnet::IpNet;
 
-use super::entry::{RouteState, VpnRoute, Weight};
+use super::entry::{RoutePolicy, RouteState, VpnRoute, Weight};
 
 /// Orders the routes to one destination: policy-based ones first, by priority and then the longer source first, and of those
 /// with one policy, or with none, the preferred one first.
@@ -40,16 +40,17 @@ pub fn rank<'r>(
     ranked.into_iter().map(state).collect()
 }
 
-/// When the policies of one destination are asked; having none comes last.
-fn place(route: &VpnRoute) -> (bool, u8, Reverse<u8>, Option<IpNet>) {
-    let Some(policy) = route.policy else { return (true, 0, Reverse(0), None) };
-    (false, policy.priority, Reverse(policy.source.prefix_len()), Some(policy.source))
+/// When the policies of one destination are asked; having none comes last. One with host bits in its source is closed, and
+/// comes before one that holds the same packets.
+fn place(route: &VpnRoute) -> (bool, u8, Reverse<u8>, Option<IpNet>, bool) {
+    let Some(RoutePolicy { priority, source }) = route.policy else { return (true, 0, Reverse(0), None, false) };
+    (false, priority, Reverse(source.prefix_len()), Some(source.trunc()), source == source.trunc())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::entry::{Owner, Publication, RoutePolicy};
+    use crate::routing::entry::{Owner, Publication};
 
     fn route(connection: &str, weight: Weight, created: u64) -> VpnRoute {
         VpnRoute {

@@ -30,8 +30,8 @@ impl RoutePolicy {
     pub const DEFAULT_PRIORITY: u8 = 10;
     /// Before all that can be given: of a policy that is closed because its own priority cannot be understood.
     pub const FIRST: u8 = 0;
-    /// How many one owner may have to one destination: a packet of a new flow is compared with each. The cloud's quota is 20 for
-    /// a whole gateway.
+    /// How many a configuration file may have to one destination: a packet of a new flow is compared with each. The cloud's
+    /// quota is 20 for a whole gateway.
     pub const MOST: usize = 64;
 }
 
@@ -147,8 +147,8 @@ pub struct VpnRoute {
     pub publication: Publication,
     /// Seconds since the Unix epoch at which the owner made it.
     pub created: u64,
-    /// Something about it is refused: what it holds is dropped, whatever is up, and is no other route's. Host bits in its
-    /// prefixes mean nothing.
+    /// Something about it is refused: what it holds is dropped, whatever is up, and is no other route's but one of the very same
+    /// policy. Host bits in its prefixes mean nothing.
     pub closed: bool,
 }
 

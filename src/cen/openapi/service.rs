@@ -104,17 +104,14 @@ impl<C: Cloud> Service<C> {
         };
         match (self.cloud.work(action.purpose(), handle).await?, first) {
             (Ok(Answer::Read(object)), _) => Ok(object),
-            (Ok(Answer::Write { command, response }), _) => {
-                let token = client_token.map(|token| ClientToken { answer: response.clone(), ..token });
+            (Ok(Answer::Write { command, response }), first) => {
+                let token = client_token.map(|token| ClientToken { answer: Some(response.clone()), ..token });
                 let submission = Submission { command, client_token: token.clone(), dry_run, now };
                 // A repeated call too: it changes nothing, but its nonce is used.
                 self.cloud.submit(submission, nonce).await?;
-                match first_answer(token.as_ref(), &self.cloud.state(), now) {
-                    // Another one may have come first while the handler was at work.
-                    Ok(Some(first)) => Ok(first),
-                    // There is no token, or so many have come since that it is forgotten.
-                    Ok(None) | Err(_) => Ok(response),
-                }
+                // Another one may have come first while the handler was at work; no token, or one that is forgotten, has none.
+                let first = first.or_else(|| first_answer(token.as_ref(), &self.cloud.state(), now).ok().flatten());
+                Ok(first.unwrap_or(response))
             }
             // What the first call did may be what its repetition is refused for.
             (Err(_), Some(first)) => Ok(first),
@@ -149,7 +146,7 @@ impl<C: Cloud> Service<C> {
             Some(token) => Some(ClientToken {
                 key: format!("{} {token}", action.name),
                 fingerprint: fingerprint(&secret, action, &parameters)?,
-                answer: Value::Null,
+                answer: None,
             }),
             None => None,
         };
@@ -207,7 +204,7 @@ fn fingerprint(access_key_secret: &Secret, action: &Action, parameters: &Paramet
 /// What a call with this token was answered when it was made first, if it was.
 fn first_answer(token: Option<&ClientToken>, state: &State, now: UnixMillis) -> Result<Option<Value>, ApiError> {
     let known = token.map(|token| token.known(&state.client_tokens, now)).transpose()?;
-    Ok(known.flatten().map(|record| record.answer.clone()))
+    Ok(known.flatten().and_then(|record| record.answer.clone()))
 }
 
 /// No client takes this for a resource that is not there, which it would wait for, or forget.

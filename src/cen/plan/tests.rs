@@ -419,14 +419,14 @@ fn a_client_token_makes_a_repeated_call_one_call() {
         client_token: Some(ClientToken {
             key: "CreateVpc once".into(),
             fingerprint: fingerprint.into(),
-            answer: fingerprint.into(),
+            answer: Some(fingerprint.into()),
         }),
         dry_run: false,
         now: UnixMillis(9),
     };
     world.submit(&submission("first", create_vpc("t", "cn-beijing", "10.0.0.0/16"))).unwrap();
     let before = world.state.clone();
-    assert_eq!(before.client_tokens["CreateVpc once"].answer, "first");
+    assert_eq!(before.client_tokens["CreateVpc once"].answer, Some("first".into()));
     world.submit(&submission("first", create_vpc("again", "cn-beijing", "10.0.0.0/16"))).unwrap();
     assert_eq!(world.state, before);
     let later =

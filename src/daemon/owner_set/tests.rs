@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::control::owner::{OwnerPublication, OwnerSet, PresharedKey};
-use crate::routing::{Owner, Weight};
+use crate::routing::{Owner, RoutePolicy, Weight};
 
 fn file() -> Config {
     let text = r#"
