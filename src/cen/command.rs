@@ -8,7 +8,6 @@ mod vpc;
 mod vpn;
 
 use ipnet::Ipv4Net;
-use serde::{Deserialize, Serialize};
 
 pub use cen::{BandwidthCommand, RouteMapCommand};
 pub use grant::{GrantInstance, RevokeInstance};
@@ -41,7 +40,7 @@ pub struct Submission {
 }
 
 /// Everything that changes the cloud.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Creates a CEN instance (`CreateCen`).
     CreateCen(CreateCen),
@@ -160,7 +159,7 @@ pub enum Command {
 }
 
 /// Parameters of `CreateCen`, with the id that the new CEN instance will have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateCen {
     /// Id of the new CEN instance (`CenId` of the answer).
     pub id: CenId,
@@ -175,7 +174,7 @@ pub struct CreateCen {
 }
 
 /// Parameters of `ModifyCenAttribute`; `None` leaves a field as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModifyCen {
     /// The CEN instance to change (`CenId`).
     pub cen: CenId,
@@ -188,7 +187,7 @@ pub struct ModifyCen {
 }
 
 /// A network as the Cbn actions name it: instance, type and region must agree.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildInstance {
     /// The CEN instance that the network belongs to or is to join (`CenId`).
     pub cen: CenId,
@@ -199,7 +198,7 @@ pub struct ChildInstance {
 }
 
 /// An entry that is to be published or withdrawn.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedRoute {
     /// The network whose table holds the entry; it must be attached to the CEN instance that it names.
     pub child: ChildInstance,
@@ -210,7 +209,7 @@ pub struct PublishedRoute {
 }
 
 /// Parameters of `CreateVpc`, with the ids of everything that comes into being with the VPC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateVpc {
     /// Id of the new VPC (`VpcId` of the answer).
     pub id: VpcId,
@@ -232,15 +231,13 @@ pub struct CreateVpc {
     /// `Tag.N`: the labels of the new VPC, at most 20.
     pub tags: Vec<Tag>,
     /// `UserCidr`: at most three blocks outside of 100.64.0.0/10.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub user_cidrs: Vec<Ipv4Net>,
     /// `ResourceGroupId`; empty for the default group.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub resource_group: String,
 }
 
 /// Parameters of `CreateVSwitch`, with the ids of the new vSwitch and of its system route.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateVSwitch {
     /// Id of the new vSwitch (`VSwitchId` of the answer).
     pub id: VSwitchId,
@@ -262,7 +259,7 @@ pub struct CreateVSwitch {
 }
 
 /// Parameters of `CreateRouteEntry`, with the id that the new entry will have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateRouteEntry {
     /// Id of the new entry (`RouteEntryId` of the answer).
     pub id: RouteEntryId,
@@ -277,7 +274,6 @@ pub struct CreateRouteEntry {
     /// VPC or VBR.
     pub next_hop: String,
     /// `NextHopList`: two to sixteen of them, the first of which is `next_hop`; empty for a single next hop.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub next_hops: Vec<NextHop>,
     /// `RouteEntryName`: at most 128 characters, not beginning like a URL; empty when not given.
     pub name: String,
@@ -286,7 +282,7 @@ pub struct CreateRouteEntry {
 }
 
 /// Parameters of `ModifyRouteEntry`; `None` leaves a field as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModifyRouteEntry {
     /// The entry (`RouteEntryId`, or that of its table with this `DestinationCidrBlock`).
     pub entry: RouteEntryId,
@@ -299,7 +295,7 @@ pub struct ModifyRouteEntry {
 }
 
 /// How `DeleteRouteEntry` names its entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeleteRouteEntry {
     /// By `RouteEntryId`; no such entry: `InvalidRouteEntryId.NotFound`.
     ById(RouteEntryId),

@@ -1,13 +1,11 @@
 //! Route maps and bandwidth of CEN instances.
 
-use serde::{Deserialize, Serialize};
-
 use crate::cen::bandwidth::BandwidthPackage;
 use crate::cen::identifier::{BandwidthPackageId, CenId, RouteMapId};
 use crate::cen::route_map::{Direction, RouteMap};
 
 /// What is to be done with the route maps of a CEN instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteMapCommand {
     /// `CreateCenRouteMap`.
     Create(Box<RouteMap>),
@@ -32,7 +30,7 @@ impl RouteMapCommand {
 }
 
 /// What is to be done with bandwidth packages and limits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BandwidthCommand {
     /// `CreateCenBandwidthPackage`.
     Create(Box<BandwidthPackage>),

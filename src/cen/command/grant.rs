@@ -1,12 +1,10 @@
 //! Commands on the permissions that networks give to CEN instances.
 
-use serde::{Deserialize, Serialize};
-
 use crate::cen::identifier::CenId;
 use crate::cen::network::NetworkId;
 
 /// Parameters of `GrantInstanceToCen`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantInstance {
     /// The VPC or VBR (`InstanceType`, `InstanceId`).
     pub network: NetworkId,
@@ -19,7 +17,7 @@ pub struct GrantInstance {
 }
 
 /// Parameters of `RevokeInstanceFromCen`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevokeInstance {
     /// The VPC or VBR (`InstanceType`, `InstanceId`).
     pub network: NetworkId,

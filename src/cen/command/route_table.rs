@@ -1,12 +1,10 @@
 //! Commands on custom route tables.
 
-use serde::{Deserialize, Serialize};
-
 use crate::cen::identifier::{RouteTableId, VSwitchId, VpcId};
 use crate::cen::network::Tag;
 
 /// Parameters of `CreateRouteTable`, with the id that the new table will have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateRouteTable {
     /// Id of the new table (`RouteTableId` of the answer).
     pub id: RouteTableId,
@@ -21,7 +19,7 @@ pub struct CreateRouteTable {
 }
 
 /// Parameters of `AssociateRouteTable` and `UnassociateRouteTable`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssociateRouteTable {
     /// The custom route table (`RouteTableId`).
     pub route_table: RouteTableId,

@@ -1,13 +1,12 @@
 //! Commands on VPCs, beside those that create and delete them.
 
 use ipnet::Ipv4Net;
-use serde::{Deserialize, Serialize};
 
 use crate::cen::identifier::{CenId, RouteTableId, VpcId};
 use crate::cen::resource::ResourceId;
 
 /// Parameters of `AssociateVpcCidrBlock` and `UnassociateVpcCidrBlock`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecondaryCidr {
     /// The VPC (`VpcId`).
     pub vpc: VpcId,
@@ -16,7 +15,7 @@ pub struct SecondaryCidr {
 }
 
 /// Parameters of `PublishVpcRouteEntries` and `WithdrawVpcPublishedRouteEntries`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishVpcRoutes {
     /// The CEN instance that the entries' VPCs are attached to (`TargetInstanceId`).
     pub cen: CenId,
@@ -27,7 +26,7 @@ pub struct PublishVpcRoutes {
 }
 
 /// Parameters of `MoveResourceGroup` and `MoveVpnResourceGroup`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MoveToResourceGroup {
     /// What is put there (`ResourceType`, `ResourceId`).
     pub resource: ResourceId,

@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use serde::{Deserialize, Serialize};
 
 use crate::cen::identifier::{CustomerGatewayId, RouteEntryId, VSwitchId, VpcId, VpnConnectionId, VpnGatewayId};
 use crate::cen::network::Tag;
@@ -11,7 +10,7 @@ use crate::cen::vpn::{PreSharedKey, VpnRouteKey};
 use crate::crypto::{CloudName, CloudPfs, EncryptionAlgorithm, IntegrityAlgorithm, KeyExchangeAlgorithm};
 
 /// Parameters of `CreateVpnGateway`, with the id that the new gateway will have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateVpnGateway {
     /// Id of the new VPN gateway (`VpnGatewayId` of the answer).
     pub id: VpnGatewayId,
@@ -38,7 +37,7 @@ pub struct CreateVpnGateway {
 }
 
 /// Parameters of `CreateCustomerGateway`, with the id that the new customer gateway will have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateCustomerGateway {
     /// Id of the new customer gateway (`CustomerGatewayId` of the answer).
     pub id: CustomerGatewayId,
@@ -60,7 +59,7 @@ pub struct CreateCustomerGateway {
 }
 
 /// `IkeConfig` as given; what is `None` takes its default, or stays as it is in a modification.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IkeParameters {
     /// `Psk`: pre-shared key of 1 to 100 visible ASCII characters.
     pub psk: Option<PreSharedKey>,
@@ -83,7 +82,7 @@ pub struct IkeParameters {
 }
 
 /// `IpsecConfig` as given; what is `None` takes its default, or stays as it is in a modification.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IpsecParameters {
     /// `IpsecEncAlg`: `aes` (128 bits, the default), `aes192`, `aes256`, `des` or `3des`.
     pub encryption: Option<CloudName<EncryptionAlgorithm>>,
@@ -97,7 +96,7 @@ pub struct IpsecParameters {
 }
 
 /// Parameters of `CreateVpnConnection`, with the ids of everything that comes into being with the connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateVpnConnection {
     /// Id of the new connection (`VpnConnectionId` of the answer).
     pub id: VpnConnectionId,
@@ -133,7 +132,7 @@ pub struct CreateVpnConnection {
 }
 
 /// Parameters of `ModifyVpnConnectionAttribute`; `None` leaves a field as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModifyVpnConnection {
     /// The connection to change (`VpnConnectionId`).
     pub connection: VpnConnectionId,
@@ -159,7 +158,7 @@ pub struct ModifyVpnConnection {
 }
 
 /// Parameters of `CreateVpnRouteEntry` and `CreateVpnPbrRouteEntry`, with the id of the entry that publishing it makes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateVpnRoute {
     /// Gateway, destination, connection and source of the new route (`VpnGatewayId`, `RouteDest`, `NextHop`,
     /// `RouteSource`); one that is there already: `InvalidRouteEntry.Duplicate`.
@@ -167,7 +166,6 @@ pub struct CreateVpnRoute {
     /// `Weight`: 100, active, or 0, standby.
     pub weight: u8,
     /// `Priority` of a policy-based route, 1 to 100; by default 10.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
     /// Add the route to the VPC's system table too.
     pub publish: bool,
@@ -178,13 +176,12 @@ pub struct CreateVpnRoute {
 }
 
 /// Parameters of `PublishVpnRouteEntry`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishVpnRoute {
     /// Gateway, destination and next hop of the route (`VpnGatewayId`, `RouteDest`, `NextHop`), without a source, which the
     /// action does not name; no such route: `InvalidRouteEntry.NotFound`.
     pub key: VpnRouteKey,
     /// `RouteType`: `pbr`, all policy-based routes of this destination and next hop, or `dbr`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub policy_based: bool,
     /// `true` publishes, `false` withdraws.
     pub publish: bool,
@@ -196,7 +193,7 @@ pub struct PublishVpnRoute {
 
 /// Which route of the cloud's own is meant, and what it is taken to be: all of it must match, otherwise
 /// `InvalidRouteEntry.NotFound`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownVpnRoute {
     /// Gateway, destination, next hop and source of the route (`VpnGatewayId`, `RouteDest`, `NextHop`, `RouteSource`).
     pub key: VpnRouteKey,
@@ -208,7 +205,7 @@ pub struct KnownVpnRoute {
 
 /// Parameters of `ModifyVpnRouteEntryWeight`, `ModifyVpnPbrRouteEntryWeight`, `ModifyVpnPbrRouteEntryPriority` and
 /// `ModifyVpnPbrRouteEntryAttribute`; `None` leaves a field as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModifyVpnRoute {
     /// The route.
     pub route: KnownVpnRoute,
