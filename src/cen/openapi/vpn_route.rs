@@ -234,8 +234,8 @@ pub(super) fn state_name(published: bool) -> &'static str {
     if published { "published" } else { "normal" }
 }
 
-/// Gateway, destination and next hop of a call, and the source if its row has one. A gateway of another region is not found; one that does
-/// not exist is left to the plan.
+/// Gateway, destination and next hop of a call, and the source if its row has one. A gateway of another region is not found;
+/// one that does not exist is left to the plan.
 pub(super) fn key(parameters: &Parameters, context: &Context<'_>) -> Result<VpnRouteKey, ApiError> {
     let region = region::of(parameters)?;
     let gateway = VpnGatewayId::from(parameters.required("VpnGatewayId")?);

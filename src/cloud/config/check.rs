@@ -118,8 +118,14 @@ fn access_keys(
         let path = source.path.parent().unwrap_or(Path::new("")).join(file.as_ref());
         let wrong = |message: String| source.wrong(file.span(), "access_key_file", message);
         let text = private_file::read(&path, KEY_FILE_LIMIT).map_err(|error| wrong(error.to_string()))?;
-        let listed = AccessKey::parse_list(&text);
-        keys.extend(listed.map_err(|message| wrong(format!("{}: {message}", path.display())))?);
+        let listed = AccessKey::parse_list(&text).map_err(|message| wrong(format!("{}: {message}", path.display())))?;
+        for key in listed {
+            if keys.iter().any(|known| known.id == key.id) {
+                let shown = path.display();
+                return Err(wrong(format!("{shown}: {} is there twice; allowed: one secret for each id", key.id)));
+            }
+            keys.push(key);
+        }
     }
     Ok(keys)
 }
@@ -289,8 +295,11 @@ impl Checker<'_> {
         self.once("id", id.as_ref().clone(), key, id.span())
     }
 
-    /// Refuses what stands in the file for the second time.
+    /// Refuses what is empty, or stands in the file for the second time.
     fn once(&mut self, kind: &'static str, value: String, key: &str, place: Place) -> Result<(), ConfigError> {
+        if value.is_empty() {
+            return Err(self.source.wrong(place, key, "is empty; allowed: a text in quotes, not empty"));
+        }
         match self.used.insert((kind, value.clone()), place.clone()) {
             None => Ok(()),
             Some(first) => {

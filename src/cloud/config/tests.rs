@@ -131,6 +131,7 @@ fn every_complaint_names_the_key_in_its_table_and_what_is_allowed() {
         ("log = \"info,x=loud\"\n".to_owned(), "1: log", "allowed: error, warn, info"),
         (VPC.replace("100.127.1.2", "100.127.1"), "11: vpc.router_address", "allowed: an IPv4 address"),
         (VPC.replace("cn-beijing", "beijing"), "6: vpc.region", "\"beijing\" is no region of the cloud; allowed: cn-"),
+        (VPC.replace("\"beijing-router\"", "\"\""), "9: vpc.namespace", "allowed: a text in quotes, not empty"),
         (VPC.replace("cen0", "a-name-of-16-char"), "10: vpc.router_device", "allowed: up to 15 letters"),
         (gateway.replace("203.0.113.1", "0203.0.113.1"), "4: vpn_gateway.public_address", "allowed: an IPv4 address"),
         (gateway.replace("region = \"cn-beijing\"\n", ""), "1: vpn_gateway", "missing field `region`"),
