@@ -180,6 +180,7 @@ fn beginning() -> Vec<Command> {
             bandwidth: 10,
             charge_type: "POSTPAY".into(),
             tags: Vec::new(),
+            resource_group: String::new(),
         }),
         Command::CreateCustomerGateway(CreateCustomerGateway {
             id: "cgw-bench".into(),
@@ -189,6 +190,7 @@ fn beginning() -> Vec<Command> {
             name: String::new(),
             description: String::new(),
             tags: Vec::new(),
+            resource_group: String::new(),
         }),
         Command::CreateVpnConnection(Box::new(CreateVpnConnection {
             id: "vco-0".into(),

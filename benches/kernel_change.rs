@@ -96,7 +96,7 @@ fn policy(prefixes: u32, one_more: bool) -> KeptPolicy {
         device: "gwd0".into(),
         mark: FIREWALL_MARK,
         outer_peers,
-        file: Share { protect, local },
+        file: Share { protect, local, ..Share::default() },
         ..KeptPolicy::default()
     }
 }

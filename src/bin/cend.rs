@@ -89,7 +89,7 @@ fn configuration(arguments: Arguments) -> Result<Config, Box<dyn std::error::Err
     config.tls_files = arguments.tls_certificate.zip(arguments.tls_key).or(config.tls_files);
     config.state = arguments.state.unwrap_or(config.state);
     for key in &arguments.access_key {
-        config.access_keys.push(AccessKey::parse(key)?);
+        config.access_keys.push(AccessKey::parse(key).map_err(|error| format!("--access-key: {error}"))?);
     }
     if let Ok(keys) = std::env::var("CEND_ACCESS_KEYS") {
         config.access_keys.extend(AccessKey::parse_list(&keys).map_err(|error| format!("CEND_ACCESS_KEYS: {error}"))?);

@@ -71,6 +71,8 @@ pub enum Command {
     TagResources(TagResources),
     /// Takes tags from resources (`UntagResources`).
     UntagResources(UntagResources),
+    /// Nothing: a call that was made before with its `ClientToken`, and has its answer. Its nonce is used.
+    Nothing,
     /// Creates a VPC with its system route table (`CreateVpc`).
     CreateVpc(CreateVpc),
     /// Deletes a VPC that has no vSwitch, no VPN gateway and no custom entry and is not attached to CEN (`DeleteVpc`).

@@ -9,7 +9,7 @@
 //! - detaching forgets everything, so that a network that is attached again begins with the defaults.
 
 use super::network::NetworkId;
-use super::route::RouteEntry;
+use super::route::{RouteEntry, RouteTable};
 use super::state::State;
 
 /// `PublishStatus` of the API.
@@ -38,4 +38,9 @@ pub fn publish_status(state: &State, network: &NetworkId, entry: &RouteEntry) ->
         .get(network)
         .is_some_and(|attachment| attachment.publications.contains_key(&entry.destination));
     if published { PublishStatus::Published } else { PublishStatus::NonPublished }
+}
+
+/// The same of an entry of any table: what stands in a custom one is never published.
+pub fn status_in_table(state: &State, table: &RouteTable, entry: &RouteEntry) -> PublishStatus {
+    if state.is_custom(table) { PublishStatus::NonPublished } else { publish_status(state, &table.network, entry) }
 }

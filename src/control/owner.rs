@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::route::Publication;
+use crate::wire::cidr;
 
 /// The body of `PUT /v1/owners/cend`. Idempotent: what is not in it, cend does not want.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,8 +55,10 @@ pub struct OwnerConnection {
     /// How the Child SAs are negotiated (IpsecConfig).
     pub esp: OwnerEsp,
     /// Networks on gatewayd's side (LocalSubnet), at least one, without host bits.
+    #[serde(deserialize_with = "cidr::list")]
     pub local_subnets: Vec<IpNet>,
     /// Networks on the peer's side (RemoteSubnet), at least one, without host bits.
+    #[serde(deserialize_with = "cidr::list")]
     pub peer_subnets: Vec<IpNet>,
     /// When gatewayd negotiates (EffectImmediately).
     pub start: OwnerStart,
@@ -114,9 +117,10 @@ pub struct OwnerEsp {
 #[serde(deny_unknown_fields)]
 pub struct OwnerRoute {
     /// The destination (`RouteDest`), without host bits.
+    #[serde(deserialize_with = "cidr::one")]
     pub destination: IpNet,
     /// Where packets have to come from (`RouteSource`), without host bits. Such routes are asked before those without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "cidr::optional", skip_serializing_if = "Option::is_none")]
     pub source: Option<IpNet>,
     /// Among routes with a source the lower one is asked first (`Priority`): 1 to 100; 10 if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,6 +139,7 @@ pub struct OwnerRoute {
 #[serde(deny_unknown_fields)]
 pub struct OwnerPublication {
     /// The destination of a route of gatewayd.toml.
+    #[serde(deserialize_with = "cidr::one")]
     pub destination: IpNet,
     /// The name of that route's connection in gatewayd.toml.
     pub connection: String,
@@ -232,6 +237,18 @@ mod tests {
         assert_eq!((set.routes[1].source, set.routes[1].priority), ("192.168.7.0/24".parse().ok(), Some(20)));
         let again: OwnerSet = serde_json::from_str(&serde_json::to_string(&set).unwrap()).unwrap();
         assert_eq!(again, set);
+    }
+
+    #[test]
+    fn a_block_with_leading_zeros_is_refused_at_every_place() {
+        for block in ["192.168.0.0/16", "10.1.1.0/24", "10.1.2.0/24", "192.168.7.0/24", "10.9.0.0/24"] {
+            let (address, length) = block.split_once('/').unwrap();
+            for wrong in [format!("0{block}"), format!("{address}/0{length}")] {
+                let set = DOCUMENTED.replacen(block, &wrong, 1);
+                let error = serde_json::from_str::<OwnerSet>(&set).unwrap_err().to_string();
+                assert!(error.contains(&wrong) && error.contains("without leading zeros"), "{error}");
+            }
+        }
     }
 
     #[test]

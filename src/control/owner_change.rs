@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::owner::{OwnerConnection, OwnerPublication, OwnerRoute, OwnerSet, Refusal, RefusedKind};
 use super::route::Publication;
+use crate::wire::cidr;
 
 /// The body of `PATCH /v1/owners/cend`: what has to be done to a set of revision `from` to make it the one of `to`. Taken if
 /// the set in force is of this session and revision, and refused with 409 and the revision in force otherwise.
@@ -68,9 +69,10 @@ pub struct OwnerRouteKey {
     /// The name of the connection that the route leads into.
     pub connection: String,
     /// The destination, without host bits.
+    #[serde(deserialize_with = "cidr::one")]
     pub destination: IpNet,
     /// The source of a policy-based route, without host bits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "cidr::optional", skip_serializing_if = "Option::is_none")]
     pub source: Option<IpNet>,
 }
 

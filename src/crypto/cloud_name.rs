@@ -46,6 +46,28 @@ impl InCloud for KeyExchangeAlgorithm {
         &[("group1", None), ("group2", Some(&ke::MODP1024)), ("group5", Some(&ke::MODP1536)), *Self::DEFAULT];
 }
 
+/// Words of the API alone, for the rows of its parameters: those of a table behind others.
+const fn words<A: 'static, const N: usize>(before: &[&'static str], rows: &[Row<A>]) -> [&'static str; N] {
+    let mut words = [""; N];
+    let mut at = 0;
+    while at < N {
+        words[at] = if at < before.len() { before[at] } else { rows[at - before.len()].0 };
+        at += 1;
+    }
+    words
+}
+
+/// The words of `IkeEncAlg` and `IpsecEncAlg`.
+pub const ENCRYPTION_WORDS: &[&str] =
+    &words::<_, { EncryptionAlgorithm::WORDS.len() }>(&[], EncryptionAlgorithm::WORDS);
+/// The words of `IkeAuthAlg` and `IpsecAuthAlg`.
+pub const INTEGRITY_WORDS: &[&str] = &words::<_, { IntegrityAlgorithm::WORDS.len() }>(&[], IntegrityAlgorithm::WORDS);
+/// The words of `IkePfs`.
+pub const GROUP_WORDS: &[&str] = &words::<_, { KeyExchangeAlgorithm::WORDS.len() }>(&[], KeyExchangeAlgorithm::WORDS);
+/// The words of `IpsecPfs`.
+pub const PFS_WORDS: &[&str] =
+    &words::<_, { KeyExchangeAlgorithm::WORDS.len() + 1 }>(&[CloudPfs::DISABLED], KeyExchangeAlgorithm::WORDS);
+
 /// An algorithm as the API names it. Written and read as its word.
 #[derive(Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String", bound = "")]
@@ -162,8 +184,7 @@ impl FromStr for CloudPfs {
         if word == Self::DISABLED {
             return Ok(Self::Disabled);
         }
-        let groups = KeyExchangeAlgorithm::WORDS.iter().map(|(word, _)| *word);
-        word.parse().map(Self::Group).map_err(|_| UnknownWord::new([Self::DISABLED].into_iter().chain(groups)))
+        word.parse().map(Self::Group).map_err(|_| UnknownWord::new(PFS_WORDS.iter().copied()))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::crypto::cloud_name::InCloud;
 use crate::crypto::psk::{self, Notation};
 use crate::crypto::{CloudName, CloudPfs, IntegrityAlgorithm, prf};
 use crate::ike::{Child, Connection, EspProposal, Extensions, IkeProposal, Peer, Start};
+use crate::io::kept_policy::Share;
 use crate::routing::{Publication, RouteKey, VpnRoute};
 use crate::wire::ike::{Identification, TrafficSelector};
 
@@ -259,8 +260,19 @@ impl Translation {
 /// What those of the set protect that are asked about.
 fn protected(set: &OwnerEntries, asked: &Asked) -> Protected {
     let connections = asked.connections.iter().filter_map(|name| set.connections.get(name));
-    let routes = asked.routes.iter().filter(|key| set.routes.contains_key(*key));
-    policy::of_cend(connections, routes)
+    protected_by(connections, asked.routes.iter().filter_map(|key| set.routes.get_key_value(key)))
+}
+
+fn protected_by<'a>(
+    connections: impl Iterator<Item = &'a Arc<OwnerConnection>>,
+    routes: impl Iterator<Item = (&'a OwnerRouteKey, &'a OwnerRoute)>,
+) -> Protected {
+    policy::of_cend(connections, routes.map(|(key, wanted)| (key, routes::policy(key, wanted))))
+}
+
+/// What the whole set protects.
+pub fn share(set: &OwnerEntries) -> Share {
+    protected_by(set.connections.values(), set.routes.iter()).into()
 }
 
 fn tunnel(wanted: &OwnerConnection, file: &FileNames) -> Result<(Tunnel, BTreeSet<&'static str>), String> {

@@ -11,8 +11,8 @@ use super::config::{Config, PeerName, Tunnel};
 use crate::control::Owner;
 use crate::control::owner::OwnerConnection;
 use crate::control::owner_change::{OwnerEntries, OwnerRouteKey};
-use crate::io::kept_policy::{KeptPolicy, Share};
-use crate::routing::{SharedSet, VpnRoute};
+use crate::io::kept_policy::{KeptPolicy, KeptRoute, Share};
+use crate::routing::{RoutePolicy, SharedSet, VpnRoute};
 
 /// Prefixes that routes and connections protect, each as often as they do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,17 +21,27 @@ pub struct Protected {
     pub protect: Vec<IpNet>,
     /// Local subnets of connections.
     pub local: Vec<IpNet>,
+    /// Policy-based routes of the cloud.
+    pub policies: Vec<KeptRoute>,
 }
 
 impl From<Protected> for Share {
-    fn from(Protected { protect, local }: Protected) -> Self {
-        Self { protect: protect.into_iter().collect(), local: local.into_iter().collect() }
+    fn from(Protected { protect, local, policies }: Protected) -> Self {
+        Self {
+            protect: protect.into_iter().collect(),
+            local: local.into_iter().collect(),
+            policies: policies.into_iter().collect(),
+        }
     }
 }
 
 impl From<Share> for Protected {
-    fn from(Share { protect, local }: Share) -> Self {
-        Self { protect: protect.iter().copied().collect(), local: local.into_iter().collect() }
+    fn from(Share { protect, local, policies }: Share) -> Self {
+        Self {
+            protect: protect.iter().copied().collect(),
+            local: local.into_iter().collect(),
+            policies: policies.iter().cloned().collect(),
+        }
     }
 }
 
@@ -41,29 +51,32 @@ pub fn of_file<'a>(
     routes: impl Iterator<Item = &'a VpnRoute>,
 ) -> Protected {
     let local = connections.flat_map(|tunnel| tunnel.subnets.iter().flat_map(|child| &child.local));
-    Protected { protect: routes.map(|route| route.destination).collect(), local: local.copied().collect() }
+    Protected {
+        protect: routes.map(|route| route.destination).collect(),
+        local: local.copied().collect(),
+        policies: Vec::new(),
+    }
 }
 
-/// What the cloud protects with these. A route whose connection this gateway refuses is there all the same: its packets are
-/// dropped, and do not go out in clear because they cannot be sealed.
+/// What the cloud protects with these; a route that is policy-based comes with its policy. A route whose connection this gateway
+/// refuses is there all the same: its packets are dropped, and do not go out in clear because they cannot be sealed.
 pub fn of_cend<'a>(
     connections: impl Iterator<Item = &'a Arc<OwnerConnection>>,
-    routes: impl Iterator<Item = &'a OwnerRouteKey>,
+    routes: impl Iterator<Item = (&'a OwnerRouteKey, Option<RoutePolicy>)>,
 ) -> Protected {
-    Protected {
-        protect: routes.map(|route| route.destination.trunc()).collect(),
-        local: connections.flat_map(|connection| &connection.local_subnets).map(IpNet::trunc).collect(),
+    let local = connections.flat_map(|connection| &connection.local_subnets).map(IpNet::trunc).collect();
+    let mut protected = Protected { local, ..Protected::default() };
+    for (OwnerRouteKey { connection, destination, source: _ }, policy) in routes {
+        protected.protect.push(destination.trunc());
+        let route = |policy| KeptRoute { destination: *destination, policy, connection: connection.as_str().into() };
+        protected.policies.extend(policy.map(route));
     }
+    protected
 }
 
 /// What the whole file protects.
 pub fn file_share(file: &Config) -> Share {
     of_file(file.connections.iter(), file.routes.iter()).into()
-}
-
-/// What the whole set protects.
-pub fn cend_share(set: &OwnerEntries) -> Share {
-    of_cend(set.connections.values(), set.routes.keys()).into()
 }
 
 /// The whole, with the peers' outer addresses as known at the moment.
@@ -106,10 +119,10 @@ impl<T> Default for Counted<T> {
     }
 }
 
-impl<T: Ord + Copy> Counted<T> {
+impl<T: Ord + Clone> Counted<T> {
     /// Once more. Whether it was not there.
     pub fn add(&mut self, value: T) -> bool {
-        let count = self.counts.entry(value).or_default();
+        let count = self.counts.entry(value.clone()).or_default();
         *count += 1;
         *count == 1 && self.there.insert(value)
     }
@@ -144,11 +157,16 @@ impl<T: Ord + Copy> Counted<T> {
 struct CountedShare {
     protect: Counted<IpNet>,
     local: Counted<IpNet>,
+    policies: Counted<KeptRoute>,
 }
 
 impl CountedShare {
     fn share(&self) -> Share {
-        Share { protect: self.protect.values().clone(), local: self.local.values().iter().copied().collect() }
+        Share {
+            protect: self.protect.values().clone(),
+            local: self.local.values().iter().copied().collect(),
+            policies: self.policies.values().clone(),
+        }
     }
 }
 
@@ -171,6 +189,7 @@ impl Protection {
         };
         self.stale |= share.protect.change(gone.protect.iter().copied(), new.protect.iter().copied());
         self.stale |= share.local.change(gone.local.iter().copied(), new.local.iter().copied());
+        self.stale |= share.policies.change(gone.policies.iter().cloned(), new.policies.iter().cloned());
     }
 
     /// Addresses of peers come and go.

@@ -32,7 +32,7 @@ use super::path_changes::OuterAddresses;
 use super::process::{Asked, Signals, feed_watchdog, tell_systemd};
 use super::status::View;
 use super::threads::Threads;
-use super::{log, names, owner_file, path_changes, policy};
+use super::{log, names, owner_file, owner_set, path_changes, policy};
 use crate::control::event::EventKind;
 use crate::control::owner_change::OwnerEntries;
 use crate::dataplane::fib::FibPublisher;
@@ -129,7 +129,7 @@ async fn run_configured(arguments: Arguments, mut file: Config, locked: &memory:
     if owner.is_none() && kept == KeptPolicy::default() {
         kept.cend.protect = left_by_a_former_run(&file).await;
     }
-    let cend = owner.as_ref().map_or_else(|| kept.cend.clone(), policy::cend_share);
+    let cend = owner.as_ref().map_or_else(|| kept.cend.clone(), owner_set::share);
     let peers = policy::configured_peers(&file, owner.as_ref()).union(&kept.outer_peers);
     let policy = KeptPolicy { closed: kept.closed, ..policy::policy(&file, cend, peers) };
     let protect = policy.policy().protect;

@@ -3,12 +3,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::private_file;
-use crate::routing::{Closed, Policy, SharedSet};
+use crate::routing::{Closed, Policy, RoutePolicy, SharedSet};
 
 /// Name of the file in the state directory.
 pub const FILE: &str = "policy.json";
@@ -22,6 +23,20 @@ pub struct Share {
     pub protect: SharedSet<IpNet>,
     /// Local subnets of its connections.
     pub local: BTreeSet<IpNet>,
+    /// Its policy-based routes, which stay closed one by one while their owner's set is lost; only the cloud's can be.
+    #[serde(default)]
+    pub policies: SharedSet<KeptRoute>,
+}
+
+/// A policy-based route, without what it takes to carry packets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KeptRoute {
+    /// Its destination.
+    pub destination: IpNet,
+    /// Its source and priority.
+    pub policy: RoutePolicy,
+    /// The name of its connection.
+    pub connection: Arc<str>,
 }
 
 /// The policy in force, by owner.
@@ -116,11 +131,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(KeptPolicy::read(folder.path()), Ok(None));
         let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let policy = KeptRoute {
+            destination: net("10.3.0.0/24"),
+            policy: RoutePolicy { priority: 7, source: net("10.1.0.0/24") },
+            connection: "vco-1".into(),
+        };
         let kept = KeptPolicy {
             device: "gwd0".into(),
             mark: 7,
-            file: Share { protect: [net("10.2.0.0/24"), net("::/0")].into(), local: [net("10.1.0.0/24")].into() },
-            cend: Share { protect: [net("10.3.0.0/24")].into(), ..Share::default() },
+            file: Share {
+                protect: [net("10.2.0.0/24"), net("::/0")].into(),
+                local: [net("10.1.0.0/24")].into(),
+                ..Share::default()
+            },
+            cend: Share { protect: [net("10.3.0.0/24")].into(), policies: [policy].into(), ..Share::default() },
             closed: [(net("10.1.0.0/24"), net("10.1.0.0/16"))].into(),
             ..KeptPolicy::default()
         };

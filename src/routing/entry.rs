@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 /// What names a VPN route: two routes to one destination differ in their connection or their source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,7 +18,7 @@ pub struct RouteKey {
 
 /// What makes a route policy-based: it carries packets from its source only, and is asked before the destination-based
 /// routes, as an entry of the ordered SPD of RFC 4301 section 4.4.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RoutePolicy {
     /// The lower one is asked first: 1 to 100 (`Priority`).
     pub priority: u8,

@@ -1,5 +1,6 @@
-//! Bytes to values and back: no policy, no state, no I/O.
+//! Bytes to values and back, and the one text that all layers read: no policy, no state, no I/O.
 pub mod checksum;
+pub mod cidr;
 pub mod esp;
 pub mod field;
 pub mod icmp;

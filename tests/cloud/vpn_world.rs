@@ -89,6 +89,7 @@ fn create_gateway(name: &str) -> Command {
         bandwidth: 10,
         charge_type: "POSTPAY".into(),
         tags: Vec::new(),
+        resource_group: String::new(),
     })
 }
 
@@ -101,6 +102,7 @@ fn create_customer(number: usize) -> Command {
         name: String::new(),
         description: String::new(),
         tags: Vec::new(),
+        resource_group: String::new(),
     })
 }
 

@@ -22,11 +22,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("esp", &["wire", "crypto"]),
     ("dataplane", &["wire", "crypto", "esp"]),
     ("routing", &["dataplane"]),
-    ("cen", &["crypto"]),
-    ("control", &[]),
+    ("cen", &["wire", "crypto"]),
+    ("control", &["wire"]),
     ("io", &["wire", "crypto", "dataplane", "routing", "cen", "control"]),
     ("daemon", &["wire", "crypto", "ike", "esp", "dataplane", "routing", "control", "io"]),
-    ("cloud", &["crypto", "routing", "cen", "control", "io"]),
+    ("cloud", &["wire", "crypto", "routing", "cen", "control", "io"]),
     ("cli", &["crypto", "cen", "control", "io", "daemon"]),
 ];
 

@@ -34,6 +34,8 @@ pub struct CreateVpnGateway {
     pub charge_type: String,
     /// `Tags.N`: the labels of the new VPN gateway, at most 20.
     pub tags: Vec<Tag>,
+    /// `ResourceGroupId`; empty for the default group.
+    pub resource_group: String,
 }
 
 /// Parameters of `CreateCustomerGateway`, with the id that the new customer gateway will have.
@@ -56,6 +58,8 @@ pub struct CreateCustomerGateway {
     pub description: String,
     /// `Tags.N`: the labels of the new customer gateway, at most 20.
     pub tags: Vec<Tag>,
+    /// `ResourceGroupId`; empty for the default group.
+    pub resource_group: String,
 }
 
 /// `IkeConfig` as given; what is `None` takes its default, or stays as it is in a modification.

@@ -18,32 +18,8 @@ use crate::cen::state::{Attachment, State};
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action {
-        version: CBN,
-        name: "AttachCenChildInstance",
-        parameters: &[
-            required("CenId", Text),
-            CHILD_TYPE,
-            required("ChildInstanceId", Text),
-            required("ChildInstanceRegionId", Text),
-            optional("ChildInstanceOwnerId", Text),
-            optional("CenOwnerId", Text),
-        ],
-        handler: attach,
-    },
-    Action {
-        version: CBN,
-        name: "DetachCenChildInstance",
-        parameters: &[
-            required("CenId", Text),
-            CHILD_TYPE,
-            required("ChildInstanceId", Text),
-            required("ChildInstanceRegionId", Text),
-            optional("ChildInstanceOwnerId", Text),
-            optional("CenOwnerId", Text),
-        ],
-        handler: detach,
-    },
+    Action { version: CBN, name: "AttachCenChildInstance", parameters: CHILD, handler: attach },
+    Action { version: CBN, name: "DetachCenChildInstance", parameters: CHILD, handler: detach },
     Action {
         version: CBN,
         name: "DescribeCenAttachedChildInstances",
@@ -71,6 +47,16 @@ pub static ACTIONS: &[Action] = &[
 
 /// The row of the kind of child instance. A word that is none has a code of its own.
 pub(super) const CHILD_TYPE: Parameter = required("ChildInstanceType", Text);
+
+/// The rows of what attaches and detaches.
+const CHILD: &[Parameter] = &[
+    required("CenId", Text),
+    CHILD_TYPE,
+    required("ChildInstanceId", Text),
+    required("ChildInstanceRegionId", Text),
+    optional("ChildInstanceOwnerId", Text),
+    optional("CenOwnerId", Text),
+];
 
 /// The child instance that a call names: `CenId`, `ChildInstanceId`, `ChildInstanceType` and `ChildInstanceRegionId`.
 ///

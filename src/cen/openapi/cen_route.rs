@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::action::{Action, Answer, CBN, Context};
 use super::attachment::{CHILD_TYPE, child, kind};
-use super::field::is_asked;
 use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
 use super::parameter::Kind::{RegionId, Text, Word};
 use super::parameter::{optional, required};
@@ -17,7 +16,8 @@ use crate::cen::identifier::CenId;
 use crate::cen::index::Offer;
 use crate::cen::learn::{LearnedRoute, Offers, View};
 use crate::cen::plan::attachment::{attached_table, cen};
-use crate::cen::publish::publish_status;
+use crate::cen::propagation::receives;
+use crate::cen::publish::status_in_table;
 use crate::cen::route::{RouteEntry, RouteTable};
 use crate::cen::route_map::Direction;
 use crate::cen::state::State;
@@ -109,16 +109,21 @@ fn maps_met(route: &LearnedRoute, direction: Direction, inner: &str) -> Value {
 fn describe_child(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let (state, page) = (context.state, Page::of(parameters)?);
     let child = child_in_any_region(parameters, state)?;
-    let table = attached_table(state, &child)?;
+    let system = attached_table(state, &child)?;
+    let named = parameters.text("ChildInstanceRouteTableId").map_or(Some(system), |id| state.route_tables.get(id));
+    let Some(table) = named.filter(|table| table.network == child.network) else {
+        return Ok(Answer::Read(page.of_items(Vec::new(), "CenRouteEntries", "CenRouteEntry")));
+    };
     let status = asked(parameters.text("Status").unwrap_or("All"));
-    let mut own: Vec<&RouteEntry> = Vec::new();
+    let active = status.is_none_or(|status| status == "Active");
+    let mut own: Vec<&RouteEntry> = table.entries.values().filter(|_| active).collect();
+    own.sort_by_key(|entry| entry.destination);
     let view = View::of_network(state, &child.network);
-    let mut learned = Offers { count: 0, offers: Box::new(std::iter::empty()) };
-    if is_asked(parameters, "ChildInstanceRouteTableId", table.id.as_str()) {
-        own.extend(table.entries.values().filter(|_| status.is_none_or(|status| status == "Active")));
-        own.sort_by_key(|entry| entry.destination);
-        learned = view.as_ref().map(|view| view.offers(status)).unwrap_or(learned);
-    }
+    let learned = match &view {
+        Some(view) if table.id == system.id => view.offers(status),
+        Some(view) if active => received(table, view),
+        _ => Offers { count: 0, offers: Box::new(std::iter::empty()) },
+    };
     let total = own.len() + learned.count;
     let rows = merged(own, learned.offers).skip(page.start()).take(page.size());
     let conflicts = Conflicts::of(state, &child.network);
@@ -130,6 +135,14 @@ fn describe_child(parameters: &Parameters, context: &mut Context<'_>) -> Result<
         }
     };
     Ok(Answer::Read(page.of_total(total, rows.map(shown).collect(), "CenRouteEntries", "CenRouteEntry")))
+}
+
+/// Of what a network uses of its learned routes, those that a custom table receives.
+fn received<'v>(table: &RouteTable, view: &'v View<'_>) -> Offers<'v> {
+    let active = view.offers(Some("Active")).offers;
+    let received = |offer: &Offer| view.route(*offer).is_some_and(|route| receives(table, &route));
+    let offers: Vec<Offer> = active.filter(received).collect();
+    Offers { count: offers.len(), offers: Box::new(offers.into_iter()) }
 }
 
 /// Own entries and learned routes, both in the order of destinations, in this order: of one destination the own entry first.
@@ -161,11 +174,16 @@ fn child_in_any_region(parameters: &Parameters, state: &State) -> Result<ChildIn
 
 fn own_shown(state: &State, table: &RouteTable, entry: &RouteEntry, conflicts: Option<&Conflicts<'_>>) -> Value {
     let (network, row) = (&table.network, entry.kind.row());
-    let mut records = with_own_entry(state, network, entry.destination, CONFLICTS);
-    records.extend(conflicts.map(|all| all.to(entry.destination, CONFLICTS)).unwrap_or_default());
-    records.sort();
-    records.dedup();
-    records.truncate(CONFLICTS);
+    // CEN knows nothing of what stands in a custom table.
+    let custom = state.is_custom(table);
+    let mut records = Vec::new();
+    if !custom {
+        records = with_own_entry(state, network, entry.destination, CONFLICTS);
+        records.extend(conflicts.map(|all| all.to(entry.destination, CONFLICTS)).unwrap_or_default());
+        records.sort();
+        records.dedup();
+        records.truncate(CONFLICTS);
+    }
     let as_path = entry.as_path.iter().map(|number| number.to_string().into()).collect();
     json!({
         "DestinationCidrBlock": entry.destination,
@@ -173,8 +191,8 @@ fn own_shown(state: &State, table: &RouteTable, entry: &RouteEntry, conflicts: O
         "NextHopType": row.next_hop_type,
         "NextHopInstanceId": entry.next_hop,
         "NextHopRegionId": state.region_of(network).unwrap_or_default(),
-        "OperationalMode": row.withdrawable,
-        "PublishStatus": publish_status(state, network, entry).api_name(),
+        "OperationalMode": row.withdrawable && !custom,
+        "PublishStatus": status_in_table(state, table, entry).api_name(),
         "RouteTableId": table.id.as_str(),
         "Status": "Active",
         "Conflicts": conflicts_shown(&records),

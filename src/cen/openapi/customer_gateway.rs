@@ -6,7 +6,7 @@ use super::action::{Action, Answer, Context, VPC};
 use super::field::{self, label, tags, tags_json, tags_row};
 use super::paging::{PAGE_NUMBER, Page, page_size};
 use super::parameter::Kind::{Label, RegionId, Text};
-use super::parameter::{ignored, optional, refused, required};
+use super::parameter::{optional, refused, required};
 use super::region;
 use super::rpc::Parameters;
 use crate::cen::command::{Command, CreateCustomerGateway};
@@ -30,7 +30,7 @@ pub static ACTIONS: &[Action] = &[
             tags_row("Tags"),
             // It would protect a BGP session.
             refused("AuthKey"),
-            ignored("ResourceGroupId", Text),
+            optional("ResourceGroupId", Text),
         ],
         handler: create,
     },
@@ -49,7 +49,7 @@ pub static ACTIONS: &[Action] = &[
             page_size(50),
             optional("CustomerGatewayId", Text),
             tags_row("Tag"),
-            ignored("ResourceGroupId", Text),
+            optional("ResourceGroupId", Text),
         ],
         handler: describe,
     },
@@ -85,15 +85,14 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         name: label(parameters, "Name"),
         description: label(parameters, "Description"),
         tags: tags(parameters, "Tags")?,
+        resource_group: label(parameters, "ResourceGroupId"),
     };
-    // A repeated call finds what the first one made.
-    let created = context.state.customer_gateways.get(&create.id).map_or(context.now, |gateway| gateway.created);
     let response = json!({
         "CustomerGatewayId": create.id.as_str(),
         "IpAddress": create.address.to_string(),
         "Name": create.name,
         "Description": create.description,
-        "CreateTime": created.0,
+        "CreateTime": context.now.0,
     });
     Ok(Answer::Write { command: Command::CreateCustomerGateway(create), response })
 }
@@ -119,6 +118,7 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
     let asked = |gateway: &&CustomerGateway| {
         gateway.region == region
             && field::is_asked(parameters, "CustomerGatewayId", gateway.id.as_str())
+            && field::is_asked(parameters, "ResourceGroupId", context.state.resource_group(gateway.id.as_str()))
             && field::has_tags(&gateway.tags, &asked_tags)
     };
     let gateways =

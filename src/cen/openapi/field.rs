@@ -12,6 +12,7 @@ use crate::cen::command::Command;
 use crate::cen::error::ApiError;
 use crate::cen::network::{Tag, UnixMillis};
 use crate::cen::resource::{ModifyAttributes, ResourceId};
+use crate::wire::cidr;
 
 /// Whether a name or description may be one: at most `longest` characters, not beginning like a URL.
 ///
@@ -63,13 +64,9 @@ pub fn cidr(parameters: &Parameters, name: &str) -> Result<Option<Ipv4Net>, ApiE
     parameters.text(name).map(|text| parse_cidr(text).ok_or_else(|| malformed_cidr(text))).transpose()
 }
 
-/// Reads `10.1.1.0/24`, or `10.1.1.1` as `10.1.1.1/32`. Numbers with leading zeros are none: some readers take them for octal.
+/// Reads `10.1.1.0/24`, or `10.1.1.1` as `10.1.1.1/32`.
 pub fn parse_cidr(text: &str) -> Option<Ipv4Net> {
-    let Some((address, length)) = text.split_once('/') else {
-        return text.parse::<Ipv4Addr>().ok().map(Ipv4Net::from);
-    };
-    let block = Ipv4Net::new(address.parse().ok()?, length.parse().ok()?).ok()?;
-    (block.prefix_len().to_string() == length).then_some(block)
+    if text.contains('/') { cidr::parse(text) } else { text.parse::<Ipv4Addr>().ok().map(Ipv4Net::from) }
 }
 
 fn malformed_cidr(text: &str) -> ApiError {

@@ -7,7 +7,7 @@ use super::attachment::{CHILD_TYPE, child};
 use super::field::{cidr, is_asked, required_cidr};
 use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
 use super::parameter::Kind::{Cidr, Text};
-use super::parameter::{optional, required};
+use super::parameter::{Parameter, optional, required};
 use super::rpc::Parameters;
 use crate::cen::command::{Command, PublishedRoute};
 use crate::cen::conflict::{Conflict, Conflicts};
@@ -18,32 +18,8 @@ use crate::cen::route::RouteEntry;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action {
-        version: CBN,
-        name: "PublishRouteEntries",
-        parameters: &[
-            required("CenId", Text),
-            CHILD_TYPE,
-            required("ChildInstanceId", Text),
-            required("ChildInstanceRegionId", Text),
-            required("ChildInstanceRouteTableId", Text),
-            required("DestinationCidrBlock", Cidr),
-        ],
-        handler: publish,
-    },
-    Action {
-        version: CBN,
-        name: "WithdrawPublishedRouteEntries",
-        parameters: &[
-            required("CenId", Text),
-            CHILD_TYPE,
-            required("ChildInstanceId", Text),
-            required("ChildInstanceRegionId", Text),
-            required("ChildInstanceRouteTableId", Text),
-            required("DestinationCidrBlock", Cidr),
-        ],
-        handler: withdraw,
-    },
+    Action { version: CBN, name: "PublishRouteEntries", parameters: ENTRY, handler: publish },
+    Action { version: CBN, name: "WithdrawPublishedRouteEntries", parameters: ENTRY, handler: withdraw },
     Action {
         version: CBN,
         name: "DescribePublishedRouteEntries",
@@ -59,6 +35,16 @@ pub static ACTIONS: &[Action] = &[
         ],
         handler: describe,
     },
+];
+
+/// The rows of what publishes and withdraws.
+const ENTRY: &[Parameter] = &[
+    required("CenId", Text),
+    CHILD_TYPE,
+    required("ChildInstanceId", Text),
+    required("ChildInstanceRegionId", Text),
+    required("ChildInstanceRouteTableId", Text),
+    required("DestinationCidrBlock", Cidr),
 ];
 
 fn publish(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {

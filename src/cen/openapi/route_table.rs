@@ -6,7 +6,7 @@ use super::action::{Action, Answer, Context, VPC};
 use super::field::{has_tags, is_asked, label, optional_label, tags, tags_json, tags_row, time_in_seconds};
 use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
 use super::parameter::Kind::{Boolean, Label, Offered, RegionId, Text, Word};
-use super::parameter::{Parameter, ignored, optional, required};
+use super::parameter::{Parameter, optional, required};
 use super::region;
 use super::route_entry;
 use super::rpc::Parameters;
@@ -36,7 +36,7 @@ pub static ACTIONS: &[Action] = &[
             tags_row("Tag"),
             optional("RouterType", Word(ROUTER_TYPES)),
             optional("RouteTableType", Word(&["System", "Custom"])),
-            ignored("ResourceGroupId", Text),
+            optional("ResourceGroupId", Text),
         ],
         handler: list,
     },
@@ -52,7 +52,7 @@ pub static ACTIONS: &[Action] = &[
             optional("RouterId", Text),
             optional("RouteTableName", Text),
             optional("Type", Word(&["System", "Custom"])),
-            ignored("ResourceGroupId", Text),
+            optional("ResourceGroupId", Text),
             optional("RouterType", Word(ROUTER_TYPES)),
         ],
         handler: describe,
@@ -114,6 +114,7 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
             && is_asked(parameters, "RouteTableName", &table.name)
             && is_asked(parameters, "RouterId", router(state, table))
             && is_asked(parameters, "VpcId", vpc_id(table))
+            && is_asked(parameters, "ResourceGroupId", state.resource_group(table.network.as_str()))
             && has_tags(&table.tags, &asked_tags)
     };
     let tables = state.route_tables.values().filter(asked);
@@ -157,6 +158,7 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && is_asked(parameters, "Type", table_type(state, table))
             && is_asked(parameters, "VRouterId", router(state, table))
             && is_asked(parameters, "RouterId", router(state, table))
+            && is_asked(parameters, "ResourceGroupId", state.resource_group(table.network.as_str()))
     };
     let tables = state.route_tables.values().filter(asked);
     let shown = |table: &RouteTable| {

@@ -15,7 +15,7 @@ use super::request::{Request, Response, request_id};
 use super::rpc::Parameters;
 use super::validation;
 use crate::cen::client_token::ClientToken;
-use crate::cen::command::Submission;
+use crate::cen::command::{Command, Submission};
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
 use crate::cen::nonce::UsedNonce;
@@ -96,26 +96,27 @@ impl<C: Cloud> Service<C> {
     async fn answer(&self, request: Request, now: UnixMillis) -> Result<Value, ApiError> {
         let Call { action, parameters, client_token, dry_run, nonce } = self.admit(request, now)?;
         let (state, live) = (self.cloud.state(), self.cloud.live());
-        let first = first_answer(client_token.as_ref(), &state, now)?;
+        if let Some(first) = first_answer(client_token.as_ref(), &state, now)? {
+            // What the first call did may be what its repetition would be refused for. It changes nothing, but its nonce is used.
+            let nothing = Submission { command: Command::Nothing, client_token: None, dry_run, now };
+            self.cloud.submit(nothing, nonce).await?;
+            return Ok(first);
+        }
         let handle = move || {
             let mut entropy = SystemEntropy::new();
             let mut context = Context { state: &state, live: live.as_ref(), now, entropy: &mut entropy };
             (action.handler)(&parameters, &mut context)
         };
-        match (self.cloud.work(action.purpose(), handle).await?, first) {
-            (Ok(Answer::Read(object)), _) => Ok(object),
-            (Ok(Answer::Write { command, response }), first) => {
+        match self.cloud.work(action.purpose(), handle).await?? {
+            Answer::Read(object) => Ok(object),
+            Answer::Write { command, response } => {
                 let token = client_token.map(|token| ClientToken { answer: Some(response.clone()), ..token });
                 let submission = Submission { command, client_token: token.clone(), dry_run, now };
-                // A repeated call too: it changes nothing, but its nonce is used.
                 self.cloud.submit(submission, nonce).await?;
                 // Another one may have come first while the handler was at work; no token, or one that is forgotten, has none.
-                let first = first.or_else(|| first_answer(token.as_ref(), &self.cloud.state(), now).ok().flatten());
+                let first = first_answer(token.as_ref(), &self.cloud.state(), now).ok().flatten();
                 Ok(first.unwrap_or(response))
             }
-            // What the first call did may be what its repetition is refused for.
-            (Err(_), Some(first)) => Ok(first),
-            (Err(refusal), None) => Err(refusal),
         }
     }
 

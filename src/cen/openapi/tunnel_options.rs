@@ -9,23 +9,23 @@ use super::rpc::Parameters;
 use crate::cen::command::{IkeParameters, IpsecParameters};
 use crate::cen::error::ApiError;
 use crate::cen::vpn::PreSharedKey;
-use crate::crypto::cloud_name::UnknownWord;
+use crate::crypto::cloud_name::{ENCRYPTION_WORDS, GROUP_WORDS, INTEGRITY_WORDS, PFS_WORDS, UnknownWord};
 
 const IKE: &[Parameter] = &[
     optional("Psk", Text),
-    optional("IkeVersion", Text),
-    optional("IkeMode", Text),
-    optional("IkeEncAlg", Text),
-    optional("IkeAuthAlg", Text),
-    optional("IkePfs", Text),
+    optional("IkeVersion", Word(&["ikev1", "ikev2"])),
+    optional("IkeMode", Word(&["main", "aggressive"])),
+    optional("IkeEncAlg", Word(ENCRYPTION_WORDS)),
+    optional("IkeAuthAlg", Word(INTEGRITY_WORDS)),
+    optional("IkePfs", Word(GROUP_WORDS)),
     optional("IkeLifetime", Text),
     optional("LocalId", Text),
     optional("RemoteId", Text),
 ];
 const IPSEC: &[Parameter] = &[
-    optional("IpsecEncAlg", Text),
-    optional("IpsecAuthAlg", Text),
-    optional("IpsecPfs", Text),
+    optional("IpsecEncAlg", Word(ENCRYPTION_WORDS)),
+    optional("IpsecAuthAlg", Word(INTEGRITY_WORDS)),
+    optional("IpsecPfs", Word(PFS_WORDS)),
     optional("IpsecLifetime", Text),
 ];
 const TUNNEL: &[Parameter] = &[

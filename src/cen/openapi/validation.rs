@@ -86,7 +86,11 @@ fn check_value(kind: Kind, name: &str, parameters: &Parameters) -> Result<(), Ap
 fn one_of(words: &[&str], lacking: &[&str], name: &str, parameters: &Parameters) -> Result<(), ApiError> {
     match parameters.text(name) {
         Some(word) if lacking.contains(&word) => Err(field::unsupported(parameters, name)),
-        Some(word) if !words.contains(&word) => Err(parameters.invalid(name)),
+        Some(word) if !words.contains(&word) => {
+            let refusal = parameters.invalid(name);
+            let message = format!("{} It may be {}.", refusal.message, words.join(", "));
+            Err(ApiError { message: message.into(), ..refusal })
+        }
         _ => Ok(()),
     }
 }

@@ -15,7 +15,7 @@ use crate::cen::error::ApiError;
 use crate::cen::identifier::{CenId, RouteTableId};
 use crate::cen::network::NetworkKind;
 use crate::cen::plan::vpc_publish::not_associated;
-use crate::cen::publish::publish_status;
+use crate::cen::publish::status_in_table;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
@@ -100,11 +100,9 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
     let cen = &attachment.ok_or_else(not_associated)?.cen;
     let destination = field::cidr(parameters, "DestinationCidrBlock")?;
     let asked = table.entries.values().filter(|entry| destination.is_none_or(|asked| asked == entry.destination));
-    let custom = state.is_custom(table);
     let shown = asked.map(|entry| {
-        let status = if custom { "NonPublished" } else { publish_status(state, &table.network, entry).api_name() };
         let target = json!({
-            "PublishStatus": status,
+            "PublishStatus": status_in_table(state, table, entry).api_name(),
             "PublishTargetInstanceId": cen.as_str(),
             "PublishTargetType": CEN,
         });

@@ -7,7 +7,7 @@ use super::field::{self, joined, label, optional_label, tags, tags_json, tags_ro
 use super::live::TunnelStatus;
 use super::paging::{PAGE_NUMBER, Page, page_size, wrapped};
 use super::parameter::Kind::{Boolean, Cidrs, Label, RegionId, Text};
-use super::parameter::{ignored, optional, required};
+use super::parameter::{optional, required};
 use super::region;
 use super::rpc::Parameters;
 use super::tunnel_options::{
@@ -90,7 +90,7 @@ pub static ACTIONS: &[Action] = &[
             optional("CustomerGatewayId", Text),
             optional("VpnConnectionId", Text),
             tags_row("Tag"),
-            ignored("ResourceGroupId", Text),
+            optional("ResourceGroupId", Text),
         ],
         handler: describe,
     },
@@ -186,6 +186,7 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && field::is_asked(parameters, "VpnGatewayId", connection.gateway.as_str())
             && field::is_asked(parameters, "CustomerGatewayId", connection.customer_gateway.as_str())
             && field::is_asked(parameters, "VpnConnectionId", connection.id.as_str())
+            && field::is_asked(parameters, "ResourceGroupId", context.state.resource_group(connection.gateway.as_str()))
             && field::has_tags(&connection.tags, &asked_tags)
     };
     let connections = context.state.vpn_connections.values().filter(asked);
@@ -286,7 +287,8 @@ fn shown(context: &Context<'_>, connection: &VpnConnection) -> Value {
         "AttachType": "VPNGW",
         "NetworkType": "public",
         "CrossAccountAuthorized": false,
-        "ResourceGroupId": "",
+        // It goes with its gateway.
+        "ResourceGroupId": context.state.resource_group(connection.gateway.as_str()),
         "IkeConfig": ike_json(&connection.ike),
         "IpsecConfig": ipsec_json(&connection.ipsec),
         "VcoHealthCheck": {"Enable": "false"},

@@ -38,7 +38,7 @@ pub static ACTIONS: &[Action] = &[
             refused("SslConnections"),
             ignored("Period", Integer(1, 36)),
             ignored("AutoPay", Boolean),
-            ignored("ResourceGroupId", Text),
+            optional("ResourceGroupId", Text),
         ],
         handler: create,
     },
@@ -66,7 +66,7 @@ pub static ACTIONS: &[Action] = &[
             optional("BusinessStatus", Text),
             tags_row("Tag"),
             ignored("IncludeReservationData", Boolean),
-            ignored("ResourceGroupId", Text),
+            optional("ResourceGroupId", Text),
         ],
         handler: describe,
     },
@@ -126,6 +126,7 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
         bandwidth,
         charge_type: charge_type.to_owned(),
         tags: tags(parameters, "Tags")?,
+        resource_group: label(parameters, "ResourceGroupId"),
     };
     let response = json!({"VpnGatewayId": create.id.as_str(), "Name": create.name, "OrderId": 0});
     Ok(Answer::Write { command: Command::CreateVpnGateway(create), response })
@@ -147,6 +148,7 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && field::is_asked(parameters, "GatewayType", GATEWAY_TYPE)
             && field::is_asked(parameters, "Status", "active")
             && field::is_asked(parameters, "BusinessStatus", "Normal")
+            && field::is_asked(parameters, "ResourceGroupId", context.state.resource_group(gateway.id.as_str()))
             && field::has_tags(&gateway.tags, &asked_tags)
     };
     let gateways =

@@ -3,17 +3,14 @@
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, Context, VPC};
-use super::field::label;
 use super::paging::{PAGE_NUMBER, Page, page_size};
 use super::parameter::Kind::{Boolean, Integer, Label, RegionId, Text};
 use super::parameter::{Kind, optional, required};
 use super::region;
 use super::rpc::Parameters;
 use super::vpn_gateway;
-use super::vpn_route::{OVERLAY_MODE, WEIGHT, cidr, key, state_name, weight};
-use crate::cen::command::{Command, CreateVpnRoute, KnownVpnRoute, ModifyVpnRoute};
+use super::vpn_route::{OVERLAY_MODE, WEIGHT, created, delete, key, modify, state_name};
 use crate::cen::error::ApiError;
-use crate::cen::identifier::RouteEntryId;
 use crate::cen::vpn::{DEFAULT_PRIORITY, VpnRoute, VpnRouteKey};
 
 /// This resource's rows of the action table.
@@ -109,43 +106,9 @@ pub static ACTIONS: &[Action] = &[
 const PRIORITY: Kind = Integer(1, 100);
 
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let key = policy_key(parameters, context)?;
-    let create = CreateVpnRoute {
-        weight: weight(parameters, "Weight")?,
-        priority: Some(parameters.parsed("Priority")?.unwrap_or(DEFAULT_PRIORITY)),
-        publish: parameters.required_boolean("PublishVpc")?,
-        entry_id: RouteEntryId::generate(&context.seed()),
-        description: label(parameters, "Description"),
-        key,
-    };
-    let created = context.state.vpn_routes.get(&create.key).map_or(context.now, |route| route.created);
-    let response = json!({
-        "VpnInstanceId": create.key.gateway.as_str(),
-        "RouteSource": create.key.source.map(|source| source.to_string()),
-        "RouteDest": create.key.destination.to_string(),
-        "NextHop": create.key.next_hop,
-        "Weight": create.weight,
-        "Priority": create.priority,
-        "State": state_name(create.publish),
-        "CreateTime": created.0,
-        "Description": create.description,
-        "OverlayMode": "Ipsec",
-    });
-    Ok(Answer::Write { command: Command::CreateVpnRoute(create), response })
-}
-
-fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let known = known(parameters, context)?;
-    Ok(Answer::Write { command: Command::DeleteVpnRoute(known), response: json!({}) })
-}
-
-fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let (new_weight, new_priority) = (parameters.parsed("NewWeight")?, parameters.parsed("NewPriority")?);
-    if new_weight.is_none() && new_priority.is_none() {
-        return Err(parameters.missing("NewWeight"));
-    }
-    let modify = ModifyVpnRoute { route: known(parameters, context)?, new_weight, new_priority };
-    Ok(Answer::Write { command: Command::ModifyVpnRoute(modify), response: json!({}) })
+    let key = key(parameters, context)?;
+    let priority = parameters.parsed("Priority")?.unwrap_or(DEFAULT_PRIORITY);
+    created(parameters, context, key, Some(priority))
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
@@ -169,13 +132,4 @@ fn shown(route: &VpnRoute) -> Option<Value> {
         "State": state_name(route.published),
         "CreateTime": route.created.0,
     }))
-}
-
-fn policy_key(parameters: &Parameters, context: &Context<'_>) -> Result<VpnRouteKey, ApiError> {
-    Ok(VpnRouteKey { source: Some(cidr(parameters, "RouteSource")?), ..key(parameters, context)? })
-}
-
-fn known(parameters: &Parameters, context: &Context<'_>) -> Result<KnownVpnRoute, ApiError> {
-    let (weight, priority) = (weight(parameters, "Weight")?, parameters.parsed("Priority")?);
-    Ok(KnownVpnRoute { key: policy_key(parameters, context)?, weight, priority })
 }

@@ -76,7 +76,7 @@ pub static ACTIONS: &[Action] = &[
             required("NewWeight", WEIGHT),
             OVERLAY_MODE,
         ],
-        handler: modify_weight,
+        handler: modify,
     },
     Action {
         version: VPC,
@@ -98,25 +98,38 @@ pub(super) const OVERLAY_MODE: Parameter = optional("OverlayMode", Word(&["Ipsec
 
 fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let key = key(parameters, context)?;
+    created(parameters, context, key, None)
+}
+
+/// Creates a route of either kind; a policy-based one has a priority.
+pub(super) fn created(
+    parameters: &Parameters,
+    context: &mut Context<'_>,
+    key: VpnRouteKey,
+    priority: Option<u8>,
+) -> Result<Answer, ApiError> {
     let create = CreateVpnRoute {
         weight: weight(parameters, "Weight")?,
-        priority: None,
+        priority,
         publish: parameters.required_boolean("PublishVpc")?,
         entry_id: RouteEntryId::generate(&context.seed()),
         description: label(parameters, "Description"),
         key,
     };
-    let created = context.state.vpn_routes.get(&create.key).map_or(context.now, |route| route.created);
-    let response = json!({
+    let mut response = json!({
         "VpnInstanceId": create.key.gateway.as_str(),
         "RouteDest": create.key.destination.to_string(),
         "NextHop": create.key.next_hop,
         "Weight": create.weight,
         "State": state_name(create.publish),
-        "CreateTime": created.0,
+        "CreateTime": context.now.0,
         "Description": create.description,
         "OverlayMode": "Ipsec",
     });
+    if let (Some(source), Some(priority)) = (create.key.source, priority) {
+        response["RouteSource"] = source.to_string().into();
+        response["Priority"] = priority.into();
+    }
     Ok(Answer::Write { command: Command::CreateVpnRoute(create), response })
 }
 
@@ -136,19 +149,26 @@ fn publish(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer,
     Ok(Answer::Write { command: Command::PublishVpnRoute(publish), response: json!({}) })
 }
 
-fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+/// Deletes a route of either kind.
+pub(super) fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let known = known(parameters, context)?;
     Ok(Answer::Write { command: Command::DeleteVpnRoute(known), response: json!({}) })
 }
 
-fn modify_weight(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let new_weight = Some(weight(parameters, "NewWeight")?);
-    let modify = ModifyVpnRoute { route: known(parameters, context)?, new_weight, new_priority: None };
+/// Changes the weight of a route of either kind, or the priority of a policy-based one.
+pub(super) fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
+    let (new_weight, new_priority) = (parameters.parsed("NewWeight")?, parameters.parsed("NewPriority")?);
+    if new_weight.is_none() && new_priority.is_none() {
+        return Err(parameters.missing("NewWeight"));
+    }
+    let modify = ModifyVpnRoute { route: known(parameters, context)?, new_weight, new_priority };
     Ok(Answer::Write { command: Command::ModifyVpnRoute(modify), response: json!({}) })
 }
 
+/// The route that a call names, as the caller knows it. The rows of destination-based routes have no priority.
 fn known(parameters: &Parameters, context: &Context<'_>) -> Result<KnownVpnRoute, ApiError> {
-    Ok(KnownVpnRoute { key: key(parameters, context)?, weight: weight(parameters, "Weight")?, priority: None })
+    let (weight, priority) = (weight(parameters, "Weight")?, parameters.parsed("Priority")?);
+    Ok(KnownVpnRoute { key: key(parameters, context)?, weight, priority })
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
@@ -214,24 +234,24 @@ pub(super) fn state_name(published: bool) -> &'static str {
     if published { "published" } else { "normal" }
 }
 
-/// Gateway, destination and next hop of a call, without a source. A gateway of another region is not found; one that does not exist is
-/// left to the plan.
+/// Gateway, destination and next hop of a call, and the source if its row has one. A gateway of another region is not found;
+/// one that does not exist is left to the plan.
 pub(super) fn key(parameters: &Parameters, context: &Context<'_>) -> Result<VpnRouteKey, ApiError> {
     let region = region::of(parameters)?;
     let gateway = VpnGatewayId::from(parameters.required("VpnGatewayId")?);
     if context.state.vpn_gateways.contains_key(&gateway) {
         vpn_gateway::find(context.state, gateway.as_str(), region)?;
     }
-    let destination = cidr(parameters, "RouteDest")?;
-    Ok(VpnRouteKey { gateway, destination, next_hop: parameters.required("NextHop")?.to_owned(), source: None })
+    let side = |name: &str| {
+        let block = |text| field::parse_cidr(text).ok_or_else(|| parameters.invalid(name));
+        parameters.text(name).map(block).transpose()
+    };
+    let destination = side("RouteDest")?.ok_or_else(|| parameters.missing("RouteDest"))?;
+    let next_hop = parameters.required("NextHop")?.to_owned();
+    Ok(VpnRouteKey { gateway, destination, next_hop, source: side("RouteSource")? })
 }
 
-/// One side of a route.
-pub(super) fn cidr(parameters: &Parameters, name: &str) -> Result<Ipv4Net, ApiError> {
-    field::parse_cidr(parameters.required(name)?).ok_or_else(|| parameters.invalid(name))
-}
-
-/// A weight or a priority that the rows have checked.
-pub(super) fn weight(parameters: &Parameters, name: &str) -> Result<u8, ApiError> {
+/// A weight that the rows have checked.
+fn weight(parameters: &Parameters, name: &str) -> Result<u8, ApiError> {
     parameters.parsed(name)?.ok_or_else(|| parameters.missing(name))
 }

@@ -53,7 +53,7 @@ pub static ACTIONS: &[Action] = &[
             optional("RouteTableId", Text),
             tags_row("Tag"),
             optional("IsDefault", Boolean),
-            ignored("ResourceGroupId", Text),
+            optional("ResourceGroupId", Text),
         ],
         handler: describe,
     },
@@ -134,6 +134,7 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && field::is_asked(parameters, "ZoneId", &vswitch.zone)
             && field::is_listed(parameters, "VSwitchId", vswitch.id.as_str())
             && field::is_asked(parameters, "VSwitchName", &vswitch.name)
+            && field::is_asked(parameters, "ResourceGroupId", context.state.resource_group(vswitch.vpc.as_str()))
     };
     let vswitches = context.state.vswitches.values().filter(asked);
     Ok(Answer::Read(page.of_each(vswitches, |vswitch| shown(context.state, vswitch), "VSwitches", "VSwitch")))

@@ -65,6 +65,7 @@ impl<'a> Planner<'a> {
 
     fn plan(&mut self, command: &Command) -> Result<(), ApiError> {
         match command {
+            Command::Nothing => Ok(()),
             Command::CreateCen(create) => self.create_cen(create),
             Command::ModifyCen(modify) => self.modify_cen(modify),
             Command::DeleteCen { cen } => self.delete_cen(cen),

@@ -96,6 +96,13 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Puts a new resource into its resource group, if that is not the default one.
+    pub(super) fn join_resource_group(&mut self, resource: &str, group: &str) {
+        if !group.is_empty() {
+            self.push(Change::ResourceGroupSet { resource: resource.to_owned(), group: group.to_owned() });
+        }
+    }
+
     /// Forgets the resource group of a resource that goes.
     pub(super) fn leave_resource_group(&mut self, resource: &str) {
         if self.state.resource_groups.contains_key(resource) {

@@ -71,6 +71,7 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// The cloud's documents name no codes for route maps; those of this file follow the form of its others.
 fn missing() -> ApiError {
     ApiError::not_found("InvalidRouteMapId.NotFound", "The specified route map does not exist.")
 }

@@ -179,6 +179,7 @@ fn world() -> (World, NetworkId, NetworkId) {
         bandwidth: 10,
         charge_type: "POSTPAY".into(),
         tags: Vec::new(),
+        resource_group: String::new(),
     }));
     world.does(customer_gateway("idc", "203.0.113.200"));
     world.does(Command::CreateCen(CreateCen {
@@ -200,6 +201,7 @@ fn customer_gateway(id: &str, address: &str) -> Command {
         name: String::new(),
         description: String::new(),
         tags: Vec::new(),
+        resource_group: String::new(),
     })
 }
 

@@ -48,10 +48,7 @@ impl<'a> Planner<'a> {
             secondary_cidrs: Vec::new(),
             user_cidrs: create.user_cidrs.clone(),
         }));
-        if !create.resource_group.is_empty() {
-            let (resource, group) = (create.id.to_string(), create.resource_group.clone());
-            self.push(Change::ResourceGroupSet { resource, group });
-        }
+        self.join_resource_group(create.id.as_str(), &create.resource_group);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use ipnet::Ipv4Net;
 
 use super::vpn_gateway::quota_full;
+use super::vpn_route::VPN_ROUTES;
 use super::{Planner, cidr};
 use crate::cen::change::Change;
 use crate::cen::command::{CreateVpnConnection, IkeParameters, IpsecParameters, ModifyVpnConnection};
@@ -69,7 +70,7 @@ impl<'a> Planner<'a> {
         if existing.iter().any(|other| same_traffic(other, &connection)) {
             return Err(ApiError::bad_request("InvalidVpnConnection.AlreadyExists", "Vpn connection already exists."));
         }
-        self.configure_routes(&connection, None);
+        self.configure_routes(&connection, None)?;
         self.push(Change::VpnConnectionSet(Box::new(connection)));
         Ok(())
     }
@@ -96,7 +97,7 @@ impl<'a> Planner<'a> {
         if others.any(|other| same_traffic(other, &new)) {
             return Err(ApiError::bad_request("InvalidVpnConnection.AlreadyExists", "Vpn connection already exists."));
         }
-        self.configure_routes(&new, Some(old));
+        self.configure_routes(&new, Some(old))?;
         self.push(Change::VpnConnectionSet(Box::new(new)));
         Ok(())
     }
@@ -121,18 +122,31 @@ impl<'a> Planner<'a> {
     /// somebody has made is left as it is, and so is the lack of one for what the connection has carried before: it may have
     /// been deleted, or not made because it would have won over another route. Without subnets of its own (0.0.0.0/0 on both
     /// sides) a connection gets none.
-    fn configure_routes(&mut self, new: &VpnConnection, former: Option<&VpnConnection>) {
+    ///
+    /// # Errors
+    /// The gateway would have more policy-based routes than it may.
+    fn configure_routes(&mut self, new: &VpnConnection, former: Option<&VpnConnection>) -> Result<(), ApiError> {
         let wanted = automatic_keys(new);
         let routes = self.state.vpn_routes_of(&new.gateway);
         let outdated = routes
             .filter(|route| route.key.next_hop == new.id.as_str() && route.automatic && !wanted.contains(&route.key));
-        self.remove_vpn_routes(&outdated.collect::<Vec<_>>());
+        let outdated: Vec<&VpnRoute> = outdated.collect();
         let had = former.map(automatic_keys).unwrap_or_default();
         let missing = |key: &VpnRouteKey| !had.contains(key) && !self.state.vpn_routes.contains_key(key);
-        for key in wanted.into_iter().filter(missing).collect::<Vec<_>>() {
+        let missing: Vec<VpnRouteKey> = wanted.into_iter().filter(missing).collect();
+        // Of an older version there may be more.
+        if !missing.is_empty() {
+            let others = self.vpn_route_count(&new.gateway, true).saturating_sub(outdated.len());
+            if others + missing.len() > VPN_ROUTES {
+                return Err(no_room(missing.len(), others));
+            }
+        }
+        self.remove_vpn_routes(&outdated);
+        for key in missing {
             let route = self.automatic_route(key, ACTIVE_WEIGHT);
             self.push(Change::VpnRouteSet(route));
         }
+        Ok(())
     }
 
     fn automatic_route(&self, key: VpnRouteKey, weight: u8) -> VpnRoute {
@@ -185,6 +199,17 @@ impl<'a> Planner<'a> {
         let elsewhere = |(to, through): (Ipv4Net, &str)| through != next_hop && destination.contains(&to);
         routes.any(elsewhere) || subnets.any(elsewhere)
     }
+}
+
+/// 400 `Resource.QuotaFull`: there is no room for this many automatic routes beside the others.
+fn no_room(automatic: usize, others: usize) -> ApiError {
+    let full = quota_full("policy-based routes of the VPN gateway");
+    let message = format!(
+        "{} AutoConfigRoute would make {automatic}, one for each pair of subnets, beside {others}; allowed: {VPN_ROUTES}. \
+         Without AutoConfigRoute none are made.",
+        full.message
+    );
+    ApiError { message: message.into(), ..full }
 }
 
 /// The keys of the routes that `AutoConfigRoute` makes for a connection: what it carries.

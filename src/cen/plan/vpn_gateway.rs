@@ -53,6 +53,7 @@ impl<'a> Planner<'a> {
             auto_propagate: false,
             created_as: None,
         }));
+        self.join_resource_group(create.id.as_str(), &create.resource_group);
         Ok(())
     }
 
@@ -113,6 +114,7 @@ impl<'a> Planner<'a> {
             created: self.now,
             tags: create.tags.clone(),
         }));
+        self.join_resource_group(create.id.as_str(), &create.resource_group);
         Ok(())
     }
 

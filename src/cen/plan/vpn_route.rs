@@ -16,8 +16,8 @@ use crate::cen::network::NetworkId;
 use crate::cen::route::{EntryOrigin, RouteEntry, RouteKind, RouteTable};
 use crate::cen::vpn::{DEFAULT_PRIORITY, VpnRoute, VpnRouteKey};
 
-/// Destination-based routes of one VPN gateway at most, and as many policy-based ones beside those that its connections
-/// make.
+/// Destination-based routes of one VPN gateway at most, and as many policy-based ones, those that its connections make
+/// included.
 pub(in crate::cen) const VPN_ROUTES: usize = 20;
 
 impl<'a> Planner<'a> {
@@ -38,7 +38,9 @@ impl<'a> Planner<'a> {
             let message = "The specified route entry already exists.";
             return Err(ApiError::bad_request("InvalidRouteEntry.Duplicate", message));
         }
-        self.check_vpn_route_quota(&key.gateway, key.source.is_some())?;
+        if self.vpn_route_count(&key.gateway, key.source.is_some()) >= VPN_ROUTES {
+            return Err(quota_full("routes of the VPN gateway"));
+        }
         let route = VpnRoute {
             key: key.clone(),
             weight: create.weight,
@@ -125,12 +127,10 @@ impl<'a> Planner<'a> {
         self.changes.extend(routes.iter().map(|route| Change::VpnRouteRemoved(route.key.clone())));
     }
 
-    /// Is there room for one more route of this kind?
-    fn check_vpn_route_quota(&self, gateway: &VpnGatewayId, policy_based: bool) -> Result<(), ApiError> {
-        let counts =
-            |route: &&VpnRoute| !route.owned_by_file && !route.automatic && route.key.source.is_some() == policy_based;
-        let present = self.state.vpn_routes_of(gateway).filter(counts).count();
-        if present >= VPN_ROUTES { Err(quota_full("routes of the VPN gateway")) } else { Ok(()) }
+    /// Routes of this kind that count against the quota.
+    pub(super) fn vpn_route_count(&self, gateway: &VpnGatewayId, policy_based: bool) -> usize {
+        let counts = |route: &&VpnRoute| !route.owned_by_file && route.key.source.is_some() == policy_based;
+        self.state.vpn_routes_of(gateway).filter(counts).count()
     }
 
     /// Adds the entry to the VPC's system table, unless another published route to this destination has done so.

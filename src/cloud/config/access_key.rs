@@ -28,10 +28,11 @@ impl AccessKey {
     /// Parses one key per line (or separated by commas); empty lines and those that begin with # are skipped.
     ///
     /// # Errors
-    /// As [`Self::parse`].
-    pub fn parse_list(text: &str) -> Result<Vec<Self>, &'static str> {
-        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-        let keys = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|key| !key.is_empty());
-        keys.map(Self::parse).collect()
+    /// As [`Self::parse`], with the number of the line.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+        let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim_start().starts_with('#'));
+        let keys = lines.flat_map(|(line, number)| line.split(',').map(move |key| (key.trim(), number)));
+        let keys = keys.filter(|(key, _)| !key.is_empty());
+        keys.map(|(key, number)| Self::parse(key).map_err(|error| format!("line {number}: {error}"))).collect()
     }
 }

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::error::ConfigError;
+use crate::crypto::secret::Secret;
+use crate::wire::cidr::Cidr;
 
 pub(super) fn default_log() -> String {
     "info".to_owned()
@@ -34,14 +37,13 @@ pub(super) struct File {
     pub tls_key: Option<Spanned<PathBuf>>,
     #[serde(default = "default_state")]
     pub state: PathBuf,
-    #[serde(default = "default_log")]
-    pub log: String,
+    pub log: Option<Spanned<String>>,
     #[serde(default)]
     pub core_dumps: bool,
     pub access_key_file: Option<Spanned<PathBuf>>,
     #[serde(default)]
     pub access_key: Vec<AccessKey>,
-    pub public_addresses: Option<Spanned<Ipv4Net>>,
+    pub public_addresses: Option<Spanned<Cidr<Ipv4Net>>>,
     pub fabric: Option<Fabric>,
     #[serde(default)]
     pub vpc: Vec<Vpc>,
@@ -59,7 +61,16 @@ pub(super) struct File {
 #[serde(deny_unknown_fields)]
 pub(super) struct AccessKey {
     pub id: Spanned<String>,
-    pub secret: String,
+    #[serde(deserialize_with = "secret")]
+    pub secret: Secret,
+}
+
+/// Whatever it is, no complaint shows it.
+fn secret<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Secret, D::Error> {
+    match toml::Value::deserialize(deserializer)? {
+        toml::Value::String(text) if !text.is_empty() => Ok(Secret::new(text.into_bytes())),
+        _ => Err(D::Error::custom("allowed: a text in quotes, not empty")),
+    }
 }
 
 #[derive(Deserialize)]
@@ -72,11 +83,11 @@ pub(super) struct Fabric {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Vpc {
-    pub region: String,
+    pub region: Spanned<String>,
     pub name: Spanned<String>,
-    pub cidr: Spanned<Ipv4Net>,
+    pub cidr: Spanned<Cidr<Ipv4Net>>,
     pub namespace: Spanned<String>,
-    pub router_device: String,
+    pub router_device: Spanned<String>,
     pub router_address: Ipv4Addr,
     pub fabric_device: Spanned<String>,
     pub fabric_address: Ipv4Addr,
@@ -87,7 +98,7 @@ pub(super) struct Vpc {
 #[serde(deny_unknown_fields)]
 pub(super) struct Vbr {
     pub id: Spanned<String>,
-    pub region: String,
+    pub region: Spanned<String>,
     #[serde(default)]
     pub name: String,
     pub route_table: Option<String>,
@@ -95,7 +106,7 @@ pub(super) struct Vbr {
     #[serde(default)]
     pub route: Vec<VbrRoute>,
     pub namespace: Option<Spanned<String>>,
-    pub router_device: Option<String>,
+    pub router_device: Option<Spanned<String>>,
     pub router_address: Option<Ipv4Addr>,
     pub fabric_device: Option<Spanned<String>>,
     pub fabric_address: Option<Ipv4Addr>,
@@ -105,7 +116,7 @@ pub(super) struct Vbr {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VbrRoute {
-    pub destination: Spanned<Ipv4Net>,
+    pub destination: Spanned<Cidr<Ipv4Net>>,
     #[serde(rename = "type", default)]
     pub kind: VbrRouteType,
     pub as_path: Option<Spanned<Vec<u32>>>,
@@ -123,7 +134,7 @@ pub(super) enum VbrRouteType {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VpnGateway {
-    pub region: String,
+    pub region: Spanned<String>,
     pub name: Spanned<String>,
     pub public_address: Spanned<Ipv4Addr>,
     pub namespace: Option<Spanned<String>>,
@@ -137,11 +148,17 @@ pub(super) struct VpnGateway {
 #[serde(deny_unknown_fields)]
 pub(super) struct Host {
     pub id: Spanned<String>,
-    pub region: String,
+    pub region: Spanned<String>,
     /// The name of its VPC.
     pub vpc: String,
     pub address: Ipv4Addr,
 }
+
+/// What may stand where the standard library's readers only say what does not.
+const ALLOWED: &[(&str, &str)] = &[
+    ("invalid socket address syntax", "an address with a port in quotes, such as \"127.0.0.1:8080\""),
+    ("invalid IPv4 address syntax", "an IPv4 address in quotes, such as \"192.0.2.1\""),
+];
 
 /// The text that complaints point into.
 pub(super) struct Source<'a> {
@@ -163,17 +180,22 @@ impl Source<'_> {
     /// A complaint of the parser, with the key that stands on its line.
     pub fn syntax(&self, error: &toml::de::Error) -> ConfigError {
         let line = error.span().map(|span| self.line(span.start));
-        let text = line.and_then(|line| self.text.lines().nth(line - 1)).unwrap_or_default();
-        let key = text
-            .split_once('=')
-            .map(|(key, _)| key.trim())
-            .or_else(|| Some(text.trim()).filter(|t| t.starts_with('[')));
-        ConfigError {
-            file: self.path.to_owned(),
-            line,
-            key: key.map(str::to_owned),
-            message: error.message().to_owned(),
-        }
+        let allowed = ALLOWED.iter().find(|(message, _)| *message == error.message());
+        let message = match allowed {
+            Some((message, allowed)) => format!("{message}; allowed: {allowed}"),
+            None => error.message().to_owned(),
+        };
+        ConfigError { file: self.path.to_owned(), line, key: line.and_then(|line| self.key(line)), message }
+    }
+
+    /// The key of a line, behind that of the table which it stands in.
+    fn key(&self, line: usize) -> Option<String> {
+        let above: Vec<&str> = self.text.lines().take(line).map(str::trim).collect();
+        let table =
+            above.iter().rev().find_map(|line| line.strip_prefix('[')?.trim_start_matches('[').split(']').next());
+        let own = above.last()?.split_once('=').map(|(key, _)| key.trim()).filter(|key| !key.is_empty());
+        let path: Vec<&str> = table.into_iter().chain(own).collect();
+        (!path.is_empty()).then(|| path.join("."))
     }
 
     fn line(&self, at: usize) -> usize {

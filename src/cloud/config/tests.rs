@@ -33,11 +33,35 @@ fn a_complaint_names_file_line_key_and_what_is_allowed() {
          `access_key_file`, `access_key`, `public_addresses`, `fabric`, `vpc`, `vbr`, `vpn_gateway`, `instance`, `ha_vip`"
     );
     let wrong_type = refused(&VPC.replace("\"192.168.1.0/24\"", "7"));
-    assert!(wrong_type.starts_with("cend.toml:8: cidr: "), "{wrong_type}");
+    assert!(wrong_type.starts_with("cend.toml:8: vpc.cidr: "), "{wrong_type}");
     let missing = refused(&VPC.replace("cidr = \"192.168.1.0/24\"", ""));
     assert!(missing.contains("missing field `cidr`"), "{missing}");
     let host_bits = refused(&VPC.replace("192.168.1.0/24", "192.168.1.5/24"));
-    assert_eq!(host_bits, "cend.toml:8: vpc.cidr: 192.168.1.5/24 should be 192.168.1.0/24");
+    assert_eq!(
+        host_bits,
+        "cend.toml:8: vpc.cidr: 192.168.1.5/24 has bits set behind its prefix; allowed: 192.168.1.0/24"
+    );
+}
+
+#[test]
+fn leading_zeros_are_refused_at_every_place() {
+    let vbr = "[[vbr]]\nid = \"vbr-idc\"\nregion = \"cn-beijing\"\n[[vbr.route]]\ndestination = \"10.7.0.0/16\"\n";
+    let good = format!("public_addresses = \"203.0.113.0/24\"\n{VPC}{vbr}");
+    assert!(parse(&good).is_ok());
+    for (block, key) in [
+        ("203.0.113.0/24", "1: public_addresses"),
+        ("192.168.1.0/24", "9: vpc.cidr"),
+        ("10.7.0.0/16", "19: vbr.route.destination"),
+    ] {
+        let (address, length) = block.split_once('/').unwrap();
+        for wrong in [format!("0{block}"), format!("{address}/0{length}")] {
+            let refusal = refused(&good.replace(block, &wrong));
+            let expected = format!(
+                "cend.toml:{key}: \"{wrong}\" is not allowed here; allowed: a CIDR block without leading zeros, such as \"10.1.1.0/24\""
+            );
+            assert_eq!(refusal, expected);
+        }
+    }
 }
 
 #[test]
@@ -82,7 +106,10 @@ fn two_things_cannot_share_a_name_or_a_namespace() {
 fn declared_ids_have_the_prefix_of_their_kind() {
     let instance =
         "[[instance]]\nid = \"havip-1\"\nregion = \"cn-beijing\"\nvpc = \"beijing\"\naddress = \"192.168.1.9\"\n";
-    assert_eq!(refused(instance), "cend.toml:2: instance.id: allowed: an id that begins with i-");
+    assert_eq!(
+        refused(instance),
+        "cend.toml:2: instance.id: \"havip-1\" is not allowed here; allowed: an id that begins with i-"
+    );
     let config = parse(&instance.replace("havip-1", "i-1")).unwrap();
     assert_eq!(config.declarations.instances.len(), 1);
 }
@@ -94,6 +121,38 @@ fn access_keys_come_in_lists_and_are_not_shown_when_they_are_wrong() {
     assert_eq!(keys, [("id1", &b"secret1"[..]), ("id2", b"se:cret2"), ("id3", b"x")]);
     let error = AccessKey::parse_list("verysecret").unwrap_err();
     assert!(!error.contains("verysecret"));
+}
+
+#[test]
+fn every_complaint_names_the_key_in_its_table_and_what_is_allowed() {
+    let gateway = "[[vpn_gateway]]\nregion = \"cn-beijing\"\nname = \"g\"\npublic_address = \"203.0.113.1\"\n";
+    for (text, key, allowed) in [
+        ("listen = \"localhost:80\"\n".to_owned(), "1: listen", "allowed: an address with a port"),
+        ("log = \"info,x=loud\"\n".to_owned(), "1: log", "allowed: error, warn, info"),
+        (VPC.replace("100.127.1.2", "100.127.1"), "11: vpc.router_address", "allowed: an IPv4 address"),
+        (VPC.replace("cn-beijing", "beijing"), "6: vpc.region", "\"beijing\" is no region of the cloud; allowed: cn-"),
+        (VPC.replace("\"beijing-router\"", "\"\""), "9: vpc.namespace", "allowed: a text in quotes, not empty"),
+        (VPC.replace("cen0", "a-name-of-16-char"), "10: vpc.router_device", "allowed: up to 15 letters"),
+        (gateway.replace("203.0.113.1", "0203.0.113.1"), "4: vpn_gateway.public_address", "allowed: an IPv4 address"),
+        (gateway.replace("region = \"cn-beijing\"\n", ""), "1: vpn_gateway", "missing field `region`"),
+        ("public_addresses = \"203.0.113.7/24\"\n".to_owned(), "1: public_addresses", "allowed: 203.0.113.0/24"),
+        ("[[vbr]] # no more\nid = 7\n".to_owned(), "2: vbr.id", "expected a string"),
+    ] {
+        let refusal = refused(&text);
+        assert!(refusal.starts_with(&format!("cend.toml:{key}: ")) && refusal.contains(allowed), "{refusal}");
+    }
+}
+
+#[test]
+fn no_complaint_shows_the_secret_of_an_access_key() {
+    let key = |secret: &str| format!("[[access_key]]\nid = \"a\"\nsecret = {secret}\n");
+    for secret in ["37", "true", "[\"37\"]", "{ a = 37 }", "\"\"", "\"37", "37 37"] {
+        let refusal = refused(&key(secret));
+        assert!(refusal.starts_with("cend.toml:3: access_key.secret: ") && !refusal.contains("37"), "{refusal}");
+    }
+    let twice = refused(&format!("{}{}", key("\"b\""), key("\"c\"")));
+    assert_eq!(twice, "cend.toml:5: access_key.id: a is there twice; allowed: one secret for each id");
+    assert_eq!(AccessKey::parse_list("# ours\na:b\n\na\n").unwrap_err(), "line 4: an access key is ID:SECRET");
 }
 
 #[test]

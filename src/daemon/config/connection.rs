@@ -332,7 +332,7 @@ fn read_subnets(section: &mut Section<'_>, key: &'static str) -> Option<Vec<IpNe
 
 /// A network without host bits.
 pub fn network(value: &DeValue<'_>) -> Result<IpNet, String> {
-    let net: IpNet = value::parsed("a network in quotes, such as \"10.1.1.0/24\"")(value)?;
+    let net = value::cidr("a network in quotes without leading zeros, such as \"10.1.1.0/24\"")(value)?;
     if net != net.trunc() {
         return Err(format!("\"{net}\" has bits set behind its prefix; allowed: \"{}\"", net.trunc()));
     }

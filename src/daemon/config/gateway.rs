@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::section::Section;
-use super::value::{absolute_path, boolean, duration, integer, one_of, parsed, text};
+use super::value::{absolute_path, boolean, cidr, duration, integer, one_of, parsed, text};
 use crate::daemon::log;
 use crate::ike::Retransmission;
 use crate::io::device::Backend;
@@ -52,12 +52,12 @@ impl Gateway {
     pub fn read(section: &mut Section<'_>) -> Self {
         const ADDRESS: &str = "an IPv4 or IPv6 address in quotes";
         let local_addresses = section.list("local_addresses", parsed(ADDRESS)).unwrap_or_default();
-        let inner = "an address with its prefix length in quotes, such as \"10.255.0.1/32\"";
+        let inner = "an address with its prefix length in quotes, without leading zeros, such as \"10.255.0.1/32\"";
         Self {
             local_addresses,
             tun: section.optional("tun", device_name).unwrap_or_else(|| "gwd0".to_owned()),
             tun_backend: section.optional("tun_backend", one_of(TUN_BACKENDS)).unwrap_or_default(),
-            inner_addresses: section.list("inner_addresses", parsed(inner)).unwrap_or_default(),
+            inner_addresses: section.list("inner_addresses", cidr(inner)).unwrap_or_default(),
             // RFC 8200 5: no link below 1280 bytes can carry IPv6.
             mtu: section.optional("mtu", integer(1280..=65_535)).unwrap_or(1500) as u32,
             // RFC 1191 6.3 and RFC 8201 4: ten minutes.

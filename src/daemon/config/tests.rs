@@ -55,6 +55,22 @@ fn defaults_fill_what_a_small_file_leaves_out() {
 }
 
 #[test]
+fn leading_zeros_are_refused_at_every_place() {
+    let good = GOOD
+        .replacen("inner_addresses", "bypass = [\"10.1.1.64/26\"]\ninner_addresses", 1)
+        .replace("\"10.1.1.0/24\"\nconnection", "\"10.3.0.0/24\"\nsource = \"10.4.0.0/16\"\nconnection");
+    assert!(parse(&good).is_ok());
+    for block in ["10.1.1.64/26", "100.64.0.2/30", "192.168.0.0/16", "10.1.2.0/24", "10.3.0.0/24", "10.4.0.0/16"] {
+        let (address, length) = block.split_once('/').unwrap();
+        for wrong in [format!("0{block}"), format!("{address}/0{length}")] {
+            let error = parse(&good.replace(block, &wrong)).unwrap_err().to_string();
+            assert!(error.contains(&format!("\"{wrong}\" is not allowed here; allowed: ")), "{error}");
+            assert!(error.contains("without leading zeros"), "{error}");
+        }
+    }
+}
+
+#[test]
 fn what_fits_no_message_is_refused() {
     let proposal = "\"aes128gcm16-prfsha256-x25519\"";
     let proposals = |count: usize| format!("ike = [{}]", vec![proposal; count].join(", "));

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::de::DeValue;
+
+use crate::wire::cidr;
 
 fn found(value: &DeValue<'_>) -> String {
     match value {
@@ -34,6 +37,11 @@ pub fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
 /// A text that `T` can be made from; `allowed` describes such texts.
 pub fn parsed<T: FromStr>(allowed: &str) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
     move |value| value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| unsuitable(value, allowed))
+}
+
+/// An address with a prefix length, neither of them with leading zeros; `allowed` describes such texts.
+pub fn cidr(allowed: &str) -> impl Fn(&DeValue<'_>) -> Result<IpNet, String> {
+    move |value| value.as_str().and_then(cidr::parse).ok_or_else(|| unsuitable(value, allowed))
 }
 
 /// The path of a file or folder from the root on.
@@ -140,6 +148,15 @@ mod tests {
         for text in ["\"4 hours\"", "\"-3s\"", "\"59s\"", "\"99999999999999999999d\"", "true"] {
             let error = duration(60..=86_400)(value(text).get_ref()).unwrap_err();
             assert!(error.contains("allowed: a time from 1m to 1d"), "{error}");
+        }
+    }
+
+    #[test]
+    fn networks_have_no_leading_zeros() {
+        let read = |text: &str| cidr("a network")(value(text).get_ref());
+        assert_eq!(read("\"10.1.1.0/24\""), Ok("10.1.1.0/24".parse().unwrap()));
+        for text in ["\"010.1.1.0/24\"", "\"10.1.1.0/024\"", "\"10.1.1.0\"", "24"] {
+            assert_eq!(read(text), Err(format!("{text} is not allowed here; allowed: a network")));
         }
     }
 

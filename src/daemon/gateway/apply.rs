@@ -29,17 +29,34 @@ use crate::daemon::policy;
 use crate::ike::Command;
 use crate::io::clock;
 use crate::io::ip_forwarding::Families;
-use crate::routing::{self, Family, RouteKey, RouteRefused, VpnRoute};
+use crate::io::kept_policy::{KeptRoute, Share};
+use crate::routing::{self, Family, Publication, RouteKey, RouteRefused, VpnRoute, Weight};
 
 /// How long a change waits for the kernel's side to follow.
 const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
 /// And until the outbound thread's ring has it.
 const RING_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The policies of a set that is lost, closed (RFC 4301 section 4.4.1): what they hold is no other route's.
+fn closed_routes(before: &Share) -> Vec<VpnRoute> {
+    let closed = |kept: &KeptRoute| VpnRoute {
+        destination: kept.destination,
+        policy: Some(kept.policy),
+        connection: Arc::clone(&kept.connection),
+        weight: Weight::Active,
+        owner: routing::Owner::Cend,
+        publication: Publication::Normal,
+        created: clock::unix_seconds(),
+        closed: true,
+    };
+    before.policies.iter().map(closed).collect()
+}
+
 impl Gateway {
     /// Brings IKE, routes, kernel and status to what is configured, from nothing. `cend` is the whole of cend's set.
     pub async fn apply(&mut self, mut cend: Touched) {
         if self.owner.is_none() {
+            cend.routes.new = closed_routes(&self.cend_before);
             cend.protected.new = self.cend_before.clone().into();
         }
         self.shown.file_warnings(&self.file.warnings);
@@ -77,7 +94,9 @@ impl Gateway {
         let previous = self.owner.get_or_insert_default().revision;
         let mut touched = self.translated(move |set, cend| cend.change(set, &change, clock::unix_seconds())).await;
         if first {
-            touched.protected.gone = std::mem::take(&mut self.cend_before).into();
+            let before = std::mem::take(&mut self.cend_before);
+            touched.routes.gone.extend(closed_routes(&before));
+            touched.protected.gone = before.into();
         }
         if let Some(twice) = twice {
             touched.refused.extend_from_slice(&twice);

@@ -1,13 +1,18 @@
 use super::*;
+use crate::control::owner_change::OwnerChange;
 use crate::daemon::gateway::load::load;
+use crate::daemon::owner_keeper::Kept;
 use crate::daemon::owner_set::Touched;
 use crate::daemon::request_queue::RequestQueue;
+use crate::dataplane::fib::{ConnectionId, Fib};
 use crate::ike::AssociationId;
 use crate::io::forwarding::ForwardingSettings;
+use crate::io::kept_policy::KeptRoute;
 use crate::io::netns::Namespace;
 use crate::io::nftables::OuterPorts;
 use crate::io::private_file;
 use crate::io::wake::Waker;
+use crate::routing::RoutePolicy;
 
 const CONNECTION: &str = "[[connection]]\nname = \"idc\"\npeer = \"198.51.100.1\"\nlocal_id = \"gw\"\npsk = \"x\"\nstart = \"wait\"\n\
     local_subnets = \"10.1.0.0/24\"\npeer_subnets = \"10.2.0.0/24\"\n";
@@ -21,6 +26,11 @@ struct Lab {
 
 impl Lab {
     async fn new(text: &str) -> Self {
+        Self::after(text, Share::default()).await
+    }
+
+    /// A start that finds what the cloud protected before, and not its set.
+    async fn after(text: &str, cend_before: Share) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gatewayd.toml");
         private_file::replace(&path, text.as_bytes()).unwrap();
@@ -40,7 +50,7 @@ impl Lab {
             events: EventLog::default(),
             view: Arc::default(),
             owner: None,
-            cend_before: Share::default(),
+            cend_before,
             cend: Translation::default(),
             force: Force::default(),
             fibs: FibPublisher::default(),
@@ -119,4 +129,31 @@ async fn the_name_of_a_peer_is_looked_up_when_its_connection_is_down() {
     lab.hear(Notice::ConnectionDown { connection: "idc".into(), error: None }).await;
     lab.hear(Notice::ConnectionDown { connection: "never there".into(), error: None }).await;
     assert_eq!(lab.gateway.hurries.take().await, ["peer.example".to_owned()].into());
+}
+
+#[tokio::test]
+async fn a_policy_of_a_lost_set_is_closed_until_the_cloud_tells_its_set() {
+    let [destination, source] = ["10.2.0.0/24", "10.1.0.0/25"].map(|net| net.parse::<IpNet>().unwrap());
+    let policy = RoutePolicy { priority: 7, source };
+    let kept = KeptRoute { destination, policy, connection: "vco-1".into() };
+    let before = Share { protect: [destination].into(), policies: [kept].into(), ..Share::default() };
+    let route = "[[route]]\ndestination = \"10.2.0.0/24\"\nconnection = \"idc\"\n";
+    let mut lab = Lab::after(&format!("{CONNECTION}{route}"), before.clone()).await;
+    let connections = |lab: &Lab, source: &str| {
+        let (mut fib, table) = (Fib::default(), &lab.gateway.force.table);
+        let all = table.destinations().map(|(destination, _)| destination).collect();
+        update_fib(&mut fib, table, &all, |name| lab.gateway.force.tunnels.known(name).map(|_| ConnectionId(1)));
+        fib.connections(source.parse().unwrap(), "10.2.0.9".parse().unwrap()).to_vec()
+    };
+    let there = |lab: &Lab| ["10.1.0.9", "10.1.0.200"].map(|source| connections(lab, source).len());
+    assert_eq!(there(&lab), [0, 1], "what the policy holds does not go through the file's route");
+    assert_eq!(lab.gateway.policy().cend, before, "nor after another start");
+    lab.reload(&format!("log = \"debug\"\n{CONNECTION}{route}")).await;
+    assert_eq!(there(&lab), [0, 1]);
+
+    let (answer, _answered) = tokio::sync::oneshot::channel();
+    let change = OwnerChange { to: 1, ..OwnerChange::default() };
+    lab.gateway.take_owner_change(Kept { change, twice: None, answer }).await;
+    assert_eq!(there(&lab), [1, 1]);
+    assert_eq!(lab.gateway.policy().cend, Share::default());
 }

@@ -33,11 +33,8 @@ pub fn translate(
     };
     let (priority, weight) = (self::priority(*priority), self::weight(*weight));
     let closed = || {
-        // One of two families holds no packet. Where nobody can say which policies come before, none does.
-        let source = source.filter(|source| Family::of(source) == Family::of(destination))?;
-        let policy = RoutePolicy { priority: *priority.as_ref().unwrap_or(&RoutePolicy::FIRST), source };
         let weight = *weight.as_ref().unwrap_or(&Weight::Active);
-        Some(route(Some(policy), weight, connection.as_str().into(), true))
+        Some(route(Some(policy(key, wanted)?), weight, connection.as_str().into(), true))
     };
     let read = || -> Result<VpnRoute, String> {
         let policy = match source {
@@ -55,6 +52,13 @@ pub fn translate(
         Ok(route) => (Some(route), None),
         Err(reason) => (closed(), Some(reason)),
     }
+}
+
+/// The policy of a policy-based route, whatever is refused about it.
+pub fn policy(key: &OwnerRouteKey, wanted: &OwnerRoute) -> Option<RoutePolicy> {
+    // One of two families holds no packet. Where nobody can say which policies come before, none does.
+    let source = key.source.filter(|source| Family::of(source) == Family::of(&key.destination))?;
+    Some(RoutePolicy { priority: priority(wanted.priority).unwrap_or(RoutePolicy::FIRST), source })
 }
 
 fn priority(priority: Option<u8>) -> Result<u8, String> {

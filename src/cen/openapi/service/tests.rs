@@ -1,8 +1,11 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::json;
 
 use super::*;
 use crate::cen::apply::apply;
 use crate::cen::openapi::ACTIONS;
+use crate::cen::openapi::action::VPC;
 use crate::cen::openapi::live::NoGateways;
 use crate::cen::openapi::signature::{authorize_acs3, body_hash, canonical_query};
 use crate::cen::plan::plan;
@@ -11,9 +14,9 @@ use crate::crypto::random::Entropy;
 /// 2026-11-22T20:00:00Z.
 const NOW: UnixMillis = UnixMillis(1_795_377_600_000);
 
-/// A state in memory, changed as the real one is.
+/// A state in memory, changed as the real one is, and how many nonces were committed.
 #[derive(Default)]
-struct Memory(Mutex<Arc<State>>);
+struct Memory(Mutex<Arc<State>>, AtomicUsize);
 
 impl Cloud for Memory {
     fn state(&self) -> Arc<State> {
@@ -37,14 +40,19 @@ impl Cloud for Memory {
         for change in plan(&state, &submission)? {
             apply(Arc::make_mut(&mut state), &change);
         }
+        self.1.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
 
 fn service() -> Service<Memory> {
+    service_of(ACTIONS)
+}
+
+fn service_of(actions: &'static [&'static [Action]]) -> Service<Memory> {
     let mut keys = AccessKeys::default();
     keys.insert("id", Secret::new(b"secret".to_vec()));
-    Service::new(Memory::default(), keys, ACTIONS)
+    Service::new(Memory::default(), keys, actions)
 }
 
 /// A signed request, its parameters in a form body and its action in headers.
@@ -170,6 +178,30 @@ fn a_repeated_call_is_answered_as_the_first_whatever_has_become_of_what_it_asked
 }
 
 #[test]
+fn a_repeated_call_is_not_handled_again_and_its_nonce_is_used() {
+    static HANDLED: AtomicUsize = AtomicUsize::new(0);
+    static ACTIONS: &[&[Action]] = &[&[Action {
+        version: VPC,
+        name: "CreateOnce",
+        parameters: &[],
+        handler: |_, _| match HANDLED.fetch_add(1, Ordering::Relaxed) {
+            0 => Ok(Answer::Write { command: Command::Nothing, response: json!({"Made": 1}) }),
+            _ => Err(ApiError::internal()),
+        },
+    }]];
+    let service = service_of(ACTIONS);
+    let committed = |n| assert_eq!(service.cloud().1.load(Ordering::Relaxed), n);
+    for calls in 1..4 {
+        let answer = call(&service, "CreateOnce", &[("ClientToken", "once")]);
+        assert_eq!((answer.status, &answer.body["Made"]), (200, &json!(1)));
+        committed(calls);
+    }
+    assert_eq!(HANDLED.load(Ordering::Relaxed), 1);
+    assert_eq!(call(&service, "CreateOnce", &[("ClientToken", "twice")]).status, 500);
+    committed(3);
+}
+
+#[test]
 fn a_client_token_is_its_callers_and_its_actions() {
     let service = service();
     let create = |action, parameters: &[(&str, &str)]| {
@@ -186,6 +218,81 @@ fn a_client_token_is_its_callers_and_its_actions() {
     let of = |secret: &[u8]| fingerprint(&Secret::from(secret), row, &parameters).unwrap();
     assert_eq!(of(b"secret"), of(b"secret"));
     assert_ne!(of(b"secret"), of(b"another"));
+}
+
+#[test]
+fn cen_shows_what_stands_in_a_custom_route_table() {
+    let service = service();
+    let (vpc, cbn) = ("2016-04-28", "2017-09-12");
+    let ask = |version: &str, action: &str, parameters: &[(&str, &str)]| {
+        answer_at(&service, NOW, (version, action, &[&[HERE], parameters].concat()))
+    };
+    let text = |object: &Value, name: &str| object[name].as_str().unwrap().to_owned();
+    let cen = text(&ask(cbn, "CreateCen", &[]), "CenId");
+    let network = |block: &str| {
+        let id = text(&ask(vpc, "CreateVpc", &[("CidrBlock", "192.168.0.0/16")]), "VpcId");
+        let vswitch = [("VpcId", id.as_str()), ("CidrBlock", block), ("ZoneId", "cn-hangzhou-b")];
+        ask(vpc, "CreateVSwitch", &vswitch);
+        id
+    };
+    let (one, other) = (network("192.168.1.0/24"), network("192.168.2.0/24"));
+    for id in [&one, &other] {
+        let child = [("CenId", &*cen), ("ChildInstanceId", id), ("ChildInstanceType", "VPC")];
+        ask(cbn, "AttachCenChildInstance", &[&child[..], &[("ChildInstanceRegionId", "cn-hangzhou")]].concat());
+    }
+    let table = text(&ask(vpc, "CreateRouteTable", &[("VpcId", &one)]), "RouteTableId");
+    let shown = |table: &str, status: &str| {
+        let child = [
+            ("CenId", &*cen),
+            ("ChildInstanceId", &one),
+            ("ChildInstanceType", "VPC"),
+            ("ChildInstanceRouteTableId", table),
+            ("Status", status),
+        ];
+        let answer = ask(cbn, "DescribeCenChildInstanceRouteEntries", &child);
+        let rows = answer["CenRouteEntries"]["CenRouteEntry"].as_array().unwrap().clone();
+        assert_eq!(answer["TotalCount"], rows.len());
+        let row = |row: &Value| {
+            assert_eq!((&row["RouteTableId"], &row["OperationalMode"]), (&json!(table), &json!(false)));
+            (text(row, "DestinationCidrBlock"), text(row, "Type"), row["PublishStatus"].as_str().map(str::to_owned))
+        };
+        rows.iter().map(row).collect::<Vec<_>>()
+    };
+    let row = |to: &str, kind: &str, status: Option<&str>| (to.to_owned(), kind.to_owned(), status.map(str::to_owned));
+    let [service_network, own, learned] = [
+        row("100.64.0.0/10", "System", Some("NonPublished")),
+        row("192.168.1.0/24", "System", Some("NonPublished")),
+        row("192.168.2.0/24", "CEN", None),
+    ];
+    for status in ["All", "Active"] {
+        assert_eq!(shown(&table, status), [service_network.clone(), own.clone(), learned.clone()]);
+    }
+    assert_eq!(shown(&table, "Rejected"), []);
+    ask(vpc, "ModifyRouteTableAttributes", &[("RouteTableId", &table), ("RoutePropagationEnable", "false")]);
+    assert_eq!(shown(&table, "All"), [service_network, own]);
+    assert_eq!(shown("vtb-another", "All"), []);
+}
+
+#[test]
+fn a_gateway_is_made_in_a_resource_group_and_found_there() {
+    let service = service();
+    let ask = |action: &str, parameters: &[(&str, &str)]| {
+        answer_at(&service, NOW, ("2016-04-28", action, &[&[HERE], parameters].concat()))
+    };
+    let vpc = ask("CreateVpc", &[])["VpcId"].as_str().unwrap().to_owned();
+    for group in [None, Some(("ResourceGroupId", "rg-1"))] {
+        let address = if group.is_some() { "203.0.113.9" } else { "203.0.113.8" };
+        ask("CreateVpnGateway", &[&[("VpcId", &*vpc), ("Bandwidth", "5")][..], group.as_slice()].concat());
+        ask("CreateCustomerGateway", &[&[("IpAddress", address)][..], group.as_slice()].concat());
+    }
+    for kind in ["VpnGateway", "CustomerGateway"] {
+        for (group, count) in [("rg-1", 1), ("rg-2", 0)] {
+            let found = ask(&format!("Describe{kind}s"), &[("ResourceGroupId", group)]);
+            assert_eq!(found["TotalCount"], count, "{kind} in {group}");
+        }
+        let found = ask(&format!("Describe{kind}s"), &[("ResourceGroupId", "rg-1")]);
+        assert_eq!(found[format!("{kind}s")][kind][0]["ResourceGroupId"], "rg-1");
+    }
 }
 
 #[test]

@@ -131,7 +131,10 @@ fn a_resource_is_in_one_group_and_leaves_it_when_it_goes() {
     world.does(move_to(ResourceId::Vpc("vpc-b".into()), "rg-2"));
     world.does(move_to(ResourceId::Cen("cen-a".into()), "rg-2"));
     world.does(move_to(ResourceId::VpnGateway("vpn-h".into()), "rg-2"));
-    world.does(move_to(ResourceId::CustomerGateway("cgw-idc".into()), "rg-2"));
+    let Command::CreateCustomerGateway(create) = customer_gateway("two", "203.0.113.201") else { unreachable!() };
+    let create = CreateCustomerGateway { resource_group: "rg-2".into(), ..create };
+    world.does(Command::CreateCustomerGateway(create));
+    assert_eq!(world.state.resource_group("cgw-two"), "rg-2");
     assert_eq!(world.state.resource_group("vpc-b"), "rg-2");
     assert_eq!(world.refuses(move_to(ResourceId::Vpc("vpc-none".into()), "rg-2")), "ResourceNotFound");
     for command in [
@@ -139,7 +142,7 @@ fn a_resource_is_in_one_group_and_leaves_it_when_it_goes() {
         Command::DeleteVpc { vpc: "vpc-b".into() },
         Command::DeleteCen { cen: "cen-a".into() },
         Command::DeleteVpnGateway { gateway: "vpn-h".into() },
-        Command::DeleteCustomerGateway { customer_gateway: "cgw-idc".into() },
+        Command::DeleteCustomerGateway { customer_gateway: "cgw-two".into() },
     ] {
         world.does(command);
     }

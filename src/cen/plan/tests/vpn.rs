@@ -28,6 +28,22 @@ fn connect(id: &str, remote: &[&str], auto: bool) -> Command {
     Command::CreateVpnConnection(Box::new(create_connection(id, "cgw-idc", remote, auto)))
 }
 
+/// Nothing of it.
+fn modify_connection(id: &str) -> ModifyVpnConnection {
+    ModifyVpnConnection {
+        connection: id.into(),
+        name: None,
+        local_subnets: None,
+        remote_subnets: None,
+        effect_immediately: None,
+        dead_peer_detection: None,
+        nat_traversal: None,
+        auto_config_route: None,
+        ike: IkeParameters::default(),
+        ipsec: IpsecParameters::default(),
+    }
+}
+
 fn route_key(source: Option<&str>, destination: &str, next_hop: &str) -> VpnRouteKey {
     VpnRouteKey {
         gateway: "vpn-h".into(),
@@ -77,16 +93,9 @@ fn a_connection_configures_policy_based_routes_and_no_entry_of_the_vpc() {
 
     let modify = |auto: Option<bool>, remote: &str| {
         Command::ModifyVpnConnection(Box::new(ModifyVpnConnection {
-            connection: "vco-a".into(),
-            name: None,
-            local_subnets: None,
             remote_subnets: Some(vec![net(remote)]),
-            effect_immediately: None,
-            dead_peer_detection: None,
-            nat_traversal: None,
             auto_config_route: auto,
-            ike: IkeParameters::default(),
-            ipsec: IpsecParameters::default(),
+            ..modify_connection("vco-a")
         }))
     };
     world.does(modify(None, "10.1.3.0/24"));
@@ -186,16 +195,10 @@ fn at_the_first_start_of_this_version_no_packet_takes_another_way() {
     world.does(declare);
     let modify = |remote_subnets, psk: &str| {
         Command::ModifyVpnConnection(Box::new(ModifyVpnConnection {
-            connection: "vco-a".into(),
-            name: None,
-            local_subnets: None,
             remote_subnets,
-            effect_immediately: None,
-            dead_peer_detection: None,
-            nat_traversal: None,
             auto_config_route: Some(true),
             ike: IkeParameters { psk: Some(PreSharedKey::new(psk.into())), ..IkeParameters::default() },
-            ipsec: IpsecParameters::default(),
+            ..modify_connection("vco-a")
         }))
     };
     world.does(modify(None, "another"));
@@ -239,6 +242,37 @@ fn a_policy_based_route_has_a_source_a_priority_and_a_quota_of_its_own() {
     let more = route_key(Some("192.168.20.0/24"), "10.1.1.0/24", "vco-a");
     assert_eq!(world.refuses(create_route(more, 100, false)), "Resource.QuotaFull");
     world.does(create_route(route_key(None, "10.1.2.0/24", "vco-a"), 100, false));
+}
+
+#[test]
+fn automatic_routes_count_in_the_quota_of_policy_based_ones() {
+    let (mut world, ..) = world();
+    let nets = |count: usize| (0..count).map(|n| format!("10.1.{n}.0/24")).collect::<Vec<_>>();
+    let connection = |id: &str, gateway: &str, count: usize, automatic| {
+        let nets = nets(count);
+        let nets: Vec<&str> = nets.iter().map(String::as_str).collect();
+        Command::CreateVpnConnection(Box::new(create_connection(id, gateway, &nets, automatic)))
+    };
+    world.does(customer_gateway("second", "203.0.113.201"));
+    world.does(customer_gateway("third", "203.0.113.202"));
+    world.does(connection("a", "cgw-idc", 10, true));
+    world.does(connection("b", "cgw-second", 9, true));
+    world.does(create_route(route_key(Some("192.168.4.0/24"), "10.1.1.0/24", "vco-a"), 100, false));
+    let more = route_key(Some("192.168.5.0/24"), "10.1.1.0/24", "vco-a");
+    assert_eq!(world.refuses(create_route(more, 100, false)), "Resource.QuotaFull");
+    assert_eq!(world.refuses(connection("c", "cgw-third", 1, true)), "Resource.QuotaFull");
+    world.does(connection("c", "cgw-third", 1, false));
+
+    // Others in the place of those that go need no more room.
+    let modify = |remote_subnets| {
+        Command::ModifyVpnConnection(Box::new(ModifyVpnConnection {
+            remote_subnets: Some(remote_subnets),
+            ..modify_connection("vco-b")
+        }))
+    };
+    world.does(modify((0..9).map(|n| net(&format!("10.2.{n}.0/24"))).collect()));
+    assert_eq!(world.refuses(modify((0..10).map(|n| net(&format!("10.2.{n}.0/24"))).collect())), "Resource.QuotaFull");
+    assert_eq!(world.state.vpn_routes.len(), 20);
 }
 
 #[test]

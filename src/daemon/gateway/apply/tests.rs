@@ -6,6 +6,7 @@ use crate::control::owner::{OwnerConnection, OwnerRoute, OwnerSet};
 use crate::control::owner_change::{Difference as Changes, OwnerChange};
 use crate::daemon::gateway::shown::Shown;
 use crate::daemon::owner_keeper::{OwnerKeeper, OwnerUpdate};
+use crate::daemon::owner_set;
 
 const CONNECTIONS: usize = 8000;
 
@@ -168,7 +169,7 @@ fn what_is_protected_follows_the_set_whatever_is_refused_and_ends_when_nobody_as
     let mut gateway = Followed::new();
     let protected = |gateway: &Followed| {
         let policy = gateway.force.protection.policy(&gateway.file, std::iter::empty()).cend;
-        assert_eq!(policy, policy::cend_share(&gateway.set));
+        assert_eq!(policy, owner_set::share(&gateway.set));
         policy.protect.len()
     };
     let refused = OwnerRoute { connection: "nobody".into(), ..route(1, 0) };
