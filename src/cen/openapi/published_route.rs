@@ -14,6 +14,7 @@ use crate::cen::conflict::{Conflict, Conflicts};
 use crate::cen::error::ApiError;
 use crate::cen::plan::attachment::attached_table;
 use crate::cen::publish::publish_status;
+use crate::cen::realism::{BLOCKING, CEN_STATUS, CHILD_STATUS};
 use crate::cen::route::RouteEntry;
 
 /// This resource's rows of the action table.
@@ -30,6 +31,7 @@ pub static ACTIONS: &[Action] = &[
             required("DestinationCidrBlock", Cidr),
         ],
         handler: publish,
+        busy: &[BLOCKING, CEN_STATUS, CHILD_STATUS],
     },
     Action {
         version: CBN,
@@ -43,6 +45,7 @@ pub static ACTIONS: &[Action] = &[
             required("DestinationCidrBlock", Cidr),
         ],
         handler: withdraw,
+        busy: &[CEN_STATUS],
     },
     Action {
         version: CBN,
@@ -58,6 +61,7 @@ pub static ACTIONS: &[Action] = &[
             optional("DestinationCidrBlock", Cidr),
         ],
         handler: describe,
+        busy: &[],
     },
 ];
 

@@ -14,6 +14,7 @@ use super::vpn_route::{OVERLAY_MODE, WEIGHT, cidr, key, state_name, weight};
 use crate::cen::command::{Command, CreateVpnRoute, KnownVpnRoute, ModifyVpnRoute};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::RouteEntryId;
+use crate::cen::realism::{APPLIANCE, TASK_CONFLICT, VPN_CONNECTION, VPN_GATEWAY, VPN_TASK};
 use crate::cen::vpn::{DEFAULT_PRIORITY, VpnRoute, VpnRouteKey};
 
 /// This resource's rows of the action table.
@@ -34,6 +35,7 @@ pub static ACTIONS: &[Action] = &[
             optional("Description", Label(100)),
         ],
         handler: create,
+        busy: &[VPN_GATEWAY, VPN_CONNECTION, TASK_CONFLICT, VPN_TASK, APPLIANCE],
     },
     Action {
         version: VPC,
@@ -49,6 +51,7 @@ pub static ACTIONS: &[Action] = &[
             OVERLAY_MODE,
         ],
         handler: delete,
+        busy: &[VPN_GATEWAY, VPN_CONNECTION, TASK_CONFLICT, VPN_TASK, APPLIANCE],
     },
     Action {
         version: VPC,
@@ -65,6 +68,7 @@ pub static ACTIONS: &[Action] = &[
             OVERLAY_MODE,
         ],
         handler: modify,
+        busy: &[VPN_GATEWAY, VPN_CONNECTION, TASK_CONFLICT, VPN_TASK, APPLIANCE],
     },
     Action {
         version: VPC,
@@ -80,6 +84,7 @@ pub static ACTIONS: &[Action] = &[
             required("NewPriority", PRIORITY),
         ],
         handler: modify,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -96,12 +101,14 @@ pub static ACTIONS: &[Action] = &[
             optional("NewPriority", PRIORITY),
         ],
         handler: modify,
+        busy: &[],
     },
     Action {
         version: VPC,
         name: "DescribeVpnPbrRouteEntries",
         parameters: &[required("RegionId", RegionId), PAGE_NUMBER, page_size(50), required("VpnGatewayId", Text)],
         handler: describe,
+        busy: &[],
     },
 ];
 

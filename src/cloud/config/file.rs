@@ -53,6 +53,7 @@ pub(super) struct File {
     pub instance: Vec<Host>,
     #[serde(default)]
     pub ha_vip: Vec<Host>,
+    pub realism: Option<Realism>,
 }
 
 #[derive(Deserialize)]
@@ -141,6 +142,19 @@ pub(super) struct Host {
     /// The name of its VPC.
     pub vpc: String,
     pub address: Ipv4Addr,
+}
+
+/// How real the cloud is when cend starts.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Realism {
+    /// In milliseconds.
+    pub delay: Option<Spanned<u64>>,
+    pub busy: Option<Spanned<f64>>,
+    #[serde(default)]
+    pub seed: u64,
+    #[serde(default)]
+    pub calls_per_second: u32,
 }
 
 /// The text that complaints point into.
