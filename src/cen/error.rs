@@ -14,12 +14,14 @@ pub struct ApiError {
     pub code: Cow<'static, str>,
     /// One sentence. Never holds a secret.
     pub message: Cow<'static, str>,
+    /// After how many milliseconds a throttled call may come again.
+    pub retry_after: Option<u64>,
 }
 
 impl ApiError {
     /// A refusal with any HTTP status.
     pub fn new(http_status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { http_status, code: code.into(), message: message.into() }
+        Self { http_status, code: code.into(), message: message.into(), retry_after: None }
     }
 
     /// HTTP 400.
@@ -53,6 +55,18 @@ impl ApiError {
     /// A parameter is present and cannot be what it is.
     pub fn invalid(parameter: &str) -> Self {
         Self::bad_request(format!("Invalid{parameter}"), format!("Specified parameter {parameter} is not valid."))
+    }
+
+    /// Calls come too often; the next one has a chance after so many milliseconds.
+    pub fn throttled(retry_after: u64) -> Self {
+        let refusal = Self::bad_request("Throttling.User", "Request was denied due to user flow control.");
+        // Clients take 0 for no time at all.
+        Self { retry_after: Some(retry_after.max(1)), ..refusal }
+    }
+
+    /// A dry run that would succeed.
+    pub fn dry_run() -> Self {
+        Self::new(412, "DryRunOperation", "Request validation has been passed with DryRun flag set.")
     }
 
     /// A fault of this server. What exactly failed goes to the log, not to the caller.

@@ -24,6 +24,7 @@ mod passage;
 pub mod plan;
 pub mod propagation;
 pub mod publish;
+pub mod realism;
 pub mod resource;
 pub mod route;
 pub mod route_map;

@@ -26,7 +26,9 @@ ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET. Options of gate
   gatewayctl cloud --endpoint 127.0.0.1:8080 cbn DescribeCens
   gatewayctl cloud vpc CreateVpc --RegionId cn-hangzhou --CidrBlock 192.168.4.0/24
   gatewayctl cloud vpc                     the actions of a product
-  gatewayctl cloud vpc CreateVpc help      what an action takes")]
+  gatewayctl cloud vpc CreateVpc help      what an action takes
+  gatewayctl cloud realism set --Delay 3000 --BusyFrequency 0.2 --CallsPerSecond 20
+  gatewayctl cloud realism off             and: gatewayctl cloud realism show")]
 pub struct CloudArguments {
     /// Where cend listens
     #[arg(long, env = "ALIBABA_CLOUD_ENDPOINT", default_value = "http://127.0.0.1:8080")]
@@ -46,7 +48,7 @@ pub struct CloudArguments {
     /// Print all actions and their parameters, as Markdown
     #[arg(long, exclusive = true)]
     reference: bool,
-    /// cbn, vpc or sts
+    /// cbn, vpc, sts or cend; or realism, with show, set or off
     #[arg(required_unless_present = "reference")]
     product: Option<String>,
     /// The action, such as DescribeCens
@@ -58,13 +60,16 @@ pub struct CloudArguments {
 
 impl CloudArguments {
     /// Calls, and prints the answer. A refusal of the API goes to standard error and fails.
-    pub async fn run(self) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    pub async fn run(mut self) -> Result<ExitCode, Box<dyn std::error::Error>> {
+        if self.product.as_deref() == Some("realism") {
+            self.realism()?;
+        }
         let Some(product) = &self.product else {
             print!("{}", reference::markdown());
             return Ok(ExitCode::SUCCESS);
         };
-        let product =
-            Product::by_name(product).ok_or_else(|| format!("\"{product}\" is no product; allowed: cbn, vpc, sts"))?;
+        let product = Product::by_name(product)
+            .ok_or_else(|| format!("\"{product}\" is no product; allowed: cbn, vpc, sts, cend, realism"))?;
         let Some(name) = &self.action else {
             reference::actions(product.version()).for_each(|action| println!("{}", action.name));
             return Ok(ExitCode::SUCCESS);
@@ -96,6 +101,30 @@ impl CloudArguments {
         Ok(ExitCode::FAILURE)
     }
 }
+
+impl CloudArguments {
+    /// The words for a person become the action of cend's own.
+    fn realism(&mut self) -> Result<(), String> {
+        self.product = Some("cend".to_owned());
+        let action = match self.action.as_deref() {
+            None | Some("show") => "DescribeRealism",
+            Some("set") if self.parameters.is_empty() => {
+                return Err("realism set what? See: realism set help".to_owned());
+            }
+            Some("set") => "ModifyRealism",
+            Some("off") => {
+                self.parameters.extend(OFF.map(str::to_owned));
+                "ModifyRealism"
+            }
+            Some(other) => return Err(format!("realism {other}? Allowed: show, set, off")),
+        };
+        self.action = Some(action.to_owned());
+        Ok(())
+    }
+}
+
+/// Nothing is as in the real cloud any more. The seed stays, as it does nothing by itself.
+const OFF: [&str; 3] = ["--Delay=0", "--BusyFrequency=0", "--CallsPerSecond=0"];
 
 /// What an action takes, one parameter a line.
 fn help(action: &Action) -> String {
@@ -225,6 +254,28 @@ mod tests {
         assert!(refused.contains("no --Entirely; --force"), "{refused}");
         let refused = unknown_action(Product::Vpc, "DescribeVcps");
         assert!(refused.contains("did you mean DescribeVpcs?"), "{refused}");
+    }
+
+    #[test]
+    fn words_about_realism_are_actions_that_cend_has() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            cloud: CloudArguments,
+        }
+        let read = |words: &[&str]| {
+            let line = <Line as clap::Parser>::try_parse_from(["cloud", "realism"].iter().chain(words)).unwrap();
+            let mut cloud = line.cloud;
+            cloud.realism().map(|()| (cloud.action.unwrap_or_default(), cloud.parameters))
+        };
+        assert_eq!(read(&[]).unwrap().0, "DescribeRealism");
+        assert_eq!(read(&["show"]).unwrap().0, "DescribeRealism");
+        for words in [&["off"][..], &["set", "--Delay", "3000", "--BusyFrequency=0.2", "--Seed", "1"]] {
+            let (action, words) = read(words).unwrap();
+            let action = reference::action(Product::Cend.version(), &action).unwrap();
+            check_known(action, &parameters(&words).unwrap()).unwrap();
+        }
+        assert!(read(&["set"]).is_err() && read(&["on"]).is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub use error::ConfigError;
 
 use super::fabric_binding::Bindings;
 use crate::cen::network::Declarations;
+use crate::cen::realism::Settings;
 
 /// Everything that cend runs with.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Config {
     pub declarations: Declarations,
     /// What is real; empty for a pure simulation.
     pub bindings: Bindings,
+    /// How long things take and how often calls are refused, as in the real cloud.
+    pub realism: Settings,
 }
 
 impl Config {
@@ -54,6 +57,7 @@ impl Config {
             access_keys: Vec::new(),
             declarations: Declarations::default(),
             bindings: Bindings::default(),
+            realism: Settings::default(),
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::cen::openapi::authentication::AccessKeys;
 use crate::cen::openapi::live::LiveGateways;
 use crate::cen::openapi::region::REGIONS;
 use crate::cen::openapi::service::{Cloud, Service};
+use crate::cen::realism::Settings;
 use crate::cen::state::State;
 use crate::io::clock;
 use crate::io::http::{self, Listener};
@@ -165,6 +166,9 @@ pub async fn run(config: Config, ready: impl FnOnce(Listening)) -> Result<(), Ru
     let cloud = SimulatedCloud { writer, workers: Workers::default(), live };
     let mut service = Service::new(cloud, keys, ACTIONS);
     service.recall(nonces);
+    if config.realism != Settings::default() {
+        service.set_realism(config.realism);
+    }
     let service = Arc::new(service);
     tracing::info!(http = %listening.http, https = ?listening.https, "serving the cloud's API");
     ready(listening);

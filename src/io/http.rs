@@ -247,6 +247,9 @@ fn http(response: &Response) -> (HttpResponse<Body>, bool) {
     let mut http = HttpResponse::new(Body::from(text));
     *http.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     http.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json;charset=utf-8"));
+    if let Some(milliseconds) = response.retry_after {
+        http.headers_mut().insert("x-acs-retry-after", HeaderValue::from(milliseconds));
+    }
     (http, holds_key)
 }
 
@@ -307,8 +310,8 @@ mod tests {
     }
 
     static ACTIONS: &[&[Action]] = &[&[
-        Action { version: VPC, name: "Echo", parameters: &[optional("Name", Kind::Text)], handler: echo },
-        Action { version: VPC, name: "Panic", parameters: &[], handler: panic },
+        Action { version: VPC, name: "Echo", parameters: &[optional("Name", Kind::Text)], handler: echo, busy: &[] },
+        Action { version: VPC, name: "Panic", parameters: &[], handler: panic, busy: &[] },
     ]];
 
     #[tokio::test]

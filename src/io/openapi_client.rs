@@ -7,7 +7,7 @@ use reqwest::{Client, Url};
 use serde_json::Value;
 
 use crate::cen::error::ApiError;
-use crate::cen::openapi::action::{CBN, STS, VPC};
+use crate::cen::openapi::action::{CBN, CEND, STS, VPC};
 use crate::cen::openapi::request::Request;
 use crate::cen::openapi::rpc::Parameters;
 use crate::cen::openapi::signature::{RpcMethod, authorize_acs3, body_hash, canonical_query, percent_encode, sign_rpc};
@@ -36,12 +36,14 @@ pub enum Product {
     Vpc,
     /// The Security Token Service: who calls.
     Sts,
+    /// cend itself, which the cloud does not have.
+    Cend,
 }
 
 impl Product {
     /// Reads the name as the cloud's own command line takes it, in any case.
     pub fn by_name(name: &str) -> Option<Self> {
-        [(Self::Cbn, "cbn"), (Self::Vpc, "vpc"), (Self::Sts, "sts")]
+        [(Self::Cbn, "cbn"), (Self::Vpc, "vpc"), (Self::Sts, "sts"), (Self::Cend, "cend")]
             .into_iter()
             .find(|(_, known)| known.eq_ignore_ascii_case(name))
             .map(|(product, _)| product)
@@ -53,6 +55,7 @@ impl Product {
             Self::Cbn => CBN,
             Self::Vpc => VPC,
             Self::Sts => STS,
+            Self::Cend => CEND,
         }
     }
 }

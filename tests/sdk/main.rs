@@ -149,6 +149,11 @@ fn tutorial_as_terraform_does_it() {
 }
 
 #[test]
+fn a_cloud_that_keeps_its_callers_waiting() {
+    run("realism.py", &[]);
+}
+
+#[test]
 fn networks_with_several_tables_and_blocks() {
     run("networks.py", &[]);
 }

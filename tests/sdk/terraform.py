@@ -8,13 +8,12 @@ import time
 import uuid
 
 from checks import equal
+from retried import ALSO_RETRIED, RETRIED
 from wire import node_post, rpc
 
 CBN, VPC = "2017-09-12", "2016-04-28"
 REGION = "cn-hangzhou"
 PATIENCE = 10
-# What every resource of the provider tries again, and what it takes for an overloaded cloud.
-RETRIED = {"Throttling", "Throttling.User", "ServiceUnavailable", "OperationConflict", "TaskConflict", "SystemBusy"}
 
 
 class Failed(Exception):
@@ -23,8 +22,8 @@ class Failed(Exception):
         self.status, self.code = status, answer.get("Code")
 
 
-def call(action, version=VPC, also_retried=(), **parameters):
-    """One call; an error that the resource tries again is tried again."""
+def call(action, version=VPC, final=None, **parameters):
+    """One call; an error that the resource tries again is tried again, unless its code begins with `final`."""
     end = time.monotonic() + PATIENCE
     if version == VPC:
         parameters.setdefault("RegionId", REGION)
@@ -32,7 +31,8 @@ def call(action, version=VPC, also_retried=(), **parameters):
         status, answer = node_post(rpc(action, version=version, **parameters)[0])
         if status == 200:
             return answer
-        if answer["Code"] not in RETRIED | set(also_retried) or time.monotonic() > end:
+        retried = answer["Code"] in RETRIED | set(ALSO_RETRIED.get(action, ())) and time.monotonic() < end
+        if not retried or final and answer["Code"].startswith(final):
             raise Failed(action, status, answer)
         time.sleep(0.2)
 
@@ -114,14 +114,15 @@ class Vpc(Resource):
 
     def read(self):
         shown = call("DescribeVpcAttribute", **self.key())
-        # It reads the system table beside, and sets it as an attribute.
-        tables = call("DescribeRouteTableList", **self.key())["RouterTableList"]["RouterTableListType"]
-        system = only([table for table in tables if table["RouteTableType"] == "System"], "system tables")
-        equal((system["RouteTableId"], system["Status"]), (self.table, "Available"), "system table")
+        if shown["Status"] == "Available":
+            # It reads the system table beside, and sets it as an attribute.
+            tables = call("DescribeRouteTableList", **self.key())["RouterTableList"]["RouterTableListType"]
+            system = only([table for table in tables if table["RouteTableType"] == "System"], "system tables")
+            equal((system["RouteTableId"], system["Status"]), (self.table, "Available"), "system table")
         return shown
 
     def delete(self):
-        call("DeleteVpc", ClientToken=token(), also_retried=("DependencyViolation.VSwitch", "IncorrectVpcStatus"), **self.key())
+        call("DeleteVpc", ClientToken=token(), **self.key())
 
 
 class VSwitch(Resource):
@@ -142,7 +143,7 @@ class VSwitch(Resource):
         return call("DescribeVSwitchAttributes", **self.key())
 
     def delete(self):
-        call("DeleteVSwitch", also_retried=("DependencyViolation", "IncorrectVSwitchStatus"), **self.key())
+        call("DeleteVSwitch", **self.key())
 
 
 class VpnGateway(Resource):
@@ -170,7 +171,7 @@ class VpnGateway(Resource):
         return call("DescribeVpnGateway", **self.key())
 
     def delete(self):
-        call("DeleteVpnGateway", ClientToken=token(), also_retried=("VpnGateway.Configuring",), **self.key())
+        call("DeleteVpnGateway", ClientToken=token(), **self.key())
 
 
 class CustomerGateway(Resource):
@@ -190,7 +191,7 @@ class CustomerGateway(Resource):
         return call("DescribeCustomerGateway", **self.key())
 
     def delete(self):
-        call("DeleteCustomerGateway", ClientToken=token(), also_retried=("VpnGateway.Configuring",), **self.key())
+        call("DeleteCustomerGateway", ClientToken=token(), **self.key())
 
 
 class VpnConnection(Resource):
@@ -225,8 +226,7 @@ class VpnConnection(Resource):
         return shown
 
     def delete(self):
-        codes = ("VpnGateway.Configuring", "VpnConnection.Configuring", "VpnTask.CONFLICT", "Appliance.Configuring")
-        call("DeleteVpnConnection", ClientToken=token(), also_retried=codes, **self.key())
+        call("DeleteVpnConnection", ClientToken=token(), **self.key())
 
 
 class VpnRouteEntry(Resource):
@@ -271,8 +271,7 @@ class RouteEntry(Resource):
         return {name: self.fields[name] for name in ("RouteTableId", "DestinationCidrBlock")}
 
     def create(self):
-        codes = ("IncorrectVpcStatus", "IncorrectRouteEntryStatus", "IncorrectStatus.RouteTableStatus")
-        call("CreateRouteEntry", ClientToken=token(), also_retried=codes, **self.key(), **self.next_hop)
+        call("CreateRouteEntry", ClientToken=token(), **self.key(), **self.next_hop)
 
     def read(self):
         listed = call("DescribeRouteEntryList", MaxResult="100", **self.key())["RouteEntrys"]["RouteEntry"]
@@ -283,7 +282,7 @@ class RouteEntry(Resource):
         return {}
 
     def delete(self):
-        call("DeleteRouteEntry", NextHopId=self.next_hop["NextHopId"], also_retried=("IncorrectRouteEntryStatus",), **self.key())
+        call("DeleteRouteEntry", NextHopId=self.next_hop["NextHopId"], **self.key())
 
 
 class RouteTable(Resource):
@@ -306,7 +305,7 @@ class RouteTable(Resource):
         return only(tables, "tables of this id") if tables else {}
 
     def delete(self):
-        call("DeleteRouteTable", also_retried=("IncorrectRouteTableStatus", "DependencyViolation.RouteEntry"), **self.key())
+        call("DeleteRouteTable", **self.key())
 
 
 class RouteTableAttachment(Resource):
@@ -320,15 +319,14 @@ class RouteTableAttachment(Resource):
         return {"RouteTableId": self.table.id, "VSwitchId": self.vswitch.id}
 
     def create(self):
-        codes = ("IncorrectVSwitchStatus", "IncorrectStatus.RouteTable")
-        call("AssociateRouteTable", ClientToken=token(), also_retried=codes, **self.key())
+        call("AssociateRouteTable", ClientToken=token(), **self.key())
 
     def read(self):
         table = self.table.read()
         return table if self.vswitch.id in table.get("VSwitchIds", {}).get("VSwitchId", []) else {}
 
     def delete(self):
-        call("UnassociateRouteTable", ClientToken=token(), also_retried=("IncorrectStatus.RouteTable",), **self.key())
+        call("UnassociateRouteTable", ClientToken=token(), **self.key())
 
 
 class PbrRouteEntry(Resource):
@@ -372,7 +370,7 @@ class Cen(Resource):
         return {"CenId": self.id}
 
     def create(self):
-        self.id = call("CreateCen", CBN, ("Operation.Blocking",), ClientToken=token(), **self.fields)["CenId"]
+        self.id = call("CreateCen", CBN, ClientToken=token(), **self.fields)["CenId"]
 
     def read(self):
         filters = {"Filter.1.Key": "CenId", "Filter.1.Value.1": self.id}
@@ -380,7 +378,7 @@ class Cen(Resource):
         return only(cens, "CEN instances of this id") if cens else {}
 
     def delete(self):
-        call("DeleteCen", CBN, ("InvalidOperation.CenInstanceStatus", "Operation.Blocking"), **self.key())
+        call("DeleteCen", CBN, **self.key())
 
 
 class CenAttachment(Resource):
@@ -396,13 +394,13 @@ class CenAttachment(Resource):
         return self.fields
 
     def create(self):
-        call("AttachCenChildInstance", CBN, ("InvalidOperation.CenInstanceStatus", "Operation.Blocking"), **self.fields)
+        call("AttachCenChildInstance", CBN, **self.fields)
 
     def read(self):
         return call("DescribeCenAttachedChildInstanceAttribute", CBN, **self.fields)
 
     def delete(self):
-        call("DetachCenChildInstance", CBN, ("InvalidOperation.CenInstanceStatus", "Operation.Blocking"), **self.fields)
+        call("DetachCenChildInstance", CBN, **self.fields)
 
 
 class CenRouteEntry(Resource):
@@ -420,8 +418,7 @@ class CenRouteEntry(Resource):
         return {**self.attachment.fields, **{name: self.fields[name] for name in list(self.fields)[:2]}}
 
     def create(self):
-        codes = ("InvalidOperation.CenInstanceStatus", "Operation.Blocking", "InstanceStatus.NotSupport")
-        call("PublishRouteEntries", CBN, codes, **self.sent())
+        call("PublishRouteEntries", CBN, **self.sent())
 
     def read(self):
         routes = call("DescribePublishedRouteEntries", CBN, **self.sent())["PublishedRouteEntries"]["PublishedRouteEntry"]
@@ -429,7 +426,7 @@ class CenRouteEntry(Resource):
         return route if route.get("PublishStatus") == "Published" else {}
 
     def delete(self):
-        call("WithdrawPublishedRouteEntries", CBN, ("InvalidOperation.CenInstanceStatus", "Operation.Blocking"), **self.sent())
+        call("WithdrawPublishedRouteEntries", CBN, **self.sent())
 
 
 def tags_of(resource, kind):
@@ -484,7 +481,7 @@ def tutorial():
     for resource, codes in ((vswitch, "DependencyViolation"), (vpc, "DependencyViolation"), (cen, "InvalidOperation")):
         try:
             action = {Vpc: "DeleteVpc", VSwitch: "DeleteVSwitch", Cen: "DeleteCen"}[type(resource)]
-            call(action, CBN if resource is cen else VPC, **resource.key())
+            call(action, CBN if resource is cen else VPC, codes, **resource.key())
         except Failed as failed:
             assert failed.code.startswith(codes), failed
         else:

@@ -8,6 +8,7 @@ use super::rpc::Parameters;
 use crate::cen::command::Command;
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
+use crate::cen::realism::{Busy, Settings, View};
 use crate::cen::state::State;
 use crate::crypto::random::Entropy;
 
@@ -17,6 +18,8 @@ pub const CBN: &str = "2017-09-12";
 pub const VPC: &str = "2016-04-28";
 /// The only version of Sts, the product that says who calls.
 pub const STS: &str = "2015-04-01";
+/// The only version of cend's own actions, which the cloud does not have.
+pub const CEND: &str = "2026-11-27";
 
 /// One action of the API.
 ///
@@ -24,7 +27,7 @@ pub const STS: &str = "2015-04-01";
 /// it answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Action {
-    /// The product's version, which also tells the product: [`CBN`], [`VPC`] or [`STS`].
+    /// The product's version, which also tells the product: [`CBN`], [`VPC`], [`STS`] or [`CEND`].
     pub version: &'static str,
     /// For example `CreateVpc`.
     pub name: &'static str,
@@ -32,6 +35,8 @@ pub struct Action {
     pub parameters: &'static [Parameter],
     /// Reads the parameters, answers or asks for a change.
     pub handler: Handler,
+    /// The codes by which the cloud refuses it for now; none: it is never kept waiting. See [`realism`](crate::cen::realism).
+    pub busy: &'static [Busy],
 }
 
 /// What a call of an action is for.
@@ -72,12 +77,21 @@ pub enum Answer {
         /// The object to answer then. `RequestId` is added on the way out.
         response: Value,
     },
+    /// The cloud is as real as this from now on; answer `response`.
+    Realism {
+        /// How real it is to be.
+        settings: Settings,
+        /// The object to answer then.
+        response: Value,
+    },
 }
 
 /// What a handler may look at.
 pub struct Context<'a> {
-    /// The cloud as it is.
+    /// The cloud as it is shown.
     pub state: &'a State,
+    /// What of it is not settled yet.
+    pub realism: &'a View,
     /// What bound gateways say about themselves.
     pub live: &'a dyn LiveGateways,
     /// Wall-clock time.
@@ -116,7 +130,8 @@ mod tests {
     #[test]
     fn random_text_has_the_length_asked_for_and_letters_and_digits_only() {
         let (state, mut entropy) = (State::default(), SystemEntropy::new());
-        let mut context = Context { state: &state, live: &NoGateways, now: UnixMillis(0), entropy: &mut entropy };
+        let (realism, live, now) = (View::default(), &NoGateways, UnixMillis(0));
+        let mut context = Context { state: &state, realism: &realism, live, now, entropy: &mut entropy };
         let text = context.random_text(100);
         assert_eq!(text.len(), 100);
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric()));

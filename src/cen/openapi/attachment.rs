@@ -14,12 +14,25 @@ use crate::cen::error::ApiError;
 use crate::cen::identifier::CenId;
 use crate::cen::network::{NetworkId, NetworkKind};
 use crate::cen::plan::attachment::{attached_table, cen};
-use crate::cen::state::{Attachment, State};
+use crate::cen::realism::{BLOCKING, CEN_STATUS, CHILD_STATUS, INSTANCE_STATUS, Kind, VPC_OF_CHILD};
+use crate::cen::state::Attachment;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: CBN, name: "AttachCenChildInstance", parameters: CHILD, handler: attach },
-    Action { version: CBN, name: "DetachCenChildInstance", parameters: CHILD, handler: detach },
+    Action {
+        version: CBN,
+        name: "AttachCenChildInstance",
+        parameters: CHILD,
+        handler: attach,
+        busy: &[CEN_STATUS, BLOCKING, CHILD_STATUS, VPC_OF_CHILD],
+    },
+    Action {
+        version: CBN,
+        name: "DetachCenChildInstance",
+        parameters: CHILD,
+        handler: detach,
+        busy: &[CEN_STATUS, BLOCKING, INSTANCE_STATUS],
+    },
     Action {
         version: CBN,
         name: "DescribeCenAttachedChildInstances",
@@ -31,6 +44,7 @@ pub static ACTIONS: &[Action] = &[
             optional("ChildInstanceRegionId", Text),
         ],
         handler: describe,
+        busy: &[],
     },
     Action {
         version: CBN,
@@ -42,6 +56,7 @@ pub static ACTIONS: &[Action] = &[
             required("ChildInstanceRegionId", Text),
         ],
         handler: describe_attribute,
+        busy: &[],
     },
 ];
 
@@ -107,11 +122,12 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
         state.attached_to(&id).filter(|(network, _)| asked_kind.is_none_or(|kind| network.kind() == kind)).filter(
             |(network, _)| is_asked(parameters, "ChildInstanceRegionId", state.region_of(network).unwrap_or_default()),
         );
-    let shown = |(network, attachment): (&NetworkId, &Attachment)| shown(state, network, attachment);
+    let shown = |(network, attachment): (&NetworkId, &Attachment)| shown(context, network, attachment);
     Ok(Answer::Read(page.of_each(children, shown, "ChildInstances", "ChildInstance")))
 }
 
-fn shown(state: &State, network: &NetworkId, attachment: &Attachment) -> Value {
+fn shown(context: &Context<'_>, network: &NetworkId, attachment: &Attachment) -> Value {
+    let state = context.state;
     json!({
         "CenId": attachment.cen.as_str(),
         "ChildInstanceId": network.as_str(),
@@ -119,7 +135,7 @@ fn shown(state: &State, network: &NetworkId, attachment: &Attachment) -> Value {
         "ChildInstanceRegionId": state.region_of(network).unwrap_or_default(),
         "ChildInstanceOwnerId": OWNER,
         "ChildInstanceAttachTime": time_in_minutes(attachment.attached),
-        "Status": "Attached",
+        "Status": context.realism.status(Kind::Attachment, network.as_str(), "Attached"),
         "ManagedService": "",
     })
 }
@@ -140,7 +156,7 @@ fn describe_attribute(parameters: &Parameters, context: &mut Context<'_>) -> Res
         NetworkId::Vbr(id) => state.vbrs.get(id).map(|vbr| (vbr.name.clone(), String::new(), Vec::new())),
     }
     .unwrap_or_default();
-    let mut object = shown(state, &child.network, attachment);
+    let mut object = shown(context, &child.network, attachment);
     if let Value::Object(fields) = &mut object {
         fields.insert("ChildInstanceName".to_owned(), name.into());
         let attributes = json!({

@@ -12,6 +12,7 @@ use crate::cen::bandwidth::BandwidthLimit;
 use crate::cen::command::{BandwidthCommand, Command};
 use crate::cen::error::ApiError;
 use crate::cen::plan::attachment::cen;
+use crate::cen::realism::CEN_STATUS;
 use crate::cen::state::State;
 
 /// This resource's rows of the action table.
@@ -27,12 +28,14 @@ pub static ACTIONS: &[Action] = &[
             optional("BandwidthType", Offered(&["BandwidthPackage"], &["DataTransfer"])),
         ],
         handler: set,
+        busy: &[CEN_STATUS],
     },
     Action {
         version: CBN,
         name: "DescribeCenInterRegionBandwidthLimits",
         parameters: &[PAGE_NUMBER, page_size(50), optional("CenId", Text), optional("TrRegionId", RegionId)],
         handler: describe,
+        busy: &[],
     },
 ];
 

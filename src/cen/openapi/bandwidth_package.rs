@@ -14,6 +14,7 @@ use crate::cen::error::ApiError;
 use crate::cen::identifier::{BandwidthPackageId, CenId};
 use crate::cen::network::UnixMillis;
 use crate::cen::plan::attachment::cen;
+use crate::cen::realism::{BLOCKING, CEN_STATUS};
 use crate::cen::state::State;
 
 /// This resource's rows of the action table.
@@ -36,22 +37,37 @@ pub static ACTIONS: &[Action] = &[
             tags_row("Tag"),
         ],
         handler: create,
+        busy: &[],
     },
-    Action { version: CBN, name: "AssociateCenBandwidthPackage", parameters: BOTH, handler: associate },
-    Action { version: CBN, name: "UnassociateCenBandwidthPackage", parameters: BOTH, handler: unassociate },
+    Action {
+        version: CBN,
+        name: "AssociateCenBandwidthPackage",
+        parameters: BOTH,
+        handler: associate,
+        busy: &[CEN_STATUS, BLOCKING],
+    },
+    Action {
+        version: CBN,
+        name: "UnassociateCenBandwidthPackage",
+        parameters: BOTH,
+        handler: unassociate,
+        busy: &[CEN_STATUS, BLOCKING],
+    },
     Action {
         version: CBN,
         name: "ModifyCenBandwidthPackageAttribute",
         parameters: &[PACKAGE, optional("Name", Label(128)), optional("Description", Label(256))],
         handler: modify,
+        busy: &[],
     },
     Action {
         version: CBN,
         name: "ModifyCenBandwidthPackageSpec",
         parameters: &[PACKAGE, required("Bandwidth", Integer(2, 10_000))],
         handler: modify,
+        busy: &[],
     },
-    Action { version: CBN, name: "DeleteCenBandwidthPackage", parameters: &[PACKAGE], handler: delete },
+    Action { version: CBN, name: "DeleteCenBandwidthPackage", parameters: &[PACKAGE], handler: delete, busy: &[] },
     Action {
         version: CBN,
         name: "DescribeCenBandwidthPackages",
@@ -65,12 +81,14 @@ pub static ACTIONS: &[Action] = &[
             tags_row("Tag"),
         ],
         handler: describe,
+        busy: &[],
     },
     Action {
         version: CBN,
         name: "DescribeCenGeographicSpans",
         parameters: &[PAGE_NUMBER, page_size(50), optional("GeographicSpanId", Text)],
         handler: describe_spans,
+        busy: &[],
     },
     Action {
         version: CBN,
@@ -83,6 +101,7 @@ pub static ACTIONS: &[Action] = &[
             required("GeographicRegionBId", Text),
         ],
         handler: describe_remaining,
+        busy: &[],
     },
 ];
 

@@ -9,7 +9,7 @@ use crate::cen::error::ApiError;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] =
-    &[Action { version: STS, name: "GetCallerIdentity", parameters: &[], handler: get_caller_identity }];
+    &[Action { version: STS, name: "GetCallerIdentity", parameters: &[], handler: get_caller_identity, busy: &[] }];
 
 /// Every access key is one of the account itself: the simulated cloud has no users and no roles.
 fn get_caller_identity(_: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {

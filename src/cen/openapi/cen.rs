@@ -11,7 +11,8 @@ use super::rpc::Parameters;
 use crate::cen::command::{Command, CreateCen, ModifyCen};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::CenId;
-use crate::cen::state::{Cen, State};
+use crate::cen::realism::{BLOCKING, CEN_STATUS, Kind};
+use crate::cen::state::Cen;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
@@ -25,6 +26,7 @@ pub static ACTIONS: &[Action] = &[
             tags_row("Tag"),
         ],
         handler: create,
+        busy: &[BLOCKING],
     },
     Action {
         version: CBN,
@@ -37,6 +39,7 @@ pub static ACTIONS: &[Action] = &[
             optional("ResourceGroupId", Text),
         ],
         handler: describe,
+        busy: &[],
     },
     Action {
         version: CBN,
@@ -48,8 +51,15 @@ pub static ACTIONS: &[Action] = &[
             optional("ProtectionLevel", Text),
         ],
         handler: modify,
+        busy: &[],
     },
-    Action { version: CBN, name: "DeleteCen", parameters: &[required("CenId", Text)], handler: delete },
+    Action {
+        version: CBN,
+        name: "DeleteCen",
+        parameters: &[required("CenId", Text)],
+        handler: delete,
+        busy: &[CEN_STATUS, BLOCKING],
+    },
 ];
 
 /// Filters of one call at most.
@@ -77,16 +87,17 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && is_asked(parameters, "ResourceGroupId", context.state.resource_group(cen.id.as_str()))
     };
     let cens = context.state.cens.values().filter(asked);
-    Ok(Answer::Read(page.of_each(cens, |cen| shown(context.state, cen), "Cens", "Cen")))
+    Ok(Answer::Read(page.of_each(cens, |cen| shown(context, cen), "Cens", "Cen")))
 }
 
-fn shown(state: &State, cen: &Cen) -> Value {
+fn shown(context: &Context<'_>, cen: &Cen) -> Value {
+    let state = context.state;
     let packages = state.bandwidth_packages_of(&cen.id).map(|package| package.id.as_str().into()).collect();
     json!({
         "CenId": cen.id.as_str(),
         "Name": cen.name,
         "Description": cen.description,
-        "Status": "Active",
+        "Status": context.realism.status(Kind::Cen, cen.id.as_str(), "Active"),
         "ProtectionLevel": cen.protection_level,
         "CreationTime": time_in_minutes(cen.created),
         "Ipv6Level": "DISABLED",

@@ -35,6 +35,7 @@ pub static ACTIONS: &[Action] = &[
             optional("Status", Word(STATUSES)),
         ],
         handler: describe_region,
+        busy: &[],
     },
     Action {
         version: CBN,
@@ -50,6 +51,7 @@ pub static ACTIONS: &[Action] = &[
             optional("Status", Word(STATUSES)),
         ],
         handler: describe_child,
+        busy: &[],
     },
 ];
 

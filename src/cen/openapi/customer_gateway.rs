@@ -12,6 +12,7 @@ use super::rpc::Parameters;
 use crate::cen::command::{Command, CreateCustomerGateway};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::CustomerGatewayId;
+use crate::cen::realism::{OPERATION_CONFLICT, VPN_GATEWAY};
 use crate::cen::resource::ResourceId;
 use crate::cen::state::State;
 use crate::cen::vpn::CustomerGateway;
@@ -33,12 +34,14 @@ pub static ACTIONS: &[Action] = &[
             optional("ResourceGroupId", Text),
         ],
         handler: create,
+        busy: &[OPERATION_CONFLICT],
     },
     Action {
         version: VPC,
         name: "DescribeCustomerGateway",
         parameters: &[required("RegionId", RegionId), required("CustomerGatewayId", Text)],
         handler: describe_one,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -52,6 +55,7 @@ pub static ACTIONS: &[Action] = &[
             optional("ResourceGroupId", Text),
         ],
         handler: describe,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -64,12 +68,14 @@ pub static ACTIONS: &[Action] = &[
             refused("AuthKey"),
         ],
         handler: modify,
+        busy: &[],
     },
     Action {
         version: VPC,
         name: "DeleteCustomerGateway",
         parameters: &[required("RegionId", RegionId), required("CustomerGatewayId", Text)],
         handler: delete,
+        busy: &[VPN_GATEWAY],
     },
 ];
 

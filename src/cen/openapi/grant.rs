@@ -19,8 +19,8 @@ use crate::cen::state::State;
 
 /// The rows of the Vpc product.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "GrantInstanceToCen", parameters: GRANT, handler: grant },
-    Action { version: VPC, name: "RevokeInstanceFromCen", parameters: GRANT, handler: revoke },
+    Action { version: VPC, name: "GrantInstanceToCen", parameters: GRANT, handler: grant, busy: &[] },
+    Action { version: VPC, name: "RevokeInstanceFromCen", parameters: GRANT, handler: revoke, busy: &[] },
     Action {
         version: VPC,
         name: "DescribeGrantRulesToCen",
@@ -33,6 +33,7 @@ pub static ACTIONS: &[Action] = &[
             ignored("ResourceGroupId", Text),
         ],
         handler: describe_of_network,
+        busy: &[],
     },
 ];
 
@@ -51,6 +52,7 @@ pub static CBN_ACTIONS: &[Action] = &[Action {
         NEXT_TOKEN,
     ],
     handler: describe_of_cen,
+    busy: &[],
 }];
 
 const GRANT: &[Parameter] = &[

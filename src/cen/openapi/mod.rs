@@ -18,6 +18,7 @@ pub mod live;
 pub mod paging;
 pub mod parameter;
 pub mod published_route;
+pub mod realism;
 pub mod reference;
 pub mod region;
 pub mod request;
@@ -75,4 +76,5 @@ pub static ACTIONS: &[&[Action]] = &[
     vpn_policy_route::ACTIONS,
     vpn_diagnosis::ACTIONS,
     caller::ACTIONS,
+    realism::ACTIONS,
 ];

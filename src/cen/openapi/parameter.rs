@@ -40,6 +40,8 @@ pub enum Kind {
     Always(bool),
     /// A decimal number from the first to the second.
     Integer(i64, i64),
+    /// A decimal number from 0 to 1.
+    Fraction,
     /// One of these words, exactly as written.
     Word(&'static [&'static str]),
     /// One of the first words; the second ones ask for what is not simulated.
@@ -145,6 +147,7 @@ impl fmt::Display for Kind {
             Self::Boolean => f.write_str("true or false"),
             Self::Always(side) => write!(f, "{side}; {} is not simulated", !side),
             Self::Integer(least, most) => write!(f, "a number from {least} to {most}"),
+            Self::Fraction => f.write_str("a number from 0 to 1"),
             Self::Word(words) => f.write_str(&words.join(", ")),
             Self::Offered(words, lacking) => {
                 let verb = if lacking.len() == 1 { "is" } else { "are" };

@@ -14,12 +14,25 @@ use crate::cen::conflict::{Conflict, Conflicts};
 use crate::cen::error::ApiError;
 use crate::cen::plan::attachment::attached_table;
 use crate::cen::publish::publish_status;
+use crate::cen::realism::{BLOCKING, CEN_STATUS, CHILD_STATUS};
 use crate::cen::route::RouteEntry;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: CBN, name: "PublishRouteEntries", parameters: ENTRY, handler: publish },
-    Action { version: CBN, name: "WithdrawPublishedRouteEntries", parameters: ENTRY, handler: withdraw },
+    Action {
+        version: CBN,
+        name: "PublishRouteEntries",
+        parameters: ENTRY,
+        handler: publish,
+        busy: &[BLOCKING, CEN_STATUS, CHILD_STATUS],
+    },
+    Action {
+        version: CBN,
+        name: "WithdrawPublishedRouteEntries",
+        parameters: ENTRY,
+        handler: withdraw,
+        busy: &[CEN_STATUS],
+    },
     Action {
         version: CBN,
         name: "DescribePublishedRouteEntries",
@@ -34,6 +47,7 @@ pub static ACTIONS: &[Action] = &[
             optional("DestinationCidrBlock", Cidr),
         ],
         handler: describe,
+        busy: &[],
     },
 ];
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::ACTIONS;
-use super::action::{Action, CBN, STS, VPC};
+use super::action::{Action, CBN, CEND, STS, VPC};
 use super::parameter::Parameter;
 
 /// All actions of a product's version, in the order of the table.
@@ -27,6 +27,7 @@ fn product(version: &str) -> &'static str {
     match version {
         CBN => "Cbn",
         STS => "Sts",
+        CEND => "cend's own",
         _ => "Vpc",
     }
 }
@@ -49,12 +50,16 @@ pub fn markdown() -> String {
         let _ = writeln!(text, "\n### {}\n", action.name);
         if action.parameters.is_empty() {
             text.push_str("It takes no parameters of its own.\n");
-            continue;
+        } else {
+            text.push_str("| Parameter | | Value |\n|---|---|---|\n");
         }
-        text.push_str("| Parameter | | Value |\n|---|---|---|\n");
         for (name, parameter) in all_fields("", action.parameters) {
             let Parameter { kind, presence, .. } = parameter;
             let _ = writeln!(text, "| `{name}` | {presence} | {kind} |");
+        }
+        if !action.busy.is_empty() {
+            let codes: Vec<_> = action.busy.iter().map(|busy| format!("`{}`", busy.code)).collect();
+            let _ = writeln!(text, "\nBusy: {}", codes.join(", "));
         }
     }
     text
@@ -67,7 +72,8 @@ Written by `gatewayctl cloud --reference` from the table by which cend reads the
 carry `ClientToken` (at most 64 characters of ASCII; repeated within a day, the call changes nothing and is answered as the
 first time) and `DryRun` (true: everything is checked and nothing changes), and parameters that no row names are ignored, as the cloud ignores them. A
 mandatory parameter that is absent is refused with `Missing<Name>`, a bad value with `Invalid<Name>` unless a row says
-otherwise. \"Ignored\" parameters are checked and change nothing; \"refused\" ones ask for what is not simulated.
+otherwise. \"Ignored\" parameters are checked and change nothing; \"refused\" ones ask for what is not simulated. By the codes
+after \"busy\" an action is refused for now where [realism](clients.md#a-cloud-that-keeps-them-waiting) is switched on.
 ";
 
 /// The rows and those of their fields, each with its whole name: `Filter.N.Key`.
@@ -93,9 +99,10 @@ mod tests {
     }
 
     #[test]
-    fn every_action_is_one_of_the_cloud() {
+    fn every_action_is_one_of_the_cloud_but_those_of_cend() {
         for action in ACTIONS.iter().copied().flatten() {
-            assert!(is_of_the_cloud(action.version, action.name), "{}", action.name);
+            let of_the_cloud = is_of_the_cloud(action.version, action.name);
+            assert_eq!(of_the_cloud, action.version != CEND, "{}", action.name);
         }
         assert!(is_of_the_cloud(CBN, "CreateTransitRouter") && !is_of_the_cloud(VPC, "CreateTransitRouter"));
         assert!(!is_of_the_cloud(VPC, "MakeCoffee") && !is_of_the_cloud(VPC, ""));

@@ -16,18 +16,21 @@ pub static ACTIONS: &[Action] = &[
         name: "DescribeRegions",
         parameters: &[ignored("AcceptLanguage", Text), ignored("ProductType", Text)],
         handler: describe_regions,
+        busy: &[],
     },
     Action {
         version: CBN,
         name: "DescribeChildInstanceRegions",
         parameters: &[optional("ProductType", Word(&["VPC", "VBR", "CCN"])), ignored("AcceptLanguage", Text)],
         handler: describe_child_regions,
+        busy: &[],
     },
     Action {
         version: VPC,
         name: "DescribeZones",
         parameters: &[required("RegionId", RegionId), ignored("AcceptLanguage", Text), ignored("ZoneType", Text)],
         handler: describe_zones,
+        busy: &[],
     },
 ];
 

@@ -86,6 +86,8 @@ pub struct Response {
     pub status: u16,
     /// One JSON object.
     pub body: Value,
+    /// The header `x-acs-retry-after`, in milliseconds, as the official SDKs read it.
+    pub retry_after: Option<u64>,
 }
 
 impl Response {
@@ -94,7 +96,7 @@ impl Response {
         if let Value::Object(fields) = &mut object {
             fields.insert("RequestId".to_owned(), request_id.into());
         }
-        Self { status: 200, body: object }
+        Self { status: 200, body: object, retry_after: None }
     }
 
     /// The error shape of every product. `host` is what the caller called us.
@@ -107,7 +109,7 @@ impl Response {
             "Message": error.message,
             "Recommend": recommend,
         });
-        Self { status: error.http_status, body }
+        Self { status: error.http_status, body, retry_after: error.retry_after }
     }
 }
 

@@ -18,6 +18,7 @@ pub static CBN_ACTIONS: &[Action] = &[Action {
     name: "MoveResourceGroup",
     parameters: &[required("ResourceType", Text), required("ResourceId", Text), required("NewResourceGroupId", Text)],
     handler: move_cen,
+    busy: &[],
 }];
 
 /// The rows of the Vpc product.
@@ -32,6 +33,7 @@ pub static ACTIONS: &[Action] = &[
             required("NewResourceGroupId", Text),
         ],
         handler: move_vpc,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -43,6 +45,7 @@ pub static ACTIONS: &[Action] = &[
             required("NewResourceGroupId", Text),
         ],
         handler: move_vpn,
+        busy: &[],
     },
 ];
 

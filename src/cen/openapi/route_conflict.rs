@@ -29,6 +29,7 @@ pub static ACTIONS: &[Action] = &[Action {
         optional("DestinationCidrBlock", Cidr),
     ],
     handler: describe,
+    busy: &[],
 }];
 
 /// The conflicts of one route, or of all that the network publishes, in the order of destinations.

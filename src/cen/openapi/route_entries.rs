@@ -13,6 +13,7 @@ use crate::cen::command::{Command, CreateRouteEntry, DeleteRouteEntry};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, RouteTableId};
 use crate::cen::plan::route_entries::{refusals_to_create, refusals_to_delete};
+use crate::cen::realism::{ROUTE_ENTRY_STATUS, TASK_CONFLICT, VPC_STATUS};
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
@@ -21,12 +22,14 @@ pub static ACTIONS: &[Action] = &[
         name: "CreateRouteEntries",
         parameters: &[required("RegionId", RegionId), required("RouteEntries", Structures(NEW, ENTRIES))],
         handler: create,
+        busy: &[TASK_CONFLICT, ROUTE_ENTRY_STATUS, VPC_STATUS],
     },
     Action {
         version: VPC,
         name: "DeleteRouteEntries",
         parameters: &[required("RegionId", RegionId), required("RouteEntries", Structures(OLD, ENTRIES))],
         handler: delete,
+        busy: &[TASK_CONFLICT, ROUTE_ENTRY_STATUS, VPC_STATUS],
     },
 ];
 

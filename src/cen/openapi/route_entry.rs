@@ -14,6 +14,7 @@ use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, RouteTableId};
 use crate::cen::learn::{LearnedRoute, taken_routes};
 use crate::cen::propagation::receives;
+use crate::cen::realism::{Kind, ROUTE_ENTRY_STATUS, TASK_CONFLICT, VPC_STATUS};
 use crate::cen::route::{NextHop, RouteEntry, RouteKind, RouteTable};
 use crate::cen::state::State;
 
@@ -33,6 +34,7 @@ pub static ACTIONS: &[Action] = &[
             optional("Description", Label(256)),
         ],
         handler: create,
+        busy: &[TASK_CONFLICT, ROUTE_ENTRY_STATUS, VPC_STATUS],
     },
     Action {
         version: VPC,
@@ -48,6 +50,7 @@ pub static ACTIONS: &[Action] = &[
             optional("NewNextHopId", Text),
         ],
         handler: modify,
+        busy: &[TASK_CONFLICT, ROUTE_ENTRY_STATUS, VPC_STATUS],
     },
     Action {
         version: VPC,
@@ -61,6 +64,7 @@ pub static ACTIONS: &[Action] = &[
             optional("NextHopList", Structures(OLD_HOP, NEXT_HOPS)),
         ],
         handler: delete,
+        busy: &[TASK_CONFLICT, ROUTE_ENTRY_STATUS, VPC_STATUS],
     },
     Action {
         version: VPC,
@@ -81,6 +85,7 @@ pub static ACTIONS: &[Action] = &[
             optional("ServiceType", Text),
         ],
         handler: list,
+        busy: &[],
     },
 ];
 
@@ -266,8 +271,7 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
             && hop("NextHopType", "NextHopType")
             && hop("NextHopId", "NextHopId")
     };
-    let entries: Vec<(String, Value)> =
-        entries(context.state, table).into_iter().filter(|(_, entry)| asked(entry)).collect();
+    let entries: Vec<(String, Value)> = entries(context, table).into_iter().filter(|(_, entry)| asked(entry)).collect();
     let (total, limit) = (entries.len(), continuation.limit());
     let (entries, token) = continuation.of_items(entries);
     Ok(Answer::Read(json!({
@@ -279,8 +283,10 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
 }
 
 /// What a table holds and what it receives of what its network has learned from CEN, each with a key that keeps its place.
-pub(super) fn entries(state: &State, table: &RouteTable) -> Vec<(String, Value)> {
-    let own = table.entries.values().map(|entry| (key(entry.destination, entry.id.as_str()), own(state, table, entry)));
+pub(super) fn entries(context: &Context<'_>, table: &RouteTable) -> Vec<(String, Value)> {
+    let state = context.state;
+    let own =
+        table.entries.values().map(|entry| (key(entry.destination, entry.id.as_str()), own(context, table, entry)));
     let learned = taken_routes(state, &table.network);
     let learned = learned.iter().filter(|route| receives(table, route));
     let learned = learned.map(|route| (key(route.destination, route.publisher.as_str()), learned_entry(table, route)));
@@ -292,7 +298,8 @@ pub(super) fn key(destination: ipnet::Ipv4Net, rest: &str) -> String {
     format!("{:08x}/{:02} {rest}", u32::from(destination.network()), destination.prefix_len())
 }
 
-fn own(state: &State, table: &RouteTable, entry: &RouteEntry) -> Value {
+fn own(context: &Context<'_>, table: &RouteTable, entry: &RouteEntry) -> Value {
+    let state = context.state;
     let row = entry.kind.row();
     let next_hop = match entry.kind {
         // The API shows no instance behind the cloud's own routes.
@@ -317,7 +324,7 @@ fn own(state: &State, table: &RouteTable, entry: &RouteEntry) -> Value {
         "RouteEntryName": entry.name,
         "DestinationCidrBlock": entry.destination.to_string(),
         "Type": row.route_type,
-        "Status": "Available",
+        "Status": context.realism.status(Kind::RouteEntry, entry.id.as_str(), "Available"),
         "RouteTableId": table.id.as_str(),
         "IpVersion": "ipv4",
         "Description": entry.description,

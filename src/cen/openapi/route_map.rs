@@ -12,17 +12,19 @@ use crate::cen::command::{Command, RouteMapCommand};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{CenId, RouteMapId};
 use crate::cen::plan::attachment::cen;
+use crate::cen::realism::{BLOCKING, Kind, ROUTE_MAP_STATUS};
 use crate::cen::route_map::{Actions, Conditions, Direction, EndConditions, Instances, MatchMode, RouteMap};
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: CBN, name: "CreateCenRouteMap", parameters: CREATE, handler: create },
-    Action { version: CBN, name: "ModifyCenRouteMap", parameters: MODIFY, handler: modify },
+    Action { version: CBN, name: "CreateCenRouteMap", parameters: CREATE, handler: create, busy: &[BLOCKING] },
+    Action { version: CBN, name: "ModifyCenRouteMap", parameters: MODIFY, handler: modify, busy: &[] },
     Action {
         version: CBN,
         name: "DeleteCenRouteMap",
         parameters: &[required("CenId", Text), required("CenRegionId", RegionId), required("RouteMapId", Text)],
         handler: delete,
+        busy: &[BLOCKING, ROUTE_MAP_STATUS],
     },
     Action {
         version: CBN,
@@ -37,6 +39,7 @@ pub static ACTIONS: &[Action] = &[
             refused("TransitRouterRouteTableId"),
         ],
         handler: describe,
+        busy: &[],
     },
 ];
 
@@ -197,10 +200,10 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
     };
     let mut maps: Vec<&RouteMap> = context.state.route_maps_of(&id).filter(asked).collect();
     maps.sort_by_key(|map| RouteMapCommand::place(map));
-    Ok(Answer::Read(page.of_each(maps, shown, "RouteMaps", "RouteMap")))
+    Ok(Answer::Read(page.of_each(maps, |map| shown(context, map), "RouteMaps", "RouteMap")))
 }
 
-fn shown(map: &RouteMap) -> Value {
+fn shown(context: &Context<'_>, map: &RouteMap) -> Value {
     let RouteMap { id, cen, region, direction, priority, permits, next_priority, description, conditions, actions } =
         map;
     let mut object = json!({
@@ -211,7 +214,7 @@ fn shown(map: &RouteMap) -> Value {
         "Priority": priority,
         "MapResult": if *permits { "Permit" } else { "Deny" },
         "Description": description,
-        "Status": "Active",
+        "Status": context.realism.status(Kind::RouteMap, id.as_str(), "Active"),
         "DestinationCidrBlocks": texts("DestinationCidrBlock", &conditions.blocks),
         "CidrMatchMode": mode_name(conditions.block_mode),
         "RouteTypes": texts("RouteType", &conditions.route_types),

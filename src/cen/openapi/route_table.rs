@@ -16,6 +16,9 @@ use crate::cen::command::{AssociateRouteTable, Command, CreateRouteTable};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::RouteTableId;
 use crate::cen::network::{NetworkId, NetworkKind};
+use crate::cen::realism::{
+    Kind, OPERATION_CONFLICT, ROUTE_TABLE_STATUS, STATUS, STATUS_OF_ROUTE_TABLE, VSWITCH_STATUS,
+};
 use crate::cen::resource::{ModifyAttributes, ResourceId};
 use crate::cen::route::RouteTable;
 use crate::cen::state::State;
@@ -39,6 +42,7 @@ pub static ACTIONS: &[Action] = &[
             optional("ResourceGroupId", Text),
         ],
         handler: list,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -56,6 +60,7 @@ pub static ACTIONS: &[Action] = &[
             optional("RouterType", Word(ROUTER_TYPES)),
         ],
         handler: describe,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -68,6 +73,7 @@ pub static ACTIONS: &[Action] = &[
             optional("RoutePropagationEnable", Boolean),
         ],
         handler: modify,
+        busy: &[OPERATION_CONFLICT, STATUS],
     },
     Action {
         version: VPC,
@@ -81,15 +87,29 @@ pub static ACTIONS: &[Action] = &[
             tags_row("Tag"),
         ],
         handler: create,
+        busy: &[OPERATION_CONFLICT, STATUS],
     },
     Action {
         version: VPC,
         name: "DeleteRouteTable",
         parameters: &[required("RegionId", RegionId), required("RouteTableId", Text)],
         handler: delete,
+        busy: &[ROUTE_TABLE_STATUS, OPERATION_CONFLICT],
     },
-    Action { version: VPC, name: "AssociateRouteTable", parameters: ASSOCIATION, handler: associate },
-    Action { version: VPC, name: "UnassociateRouteTable", parameters: ASSOCIATION, handler: unassociate },
+    Action {
+        version: VPC,
+        name: "AssociateRouteTable",
+        parameters: ASSOCIATION,
+        handler: associate,
+        busy: &[OPERATION_CONFLICT, STATUS_OF_ROUTE_TABLE, VSWITCH_STATUS],
+    },
+    Action {
+        version: VPC,
+        name: "UnassociateRouteTable",
+        parameters: ASSOCIATION,
+        handler: unassociate,
+        busy: &[OPERATION_CONFLICT, STATUS_OF_ROUTE_TABLE, VSWITCH_STATUS],
+    },
 ];
 
 const ROUTER_TYPES: &[&str] = &["VRouter", "VBR"];
@@ -126,7 +146,7 @@ fn list(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, Ap
             "RouterId": router(state, table),
             "RouterType": self::router_type(table),
             "VpcId": vpc_id(table),
-            "Status": "Available",
+            "Status": context.realism.status(Kind::RouteTable, table.id.as_str(), "Available"),
             "CreationTime": time_in_seconds(table.created),
             "VSwitchIds": wrapped("VSwitchId", vswitch_ids(state, table)),
             "AssociateType": ASSOCIATE_TYPE,
@@ -162,12 +182,12 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
     };
     let tables = state.route_tables.values().filter(asked);
     let shown = |table: &RouteTable| {
-        let entries = route_entry::entries(state, table).into_iter().map(|(_, entry)| with_flat_next_hop(entry));
+        let entries = route_entry::entries(context, table).into_iter().map(|(_, entry)| with_flat_next_hop(entry));
         json!({
             "RouteTableId": table.id.as_str(),
             "RouteTableType": table_type(state, table),
             "VRouterId": router(state, table),
-            "Status": "Available",
+            "Status": context.realism.status(Kind::RouteTable, table.id.as_str(), "Available"),
             "CreationTime": time_in_seconds(table.created),
             "RouteEntrys": wrapped("RouteEntry", entries.collect()),
             "VSwitchIds": wrapped("VSwitchId", vswitch_ids(state, table)),

@@ -1,24 +1,26 @@
 //! From a request to its answer: signature, action, handler, and the change that the handler asks for.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::action::{Action, Answer, Context, Purpose};
+use super::action::{Action, Answer, CEND, Context, Purpose};
 use super::authentication::{AccessKeys, Authenticator};
 use super::live::LiveGateways;
 use super::reference;
 use super::region;
 use super::request::{Request, Response, request_id};
 use super::rpc::Parameters;
+use super::signature::Claim;
 use super::validation;
 use crate::cen::client_token::ClientToken;
 use crate::cen::command::{Command, Submission};
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
 use crate::cen::nonce::UsedNonce;
+use crate::cen::realism::{Begun, Realism, Settings};
 use crate::cen::state::State;
 use crate::crypto::digest::hmac_sha256;
 use crate::crypto::random::SystemEntropy;
@@ -49,6 +51,7 @@ pub struct Service<C> {
     cloud: C,
     actions: &'static [&'static [Action]],
     authenticator: Mutex<Authenticator>,
+    realism: Arc<Mutex<Realism>>,
 }
 
 /// A signed call of a known action.
@@ -58,17 +61,34 @@ struct Call {
     client_token: Option<ClientToken>,
     dry_run: bool,
     nonce: UsedNonce,
+    /// See [`fingerprint`]; empty for a call that is neither told from others nor refused by chance.
+    fingerprint: String,
+}
+
+/// What a handler wants, and what has begun because of it.
+#[expect(clippy::large_enum_variant, reason = "one per call, handed on at once")]
+enum Handled {
+    Read(Value),
+    Write { submission: Submission, response: Value, begun: Option<Begun> },
+    Realism { settings: Settings, response: Value },
 }
 
 impl<C: Cloud> Service<C> {
     /// Serves `actions`, usually [`ACTIONS`](super::ACTIONS), to the holders of `keys`.
     pub fn new(cloud: C, keys: AccessKeys, actions: &'static [&'static [Action]]) -> Self {
-        Self { cloud, actions, authenticator: Mutex::new(Authenticator::new(keys)) }
+        Self { cloud, actions, authenticator: Mutex::new(Authenticator::new(keys)), realism: Arc::default() }
     }
 
     /// Takes in the nonces that an earlier process has kept with its changes.
     pub fn recall(&mut self, nonces: impl IntoIterator<Item = UsedNonce>) {
         self.authenticator.get_mut().unwrap_or_else(PoisonError::into_inner).recall(nonces);
+    }
+
+    /// Makes the cloud as real as that.
+    pub fn set_realism(&self, settings: Settings) {
+        let Settings { delay, busy, seed, calls_per_second } = settings;
+        tracing::info!(delay, busy, seed, calls_per_second, "realism");
+        lock(&self.realism).set(settings);
     }
 
     /// What stands behind.
@@ -94,7 +114,7 @@ impl<C: Cloud> Service<C> {
     }
 
     async fn answer(&self, request: Request, now: UnixMillis) -> Result<Value, ApiError> {
-        let Call { action, parameters, client_token, dry_run, nonce } = self.admit(request, now)?;
+        let Call { action, parameters, client_token, dry_run, nonce, fingerprint } = self.admit(request, now)?;
         let (state, live) = (self.cloud.state(), self.cloud.live());
         if let Some(first) = first_answer(client_token.as_ref(), &state, now)? {
             // What the first call did may be what its repetition would be refused for. It changes nothing, but its nonce is used.
@@ -102,17 +122,41 @@ impl<C: Cloud> Service<C> {
             self.cloud.submit(nothing, nonce).await?;
             return Ok(first);
         }
+        let realism = Arc::clone(&self.realism);
+        if !dry_run {
+            lock(&self.realism).chance(action.name, action.busy, &fingerprint)?;
+        }
         let handle = move || {
             let mut entropy = SystemEntropy::new();
-            let mut context = Context { state: &state, live: live.as_ref(), now, entropy: &mut entropy };
-            (action.handler)(&parameters, &mut context)
+            let view = lock(&realism).view(now);
+            let shown = view.shown(&state);
+            let (live, entropy) = (live.as_ref(), &mut entropy);
+            let mut context = Context { state: &shown, realism: &view, live, now, entropy };
+            Ok(match (action.handler)(&parameters, &mut context)? {
+                Answer::Read(object) => Handled::Read(object),
+                Answer::Realism { .. } if dry_run => return Err(ApiError::dry_run()),
+                Answer::Realism { settings, response } => Handled::Realism { settings, response },
+                Answer::Write { command, response } => {
+                    let client_token =
+                        client_token.map(|token| ClientToken { answer: Some(response.clone()), ..token });
+                    let submission = Submission { command, client_token, dry_run, now };
+                    let begun = lock(&realism).begin(action.busy, &state, &submission)?;
+                    Handled::Write { submission, response, begun }
+                }
+            })
         };
         match self.cloud.work(action.purpose(), handle).await?? {
-            Answer::Read(object) => Ok(object),
-            Answer::Write { command, response } => {
-                let token = client_token.map(|token| ClientToken { answer: Some(response.clone()), ..token });
-                let submission = Submission { command, client_token: token.clone(), dry_run, now };
-                self.cloud.submit(submission, nonce).await?;
+            Handled::Read(object) => Ok(object),
+            Handled::Realism { settings, response } => {
+                self.set_realism(settings);
+                Ok(response)
+            }
+            Handled::Write { submission, response, begun } => {
+                let token = submission.client_token.clone();
+                if let Err(refusal) = self.cloud.submit(submission, nonce).await {
+                    begun.into_iter().for_each(|begun| lock(&self.realism).abandon(begun));
+                    return Err(refusal);
+                }
                 // Another one may have come first while the handler was at work; no token, or one that is forgotten, has none.
                 let first = first_answer(token.as_ref(), &self.cloud.state(), now).ok().flatten();
                 Ok(first.unwrap_or(response))
@@ -135,6 +179,7 @@ impl<C: Cloud> Service<C> {
             return Err(ApiError::bad_request("InvalidParameter.Format", message));
         }
         let action = self.action(&request, &parameters)?;
+        self.count(action, &request, &parameters, now)?;
         let dry_run = parameters.boolean("DryRun")?.unwrap_or(false);
         let token = client_token(&parameters)?;
         if parameters.text("RegionId").is_none()
@@ -143,15 +188,32 @@ impl<C: Cloud> Service<C> {
             parameters.insert("RegionId", region);
         }
         validation::check(action.parameters, &mut parameters)?;
-        let client_token = match token.filter(|_| !dry_run) {
-            Some(token) => Some(ClientToken {
-                key: format!("{} {token}", action.name),
-                fingerprint: fingerprint(&secret, action, &parameters)?,
-                answer: None,
-            }),
-            None => None,
+        let token = token.filter(|_| !dry_run);
+        let fingerprint = match token.is_some() || lock(&self.realism).refuses() {
+            true => fingerprint(&secret, action, &parameters)?,
+            false => String::new(),
         };
-        Ok(Call { action, parameters, client_token, dry_run, nonce })
+        let client_token = token.map(|token| ClientToken {
+            key: format!("{} {token}", action.name),
+            fingerprint: fingerprint.clone(),
+            answer: None,
+        });
+        Ok(Call { action, parameters, client_token, dry_run, nonce, fingerprint })
+    }
+
+    /// Refuses a call that comes too often. Nobody is kept from making that end.
+    fn count(
+        &self,
+        action: &Action,
+        request: &Request,
+        parameters: &Parameters,
+        now: UnixMillis,
+    ) -> Result<(), ApiError> {
+        let mut realism = lock(&self.realism);
+        if action.version == CEND || !realism.counts() {
+            return Ok(());
+        }
+        realism.admit(&Claim::of(request, parameters)?.access_key_id, action.name, now)
     }
 
     fn authenticate(
@@ -160,8 +222,7 @@ impl<C: Cloud> Service<C> {
         parameters: &Parameters,
         now: UnixMillis,
     ) -> Result<(Secret, UsedNonce), ApiError> {
-        // The lock guards no invariant that a panic could have broken half-way.
-        let mut authenticator = self.authenticator.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut authenticator = lock(&self.authenticator);
         let seconds = i64::try_from(now.0 / 1000).unwrap_or(i64::MAX);
         authenticator.accept(request, parameters, seconds).map(|(secret, nonce)| (secret.duplicate(), nonce))
     }
@@ -177,6 +238,11 @@ impl<C: Cloud> Service<C> {
         rows.find(|row| row.name == name && row.version == version)
             .ok_or_else(|| if reference::is_of_the_cloud(version, name) { not_simulated(name) } else { unknown_api() })
     }
+}
+
+/// The locks here guard no invariant that a panic could have broken half-way.
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// For the log only: the name may be anything, so it is cut short and escaped.

@@ -16,13 +16,13 @@ use crate::cen::state::State;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: CBN, name: "TagResources", parameters: TAG, handler: tag },
-    Action { version: CBN, name: "UntagResources", parameters: UNTAG, handler: untag },
-    Action { version: CBN, name: "ListTagResources", parameters: LIST_OF_CEN, handler: list_of_cen },
+    Action { version: CBN, name: "TagResources", parameters: TAG, handler: tag, busy: &[] },
+    Action { version: CBN, name: "UntagResources", parameters: UNTAG, handler: untag, busy: &[] },
+    Action { version: CBN, name: "ListTagResources", parameters: LIST_OF_CEN, handler: list_of_cen, busy: &[] },
     // The two products write this one differently: UntagResources, UnTagResources.
-    Action { version: VPC, name: "TagResources", parameters: TAG, handler: tag },
-    Action { version: VPC, name: "UnTagResources", parameters: UNTAG, handler: untag },
-    Action { version: VPC, name: "ListTagResources", parameters: LIST, handler: list },
+    Action { version: VPC, name: "TagResources", parameters: TAG, handler: tag, busy: &[] },
+    Action { version: VPC, name: "UnTagResources", parameters: UNTAG, handler: untag, busy: &[] },
+    Action { version: VPC, name: "ListTagResources", parameters: LIST, handler: list, busy: &[] },
 ];
 
 const REGION: Parameter = optional("RegionId", RegionId);

@@ -54,6 +54,10 @@ fn check_value(kind: Kind, name: &str, parameters: &Parameters) -> Result<(), Ap
             Some(asked) if asked != side => Err(field::unsupported(parameters, name)),
             _ => Ok(()),
         },
+        Kind::Fraction => match parameters.parsed::<f64>(name)? {
+            Some(number) if !(0.0..=1.0).contains(&number) => Err(parameters.invalid(name)),
+            _ => Ok(()),
+        },
         Kind::Integer(least, most) => match parameters.parsed::<i64>(name)? {
             Some(number) if !(least..=most).contains(&number) => Err(parameters.invalid(name)),
             _ => Ok(()),

@@ -14,6 +14,7 @@ use crate::cen::command::{Command, CreateVpc};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, RouteTableId, VRouterId, VpcId};
 use crate::cen::network::{NetworkId, Vpc};
+use crate::cen::realism::{self, OPERATION_CONFLICT, TASK_CONFLICT, VPC_STATUS};
 use crate::cen::resource::ResourceId;
 use crate::cen::route::RouteTable;
 use crate::cen::state::State;
@@ -41,6 +42,7 @@ pub static ACTIONS: &[Action] = &[
             refused("Ipv4CidrMask"),
         ],
         handler: create,
+        busy: &[TASK_CONFLICT],
     },
     Action {
         version: VPC,
@@ -59,12 +61,14 @@ pub static ACTIONS: &[Action] = &[
             ignored("VpcOwnerId", Text),
         ],
         handler: describe,
+        busy: &[],
     },
     Action {
         version: VPC,
         name: "DescribeVpcAttribute",
         parameters: &[required("RegionId", RegionId), required("VpcId", Text), ignored("IsDefault", Boolean)],
         handler: describe_attribute,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -81,12 +85,14 @@ pub static ACTIONS: &[Action] = &[
             refused("Ipv6CidrBlock"),
         ],
         handler: modify,
+        busy: &[VPC_STATUS, OPERATION_CONFLICT],
     },
     Action {
         version: VPC,
         name: "DeleteVpc",
         parameters: &[optional("RegionId", RegionId), required("VpcId", Text), optional("ForceDelete", Always(false))],
         handler: delete,
+        busy: &[VPC_STATUS],
     },
 ];
 
@@ -147,14 +153,14 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && field::has_tags(&vpc.tags, &asked_tags)
     };
     let vpcs = context.state.vpcs.values().filter(asked);
-    Ok(Answer::Read(page.of_each(vpcs, |vpc| shown(context.state, vpc), "Vpcs", "Vpc")))
+    Ok(Answer::Read(page.of_each(vpcs, |vpc| shown(context, vpc), "Vpcs", "Vpc")))
 }
 
 fn describe_attribute(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let region = region::of(parameters)?;
     let vpc = context.state.vpcs.get(parameters.required("VpcId")?).filter(|vpc| vpc.region == region);
     let vpc = vpc.ok_or_else(not_found)?;
-    let mut object = shown(context.state, vpc);
+    let mut object = shown(context, vpc);
     let cens = context
         .state
         .attachments
@@ -198,7 +204,8 @@ fn not_found() -> ApiError {
     ApiError::not_found("InvalidVpcId.NotFound", "Specified VPC does not exist.")
 }
 
-fn shown(state: &State, vpc: &Vpc) -> Value {
+fn shown(context: &Context<'_>, vpc: &Vpc) -> Value {
+    let state = context.state;
     let network = NetworkId::Vpc(vpc.id.clone());
     let attached = state.attachments.contains_key(&network);
     let tables = state.tables_of(&network).map(|table| table.id.as_str().into()).collect();
@@ -208,7 +215,7 @@ fn shown(state: &State, vpc: &Vpc) -> Value {
         "RegionId": vpc.region,
         "VpcName": vpc.name,
         "CidrBlock": vpc.cidr.to_string(),
-        "Status": "Available",
+        "Status": context.realism.status(realism::Kind::Vpc, vpc.id.as_str(), "Available"),
         "CreationTime": time_in_seconds(vpc.created),
         "Description": vpc.description,
         "VRouterId": vpc.router.as_str(),

@@ -29,6 +29,7 @@ pub static ACTIONS: &[Action] = &[
             refused("SecondaryCidrMask"),
         ],
         handler: associate,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -40,6 +41,7 @@ pub static ACTIONS: &[Action] = &[
             refused("IPv6CidrBlock"),
         ],
         handler: unassociate,
+        busy: &[],
     },
 ];
 

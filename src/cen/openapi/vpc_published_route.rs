@@ -19,8 +19,14 @@ use crate::cen::publish::status_in_table;
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
-    Action { version: VPC, name: "PublishVpcRouteEntries", parameters: PUBLISH, handler: publish },
-    Action { version: VPC, name: "WithdrawVpcPublishedRouteEntries", parameters: PUBLISH, handler: withdraw },
+    Action { version: VPC, name: "PublishVpcRouteEntries", parameters: PUBLISH, handler: publish, busy: &[] },
+    Action {
+        version: VPC,
+        name: "WithdrawVpcPublishedRouteEntries",
+        parameters: PUBLISH,
+        handler: withdraw,
+        busy: &[],
+    },
     Action {
         version: VPC,
         name: "ListVpcPublishedRouteEntries",
@@ -34,6 +40,7 @@ pub static ACTIONS: &[Action] = &[
             NEXT_TOKEN,
         ],
         handler: list,
+        busy: &[],
     },
 ];
 

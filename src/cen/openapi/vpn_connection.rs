@@ -19,6 +19,7 @@ use crate::cen::command::{Command, CreateVpnConnection, ModifyVpnConnection, Sub
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{CustomerGatewayId, VpnConnectionId, VpnGatewayId};
 use crate::cen::plan::plan;
+use crate::cen::realism::{APPLIANCE, Kind, VPN_CONNECTION, VPN_GATEWAY, VPN_TASK};
 use crate::cen::state::State;
 use crate::cen::vpn::{IkeConfig, IpsecConfig, PreSharedKey, VpnConnection};
 
@@ -48,6 +49,7 @@ pub static ACTIONS: &[Action] = &[
             tags_row("Tags"),
         ],
         handler: create,
+        busy: &[VPN_GATEWAY, VPN_CONNECTION, VPN_TASK, APPLIANCE],
     },
     Action {
         version: VPC,
@@ -72,12 +74,14 @@ pub static ACTIONS: &[Action] = &[
             SPECIFICATION,
         ],
         handler: modify,
+        busy: &[VPN_GATEWAY, VPN_TASK],
     },
     Action {
         version: VPC,
         name: "DescribeVpnConnection",
         parameters: &[required("RegionId", RegionId), required("VpnConnectionId", Text)],
         handler: describe_one,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -93,18 +97,21 @@ pub static ACTIONS: &[Action] = &[
             optional("ResourceGroupId", Text),
         ],
         handler: describe,
+        busy: &[],
     },
     Action {
         version: VPC,
         name: "DeleteVpnConnection",
         parameters: &[required("RegionId", RegionId), required("VpnConnectionId", Text)],
         handler: delete,
+        busy: &[VPN_GATEWAY, VPN_CONNECTION, VPN_TASK, APPLIANCE],
     },
     Action {
         version: VPC,
         name: "DownloadVpnConnectionConfig",
         parameters: &[required("RegionId", RegionId), required("VpnConnectionId", Text)],
         handler: download,
+        busy: &[],
     },
 ];
 
@@ -276,7 +283,7 @@ fn shown(context: &Context<'_>, connection: &VpnConnection) -> Value {
         "LocalSubnet": joined(&connection.local_subnets),
         "RemoteSubnet": joined(&connection.remote_subnets),
         "Status": status,
-        "State": "active",
+        "State": context.realism.status(Kind::VpnConnection, connection.id.as_str(), "active"),
         "CreateTime": connection.created.0,
         "EffectImmediately": connection.effect_immediately,
         "EnableDpd": connection.dead_peer_detection,
@@ -319,7 +326,7 @@ fn tunnel_json(context: &Context<'_>, connection: &VpnConnection, status: &str, 
         "TunnelId": tunnel_id(connection),
         "TunnelIndex": 1,
         "Role": "master",
-        "State": "active",
+        "State": context.realism.status(Kind::VpnConnection, connection.id.as_str(), "active"),
         "Status": status,
         "InternetIp": cloud_address(context.state, connection),
         "ZoneNo": zone.unwrap_or_default(),

@@ -35,12 +35,14 @@ pub static ACTIONS: &[Action] = &[
             refused("IPsecExtendInfo"),
         ],
         handler: diagnose,
+        busy: &[],
     },
     Action {
         version: VPC,
         name: "GetVpnGatewayDiagnoseResult",
         parameters: &[required("RegionId", RegionId), required("DiagnoseId", Text), optional("VpnGatewayId", Text)],
         handler: result,
+        busy: &[],
     },
 ];
 

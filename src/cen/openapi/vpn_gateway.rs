@@ -12,6 +12,7 @@ use super::rpc::Parameters;
 use crate::cen::command::{Command, CreateVpnGateway};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{VSwitchId, VpcId, VpnGatewayId};
+use crate::cen::realism::{Kind, VPN_GATEWAY};
 use crate::cen::resource::{ModifyAttributes, ResourceId};
 use crate::cen::state::State;
 use crate::cen::vpn::VpnGateway;
@@ -41,6 +42,7 @@ pub static ACTIONS: &[Action] = &[
             optional("ResourceGroupId", Text),
         ],
         handler: create,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -51,6 +53,7 @@ pub static ACTIONS: &[Action] = &[
             ignored("IncludeReservationData", Boolean),
         ],
         handler: describe_one,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -69,6 +72,7 @@ pub static ACTIONS: &[Action] = &[
             optional("ResourceGroupId", Text),
         ],
         handler: describe,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -80,12 +84,14 @@ pub static ACTIONS: &[Action] = &[
             ignored("AcceptLanguage", Text),
         ],
         handler: available_zones,
+        busy: &[],
     },
     Action {
         version: VPC,
         name: "CheckVpnBgpEnabled",
         parameters: &[required("RegionId", RegionId)],
         handler: check_bgp,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -98,12 +104,14 @@ pub static ACTIONS: &[Action] = &[
             optional("AutoPropagate", Boolean),
         ],
         handler: modify,
+        busy: &[],
     },
     Action {
         version: VPC,
         name: "DeleteVpnGateway",
         parameters: &[required("RegionId", RegionId), required("VpnGatewayId", Text)],
         handler: delete,
+        busy: &[VPN_GATEWAY],
     },
 ];
 
@@ -135,7 +143,7 @@ fn create(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
 fn describe_one(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let region = region::of(parameters)?;
     let gateway = find(context.state, parameters.required("VpnGatewayId")?, region)?;
-    Ok(Answer::Read(shown(context.state, gateway)))
+    Ok(Answer::Read(shown(context, gateway)))
 }
 
 fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
@@ -146,13 +154,12 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && field::is_asked(parameters, "VpcId", gateway.vpc.as_str())
             && field::is_asked(parameters, "VpnGatewayId", gateway.id.as_str())
             && field::is_asked(parameters, "GatewayType", GATEWAY_TYPE)
-            && field::is_asked(parameters, "Status", "active")
+            && field::is_asked(parameters, "Status", status(context, gateway))
             && field::is_asked(parameters, "BusinessStatus", "Normal")
             && field::is_asked(parameters, "ResourceGroupId", context.state.resource_group(gateway.id.as_str()))
             && field::has_tags(&gateway.tags, &asked_tags)
     };
-    let gateways =
-        context.state.vpn_gateways.values().filter(asked).map(|gateway| shown(context.state, gateway)).collect();
+    let gateways = context.state.vpn_gateways.values().filter(asked).map(|gateway| shown(context, gateway)).collect();
     Ok(Answer::Read(page.of_items(gateways, "VpnGateways", "VpnGateway")))
 }
 
@@ -168,7 +175,7 @@ fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, 
     modify.name.iter().for_each(|name| new.name.clone_from(name));
     modify.description.iter().for_each(|text| new.description.clone_from(text));
     new.auto_propagate = modify.auto_propagate.unwrap_or(new.auto_propagate);
-    Ok(Answer::Write { command: Command::ModifyAttributes(modify), response: shown(context.state, &new) })
+    Ok(Answer::Write { command: Command::ModifyAttributes(modify), response: shown(context, &new) })
 }
 
 fn delete(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
@@ -207,7 +214,12 @@ fn not_found() -> ApiError {
     ApiError::not_found("InvalidVpnGatewayInstanceId.NotFound", message)
 }
 
-fn shown(state: &State, gateway: &VpnGateway) -> Value {
+fn status(context: &Context<'_>, gateway: &VpnGateway) -> &'static str {
+    context.realism.status(Kind::VpnGateway, gateway.id.as_str(), "active")
+}
+
+fn shown(context: &Context<'_>, gateway: &VpnGateway) -> Value {
+    let state = context.state;
     let vswitch = |id: &Option<VSwitchId>| id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
     json!({
         "VpnGatewayId": gateway.id.as_str(),
@@ -216,7 +228,7 @@ fn shown(state: &State, gateway: &VpnGateway) -> Value {
         "DisasterRecoveryVSwitchId": vswitch(&gateway.disaster_recovery_vswitch),
         "Name": gateway.name,
         "Description": gateway.description,
-        "Status": "active",
+        "Status": status(context, gateway),
         "BusinessStatus": "Normal",
         "InternetIp": gateway.internet_ip.to_string(),
         "DisasterRecoveryInternetIp": "",

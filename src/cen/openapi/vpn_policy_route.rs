@@ -11,6 +11,7 @@ use super::rpc::Parameters;
 use super::vpn_gateway;
 use super::vpn_route::{OVERLAY_MODE, WEIGHT, created, delete, key, modify, state_name};
 use crate::cen::error::ApiError;
+use crate::cen::realism::{APPLIANCE, TASK_CONFLICT, VPN_CONNECTION, VPN_GATEWAY, VPN_TASK};
 use crate::cen::vpn::{DEFAULT_PRIORITY, VpnRoute, VpnRouteKey};
 
 /// This resource's rows of the action table.
@@ -31,6 +32,7 @@ pub static ACTIONS: &[Action] = &[
             optional("Description", Label(100)),
         ],
         handler: create,
+        busy: &[VPN_GATEWAY, VPN_CONNECTION, TASK_CONFLICT, VPN_TASK, APPLIANCE],
     },
     Action {
         version: VPC,
@@ -46,6 +48,7 @@ pub static ACTIONS: &[Action] = &[
             OVERLAY_MODE,
         ],
         handler: delete,
+        busy: &[VPN_GATEWAY, VPN_CONNECTION, TASK_CONFLICT, VPN_TASK, APPLIANCE],
     },
     Action {
         version: VPC,
@@ -62,6 +65,7 @@ pub static ACTIONS: &[Action] = &[
             OVERLAY_MODE,
         ],
         handler: modify,
+        busy: &[VPN_GATEWAY, VPN_CONNECTION, TASK_CONFLICT, VPN_TASK, APPLIANCE],
     },
     Action {
         version: VPC,
@@ -77,6 +81,7 @@ pub static ACTIONS: &[Action] = &[
             required("NewPriority", PRIORITY),
         ],
         handler: modify,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -93,12 +98,14 @@ pub static ACTIONS: &[Action] = &[
             optional("NewPriority", PRIORITY),
         ],
         handler: modify,
+        busy: &[],
     },
     Action {
         version: VPC,
         name: "DescribeVpnPbrRouteEntries",
         parameters: &[required("RegionId", RegionId), PAGE_NUMBER, page_size(50), required("VpnGatewayId", Text)],
         handler: describe,
+        busy: &[],
     },
 ];
 

@@ -19,6 +19,7 @@ use crate::cen::command::{Command, CreateVpnRoute, KnownVpnRoute, ModifyVpnRoute
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, VpnGatewayId};
 use crate::cen::network::UnixMillis;
+use crate::cen::realism::{APPLIANCE, TASK_CONFLICT, VPN_CONNECTION, VPN_GATEWAY, VPN_TASK};
 use crate::cen::vpn::VpnRouteKey;
 
 /// This resource's rows of the action table.
@@ -37,6 +38,7 @@ pub static ACTIONS: &[Action] = &[
             optional("Description", Label(256)),
         ],
         handler: create,
+        busy: &[VPN_GATEWAY, VPN_CONNECTION, TASK_CONFLICT, VPN_TASK, APPLIANCE],
     },
     Action {
         version: VPC,
@@ -50,6 +52,7 @@ pub static ACTIONS: &[Action] = &[
             required("PublishVpc", Boolean),
         ],
         handler: publish,
+        busy: &[VPN_GATEWAY, VPN_CONNECTION, TASK_CONFLICT, VPN_TASK, APPLIANCE],
     },
     Action {
         version: VPC,
@@ -63,6 +66,7 @@ pub static ACTIONS: &[Action] = &[
             OVERLAY_MODE,
         ],
         handler: delete,
+        busy: &[VPN_GATEWAY, VPN_CONNECTION, TASK_CONFLICT, VPN_TASK, APPLIANCE],
     },
     Action {
         version: VPC,
@@ -77,6 +81,7 @@ pub static ACTIONS: &[Action] = &[
             OVERLAY_MODE,
         ],
         handler: modify,
+        busy: &[VPN_GATEWAY, VPN_CONNECTION, TASK_CONFLICT, VPN_TASK, APPLIANCE],
     },
     Action {
         version: VPC,
@@ -89,6 +94,7 @@ pub static ACTIONS: &[Action] = &[
             optional("RouteEntryType", Word(&["custom", "bgp"])),
         ],
         handler: describe,
+        busy: &[],
     },
 ];
 

@@ -14,6 +14,10 @@ use crate::cen::command::{Command, CreateVSwitch};
 use crate::cen::error::ApiError;
 use crate::cen::identifier::{RouteEntryId, VSwitchId, VpcId};
 use crate::cen::network::VSwitch;
+use crate::cen::realism::{
+    CREATE_VSWITCH_CEN, DELETE_VSWITCH_CEN, Kind, OPERATION_CONFLICT, ROUTE_ENTRY_STATUS, STATUS_OF_VSWITCH,
+    TASK_CONFLICT, VSWITCH_STATUS,
+};
 use crate::cen::resource::ResourceId;
 use crate::cen::state::State;
 
@@ -36,6 +40,7 @@ pub static ACTIONS: &[Action] = &[
             refused("VpcIpv6CidrBlock"),
         ],
         handler: create,
+        busy: &[TASK_CONFLICT, CREATE_VSWITCH_CEN, VSWITCH_STATUS],
     },
     Action {
         version: VPC,
@@ -56,12 +61,14 @@ pub static ACTIONS: &[Action] = &[
             optional("ResourceGroupId", Text),
         ],
         handler: describe,
+        busy: &[],
     },
     Action {
         version: VPC,
         name: "DescribeVSwitchAttributes",
         parameters: &[optional("RegionId", RegionId), required("VSwitchId", Text)],
         handler: describe_attributes,
+        busy: &[],
     },
     Action {
         version: VPC,
@@ -77,12 +84,14 @@ pub static ACTIONS: &[Action] = &[
             refused("Ipv6CidrBlock"),
         ],
         handler: modify,
+        busy: &[OPERATION_CONFLICT, STATUS_OF_VSWITCH],
     },
     Action {
         version: VPC,
         name: "DeleteVSwitch",
         parameters: &[optional("RegionId", RegionId), required("VSwitchId", Text)],
         handler: delete,
+        busy: &[VSWITCH_STATUS, TASK_CONFLICT, DELETE_VSWITCH_CEN, ROUTE_ENTRY_STATUS],
     },
 ];
 
@@ -137,14 +146,14 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && field::is_asked(parameters, "ResourceGroupId", context.state.resource_group(vswitch.vpc.as_str()))
     };
     let vswitches = context.state.vswitches.values().filter(asked);
-    Ok(Answer::Read(page.of_each(vswitches, |vswitch| shown(context.state, vswitch), "VSwitches", "VSwitch")))
+    Ok(Answer::Read(page.of_each(vswitches, |vswitch| shown(context, vswitch), "VSwitches", "VSwitch")))
 }
 
 fn describe_attributes(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let vswitch = context.state.vswitches.get(&here(parameters, context.state)?);
     let vswitch = vswitch
         .ok_or_else(|| ApiError::not_found("InvalidVswitchID.NotFound", "Specified virtual switch does not exist."))?;
-    let mut object = shown(context.state, vswitch);
+    let mut object = shown(context, vswitch);
     let gateways = context.state.vpn_gateways.values();
     let gateways = gateways.filter(|gateway| gateway.vswitch.as_ref() == Some(&vswitch.id)).count();
     let resources = vec![json!({"ResourceType": "VpnGateway", "ResourceCount": gateways})];
@@ -174,7 +183,8 @@ pub(super) fn here(parameters: &Parameters, state: &State) -> Result<VSwitchId, 
     }
 }
 
-fn shown(state: &State, vswitch: &VSwitch) -> Value {
+fn shown(context: &Context<'_>, vswitch: &VSwitch) -> Value {
+    let state = context.state;
     let table = state.table_of_vswitch(vswitch);
     json!({
         "VSwitchId": vswitch.id.as_str(),
@@ -183,7 +193,7 @@ fn shown(state: &State, vswitch: &VSwitch) -> Value {
         "CidrBlock": vswitch.cidr.to_string(),
         "VSwitchName": vswitch.name,
         "Description": vswitch.description,
-        "Status": "Available",
+        "Status": context.realism.status(Kind::VSwitch, vswitch.id.as_str(), "Available"),
         "CreationTime": time_in_seconds(vswitch.created),
         "IsDefault": false,
         // The cloud keeps the network's first and its last three addresses for itself.

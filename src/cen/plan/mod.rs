@@ -43,8 +43,7 @@ pub fn plan(state: &State, submission: &Submission) -> Result<Vec<Change>, ApiEr
     let mut planner = Planner::new(state, submission.now);
     planner.plan(&submission.command)?;
     if submission.dry_run {
-        let message = "Request validation has been passed with DryRun flag set.";
-        return Err(ApiError::new(412, "DryRunOperation", message));
+        return Err(ApiError::dry_run());
     }
     planner.changes.extend(token_used);
     Ok(planner.changes)

@@ -15,6 +15,7 @@ use super::file::{self, File, Source, VbrRouteType};
 use crate::cen::identifier::VbrId;
 use crate::cen::network::{BoundVpc, Declarations, DeclaredAddress, DeclaredRoute, DeclaredVbr, Host, VpcName};
 use crate::cen::openapi::region::{REGIONS, Region};
+use crate::cen::realism::{MAX_DELAY, Settings};
 use crate::cloud::fabric_binding::{Bindings, BoundNetwork, FabricBinding, GatewayBinding, NetworkBinding};
 use crate::io::private_file;
 use crate::wire::cidr::Cidr;
@@ -69,6 +70,22 @@ pub(super) fn check(source: &Source<'_>, file: File) -> Result<Config, ConfigErr
         access_keys: access_keys(source, file.access_key, file.access_key_file)?,
         declarations,
         bindings,
+        realism: file.realism.map(|table| realism(source, &table)).transpose()?.unwrap_or_default(),
+    })
+}
+
+fn realism(source: &Source<'_>, table: &file::Realism) -> Result<Settings, ConfigError> {
+    if let Some(delay) = table.delay.as_ref().filter(|delay| *delay.as_ref() > MAX_DELAY) {
+        return Err(source.wrong(delay.span(), "realism.delay", format!("allowed: 0 to {MAX_DELAY} milliseconds")));
+    }
+    if let Some(busy) = table.busy.as_ref().filter(|busy| !(0.0..=1.0).contains(busy.as_ref())) {
+        return Err(source.wrong(busy.span(), "realism.busy", "allowed: 0 to 1"));
+    }
+    Ok(Settings {
+        delay: table.delay.as_ref().map_or(0, |delay| *delay.as_ref()),
+        busy: table.busy.as_ref().map_or(0.0, |busy| *busy.as_ref()),
+        seed: table.seed,
+        calls_per_second: table.calls_per_second,
     })
 }
 

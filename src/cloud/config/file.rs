@@ -55,6 +55,7 @@ pub(super) struct File {
     pub instance: Vec<Host>,
     #[serde(default)]
     pub ha_vip: Vec<Host>,
+    pub realism: Option<Realism>,
 }
 
 #[derive(Deserialize)]
@@ -159,6 +160,19 @@ const ALLOWED: &[(&str, &str)] = &[
     ("invalid socket address syntax", "an address with a port in quotes, such as \"127.0.0.1:8080\""),
     ("invalid IPv4 address syntax", "an IPv4 address in quotes, such as \"192.0.2.1\""),
 ];
+
+/// How real the cloud is when cend starts.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Realism {
+    /// In milliseconds.
+    pub delay: Option<Spanned<u64>>,
+    pub busy: Option<Spanned<f64>>,
+    #[serde(default)]
+    pub seed: u64,
+    #[serde(default)]
+    pub calls_per_second: u32,
+}
 
 /// The text that complaints point into.
 pub(super) struct Source<'a> {

@@ -30,7 +30,7 @@ fn a_complaint_names_file_line_key_and_what_is_allowed() {
     assert_eq!(
         refused("listen = \"127.0.0.1:0\"\nstatus = \"/tmp\"\n"),
         "cend.toml:2: status: unknown field `status`, expected one of `listen`, `listen_tls`, `tls_certificate`, `tls_key`, `state`, `log`, `core_dumps`, \
-         `access_key_file`, `access_key`, `public_addresses`, `fabric`, `vpc`, `vbr`, `vpn_gateway`, `instance`, `ha_vip`"
+         `access_key_file`, `access_key`, `public_addresses`, `fabric`, `vpc`, `vbr`, `vpn_gateway`, `instance`, `ha_vip`, `realism`"
     );
     let wrong_type = refused(&VPC.replace("\"192.168.1.0/24\"", "7"));
     assert!(wrong_type.starts_with("cend.toml:8: vpc.cidr: "), "{wrong_type}");
@@ -174,4 +174,14 @@ fn the_example_parses_and_binds_something() {
     let config = Config::parse(&path, &text).unwrap();
     assert!(config.bindings.fabric.is_some() && !config.bindings.networks.is_empty());
     assert!(!config.bindings.vpn_gateways.is_empty() && !config.declarations.vbrs.is_empty());
+}
+
+#[test]
+fn realism_is_off_unless_it_is_asked_for_and_within_its_ranges() {
+    assert_eq!(parse("").unwrap().realism, Settings::default());
+    let asked = parse("[realism]\ndelay = 3000\nbusy = 0.25\nseed = 7\ncalls_per_second = 20\n").unwrap().realism;
+    assert_eq!(asked, Settings { delay: 3000, busy: 0.25, seed: 7, calls_per_second: 20 });
+    assert_eq!(refused("[realism]\nbusy = 1.5\n"), "cend.toml:2: realism.busy: allowed: 0 to 1");
+    let long = refused("[realism]\ndelay = 600001\n");
+    assert_eq!(long, "cend.toml:2: realism.delay: allowed: 0 to 600000 milliseconds");
 }

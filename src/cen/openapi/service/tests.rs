@@ -346,3 +346,41 @@ fn every_action_of_the_table_is_there_once() {
     names.dedup();
     assert_eq!(names.len(), all);
 }
+
+#[test]
+fn how_real_the_cloud_is_is_set_by_a_signed_call_and_shows_by_the_clock() {
+    let service = service();
+    let at = |now: u64, version: &str, action: &str, parameters: &[(&str, &str)]| {
+        block_on(service.call(request(version, action, parameters), UnixMillis(NOW.0 + now)))
+    };
+    let set = at(0, "2026-11-27", "ModifyRealism", &[("Delay", "300"), ("DryRun", "true")]);
+    assert_eq!((set.status, &set.body["Code"]), (412, &json!("DryRunOperation")));
+    assert_eq!(at(0, "2026-11-27", "ModifyRealism", &[("Delay", "300")]).body["Delay"], 300);
+    assert_eq!(at(0, "2026-11-27", "DescribeRealism", &[]).body["Delay"], 300);
+    let made = at(0, "2016-04-28", "CreateVpc", &[HERE]);
+    let vpc = ("VpcId", made.body["VpcId"].as_str().unwrap());
+    let status = |now| at(now, "2016-04-28", "DescribeVpcAttribute", &[HERE, vpc]).body["Status"].clone();
+    assert_eq!([status(0), status(299), status(300)], ["Pending", "Pending", "Available"]);
+    assert_eq!(at(400, "2016-04-28", "DeleteVpc", &[vpc]).status, 200);
+    assert_eq!(at(500, "2016-04-28", "DeleteVpc", &[vpc]).body["Code"], "IncorrectVpcStatus");
+    assert_eq!([status(500), status(700)], [json!("Pending"), Value::Null]);
+}
+
+#[test]
+fn a_throttled_call_is_told_when_to_come_again_and_a_repeated_one_is_never_refused_as_busy() {
+    let service = service();
+    let token = ("ClientToken", "once");
+    let made = call(&service, "CreateVpc", &[HERE, token]);
+    service.set_realism(Settings { busy: 1.0, calls_per_second: 3, ..Settings::default() });
+    assert_eq!(call(&service, "CreateVpc", &[HERE, token]).body["VpcId"], made.body["VpcId"]);
+    let refused = call(&service, "CreateVpc", &[HERE]);
+    assert_eq!((refused.status, &refused.body["Code"], refused.retry_after), (400, &json!("TaskConflict"), None));
+    assert_eq!(call(&service, "CreateVpc", &[HERE]).body["Code"], "TaskConflict");
+    let throttled = call(&service, "CreateVpc", &[HERE]);
+    let expected = (400, &json!("Throttling.User"), Some(1000));
+    assert_eq!((throttled.status, &throttled.body["Code"], throttled.retry_after), expected);
+    assert_eq!(service.cloud().state().vpcs.len(), 1);
+    let off = [("BusyFrequency", "0"), ("CallsPerSecond", "0")];
+    assert_eq!(block_on(service.call(request("2026-11-27", "ModifyRealism", &off), NOW)).status, 200);
+    assert_eq!(call(&service, "CreateVpc", &[HERE]).status, 200);
+}

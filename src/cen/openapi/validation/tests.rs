@@ -16,6 +16,7 @@ fn good(kind: Kind) -> String {
         Kind::Boolean => "False".to_owned(),
         Kind::Always(side) => side.to_string(),
         Kind::Integer(least, _) => least.to_string(),
+        Kind::Fraction => "0.25".to_owned(),
         Kind::Word(words) | Kind::Offered(words, _) => words[0].to_owned(),
         Kind::Cidr => "10.0.0.0/8".to_owned(),
         Kind::Cidrs => "10.0.0.0/8,10.1.0.1".to_owned(),
@@ -39,6 +40,7 @@ fn bad(kind: Kind) -> Vec<(String, Option<&'static str>)> {
             ("x".to_owned(), None),
             ("1.0".to_owned(), None),
         ],
+        Kind::Fraction => text(&["-0.1", "1.01", "NaN", "inf", "x"]),
         Kind::Word(_) => text(&["no such word"]),
         Kind::Offered(_, lacking) => text(lacking).into_iter().chain(text(&["no such word"])).collect(),
         Kind::Cidr => vec![
