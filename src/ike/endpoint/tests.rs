@@ -18,6 +18,7 @@ mod siblings;
 mod silence;
 mod size;
 mod standing;
+mod thousands;
 mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
