@@ -5,6 +5,7 @@ mod data_path;
 mod duplicates;
 mod extensions;
 mod failures;
+mod fragments;
 mod handshake;
 mod lifecycle;
 mod many;
