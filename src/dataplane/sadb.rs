@@ -10,6 +10,7 @@ use super::slab::Slab;
 use super::spi_map::SpiMap;
 use crate::esp::{InboundSa, OutboundSa, Standing};
 use crate::wire::ip::Flow;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +34,24 @@ pub struct OutboundEntry {
     report: Report,
 }
 
+/// Places of SAs by the address of their peer: of one peer's many SAs each is found, of other peers' none is looked at.
+#[derive(Default)]
+struct ByPeer(BTreeSet<(IpAddr, usize)>);
+
+impl ByPeer {
+    fn insert(&mut self, path: OuterPath, place: usize) {
+        self.0.insert((path.peer.ip(), place));
+    }
+
+    fn remove(&mut self, path: OuterPath, place: usize) {
+        self.0.remove(&(path.peer.ip(), place));
+    }
+
+    fn places(&self, peer: IpAddr) -> impl Iterator<Item = usize> {
+        self.0.range((peer, 0)..=(peer, usize::MAX)).map(|(_, place)| *place)
+    }
+}
+
 /// The outbound SAs; each one that is here may be used. Every change costs the same however many there are, and an SA that
 /// carries nothing costs no time.
 #[derive(Default)]
@@ -40,6 +59,7 @@ pub struct OutboundSadb {
     entries: Slab<OutboundEntry>,
     /// By inbound SPI.
     places: SpiMap,
+    by_peer: ByPeer,
     /// By the number of the connection.
     of_connection: Vec<Selection>,
     installed: u64,
@@ -84,6 +104,7 @@ impl OutboundSadb {
         let entry =
             OutboundEntry { sa, df, tunnel, inner_mtu, least_inner_mtu, connection, precedence, selectors, report };
         let place = self.entries.insert(entry);
+        self.by_peer.insert(tunnel.path, place);
         self.places.insert(inbound_spi, place);
         let number = connection.0 as usize;
         if self.of_connection.len() <= number {
@@ -105,6 +126,7 @@ impl OutboundSadb {
         let Some(place) = self.places.remove(&inbound_spi) else { return };
         self.touched.retain(|touched| *touched != place);
         let Some(entry) = self.entries.remove(place) else { return };
+        self.by_peer.remove(entry.tunnel.path, place);
         if let Some(selection) = self.of_connection.get_mut(entry.connection.0 as usize) {
             selection.remove(entry.precedence, &entry.selectors);
         }
@@ -112,11 +134,13 @@ impl OutboundSadb {
 
     /// Sends an SA's packets elsewhere or in another form.
     pub fn set_path(&mut self, inbound_spi: u32, path: OuterPath, encapsulation: Encapsulation) {
-        if let Some((_, entry)) = self.by_spi(inbound_spi) {
-            entry.tunnel = Tunnel { path, encapsulation, ..entry.tunnel };
-            entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
-            entry.least_inner_mtu = entry.tunnel.least_inner_mtu(entry.sa.overhead());
-        }
+        let Some((place, entry)) = self.by_spi(inbound_spi) else { return };
+        let before = entry.tunnel;
+        entry.tunnel = Tunnel { path, encapsulation, ..before };
+        entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
+        entry.least_inner_mtu = entry.tunnel.least_inner_mtu(entry.sa.overhead());
+        self.by_peer.remove(before.path, place);
+        self.by_peer.insert(path, place);
     }
 
     /// The path of an SA answers, or does not: then every other SA of its connection comes first.
@@ -131,9 +155,10 @@ impl OutboundSadb {
         }
     }
 
-    /// The path to a peer takes outer packets of this size. Looks at every SA: that is rare.
+    /// The path to a peer takes outer packets of this size. Looks at the SAs with this peer.
     pub fn set_path_mtu(&mut self, peer: IpAddr, mtu: u16) {
-        for entry in self.entries.values_mut().filter(|entry| entry.tunnel.path.peer.ip() == peer) {
+        for place in self.by_peer.places(peer) {
+            let Some(entry) = self.entries.get_mut(place) else { continue };
             entry.tunnel.outer_mtu = mtu;
             entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
         }
@@ -213,6 +238,7 @@ pub struct InboundEntry {
 pub struct InboundSadb {
     entries: Slab<InboundEntry>,
     places: SpiMap,
+    by_peer: ByPeer,
     /// The SPI looked up last, and its place: packets come in bursts.
     last: Option<(u32, usize)>,
     /// Places of the SAs whose facts are due; room for all, so that a packet never makes it grow.
@@ -249,6 +275,7 @@ impl InboundSadb {
         let report = Report::new(facts);
         let entry = InboundEntry { sa, selectors, inner_mtu, tunnel, source: None, new_source: None, report };
         let place = self.entries.insert(entry);
+        self.by_peer.insert(tunnel.path, place);
         self.places.insert(spi, place);
         reserve_all(&mut self.touched, self.entries.len());
         Ok(())
@@ -263,7 +290,9 @@ impl InboundSadb {
     pub fn remove(&mut self, spi: u32) {
         self.took_keys = true;
         if let Some(place) = self.places.remove(&spi) {
-            self.entries.remove(place);
+            if let Some(entry) = self.entries.remove(place) {
+                self.by_peer.remove(entry.tunnel.path, place);
+            }
             self.touched.retain(|touched| *touched != place);
             self.last = None;
         }
@@ -271,15 +300,19 @@ impl InboundSadb {
 
     /// The other direction goes elsewhere or in another form.
     pub fn set_path(&mut self, spi: u32, path: OuterPath, encapsulation: Encapsulation) {
-        if let Some(entry) = self.places.get(&spi).and_then(|place| self.entries.get_mut(*place)) {
-            entry.tunnel = Tunnel { path, encapsulation, ..entry.tunnel };
-            entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
-        }
+        let Some(place) = self.places.get(&spi).copied() else { return };
+        let Some(entry) = self.entries.get_mut(place) else { return };
+        let before = entry.tunnel;
+        entry.tunnel = Tunnel { path, encapsulation, ..before };
+        entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
+        self.by_peer.remove(before.path, place);
+        self.by_peer.insert(path, place);
     }
 
-    /// The path to a peer takes outer packets of this size. Looks at every SA: that is rare.
+    /// The path to a peer takes outer packets of this size. Looks at the SAs with this peer.
     pub fn set_path_mtu(&mut self, peer: IpAddr, mtu: u16) {
-        for entry in self.entries.values_mut().filter(|entry| entry.tunnel.path.peer.ip() == peer) {
+        for place in self.by_peer.places(peer) {
+            let Some(entry) = self.entries.get_mut(place) else { continue };
             entry.tunnel.outer_mtu = mtu;
             entry.inner_mtu = entry.tunnel.inner_mtu(entry.sa.overhead());
         }

@@ -39,11 +39,6 @@ impl<T> Slab<T> {
         self.places.get_mut(place)?.as_deref_mut()
     }
 
-    /// Every value, to be changed.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.places.iter_mut().filter_map(Option::as_deref_mut)
-    }
-
     /// The number of values.
     pub fn len(&self) -> usize {
         self.places.len() - self.free.len()

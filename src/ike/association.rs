@@ -7,11 +7,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::config::Connection;
-use super::identity::{expected_id, same_identity};
+use super::identity::{canonical, expected_id, same_identity};
 use crate::crypto::digest::constant_time_eq;
 use crate::wire::ike::{Identification, IkeSpi};
 
@@ -45,6 +46,7 @@ pub(super) struct Association {
     id: AssociationId,
     connection: Arc<Connection>,
     peer_id: Identification,
+    identities: u64,
     since: Instant,
 }
 
@@ -66,6 +68,11 @@ impl Association {
         &self.peer_id
     }
 
+    /// A hash of our identity and the peer's, as [`Associations::identities`] makes it.
+    pub(super) fn identities(&self) -> u64 {
+        self.identities
+    }
+
     /// When its peer was authenticated first, of all the IKE SAs that have taken each other's place.
     pub(super) fn since(&self) -> Instant {
         self.since
@@ -80,6 +87,7 @@ pub(super) struct Associations {
     by_id: HashMap<AssociationId, Weak<Association>>,
     /// When there are so many, those that are gone are taken out.
     sweep_at: usize,
+    hasher: RandomState,
 }
 
 impl Associations {
@@ -109,6 +117,7 @@ impl Associations {
             id: AssociationId(self.last),
             connection: connection.clone(),
             peer_id: peer_id.clone(),
+            identities: self.identities(&connection.local_id, peer_id),
             since: now,
         });
         self.by_peer.insert(key, Arc::downgrade(&association));
@@ -121,18 +130,9 @@ impl Associations {
         self.by_id.get(&association).is_some_and(|association| association.strong_count() > 0)
     }
 
-    /// The association of a connection with a peer, if there is one.
-    pub(super) fn find(&self, connection: &Connection, peer_id: &Identification) -> Option<Arc<Association>> {
-        self.by_peer.get(&(connection.name.clone(), canonical(peer_id))).and_then(Weak::upgrade)
-    }
-}
-
-/// The same for identities that are the same one.
-fn canonical(id: &Identification) -> Identification {
-    match id {
-        Identification::Fqdn(name) => Identification::Fqdn(name.to_ascii_lowercase()),
-        Identification::UserFqdn(name) => Identification::UserFqdn(name.to_ascii_lowercase()),
-        other => other.clone(),
+    /// A hash of two identities, ours and the peer's: the same for those that are the same ones.
+    pub(super) fn identities(&self, local: &Identification, peer: &Identification) -> u64 {
+        self.hasher.hash_one((canonical(local), canonical(peer)))
     }
 }
 
@@ -231,15 +231,15 @@ impl IkeSas {
     }
 }
 
-/// How many IKE SAs of connections this thread has looked at.
+/// How many connections, and IKE SAs of connections, this thread has looked at.
 #[cfg(test)]
 pub(super) mod looks {
     use std::cell::Cell;
 
     thread_local!(static LOOKS: Cell<usize> = const { Cell::new(0) });
 
-    pub(in crate::ike) fn count(ike_sas: usize) {
-        LOOKS.set(LOOKS.get() + ike_sas);
+    pub(in crate::ike) fn count(looks: usize) {
+        LOOKS.set(LOOKS.get() + looks);
     }
 
     pub(in crate::ike) fn take() -> usize {

@@ -1,9 +1,6 @@
 //! Whether the peer is who it says: the pre-shared key (RFC 7296 2.15). Identities are in [`super::identity`].
 
-use std::sync::Arc;
-
-use super::config::Connection;
-use super::directory::Candidates;
+use super::directory::{Alike, Candidates};
 use super::failure::AuthenticationError;
 use super::identity::same_identity;
 use super::keys::{AuthenticationKeys, Signer};
@@ -40,43 +37,40 @@ impl SignedOctets<'_> {
     }
 }
 
-/// Finds the connection that a peer belongs to, among those that fit its addresses.
+/// Finds the connections that a peer may belong to, among those that fit its addresses.
 ///
 /// When none expects the identity, a key that nobody has is tried, so that an unknown identity costs the same time as a
-/// wrong key. Of several that fit, all are returned, the first ones first.
+/// wrong key. Of several that fit, all are returned, the first ones first. A key that thousands have is tried once.
 ///
 /// # Errors
 /// What the peer did not prove. That it uses another method comes before everything else: it is wrong for whatever
 /// connection, and says nothing of the key.
 pub(super) fn authenticate<'a>(
     candidates: &'a Candidates,
-    algorithms: &'a IkeAlgorithms,
+    algorithms: &IkeAlgorithms,
     octets: &SignedOctets<'_>,
     keys: &AuthenticationKeys,
-    claimed: &'a Identification,
+    claimed: &Identification,
     wanted: Option<&Identification>,
     auth: Option<&Authentication>,
-) -> Result<Vec<&'a Arc<Connection>>, AuthenticationError> {
+) -> Result<Vec<Alike<'a>>, AuthenticationError> {
     let auth = auth.ok_or(AuthenticationError::NoAuth)?;
-    let fitting: Vec<_> = candidates.fitting(claimed, algorithms).collect();
-    let addressed: Vec<_> = fitting
-        .iter()
-        .copied()
-        .filter(|connection| wanted.is_none_or(|wanted| same_identity(&connection.local_id, wanted)))
-        .collect();
+    let fitting = candidates.fitting(claimed, algorithms);
+    let is_addressed = |alike: &Alike<'_>| wanted.is_none_or(|wanted| same_identity(&alike.first().local_id, wanted));
+    let addressed: Vec<_> = fitting.iter().copied().filter(is_addressed).collect();
     // Who asks for an identity that we don't have gets the one that we do, and decides (RFC 7296 3.5).
     let fitting = if addressed.is_empty() { fitting } else { addressed };
     if auth.method != AuthMethod::SHARED_KEY {
-        let connection = fitting.first().map(|first| first.name.clone());
+        let connection = fitting.first().map(|first| first.first().name.clone());
         return Err(AuthenticationError::OtherMethod { connection, claimed: claimed.clone(), method: auth.method });
     }
-    let Some(first) = fitting.first() else {
+    let Some(first) = fitting.first().map(|alike| alike.first()) else {
         octets.verify(keys, &Secret::new(vec![0; 32]), auth);
         let expected = candidates.expected(algorithms);
         return Err(AuthenticationError::UnknownIdentity { claimed: claimed.clone(), expected });
     };
-    let proven: Vec<_> =
-        fitting.iter().copied().filter(|connection| octets.verify(keys, &connection.pre_shared_key, auth)).collect();
+    let proves = |alike: &Alike<'_>| octets.verify(keys, &alike.first().pre_shared_key, auth);
+    let proven: Vec<_> = fitting.iter().copied().filter(proves).collect();
     if proven.is_empty() {
         return Err(AuthenticationError::WrongKey { connection: first.name.clone(), claimed: claimed.clone() });
     }

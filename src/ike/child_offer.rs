@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::association::Association;
 use super::config::{Child, Connection};
 use super::context::Context;
+use super::directory::Asked;
 use super::failure::{ChildError, Failure, Refusal};
 use super::message::Payloads;
 use super::negotiate::{self, ChildGroups, EspAlgorithms};
@@ -32,6 +33,12 @@ impl Choice {
             Payload::TrafficSelectorsResponder(self.local_selectors.clone()),
         ]
     }
+}
+
+/// The selectors that a request for a Child SA asks for; none of either side if it asks for none.
+pub(super) fn asked<'a>(payloads: &'a Payloads) -> Asked<'a> {
+    let selectors = payloads.ts_responder().zip(payloads.ts_initiator());
+    selectors.map_or([&[], &[]], |(local, peer)| [local, peer])
 }
 
 /// The one of these connections that a request for a Child SA means: the first that holds the first selectors of both

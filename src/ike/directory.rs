@@ -1,15 +1,18 @@
 //! Connections by the peers that they are for, so that one among ten thousand is found as fast as one among two, and so
 //! that one that comes or goes costs no more.
 
+mod alike;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::association::are_siblings;
+use self::alike::ByIdentity;
+pub(super) use self::alike::{Alike, Asked};
 use super::config::{Connection, Peer, Place};
 use super::event::Path;
-use super::identity::{expected_id, expects, same_identity};
+use super::identity::expected_id;
 use super::negotiate::IkeAlgorithms;
 use crate::wire::ike::Identification;
 
@@ -21,7 +24,7 @@ type Wants = fn(&Connection) -> u32;
 
 /// The connections of a configuration.
 pub(super) struct Directory {
-    all: ByIdentity,
+    all: BTreeMap<Place, Arc<Connection>>,
     by_peer: HashMap<Peer, Arc<OfPeer>>,
     wants: Wants,
     hasher: RandomState,
@@ -43,16 +46,6 @@ struct OfPeer {
     kinds: Vec<Kind>,
 }
 
-/// Connections in the order of their places, found by the identity that each expects of its peer.
-#[derive(Clone, Default)]
-struct ByIdentity {
-    connections: BTreeMap<Place, Arc<Connection>>,
-    /// By the hash of the identity that is expected.
-    by_id: BTreeSet<(u64, Place)>,
-    /// Those that take any identity.
-    any_id: BTreeSet<Place>,
-}
-
 /// Connections that are alike in all that an answer to IKE_SA_INIT depends on. There are few kinds, however many
 /// connections.
 #[derive(Clone)]
@@ -65,26 +58,23 @@ struct Kind {
 impl Directory {
     /// An empty one. `wants` says which extensions a connection wants.
     pub(super) fn new(wants: Wants) -> Self {
-        Self { all: ByIdentity::default(), by_peer: HashMap::new(), wants, hasher: RandomState::new() }
+        Self { all: BTreeMap::new(), by_peer: HashMap::new(), wants, hasher: RandomState::new() }
     }
 
     /// Takes a connection in, at a place that no other one has.
     pub(super) fn insert(&mut self, place: Place, connection: &Arc<Connection>) {
-        let hash = expected_id(connection).map(|id| hash(&id, &self.hasher));
-        self.all.insert(place, connection, hash);
+        self.all.insert(place, connection.clone());
         // Who is being answered at the moment keeps the former set.
         let of_peer = Arc::make_mut(self.by_peer.entry(connection.peer).or_default());
-        of_peer.insert(place, connection, hash, (self.wants)(connection));
+        of_peer.insert(place, connection, (self.wants)(connection), &self.hasher);
     }
 
     /// Takes the connection at this place out.
     pub(super) fn remove(&mut self, place: Place) {
-        let Some(connection) = self.all.connections.get(&place).cloned() else { return };
-        let hash = expected_id(&connection).map(|id| hash(&id, &self.hasher));
-        self.all.remove(place, hash);
+        let Some(connection) = self.all.remove(&place) else { return };
         let Some(of_peer) = self.by_peer.get_mut(&connection.peer) else { return };
         let left = Arc::make_mut(of_peer);
-        left.remove(place, hash);
+        left.remove(place, &self.hasher);
         if left.kinds.is_empty() {
             self.by_peer.remove(&connection.peer);
         }
@@ -92,7 +82,7 @@ impl Directory {
 
     /// Every connection, in the order of their places.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Connection>> {
-        self.all.connections.values()
+        self.all.values()
     }
 
     /// Whether any connection is with this peer.
@@ -107,60 +97,28 @@ impl Directory {
         Arc::new(Candidates { groups: groups.collect(), local: path.local.ip(), hasher: self.hasher.clone() })
     }
 
-    /// The connections whose IKE SAs may stand between these identities.
-    pub(super) fn between<'a>(
-        &'a self,
-        local: &'a Identification,
-        peer: &'a Identification,
-    ) -> impl Iterator<Item = &'a Arc<Connection>> {
-        let expecting = self.all.expecting(peer, hash(peer, &self.hasher));
-        expecting.filter(|connection| same_identity(&connection.local_id, local))
-    }
-
-    /// The other connections that a peer with this identity cannot tell from `connection`, and that accept these
-    /// algorithms of an IKE SA: it may put their Child SAs into it.
+    /// The other connections that a peer cannot tell from `connection`, that accept these algorithms of an IKE SA, and that
+    /// may have traffic in common with what is asked for, in the order of their places: the peer may put their Child SAs into
+    /// it.
     pub(super) fn siblings<'a>(
         &'a self,
-        connection: &'a Arc<Connection>,
-        peer: &'a Identification,
-        algorithms: &'a IkeAlgorithms,
-    ) -> impl Iterator<Item = &'a Arc<Connection>> {
-        let others = self.between(&connection.local_id, peer).filter(|other| !Arc::ptr_eq(other, connection));
-        others.filter(|other| are_siblings(connection, other) && allows(other, algorithms))
-    }
-}
-
-impl ByIdentity {
-    /// `hash` is that of the identity that the connection expects; none: it takes any.
-    fn insert(&mut self, place: Place, connection: &Arc<Connection>, hash: Option<u64>) {
-        self.connections.insert(place, connection.clone());
-        match hash {
-            Some(hash) => self.by_id.insert((hash, place)),
-            None => self.any_id.insert(place),
-        };
-    }
-
-    fn remove(&mut self, place: Place, hash: Option<u64>) {
-        self.connections.remove(&place);
-        match hash {
-            Some(hash) => self.by_id.remove(&(hash, place)),
-            None => self.any_id.remove(&place),
-        };
-    }
-
-    /// Those that expect this identity, which has this hash, or take any.
-    fn expecting<'a>(&'a self, id: &'a Identification, hash: u64) -> impl Iterator<Item = &'a Arc<Connection>> {
-        let same = self.by_id.range((hash, Place::MIN)..=(hash, Place::MAX)).map(|(_, place)| *place);
-        let mut places: Vec<Place> = same.chain(self.any_id.iter().copied()).collect();
-        places.sort_unstable();
-        let found = places.into_iter().filter_map(|place| self.connections.get(&place));
-        found.filter(|connection| expects(connection, id))
+        connection: &Arc<Connection>,
+        algorithms: &IkeAlgorithms,
+        asked: Asked<'a>,
+    ) -> Vec<&'a Arc<Connection>> {
+        let Some(of_peer) = self.by_peer.get(&connection.peer) else { return Vec::new() };
+        let siblings = of_peer.by_identity.siblings(connection, &self.hasher);
+        let allowed = siblings.filter(|alike| allows(alike.first(), algorithms));
+        let mut found: Vec<_> = allowed.flat_map(|alike| alike.with_traffic(asked)).collect();
+        found.retain(|(_, other)| !Arc::ptr_eq(other, connection));
+        found.sort_unstable_by_key(|(place, _)| *place);
+        found.into_iter().map(|(_, other)| other).collect()
     }
 }
 
 impl OfPeer {
-    fn insert(&mut self, place: Place, connection: &Arc<Connection>, hash: Option<u64>, wanted: u32) {
-        self.by_identity.insert(place, connection, hash);
+    fn insert(&mut self, place: Place, connection: &Arc<Connection>, wanted: u32, hasher: &RandomState) {
+        self.by_identity.insert(place, connection, hasher);
         let alike = |kind: &&mut Kind| {
             kind.wanted == wanted
                 && kind.first.local_address == connection.local_address
@@ -178,11 +136,11 @@ impl OfPeer {
         self.sort_kinds();
     }
 
-    fn remove(&mut self, place: Place, hash: Option<u64>) {
-        self.by_identity.remove(place, hash);
+    fn remove(&mut self, place: Place, hasher: &RandomState) {
+        self.by_identity.remove(place, hasher);
         self.kinds.retain_mut(|kind| {
             kind.places.remove(&place);
-            match kind.places.first().and_then(|place| self.by_identity.connections.get(place)) {
+            match kind.places.first().and_then(|place| self.by_identity.connections().get(place)) {
                 Some(first) => kind.first = first.clone(),
                 None => return false,
             }
@@ -246,20 +204,15 @@ impl Candidates {
         allowed.fold(0, |wanted, kind| wanted | kind.wanted)
     }
 
-    /// Those that expect this identity, or take any, and accept these algorithms.
-    pub(super) fn fitting<'a>(
-        &'a self,
-        id: &'a Identification,
-        algorithms: &'a IkeAlgorithms,
-    ) -> impl Iterator<Item = &'a Arc<Connection>> {
-        let hash = hash(id, &self.hasher);
-        let expecting = self.groups.iter().flat_map(move |group| group.by_identity.expecting(id, hash));
-        expecting.filter(|connection| self.fits(connection) && allows(connection, algorithms))
+    /// Those that expect this identity, or take any, and accept these algorithms, the ones that are alike together.
+    pub(super) fn fitting(&self, id: &Identification, algorithms: &IkeAlgorithms) -> Vec<Alike<'_>> {
+        let expecting = self.groups.iter().flat_map(|group| group.by_identity.expecting(id, &self.hasher));
+        expecting.filter(|alike| self.fits(alike.first()) && allows(alike.first(), algorithms)).collect()
     }
 
     /// The identities that are expected with these algorithms, for a person.
     pub(super) fn expected(&self, algorithms: &IkeAlgorithms) -> Vec<String> {
-        let all = self.groups.iter().flat_map(|group| group.by_identity.connections.values());
+        let all = self.groups.iter().flat_map(|group| group.by_identity.connections().values());
         let allowed = all.filter(|connection| self.fits(connection) && allows(connection, algorithms));
         let mut named: Vec<String> =
             allowed.filter_map(|c| expected_id(c)).take(NAMED).map(|id| id.to_string()).collect();
@@ -271,13 +224,12 @@ impl Candidates {
     }
 }
 
-/// Equal for identities that are the same one.
-fn hash(id: &Identification, hasher: &RandomState) -> u64 {
-    match id {
-        Identification::Fqdn(name) => hasher.hash_one((1, name.to_ascii_lowercase())),
-        Identification::UserFqdn(name) => hasher.hash_one((2, name.to_ascii_lowercase())),
-        other => hasher.hash_one((3, other)),
-    }
+/// Of these the connections that may have traffic in common with what is asked for: those with the peer's address first,
+/// then those that take any peer, each in the order of their places.
+pub(super) fn with_traffic<'a>(alike: &[Alike<'a>], asked: Asked<'a>) -> Vec<&'a Arc<Connection>> {
+    let mut found: Vec<_> = alike.iter().flat_map(|alike| alike.with_traffic(asked)).collect();
+    found.sort_unstable_by_key(|(place, connection)| (connection.peer == Peer::Any, *place));
+    found.into_iter().map(|(_, connection)| connection).collect()
 }
 
 /// Whether a connection accepts these algorithms.
@@ -325,9 +277,8 @@ mod tests {
         let firsts = names(candidates.kinds().map(|kind| &kind.first).collect());
         let expecting = (0..5).map(|number| {
             let id: Identification = format!("SITE-{number}.example").parse().unwrap();
-            let hash = hash(&id, &candidates.hasher);
-            let found = candidates.groups.iter().flat_map(|group| group.by_identity.expecting(&id, hash));
-            names(found.filter(|connection| candidates.fits(connection)).collect())
+            let found = candidates.groups.iter().flat_map(|group| group.by_identity.expecting(&id, &candidates.hasher));
+            names(found.map(Alike::first).filter(|connection| candidates.fits(connection)).collect())
         });
         let expecting = expecting.collect();
         (firsts, candidates.wanted(), expecting)
@@ -347,7 +298,7 @@ mod tests {
             Path { local: ([192, 0, 2, 1], 500).into(), peer: ([203, 0, 113, 1], 500).into(), non_esp_marker: false };
         for gone in 0..10 {
             let held = directory.candidates(&path);
-            let before = held.groups.iter().map(|group| group.by_identity.connections.len()).sum::<usize>();
+            let before = held.groups.iter().map(|group| group.by_identity.connections().len()).sum::<usize>();
             directory.remove(gone);
             let mut without = Directory::new(wants);
             for (connection, place) in all.iter().zip(0..).filter(|(_, place)| *place != gone) {
@@ -359,13 +310,13 @@ mod tests {
                 }
             }
             assert_eq!(directory.all().count(), 9);
-            assert_eq!(held.groups.iter().map(|group| group.by_identity.connections.len()).sum::<usize>(), before);
+            assert_eq!(held.groups.iter().map(|group| group.by_identity.connections().len()).sum::<usize>(), before);
             directory.insert(gone, &all[gone as usize]);
         }
         let again =
             [[203, 0, 113, 1], [203, 0, 113, 2], [203, 0, 113, 3]].map(|peer| seen(&directory, peer, [192, 0, 2, 1]));
         assert_eq!(again, whole);
         (0..10).for_each(|place| directory.remove(place));
-        assert!(directory.by_peer.is_empty() && directory.all.by_id.is_empty());
+        assert!(directory.by_peer.is_empty() && directory.all.is_empty());
     }
 }

@@ -201,6 +201,12 @@ impl HalfOpen {
     pub(super) fn len(&self) -> usize {
         self.by_first.len()
     }
+
+    /// Bytes of messages that all of them keep.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,15 @@ pub(super) fn expects(connection: &Connection, id: &Identification) -> bool {
     expected_id(connection).is_none_or(|expected| same_identity(&expected, id))
 }
 
+/// The same for identities that are the same one.
+pub(super) fn canonical(id: &Identification) -> Identification {
+    match id {
+        Identification::Fqdn(name) => Identification::Fqdn(name.to_ascii_lowercase()),
+        Identification::UserFqdn(name) => Identification::UserFqdn(name.to_ascii_lowercase()),
+        other => other.clone(),
+    }
+}
+
 /// Whether two identities are the same one.
 pub(super) fn same_identity(one: &Identification, other: &Identification) -> bool {
     match (one, other) {

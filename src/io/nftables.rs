@@ -24,7 +24,7 @@ pub use watch::TableChanges;
 
 use self::elements::SETS;
 use crate::io::netns::Namespace;
-use crate::routing::AddressRange;
+use crate::routing::{AddressRange, SharedSet};
 
 /// Why the table could not be set, read or removed.
 #[derive(Debug, thiserror::Error)]
@@ -157,8 +157,8 @@ impl PlaintextFilter {
         Err(FilterError::Nft("the table does not hold what was loaded: somebody else changes it as well".to_owned()))
     }
 
-    /// Makes `protected` the protected addresses of a table that has been made whole with those `before`, both in ascending
-    /// order, by the elements that differ. False: they are too many, and [`PlaintextFilter::apply`] has to be asked. Where
+    /// Makes `protected` the protected addresses of a table that has been made whole with those `before`, by the elements that
+    /// differ. False: they are too many, and [`PlaintextFilter::apply`] has to be asked. Where
     /// somebody else changes the table too, it is to be compared with [`PlaintextFilter::whole`].
     ///
     /// # Errors
@@ -166,10 +166,11 @@ impl PlaintextFilter {
     pub async fn change(
         &self,
         socket: &mut ElementSocket,
-        before: &[AddressRange],
-        protected: &[AddressRange],
+        before: &SharedSet<AddressRange>,
+        protected: &SharedSet<AddressRange>,
     ) -> Result<bool, FilterError> {
-        let (gone, new) = (elements::missing(protected, before), elements::missing(before, protected));
+        let [gone, new] = [(before, protected), (protected, before)]
+            .map(|(one, other)| one.without(other).copied().collect::<Vec<AddressRange>>());
         if gone.len() + new.len() > elements::AT_MOST {
             return Ok(false);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::picture::Destinations;
-use super::prefixes::{holders, inside, shortened, shorter_holders};
+use super::prefixes::{holders, inside, shorter_holders};
 use super::reconcile::{Family, KernelRoute, KernelRule, KernelState, RouteKind};
 use super::shared::SharedSet;
 
@@ -24,8 +24,6 @@ pub const TABLE_MAIN: u32 = 254;
 /// The table of the protected prefixes for which `main` is not enough, and of what is exempt inside them, asked before
 /// `main` for every packet without our sockets' mark.
 pub const TABLE_POLICY: u32 = 20_199;
-/// Priority of the rule that asks it, unless the kernel's rule for `local` (0) was moved behind it.
-const PRIORITY_POLICY: u32 = 10;
 /// Tables for routes behind the mark: this plus the prefix length.
 const TABLE_BEHIND_MARK: u32 = 20_200;
 /// Priority of the first rule for routes behind the mark; far before `main` (32766), after `local` (0).
@@ -35,9 +33,6 @@ pub const METRIC_BLACKHOLE: u32 = u32::MAX;
 
 /// Metric of the drop that stands behind the routes to a local subnet. It tells that drop from the others.
 pub const METRIC_LOCAL_BLACKHOLE: u32 = METRIC_BLACKHOLE - 1;
-
-/// Priority of the kernel's rule for `main`.
-const PRIORITY_MAIN: u32 = 32_766;
 
 /// The table before `main` for a destination's tunnel route and blackhole.
 fn tunnel_table(destination: &IpNet) -> u32 {
@@ -68,7 +63,7 @@ pub struct KernelPolicy {
     /// Prefixes inside them that are exempt, whatever the main table says of them.
     pub exempt: BTreeSet<IpNet>,
     /// Families whose explicit prefixes stand in the table before `main` too, with the priority of the rule that asks it:
-    /// see [`KernelPolicy::needs_rule`].
+    /// see [`super::MainTable::needs_rule`].
     pub before_main: BTreeMap<Family, u32>,
     /// Prefixes that are closed behind the routes to them: see [`super::local_subnets`].
     pub closed: BTreeSet<IpNet>,
@@ -85,54 +80,12 @@ impl KernelPolicy {
         if destination.prefix_len() == 0 || before_main { tunnel_table(destination) } else { TABLE_MAIN }
     }
 
-    /// The families for which `main` is not enough, with the priority that a rule before it needs. In a namespace that
-    /// never had a rule besides its own, the kernel asks `main` at once; any rule makes each lookup slower, for good. So
-    /// there is none as long as nothing asks for it:
-    /// 1. there is a rule of somebody else, or one of ours, which costs no more if it stays;
-    /// 2. a prefix cannot stand in `main`, because it holds the outer address of a peer or something exempt;
-    /// 3. somebody else's route would take packets of a prefix, because it is longer, or has the place of ours (`device` is
-    ///    the tunnel's: what leads there takes nothing away);
-    /// 4. `unwatched`: no filter drops what such a route takes.
-    pub fn needs_rule(&self, actual: &KernelState, device: &str, unwatched: bool) -> BTreeMap<Family, u32> {
-        let explicit = || self.protect.iter().filter(|prefix| prefix.prefix_len() > 0);
-        let asked = actual.rules.iter().filter(|rule| (1..PRIORITY_MAIN).contains(&rule.priority));
-        let mut families: BTreeSet<Family> = asked.map(|rule| rule.family).collect();
-        for family in [Family::Ipv4, Family::Ipv6] {
-            let mut explicit = explicit().filter(|prefix| Family::of(prefix) == family);
-            if !families.contains(&family) && explicit.any(|prefix| unwatched || !self.may_stand_in_main(prefix)) {
-                families.insert(family);
-            }
-        }
-        let lengths: BTreeSet<u8> = explicit().map(IpNet::prefix_len).collect();
-        let foreign = actual.routes.iter().filter(|route| {
-            route.table == TABLE_MAIN
-                && route.protocol != PROTOCOL_GATEWAYD
-                && (route.device.as_deref() != Some(device) || route.metric == tunnel_metric(&route.destination))
-        });
-        let taking = foreign.filter(|route| {
-            let mut lengths = lengths.range(..=route.destination.prefix_len());
-            lengths.any(|length| shortened(&route.destination, *length).is_some_and(|net| self.protect.contains(&net)))
-        });
-        families.extend(taking.map(|route| Family::of(&route.destination)));
-        families.retain(|family| explicit().any(|prefix| Family::of(prefix) == *family));
-        families.into_iter().map(|family| (family, priority(actual, family))).collect()
-    }
-
     /// Whether `main` would lead only into the tunnel what belongs there.
-    fn may_stand_in_main(&self, destination: &IpNet) -> bool {
+    pub(super) fn may_stand_in_main(&self, destination: &IpNet) -> bool {
         destination.prefix_len() > 0
             && inside(destination, &self.exempt).next().is_none()
             && !holds_any(destination, &self.outer_peers)
     }
-}
-
-/// Where the rule before `main` stands: behind that for `local`, as a later one of the same priority does.
-fn priority(actual: &KernelState, family: Family) -> u32 {
-    let is_local = |rule: &&KernelRule| {
-        rule.family == family && rule.table == TABLE_LOCAL && rule.source.is_none() && !rule.is_foreign
-    };
-    let local = actual.rules.iter().filter(is_local);
-    local.map(|rule| rule.priority).max().unwrap_or(0).max(PRIORITY_POLICY)
 }
 
 /// What gatewayd wants in the kernel of its namespace.
@@ -144,7 +97,7 @@ fn priority(actual: &KernelState, family: Family) -> u32 {
 /// 3. Both stand in `main`, unless that would lead too much into the tunnel: our own sealed packets, where the
 ///    destination holds the outer address of a peer, or what is exempt inside it.
 /// 4. They stand in a table of their own, which is asked before `main`, where `main` is not enough
-///    ([`KernelPolicy::needs_rule`]): a more specific route of somebody else takes nothing out of the tunnel. What is
+///    ([`super::MainTable::needs_rule`]): a more specific route of somebody else takes nothing out of the tunnel. What is
 ///    exempt has a `throw` route there, which leads on to the next rule. Packets with our sockets' `mark` pass it by: they
 ///    are sealed. Until the table stands, the filter drops what the other route takes.
 /// 5. 0.0.0.0/0 and ::/0 come after every longer prefix of `main`: the rule before their table asks `main` and suppresses

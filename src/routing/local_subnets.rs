@@ -105,8 +105,8 @@ impl OuterDevices {
     pub fn find(routes: &BTreeSet<KernelRoute>, addresses: &BTreeSet<IpAddr>, local: &BTreeSet<IpNet>) -> Self {
         let mut outer = Self::default();
         let is_outer = |address: &IpAddr| {
-            let inside = local.iter().any(|local| local.prefix_len() > 0 && local.contains(address));
-            addresses.contains(address) && !inside
+            let inside = || local.iter().any(|local| local.prefix_len() > 0 && local.contains(address));
+            addresses.contains(address) && !inside()
         };
         for route in routes {
             let found = match route.table {

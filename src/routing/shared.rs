@@ -142,6 +142,18 @@ impl<T: Ord> SharedSet<T> {
         part.iter().chain(behind.iter().flat_map(|part| part.iter())).map(|(value, ())| value)
     }
 
+    /// The greatest value that is less than this one.
+    pub fn last_before(&self, value: &T) -> Option<&T> {
+        let at = self.0.part(value)?;
+        let less = |part: &Arc<Vec<(T, ())>>| part.partition_point(|(known, ())| known < value);
+        let last = |part: &'_ Arc<Vec<(T, ())>>| less(part).checked_sub(1);
+        let (at, place) = match last(&self.0.0[at]) {
+            Some(place) => (at, place),
+            None => (at.checked_sub(1)?, last(self.0.0.get(at.checked_sub(1)?)?)?),
+        };
+        Some(&self.0.0[at][place].0)
+    }
+
     /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
         self.0.0.is_empty()

@@ -69,6 +69,43 @@ fn chosen(sadb: &mut OutboundSadb, connection: u32) -> Option<u32> {
 }
 
 #[test]
+fn a_paths_mtu_is_that_of_the_sas_with_its_peer_wherever_they_have_been() {
+    let (mut out, mut into) = (OutboundSadb::default(), InboundSadb::default());
+    for spi in 1..=300 {
+        out.install(outbound(spi, spi, 0)).unwrap();
+        into.install(inbound(spi)).unwrap();
+        let peer = SocketAddr::from(([10, 9, (spi / 256) as u8, (spi % 256) as u8], 4500));
+        let path = OuterPath { peer, ..tunnel().path };
+        if spi != 7 {
+            out.set_path(spi, path, Encapsulation::Udp);
+            into.set_path(spi, path, Encapsulation::Udp);
+        }
+    }
+    for spi in [100, 200] {
+        let path = OuterPath { peer: "192.0.2.2:999".parse().unwrap(), ..tunnel().path };
+        out.set_path(spi, path, Encapsulation::Udp);
+        into.set_path(spi, path, Encapsulation::Udp);
+    }
+    out.remove(200);
+    into.remove(200);
+    let peer = tunnel().path.peer.ip();
+    assert_eq!((out.by_peer.places(peer).count(), into.by_peer.places(peer).count()), (2, 2), "what is looked at");
+    out.set_path_mtu(peer, 1300);
+    into.set_path_mtu(peer, 1300);
+    for spi in (1..=300).filter(|spi| *spi != 200) {
+        let mtu = if [7, 100].contains(&spi) { 1300 } else { 1500 };
+        assert_eq!(out.by_spi(spi).unwrap().1.tunnel.outer_mtu, mtu, "{spi}");
+        let place = into.find(spi).unwrap();
+        assert_eq!(into.entries.get_mut(place).unwrap().tunnel.outer_mtu, mtu, "{spi}");
+    }
+    (1..=300).for_each(|spi| {
+        out.remove(spi);
+        into.remove(spi);
+    });
+    assert!(out.by_peer.0.is_empty() && into.by_peer.0.is_empty());
+}
+
+#[test]
 fn the_lower_child_carries_a_packet_and_of_equal_ones_the_newest_sa() {
     let mut sadb = OutboundSadb::default();
     assert_eq!((chosen(&mut sadb, 3), sadb.is_up(ConnectionId(3))), (None, false));

@@ -17,7 +17,6 @@ use super::ike_sas::IkeSaTable;
 use super::runtime::Runtime;
 use super::timers::Timer;
 use crate::ike::association::AssociationId;
-use crate::ike::config::Connection;
 use crate::ike::event::{Deadline, Removal, Why};
 use crate::ike::exchange::task::Task;
 use crate::ike::identity::expected_id;
@@ -39,7 +38,9 @@ impl Connections {
     /// identities of its connection or is being authenticated, for the peer drops all others (RFC 7296 2.4).
     pub(super) fn before_auth(&mut self, spi: IkeSpi) {
         let Some(IkeSa::InitSent(state)) = self.ike_sas.get(&spi) else { return };
-        let only = is_only_one(state.connection(), self);
+        // A connection that takes any identity waits for its peer.
+        let connection = state.connection();
+        let only = expected_id(connection).is_some_and(|peer| !self.ike_sas.any_between(&connection.local_id, &peer));
         if let Some(IkeSa::InitSent(state)) = self.ike_sas.get_mut(&spi) {
             state.set_initial_contact(only);
         }
@@ -115,20 +116,6 @@ impl Connections {
 /// for a child again.
 fn may_carry_more(sa: &IkeSa) -> bool {
     sa.awaited().is_some() || matches!(sa, IkeSa::Established(state) if state.agenda().creates_any())
-}
-
-/// Whether no IKE SA is active, or being authenticated by us, between the identities of a connection.
-fn is_only_one(connection: &Connection, connections: &Connections) -> bool {
-    let Connections { ike_sas, by_name, .. } = connections;
-    // A connection that takes any identity waits for its peer.
-    let Some(expected) = expected_id(connection) else { return false };
-    !ike_sas.directory.between(&connection.local_id, &expected).any(|rival| {
-        let Some(known) = by_name.get(&rival.name).map(|runtime| &runtime.ike_sas) else { return false };
-        let association = ike_sas.associations.find(rival, &expected);
-        let established = association.map_or(&[][..], |association| known.of(association.id()));
-        let asks = |spi: &IkeSpi| matches!(ike_sas.get(spi), Some(IkeSa::AuthSent(_)));
-        established.iter().any(|spi| ike_sas.active(spi).is_some()) || known.attempts().iter().any(asks)
-    })
 }
 
 fn look(at: Instant) -> Deadline {

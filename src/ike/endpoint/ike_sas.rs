@@ -20,12 +20,13 @@ use crate::ike::event::{Deadline, Event, Output, Path, Why};
 use crate::ike::exchange::rekey::RekeyIke;
 use crate::ike::ext::table;
 use crate::ike::half_open::HalfOpen;
+use crate::ike::identity::expected_id;
 use crate::ike::key_log::KeyLog;
 use crate::ike::source::Asker;
 use crate::ike::state::established::Established;
 use crate::ike::state::{IkeSa, Lingering};
 use crate::ike::successor::Successor;
-use crate::wire::ike::IkeSpi;
+use crate::wire::ike::{Identification, IkeSpi};
 
 /// Places of the table that need not be in use.
 const MOST_IDLE_PLACES: usize = 1024;
@@ -37,6 +38,8 @@ pub(super) struct IkeSaTable {
     rekeying: BTreeMap<IkeSpi, IkeSpi>,
     /// Those that wait for an answer, by the peer's address.
     awaiting: BTreeSet<(IpAddr, IkeSpi)>,
+    /// Those that serve, or are being authenticated by us, by a hash of the identities that they are between.
+    between: BTreeSet<(u64, IkeSpi)>,
     pub(super) half_open: HalfOpen,
     pub(super) budget: Budget,
     pub(super) timers: Timers,
@@ -91,6 +94,7 @@ impl IkeSaTable {
             by_spi: HashMap::new(),
             rekeying: BTreeMap::new(),
             awaiting: BTreeSet::new(),
+            between: BTreeSet::new(),
             half_open: HalfOpen::default(),
             budget: Budget::new(&mut *entropy, now),
             timers: Timers::default(),
@@ -189,6 +193,24 @@ impl IkeSaTable {
         self.active(spi).is_some_and(|state| state.sa().liveness().is_silent())
     }
 
+    /// Whether one serves between these identities, or is being authenticated by us.
+    pub(super) fn any_between(&self, local: &Identification, peer: &Identification) -> bool {
+        let identities = self.associations.identities(local, peer);
+        self.between.range((identities, IkeSpi::ZERO)..).next().is_some_and(|(between, _)| *between == identities)
+    }
+
+    /// Between which identities one serves, or is being authenticated by us.
+    fn identities(&self, sa: &IkeSa) -> Option<u64> {
+        match sa {
+            IkeSa::Established(state) if state.sa().is_active() => Some(state.sa().association().identities()),
+            IkeSa::AuthSent(state) => {
+                let connection = state.connection();
+                Some(self.associations.identities(&connection.local_id, &expected_id(connection)?))
+            }
+            _ => None,
+        }
+    }
+
     /// The one that is being rekeyed at our request by an IKE SA with this SPI of ours, with the exchange.
     pub(super) fn rekey_making(&self, made: IkeSpi) -> Option<(IkeSpi, &RekeyIke)> {
         let spi = self.rekeying.get(&made)?;
@@ -221,6 +243,7 @@ impl IkeSaTable {
         if let Some(peer) = sa.awaited() {
             self.awaiting.insert((peer, spi));
         }
+        self.between.extend(self.identities(&sa).map(|identities| (identities, spi)));
         self.by_spi.insert(spi, sa);
     }
 
@@ -238,6 +261,9 @@ impl IkeSaTable {
         }
         if let Some(peer) = sa.as_ref().and_then(IkeSa::awaited) {
             self.awaiting.remove(&(peer, *spi));
+        }
+        if let Some(identities) = sa.as_ref().and_then(|sa| self.identities(sa)) {
+            self.between.remove(&(identities, *spi));
         }
         // After a flood.
         if self.by_spi.capacity() > MOST_IDLE_PLACES + 4 * self.by_spi.len() {
@@ -261,6 +287,7 @@ impl IkeSaTable {
         self.by_spi.clear();
         self.rekeying.clear();
         self.awaiting.clear();
+        self.between.clear();
         self.timers = Timers::default();
     }
 

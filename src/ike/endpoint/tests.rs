@@ -5,6 +5,7 @@ mod data_path;
 mod duplicates;
 mod extensions;
 mod failures;
+mod fragments;
 mod handshake;
 mod lifecycle;
 mod many;
@@ -18,6 +19,7 @@ mod siblings;
 mod silence;
 mod size;
 mod standing;
+mod thousands;
 mod turns;
 
 use std::collections::{BTreeMap, VecDeque};

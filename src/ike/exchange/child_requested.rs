@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::collision::{ChildRival, lowest};
 use crate::ike::association::Association;
 use crate::ike::child::{Agreed, PairKeys, Stage};
-use crate::ike::child_offer::{Choice, choose, choose_of};
+use crate::ike::child_offer::{Choice, asked, choose, choose_of};
 use crate::ike::children::Children;
 use crate::ike::config::Connection;
 use crate::ike::context::Context;
@@ -117,7 +117,7 @@ fn choice(
         return choose_of(connection, child, request, groups);
     }
     let (own, algorithms) = (sa.connection(), sa.algorithms());
-    let siblings = cx.directory.siblings(own, sa.association().peer_id(), &algorithms);
+    let siblings = cx.directory.siblings(own, &algorithms, asked(request));
     let connections: Vec<&Arc<Connection>> = std::iter::once(own).chain(siblings).collect();
     choose(&connections, request, groups)
 }

@@ -10,10 +10,10 @@ use crate::ike::association::Association;
 use crate::ike::authentication;
 use crate::ike::channel::{Channel, IkeSaKeys, Opened, OpenedMessage, malformed_notify, reassembled_bytes};
 use crate::ike::child::{Agreed, ChildPair, PairKeys, Transport};
-use crate::ike::child_offer::{choose, meant, report};
+use crate::ike::child_offer::{asked, choose, meant, report};
 use crate::ike::config::Connection;
 use crate::ike::context::Context;
-use crate::ike::directory::Candidates;
+use crate::ike::directory::{Candidates, with_traffic};
 use crate::ike::echo;
 use crate::ike::ended::Ended;
 use crate::ike::error::Discard;
@@ -268,7 +268,10 @@ fn prove(
     let auth = payloads.authentication();
     let proven =
         authentication::authenticate(candidates, algorithms, &octets, keys, id, payloads.id_responder(), auth)?;
-    let chosen = meant(proven, payloads).ok_or(AuthenticationError::NoAuth)?;
+    // Without any that has traffic in common with the request, it is the first one.
+    let first = proven.first().map(|alike| alike.first());
+    let chosen = meant(with_traffic(&proven, asked(payloads)).into_iter().chain(first), payloads);
+    let chosen = chosen.ok_or(AuthenticationError::NoAuth)?;
     Ok((chosen.clone(), id.clone()))
 }
 

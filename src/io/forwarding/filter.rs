@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use tracing::{debug, warn};
 
 use crate::io::nftables::{self, ElementSocket, FilterError, Holds, PlaintextFilter, TableChanges};
-use crate::routing::{AddressRange, Family, SharedSet, protected_sources};
+use crate::routing::{AddressRange, ProtectedSources, SharedSet};
 
 /// Why the filter is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +15,13 @@ pub(super) enum Told {
 }
 
 /// What the tunnel device is called at the moment, and what is protected.
-type Filtered = (Option<Arc<str>>, Vec<AddressRange>);
+type Filtered = (Option<Arc<str>>, SharedSet<AddressRange>);
 
 pub(super) struct Filter {
     table: PlaintextFilter,
     elements: ElementSocket,
+    /// What is to be protected.
+    sources: ProtectedSources,
     /// What the table takes for the tunnel and protects, and what it then held, once it has been set.
     filtered: Option<(Filtered, Holds)>,
     /// Destinations that it watches.
@@ -33,6 +35,7 @@ impl Filter {
         Filter {
             table,
             elements: ElementSocket::default(),
+            sources: ProtectedSources::default(),
             filtered: None,
             watched: SharedSet::default(),
             unwatched: false,
@@ -45,10 +48,10 @@ impl Filter {
         &mut self,
         tunnel: Option<Arc<str>>,
         protect: &SharedSet<IpNet>,
-        exempt: impl Iterator<Item = IpNet> + Clone,
+        exempt: impl Iterator<Item = IpNet>,
     ) -> Result<(), FilterError> {
-        let of_family = |family| protected_sources(protect.iter().copied(), exempt.clone(), family);
-        let wanted = (tunnel, [of_family(Family::Ipv4), of_family(Family::Ipv6)].concat());
+        self.sources.change(protect, exempt);
+        let wanted = (tunnel, self.sources.ranges().clone());
         if self.filtered.as_ref().is_some_and(|(filtered, _)| *filtered == wanted) {
             self.watch(protect);
             return Ok(());
@@ -67,7 +70,7 @@ impl Filter {
                 Err(error) => debug!(%error, "the filter is set as a whole"),
             }
         }
-        match self.table.trusting(tunnel).apply(protected).await {
+        match self.table.trusting(tunnel).apply(protected.iter().copied().collect()).await {
             Ok(listing) => {
                 self.filtered = Some((wanted, Holds::This(listing)));
                 self.unwatched = false;
@@ -103,7 +106,8 @@ impl Filter {
         let stands = match held {
             Holds::This(held) => self.table.listing().await.map(|listing| listing.filter(|listing| listing == held)),
             Holds::WithOtherElements(held) => {
-                let whole = self.table.trusting(tunnel.clone()).whole(protected).await;
+                let protected: Vec<AddressRange> = protected.iter().copied().collect();
+                let whole = self.table.trusting(tunnel.clone()).whole(&protected).await;
                 whole.map(|listing| listing.filter(|listing| listing.has_the_rules_of(held)))
             }
         };

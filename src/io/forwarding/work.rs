@@ -23,8 +23,8 @@ use crate::io::nftables::{self, OuterPorts, PlaintextFilter, TableChanges};
 use crate::routing::kernel_routes::{METRIC_BLACKHOLE, TABLE_LOCAL, TABLE_MAIN};
 use crate::routing::policy::{Exemption, PROTOCOL_KERNEL};
 use crate::routing::{
-    Closed, Family, Interest, KernelPolicy, KernelRoute, KernelState, OuterDevices, PROTOCOL_GATEWAYD, Policy,
-    RouteKind, SharedSet, local_subnets,
+    Closed, Family, Interest, KernelPolicy, KernelRoute, KernelState, MainTable, OuterDevices, PROTOCOL_GATEWAYD,
+    Policy, RouteKind, SharedSet, local_subnets,
 };
 
 /// How long to wait before what failed is tried again, whatever happens in between.
@@ -77,6 +77,8 @@ pub(super) struct Work {
     /// What is asked for, and what of it both owners' connections and routes protect together.
     asked: Arc<KeptPolicy>,
     policy: Policy,
+    /// Whether what is protected may stand in `main`.
+    main: MainTable,
     /// Local subnets that an inner device has led to.
     closed: Closed,
     keeping: Keeping,
@@ -100,6 +102,7 @@ impl Work {
             pinned,
             asked: Arc::default(),
             policy: Policy::default(),
+            main: MainTable::default(),
             closed: kept.closed.clone(),
             keeping: Keeping::new(settings.state.clone()),
             settings,
@@ -218,7 +221,8 @@ impl Work {
             protect: policy.protect.clone(),
             ..KernelPolicy::default()
         };
-        wanted.before_main = wanted.needs_rule(rest, &self.device, self.filter.unwatched);
+        self.main.follow(&wanted);
+        wanted.before_main = self.main.needs_rule(rest, &self.device, self.filter.unwatched);
         let mut outcome = self.routes.bring(wanted, asked.mark).await?;
         let unwatched = self.filter.unwatched;
         let exempt = exemptions.iter().map(|exemption| exemption.prefix);
@@ -227,7 +231,7 @@ impl Work {
         let before_main = if unwatched == self.filter.unwatched {
             wanted.before_main.clone()
         } else {
-            wanted.needs_rule(&self.routes.picture().rest, &self.device, self.filter.unwatched)
+            self.main.needs_rule(&self.routes.picture().rest, &self.device, self.filter.unwatched)
         };
         if carried != wanted.carried || before_main != wanted.before_main {
             outcome = self.routes.carry(carried, before_main).await?;

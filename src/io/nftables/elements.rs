@@ -110,16 +110,6 @@ fn open(namespace: &Namespace, identity: u64) -> io::Result<Opened> {
     })?
 }
 
-/// What `from` has not of `what`, both in ascending order.
-pub(super) fn missing(from: &[AddressRange], what: &[AddressRange]) -> Vec<AddressRange> {
-    let mut from = from.iter().peekable();
-    let is_missing = |range: &&AddressRange| {
-        while from.next_if(|other| other < range).is_some() {}
-        from.peek() != Some(range)
-    };
-    what.iter().filter(is_missing).copied().collect()
-}
-
 /// The batch, and how many of its messages are acknowledged.
 fn batch(gone: &[AddressRange], new: &[AddressRange]) -> (Vec<u8>, usize) {
     let (mut batch, mut answers) = (Vec::new(), 0);
@@ -230,18 +220,6 @@ mod tests {
 
     fn range(first: &str, last: &str) -> AddressRange {
         AddressRange { first: first.parse().unwrap(), last: last.parse().unwrap() }
-    }
-
-    #[test]
-    fn what_one_of_two_lists_has_not_is_found() {
-        let ranges = |lasts: &[u8]| -> Vec<AddressRange> {
-            let address = |last: &u8| IpAddr::from([10, 0, 0, *last]);
-            lasts.iter().map(|last| AddressRange { first: address(last), last: address(last) }).collect()
-        };
-        let (one, other) = (ranges(&[1, 3, 5, 7, 9]), ranges(&[0, 3, 4, 7, 8, 9, 10]));
-        assert_eq!(missing(&one, &other), ranges(&[0, 4, 8, 10]));
-        assert_eq!(missing(&other, &one), ranges(&[1, 5]));
-        assert_eq!((missing(&[], &one), missing(&one, &[])), (one, vec![]));
     }
 
     #[test]

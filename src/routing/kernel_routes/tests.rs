@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::routing::MainTable;
 
 fn nets<C: FromIterator<IpNet>>(list: &[&str]) -> C {
     list.iter().map(|text| text.parse().expect("a prefix")).collect()
@@ -29,6 +30,12 @@ fn shown(policy: &KernelPolicy) -> (Vec<String>, Vec<String>) {
 const IN_MAIN: [&str; 2] = ["Unicast 10.1.1.0/24 254 0", "Blackhole 10.1.1.0/24 254 4294967295"];
 const BEFORE_MAIN: [&str; 2] = ["Unicast 10.1.1.0/24 20199 0", "Blackhole 10.1.1.0/24 20199 4294967295"];
 
+fn needs_rule(policy: &KernelPolicy, actual: &KernelState, unwatched: bool) -> BTreeMap<Family, u32> {
+    let mut main = MainTable::default();
+    main.follow(policy);
+    main.needs_rule(actual, "ipsec0", unwatched)
+}
+
 #[test]
 fn an_explicit_prefix_stands_in_main_and_needs_no_rule() {
     let (routes, rules) = shown(&policy(&["10.1.1.0/24"], &["203.0.113.2"]));
@@ -49,7 +56,7 @@ fn with_a_rule_everything_explicit_of_the_family_stands_before_main_as_well() {
 #[test]
 fn a_rule_is_needed_for_what_others_would_take_and_what_main_cannot_hold() {
     let policy = policy(&["10.1.0.0/16", "10.1.1.0/24", "10.2.0.0/16", "0.0.0.0/0", "fd00:1::/64"], &[]);
-    let needed = |policy: &KernelPolicy, actual: &KernelState| policy.needs_rule(actual, "ipsec0", false);
+    let needed = |policy: &KernelPolicy, actual: &KernelState| needs_rule(policy, actual, false);
     let nothing = BTreeMap::new();
     let (ipv4, ipv6) = ([(Family::Ipv4, 10)].into(), [(Family::Ipv6, 10)].into());
     assert_eq!(needed(&policy, &KernelState::default()), nothing);
@@ -69,11 +76,11 @@ fn a_rule_is_needed_for_what_others_would_take_and_what_main_cannot_hold() {
     assert_eq!(by_rule(KernelRule { is_foreign: true, ..rule(Family::Ipv6, 100, 77) }), ipv6);
     assert_eq!(by_rule(policy_rule(Family::Ipv4, 10, FIREWALL_MARK)), ipv4, "ours stays");
     assert_eq!(by_rule(rule(Family::Ipv4, 100, TABLE_LOCAL)), [(Family::Ipv4, 100)].into(), "behind `local`");
-    for priority in [0, PRIORITY_MAIN, 32_767] {
+    for priority in [0, 32_766, 32_767] {
         assert_eq!(by_rule(rule(Family::Ipv6, priority, 77)), nothing);
     }
     let both: BTreeMap<Family, u32> = [(Family::Ipv4, 10), (Family::Ipv6, 10)].into();
-    assert_eq!(policy.needs_rule(&KernelState::default(), "ipsec0", true), both, "without a filter");
+    assert_eq!(needs_rule(&policy, &KernelState::default(), true), both, "without a filter");
     let with_peer = KernelPolicy { outer_peers: ["10.2.0.9".parse().expect("an address")].into(), ..policy.clone() };
     assert_eq!(needed(&with_peer, &KernelState::default()), ipv4);
     let with_exempt = KernelPolicy { exempt: nets(&["fd00:1::7/128"]), ..policy.clone() };
@@ -99,7 +106,7 @@ fn a_default_route_leaves_main_alone_and_stands_behind_the_mark() {
 #[test]
 fn a_prefix_that_holds_a_peer_stays_out_of_main() {
     let mut policy = policy(&["203.0.113.0/24"], &["203.0.113.2"]);
-    policy.before_main = policy.needs_rule(&KernelState::default(), "ipsec0", false);
+    policy.before_main = needs_rule(&policy, &KernelState::default(), false);
     let (routes, _) = shown(&policy);
     assert_eq!(routes, ["Unicast 203.0.113.0/24 20199 0", "Blackhole 203.0.113.0/24 20199 4294967295"]);
 }
@@ -108,7 +115,7 @@ fn a_prefix_that_holds_a_peer_stays_out_of_main() {
 fn what_is_exempt_is_thrown_out_of_every_table_that_would_hold_it() {
     let exempt = nets(&["10.1.0.0/24", "192.0.2.0/24"]);
     let mut policy = KernelPolicy { exempt, ..policy(&["10.0.0.0/8", "0.0.0.0/0"], &[]) };
-    policy.before_main = policy.needs_rule(&KernelState::default(), "ipsec0", false);
+    policy.before_main = needs_rule(&policy, &KernelState::default(), false);
     let (routes, _) = shown(&policy);
     let throws: Vec<_> = routes.iter().filter(|route| route.starts_with("Throw")).collect();
     assert_eq!(throws, ["Throw 10.1.0.0/24 20199 0", "Throw 10.1.0.0/24 20200 0", "Throw 192.0.2.0/24 20200 0"]);
