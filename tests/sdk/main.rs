@@ -1,9 +1,11 @@
-//! The cloud's clients, unmodified, against the real `cend`: the official SDKs for Python and Node.js, and Ansible.
+//! The cloud's clients, unmodified, against the real `cend`: the official SDKs for Python and Node.js, Ansible,
+//! and what Terraform and the `aliyun` command line send, which are in no package registry; and `gatewayctl cloud`.
 //!
 //! They come from the package registries into environments below Cargo's target directory. Without any way to a registry
 //! the tests are skipped; when it is there and the clients are not, they fail.
 
 mod clients;
+mod gatewayctl;
 #[path = "../missing/mod.rs"]
 mod missing;
 mod venv;
