@@ -136,6 +136,11 @@ fn networks_with_ansible() {
 }
 
 #[test]
+fn tutorial_as_the_aliyun_command_line_does_it() {
+    run("cli.py", &[]);
+}
+
+#[test]
 fn connections_in_every_form() {
     run("connections.py", &[]);
 }
@@ -158,6 +163,12 @@ fn networks_with_several_tables_and_blocks() {
 #[test]
 fn route_maps_conflicts_and_bandwidth_of_a_cen_instance() {
     run("cen.py", &[]);
+}
+
+/// Cbn has no package on npm: `callApi` sends its names and lists.
+#[test]
+fn route_maps_conflicts_and_bandwidth_with_the_node_clients() {
+    run("cen.py", &["typed", "pop"]);
 }
 
 #[test]
