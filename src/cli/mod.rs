@@ -92,7 +92,7 @@ enum Command {
         psk_file: Option<PathBuf>,
     },
     /// Call an action of the simulated cloud: cloud PRODUCT ACTION --Parameter VALUE ...
-    Cloud(cloud::CloudArguments),
+    Cloud(Box<cloud::CloudArguments>),
     /// Print what a shell has to read to complete commands, options, and the cloud's actions and parameters:
     /// source <(gatewayctl completion bash)
     Completion { shell: completion::Shell },

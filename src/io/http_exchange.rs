@@ -84,10 +84,12 @@ pub enum ExchangeError {
         source: io::Error,
     },
     /// No answer within the time for it.
-    #[error("{server} has taken the call, and gives no answer within 60 s")]
+    #[error("{server} has taken the call, and gives no answer within {} s", .limit.as_secs())]
     AnswerTimeout {
         /// Who.
         server: String,
+        /// How long it had.
+        limit: Duration,
     },
     /// What came is not HTTP, or breaks off.
     #[error("the answer of {server} is not HTTP: {reason}{}", of_scheme(.tls))]
@@ -136,6 +138,7 @@ pub struct Server {
     host: String,
     port: u16,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    patience: Duration,
 }
 
 impl std::fmt::Debug for Server {
@@ -169,7 +172,7 @@ impl Server {
             }
             _ => return Ok(None),
         };
-        Ok(Some(Self { host, port, tls }))
+        Ok(Some(Self { host, port, tls, patience: ANSWER_TIMEOUT }))
     }
 
     /// Host and port, the port only where it is not the scheme's: as `Host` has it.
@@ -203,9 +206,10 @@ impl Server {
                 ended = connection => { ended?; asked.await }
             }
         };
-        let answer = timeout(ANSWER_TIMEOUT, answered).await;
-        let (status, body) =
-            answer.map_err(|_| ExchangeError::AnswerTimeout { server })?.map_err(|error| self.not_http(&error))?;
+        let answer = timeout(self.patience, answered).await;
+        let (status, body) = answer
+            .map_err(|_| ExchangeError::AnswerTimeout { server, limit: self.patience })?
+            .map_err(|error| self.not_http(&error))?;
         Ok((status, body.map_err(|error| self.not_http(&error))?.to_vec()))
     }
 
