@@ -145,6 +145,7 @@ fn a_call_is_repeated_until_the_answer_is_the_one() {
     let change = |words: &[&str]| {
         let words: Vec<String> = at.iter().chain(words).map(|word| (*word).to_owned()).collect();
         thread::spawn(move || {
+            #[expect(clippy::disallowed_methods, reason = "a thread of its own, which waits for its turn")]
             thread::sleep(Duration::from_millis(1500));
             answer(&words.iter().map(String::as_str).collect::<Vec<_>>());
         })
