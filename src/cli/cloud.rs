@@ -1,44 +1,77 @@
 //! `gatewayctl cloud`: a signed call of the simulated cloud's API, in the manner of the cloud's own command line.
 
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+mod account;
+mod realism;
+mod repeat;
+pub(super) mod words;
 
-use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueHint};
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use crate::cen::openapi::action::Action;
-use crate::cen::openapi::parameter::{self, Parameter};
+use crate::cen::openapi::parameter;
 use crate::cen::openapi::reference;
-use crate::cen::openapi::rpc::Parameters;
-use crate::crypto::Secret;
-use crate::io::openapi_client::{OpenApiClient, Product, Signing};
-use crate::io::private_file;
+use crate::io::openapi_client::{CallAnswer, OpenApiClient, Product, Signing};
 
-/// The largest file with a key that is read, in bytes.
-const KEY_FILE_LIMIT: u64 = 64 << 10;
+use account::Account;
+use repeat::{Call, Condition, Waited};
+
+/// Where cend listens if nobody says otherwise.
+const ENDPOINT: &str = "http://127.0.0.1:8080";
+/// The exit status when what was waited for has not come in time.
+const TIMED_OUT: u8 = 3;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The access key comes from --access-key, from --access-key-file (mode 0600, one line ID:SECRET), or from
-ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET. Options of gatewayctl stand before PRODUCT.
+The access key comes from --access-key, --access-key-file or --profile, or from ALIBABA_CLOUD_ACCESS_KEY_ID and
+ALIBABA_CLOUD_ACCESS_KEY_SECRET. Options of gatewayctl stand before PRODUCT.
 
   gatewayctl cloud --endpoint 127.0.0.1:8080 cbn DescribeCens
-  gatewayctl cloud vpc CreateVpc --RegionId cn-hangzhou --CidrBlock 192.168.4.0/24
+  gatewayctl cloud --region cn-hangzhou vpc CreateVpc --CidrBlock 192.168.4.0/24
+  gatewayctl cloud --region cn-hangzhou --all-pages vpc DescribeVpcs
+  gatewayctl cloud --wait-until Status=active vpc DescribeVpnGateway --VpnGatewayId vpn-...
   gatewayctl cloud vpc                     the actions of a product
   gatewayctl cloud vpc CreateVpc help      what an action takes
   gatewayctl cloud realism set --Delay 3000 --BusyFrequency 0.2 --CallsPerSecond 20
-  gatewayctl cloud realism off             and: gatewayctl cloud realism show")]
+  gatewayctl cloud realism off             and: gatewayctl cloud realism show
+
+Exit status: 0 when the call was answered, 1 when it was refused or got no answer, 2 when the command line is wrong,
+3 when what --wait-until names has not come in time.")]
 pub struct CloudArguments {
-    /// Where cend listens
-    #[arg(long, env = "ALIBABA_CLOUD_ENDPOINT", default_value = "http://127.0.0.1:8080")]
-    endpoint: String,
+    /// Where cend listens: HOST:PORT, http://HOST:PORT or https://HOST:PORT [default: that of the profile, or
+    /// http://127.0.0.1:8080]
+    #[arg(long, env = "ALIBABA_CLOUD_ENDPOINT", value_hint = ValueHint::Url)]
+    endpoint: Option<String>,
+    /// For https: a file with the certificates of the authorities that are trusted (PEM), such as cend's ca.pem; without
+    /// one no server is trusted
+    #[arg(long, env = "SSL_CERT_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    ca_file: Option<PathBuf>,
     /// The access key; other users of the machine can see it in the list of processes
-    #[arg(long, value_name = "ID:SECRET")]
+    #[arg(long, value_name = "ID:SECRET", value_hint = ValueHint::Other)]
     access_key: Option<String>,
-    /// A file with the access key
-    #[arg(long, value_name = "FILE", conflicts_with = "access_key")]
+    /// A file with the access key: mode 0600, one line ID:SECRET
+    #[arg(long, value_name = "FILE", conflicts_with = "access_key", value_hint = ValueHint::FilePath)]
     access_key_file: Option<PathBuf>,
+    /// A profile of the aliyun command line: its access key, region and endpoint in ~/.aliyun/config.json (mode 0600)
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["access_key", "access_key_file"], value_hint = ValueHint::Other)]
+    profile: Option<String>,
+    /// The RegionId of an action that takes one and is given none [default: that of the profile]
+    #[arg(long, env = "ALIBABA_CLOUD_REGION_ID", value_name = "REGION", value_hint = ValueHint::Other)]
+    region: Option<String>,
+    /// Ask for all pages of a list, and print them as one
+    #[arg(long, conflicts_with = "wait_until")]
+    all_pages: bool,
+    /// Repeat the call each second until this field of the answer has this value, such as Status=active,
+    /// Vpcs.Vpc.0.Status=Available, or, when the refusal is what is waited for, Code=InvalidVpcId.NotFound
+    #[arg(long, value_name = "FIELD=VALUE", value_hint = ValueHint::Other)]
+    wait_until: Option<Condition>,
+    /// For how many seconds (1 to 86400)
+    #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    wait_seconds: u32,
     /// Sign as older SDKs do, with RPC signature version 1.0
     #[arg(long)]
     rpc_signature: bool,
@@ -46,15 +79,21 @@ pub struct CloudArguments {
     #[arg(long)]
     force: bool,
     /// Print all actions and their parameters, as Markdown
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with = "product")]
     reference: bool,
     /// cbn, vpc, sts or cend; or realism, with show, set or off
-    #[arg(required_unless_present = "reference")]
+    #[arg(required_unless_present = "reference", value_hint = ValueHint::Other)]
     product: Option<String>,
     /// The action, such as DescribeCens
+    #[arg(value_hint = ValueHint::Other)]
     action: Option<String>,
     /// --Name VALUE or --Name=VALUE, as the action takes them
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "--Parameter VALUE")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "--Parameter VALUE",
+        value_hint = ValueHint::Other
+    )]
     parameters: Vec<String>,
 }
 
@@ -64,12 +103,15 @@ impl CloudArguments {
         if self.product.as_deref() == Some("realism") {
             self.realism()?;
         }
+        if self.product.as_deref() == Some("realism") {
+            self.action = Some(realism::action(self.action.as_deref(), &mut self.parameters)?.to_owned());
+            self.product = Some("cend".to_owned());
+        }
         let Some(product) = &self.product else {
             print!("{}", reference::markdown());
             return Ok(ExitCode::SUCCESS);
         };
-        let product = Product::by_name(product)
-            .ok_or_else(|| format!("\"{product}\" is no product; allowed: cbn, vpc, sts, cend, realism"))?;
+        let product = Product::by_name(product).ok_or_else(|| words::unknown_product(product))?;
         let Some(name) = &self.action else {
             reference::actions(product.version()).for_each(|action| println!("{}", action.name));
             return Ok(ExitCode::SUCCESS);
@@ -78,222 +120,69 @@ impl CloudArguments {
         if let ([asks], Some(action)) = (self.parameters.as_slice(), action)
             && asks == "help"
         {
-            print!("{}", help(action));
+            print!("{}", words::help(action));
             return Ok(ExitCode::SUCCESS);
         }
-        let parameters = parameters(&self.parameters)?;
+        self.call(product, name, action).await
+    }
+
+    async fn call(
+        &self,
+        product: Product,
+        name: &str,
+        action: Option<&Action>,
+    ) -> Result<ExitCode, Box<dyn std::error::Error>> {
+        let mut parameters = words::parameters(&self.parameters)?;
         if !self.force {
-            let action = action.ok_or_else(|| unknown_action(product, name))?;
-            check_known(action, &parameters)?;
+            let action = action.ok_or_else(|| words::unknown_action(product, name))?;
+            words::check_known(action, &parameters)?;
         }
-        let (id, secret) = access_key(self.access_key.as_deref(), self.access_key_file.as_deref())?;
-        let client = OpenApiClient::new(&self.endpoint, id, secret)?;
+        let account = self.account()?;
+        let takes_region = action.is_none_or(|action| parameter::row(action.parameters, "RegionId").is_some());
+        if let Some(region) = self.region.clone().or(account.region).filter(|_| takes_region)
+            && parameters.raw("RegionId").is_none()
+        {
+            parameters.insert("RegionId", region);
+        }
+        let endpoint = self.endpoint.clone().or(account.endpoint).unwrap_or_else(|| ENDPOINT.to_owned());
+        let client = OpenApiClient::new(&endpoint, self.ca_file.as_deref(), account.id, account.secret)?;
         let signing = if self.rpc_signature { Signing::Rpc } else { Signing::Acs3 };
-        let answer = client.call(product, name, &parameters, signing).await?;
-        let text = serde_json::to_string_pretty(&answer.body)?;
-        if (200..300).contains(&answer.status) {
-            println!("{text}");
-            return Ok(ExitCode::SUCCESS);
+        let call = Call { client: &client, product, name, parameters, signing };
+        let answer = match (&self.wait_until, action) {
+            (Some(condition), _) => {
+                let limit = Duration::from_secs(self.wait_seconds.into());
+                match repeat::wait_until(&call, condition, limit).await? {
+                    Waited::Reached(answer) => return Ok(printed(&answer, ExitCode::SUCCESS)?),
+                    Waited::Refused(answer) => answer,
+                    Waited::TimeOut(told) => {
+                        eprintln!("gatewayctl: {told}");
+                        return Ok(ExitCode::from(TIMED_OUT));
+                    }
+                }
+            }
+            (None, Some(action)) if self.all_pages => repeat::all_pages(call, action).await?,
+            (None, None) if self.all_pages => return Err("--all-pages is for the actions that cend serves".into()),
+            (None, _) => call.once().await?,
+        };
+        if answer.succeeded() {
+            return Ok(printed(&answer, ExitCode::SUCCESS)?);
         }
-        let field = |name: &str| answer.body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let field = |name: &str| answer.body.get(name).and_then(Value::as_str).unwrap_or_default();
         eprintln!("gatewayctl: {} (HTTP {}): {}", field("Code"), answer.status, field("Message"));
-        println!("{text}");
-        Ok(ExitCode::FAILURE)
+        Ok(printed(&answer, ExitCode::FAILURE)?)
     }
-}
 
-impl CloudArguments {
-    /// The words for a person become the action of cend's own.
-    fn realism(&mut self) -> Result<(), String> {
-        self.product = Some("cend".to_owned());
-        let action = match self.action.as_deref() {
-            None | Some("show") => "DescribeRealism",
-            Some("set") if self.parameters.is_empty() => {
-                return Err("realism set what? See: realism set help".to_owned());
-            }
-            Some("set") => "ModifyRealism",
-            Some("off") => {
-                self.parameters.extend(OFF.map(str::to_owned));
-                "ModifyRealism"
-            }
-            Some(other) => return Err(format!("realism {other}? Allowed: show, set, off")),
-        };
-        self.action = Some(action.to_owned());
-        Ok(())
-    }
-}
-
-/// Nothing is as in the real cloud any more. The seed stays, as it does nothing by itself.
-const OFF: [&str; 3] = ["--Delay=0", "--BusyFrequency=0", "--CallsPerSecond=0"];
-
-/// What an action takes, one parameter a line.
-fn help(action: &Action) -> String {
-    let fields = reference::all_fields("", action.parameters);
-    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    let line = |(name, Parameter { kind, presence, .. }): &(String, &Parameter)| {
-        let presence = if presence.to_string().is_empty() { String::new() } else { format!("; {presence}") };
-        format!("  --{name:width$}  {kind}{presence}\n")
-    };
-    format!("{}\n{}", action.name, fields.iter().map(line).collect::<String>())
-}
-
-fn unknown_action(product: Product, name: &str) -> String {
-    let names = reference::actions(product.version()).map(|action| action.name);
-    format!("{name} is no action that cend serves{}; --force sends it all the same", meant(name, names))
-}
-
-/// Refuses a name that no row of the action has: the cloud would ignore it, and a misspelt one with it.
-fn check_known(action: &Action, parameters: &Parameters) -> Result<(), String> {
-    let fields = reference::all_fields("", action.parameters);
-    let names = || fields.iter().map(|(name, _)| name.as_str()).chain(parameter::COMMON.iter().copied());
-    for (given, _) in parameters.iter() {
-        let numbered = given.split('.').map(|part| if part.parse::<u32>().is_ok() { "N" } else { part });
-        let name = numbered.collect::<Vec<_>>().join(".");
-        if !names().any(|known| known == name) {
-            let meant = meant(&name, names());
-            return Err(format!("{} takes no --{given}{meant}; --force sends it all the same", action.name));
+    fn account(&self) -> Result<Account, String> {
+        match (&self.access_key, &self.access_key_file, &self.profile) {
+            (Some(pair), _, _) => Account::of_pair(pair),
+            (None, Some(file), _) => Account::of_file(file),
+            (None, None, Some(profile)) => Account::of_profile(profile),
+            (None, None, None) => Account::of_environment(),
         }
     }
-    Ok(())
 }
 
-/// What may have been meant by a name that is none.
-fn meant<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let near = names.map(|known| (strsim::damerau_levenshtein(&known.to_lowercase(), &name.to_lowercase()), known));
-    match near.min().filter(|(distance, known)| *distance <= known.len() / 3) {
-        Some((_, known)) => format!(" (did you mean {known}?)"),
-        None => String::new(),
-    }
-}
-
-fn parameters(words: &[String]) -> Result<Parameters, String> {
-    let mut parameters = Parameters::default();
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty()) else {
-            return Err(format!("\"{word}\" is no parameter; write --Name VALUE"));
-        };
-        let (name, value) = match name.split_once('=') {
-            Some((name, value)) => (name, value.to_owned()),
-            None => (name, words.next().ok_or_else(|| format!("--{name} needs a value"))?.clone()),
-        };
-        if !name.starts_with(|first: char| first.is_ascii_uppercase()) {
-            return Err(format!(
-                "--{name} is no parameter of an action; options of gatewayctl stand before the product"
-            ));
-        }
-        parameters.insert(name, value);
-    }
-    Ok(parameters)
-}
-
-fn access_key(given: Option<&str>, file: Option<&Path>) -> Result<(String, Secret), String> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let pair = match (given, file) {
-        (Some(given), _) => Zeroizing::new(given.to_owned()),
-        (None, Some(file)) => private_file::read(file, KEY_FILE_LIMIT).map_err(|error| error.to_string())?,
-        (None, None) => {
-            let id = variable("ALIBABA_CLOUD_ACCESS_KEY_ID");
-            let secret = variable("ALIBABA_CLOUD_ACCESS_KEY_SECRET");
-            let (Some(id), Some(secret)) = (id, secret) else {
-                return Err("no access key: give --access-key-file, --access-key, or set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET".to_owned());
-            };
-            Zeroizing::new(format!("{id}:{secret}"))
-        }
-    };
-    match pair.trim_end_matches(['\r', '\n']).split_once(':') {
-        Some((id, secret)) if !id.is_empty() && !secret.is_empty() => {
-            Ok((id.to_owned(), Secret::new(secret.as_bytes().to_vec())))
-        }
-        _ => Err("the access key is not of the form ID:SECRET".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-    use crate::cen::openapi::action::{CBN, VPC};
-
-    fn read(words: &[&str]) -> Result<Vec<(String, String)>, String> {
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        let read = parameters(&words)?;
-        Ok(read.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
-    }
-
-    #[test]
-    fn parameters_are_taken_in_both_ways() {
-        let read = read(&["--RegionId", "cn-hangzhou", "--Name=a=b", "--Weight", "-1"]).unwrap();
-        assert!(read.contains(&("RegionId".into(), "cn-hangzhou".into())));
-        assert!(read.contains(&("Name".into(), "a=b".into())));
-        assert!(read.contains(&("Weight".into(), "-1".into())));
-    }
-
-    #[test]
-    fn what_is_no_parameter_is_told() {
-        assert!(read(&["RegionId", "x"]).unwrap_err().contains("write --Name VALUE"));
-        assert!(read(&["--RegionId"]).unwrap_err().contains("needs a value"));
-        assert!(read(&["--endpoint", "x"]).unwrap_err().contains("before the product"));
-    }
-
-    #[test]
-    fn what_an_action_does_not_take_is_told_with_what_it_may_mean() {
-        let of = |name: &str, words: &[(&str, &str)]| {
-            let mut parameters = Parameters::default();
-            words.iter().for_each(|(name, value)| parameters.insert(*name, *value));
-            check_known(
-                reference::actions(CBN).chain(reference::actions(VPC)).find(|row| row.name == name).unwrap(),
-                &parameters,
-            )
-        };
-        assert!(of("DescribeCens", &[("Filter.1.Value.2", "x"), ("RegionId", "x"), ("ClientToken", "x")]).is_ok());
-        let refused = of("CreateVpc", &[("CidrBlok", "10.0.0.0/8")]).unwrap_err();
-        assert!(refused.contains("no --CidrBlok (did you mean CidrBlock?)"), "{refused}");
-        let refused = of("CreateVpc", &[("Entirely", "x")]).unwrap_err();
-        assert!(refused.contains("no --Entirely; --force"), "{refused}");
-        let refused = unknown_action(Product::Vpc, "DescribeVcps");
-        assert!(refused.contains("did you mean DescribeVpcs?"), "{refused}");
-    }
-
-    #[test]
-    fn words_about_realism_are_actions_that_cend_has() {
-        #[derive(clap::Parser)]
-        struct Line {
-            #[command(flatten)]
-            cloud: CloudArguments,
-        }
-        let read = |words: &[&str]| {
-            let line = <Line as clap::Parser>::try_parse_from(["cloud", "realism"].iter().chain(words)).unwrap();
-            let mut cloud = line.cloud;
-            cloud.realism().map(|()| (cloud.action.unwrap_or_default(), cloud.parameters))
-        };
-        assert_eq!(read(&[]).unwrap().0, "DescribeRealism");
-        assert_eq!(read(&["show"]).unwrap().0, "DescribeRealism");
-        for words in [&["off"][..], &["set", "--Delay", "3000", "--BusyFrequency=0.2", "--Seed", "1"]] {
-            let (action, words) = read(words).unwrap();
-            let action = reference::action(Product::Cend.version(), &action).unwrap();
-            check_known(action, &parameters(&words).unwrap()).unwrap();
-        }
-        assert!(read(&["set"]).is_err() && read(&["on"]).is_err());
-    }
-
-    #[test]
-    fn the_help_of_an_action_names_its_parameters() {
-        let help = help(reference::action(VPC, "CreateVSwitch").unwrap());
-        assert!(help.contains("--VpcId") && help.contains("required") && help.contains("CIDR block"), "{help}");
-    }
-
-    #[test]
-    fn a_key_file_must_be_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        std::fs::write(&path, "tutorial:se:cret\n").unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let (id, secret) = access_key(None, Some(&path)).unwrap();
-        assert_eq!((id.as_str(), secret.as_bytes()), ("tutorial", b"se:cret".as_slice()));
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(access_key(None, Some(&path)).unwrap_err().contains("0644"));
-        assert!(access_key(Some("only-an-id"), None).is_err());
-    }
+fn printed(answer: &CallAnswer, code: ExitCode) -> Result<ExitCode, serde_json::Error> {
+    println!("{}", serde_json::to_string_pretty(&answer.body)?);
+    Ok(code)
 }

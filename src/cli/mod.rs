@@ -2,6 +2,7 @@
 
 mod check;
 mod cloud;
+mod completion;
 mod export;
 mod quantity;
 mod release;
@@ -10,7 +11,8 @@ mod status;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::CompleteEnv;
 use futures_util::StreamExt;
 use serde::Serialize;
 
@@ -90,7 +92,16 @@ enum Command {
         psk_file: Option<PathBuf>,
     },
     /// Call an action of the simulated cloud: cloud PRODUCT ACTION --Parameter VALUE ...
-    Cloud(cloud::CloudArguments),
+    Cloud(Box<cloud::CloudArguments>),
+    /// Print what a shell has to read to complete commands, options, and the cloud's actions and parameters:
+    /// source <(gatewayctl completion bash)
+    Completion { shell: completion::Shell },
+}
+
+/// Where a shell asks what may come next on a command line, answers it and ends the process. To be called first of all.
+pub fn complete() {
+    let command = || completion::with_cloud(Arguments::command());
+    CompleteEnv::with_factory(command).var(completion::VARIABLE).complete();
 }
 
 /// Runs one command; what goes wrong is told on standard error.
@@ -142,6 +153,7 @@ async fn execute(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::E
             print!("{}", *export::configuration(&exported, product, psk_file.as_deref())?);
         }
         Command::Cloud(cloud) => return cloud.run().await,
+        Command::Completion { shell } => completion::print(shell)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -183,13 +195,12 @@ async fn follow(client: &ControlClient, connection: Option<String>) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
+        completion::with_cloud(Arguments::command()).debug_assert();
     }
 
     #[test]

@@ -407,7 +407,7 @@ mod tests {
         let (stop, stopped) = oneshot::channel::<()>();
         let listeners = vec![Listener { listener, tls: None }];
         let server = tokio::spawn(serve(listeners, service, None, async move { stopped.await.unwrap_or_default() }));
-        let client = OpenApiClient::new(&endpoint, "id".to_owned(), Secret::new(b"secret".to_vec())).unwrap();
+        let client = OpenApiClient::new(&endpoint, None, "id".to_owned(), Secret::new(b"secret".to_vec())).unwrap();
         let name = Parameters::parse("Name=a+b%2A%E4%B8%AD".as_bytes()).unwrap();
 
         let panicked = client.call(Product::Vpc, "Panic", &name, Signing::Acs3).await.unwrap();

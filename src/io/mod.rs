@@ -12,6 +12,7 @@ pub mod host;
 pub mod http;
 pub mod http_clients;
 pub mod http_connection;
+pub mod http_exchange;
 pub mod icmp;
 pub mod instance;
 pub mod ip_forwarding;

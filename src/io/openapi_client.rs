@@ -1,10 +1,14 @@
 //! A signed caller of the cloud's API.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::path::Path;
 
-use reqwest::{Client, Url};
+use axum::body::Body;
+use axum::http::{self, Method};
+use reqwest::Url;
 use serde_json::Value;
+use tokio_rustls::rustls::RootCertStore;
+
+use super::http_exchange::{self, ExchangeError, Server, TrustError};
 
 use crate::cen::error::ApiError;
 use crate::cen::openapi::action::{CBN, CEND, STS, VPC};
@@ -13,9 +17,6 @@ use crate::cen::openapi::rpc::Parameters;
 use crate::cen::openapi::signature::{RpcMethod, authorize_acs3, body_hash, canonical_query, percent_encode, sign_rpc};
 use crate::crypto::random::{Entropy, SystemEntropy};
 use crate::crypto::secret::Secret;
-
-/// How long a call may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The way in which a call is signed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,12 +42,13 @@ pub enum Product {
 }
 
 impl Product {
+    /// All of them, with the names that the cloud's own command line has for them.
+    pub const ALL: &[(Self, &'static str)] =
+        &[(Self::Cbn, "cbn"), (Self::Vpc, "vpc"), (Self::Sts, "sts"), (Self::Cend, "cend")];
+
     /// Reads the name as the cloud's own command line takes it, in any case.
     pub fn by_name(name: &str) -> Option<Self> {
-        [(Self::Cbn, "cbn"), (Self::Vpc, "vpc"), (Self::Sts, "sts"), (Self::Cend, "cend")]
-            .into_iter()
-            .find(|(_, known)| known.eq_ignore_ascii_case(name))
-            .map(|(product, _)| product)
+        Self::ALL.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(product, _)| *product)
     }
 
     /// The version that the product's actions have.
@@ -63,20 +65,21 @@ impl Product {
 /// Why there is no answer. A refusal by the API is an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The endpoint is not `host:port`, nor an HTTP URL without a path; holds it as given.
-    #[error("{0:?} is no endpoint: give host:port, or http://host:port")]
+    /// The endpoint is not `host:port`, nor a URL of HTTP or HTTPS without a path; holds it as given.
+    #[error("{0:?} is no endpoint: give host:port, http://host:port or https://host:port")]
     Endpoint(String),
+    /// There are no certificates to trust.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The request cannot be signed.
     #[error("{0}")]
     Parameters(ApiError),
-    /// The endpoint was not reached, or did not answer in time, or no HTTP client could be made.
-    #[error("no answer from {endpoint}: {source}")]
-    Http {
-        /// Where the call went.
-        endpoint: String,
-        /// What HTTP says about it.
-        source: reqwest::Error,
-    },
+    /// The endpoint was not reached, or did not answer in time.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// The request cannot be written as HTTP.
+    #[error("the call cannot be written: {0}")]
+    Request(#[from] http::Error),
     /// Something answered, but not the API.
     #[error("the answer of {endpoint} (HTTP {status}) is not JSON")]
     NotJson {
@@ -96,32 +99,45 @@ pub struct CallAnswer {
     pub body: Value,
 }
 
+impl CallAnswer {
+    /// It is no refusal.
+    pub fn succeeded(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// A refusal that asks to come again: the rate is limited, or the service not available.
+    pub fn is_busy(&self) -> bool {
+        let code = self.body.get("Code").and_then(Value::as_str).unwrap_or_default();
+        self.status == 503 || code.starts_with("Throttling")
+    }
+}
+
 /// Calls one endpoint with one key.
 #[derive(Debug)]
 pub struct OpenApiClient {
-    endpoint: Url,
+    server: Server,
     access_key_id: String,
     access_key_secret: Secret,
-    http: Client,
 }
 
 impl OpenApiClient {
-    /// `endpoint` is `host:port` (HTTP) or a URL without a path. Proxies of the environment are not used for a
-    /// loopback address.
+    /// `endpoint` is `host:port` (HTTP) or a URL without a path. Over HTTPS the server's certificate must come from an
+    /// authority in the file `authorities` (PEM); without one nothing is trusted. Proxies of the environment are not used.
     ///
     /// # Errors
-    /// [`CallError::Endpoint`]; [`CallError::Http`] when no HTTP client can be made.
-    pub fn new(endpoint: &str, access_key_id: String, access_key_secret: Secret) -> Result<Self, CallError> {
+    /// [`CallError::Endpoint`]; [`CallError::Trust`] when that file cannot be used.
+    pub fn new(
+        endpoint: &str,
+        authorities: Option<&Path>,
+        access_key_id: String,
+        access_key_secret: Secret,
+    ) -> Result<Self, CallError> {
         let url = if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") };
         let invalid = || CallError::Endpoint(endpoint.to_owned());
         let url = Url::parse(&url).map_err(|_| invalid())?;
-        // This build has no TLS; the API of a simulated cloud stands on the same machine.
-        let host = url.host_str().filter(|_| url.scheme() == "http" && url.path() == "/").ok_or_else(invalid)?;
-        let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        let builder = Client::builder().timeout(TIMEOUT);
-        let builder = if loopback { builder.no_proxy() } else { builder };
-        let http = builder.build().map_err(|source| CallError::Http { endpoint: endpoint.to_owned(), source })?;
-        Ok(Self { endpoint: url, access_key_id, access_key_secret, http })
+        let trusted = authorities.filter(|_| url.scheme() == "https").map(http_exchange::authorities).transpose()?;
+        let server = Server::of(&url, trusted.unwrap_or_else(RootCertStore::empty))?.ok_or_else(invalid)?;
+        Ok(Self { server, access_key_id, access_key_secret })
     }
 
     /// Calls an action and waits for its answer.
@@ -136,21 +152,17 @@ impl OpenApiClient {
         signing: Signing,
     ) -> Result<CallAnswer, CallError> {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let request = match signing {
+        let mut request = match signing {
             Signing::Acs3 => self.acs3(product, action, parameters, &now)?,
             Signing::Rpc => self.rpc(product, action, parameters, &now),
         };
-        let failed = |source| CallError::Http { endpoint: self.endpoint.to_string(), source };
-        let mut url = self.endpoint.clone();
-        url.set_query((!request.query.is_empty()).then_some(request.query.as_str()));
-        let mut call = self.http.post(url).body(request.body.clone());
+        let target = if request.query.is_empty() { "/".to_owned() } else { format!("/?{}", request.query) };
+        let mut call = http::Request::builder().method(Method::POST).uri(target);
         for (name, value) in request.headers.iter().filter(|(name, _)| name != "host") {
             call = call.header(name, value);
         }
-        let answer = call.send().await.map_err(failed)?;
-        let status = answer.status().as_u16();
-        let text = answer.bytes().await.map_err(failed)?;
-        let not_json = |_| CallError::NotJson { endpoint: self.endpoint.to_string(), status };
+        let (status, text) = self.server.exchange(call.body(Body::from(std::mem::take(&mut request.body)))?).await?;
+        let not_json = |_| CallError::NotJson { endpoint: self.server.authority(), status };
         Ok(CallAnswer { status, body: serde_json::from_slice(&text).map_err(not_json)? })
     }
 
@@ -159,7 +171,7 @@ impl OpenApiClient {
         let mut request = Request::new("POST", "");
         request.body = canonical_query(parameters.iter()).as_bytes().to_vec();
         let headers = [
-            ("host", self.host()),
+            ("host", self.server.authority()),
             ("accept", "application/json".to_owned()),
             ("content-type", "application/x-www-form-urlencoded".to_owned()),
             ("x-acs-action", action.to_owned()),
@@ -197,12 +209,6 @@ impl OpenApiClient {
         request.headers.push(("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()));
         request
     }
-
-    /// The `Host` header as it goes out.
-    fn host(&self) -> String {
-        let host = self.endpoint.host_str().unwrap_or_default();
-        self.endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-    }
 }
 
 fn nonce() -> String {
@@ -217,7 +223,7 @@ mod tests {
     use crate::cen::openapi::authentication::{AccessKeys, Authenticator};
 
     fn client(endpoint: &str) -> Result<OpenApiClient, CallError> {
-        OpenApiClient::new(endpoint, "id".to_owned(), Secret::new(b"secret".to_vec()))
+        OpenApiClient::new(endpoint, None, "id".to_owned(), Secret::new(b"secret".to_vec()))
     }
 
     #[test]
@@ -239,9 +245,9 @@ mod tests {
 
     #[test]
     fn endpoints_are_host_and_port_or_a_plain_url() {
-        assert_eq!(client("127.0.0.1:8080").unwrap().host(), "127.0.0.1:8080");
-        assert_eq!(client("http://cloud.example").unwrap().host(), "cloud.example");
-        for wrong in ["", "https://127.0.0.1", "http://127.0.0.1/path", "a b"] {
+        assert_eq!(client("127.0.0.1:8080").unwrap().server.authority(), "127.0.0.1:8080");
+        assert_eq!(client("http://cloud.example").unwrap().server.authority(), "cloud.example");
+        for wrong in ["", "ftp://127.0.0.1", "http://127.0.0.1/path", "https://a/?b", "a b"] {
             assert!(matches!(client(wrong), Err(CallError::Endpoint(_))), "{wrong}");
         }
     }

@@ -1,8 +1,9 @@
-"""Route maps, conflicts and bandwidth of a CEN instance, by an official SDK."""
+"""Route maps, conflicts and bandwidth of a CEN instance, by an official SDK: Python's, or the clients for Node.js that are named."""
 
 import sys
 
 from checks import equal, refused, server
+from node_sdk import NodeSdk
 from sdks import NewSdk
 
 
@@ -126,6 +127,7 @@ def check(sdk):
 
 
 endpoint, key, secret = server()
-for algorithm in (None, "v2"):
-    check(NewSdk(endpoint, key, secret, algorithm))
+clients = [NodeSdk(client, endpoint, key, secret) for client in sys.argv[1:]]
+for client in clients or [NewSdk(endpoint, key, secret, algorithm) for algorithm in (None, "v2")]:
+    check(client)
 print("passed", file=sys.stdout)

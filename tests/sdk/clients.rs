@@ -11,6 +11,12 @@ pub fn node() -> Option<PathBuf> {
     made(&NODE, "make-node.sh", "node-clients", &[])
 }
 
+/// The environment of Prowler; `None` offline.
+pub fn prowler() -> Option<PathBuf> {
+    static PROWLER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    made(&PROWLER, "make-venv.sh", "prowler-venv", &["prowler-requirements.txt"])
+}
+
 /// The environment of `ansible-playbook`; `None` offline. Its modules for the cloud ask for the whole of Ansible's
 /// collections, and need none of them.
 pub fn ansible() -> Option<PathBuf> {

@@ -1,9 +1,11 @@
-//! The cloud's clients, unmodified, against the real `cend`: the official SDKs for Python and Node.js, and Ansible.
+//! The cloud's clients, unmodified, against the real `cend`: the official SDKs for Python and Node.js, Ansible and Prowler,
+//! and what Terraform and the `aliyun` command line send, which are in no package registry; and `gatewayctl cloud`.
 //!
 //! They come from the package registries into environments below Cargo's target directory. Without any way to a registry
 //! the tests are skipped; when it is there and the clients are not, they fail.
 
 mod clients;
+mod gatewayctl;
 #[path = "../missing/mod.rs"]
 mod missing;
 mod venv;
@@ -133,6 +135,35 @@ fn networks_with_ansible() {
     assert!(out.contains("failed=0") && !out.contains("ok=0"), "it did nothing\n{out}\n{err}");
 }
 
+/// Prowler brings 2 GB of other clients, for six minutes: only where `PROWLER` is set to anything but the empty text.
+#[test]
+fn networks_with_prowler() {
+    if std::env::var_os("PROWLER").is_none_or(|asked| asked.is_empty()) {
+        return eprintln!("not asked for: PROWLER=1 installs Prowler (2 GB) and runs it");
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return missing::skipped("root, which names that lead to cend take");
+    }
+    let Some(prowler) = clients::prowler() else { return };
+    let state = tempfile::tempdir().expect("a directory for the state");
+    let mut command = venv::without_proxies(Command::new(venv::folder().join("as-the-cloud.sh")));
+    let output = command
+        .args([Path::new(env!("CARGO_BIN_EXE_cend")), state.path(), &prowler.join("bin/python")])
+        .arg(venv::folder().join("prowler.py"))
+        .env("GATEWAYCTL", env!("CARGO_BIN_EXE_gatewayctl"))
+        .envs([("CEND_KEY_ID", KEY_ID), ("CEND_KEY_SECRET", KEY_SECRET)])
+        .envs([("ALIBABA_CLOUD_ACCESS_KEY_ID", KEY_ID), ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", KEY_SECRET)])
+        .output()
+        .expect("the script runs");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("prowler passed"), "{out}\n{err}");
+}
+
+#[test]
+fn tutorial_as_the_aliyun_command_line_does_it() {
+    run("cli.py", &[]);
+}
+
 #[test]
 fn connections_in_every_form() {
     run("connections.py", &[]);
@@ -161,6 +192,12 @@ fn networks_with_several_tables_and_blocks() {
 #[test]
 fn route_maps_conflicts_and_bandwidth_of_a_cen_instance() {
     run("cen.py", &[]);
+}
+
+/// Cbn has no package on npm: `callApi` sends its names and lists.
+#[test]
+fn route_maps_conflicts_and_bandwidth_with_the_node_clients() {
+    run("cen.py", &["typed", "pop"]);
 }
 
 #[test]

@@ -188,6 +188,7 @@ fn a_repeated_call_is_not_handled_again_and_its_nonce_is_used() {
             0 => Ok(Answer::Write { command: Command::Nothing, response: json!({"Made": 1}) }),
             _ => Err(ApiError::internal()),
         },
+        busy: &[],
     }]];
     let service = service_of(ACTIONS);
     let committed = |n| assert_eq!(service.cloud().1.load(Ordering::Relaxed), n);
