@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("esp", &["wire", "crypto"]),
     ("dataplane", &["wire", "crypto", "esp"]),
     ("routing", &["dataplane"]),
-    ("cen", &["crypto"]),
+    ("cen", &["crypto", "routing"]),
     ("control", &[]),
     ("io", &["wire", "crypto", "dataplane", "routing", "cen", "control"]),
     ("daemon", &["wire", "crypto", "ike", "esp", "dataplane", "routing", "control", "io"]),
