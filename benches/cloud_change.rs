@@ -30,8 +30,7 @@ use ipsec_gateway::cen::command::{
     IpsecParameters, Submission,
 };
 use ipsec_gateway::cen::network::{Declarations, UnixMillis, VpcName};
-use ipsec_gateway::cen::openapi::rpc::Parameters;
-use ipsec_gateway::cen::openapi::signature::{RpcMethod, percent_encode, sign_rpc};
+use ipsec_gateway::cen::openapi::action::VPC;
 use ipsec_gateway::cen::state::State;
 use ipsec_gateway::cen::vpn::{DEFAULT_PRIORITY, PreSharedKey, VpnConnection, VpnRoute, VpnRouteKey};
 use ipsec_gateway::cen::{apply::apply, plan::plan};
@@ -47,6 +46,7 @@ use ipsec_gateway::daemon::owner_keeper::{Kept, OwnerKeeper, OwnerRefused, Owner
 use ipsec_gateway::daemon::owner_set::Translation;
 use ipsec_gateway::io::netlink::{Change as KernelChange, Changes};
 use ipsec_gateway::io::netns::Namespace;
+use ipsec_gateway::io::openapi_client::signed_query;
 use ipsec_gateway::io::store::embedded::EmbeddedStore;
 use ipsec_gateway::io::store::{Revision, Store};
 use ipsec_gateway::io::unix::{ControlClient, ControlSocket};
@@ -321,27 +321,9 @@ fn start_cend(state: PathBuf, socket: PathBuf, gateway: Option<&Namespace>, vpc:
 
 /// Calls an action of the Vpc API.
 fn call(address: SocketAddr, action: &str, given: &[(&str, &str)]) {
-    let mut parameters = Parameters::default();
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let nonce = uuid::Uuid::new_v4().to_string();
-    let common = [
-        ("Action", action),
-        ("Version", "2016-04-28"),
-        ("RegionId", REGION),
-        ("Format", "JSON"),
-        ("AccessKeyId", "bench"),
-        ("SignatureMethod", "HMAC-SHA1"),
-        ("SignatureVersion", "1.0"),
-        ("SignatureNonce", &nonce),
-        ("Timestamp", &now),
-    ];
-    common.iter().chain(given).for_each(|(name, value)| parameters.insert(*name, *value));
-    let signature = sign_rpc(RpcMethod::HmacSha1, "GET", &parameters, b"secret");
-    parameters.insert("Signature", signature);
-    let query: Vec<String> =
-        parameters.iter().map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value))).collect();
+    let query = signed_query(("bench", b"secret"), VPC, action, &[&[("RegionId", REGION)], given].concat());
     let mut stream = TcpStream::connect(address).expect("cend listens");
-    let request = format!("GET /?{} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n", query.join("&"));
+    let request = format!("GET /?{query} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("cend reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("cend answers");

@@ -8,8 +8,8 @@ use ipnet::Ipv4Net;
 use super::horizon::Horizons;
 use super::index::{CenIndex, Member, Offer};
 use super::learn::{LearnedRoute, LearnedStatus, Rejection, View, place};
-use super::network::{NetworkId, NetworkKind};
-use super::passage::Passage;
+use super::network::NetworkId;
+use super::passage::{Passage, Sort};
 use super::state::State;
 
 /// One record of the API's `Conflicts`: what stands in the way, and where.
@@ -26,27 +26,40 @@ pub struct Conflict<'a> {
     pub status: &'static str,
 }
 
-/// Why the routes of one network do not arrive everywhere. What is the same for all of its routes is looked at once.
+/// Why the routes of one network do not arrive everywhere. What is the same for all of its routes is looked at once, and what is
+/// the same for all networks of a sort for one of them.
 pub struct Conflicts<'a> {
     state: &'a State,
-    network: &'a NetworkId,
     member: Member,
     index: &'a CenIndex,
-    /// Where route maps stand, or VBRs learn: what each of them sees.
-    views: Vec<View<'a>>,
-    /// What somebody sees who keeps nothing out, where no maps stand.
-    region: View<'a>,
-    /// The other VPCs, in the order of conflicts with them.
-    vpcs: Vec<(&'a str, &'a NetworkId, Member)>,
-    /// `None` where route maps stand, so that every network has to be asked.
-    horizons: Option<Horizons>,
-    /// The last places that the other VPCs have room for, the least first.
+    sorts: Vec<Learners<'a>>,
+    /// The place of each learner in `sorts`.
+    sort_of: BTreeMap<Member, usize>,
+}
+
+/// The other networks of one sort.
+struct Learners<'a> {
+    /// What CEN brings to each of them.
+    view: View<'a>,
+    members: Vec<(&'a NetworkId, Member)>,
+    horizons: Horizons,
+    /// The last places that they have room for, the least first.
     places: Vec<u64>,
 }
 
-/// Who has no room for a route: the VPCs, but for those whose own tables keep it out, that are full before its place.
+/// Who has no room for a route: the networks of a sort, but for those whose own tables keep it out, that are full before its
+/// place.
 struct Full {
+    sort: usize,
     place: u64,
+}
+
+/// What keeps a route from learners.
+struct Kept<'a> {
+    /// The records but for those of the networks that are full, in order.
+    conflicts: Vec<Conflict<'a>>,
+    full: Vec<Full>,
+    /// Whose own tables keep it out.
     keepers: BTreeMap<Member, Ipv4Net>,
 }
 
@@ -56,107 +69,116 @@ impl<'a> Conflicts<'a> {
         let cen = &state.attachments.get(network)?.cen;
         let index = state.index_of(cen)?;
         let passage = Rc::new(Passage::of(state, cen));
-        let has_maps = !passage.is_open();
-        let asked = index.members().filter(|(learner, _)| *learner != network);
-        let asked = asked.filter(|(learner, _)| has_maps || learner.kind() == NetworkKind::Vbr);
-        let views =
-            asked.filter_map(|(learner, _)| View::of_network_past(state, learner, Rc::clone(&passage))).collect();
-        let vpcs = index.members().filter(|(learner, _)| *learner != network && learner.kind() == NetworkKind::Vpc);
-        let mut vpcs: Vec<_> =
-            vpcs.map(|(learner, member)| (state.region_of(learner).unwrap_or_default(), learner, member)).collect();
-        vpcs.sort_unstable();
-        let horizons = (!has_maps).then(|| Horizons::of(state, index));
-        let places = horizons.iter().flat_map(|horizons| vpcs.iter().map(|(.., member)| horizons.at(*member)));
-        let mut places: Vec<u64> = places.collect();
-        places.sort_unstable();
-        let (region, member) = (View::of_region(state, cen, "")?, index.member(network)?);
-        Some(Self { state, network, member, index, views, region, vpcs, horizons, places })
+        let mut by_sort: BTreeMap<Sort<'_>, Vec<(&NetworkId, Member)>> = BTreeMap::new();
+        for (learner, member) in index.members().filter(|(learner, _)| *learner != network) {
+            by_sort.entry(passage.sort_of(learner)).or_default().push((learner, member));
+        }
+        let learners = by_sort.into_values().filter_map(|members| Learners::of(state, index, &passage, members));
+        let sorts: Vec<_> = learners.collect();
+        let numbered = sorts.iter().enumerate();
+        let sort_of = numbered.flat_map(|(place, sort)| sort.members.iter().map(move |(_, member)| (*member, place)));
+        let (sort_of, member) = (sort_of.collect(), index.member(network)?);
+        Some(Self { state, member, index, sorts, sort_of })
     }
 
     /// One record for each network that rejected the route to `destination` with an entry of its own or for want of room, or
     /// from which a map keeps it, and one for the publisher that is preferred. In order; at most `most`, where any of them
     /// are as good as others.
     pub fn to(&self, destination: Ipv4Net, most: usize) -> Vec<Conflict<'a>> {
-        let (mut conflicts, full) = self.apart_from_full(destination, most);
-        if let (Some(full), Some(horizons)) = (full, &self.horizons) {
-            let vpcs = self.vpcs.iter().filter(|(.., member)| full.holds(*member, horizons));
-            let overflow = |&(region, instance, _): &(&'a str, &'a NetworkId, Member)| Conflict {
-                destination,
-                region,
-                instance,
-                status: "overflow",
-            };
-            conflicts.extend(vpcs.take(most.saturating_sub(conflicts.len())).map(overflow));
-            conflicts.sort();
+        let Kept { mut conflicts, full, keepers } = self.apart_from_full(destination, most);
+        for Full { sort, place } in full {
+            let Some(sort) = self.sorts.get(sort) else { continue };
+            let is_full =
+                |(_, member): &&(_, Member)| !keepers.contains_key(member) && sort.horizons.at(*member) < place;
+            let overflow = |(instance, _): &(&'a NetworkId, Member)| self.record(instance, destination, "overflow");
+            let room = most.saturating_sub(conflicts.len());
+            conflicts.extend(sort.members.iter().filter(is_full).take(room).map(overflow));
         }
+        conflicts.sort();
         conflicts.truncate(most);
         conflicts
     }
 
     /// How many records [`to`](Self::to) has, without a look at each of those who are full.
     pub fn count(&self, destination: Ipv4Net) -> usize {
-        let (conflicts, full) = self.apart_from_full(destination, usize::MAX);
-        let Some((full, horizons)) = full.zip(self.horizons.as_ref()) else { return conflicts.len() };
-        let without_room = self.places.partition_point(|last| *last < full.place);
-        let keep_out = full.keepers.keys().filter(|member| **member != self.member);
-        conflicts.len() + without_room - keep_out.filter(|member| horizons.at(**member) < full.place).count()
+        let Kept { conflicts, full, keepers } = self.apart_from_full(destination, usize::MAX);
+        let overflows = full.iter().filter_map(|Full { sort: number, place }| {
+            let sort = self.sorts.get(*number)?;
+            let keep_out = keepers.keys().filter(|member| self.sort_of.get(member) == Some(number));
+            let without_room = sort.places.partition_point(|last| last < place);
+            Some(without_room - keep_out.filter(|member| sort.horizons.at(**member) < *place).count())
+        });
+        conflicts.len() + overflows.sum::<usize>()
     }
 
-    /// The records but for those of the VPCs that are full, in order, at most `most` of each sort; and who these are, if the
-    /// route gets as far as to be measured.
-    fn apart_from_full(&self, destination: Ipv4Net, most: usize) -> (Vec<Conflict<'a>>, Option<Full>) {
+    fn record(&self, instance: &'a NetworkId, destination: Ipv4Net, status: &'static str) -> Conflict<'a> {
+        let region = self.state.region_of(instance).unwrap_or_default();
+        Conflict { destination, region, instance, status }
+    }
+
+    /// What keeps a route from learners, at most `most` records of each kind.
+    fn apart_from_full(&self, destination: Ipv4Net, most: usize) -> Kept<'a> {
+        let mut kept = Kept { conflicts: Vec::new(), full: Vec::new(), keepers: BTreeMap::new() };
         let group: Vec<Offer> = self.index.offers_to(destination).collect();
-        let Some(ours) = group.iter().find(|offer| offer.publisher == self.member) else { return (Vec::new(), None) };
-        let mut conflicts = Vec::new();
-        for view in &self.views {
-            let route = view.routes_to(destination).into_iter().find(|route| route.publisher == *self.network);
-            conflicts.extend(route.and_then(|route| at_learner(self.state, view.network()?, &route)));
-            if conflicts.len() >= most {
-                break;
+        let Some(ours) = group.iter().find(|offer| offer.publisher == self.member) else { return kept };
+        for (member, own) in self.index.all_who_keep_out(destination) {
+            kept.keepers.entry(member).or_insert(own);
+        }
+        // Of each sort how many of the others keep it out.
+        let mut keep_out = vec![0; self.sorts.len()];
+        let of_sorts = kept.keepers.keys().filter_map(|member| self.sort_of.get(member));
+        of_sorts.for_each(|sort| keep_out[*sort] += 1);
+        let mut arrives = vec![false; self.sorts.len()];
+        for (number, sort) in self.sorts.iter().enumerate() {
+            let judged = sort.view.judge(&group);
+            let Some(status) = judged.iter().find(|one| one.offer == *ours).map(|one| &one.status) else { continue };
+            if *status == LearnedStatus::Prohibited {
+                let prohibited = sort.members.iter().map(|(id, _)| self.record(id, destination, "prohibited"));
+                kept.conflicts.extend(prohibited.take(most));
+                continue;
+            }
+            arrives[number] = true;
+            match (status, place(&judged)) {
+                (LearnedStatus::Rejected(Rejection::EarlierPublisher(winner)), _) => {
+                    let winner = self.index.member(winner).and_then(|member| self.index.network(member));
+                    let winner = winner.filter(|_| keep_out[number] < sort.members.len());
+                    kept.conflicts.extend(winner.map(|winner| self.record(winner, destination, "conflict")));
+                }
+                (_, Some(place)) if sort.places.first().is_some_and(|least| *least < place) => {
+                    kept.full.push(Full { sort: number, place });
+                }
+                _ => {}
             }
         }
-        let full = self.horizons.as_ref().and_then(|_| self.at_vpcs(&group, *ours, most, &mut conflicts));
-        conflicts.sort();
-        conflicts.dedup();
-        (conflicts, full)
-    }
-
-    /// At the VPCs, which all see the same but for what their own tables keep out.
-    fn at_vpcs(&self, group: &[Offer], ours: Offer, most: usize, conflicts: &mut Vec<Conflict<'a>>) -> Option<Full> {
-        let destination = ours.destination;
-        let is_vpc = |member| self.index.network(member).is_some_and(|network| network.kind() == NetworkKind::Vpc);
-        let mut keepers = BTreeMap::new();
-        for (member, own) in self.index.all_who_keep_out(destination).filter(|(member, _)| is_vpc(*member)) {
-            keepers.entry(member).or_insert(own);
-        }
-        let record = |instance: &'a NetworkId, destination| Conflict {
-            destination,
-            region: self.state.region_of(instance).unwrap_or_default(),
-            instance,
-            status: "conflict",
+        let keeps_out = |(member, own): (&Member, &Ipv4Net)| {
+            let learns = arrives[*self.sort_of.get(member)?];
+            let instance = self.index.network(*member).filter(|_| learns)?;
+            Some(self.record(instance, *own, "conflict"))
         };
-        let own = keepers.iter().filter(|(member, _)| **member != self.member);
-        let own = own.filter_map(|(member, own)| Some(record(self.index.network(*member)?, *own)));
-        conflicts.extend(own.take(most));
-        let judged = self.region.judge(group);
-        match judged.iter().find(|one| one.offer == ours).map(|one| &one.status) {
-            Some(LearnedStatus::Rejected(Rejection::EarlierPublisher(winner))) => {
-                let seen = self.vpcs.iter().any(|(.., member)| !keepers.contains_key(member));
-                let winner = self.index.member(winner).and_then(|member| self.index.network(member));
-                conflicts.extend(winner.filter(|_| seen).map(|winner| record(winner, destination)));
-                None
-            }
-            _ => {
-                let least = self.places.first().copied().unwrap_or(u64::MAX);
-                place(&judged).filter(|place| *place > least).map(|place| Full { place, keepers })
-            }
-        }
+        kept.conflicts.extend(kept.keepers.iter().filter_map(keeps_out).take(most));
+        kept.conflicts.sort();
+        kept.conflicts.dedup();
+        kept
     }
 }
 
-impl Full {
-    fn holds(&self, member: Member, horizons: &Horizons) -> bool {
-        !self.keepers.contains_key(&member) && horizons.at(member) < self.place
+impl<'a> Learners<'a> {
+    /// `members` are of one sort.
+    fn of(
+        state: &'a State,
+        index: &'a CenIndex,
+        passage: &Rc<Passage<'a>>,
+        members: Vec<(&'a NetworkId, Member)>,
+    ) -> Option<Self> {
+        let view = View::of_sort(state, index, Rc::clone(passage), members.first()?.0);
+        let alone = |member| {
+            let (network, _) = members.iter().find(|(_, one)| *one == member)?;
+            Some(View::of_network_past(state, network, Rc::clone(passage))?.horizon())
+        };
+        let horizons = Horizons::of(index, &view, alone);
+        let mut places: Vec<u64> = members.iter().map(|(_, member)| horizons.at(*member)).collect();
+        places.sort_unstable();
+        Some(Self { view, members, horizons, places })
     }
 }
 
@@ -178,14 +200,8 @@ pub fn at_learner<'a>(state: &'a State, learner: &'a NetworkId, route: &LearnedR
     Some(Conflict { destination, region: state.region_of(instance).unwrap_or_default(), instance, status })
 }
 
-/// Published routes of other networks that the network's own entry to `destination` keeps out, at most `most`.
-pub fn with_own_entry<'a>(
-    state: &'a State,
-    network: &'a NetworkId,
-    destination: Ipv4Net,
-    most: usize,
-) -> Vec<Conflict<'a>> {
-    let Some(view) = View::of_network(state, network) else { return Vec::new() };
+/// Published routes of other networks that the own entry to `destination` of the network that looks keeps out, at most `most`.
+pub fn with_own_entry<'a>(state: &'a State, view: &View<'a>, destination: Ipv4Net, most: usize) -> Vec<Conflict<'a>> {
     let record = |publisher: &NetworkId, destination| {
         let (instance, _) = state.attachments.get_key_value(publisher)?;
         let region = state.region_of(instance).unwrap_or_default();

@@ -1,17 +1,17 @@
-//! Which places in the order of publication each network has room for, for all networks of a CEN instance at once.
+//! Which places in the order of publication each network has room for, for all networks of a sort at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::index::{CenIndex, Member};
-use super::learn::{LEARNED_ROUTE_QUOTA, View};
-use super::network::NetworkKind;
-use super::state::State;
+use ipnet::Ipv4Net;
+
+use super::index::{CenIndex, Member, Offer};
+use super::learn::{LEARNED_ROUTE_QUOTA, View, place};
 
 /// Destinations that are looked at for all together. Who still has room then is looked at alone.
 const TOGETHER: usize = 10 * LEARNED_ROUTE_QUOTA;
 
-/// The last place that each network has room for. Only where no route map stands: there every VPC sees the same routes, apart
-/// from those that its own table keeps out.
+/// The last place that each network of a sort has room for: they see the same routes, apart from those that their own tables
+/// keep out.
 pub struct Horizons {
     /// Of everybody who is not named otherwise.
     common: u64,
@@ -19,19 +19,19 @@ pub struct Horizons {
 }
 
 impl Horizons {
-    /// Those of a CEN instance without route maps.
-    pub fn of(state: &State, index: &CenIndex) -> Self {
+    /// Those of the networks that `sort` is the view of; `alone` finds that of one of them without the others, and need not
+    /// find any for networks of other sorts.
+    pub fn of(index: &CenIndex, sort: &View<'_>, alone: impl Fn(Member) -> Option<u64>) -> Self {
         let mut horizons = Self { common: u64::MAX, others: BTreeMap::new() };
-        let vbrs = index.members().filter(|(network, _)| network.kind() == NetworkKind::Vbr).map(|(_, member)| member);
-        let mut alone: BTreeSet<Member> = vbrs.collect();
         // How many of the destinations so far each network keeps out, of those that keep out any of the first.
         let mut kept_out: BTreeMap<Member, usize> = BTreeMap::new();
-        let (mut seen, mut count) = (BTreeSet::new(), 0);
-        for offer in index.in_order().filter(|offer| seen.insert(offer.destination)) {
+        let mut count = 0;
+        for offer in in_place(index, sort) {
             if count == TOGETHER {
-                alone.extend(kept_out.into_keys().filter(|member| !horizons.others.contains_key(member)));
-                kept_out = BTreeMap::new();
-                break;
+                let open = kept_out.into_keys().filter(|member| !horizons.others.contains_key(member));
+                let open: Vec<_> = open.filter_map(|member| Some((member, alone(member)?))).collect();
+                horizons.others.extend(open);
+                return horizons;
             }
             count += 1;
             let keepers: BTreeSet<Member> =
@@ -52,17 +52,13 @@ impl Horizons {
             }
             let all_found = || kept_out.keys().all(|member| horizons.others.contains_key(member));
             if count >= LEARNED_ROUTE_QUOTA && all_found() {
-                break;
+                return horizons;
             }
         }
         // There was nothing more to keep out.
         let unfilled = kept_out.into_keys().filter(|member| !horizons.others.contains_key(member));
         let unfilled: Vec<Member> = unfilled.collect();
         horizons.others.extend(unfilled.into_iter().map(|member| (member, u64::MAX)));
-        for member in alone {
-            let view = index.network(member).and_then(|network| View::of_network(state, network));
-            horizons.others.insert(member, view.map_or(u64::MAX, |view| view.horizon()));
-        }
         horizons
     }
 
@@ -70,4 +66,13 @@ impl Horizons {
     pub fn at(&self, member: Member) -> u64 {
         self.others.get(&member).copied().unwrap_or(self.common)
     }
+}
+
+/// Of each destination the route by whose place it is measured, the earliest first.
+fn in_place<'i>(index: &'i CenIndex, sort: &'i View<'_>) -> impl Iterator<Item = Offer> {
+    let mut places: HashMap<Ipv4Net, Option<u64>> = HashMap::new();
+    sort.arriving().filter(move |offer| {
+        let find = || place(&sort.judge(&index.offers_to(offer.destination).collect::<Vec<_>>()));
+        *places.entry(offer.destination).or_insert_with(find) == Some(offer.order)
+    })
 }

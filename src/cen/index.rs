@@ -8,11 +8,18 @@ use ipnet::Ipv4Net;
 use super::identifier::CenId;
 use super::network::NetworkId;
 use super::route::RouteKind;
-use super::shared::Shared;
+use crate::routing::SharedSet;
 
 /// A network's number within its CEN instance, so that the sets below are small. It means nothing elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member(u32);
+
+impl Member {
+    /// The number itself.
+    pub fn number(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// By CEN instance; one that nothing is attached to has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,14 +45,14 @@ pub struct CenIndex {
     /// By number. Numbers of networks that were detached are given again.
     networks: Vec<Option<NetworkId>>,
     free: Vec<Member>,
-    by_destination: Shared<BTreeSet<(Ipv4Net, u64, Member)>>,
-    by_order: Shared<BTreeSet<(u64, Ipv4Net, Member)>>,
+    by_destination: SharedSet<(Ipv4Net, u64, Member)>,
+    by_order: SharedSet<(u64, Ipv4Net, Member)>,
     /// Destinations that several members publish.
     contested: BTreeSet<Ipv4Net>,
     /// All destinations of the members' own tables.
-    own: Shared<BTreeSet<(Ipv4Net, Member)>>,
+    own: SharedSet<(Ipv4Net, Member)>,
     /// Those of them that keep out whatever lies inside them too.
-    closed: Shared<BTreeSet<(Ipv4Net, Member)>>,
+    closed: SharedSet<(Ipv4Net, Member)>,
 }
 
 impl PartialEq for CenIndex {
@@ -115,7 +122,7 @@ impl CenIndex {
             self.networks.push(None);
             Member(u32::try_from(self.networks.len() - 1).unwrap_or(u32::MAX))
         });
-        if let Some(place) = self.networks.get_mut(member.0 as usize) {
+        if let Some(place) = self.networks.get_mut(member.number()) {
             *place = Some(network.clone());
         }
         self.numbers.insert(network.clone(), member);
@@ -123,7 +130,7 @@ impl CenIndex {
 
     fn leave(&mut self, network: &NetworkId) {
         let Some(member) = self.numbers.remove(network) else { return };
-        if let Some(place) = self.networks.get_mut(member.0 as usize) {
+        if let Some(place) = self.networks.get_mut(member.number()) {
             *place = None;
         }
         self.free.push(member);
@@ -176,9 +183,14 @@ impl CenIndex {
         self.numbers.get(network).copied()
     }
 
+    /// All numbers that are given or were.
+    pub fn numbers(&self) -> std::ops::Range<usize> {
+        0..self.networks.len()
+    }
+
     /// The network of a number.
     pub fn network(&self, member: Member) -> Option<&NetworkId> {
-        self.networks.get(member.0 as usize)?.as_ref()
+        self.networks.get(member.number())?.as_ref()
     }
 
     /// All members in the order of their ids.
@@ -203,15 +215,15 @@ impl CenIndex {
 
     /// What is published to one destination, the earliest first.
     pub fn offers_to(&self, destination: Ipv4Net) -> impl Iterator<Item = Offer> {
-        let range = (destination, 0, Member(0))..=(destination, u64::MAX, Member(u32::MAX));
-        self.by_destination.range(range).map(offer)
+        let first = (destination, 0, Member(0));
+        self.by_destination.starting_at(&first).take_while(move |(to, ..)| *to == destination).map(offer)
     }
 
     /// What is published to a block and to what lies inside it.
     pub fn offers_within(&self, block: Ipv4Net) -> impl Iterator<Item = Offer> {
         let last = Ipv4Net::from(block.broadcast());
-        let range = (block, 0, Member(0))..=(last, u64::MAX, Member(u32::MAX));
-        self.by_destination.range(range).map(offer)
+        let within = self.by_destination.starting_at(&(block, 0, Member(0)));
+        within.take_while(move |(to, ..)| *to <= last).map(offer)
     }
 
     /// Everything that is published, the earliest first.
@@ -230,9 +242,9 @@ impl CenIndex {
 
     /// All members whose own tables keep a route out, each with the entry that does; one may be named twice.
     pub fn all_who_keep_out(&self, destination: Ipv4Net) -> impl Iterator<Item = (Member, Ipv4Net)> {
-        let at = |set: &'_ BTreeSet<(Ipv4Net, Member)>, block| {
-            let range = (block, Member(0))..=(block, Member(u32::MAX));
-            set.range(range).map(|(block, member)| (*member, *block)).collect::<Vec<_>>()
+        let at = |set: &SharedSet<(Ipv4Net, Member)>, block| {
+            let same = set.starting_at(&(block, Member(0))).take_while(|(to, _)| *to == block);
+            same.map(|(block, member)| (*member, *block)).collect::<Vec<_>>()
         };
         let same = at(&self.own, destination);
         same.into_iter().chain(around(destination).flat_map(move |block| at(&self.closed, block)))

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use super::identifier::CenId;
 use super::index::{CenIndex, Member, Offer};
 use super::network::{NetworkId, NetworkKind};
-use super::passage::{Arrival, Passage};
+use super::passage::{Arrival, Fate, Passage, Way};
 use super::route::{RouteEntry, RouteKind};
 use super::route_map::Attributes;
 use super::state::State;
@@ -99,14 +99,19 @@ pub fn learned_routes(state: &State, network: &NetworkId) -> Vec<LearnedRoute> {
 
 /// Those of [`learned_routes`] that stand in the learner's table, in use or standing by.
 pub fn taken_routes(state: &State, network: &NetworkId) -> Vec<LearnedRoute> {
-    let Some(view) = View::of_network(state, network) else { return Vec::new() };
-    let taken = view.within_horizon().into_iter().filter(|one| one.status.is_taken());
-    taken.map(|one| view.learned(one)).collect()
+    View::of_network(state, network).map(|view| view.taken()).unwrap_or_default()
+}
+
+/// As [`taken_routes`], past the route maps of the network's CEN instance, which several networks have in common.
+pub fn taken_routes_past<'a>(state: &'a State, network: &'a NetworkId, passage: Rc<Passage<'a>>) -> Vec<LearnedRoute> {
+    View::of_network_past(state, network, passage).map(|view| view.taken()).unwrap_or_default()
 }
 
 /// Who looks at the routes of a CEN instance.
 enum Viewer<'a> {
     Network(&'a NetworkId, Member),
+    /// Any network of the sort of this one: what CEN brings to all of them, whatever their own tables keep out.
+    Sort(&'a NetworkId),
     /// The gateway of a region, which has no table of its own and sees what everybody publishes.
     Region(&'a str),
 }
@@ -118,6 +123,18 @@ pub struct View<'a> {
     passage: Rc<Passage<'a>>,
     viewer: Viewer<'a>,
     horizon: OnceCell<u64>,
+    /// The publishers that were asked about, by their numbers.
+    publishers: Vec<OnceCell<Box<Publisher<'a>>>>,
+    /// The regions that have a network.
+    regions: OnceCell<BTreeSet<&'a str>>,
+}
+
+/// What is looked up once of a publisher.
+struct Publisher<'a> {
+    /// The way of its routes to the viewer.
+    way: Way<'a>,
+    /// Its entries in the order of their destinations.
+    entries: OnceCell<Vec<&'a RouteEntry>>,
 }
 
 /// Routes that were asked for.
@@ -153,40 +170,47 @@ impl<'a> View<'a> {
     /// As [`of_network`](Self::of_network), past the route maps of its CEN instance, which several views have in common.
     pub(super) fn of_network_past(state: &'a State, network: &'a NetworkId, passage: Rc<Passage<'a>>) -> Option<Self> {
         let index = state.index_of(&state.attachments.get(network)?.cen)?;
-        let viewer = Viewer::Network(network, index.member(network)?);
-        Some(Self { state, index, passage, viewer, horizon: OnceCell::new() })
+        Some(Self::new(state, index, passage, Viewer::Network(network, index.member(network)?)))
     }
 
     /// What the gateway of a region sees; `None` when nothing is attached anywhere.
     pub fn of_region(state: &'a State, cen: &'a CenId, region: &'a str) -> Option<Self> {
-        let (index, passage) = (state.index_of(cen)?, Rc::new(Passage::of(state, cen)));
-        Some(Self { state, index, passage, viewer: Viewer::Region(region), horizon: OnceCell::new() })
+        Some(Self::new(state, state.index_of(cen)?, Rc::new(Passage::of(state, cen)), Viewer::Region(region)))
+    }
+
+    /// What CEN brings to every network of the sort of this one.
+    pub(super) fn of_sort(
+        state: &'a State,
+        index: &'a CenIndex,
+        passage: Rc<Passage<'a>>,
+        network: &'a NetworkId,
+    ) -> Self {
+        Self::new(state, index, passage, Viewer::Sort(network))
+    }
+
+    fn new(state: &'a State, index: &'a CenIndex, passage: Rc<Passage<'a>>, viewer: Viewer<'a>) -> Self {
+        let (horizon, regions) = (OnceCell::new(), OnceCell::new());
+        let publishers = index.numbers().map(|_| OnceCell::new()).collect();
+        Self { state, index, passage, viewer, horizon, publishers, regions }
     }
 
     /// The routes that the viewer sees with this status (`Active`, `Candidate`, `Rejected`, `Prohibited`), or with any, in
     /// the order of destinations, and of one destination the earliest published first.
     pub fn offers(&self, status: Option<&str>) -> Offers<'_> {
-        if !self.passage.is_open() {
-            let all = match status {
-                Some("Active" | "Candidate") => self.within_horizon(),
-                _ => self.judged(self.index.offers().map(|offer| offer.destination)),
-            };
-            let asked = all.into_iter().filter(|one| status.is_none_or(|status| one.status.api_name() == status));
-            return Offers::of(asked.map(|one| one.offer).collect());
-        }
-        // Without maps almost all routes have one status, and the others are found without looking at these.
+        // Almost all routes that arrive have one status, and the others are found without looking at these.
         let usual = match self.viewer {
             Viewer::Network(..) => "Rejected",
-            Viewer::Region(_) => "Active",
+            Viewer::Sort(_) | Viewer::Region(_) => "Active",
         };
-        let visible = self.index.offers().filter(|offer| self.is_connected(offer.publisher));
         match status {
-            None => Offers { count: self.visible(), offers: Box::new(visible) },
+            None => self.offers_that(|fate| fate != Fate::Absent),
+            Some("Prohibited") => self.offers_that(|fate| fate == Fate::Prohibited),
             Some(status) if status == usual => {
                 let unusual = self.unusual(usual).into_iter().map(|one| (one.offer.destination, one.offer.order));
                 let unusual: BTreeSet<_> = unusual.collect();
-                let count = self.visible().saturating_sub(unusual.len());
-                let offers = visible.filter(move |offer| !unusual.contains(&(offer.destination, offer.order)));
+                let Offers { count, offers } = self.offers_that(|fate| fate == Fate::Arrives);
+                let count = count.saturating_sub(unusual.len());
+                let offers = offers.filter(move |offer| !unusual.contains(&(offer.destination, offer.order)));
                 Offers { count, offers: Box::new(offers) }
             }
             Some(status) => {
@@ -196,20 +220,33 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The routes that have not the usual status, where there are no maps: for a network those that it takes, which come
-    /// first in the order of publication; for a region those that others come before.
+    /// The routes of which the maps make what is asked for.
+    fn offers_that(&self, asked: impl Fn(Fate) -> bool + Copy + 'static) -> Offers<'_> {
+        let offers = self.index.offers().filter(move |offer| asked(self.fate(offer.publisher, offer.destination)));
+        Offers { count: self.count(asked), offers: Box::new(offers) }
+    }
+
+    /// The routes that arrive and have not the usual status: for a network those that it takes, which come first in the order
+    /// of publication; for a region those that others come before.
     fn unusual(&self, usual: &str) -> Vec<Judged<'a>> {
         let judged = match self.viewer {
             Viewer::Network(..) => self.within_horizon(),
-            Viewer::Region(_) => self.judged(self.index.contested()),
+            Viewer::Sort(_) | Viewer::Region(_) => self.judged(self.index.contested()),
         };
-        judged.into_iter().filter(|one| one.status.api_name() != usual).collect()
+        let unusual = |one: &Judged<'_>| one.status != LearnedStatus::Prohibited && one.status.api_name() != usual;
+        judged.into_iter().filter(unusual).collect()
+    }
+
+    /// Those that stand in the viewer's table.
+    fn taken(&self) -> Vec<LearnedRoute> {
+        let taken = self.within_horizon().into_iter().filter(|one| one.status.is_taken());
+        taken.map(|one| self.learned(one)).collect()
     }
 
     /// What the viewer sees of the destinations that come first in the order of publication, as far as it has room: all that it
     /// takes is among them, also where there are maps.
     fn within_horizon(&self) -> Vec<Judged<'a>> {
-        let first = self.index.in_order().take_while(|offer| offer.order <= self.horizon());
+        let first = self.arriving().take_while(|offer| offer.order <= self.horizon());
         self.judged(first.map(|offer| offer.destination))
     }
 
@@ -220,20 +257,22 @@ impl<'a> View<'a> {
         groups.flat_map(|group| self.with_quota(self.judge(&group))).collect()
     }
 
-    /// How many routes the viewer sees, where there are no maps.
-    fn visible(&self) -> usize {
-        let publications = |network: &NetworkId| {
-            self.state.attachments.get(network).map_or(0, |attachment| attachment.publications.len())
-        };
-        let unseen: usize = match self.viewer {
-            Viewer::Region(_) => 0,
-            Viewer::Network(network @ NetworkId::Vpc(_), _) => publications(network),
-            Viewer::Network(NetworkId::Vbr(_), _) => {
-                let vbrs = self.index.members().filter(|(network, _)| network.kind() == NetworkKind::Vbr);
-                vbrs.map(|(network, _)| publications(network)).sum()
+    /// How many routes there are of which the maps make what is asked for.
+    fn count(&self, asked: impl Fn(Fate) -> bool) -> usize {
+        let of_member = |(network, member): (&NetworkId, Member)| {
+            let publications = &self.state.attachments.get(network)?.publications;
+            match self.publisher(member, network)?.way.fate_of_all() {
+                _ if self.is_own(member) => None,
+                Some(fate) => asked(fate).then(|| publications.len()),
+                None => Some(publications.keys().filter(|to| asked(self.fate(member, **to))).count()),
             }
         };
-        self.index.published().saturating_sub(unseen)
+        if !self.sees_all() {
+            return self.index.members().filter_map(of_member).sum();
+        }
+        let own = self.network().and_then(|network| self.state.attachments.get(network));
+        let own = own.map_or(0, |attachment| attachment.publications.len());
+        if asked(Fate::Arrives) { self.index.published().saturating_sub(own) } else { 0 }
     }
 
     /// A route that the viewer sees, and what became of it.
@@ -263,7 +302,7 @@ impl<'a> View<'a> {
     pub fn network(&self) -> Option<&'a NetworkId> {
         match self.viewer {
             Viewer::Network(network, _) => Some(network),
-            Viewer::Region(_) => None,
+            Viewer::Sort(_) | Viewer::Region(_) => None,
         }
     }
 
@@ -280,10 +319,14 @@ impl<'a> View<'a> {
         if self.passage.is_open() {
             return true;
         }
-        let Some(entry) = self.entry(&route.publisher, route.destination) else { return true };
-        let regions: BTreeSet<&str> = self.index.members().filter_map(|(id, _)| self.state.region_of(id)).collect();
-        let mut others = regions.into_iter().filter(|region| *region != route.publisher_region).peekable();
-        others.peek().is_none() || others.any(|region| self.passage.leaves(&route.publisher, entry, region))
+        let member = self.index.member(&route.publisher);
+        let entry = member.and_then(|member| self.entry(member, &route.publisher, route.destination));
+        let Some(entry) = entry else { return true };
+        let with_a_network = || self.index.members().filter_map(|(id, _)| self.state.region_of(id)).collect();
+        let regions = self.regions.get_or_init(with_a_network);
+        let mut others = regions.iter().filter(|region| **region != route.publisher_region).peekable();
+        let leaves = |region| self.passage.out(&route.publisher, region).fate(entry.destination, || Some(entry));
+        others.peek().is_none() || others.any(|region| leaves(region) == Fate::Arrives)
     }
 
     /// Rules 1 to 5, over routes to one destination, the earliest published first.
@@ -291,8 +334,8 @@ impl<'a> View<'a> {
         let mut judged = Vec::with_capacity(group.len());
         for offer in group {
             let Some(publisher) = self.index.network(offer.publisher) else { continue };
-            let Some(entry) = self.entry(publisher, offer.destination) else { continue };
-            let (attributes, status) = match self.arrival(publisher, entry) {
+            let Some(entry) = self.entry(offer.publisher, publisher, offer.destination) else { continue };
+            let (attributes, status) = match self.arrival(offer.publisher, publisher, entry) {
                 Arrival::Absent => continue,
                 Arrival::Prohibited(attributes) => (attributes, LearnedStatus::Prohibited),
                 Arrival::Arrives(attributes) => {
@@ -310,13 +353,13 @@ impl<'a> View<'a> {
     pub(super) fn horizon(&self) -> u64 {
         *self.horizon.get_or_init(|| match self.viewer {
             Viewer::Network(..) => self.find_horizon(),
-            Viewer::Region(_) => u64::MAX,
+            Viewer::Sort(_) | Viewer::Region(_) => u64::MAX,
         })
     }
 
     fn find_horizon(&self) -> u64 {
         let (mut seen, mut places) = (BTreeSet::new(), BTreeSet::new());
-        for offer in self.index.in_order() {
+        for offer in self.arriving() {
             if seen.insert(offer.destination) {
                 let group: Vec<Offer> = self.index.offers_to(offer.destination).collect();
                 places.extend(place(&self.judge(&group)));
@@ -329,6 +372,11 @@ impl<'a> View<'a> {
         u64::MAX
     }
 
+    /// What arrives, whatever the viewer's own table makes of it, the earliest published first.
+    pub(super) fn arriving(&self) -> impl Iterator<Item = Offer> {
+        self.index.in_order().filter(|offer| self.fate(offer.publisher, offer.destination) == Fate::Arrives)
+    }
+
     /// Rule 6.
     pub(super) fn with_quota(&self, mut judged: Vec<Judged<'a>>) -> Vec<Judged<'a>> {
         if place(&judged).is_some_and(|place| place > self.horizon()) {
@@ -339,35 +387,65 @@ impl<'a> View<'a> {
         judged
     }
 
-    /// Rules 1 and 2, where there are no maps.
-    fn is_connected(&self, publisher: Member) -> bool {
-        match self.viewer {
-            Viewer::Network(_, member) if member == publisher => false,
-            Viewer::Network(NetworkId::Vbr(_), _) => {
-                self.index.network(publisher).is_some_and(|network| network.kind() == NetworkKind::Vpc)
-            }
-            _ => true,
-        }
+    /// Rule 1.
+    fn is_own(&self, publisher: Member) -> bool {
+        matches!(self.viewer, Viewer::Network(_, member) if member == publisher)
     }
 
-    fn arrival(&self, publisher: &NetworkId, entry: &RouteEntry) -> Arrival {
-        match self.viewer {
-            Viewer::Network(network, _) if network == publisher => Arrival::Absent,
-            Viewer::Network(network, _) => self.passage.to_network(publisher, entry, network),
-            Viewer::Region(region) => self.passage.to_region(publisher, entry, region),
+    /// Rules 1 and 2, without what the route has become.
+    fn fate(&self, member: Member, destination: Ipv4Net) -> Fate {
+        if self.sees_all() {
+            return if self.is_own(member) { Fate::Absent } else { Fate::Arrives };
         }
+        let publisher = self.index.network(member).filter(|_| !self.is_own(member));
+        let fate = publisher.and_then(|publisher| {
+            let entry = || self.entry(member, publisher, destination);
+            Some(self.publisher(member, publisher)?.way.fate(destination, entry))
+        });
+        fate.unwrap_or(Fate::Absent)
+    }
+
+    /// Rules 1 and 2.
+    fn arrival(&self, member: Member, publisher: &NetworkId, entry: &RouteEntry) -> Arrival {
+        let known = self.publisher(member, publisher).filter(|_| !self.is_own(member));
+        known.map_or(Arrival::Absent, |publisher| publisher.way.arrival(entry))
+    }
+
+    /// No map stands, and the viewer is connected with everybody.
+    fn sees_all(&self) -> bool {
+        let is_vbr = matches!(self.viewer, Viewer::Network(NetworkId::Vbr(_), _) | Viewer::Sort(NetworkId::Vbr(_)));
+        self.passage.is_open() && !is_vbr
+    }
+
+    fn publisher(&self, member: Member, network: &NetworkId) -> Option<&Publisher<'a>> {
+        let find = || {
+            let way = match self.viewer {
+                Viewer::Network(learner, _) | Viewer::Sort(learner) => self.passage.to_network(network, learner),
+                Viewer::Region(region) => self.passage.to_region(network, region),
+            };
+            Box::new(Publisher { way, entries: OnceCell::new() })
+        };
+        Some(self.publishers.get(member.number())?.get_or_init(find))
     }
 
     /// Rules 3 and 4.
     fn keeps_out(&self, destination: Ipv4Net) -> Option<Ipv4Net> {
         match self.viewer {
             Viewer::Network(_, member) => self.index.keeps_out(member, destination),
-            Viewer::Region(_) => None,
+            Viewer::Sort(_) | Viewer::Region(_) => None,
         }
     }
 
-    fn entry(&self, network: &NetworkId, destination: Ipv4Net) -> Option<&'a RouteEntry> {
-        self.state.table_of(network)?.entry_to(destination)
+    /// The entry of a member's table to a destination.
+    fn entry(&self, member: Member, network: &NetworkId, destination: Ipv4Net) -> Option<&'a RouteEntry> {
+        let entries = self.publisher(member, network)?.entries.get_or_init(|| {
+            let table = self.state.table_of(network);
+            let mut entries: Vec<_> = table.into_iter().flat_map(|table| table.entries.values()).collect();
+            entries.sort_unstable_by_key(|entry| entry.destination);
+            entries
+        });
+        let place = entries.binary_search_by_key(&destination, |entry| entry.destination).ok()?;
+        entries.get(place).copied()
     }
 }
 

@@ -20,7 +20,7 @@ pub mod learn;
 pub mod network;
 pub mod nonce;
 pub mod openapi;
-mod passage;
+pub mod passage;
 pub mod plan;
 pub mod propagation;
 pub mod publish;

@@ -168,17 +168,13 @@ pub struct NetworkEnd<'a> {
     pub route_table: &'a str,
 }
 
-/// A route that passes a gateway.
+/// A route that passes a gateway, apart from its ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Passing<'a> {
     /// Its destination.
     pub block: Ipv4Net,
     /// `System`, `Custom` or `BGP`.
     pub route_type: &'a str,
-    /// Its publisher.
-    pub from: End<'a>,
-    /// Where it goes from here.
-    pub to: End<'a>,
 }
 
 /// What the maps of a gateway say.
@@ -192,20 +188,38 @@ pub enum Verdict {
     Denied,
 }
 
-/// Leads a route past the maps of one gateway and direction, in the order of their priorities. The first one whose
-/// conditions are all met decides, and changes what it permits; if it names a next priority, the route goes on there.
+/// Leads a route past the maps of one gateway and direction whose conditions about the ends are met
+/// ([`Conditions::meet_ends`]), in the order of their priorities. The first one whose other conditions are met too decides, and
+/// changes what it permits; if it names a next priority, the route goes on there.
 pub fn pass(maps: &[&RouteMap], route: &Passing<'_>, attributes: &mut Attributes) -> Verdict {
+    let change = |map: &RouteMap, attributes: &mut Attributes| {
+        map.actions.change(attributes);
+        attributes.met.push((map.direction, map.region.clone(), map.id.clone()));
+    };
+    walk(maps, attributes, |map, attributes| map.conditions.meet_route(route, attributes), change)
+}
+
+/// The verdict of [`pass`] about a destination, where no map asks about more than that.
+pub fn permits(maps: &[&RouteMap], block: Ipv4Net) -> Verdict {
+    walk(maps, &mut (), |map, ()| map.conditions.meets_block(block), |_, ()| ())
+}
+
+fn walk<A>(
+    maps: &[&RouteMap],
+    attributes: &mut A,
+    meets: impl Fn(&RouteMap, &A) -> bool,
+    change: impl Fn(&RouteMap, &mut A),
+) -> Verdict {
     let (mut verdict, mut from) = (Verdict::Unmet, 0);
     for map in maps {
-        if map.priority < from || !map.conditions.meet(route, attributes) {
+        if map.priority < from || !meets(map, attributes) {
             continue;
         }
         if !map.permits {
             return Verdict::Denied;
         }
         verdict = Verdict::Permitted;
-        map.actions.change(attributes);
-        attributes.met.push((map.direction, map.region.clone(), map.id.clone()));
+        change(map, attributes);
         match map.next_priority {
             None => return verdict,
             Some(1) => {}
@@ -216,14 +230,26 @@ pub fn pass(maps: &[&RouteMap], route: &Passing<'_>, attributes: &mut Attributes
 }
 
 impl Conditions {
-    fn meet(&self, route: &Passing<'_>, attributes: &Attributes) -> bool {
-        self.source.meet(&route.from)
-            && self.destination.meet(&route.to)
-            && self.meets_block(route.block)
+    /// Whether a route's publisher and where it goes from the gateway are met, and the family that all routes have.
+    pub fn meet_ends(&self, from: &End<'_>, to: &End<'_>) -> bool {
+        self.address_type != "IPv6" && self.source.meet(from) && self.destination.meet(to)
+    }
+
+    /// Whether there are conditions about a route beside its ends.
+    pub fn ask_about_the_route(&self) -> bool {
+        !self.blocks.is_empty() || self.ask_about_more_than_the_block()
+    }
+
+    /// Whether there are conditions about a route beside its ends and its destination.
+    pub fn ask_about_more_than_the_block(&self) -> bool {
+        !(self.route_types.is_empty() && self.as_path.is_empty() && self.communities.is_empty())
+    }
+
+    fn meet_route(&self, route: &Passing<'_>, attributes: &Attributes) -> bool {
+        self.meets_block(route.block)
             && is_listed(&self.route_types, route.route_type)
             && compare(&self.as_path, &attributes.as_path, self.as_path_mode)
             && compare(&self.communities, &attributes.communities, self.community_mode)
-            && self.address_type != "IPv6"
     }
 
     fn meets_block(&self, block: Ipv4Net) -> bool {
@@ -236,7 +262,8 @@ impl Conditions {
 }
 
 impl EndConditions {
-    fn meet(&self, end: &End<'_>) -> bool {
+    /// Whether an end is as they ask for.
+    pub fn meet(&self, end: &End<'_>) -> bool {
         let Instances { ids, reversed } = &self.instances;
         if !is_listed(&self.regions, end.region) {
             return false;

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::fabric_binding::{Bindings, BoundNetwork, GatewayBinding, NetworkBinding};
-use crate::cen::learn::{LearnedRoute, LearnedStatus, taken_routes};
+use crate::cen::identifier::CenId;
+use crate::cen::learn::{LearnedRoute, LearnedStatus, taken_routes_past};
 use crate::cen::network::NetworkId;
+use crate::cen::passage::Passage;
 use crate::cen::propagation::receives;
 use crate::cen::route::{RouteEntry, RouteKind as EntryKind, RouteTable};
 use crate::cen::state::State;
@@ -96,6 +98,8 @@ struct Bound<'s> {
     has_fabric: bool,
     /// What networks have learned, of those that were asked for.
     taken: RefCell<BTreeMap<NetworkId, Rc<[LearnedRoute]>>>,
+    /// The route maps of each CEN instance that was asked for.
+    passages: RefCell<BTreeMap<&'s CenId, Rc<Passage<'s>>>>,
 }
 
 impl<'s> Bound<'s> {
@@ -111,6 +115,7 @@ impl<'s> Bound<'s> {
             gateways: gateways.collect(),
             has_fabric: bindings.fabric.is_some(),
             taken: RefCell::default(),
+            passages: RefCell::default(),
         }
     }
 
@@ -178,7 +183,16 @@ impl<'s> Bound<'s> {
     /// For all of a network's tables and for the fabric it is looked for once.
     fn taken(&self, network: &NetworkId) -> Rc<[LearnedRoute]> {
         let mut known = self.taken.borrow_mut();
-        Rc::clone(known.entry(network.clone()).or_insert_with(|| taken_routes(self.state, network).into()))
+        Rc::clone(known.entry(network.clone()).or_insert_with(|| {
+            let passage = self.passage(network);
+            passage.map_or_else(Vec::new, |passage| taken_routes_past(self.state, network, passage)).into()
+        }))
+    }
+
+    fn passage(&self, network: &NetworkId) -> Option<Rc<Passage<'s>>> {
+        let cen = &self.state.attachments.get(network)?.cen;
+        let mut passages = self.passages.borrow_mut();
+        Some(Rc::clone(passages.entry(cen).or_insert_with(|| Rc::new(Passage::of(self.state, cen)))))
     }
 
     fn fabric_routes(&self, place: u32, network: &NetworkId) -> Vec<KernelRoute> {

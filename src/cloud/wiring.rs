@@ -11,11 +11,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::config::Config;
-use super::fabric::Fabric;
+use super::fabric::{self, Fabric, Standings};
 use super::fabric_binding::Bindings;
 use super::gateway::GatewayLinks;
 use super::workers::Workers;
@@ -211,16 +213,21 @@ fn tls_addresses(listen: SocketAddr) -> Vec<IpAddr> {
 fn program(writer: &Writer, bindings: &Bindings) -> Arc<GatewayLinks> {
     let mut commits = writer.commits();
     let Committed { revision: mut seen, state } = commits.newest.borrow_and_update().clone();
-    let fabric = Fabric::start(bindings.clone(), &state);
+    let mut fabric = Fabric::start(bindings.clone(), &state);
+    tokio::spawn(tell(fabric.standings()));
     let links = Arc::new(GatewayLinks::start(&bindings.vpn_gateways, writer.commits()));
     let followed = Arc::clone(&links);
     tokio::spawn(async move {
-        while commits.newest.changed().await.is_ok() {
+        loop {
+            tokio::select! {
+                changed = commits.newest.changed() => if changed.is_err() { return },
+                () = fabric.due() => {}
+            }
             let Committed { revision, state } = commits.newest.borrow_and_update().clone();
             let touched = commits.recent.between(seen, revision);
             seen = revision;
             // Neither kernels nor which gateway is bound follow from connections and VPN routes.
-            if touched.is_none_or(|touched| touched.networks) {
+            if fabric.is_owed() || touched.is_none_or(|touched| touched.networks) {
                 followed.bind(&state);
                 // What is committed meanwhile is taken together, the newest of it.
                 fabric.update(state).await;
@@ -228,6 +235,16 @@ fn program(writer: &Writer, bindings: &Bindings) -> Arc<GatewayLinks> {
         }
     });
     links
+}
+
+/// Tells the service manager how the bound kernels stand; `systemctl status` shows it.
+async fn tell(mut standings: watch::Receiver<Standings>) {
+    while standings.changed().await.is_ok() {
+        let text = fabric::shown(&standings.borrow_and_update());
+        if let Err(error) = sd_notify::notify(&[NotifyState::Status(&text)]) {
+            tracing::debug!(%error, "the service manager could not be told");
+        }
+    }
 }
 
 fn now() -> UnixMillis {

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use percent_encoding::percent_decode;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -20,6 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use super::http_clients::{Client, Clients, Limits};
 use super::http_connection::{Bodies, Impatient, NoBody, PATIENCE, builder};
+use super::memory;
 use super::tls::Tls;
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
@@ -35,6 +37,9 @@ const MAX_BODIES: usize = 16 << 20;
 
 /// Connections at once.
 const CLIENTS: Limits = Limits { of_source: 256, of_all: 1024, large: 4 };
+
+/// Values that an answer may have to be written at once: some microseconds' worth.
+const SHORT: usize = 200;
 
 /// Where the certificate of our own authority is read.
 const CA_PATH: &str = "/ca.pem";
@@ -197,7 +202,7 @@ async fn answer<C: Cloud>(
         }),
         Err(error) => refusal(&error),
     };
-    let (mut http, answers_with_key) = http(&response);
+    let (mut http, answers_with_key) = written(response).await;
     if asks_with_key || answers_with_key {
         // The connection's buffers hold a key: they go with it.
         http.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -205,17 +210,25 @@ async fn answer<C: Cloud>(
     http
 }
 
-/// Whether a text, which may be percent-encoded, has a field for a pre-shared key. The API calls it `Psk` at every place, a word
-/// by itself: in the middle of a signature or of an id the three letters mean nothing. A name in JSON may be spelled in escapes.
+/// Whether a text, which may be percent-encoded, has a field for a pre-shared key.
 fn holds_key(text: impl AsRef<[u8]>) -> bool {
-    let text: Vec<u8> = percent_decode(text.as_ref()).collect();
+    names_key(&percent_decode(text.as_ref()).collect::<Vec<u8>>())
+}
+
+/// Whether a text has a field for a pre-shared key. The API calls it `Psk` at every place, a word by itself: in the middle of a
+/// signature or of an id the three letters mean nothing. A name in JSON may be spelled in escapes.
+fn names_key(text: &[u8]) -> bool {
     // The alphabet of base64 too, in which signatures are written.
     let goes_on = |at: Option<&u8>| at.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
-    let is_name = |(at, word): (usize, &[u8])| {
+    let is_name = |at: usize, word: &[u8]| {
         let before = at.checked_sub(1).and_then(|before| text.get(before));
         word.eq_ignore_ascii_case(b"psk") && !goes_on(before) && !goes_on(text.get(at + word.len()))
     };
-    text.windows(3).enumerate().any(is_name) || text.windows(2).any(|pair| pair == b"\\u")
+    text.iter().enumerate().any(|(at, byte)| match byte {
+        b'p' | b'P' => text.get(at..at + 3).is_some_and(|word| is_name(at, word)),
+        b'\\' => text.get(at + 1) == Some(&b'u'),
+        _ => false,
+    })
 }
 
 fn refusal(error: &ApiError) -> Response {
@@ -240,10 +253,41 @@ fn plain(parts: &Parts, body: Vec<u8>) -> Result<Request, ApiError> {
     })
 }
 
+/// As [`http`]; a long one is written where nobody waits for it but who asked.
+async fn written(response: Response) -> (HttpResponse<Body>, bool) {
+    if !is_long(&response.body) {
+        return http(&response);
+    }
+    let writing = tokio::task::spawn_blocking(move || {
+        let written = http(&response);
+        // An object of thousands of fields takes its time to go, too.
+        drop(response);
+        memory::forget();
+        written
+    });
+    writing.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "an answer could not be written");
+        http(&refusal(&ApiError::internal()))
+    })
+}
+
+/// Whether an answer has so many values that writing it would keep others waiting.
+fn is_long(body: &Value) -> bool {
+    fn take(value: &Value, room: usize) -> Option<usize> {
+        let room = room.checked_sub(1)?;
+        match value {
+            Value::Array(items) => items.iter().try_fold(room, |room, item| take(item, room)),
+            Value::Object(fields) => fields.values().try_fold(room, |room, field| take(field, room)),
+            _ => Some(room),
+        }
+    }
+    take(body, SHORT).is_none()
+}
+
 /// The response, and whether there is a key in it.
 fn http(response: &Response) -> (HttpResponse<Body>, bool) {
     let text = response.body.to_string();
-    let holds_key = holds_key(&text);
+    let holds_key = names_key(text.as_bytes());
     let mut http = HttpResponse::new(Body::from(text));
     *http.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     http.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json;charset=utf-8"));

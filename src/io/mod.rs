@@ -27,6 +27,7 @@ pub mod nftables;
 pub mod openapi_client;
 pub mod private_file;
 pub mod raw;
+pub mod retry;
 pub mod send_errors;
 pub mod send_refusals;
 pub mod socket_message;

@@ -51,8 +51,7 @@ impl Namespace {
     /// The namespace does not exist, or may not be entered (that takes CAP_SYS_ADMIN).
     pub fn run<T: Send>(&self, job: impl FnOnce() -> T + Send) -> io::Result<T> {
         let Namespace::Named(name) = self else { return Ok(job()) };
-        let file = File::open(self.path()?)
-            .map_err(|error| io::Error::new(error.kind(), format!("network namespace {name}: {error}")))?;
+        let file = File::open(self.path()?).map_err(|error| self.with_name(&error))?;
         thread::scope(|scope| {
             let entered = move || -> io::Result<T> {
                 setns(&file, CloneFlags::CLONE_NEWNET)?;
@@ -68,7 +67,11 @@ impl Namespace {
     /// # Errors
     /// The namespace does not exist.
     pub fn identity(&self) -> io::Result<u64> {
-        Ok(std::fs::metadata(self.path()?)?.ino())
+        Ok(std::fs::metadata(self.path()?).map_err(|error| self.with_name(&error))?.ino())
+    }
+
+    fn with_name(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("network namespace {self}: {error}"))
     }
 }
 

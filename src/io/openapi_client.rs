@@ -7,6 +7,7 @@ use axum::http::{self, Method};
 use reqwest::Url;
 use serde_json::Value;
 use tokio_rustls::rustls::RootCertStore;
+use zeroize::Zeroizing;
 
 use super::http_exchange::{self, ExchangeError, Server, TrustError};
 
@@ -14,7 +15,7 @@ use crate::cen::error::ApiError;
 use crate::cen::openapi::action::{CBN, CEND, STS, VPC};
 use crate::cen::openapi::request::Request;
 use crate::cen::openapi::rpc::Parameters;
-use crate::cen::openapi::signature::{RpcMethod, authorize_acs3, body_hash, canonical_query, percent_encode, sign_rpc};
+use crate::cen::openapi::signature::{RpcMethod, authorize_acs3, body_hash, canonical_query, sign_rpc};
 use crate::crypto::random::{Entropy, SystemEntropy};
 use crate::crypto::secret::Secret;
 
@@ -151,7 +152,7 @@ impl OpenApiClient {
         parameters: &Parameters,
         signing: Signing,
     ) -> Result<CallAnswer, CallError> {
-        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = now();
         let mut request = match signing {
             Signing::Acs3 => self.acs3(product, action, parameters, &now)?,
             Signing::Rpc => self.rpc(product, action, parameters, &now),
@@ -189,26 +190,51 @@ impl OpenApiClient {
 
     /// Everything in a form body, as Node's client sends it.
     fn rpc(&self, product: Product, action: &str, parameters: &Parameters, now: &str) -> Request {
-        let mut signed = parameters.clone();
-        for (name, value) in [
-            ("Action", action),
-            ("Version", product.version()),
-            ("Format", "JSON"),
-            ("AccessKeyId", &self.access_key_id),
-            ("Timestamp", now),
-            ("SignatureNonce", &nonce()),
-            ("SignatureMethod", RpcMethod::HmacSha1.name()),
-            ("SignatureVersion", "1.0"),
-        ] {
-            signed.insert(name, value);
-        }
-        let signature = sign_rpc(RpcMethod::HmacSha1, "POST", &signed, self.access_key_secret.as_bytes());
+        let key = (self.access_key_id.as_str(), self.access_key_secret.as_bytes());
         let mut request = Request::new("POST", "");
-        request.body = canonical_query(signed.iter()).as_bytes().to_vec();
-        request.body.extend(format!("&Signature={}", percent_encode(&signature)).bytes());
+        request.body = signed_form("POST", (product.version(), action), parameters, key, now).as_bytes().to_vec();
         request.headers.push(("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()));
         request
     }
+}
+
+/// The query of a `GET` by which a caller with connections of its own calls an action now, signed in the RPC manner. `key` is
+/// the access key's id and secret. It may be sent once; `parameters` that carry a secret belong into a body.
+pub fn signed_query(key: (&str, &[u8]), version: &str, action: &str, parameters: &[(&str, &str)]) -> String {
+    let mut given = Parameters::default();
+    parameters.iter().for_each(|(name, value)| given.insert(*name, *value));
+    signed_form("GET", (version, action), &given, key, &now()).to_string()
+}
+
+/// All parameters of a call as form text, signed in the RPC manner with a nonce of its own.
+fn signed_form(
+    http_method: &str,
+    (version, action): (&str, &str),
+    given: &Parameters,
+    (access_key_id, secret): (&str, &[u8]),
+    now: &str,
+) -> Zeroizing<String> {
+    let mut signed = given.clone();
+    for (name, value) in [
+        ("Action", action),
+        ("Version", version),
+        ("Format", "JSON"),
+        ("AccessKeyId", access_key_id),
+        ("Timestamp", now),
+        ("SignatureNonce", &nonce()),
+        ("SignatureMethod", RpcMethod::HmacSha1.name()),
+        ("SignatureVersion", "1.0"),
+    ] {
+        signed.insert(name, value);
+    }
+    let signature = sign_rpc(RpcMethod::HmacSha1, http_method, &signed, secret);
+    signed.insert("Signature", signature);
+    canonical_query(signed.iter())
+}
+
+/// The time as signatures carry it.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn nonce() -> String {
@@ -241,6 +267,12 @@ mod tests {
             assert_eq!(received.text("Name"), Some("a b*c~中"));
             authenticator.accept(&request, &received, 1_795_377_600).unwrap();
         }
+        let query = signed_query(("id", b"secret"), CBN, "CreateCen", &[("Name", "a b*c~中")]);
+        let request = Request::new("GET", &query);
+        let received = request.parameters().unwrap();
+        assert_eq!((received.text("Name"), received.text("Action")), (Some("a b*c~中"), Some("CreateCen")));
+        let now = jiff::Timestamp::now().as_second();
+        authenticator.accept(&request, &received, now).unwrap();
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl<T: Ord> SharedSet<T> {
     }
 
     /// The values that are not less than this one, in their order.
-    pub fn starting_at(&self, first: &T) -> impl Iterator<Item = &T> {
+    pub fn starting_at<'a>(&'a self, first: &T) -> impl Iterator<Item = &'a T> + use<'a, T> {
         let at = self.0.part(first).unwrap_or_default();
         let (parts, behind) = self.0.0[at..].split_at(self.0.0.len().min(1));
         let part = parts.first().map_or(&[][..], |part| &part[part.partition_point(|(value, ())| value < first)..]);

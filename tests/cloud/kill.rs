@@ -6,8 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ipsec_gateway::cen::openapi::rpc::Parameters;
-use ipsec_gateway::cen::openapi::signature::{RpcMethod, percent_encode, sign_rpc};
+use ipsec_gateway::io::openapi_client::signed_query;
 use serde_json::Value;
 
 /// A running cend, killed when the test ends.
@@ -72,25 +71,7 @@ impl Cend {
 
 /// The query of a signed call, which may be sent more than once.
 fn signed(action: &str, version: &str, given: &[(&str, &str)]) -> String {
-    let mut parameters = Parameters::default();
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let nonce = uuid::Uuid::new_v4().to_string();
-    let common = [
-        ("Action", action),
-        ("Version", version),
-        ("Format", "JSON"),
-        ("AccessKeyId", "testak"),
-        ("SignatureMethod", "HMAC-SHA1"),
-        ("SignatureVersion", "1.0"),
-        ("SignatureNonce", &nonce),
-        ("Timestamp", &now),
-    ];
-    common.iter().chain(given).for_each(|(name, value)| parameters.insert(*name, *value));
-    let signature = sign_rpc(RpcMethod::HmacSha1, "GET", &parameters, b"testsk");
-    parameters.insert("Signature", signature);
-    let query: Vec<String> =
-        parameters.iter().map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value))).collect();
-    query.join("&")
+    signed_query(("testak", b"testsk"), version, action, given)
 }
 
 impl Drop for Cend {

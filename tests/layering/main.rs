@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("esp", &["wire", "crypto"]),
     ("dataplane", &["wire", "crypto", "esp"]),
     ("routing", &["dataplane"]),
-    ("cen", &["wire", "crypto"]),
+    ("cen", &["wire", "crypto", "routing"]),
     ("control", &["wire"]),
     ("io", &["wire", "crypto", "dataplane", "routing", "cen", "control"]),
     ("daemon", &["wire", "crypto", "ike", "esp", "dataplane", "routing", "control", "io"]),

@@ -29,6 +29,11 @@ impl TestNamespace {
     pub fn new(role: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("ig{}-{}-{role}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self::named(name)
+    }
+
+    /// Makes one of this name with its loopback device up.
+    pub fn named(name: String) -> Self {
         let namespace = TestNamespace { name };
         run("ip", &["netns", "add", &namespace.name]);
         namespace.ip("link set lo up");

@@ -9,6 +9,7 @@ mod filter;
 mod flood;
 mod gatewayd;
 mod gateways;
+mod keeper;
 mod kernel;
 mod lab;
 #[path = "../missing/mod.rs"]

@@ -1,5 +1,7 @@
 //! Routes as CEN sees them: a region's table of what is published, and a child instance's own and learned routes.
 
+use std::cell::OnceCell;
+
 use serde_json::{Value, json};
 
 use super::action::{Action, Answer, CBN, Context};
@@ -128,9 +130,12 @@ fn describe_child(parameters: &Parameters, context: &mut Context<'_>) -> Result<
     };
     let total = own.len() + learned.count;
     let rows = merged(own, learned.offers).skip(page.start()).take(page.size());
-    let conflicts = Conflicts::of(state, &child.network);
+    let conflicts = OnceCell::new();
     let shown = |row| match row {
-        Row::Own(entry) => own_shown(state, table, entry, conflicts.as_ref()),
+        Row::Own(entry) => {
+            let conflicts = conflicts.get_or_init(|| Conflicts::of(state, &child.network));
+            own_shown(state, table, entry, view.as_ref().zip(conflicts.as_ref()))
+        }
         Row::Learned(offer) => {
             let route = view.as_ref().and_then(|view| view.route(offer));
             route.map(|route| learned_shown(state, table, &route)).unwrap_or_default()
@@ -174,18 +179,23 @@ fn child_in_any_region(parameters: &Parameters, state: &State) -> Result<ChildIn
     Ok(ChildInstance { cen: parameters.required("CenId")?.into(), network, region })
 }
 
-fn own_shown(state: &State, table: &RouteTable, entry: &RouteEntry, conflicts: Option<&Conflicts<'_>>) -> Value {
+fn own_shown<'a>(
+    state: &'a State,
+    table: &RouteTable,
+    entry: &RouteEntry,
+    attached: Option<(&View<'a>, &Conflicts<'a>)>,
+) -> Value {
     let (network, row) = (&table.network, entry.kind.row());
     // CEN knows nothing of what stands in a custom table.
     let custom = state.is_custom(table);
     let mut records = Vec::new();
-    if !custom {
-        records = with_own_entry(state, network, entry.destination, CONFLICTS);
-        records.extend(conflicts.map(|all| all.to(entry.destination, CONFLICTS)).unwrap_or_default());
-        records.sort();
-        records.dedup();
-        records.truncate(CONFLICTS);
+    if let Some((view, conflicts)) = attached.filter(|_| !custom) {
+        records = with_own_entry(state, view, entry.destination, CONFLICTS);
+        records.extend(conflicts.to(entry.destination, CONFLICTS));
     }
+    records.sort();
+    records.dedup();
+    records.truncate(CONFLICTS);
     let as_path = entry.as_path.iter().map(|number| number.to_string().into()).collect();
     json!({
         "DestinationCidrBlock": entry.destination,

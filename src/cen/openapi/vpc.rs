@@ -1,5 +1,7 @@
 //! VPCs.
 
+use std::collections::BTreeMap;
+
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
@@ -153,14 +155,15 @@ fn describe(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer
             && field::has_tags(&vpc.tags, &asked_tags)
     };
     let vpcs = context.state.vpcs.values().filter(asked);
-    Ok(Answer::Read(page.of_each(vpcs, |vpc| shown(context, vpc), "Vpcs", "Vpc")))
+    let all = Belongings::of_all(context.state);
+    Ok(Answer::Read(page.of_each(vpcs, |vpc| shown(context, vpc, &all), "Vpcs", "Vpc")))
 }
 
 fn describe_attribute(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
     let region = region::of(parameters)?;
     let vpc = context.state.vpcs.get(parameters.required("VpcId")?).filter(|vpc| vpc.region == region);
     let vpc = vpc.ok_or_else(not_found)?;
-    let mut object = shown(context, vpc);
+    let mut object = shown(context, vpc, &Belongings::of_all(context.state));
     let cens = context
         .state
         .attachments
@@ -204,12 +207,33 @@ fn not_found() -> ApiError {
     ApiError::not_found("InvalidVpcId.NotFound", "Specified VPC does not exist.")
 }
 
-fn shown(context: &Context<'_>, vpc: &Vpc) -> Value {
+/// The ids of what belongs to each VPC, found for all VPCs of a page by one look at everything.
+#[derive(Default)]
+struct Belongings<'s> {
+    tables: BTreeMap<&'s str, Vec<&'s str>>,
+    vswitches: BTreeMap<&'s str, Vec<&'s str>>,
+}
+
+impl<'s> Belongings<'s> {
+    fn of_all(state: &'s State) -> Self {
+        let mut all = Self::default();
+        for table in state.route_tables.values() {
+            all.tables.entry(table.network.as_str()).or_default().push(table.id.as_str());
+        }
+        for vswitch in state.vswitches.values() {
+            all.vswitches.entry(vswitch.vpc.as_str()).or_default().push(vswitch.id.as_str());
+        }
+        all
+    }
+}
+
+fn shown(context: &Context<'_>, vpc: &Vpc, all: &Belongings<'_>) -> Value {
     let state = context.state;
-    let network = NetworkId::Vpc(vpc.id.clone());
-    let attached = state.attachments.contains_key(&network);
-    let tables = state.tables_of(&network).map(|table| table.id.as_str().into()).collect();
-    let vswitches = state.vswitches_of(&vpc.id).map(|vswitch| vswitch.id.as_str().into()).collect();
+    let attached = state.attachments.contains_key(&NetworkId::Vpc(vpc.id.clone()));
+    let of_vpc = |ids: &BTreeMap<&str, Vec<&str>>| {
+        ids.get(vpc.id.as_str()).into_iter().flatten().map(|id| Value::from(*id)).collect()
+    };
+    let (tables, vswitches) = (of_vpc(&all.tables), of_vpc(&all.vswitches));
     json!({
         "VpcId": vpc.id.as_str(),
         "RegionId": vpc.region,

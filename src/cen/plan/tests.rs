@@ -368,7 +368,8 @@ fn a_collision_is_not_learned_and_shows_at_both_ends() {
     let conflicts = conflict::at_publisher(&world.state, &hangzhou, net("192.168.1.0/25"));
     let seen: Vec<_> = conflicts.iter().map(|c| (c.region, c.instance.clone(), c.status)).collect();
     assert_eq!(seen, [("cn-beijing", beijing.clone(), "conflict")]);
-    let own = conflict::with_own_entry(&world.state, &beijing, net("192.168.1.0/24"), 9);
+    let view = crate::cen::learn::View::of_network(&world.state, &beijing).unwrap();
+    let own = conflict::with_own_entry(&world.state, &view, net("192.168.1.0/24"), 9);
     assert_eq!((own.len(), own[0].instance), (1, &hangzhou));
 
     // A route that contains the vSwitch is no collision: the longest prefix decides.

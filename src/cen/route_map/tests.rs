@@ -30,21 +30,42 @@ fn network<'a>(id: &'a str, kind: NetworkKind, route_table: &'a str, region: &'a
     End { region, network: Some(NetworkEnd { id, kind, route_table }) }
 }
 
+/// A route with its ends.
+#[derive(Clone, Copy)]
+struct Going {
+    route: Passing<'static>,
+    from: End<'static>,
+    to: End<'static>,
+}
+
 /// 10.1.1.0/24, learned over BGP by a VBR in Shanghai, on its way to a VPC in Hangzhou.
-fn passing() -> Passing<'static> {
-    Passing {
-        block: net("10.1.1.0/24"),
-        route_type: "BGP",
+fn passing() -> Going {
+    Going {
+        route: Passing { block: net("10.1.1.0/24"), route_type: "BGP" },
         from: network("vbr-a", NetworkKind::Vbr, "vtb-a", "cn-shanghai"),
         to: network("vpc-b", NetworkKind::Vpc, "vtb-b", "cn-hangzhou"),
     }
+}
+
+/// Past those maps whose ends are met.
+fn pass(maps: &[&RouteMap], Going { route, from, to }: &Going, attributes: &mut Attributes) -> Verdict {
+    let maps: Vec<_> = maps.iter().copied().filter(|map| map.conditions.meet_ends(from, to)).collect();
+    let by_block = permits(&maps, route.block);
+    let verdict = super::pass(&maps, route, attributes);
+    if !maps.iter().any(|map| map.conditions.ask_about_more_than_the_block()) {
+        assert_eq!(verdict, by_block);
+    }
+    if maps.iter().all(|map| !map.conditions.ask_about_the_route()) {
+        assert_eq!(verdict, permits(&maps, Ipv4Net::default()));
+    }
+    verdict
 }
 
 fn attributes() -> Attributes {
     Attributes { communities: texts(&["65001:1", "65001:2"]), ..Attributes::of_entry(&[65001, 65002]) }
 }
 
-fn meets(conditions: Conditions, route: &Passing<'_>) -> bool {
+fn meets(conditions: Conditions, route: &Going) -> bool {
     pass(&[&map(10, conditions)], route, &mut attributes()) == Verdict::Permitted
 }
 
@@ -137,7 +158,7 @@ fn every_condition_meets_what_its_parameter_says() {
 
 #[test]
 fn instances_and_tables_of_the_destination_count_within_the_region_only() {
-    let abroad = Passing { to: End { region: "cn-beijing", network: None }, ..passing() };
+    let abroad = Going { to: End { region: "cn-beijing", network: None }, ..passing() };
     assert!(meets(destination(regions(&["cn-beijing"])), &abroad));
     for end in [instances(&["vpc-b"], false), instances(&["vpc-z"], true), tables(&["vtb-b"]), types(&["VPC"])] {
         assert!(!meets(destination(end), &abroad));

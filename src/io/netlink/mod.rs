@@ -2,6 +2,7 @@
 mod convert;
 mod device;
 mod error;
+pub mod keeper;
 pub mod kernel_watch;
 mod link;
 mod message;
@@ -212,6 +213,22 @@ impl Outcome {
     pub fn refusals(&self) -> Vec<String> {
         let routes = self.refused.iter().map(|(route, answer)| format!("setting {}: {answer}", convert::shown(route)));
         routes.chain(self.failed.iter().map(ToString::to_string)).collect()
+    }
+
+    /// Whether the kernel refused nothing. What is in the way is not refused: the kernel tells when it goes.
+    pub fn is_complete(&self) -> bool {
+        self.refused.is_empty() && self.failed.is_empty()
+    }
+
+    /// Whatever keeps the kernel from being as it should be, in a line each: refusals, and what is in the way.
+    pub fn complaints(&self) -> impl Iterator<Item = String> {
+        let blocked = self.blocked.iter().map(|(wanted, present)| {
+            format!(
+                "route {} in table {} stays out: a route of protocol {} with the same metric is there",
+                wanted.destination, wanted.table, present.protocol
+            )
+        });
+        blocked.chain(self.refusals())
     }
 
     fn count_rule(&mut self, result: Result<(), NetlinkError>) {

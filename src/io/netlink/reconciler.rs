@@ -1,19 +1,17 @@
-//! Keeping the kernel of a namespace as it should be.
+//! Bringing the kernel of a namespace to what it should be, and knowing when to look at it again.
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use rtnetlink::MulticastGroup;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::kernel_watch::{RESYNC, Reason};
 use super::message::RouteHead;
-use super::watch::{ALL, Change, Changes, OF_DEVICES};
+use super::watch::{Change, Changes, OF_DEVICES};
 use super::{Netlink, NetlinkError, Outcome, PinnedDevice};
 use crate::io::netns::Namespace;
-use crate::routing::{KernelState, PROTOCOL_GATEWAYD, reconcile};
+use crate::routing::{KernelState, reconcile};
 
 /// How long to collect further changes before looking.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -93,14 +91,9 @@ impl Reconciler {
         Ok(outcome)
     }
 
-    fn complain(&mut self, outcome: &Outcome) {
-        let blocked = outcome.blocked.iter().map(|(wanted, present)| {
-            format!(
-                "route {} in table {} stays out: a route of protocol {} with the same metric is there",
-                wanted.destination, wanted.table, present.protocol
-            )
-        });
-        let complaints: BTreeSet<String> = blocked.chain(outcome.refusals()).collect();
+    /// Logs what is blocked or refused and was not the last time.
+    pub(super) fn complain(&mut self, outcome: &Outcome) {
+        let complaints: BTreeSet<String> = outcome.complaints().collect();
         for complaint in complaints.difference(&self.complaints) {
             warn!(namespace = %self.namespace, "{complaint}");
         }
@@ -112,7 +105,7 @@ impl Reconciler {
 pub struct Occasions {
     namespace: Namespace,
     groups: &'static [MulticastGroup],
-    concerns: Box<dyn Fn(Change) -> bool + Send>,
+    pub(super) concerns: Box<dyn Fn(Change) -> bool + Send>,
     changes: Option<Changes>,
     resync: Instant,
 }
@@ -123,7 +116,7 @@ impl Occasions {
         Self::new(namespace, &OF_DEVICES, concerns)
     }
 
-    fn new(
+    pub(super) fn new(
         namespace: Namespace,
         groups: &'static [MulticastGroup],
         concerns: impl Fn(Change) -> bool + Send + 'static,
@@ -166,70 +159,5 @@ impl Occasions {
                 }
             }
         }
-    }
-}
-
-/// Table and destination of a route.
-type Place = (u32, IpNet);
-
-/// Whether a change may be one of what is kept at `places` under `protocol`. gatewayd's routes, of which it may change thousands
-/// in the same namespace, are nobody else's: they matter only where they take or leave the place of one that is kept.
-fn concerns(places: &HashSet<Place>, protocol: u8, change: Change) -> bool {
-    match change {
-        Change::Route { protocol: PROTOCOL_GATEWAYD, table, destination } => {
-            protocol == PROTOCOL_GATEWAYD || places.contains(&(table, destination))
-        }
-        _ => true,
-    }
-}
-
-/// Keeps what stands under `protocol` in `namespace` equal to the newest value of `desired`: at once when that changes,
-/// when somebody else touches a route or rule, and every minute. Ends when the sender of `desired` is gone, and leaves
-/// the kernel as it is.
-pub async fn keep(namespace: Namespace, protocol: u8, mut desired: watch::Receiver<KernelState>) {
-    let mut reconciler = Reconciler::new(namespace.clone(), protocol);
-    let mut occasions = Occasions::new(namespace.clone(), &ALL, |_| true);
-    let mut places = HashSet::new();
-    let mut unreadable = false;
-    loop {
-        occasions.begin();
-        let wanted = desired.borrow_and_update().clone();
-        let wanted_places: HashSet<Place> =
-            wanted.routes.iter().map(|route| (route.table, route.destination)).collect();
-        if places != wanted_places {
-            places.clone_from(&wanted_places);
-            occasions.concerns = Box::new(move |change| concerns(&wanted_places, protocol, change));
-        }
-        let round = reconciler.round(&wanted).await;
-        if let (Err(error), false) = (&round, unreadable) {
-            warn!(%namespace, %error, "kernel routes cannot be kept in step");
-        }
-        unreadable = round.is_err();
-        tokio::select! {
-            changed = desired.changed() => if changed.is_err() { return },
-            () = sleep(RETRY), if unreadable => {}
-            _ = occasions.next() => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::routing::PROTOCOL_CEND;
-
-    #[test]
-    fn routes_that_gatewayd_changes_elsewhere_are_no_reason_to_read_the_kernel() {
-        let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
-        let places = HashSet::from([(254, net("10.1.0.0/16"))]);
-        let route =
-            |protocol, table, destination: &str| Change::Route { protocol, table, destination: net(destination) };
-        let of_cend = |change| concerns(&places, PROTOCOL_CEND, change);
-        assert!(!of_cend(route(PROTOCOL_GATEWAYD, 254, "10.2.0.0/16")));
-        assert!(!of_cend(route(PROTOCOL_GATEWAYD, 20_199, "10.1.0.0/16")));
-        assert!(of_cend(route(PROTOCOL_GATEWAYD, 254, "10.1.0.0/16")), "it may have been in the way");
-        assert!(of_cend(route(PROTOCOL_CEND, 254, "10.2.0.0/16")) && of_cend(route(3, 254, "10.2.0.0/16")));
-        assert!(of_cend(Change::Rule));
-        assert!(concerns(&places, PROTOCOL_GATEWAYD, route(PROTOCOL_GATEWAYD, 254, "10.2.0.0/16")));
     }
 }

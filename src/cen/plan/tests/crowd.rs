@@ -1,5 +1,8 @@
 //! Many networks that publish more than anybody takes: what is found by the index is what a look at everybody finds.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -7,7 +10,8 @@ use super::*;
 use crate::cen::conflict::{Conflict, Conflicts, at_learner};
 use crate::cen::horizon::Horizons;
 use crate::cen::learn::{LEARNED_ROUTE_QUOTA, View, taken_routes};
-use crate::cen::route_map::Direction;
+use crate::cen::passage::Passage;
+use crate::cen::route_map::{Actions, Conditions, Direction, RouteMap};
 
 const REGIONS: [&str; 2] = ["cn-hangzhou", "cn-shanghai"];
 
@@ -35,11 +39,13 @@ fn publish_of(world: &mut World, network: &NetworkId, number: usize, destination
 
 /// What is found for all together is what each network finds for itself.
 fn assert_horizons(state: &State) {
-    let index = state.index_of(&"cen-a".into()).unwrap();
-    let horizons = Horizons::of(state, index);
+    let cen = "cen-a".into();
+    let (index, passage) = (state.index_of(&cen).unwrap(), Rc::new(Passage::of(state, &cen)));
     for (network, member) in index.members() {
+        let alone = |member| View::of_network(state, index.network(member)?).map(|view| view.horizon());
+        let sort = View::of_sort(state, index, Rc::clone(&passage), network);
         let view = View::of_network(state, network).unwrap();
-        assert_eq!(horizons.at(member), view.horizon(), "{network}");
+        assert_eq!(Horizons::of(index, &sort, alone).at(member), view.horizon(), "{network}");
     }
 }
 
@@ -100,30 +106,79 @@ fn asked_of_everybody<'a>(state: &'a State, network: &'a NetworkId, destination:
     conflicts
 }
 
+/// Maps at the gateways of both regions and both ways, with each sort of condition now and then.
+fn add_maps(world: &mut World, random: &mut ChaCha8Rng) {
+    for priority in 1..=12 {
+        let direction = if random.random_range(0..3) == 0 { Direction::RegionIn } else { Direction::RegionOut };
+        let mut one = |chance: u32| random.random_range(0..chance) == 0;
+        let mut conditions = Conditions::default();
+        if one(2) {
+            conditions.source.regions = vec![REGIONS[usize::from(one(2))].to_owned()];
+        }
+        if one(3) {
+            conditions.source.instances.ids = ["vpc-c1", "vpc-c4", "vbr-a"].map(str::to_owned).into();
+            conditions.source.instances.reversed = one(4);
+        }
+        if one(3) {
+            conditions.destination.instances.ids = ["vpc-c2", "vpc-c5", "vbr-b"].map(str::to_owned).into();
+        }
+        if one(3) {
+            conditions.destination.types = vec![if one(2) { "VBR" } else { "VPC" }.to_owned()];
+        }
+        if one(2) {
+            conditions.blocks = vec![net("10.2.0.0/15"), net(if one(2) { "172.16.0.0/16" } else { "10.8.0.0/16" })];
+        }
+        if one(4) {
+            conditions.route_types = vec!["Custom".to_owned()];
+        }
+        if one(4) {
+            conditions.communities = vec!["1:1".to_owned()];
+        }
+        let actions = Actions {
+            preference: one(2).then_some(priority),
+            communities: if one(2) { vec!["1:1".to_owned()] } else { Vec::new() },
+            ..Actions::default()
+        };
+        let (permits, next_priority) = (!one(2), one(2).then_some(1));
+        let map = route_map::map(priority, REGIONS[usize::from(one(2))], direction);
+        world.does(route_map::create(RouteMap { permits, next_priority, conditions, actions, ..map }));
+    }
+}
+
 #[test]
 fn conflicts_are_those_that_everybody_would_tell_of() {
-    let (mut overflows, mut checked) = (0, 0);
-    for seed in 0..4 {
+    let (mut told, mut checked) = (BTreeMap::new(), 0);
+    for seed in 0..12 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let world = crowd(&mut random);
+        let mut world = crowd(&mut random);
+        if seed >= 4 {
+            add_maps(&mut world, &mut random);
+            assert_parts_of_the_whole(&world);
+        }
         let state = &world.state;
         assert_horizons(state);
         for (network, attachment) in &state.attachments {
             for destination in attachment.publications.keys().filter(|_| random.random_range(0..12) == 0) {
                 let found = conflict::at_publisher(state, network, *destination);
-                let count = Conflicts::of(state, network).unwrap().count(*destination);
-                assert_eq!(count, found.len(), "seed {seed}: {network} {destination}");
+                let conflicts = Conflicts::of(state, network).unwrap();
+                assert_eq!(conflicts.count(*destination), found.len(), "seed {seed}: {network} {destination}");
+                let some = conflicts.to(*destination, 3);
+                assert!(some.len() == found.len().min(3) && some.iter().all(|one| found.contains(one)), "{some:?}");
                 assert_eq!(
                     found,
                     asked_of_everybody(state, network, *destination),
                     "seed {seed}: {network} {destination}"
                 );
-                overflows += found.iter().filter(|one| one.status == "overflow").count();
+                found.iter().for_each(|one| *told.entry((seed >= 4, one.status)).or_insert(0) += 1);
                 checked += 1;
             }
         }
     }
-    assert!(overflows > 100 && checked > 50, "{overflows} overflows, {checked} routes");
+    for kind in [(false, "overflow"), (false, "conflict"), (true, "conflict"), (true, "prohibited"), (true, "overflow")]
+    {
+        assert!(told.get(&kind).is_some_and(|count| *count > 5), "{kind:?}: {told:?}");
+    }
+    assert!(checked > 150, "{checked} routes");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(super) fn map(priority: u8, region: &str, direction: Direction) -> RouteMap 
     }
 }
 
-fn create(map: RouteMap) -> Command {
+pub(super) fn create(map: RouteMap) -> Command {
     Command::RouteMap(RouteMapCommand::Create(Box::new(map)))
 }
 
