@@ -101,9 +101,6 @@ impl CloudArguments {
     /// Calls, and prints the answer. A refusal of the API goes to standard error and fails.
     pub async fn run(mut self) -> Result<ExitCode, Box<dyn std::error::Error>> {
         if self.product.as_deref() == Some("realism") {
-            self.realism()?;
-        }
-        if self.product.as_deref() == Some("realism") {
             self.action = Some(realism::action(self.action.as_deref(), &mut self.parameters)?.to_owned());
             self.product = Some("cend".to_owned());
         }
