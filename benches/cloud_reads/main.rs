@@ -177,7 +177,7 @@ fn cycles(client: &mut Client, cycles: u32) -> Outcome<(Duration, Duration)> {
         client.call(CBN, "DeleteCen", &[("CenId", made["CenId"].as_str().ok_or("no CenId")?)])?;
         times.push(took);
     }
-    let part = times.len() / 10;
+    let part = times.len().div_ceil(10);
     let end = times.len() - part;
     Ok((shown(&mut times[..part].to_vec()).0, shown(&mut times[end..].to_vec()).0))
 }
