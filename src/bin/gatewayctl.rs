@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ipsec_gateway::cli;
+use ipsec_gateway::io::terminal::complain;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Freed memory is zeroed: a key is gone with its owner.
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(cli::run(arguments)),
         Err(error) => {
-            eprintln!("gatewayctl: {error}");
+            complain(format_args!("gatewayctl: {error}"));
             ExitCode::FAILURE
         }
     }

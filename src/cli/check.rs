@@ -3,52 +3,55 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::output::{self, OutputError};
 use crate::daemon::config::{Config, siblings};
 use crate::io::host::{self, Finding, Verdict};
+use crate::io::terminal::complain;
 
 /// Fails when the file is wrong or the machine lacks something that gatewayd cannot do without.
-pub fn run(file: Option<&Path>, host: bool, json: bool) -> Result<ExitCode, serde_json::Error> {
+pub fn run(file: Option<&Path>, host: bool, json: bool) -> Result<ExitCode, OutputError> {
     let mut good = true;
     if let Some(file) = file {
-        good &= check_file(file);
+        good &= check_file(file)?;
     }
     if host {
         let findings = host::findings();
         good &= findings.iter().all(|finding| finding.verdict != Verdict::Missing);
         if json {
-            println!("{}", serde_json::to_string_pretty(&findings)?);
+            output::json(&findings)?;
         } else {
-            findings.iter().for_each(print_finding);
+            findings.iter().try_for_each(print_finding)?;
         }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn check_file(file: &Path) -> bool {
-    match Config::load(file) {
+fn check_file(file: &Path) -> Result<bool, OutputError> {
+    Ok(match Config::load(file) {
         Ok(config) => {
             for warning in &config.warnings {
-                println!("warning: {warning}");
+                output::line(&format!("warning: {warning}"))?;
             }
             for line in siblings(&config.connections) {
-                println!("note: {line}");
+                output::line(&format!("note: {line}"))?;
             }
             let connections = config.connections.len();
-            println!("{}: good; connections: {connections}, routes: {}", file.display(), config.routes.len());
+            let routes = config.routes.len();
+            output::line(&format!("{}: good; connections: {connections}, routes: {routes}", file.display()))?;
             true
         }
         Err(error) => {
-            eprintln!("{error}");
+            complain(error);
             false
         }
-    }
+    })
 }
 
-fn print_finding(finding: &Finding) {
+fn print_finding(finding: &Finding) -> Result<(), OutputError> {
     let verdict = match finding.verdict {
         Verdict::Good => "good",
         Verdict::Lacking => "lacking",
         Verdict::Missing => "MISSING",
     };
-    println!("{:<16} {verdict:<8} {}", finding.subject, finding.detail);
+    output::line(&format!("{:<16} {verdict:<8} {}", finding.subject, finding.detail))
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::output;
 use crate::cen::openapi::action::Action;
 use crate::cen::openapi::parameter::{self, Parameter};
 use crate::cen::openapi::reference;
@@ -14,6 +15,7 @@ use crate::cen::openapi::rpc::Parameters;
 use crate::crypto::Secret;
 use crate::io::openapi_client::{OpenApiClient, Product, Signing};
 use crate::io::private_file;
+use crate::io::terminal::complain;
 
 /// The largest file with a key that is read, in bytes.
 const KEY_FILE_LIMIT: u64 = 64 << 10;
@@ -60,20 +62,22 @@ impl CloudArguments {
     /// Calls, and prints the answer. A refusal of the API goes to standard error and fails.
     pub async fn run(self) -> Result<ExitCode, Box<dyn std::error::Error>> {
         let Some(product) = &self.product else {
-            print!("{}", reference::markdown());
+            output::print(&reference::markdown())?;
             return Ok(ExitCode::SUCCESS);
         };
         let product =
             Product::by_name(product).ok_or_else(|| format!("\"{product}\" is no product; allowed: cbn, vpc, sts"))?;
         let Some(name) = &self.action else {
-            reference::actions(product.version()).for_each(|action| println!("{}", action.name));
+            let names: String =
+                reference::actions(product.version()).map(|action| format!("{}\n", action.name)).collect();
+            output::print(&names)?;
             return Ok(ExitCode::SUCCESS);
         };
         let action = reference::action(product.version(), name);
         if let ([asks], Some(action)) = (self.parameters.as_slice(), action)
             && asks == "help"
         {
-            print!("{}", help(action));
+            output::print(&help(action))?;
             return Ok(ExitCode::SUCCESS);
         }
         let parameters = parameters(&self.parameters)?;
@@ -87,12 +91,12 @@ impl CloudArguments {
         let answer = client.call(product, name, &parameters, signing).await?;
         let text = serde_json::to_string_pretty(&answer.body)?;
         if (200..300).contains(&answer.status) {
-            println!("{text}");
+            output::line(&text)?;
             return Ok(ExitCode::SUCCESS);
         }
         let field = |name: &str| answer.body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        eprintln!("gatewayctl: {} (HTTP {}): {}", field("Code"), answer.status, field("Message"));
-        println!("{text}");
+        complain(format_args!("gatewayctl: {} (HTTP {}): {}", field("Code"), answer.status, field("Message")));
+        output::line(&text)?;
         Ok(ExitCode::FAILURE)
     }
 }

@@ -3,6 +3,7 @@
 mod check;
 mod cloud;
 mod export;
+mod output;
 mod quantity;
 mod release;
 mod status;
@@ -14,13 +15,15 @@ use clap::{Parser, Subcommand};
 use futures_util::StreamExt;
 use serde::Serialize;
 
+use self::output::OutputError;
 use crate::control::action::{Accepted, Action};
 use crate::control::export::ConnectionExport;
 use crate::control::reload::Reloaded;
 use crate::control::request::Request;
 use crate::control::route::Route;
 use crate::control::status::{Connection, Status};
-use crate::io::unix::{CallError, ControlClient};
+use crate::io::terminal::complain;
+use crate::io::unix::ControlClient;
 
 /// Asks gatewayd and the simulated cloud.
 #[derive(Debug, Parser)]
@@ -97,8 +100,9 @@ enum Command {
 pub async fn run(arguments: Arguments) -> ExitCode {
     match execute(arguments).await {
         Ok(code) => code,
+        Err(error) if matches!(error.downcast_ref(), Some(OutputError::ReaderGone)) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gatewayctl: {error}");
+            complain(format_args!("gatewayctl: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -139,20 +143,15 @@ async fn execute(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::E
         Command::Export { connection, product, psk_file } => {
             let request = Request::Export { name: connection };
             let exported: ConnectionExport = client.call(&request).await?;
-            print!("{}", *export::configuration(&exported, product, psk_file.as_deref())?);
+            output::print(&export::configuration(&exported, product, psk_file.as_deref())?)?;
         }
         Command::Cloud(cloud) => return cloud.run().await,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print<T: Serialize>(json: bool, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), serde_json::Error> {
-    if json {
-        println!("{}", serde_json::to_string_pretty(value)?);
-    } else {
-        println!("{}", text(value));
-    }
-    Ok(())
+fn print<T: Serialize>(json: bool, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), OutputError> {
+    if json { output::json(value) } else { output::line(&text(value)) }
 }
 
 async fn act(
@@ -166,17 +165,14 @@ async fn act(
     Ok(())
 }
 
-async fn follow(client: &ControlClient, connection: Option<String>) -> Result<(), CallError> {
+async fn follow(client: &ControlClient, connection: Option<String>) -> Result<(), Box<dyn std::error::Error>> {
     let events = match connection {
         Some(name) => client.events_of(name).await?.boxed(),
         None => client.events().await?.boxed(),
     };
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
-        match serde_json::to_string(&event) {
-            Ok(line) => println!("{line}"),
-            Err(error) => eprintln!("gatewayctl: {error}"),
-        }
+        output::line(&serde_json::to_string(&event)?)?;
     }
     Ok(())
 }

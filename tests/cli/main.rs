@@ -1,0 +1,6 @@
+//! What a person or a script sees of the three programs, without privileges: gatewayctl asks a gatewayd that only answers.
+#![expect(clippy::disallowed_methods, reason = "a test waits on a thread of its own")]
+
+mod closed_pipe;
+mod gatewayd;
+mod names;
