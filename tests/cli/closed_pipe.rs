@@ -28,8 +28,9 @@ fn gatewayd() -> Fake {
         "connections": [], "routes": [], "drops": {}
     });
     let events = || async {
-        let event = json!({"sequence": 1, "kind": "started"}).to_string();
-        Sse::new(futures_util::stream::iter([Ok::<_, std::convert::Infallible>(Event::default().data(event))]))
+        let event = |kind| Event::default().data(json!({"sequence": 1, "kind": kind}).to_string());
+        let events = [event("started"), event("reloaded")].map(Ok::<_, std::convert::Infallible>);
+        Sse::new(futures_util::stream::iter(events))
     };
     Fake::answering(
         Router::new()
