@@ -52,7 +52,9 @@ pub struct NotDone {
 
 /// Something to be done with one connection.
 pub struct Task {
+    /// The name of the connection.
     pub connection: String,
+    /// What is to be done.
     pub action: Action,
     /// Of a rekey: which SAs.
     pub which: Rekeyed,

@@ -95,7 +95,7 @@ pub async fn status(
         } else {
             print(json, &shown, |shown| status::status(shown, one, terminal_width()))?;
         }
-        return Ok(if check && !counted.faults.is_empty() { ExitCode::from(NOT_UP) } else { ExitCode::SUCCESS });
+        return Ok(if check && !counted.not_up.is_empty() { ExitCode::from(NOT_UP) } else { ExitCode::SUCCESS });
     };
     loop {
         match look().await {

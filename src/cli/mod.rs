@@ -58,18 +58,21 @@ enum Command {
     Routes,
     /// Negotiate a connection now, and wait until it is up
     Up {
+        /// The connection's name
         connection: String,
         #[command(flatten)]
         waiting: Waiting,
     },
     /// Delete a connection's SAs and leave it down
     Down {
+        /// The connection's name
         connection: String,
         #[command(flatten)]
         waiting: Waiting,
     },
     /// Replace a connection's keys without interrupting its traffic, and wait until that is done
     Rekey {
+        /// The connection's name
         connection: String,
         /// Only the Child SAs of this child
         #[arg(long, value_name = "NAME", conflicts_with = "ike")]
@@ -104,6 +107,7 @@ enum Command {
     },
     /// Print the configuration that the peer of a connection needs
     Export {
+        /// The connection's name
         connection: String,
         /// What runs at the peer
         #[arg(long = "for", value_enum)]

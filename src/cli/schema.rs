@@ -111,7 +111,7 @@ mod tests {
         }
         let mut found = Vec::new();
         let wrong = json!({"connection": "a", "reson": "b"});
-        unlike(&wrong, &schema["$defs"]["Fault"], &schema["$defs"], "fault", &mut found);
-        assert_eq!(found, ["fault.reson is not documented", "fault.reason is missing"]);
+        unlike(&wrong, &schema["$defs"]["NotUp"], &schema["$defs"], "not_up", &mut found);
+        assert_eq!(found, ["not_up.reson is not documented", "not_up.reason is missing"]);
     }
 }

@@ -12,7 +12,7 @@ use crate::control::route::RouteState;
 use crate::control::status::{Connection, ConnectionState, Status};
 
 /// So many of what is not up are for a person.
-const FAULTS_SHOWN: usize = 20;
+const SHOWN: usize = 20;
 
 /// Where the values begin, and where broken lines go on.
 const VALUES: usize = 13;
@@ -27,7 +27,7 @@ pub struct Summary {
     /// Connections that wait for traffic or for their peer, as their `start` says.
     pub waiting: usize,
     /// What should be up and is not: connections, then routes.
-    pub faults: Vec<Fault>,
+    pub not_up: Vec<NotUp>,
     /// Routes that carry traffic.
     pub routes_active: usize,
     /// All routes.
@@ -44,7 +44,7 @@ pub struct Summary {
 
 /// One that should be up and is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Fault {
+pub struct NotUp {
     /// The connection.
     pub connection: String,
     /// The destination of one of its routes that the kernel does not serve although the connection is up.
@@ -61,7 +61,7 @@ impl Summary {
         let is_waiting =
             |connection: &&Connection| connection.state == ConnectionState::Waiting && connection.last_error.is_none();
         let down = connections.iter().filter(|connection| !is_up(connection) && !is_waiting(connection));
-        let fault = |connection: &Connection| Fault {
+        let not_up = |connection: &Connection| NotUp {
             connection: connection.name.clone(),
             route: None,
             reason: why(connection),
@@ -71,7 +71,7 @@ impl Summary {
             connections.iter().any(|entry| entry.name == connection && entry.state == ConnectionState::Established)
         };
         let unserved = routes.iter().filter(|route| route.state == RouteState::Down && is_refused(&route.connection));
-        let unserved = unserved.map(|route| Fault {
+        let unserved = unserved.map(|route| NotUp {
             connection: route.connection.clone(),
             route: Some(route.destination.to_string()),
             reason: route.reason.clone().unwrap_or_else(|| "its connection does not carry it".to_owned()),
@@ -80,7 +80,7 @@ impl Summary {
             uptime_seconds: *uptime_seconds,
             up: connections.iter().filter(|connection| is_up(connection)).count(),
             waiting: connections.iter().filter(is_waiting).count(),
-            faults: down.map(fault).chain(unserved).collect(),
+            not_up: down.map(not_up).chain(unserved).collect(),
             routes_active: routes.iter().filter(|route| route.state == RouteState::Active).count(),
             routes: routes.len(),
             inbound_bytes: connections.iter().map(|connection| connection.inbound.bytes).sum(),
@@ -96,7 +96,7 @@ impl Summary {
             uptime_seconds,
             up,
             waiting,
-            faults,
+            not_up,
             routes_active,
             routes,
             inbound_bytes,
@@ -104,18 +104,18 @@ impl Summary {
             dropped_packets,
             warnings,
         } = self;
-        let down = faults.iter().filter(|fault| fault.route.is_none()).count();
+        let down = not_up.iter().filter(|not_up| not_up.route.is_none()).count();
         let mut text = format!("connections  {up} up, {down} not up, {waiting} waiting\n");
         let _ = writeln!(text, "routes       {routes_active} of {routes} active");
         let _ = writeln!(text, "traffic      {} in, {} out", bytes(*inbound_bytes), bytes(*outbound_bytes));
         let _ = writeln!(text, "dropped      {} packets", count(*dropped_packets));
         let _ = writeln!(text, "warnings     {warnings}");
         let _ = write!(text, "gatewayd     up {}", duration(*uptime_seconds));
-        for Fault { connection, route, reason } in faults.iter().take(FAULTS_SHOWN) {
+        for NotUp { connection, route, reason } in not_up.iter().take(SHOWN) {
             let route = route.as_ref().map_or_else(String::new, |route| format!(", route {route}"));
             let _ = write!(text, "\nNOT UP       {connection}{route}: {reason}");
         }
-        if let Some(more) = faults.len().checked_sub(FAULTS_SHOWN).filter(|more| *more > 0) {
+        if let Some(more) = not_up.len().checked_sub(SHOWN).filter(|more| *more > 0) {
             let _ = write!(text, "\nNOT UP       and {more} more; --json shows all");
         }
         wrapped(&text, width, VALUES)
@@ -132,20 +132,20 @@ mod tests {
         Connection { child_state: ChildState::IpsecSaEstablished, name: "up".into(), ..with_peers(1) }
     }
 
-    fn faults(connections: Vec<Connection>) -> Vec<String> {
+    fn not_up(connections: Vec<Connection>) -> Vec<String> {
         let summary = Summary::of(&status(connections));
-        summary.faults.into_iter().map(|fault| format!("{}: {}", fault.connection, fault.reason)).collect()
+        summary.not_up.into_iter().map(|not_up| format!("{}: {}", not_up.connection, not_up.reason)).collect()
     }
 
     #[test]
     fn what_should_be_up_and_is_not_is_a_fault() {
         let waiting = Connection { state: ConnectionState::Waiting, last_error: None, ..down() };
-        assert_eq!(faults(vec![up(), waiting]), [""; 0]);
-        assert_eq!(faults(vec![down()]), ["branch: AUTHENTICATION_FAILED: the peer refused our key"]);
+        assert_eq!(not_up(vec![up(), waiting]), [""; 0]);
+        assert_eq!(not_up(vec![down()]), ["branch: AUTHENTICATION_FAILED: the peer refused our key"]);
         let half = Connection { child_state: ChildState::IpsecSaNotEstablished, ..up() };
-        assert_eq!(faults(vec![half]), ["up: a child of it has no Child SA"]);
+        assert_eq!(not_up(vec![half]), ["up: a child of it has no Child SA"]);
         let trying = Connection { state: ConnectionState::Connecting, last_error: None, ..down() };
-        assert_eq!(faults(vec![trying]), ["branch: no answer so far"]);
+        assert_eq!(not_up(vec![trying]), ["branch: no answer so far"]);
     }
 
     #[test]

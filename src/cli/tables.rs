@@ -117,7 +117,11 @@ mod tests {
         for line in text.lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
-        assert!(text.lines().skip(1).all(|line| line.contains("established") && line.contains("118 MiB")), "{text}");
+        for (number, line) in text.lines().skip(1).enumerate() {
+            let [name, state] = [0, 1].map(|word| line.split_whitespace().nth(word).unwrap_or_default());
+            assert!(name.ends_with(&format!("-{number}")) && state == "established", "one is known by its end: {text}");
+            assert!(line.contains("118 MiB"), "{text}");
+        }
     }
 
     #[test]

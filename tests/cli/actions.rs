@@ -205,7 +205,7 @@ fn a_check_of_the_status_has_a_code_of_its_own() {
     }
     let output = gatewayd_.ask(&["--json", "status", "--check"]);
     let summary: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(summary["faults"], json!([{"connection": "idc", "reason": "no answer"}]));
+    assert_eq!(summary["not_up"], json!([{"connection": "idc", "reason": "no answer"}]));
     let narrowed = gatewayd_.ask(&["--json", "status", "--state", "established"]);
     let status: Value = serde_json::from_slice(&narrowed.stdout).expect("JSON");
     assert_eq!(status["connections"], json!([]));
