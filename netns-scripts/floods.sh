@@ -196,14 +196,14 @@ one_flood() {
     traffic $((seconds - 1)) > "$lab_directory/lost" &
     traffic=$!
     sleep 0.8
-    for name in picky any; do gatewayctl_on $name up tunnel > /dev/null; done
+    for name in picky any; do gatewayctl_on $name up tunnel --no-wait > /dev/null; done
     wait $load
     counts=$(cat "$lab_directory/counts")
     local picky any most longest failures
     picky=$(seconds_to_up picky) any=$(seconds_to_up any)
     wait $traffic
     lost=$(cat "$lab_directory/lost")
-    for name in picky any; do gatewayctl_on $name down tunnel > /dev/null; done
+    for name in picky any; do gatewayctl_on $name down tunnel --no-wait > /dev/null; done
     sleep 10
     after=$(resident_kib)
     most=$(most_lines_in_a_second "$from") failures=$(failures_since "$from") fragments=$(($(dropped ike-fragment) - fragments))
@@ -237,9 +237,9 @@ start receive-target target "$programs/examples/udp_load" receive 10.1.0.1:7000
 start receive-steady steady "$programs/examples/udp_load" receive 10.2.0.1:7000
 check_within 15 "the steady peer's tunnel is up" state_is steady established
 for name in picky any; do
-    gatewayctl_on $name up tunnel > /dev/null
+    gatewayctl_on $name up tunnel --no-wait > /dev/null
     check_within 5 "without a flood, the peer $name gets its tunnel" state_is $name established
-    gatewayctl_on $name down tunnel > /dev/null
+    gatewayctl_on $name down tunnel --no-wait > /dev/null
 done
 section "Floods of $seconds s"
 while read -r kind ports arguments; do

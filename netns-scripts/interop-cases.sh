@@ -292,7 +292,7 @@ case_wrong_key() {
     swanctl_on strongswan --initiate --child net > "$lab_directory/initiate" 2>&1
     check "strongSwan is told AUTHENTICATION_FAILED" grep -q AUTH_FAILED "$lab_directory/initiate"
     check_within 2 "gatewayd's log says what to look at" log_has '[Pp]re-shared key'
-    gatewayctl up interop > /dev/null
+    gatewayctl up interop --no-wait > /dev/null
     check_within 5 "the status says why gatewayd's own attempt fails" last_error_has AUTHENTICATION_FAILED
     check "the log holds no key" log_lacks 'not the same'
 }

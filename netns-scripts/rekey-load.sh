@@ -58,7 +58,7 @@ sleep_until() { # MICROSECONDS since 1970
 }
 
 # with_rekeys COMMAND...: the command's output, while every 2 seconds a rekey begins; $lab_directory/rekeys gets the SPIs.
-with_rekeys() { beside "rekey tunnel" "$lab_directory/rekeys" "$@"; }
+with_rekeys() { beside "rekey tunnel --no-wait" "$lab_directory/rekeys" "$@"; }
 
 # without_rekeys COMMAND...: the same with gatewayctl called as often, but only to look: what the calls themselves take from
 # the processors is not a rekey's cost.

@@ -10,6 +10,7 @@ use clap::Parser;
 use ipsec_gateway::cloud::config::{AccessKey, Config};
 use ipsec_gateway::cloud::wiring;
 use ipsec_gateway::io::memory;
+use ipsec_gateway::io::terminal::{colours_on_stderr, complain};
 use tracing_subscriber::EnvFilter;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -19,7 +20,7 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// Simulates the cloud: VPCs, VPN gateways and CEN behind the cloud's own API.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "cend", version)]
 struct Arguments {
     /// The configuration file. Without one, cend is a pure simulation of the API.
     #[arg(long, value_name = "FILE", required_unless_present = "listen")]
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cend: {error}");
+            complain(format_args!("cend: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -60,7 +61,13 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let locked = memory::protect()?;
     let config = configuration(arguments)?;
     let filter = EnvFilter::try_new(&config.log).map_err(|error| format!("log: {error}"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours_on_stderr())
+        // There is nowhere to tell that standard error cannot be written to.
+        .log_internal_errors(false)
+        .init();
     memory::settle(&locked, config.core_dumps)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(wiring::run(config, |listening| {

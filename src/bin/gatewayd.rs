@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ipsec_gateway::daemon::run::{Arguments, run};
+use ipsec_gateway::io::terminal::complain;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Freed memory is zeroed: a key is gone with its owner.
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("gatewayd: {error}");
+            complain(format_args!("gatewayd: {error}"));
             return ExitCode::FAILURE;
         }
     };

@@ -12,10 +12,12 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use serde_json::Value;
 
+use super::output;
 use crate::cen::openapi::action::Action;
 use crate::cen::openapi::parameter;
 use crate::cen::openapi::reference;
 use crate::io::openapi_client::{CallAnswer, OpenApiClient, Product, Signing};
+use crate::io::terminal::complain;
 
 use account::Account;
 use repeat::{Call, Condition, Waited};
@@ -105,19 +107,21 @@ impl CloudArguments {
             self.product = Some("cend".to_owned());
         }
         let Some(product) = &self.product else {
-            print!("{}", reference::markdown());
+            output::print(&reference::markdown())?;
             return Ok(ExitCode::SUCCESS);
         };
         let product = Product::by_name(product).ok_or_else(|| words::unknown_product(product))?;
         let Some(name) = &self.action else {
-            reference::actions(product.version()).for_each(|action| println!("{}", action.name));
+            let names: String =
+                reference::actions(product.version()).map(|action| format!("{}\n", action.name)).collect();
+            output::print(&names)?;
             return Ok(ExitCode::SUCCESS);
         };
         let action = reference::action(product.version(), name);
         if let ([asks], Some(action)) = (self.parameters.as_slice(), action)
             && asks == "help"
         {
-            print!("{}", words::help(action));
+            output::print(&words::help(action))?;
             return Ok(ExitCode::SUCCESS);
         }
         self.call(product, name, action).await
@@ -149,10 +153,10 @@ impl CloudArguments {
             (Some(condition), _) => {
                 let limit = Duration::from_secs(self.wait_seconds.into());
                 match repeat::wait_until(&call, condition, limit).await? {
-                    Waited::Reached(answer) => return Ok(printed(&answer, ExitCode::SUCCESS)?),
+                    Waited::Reached(answer) => return printed(&answer, ExitCode::SUCCESS),
                     Waited::Refused(answer) => answer,
                     Waited::TimeOut(told) => {
-                        eprintln!("gatewayctl: {told}");
+                        complain(format_args!("gatewayctl: {told}"));
                         return Ok(ExitCode::from(TIMED_OUT));
                     }
                 }
@@ -162,11 +166,11 @@ impl CloudArguments {
             (None, _) => call.once().await?,
         };
         if answer.succeeded() {
-            return Ok(printed(&answer, ExitCode::SUCCESS)?);
+            return printed(&answer, ExitCode::SUCCESS);
         }
         let field = |name: &str| answer.body.get(name).and_then(Value::as_str).unwrap_or_default();
-        eprintln!("gatewayctl: {} (HTTP {}): {}", field("Code"), answer.status, field("Message"));
-        Ok(printed(&answer, ExitCode::FAILURE)?)
+        complain(format_args!("gatewayctl: {} (HTTP {}): {}", field("Code"), answer.status, field("Message")));
+        printed(&answer, ExitCode::FAILURE)
     }
 
     fn account(&self) -> Result<Account, String> {
@@ -179,7 +183,7 @@ impl CloudArguments {
     }
 }
 
-fn printed(answer: &CallAnswer, code: ExitCode) -> Result<ExitCode, serde_json::Error> {
-    println!("{}", serde_json::to_string_pretty(&answer.body)?);
+fn printed(answer: &CallAnswer, code: ExitCode) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    output::line(&serde_json::to_string_pretty(&answer.body)?)?;
     Ok(code)
 }

@@ -1,12 +1,11 @@
 //! What a shell completes: the command line, with the cloud's products, actions and parameters as the table has them.
 
-use std::io::Write;
-
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, Command, ValueEnum, ValueHint};
 use clap_complete::env::Shells;
 
 use super::cloud::words;
+use super::output;
 use crate::cen::openapi::action::Action;
 use crate::cen::openapi::parameter::{Kind, Parameter, Presence};
 use crate::cen::openapi::reference;
@@ -28,7 +27,7 @@ pub enum Shell {
 }
 
 /// Prints what the shell has to read.
-pub fn print(shell: Shell) -> Result<(), std::io::Error> {
+pub fn print(shell: Shell) -> Result<(), Box<dyn std::error::Error>> {
     let name = match shell {
         Shell::Bash => "bash",
         Shell::Zsh => "zsh",
@@ -38,7 +37,8 @@ pub fn print(shell: Shell) -> Result<(), std::io::Error> {
     let known = shells.completer(name).ok_or_else(|| std::io::Error::other(format!("{name} is not known")))?;
     let mut script = Vec::new();
     known.write_registration(VARIABLE, "gatewayctl", "gatewayctl", "gatewayctl", &mut script)?;
-    std::io::stdout().write_all(&script)
+    output::print(&String::from_utf8(script)?)?;
+    Ok(())
 }
 
 /// The command line as it is completed: what `cloud` reads as words are commands and options here.

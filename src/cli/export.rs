@@ -1,12 +1,17 @@
 //! A connection's configuration for the other side: what is local here is remote there.
 
+mod libreswan;
+
 use std::net::IpAddr;
 use std::path::Path;
 
 use clap::ValueEnum;
 use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::output;
 use crate::control::export::{ChildExport, ConnectionExport};
 use crate::crypto::{Secret, psk};
 use crate::daemon::config::secret::{KeyFileError, key_file};
@@ -16,8 +21,35 @@ use crate::daemon::config::secret::{KeyFileError, key_file};
 pub enum Product {
     /// swanctl.conf
     Strongswan,
+    /// ipsec.conf, and the line of ipsec.secrets
+    Libreswan,
     /// The connection and its routes, for gatewayd.toml
     Gatewayd,
+}
+
+/// A configuration for the peer, as `--json` prints it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Exported<'a> {
+    /// The name of the connection.
+    connection: &'a str,
+    /// What is to be written at the peer; with the pre-shared key, if a file with it was named.
+    configuration: &'a str,
+}
+
+/// Prints the text for the peer.
+pub fn print(
+    json: bool,
+    exported: &ConnectionExport,
+    product: Product,
+    psk_file: Option<&Path>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let text = configuration(exported, product, psk_file)?;
+    if json {
+        output::json(&Exported { connection: &exported.name, configuration: &text })?;
+    } else {
+        output::print(&text)?;
+    }
+    Ok(())
 }
 
 /// The text for the peer. The key comes from a private file or not at all.
@@ -29,6 +61,7 @@ pub fn configuration(
     let key = psk_file.map(key_file).transpose()?;
     Ok(Zeroizing::new(match product {
         Product::Strongswan => swanctl(exported, key.as_ref()),
+        Product::Libreswan => libreswan::configuration(exported, key.as_ref()),
         Product::Gatewayd => gatewayd(exported, key.as_ref()),
     }))
 }
@@ -238,7 +271,7 @@ mod tests {
         Secret::from(text.as_bytes())
     }
 
-    fn exported() -> ConnectionExport {
+    pub fn exported() -> ConnectionExport {
         ConnectionExport {
             name: "idc".into(),
             local_address: Some("198.51.100.2".into()),

@@ -1,28 +1,40 @@
 //! gatewayctl: what a person asks of gatewayd, of a configuration file, of the machine, and of the simulated cloud.
 
+mod action;
 mod check;
 mod cloud;
 mod completion;
+mod events;
 mod export;
+mod failure;
+mod look;
+mod output;
 mod quantity;
 mod release;
+#[cfg(test)]
+mod sample;
+mod schema;
 mod status;
+mod summary;
+mod table;
+mod tables;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
-use futures_util::StreamExt;
-use serde::Serialize;
 
-use crate::control::action::{Accepted, Action};
+use self::action::{Outcome, Task, Waiting};
+use self::failure::{Failure, FailureKind};
+use self::look::print;
+use self::output::OutputError;
+use crate::control::action::{Action, Rekeyed};
 use crate::control::export::ConnectionExport;
 use crate::control::reload::Reloaded;
 use crate::control::request::Request;
 use crate::control::route::Route;
-use crate::control::status::{Connection, Status};
-use crate::io::unix::{CallError, ControlClient};
+use crate::io::unix::ControlClient;
 
 /// Asks gatewayd and the simulated cloud.
 #[derive(Debug, Parser)]
@@ -31,7 +43,7 @@ pub struct Arguments {
     /// gatewayd's control socket
     #[arg(long, global = true, env = "GATEWAYD_SOCKET", default_value = "/run/gatewayd/control.sock")]
     socket: PathBuf,
-    /// Print JSON instead of text
+    /// Print JSON instead of text, as `gatewayctl schema` describes it; failures too, on standard error
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -41,20 +53,38 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Everything: connections with their SAs, routes, dropped packets
-    Status {
-        /// Only this connection
-        connection: Option<String>,
-    },
+    Status(look::StatusArguments),
     /// One line for each connection
-    Connections,
+    Connections(look::Filter),
     /// The VPN gateway's route table
     Routes,
-    /// Negotiate a connection now
-    Up { connection: String },
+    /// Negotiate a connection now, and wait until it is up
+    Up {
+        /// The connection's name
+        connection: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Delete a connection's SAs and leave it down
-    Down { connection: String },
-    /// Replace a connection's keys without interrupting its traffic
-    Rekey { connection: String },
+    Down {
+        /// The connection's name
+        connection: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Replace a connection's keys without interrupting its traffic, and wait until that is done
+    Rekey {
+        /// The connection's name
+        connection: String,
+        /// Only the Child SAs of this child
+        #[arg(long, value_name = "NAME", conflicts_with = "ike")]
+        child: Option<String>,
+        /// Only the IKE SA
+        #[arg(long)]
+        ike: bool,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Read gatewayd.toml again; tunnels that did not change go on
     Reload,
     /// Open what gatewayd left closed in this network namespace: take its blackholes, rules and nftables table away.
@@ -67,10 +97,7 @@ enum Command {
         force: bool,
     },
     /// Follow what happens, one event a line
-    Events {
-        /// Only what happens to this connection, or to all
-        connection: Option<String>,
-    },
+    Events(events::EventsArguments),
     /// Check a configuration file, or with --host what this machine offers
     Check {
         /// The file to check
@@ -82,6 +109,7 @@ enum Command {
     },
     /// Print the configuration that the peer of a connection needs
     Export {
+        /// The connection's name
         connection: String,
         /// What runs at the peer
         #[arg(long = "for", value_enum)]
@@ -91,6 +119,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         psk_file: Option<PathBuf>,
     },
+    /// Print the JSON Schema of what --json prints
+    Schema,
     /// Call an action of the simulated cloud: cloud PRODUCT ACTION --Parameter VALUE ...
     Cloud(Box<cloud::CloudArguments>),
     /// Print what a shell has to read to complete commands, options, and the cloud's actions and parameters:
@@ -104,12 +134,29 @@ pub fn complete() {
     CompleteEnv::with_factory(command).var(completion::VARIABLE).complete();
 }
 
+/// The command line of this process; otherwise how it ends, which has been told.
+pub fn arguments() -> Result<Arguments, ExitCode> {
+    Arguments::try_parse().map_err(|error| {
+        let json = std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json");
+        if json && error.use_stderr() {
+            let error = error.render().to_string();
+            Failure { error: error.trim_end().to_owned(), kind: FailureKind::Usage }.tell(true);
+        } else {
+            // A reader that has gone has read enough.
+            let _ = error.print();
+        }
+        u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+    })
+}
+
 /// Runs one command; what goes wrong is told on standard error.
 pub async fn run(arguments: Arguments) -> ExitCode {
+    let json = arguments.json;
     match execute(arguments).await {
         Ok(code) => code,
+        Err(error) if matches!(error.downcast_ref(), Some(OutputError::ReaderGone)) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gatewayctl: {error}");
+            Failure::of(&*error).tell(json);
             ExitCode::FAILURE
         }
     }
@@ -119,23 +166,22 @@ async fn execute(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::E
     let Arguments { socket, json, command } = arguments;
     let client = ControlClient::new(&socket)?;
     match command {
-        Command::Status { connection } => {
-            let one = connection.is_some();
-            let request = connection.map_or(Request::Status, |name| Request::StatusOf { name });
-            let shown: Status = client.call(&request).await?;
-            print(json, &shown, |status| status::status(status, one))?;
-        }
-        Command::Connections => {
-            let connections: Vec<Connection> = client.call(&Request::Connections).await?;
-            print(json, &connections, |connections| status::connections(connections))?;
-        }
+        Command::Status(arguments) => return look::status(&client, json, arguments).await,
+        Command::Connections(only) => look::connections(&client, json, only).await?,
         Command::Routes => {
             let routes: Vec<Route> = client.call(&Request::Routes).await?;
-            print(json, &routes, |routes| status::routes(routes))?;
+            print(json, &routes, |routes| tables::routes(routes))?;
         }
-        Command::Up { connection } => act(&client, json, connection, Action::Up).await?,
-        Command::Down { connection } => act(&client, json, connection, Action::Down).await?,
-        Command::Rekey { connection } => act(&client, json, connection, Action::Rekey).await?,
+        Command::Up { connection, waiting } => {
+            act(&client, json, Task { connection, action: Action::Up, which: Rekeyed::All }, waiting).await?;
+        }
+        Command::Down { connection, waiting } => {
+            act(&client, json, Task { connection, action: Action::Down, which: Rekeyed::All }, waiting).await?;
+        }
+        Command::Rekey { connection, child, ike, waiting } => {
+            let which = child.map_or(if ike { Rekeyed::Ike } else { Rekeyed::All }, Rekeyed::Child);
+            act(&client, json, Task { connection, action: Action::Rekey, which }, waiting).await?;
+        }
         Command::Reload => {
             let reloaded: Reloaded = client.call(&Request::Reload).await?;
             print(json, &reloaded, status::reloaded)?;
@@ -145,51 +191,33 @@ async fn execute(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::E
             print(json, &released, release::shown)?;
             return Ok(release::exit_code(&released));
         }
-        Command::Events { connection } => follow(&client, connection).await?,
+        Command::Events(arguments) => events::follow(&client, json, arguments).await?,
         Command::Check { file, host } => return Ok(check::run(file.as_deref(), host, json)?),
         Command::Export { connection, product, psk_file } => {
             let request = Request::Export { name: connection };
             let exported: ConnectionExport = client.call(&request).await?;
-            print!("{}", *export::configuration(&exported, product, psk_file.as_deref())?);
+            export::print(json, &exported, product, psk_file.as_deref())?;
         }
+        Command::Schema => output::json(&schema::schema())?,
         Command::Cloud(cloud) => return cloud.run().await,
         Command::Completion { shell } => completion::print(shell)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print<T: Serialize>(json: bool, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), serde_json::Error> {
-    if json {
-        println!("{}", serde_json::to_string_pretty(value)?);
-    } else {
-        println!("{}", text(value));
-    }
-    Ok(())
-}
-
 async fn act(
     client: &ControlClient,
     json: bool,
-    name: String,
-    action: Action,
+    task: Task,
+    waiting: Waiting,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let accepted: Accepted = client.call(&Request::Connection { name, action }).await?;
-    print(json, &accepted, |accepted| format!("{}: {} is under way", accepted.connection, accepted.action.name()))?;
-    Ok(())
-}
-
-async fn follow(client: &ControlClient, connection: Option<String>) -> Result<(), CallError> {
-    let events = match connection {
-        Some(name) => client.events_of(name).await?.boxed(),
-        None => client.events().await?.boxed(),
-    };
-    let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
-        match serde_json::to_string(&event) {
-            Ok(line) => println!("{line}"),
-            Err(error) => eprintln!("gatewayctl: {error}"),
-        }
-    }
+    let outcome = task.run(client, waiting).await?;
+    print(json, &outcome, |Outcome { connection, action, done }| match (done, action) {
+        (false, action) => format!("{connection}: {} is under way", action.name()),
+        (true, Action::Up) => format!("{connection} is up"),
+        (true, Action::Down) => format!("{connection} is down"),
+        (true, Action::Rekey) => format!("{connection} is rekeyed"),
+    })?;
     Ok(())
 }
 

@@ -1,26 +1,22 @@
-//! Status, connections and routes as text.
+//! Status as text: everything, or one connection with its SAs.
 
 use std::fmt::Write;
 
-use comfy_table::presets;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
-
 use super::quantity::{bytes, count, duration};
+use super::table::{Rows, wrapped};
+use super::tables::{EXEMPTIONS_SHOWN, exemptions, routes};
 use crate::control::reload::Reloaded;
-use crate::control::route::{Publication, Route};
-use crate::control::status::{
-    Association, ChildSa, Connection, ConnectionState, Exemption, IkeSa, Role, Status, Traffic,
-};
+use crate::control::status::{Association, ChildSa, Connection, ConnectionState, IkeSa, Role, Status, Traffic};
 
-/// Under a route 0.0.0.0/0 every route of a routing daemon is an exemption: so many are for a person.
-const EXEMPTIONS_SHOWN: usize = 20;
+/// Where the values of a connection's block begin, and where its broken lines go on.
+const VALUES: usize = 13;
 
 /// Of a connection with many peers, so many are shown where other connections are shown too.
 const PEERS_SHOWN: usize = 10;
 
 /// Everything; of connections with many peers only some of them, unless `all`. A connection that is down ends with its
-/// last error and its next attempt.
-pub fn status(status: &Status, all: bool) -> String {
+/// last error and its next attempt. Lines are broken at `width` columns, if there is one.
+pub fn status(status: &Status, all: bool, width: Option<usize>) -> String {
     let Status {
         version,
         uptime_seconds,
@@ -41,10 +37,11 @@ pub fn status(status: &Status, all: bool) -> String {
     }
     text.push('\n');
     for warning in warnings {
-        let _ = write!(text, "\nwarning: {warning}");
+        let _ = write!(text, "\n{}", wrapped(&format!("warning: {warning}"), width, "warning: ".len()));
     }
     for entry in connections {
-        let _ = write!(text, "\n{}", connection(entry, if all { usize::MAX } else { PEERS_SHOWN }));
+        let block = connection(entry, if all { usize::MAX } else { PEERS_SHOWN });
+        let _ = writeln!(text, "\n{}", wrapped(&block, width, VALUES));
     }
     if connections.is_empty() {
         text.push_str("\nNo connections.\n");
@@ -61,12 +58,11 @@ pub fn status(status: &Status, all: bool) -> String {
     if drops.is_empty() {
         text.push_str("  none");
     } else {
-        let mut rows = plain(&["reason", "packets"]);
+        let mut rows = Rows::new(&["reason", "packets"]);
         for (reason, packets) in drops {
-            rows.add_row([reason.clone(), count(*packets)]);
+            rows.add([reason.clone(), count(*packets)], String::new());
         }
-        align_right(&mut rows, &[1]);
-        text.push_str(&rows.to_string());
+        text.push_str(&rows.align_right(&[1]).text());
     }
     if *congestion_marks > 0 {
         let _ = write!(text, "\n\nMarked for congestion instead: {} packets", count(*congestion_marks));
@@ -194,68 +190,6 @@ fn traffic(traffic: &Traffic) -> String {
     format!("{} {unit}, {}{dropped}{idle}", count(traffic.packets), bytes(traffic.bytes))
 }
 
-/// One line for each connection.
-pub fn connections(connections: &[Connection]) -> String {
-    let mut table = plain(&["connection", "state", "peer", "peer identity", "children", "in", "out", "note"]);
-    for entry in connections {
-        table.add_row([
-            entry.name.clone(),
-            entry.state.name().to_owned(),
-            entry.peer_address.map_or_else(|| entry.peer.clone(), |address| address.to_string()),
-            entry.peer_id.clone(),
-            entry.child_sas.iter().filter(|sa| sa.sending).count().to_string(),
-            bytes(entry.inbound.bytes),
-            bytes(entry.outbound.bytes),
-            note(entry),
-        ]);
-    }
-    align_right(&mut table, &[4, 5, 6]);
-    table.to_string()
-}
-
-fn note(entry: &Connection) -> String {
-    if entry.state == ConnectionState::Established {
-        let several = Some(entry.associations.len()).filter(|count| *count > 1);
-        return several.map_or_else(String::new, |count| format!("{count} peers"));
-    }
-    let next = entry.next_attempt_seconds.map(|seconds| format!("next try in {}", duration(seconds)));
-    entry.last_error.clone().into_iter().chain(next).collect::<Vec<_>>().join("; ")
-}
-
-/// The route table.
-pub fn routes(routes: &[Route]) -> String {
-    let mut table = plain(&["destination", "connection", "weight", "state", "published", "owner", "note"]);
-    for route in routes {
-        let source = route.source.map(|source| format!(" from {source}"));
-        let notes =
-            route.priority.map(|priority| format!("priority {priority}")).into_iter().chain(route.reason.clone());
-        table.add_row([
-            format!("{}{}", route.destination, source.unwrap_or_default()),
-            route.connection.clone(),
-            route.weight.to_string(),
-            route.state.name().to_owned(),
-            if route.publication == Publication::Published { "yes" } else { "no" }.to_owned(),
-            route.owner.name().to_owned(),
-            notes.collect::<Vec<_>>().join("; "),
-        ]);
-    }
-    align_right(&mut table, &[2]);
-    table.to_string()
-}
-
-/// What goes past the tunnel.
-fn exemptions(exemptions: &[Exemption]) -> String {
-    let mut table = plain(&["prefix", "in", "because of", "leads to"]);
-    for Exemption { prefix, within, reason, device } in exemptions.iter().take(EXEMPTIONS_SHOWN) {
-        table.add_row([&prefix.to_string(), &within.to_string(), reason, device.as_deref().unwrap_or_default()]);
-    }
-    let mut text = table.to_string();
-    if let Some(more) = exemptions.len().checked_sub(EXEMPTIONS_SHOWN).filter(|more| *more > 0) {
-        let _ = write!(text, "\n  and {more} more; --json shows all");
-    }
-    text
-}
-
 /// What a reload did.
 pub fn reloaded(reloaded: &Reloaded) -> String {
     let Reloaded { added, changed, removed, warnings } = reloaded;
@@ -271,54 +205,10 @@ pub fn reloaded(reloaded: &Reloaded) -> String {
     lines.join("\n")
 }
 
-/// A table without borders, as wide as the terminal allows.
-pub fn plain(headings: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
-    table
-}
-
-fn align_right(table: &mut Table, columns: &[usize]) {
-    for column in columns {
-        if let Some(column) = table.column_mut(*column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::Owner;
-    use crate::control::status::{ChildState, IkeState};
-
-    fn down() -> Connection {
-        Connection {
-            name: "branch".into(),
-            description: None,
-            owner: Owner::File,
-            state: ConnectionState::Down,
-            ike_state: IkeState::IkeSaNotEstablished,
-            child_state: ChildState::IpsecSaNotEstablished,
-            peer: "203.0.113.9".into(),
-            peer_address: None,
-            local_address: None,
-            path_mtu: None,
-            left_out: Vec::new(),
-            local_id: "gw.example.com".into(),
-            peer_id: "203.0.113.9".into(),
-            start: "now".into(),
-            associations: Vec::new(),
-            ike_sa: None,
-            child_sas: Vec::new(),
-            inbound: Traffic::default(),
-            outbound: Traffic::default(),
-            last_error: Some("AUTHENTICATION_FAILED: the peer refused our key".into()),
-            next_attempt_seconds: Some(75),
-        }
-    }
+    use crate::cli::sample::{down, with_peers};
 
     #[test]
     fn a_connection_that_is_down_ends_with_its_error_and_next_attempt() {
@@ -327,34 +217,15 @@ mod tests {
         assert_eq!(lines, ["    next try in 1m 15s", "    error    AUTHENTICATION_FAILED: the peer refused our key"]);
     }
 
-    /// A connection with so many peers, each with one Child SA.
-    fn with_peers(count: u64) -> Connection {
-        let association = |id| Association {
-            id,
-            peer_id: format!("warrior-{id}.example"),
-            peer_address: format!("198.51.100.7:{}", 20_000 + id).parse().unwrap(),
-            age_seconds: 60,
-            ike_sas: Vec::new(),
-            inbound: Traffic { packets: 2, bytes: 168, errors: 3, idle_seconds: None },
-            outbound: Traffic::default(),
-        };
-        let child = |id| ChildSa {
-            name: "net".into(),
-            association: id,
-            inbound_spi: format!("{id:08x}"),
-            outbound_spi: "00000000".into(),
-            algorithms: "aes128gcm16".into(),
-            encapsulation: "udp".into(),
-            local_selectors: vec!["10.1.0.0/16".into()],
-            peer_selectors: vec![format!("10.64.0.{id}/32")],
-            sending: true,
-            age_seconds: 60,
-            rekey_seconds: None,
-            inbound: Traffic::default(),
-            outbound: Traffic::default(),
-        };
-        let (associations, child_sas) = (1..=count).map(|id| (association(id), child(id))).unzip();
-        Connection { state: ConnectionState::Established, last_error: None, associations, child_sas, ..down() }
+    #[test]
+    fn a_status_fits_80_columns() {
+        let long = "the peer answers nothing at all, neither at its port 500 nor at its port 4500, since an hour ago";
+        let mut shown =
+            crate::cli::sample::status(vec![Connection { last_error: Some(long.into()), ..down() }, with_peers(3)]);
+        shown.warnings = vec![long.repeat(2)];
+        let text = status(&shown, false, Some(80));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("neither at its port 500 nor at its\n             port 4500, since"), "{text}");
     }
 
     #[test]
@@ -369,7 +240,6 @@ mod tests {
             assert!(lines[peer + 3].contains(&format!("Child SA net · in {id:08x}")), "{text}");
         }
         assert!(lines[at("peers    3")].starts_with("    peers"));
-        assert!(connections(&[with_peers(3)]).contains("3 peers"));
     }
 
     #[test]
@@ -387,40 +257,6 @@ mod tests {
         assert_eq!(text.lines().nth(1), Some("    to the plant, call Lin first"));
         assert_eq!(serde_json::to_value(&described).unwrap()["description"], "to the plant, call Lin first");
         assert!(!serde_json::to_string(&down()).unwrap().contains("description"));
-    }
-
-    #[test]
-    fn the_short_list_tells_why_too() {
-        let text = connections(&[down()]);
-        assert!(text.contains("AUTHENTICATION_FAILED") && text.contains("next try in 1m 15s"), "{text}");
-    }
-
-    #[test]
-    fn the_short_list_counts_what_went_through_sas_that_are_gone() {
-        let inbound = Traffic { packets: 2, bytes: 1500, ..Traffic::default() };
-        let text = connections(&[Connection { inbound, ..down() }]);
-        assert!(text.contains("1.46 KiB"), "{text}");
-    }
-
-    #[test]
-    fn a_route_that_the_kernel_lacks_tells_why() {
-        let text = routes(&[Route {
-            destination: "10.1.1.0/24".parse().unwrap(),
-            source: "192.168.7.0/24".parse().ok(),
-            priority: Some(20),
-            connection: "branch".into(),
-            weight: 100,
-            state: crate::control::route::RouteState::Down,
-            reason: Some("the TUN device is down or not there".into()),
-            publication: Publication::Normal,
-            owner: Owner::File,
-            created: 1,
-        }]);
-        let line = text.lines().find(|line| line.contains("10.1.1.0/24 from 192.168.7.0/24")).expect(&text);
-        assert!(
-            line.contains("down") && line.trim_end().ends_with("priority 20; the TUN device is down or not there"),
-            "{text}"
-        );
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What an operator asks of one connection.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The last part of `POST /v1/connections/{name}/{action}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Negotiates now, whatever the connection's `start` says.
@@ -33,8 +34,19 @@ impl Action {
     }
 }
 
+/// Which SAs of a connection are rekeyed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rekeyed {
+    /// The IKE SA and every Child SA: `POST /v1/connections/{name}/rekey`.
+    All,
+    /// The IKE SA alone (RFC 7296 section 1.3.2): with `?sa=ike`.
+    Ike,
+    /// The Child SAs of one child alone (RFC 7296 section 1.3.3), by its name: with `?child={name}`.
+    Child(String),
+}
+
 /// gatewayd took the action on; IKE carries it out, and events and status tell how that went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Accepted {
     /// The name of the connection.
     pub connection: String,

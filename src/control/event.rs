@@ -1,12 +1,15 @@
 //! What happened, as a stream of server-sent events.
 
+use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What can happen. Written as [`EventKind::name`] in JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
-    /// gatewayd runs; the first event of every stream, so that a listener knows where it begins.
+    /// Here begins what a listener hears as it happens: the first event of every stream, behind those of the past that were
+    /// asked for.
     Started,
     /// A connection has an established IKE SA (RFC 7296 section 1.2) that it had not before.
     ConnectionUp,
@@ -48,10 +51,14 @@ impl EventKind {
 }
 
 /// One event of `GET /v1/events`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Counts from 1 since gatewayd started. A gap means that the listener was too slow and should read `/v1/status`.
     pub sequence: u64,
+    /// When it happened, by gatewayd's clock, in UTC (RFC 3339); 1970 if gatewayd is of a version that told no time.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub time: Timestamp,
     /// What happened.
     pub kind: EventKind,
     /// The name of the connection that it happened to; absent where it concerns all of them.
@@ -73,8 +80,8 @@ pub struct Event {
 
 impl Event {
     /// One that is about nothing in particular.
-    pub fn new(sequence: u64, kind: EventKind) -> Self {
-        Self { sequence, kind, connection: None, association: None, peer_id: None, child: None, reason: None }
+    pub fn new(sequence: u64, time: Timestamp, kind: EventKind) -> Self {
+        Self { sequence, time, kind, connection: None, association: None, peer_id: None, child: None, reason: None }
     }
 }
 
@@ -84,8 +91,11 @@ mod tests {
 
     #[test]
     fn an_event_is_written_without_what_it_lacks() {
-        let event = Event::new(4, EventKind::RoutesChanged);
-        assert_eq!(serde_json::to_string(&event).unwrap(), r#"{"sequence":4,"kind":"routes-changed"}"#);
+        let event = Event::new(4, Timestamp::UNIX_EPOCH, EventKind::RoutesChanged);
+        let text = r#"{"sequence":4,"time":"1970-01-01T00:00:00Z","kind":"routes-changed"}"#;
+        assert_eq!(serde_json::to_string(&event).unwrap(), text);
+        let older: Event = serde_json::from_str(r#"{"sequence":4,"kind":"routes-changed"}"#).unwrap();
+        assert_eq!(older, event);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What the peer of a connection has to be told: `GET /v1/connections/{name}/export`.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One connection from gatewayd's side, without its key. Whoever prints it for the peer turns it round.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionExport {
     /// The connection's name, which the peer may keep.
     pub name: String,
@@ -37,13 +38,15 @@ pub struct ConnectionExport {
 }
 
 /// One child of a connection: what it protects, from gatewayd's side, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChildExport {
     /// Its name, unique in the connection.
     pub name: String,
     /// Networks on gatewayd's side, without host bits.
+    #[schemars(with = "Vec<String>")]
     pub local_subnets: Vec<IpNet>,
     /// Networks on the peer's side, without host bits.
+    #[schemars(with = "Vec<String>")]
     pub peer_subnets: Vec<IpNet>,
     /// ESP proposals in the keyword style, the most preferred first.
     pub esp_proposals: Vec<String>,

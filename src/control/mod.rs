@@ -10,8 +10,10 @@
 //! | `GET /v1/connections` | list of [`status::Connection`] |
 //! | `GET /v1/routes` | list of [`route::Route`] |
 //! | `POST /v1/connections/{name}/{up,down,rekey}` | [`action::Accepted`] |
+//! | `POST /v1/connections/{name}/rekey?sa=ike`, `…?child={child}` | the same, of the IKE SA or of one child alone |
 //! | `POST /v1/reload` | [`reload::Reloaded`] |
 //! | `GET /v1/events`, `GET /v1/events?connection={name}` | server-sent events, each [`event::Event`] |
+//! | `GET /v1/events?since={time}` | the same behind what has happened since (RFC 3339), as far as gatewayd remembers it |
 //! | `PUT /v1/owners/cend` with [`owner::OwnerSet`], `GET /v1/owners/cend` | [`owner::OwnerReply`] |
 //! | `PATCH /v1/owners/cend` with [`owner_change::OwnerChange`] | [`owner::OwnerReply`] |
 //! | `GET /v1/connections/{name}/export` | [`export::ConnectionExport`] |
@@ -28,10 +30,11 @@ pub mod request;
 pub mod route;
 pub mod status;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who defined a connection or a route; only that side may change or remove it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Owner {
     /// gatewayd's configuration file.

@@ -1,9 +1,10 @@
 //! The answer to `POST /v1/reload`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a reload changed. Connections in none of the lists went on undisturbed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// Names of connections that the file has and had not.
     pub added: Vec<String>,

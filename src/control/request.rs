@@ -1,8 +1,9 @@
 //! Every request of the control API in one place: its method and its path. gatewayd's router and all clients use it.
 
+use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::action::Action;
+use super::action::{Action, Rekeyed};
 
 /// What may stand unescaped in one segment of a path (RFC 3986, unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -28,6 +29,13 @@ pub enum Request {
         /// What is to be done.
         action: Action,
     },
+    /// Rekeys SAs of one connection: [`Accepted`](super::action::Accepted).
+    Rekey {
+        /// Its name, unescaped.
+        name: String,
+        /// Which of them.
+        which: Rekeyed,
+    },
     /// What the peer of a connection has to be told: [`ConnectionExport`](super::export::ConnectionExport).
     Export {
         /// The connection's name, unescaped.
@@ -37,10 +45,12 @@ pub enum Request {
     Reload,
     /// What happens from now on: server-sent events, each an [`Event`](super::event::Event).
     Events,
-    /// The same of one connection, and of what concerns all.
+    /// The same, of one connection and of what concerns all, or with what has happened before.
     EventsOf {
-        /// Its name, unescaped.
-        name: String,
+        /// The connection's name, unescaped; without one, of all.
+        name: Option<String>,
+        /// From when on, as far as gatewayd remembers it; without it, from now on.
+        since: Option<Timestamp>,
     },
     /// Replaces cend's set with an [`OwnerSet`](super::owner::OwnerSet): [`OwnerReply`](super::owner::OwnerReply).
     PutOwner,
@@ -76,7 +86,7 @@ impl Request {
             | Self::Events
             | Self::EventsOf { .. }
             | Self::Owner => Method::Get,
-            Self::Connection { .. } | Self::Reload => Method::Post,
+            Self::Connection { .. } | Self::Rekey { .. } | Self::Reload => Method::Post,
             Self::PutOwner => Method::Put,
             Self::PatchOwner => Method::Patch,
         }
@@ -90,10 +100,22 @@ impl Request {
             Self::Connections => "/v1/connections".to_owned(),
             Self::Routes => "/v1/routes".to_owned(),
             Self::Connection { name, action } => format!("/v1/connections/{}/{}", segment(name), action.name()),
+            Self::Rekey { name, which } => {
+                let query = match which {
+                    Rekeyed::All => String::new(),
+                    Rekeyed::Ike => "?sa=ike".to_owned(),
+                    Rekeyed::Child(child) => format!("?child={}", segment(child)),
+                };
+                format!("/v1/connections/{}/rekey{query}", segment(name))
+            }
             Self::Export { name } => format!("/v1/connections/{}/export", segment(name)),
             Self::Reload => "/v1/reload".to_owned(),
             Self::Events => "/v1/events".to_owned(),
-            Self::EventsOf { name } => format!("/v1/events?connection={}", segment(name)),
+            Self::EventsOf { name, since } => {
+                let name = name.as_ref().map(|name| format!("connection={}", segment(name)));
+                let since = since.map(|since| format!("since={}", segment(&since.to_string())));
+                format!("/v1/events?{}", name.into_iter().chain(since).collect::<Vec<_>>().join("&"))
+            }
             Self::PutOwner | Self::PatchOwner | Self::Owner => "/v1/owners/cend".to_owned(),
         }
     }
@@ -112,5 +134,11 @@ mod tests {
         let request = Request::Connection { name: "branch/1 north".to_owned(), action: Action::Rekey };
         assert_eq!(request.path(), "/v1/connections/branch%2F1%20north/rekey");
         assert_eq!(request.method(), Method::Post);
+        let child = Rekeyed::Child("a&b".to_owned());
+        let request = Request::Rekey { name: "idc".to_owned(), which: child };
+        assert_eq!(
+            (request.path().as_str(), request.method()),
+            ("/v1/connections/idc/rekey?child=a%26b", Method::Post)
+        );
     }
 }

@@ -1,12 +1,13 @@
 //! The VPN gateway's route table as the control API shows it.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Owner;
 
 /// Whether a VPN route carries traffic. Written as [`RouteState::name`] in JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteState {
     /// Carries the traffic of its destination.
@@ -30,7 +31,7 @@ impl RouteState {
 }
 
 /// Whether the cloud publishes the route to the VPC. gatewayd only shows what cend last told it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Publication {
     /// The VPC's route table has the destination.
@@ -51,12 +52,14 @@ impl Publication {
 }
 
 /// One row of `GET /v1/routes`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Route {
     /// The destination, without host bits.
+    #[schemars(with = "String")]
     pub destination: IpNet,
     /// Where packets have to come from, if it is a policy-based route, without host bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub source: Option<IpNet>,
     /// Of a policy-based route: the lower one is asked first, 1 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]

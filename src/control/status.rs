@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Owner;
 use super::route::Route;
 
 /// gatewayd as a whole: the reply to `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// gatewayd's version.
     pub version: String,
@@ -45,15 +46,18 @@ pub struct Status {
     /// Local subnets whose packets are dropped while no route but the default route leads to them, because an inner device
     /// has led there before.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub closed_local_subnets: Vec<IpNet>,
 }
 
 /// A prefix whose packets go their own way, past the tunnel, although a route's destination holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Exemption {
     /// What is exempt, without host bits.
+    #[schemars(with = "String")]
     pub prefix: IpNet,
     /// The destination that holds it.
+    #[schemars(with = "String")]
     pub within: IpNet,
     /// `local subnet`, `connected network of a local subnet`, `bypass` or `more specific route`.
     pub reason: String,
@@ -63,7 +67,7 @@ pub struct Exemption {
 }
 
 /// How a connection stands. Written as [`ConnectionState::name`] in JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConnectionState {
     /// At least one Child SA carries traffic.
@@ -89,7 +93,7 @@ impl ConnectionState {
 }
 
 /// State of the IKE SA in the cloud's words (the Status of DescribeVpnConnection).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IkeState {
     /// There is no authenticated IKE SA.
@@ -99,7 +103,7 @@ pub enum IkeState {
 }
 
 /// State of the Child SAs in the cloud's words; established when every child of the connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChildState {
     /// A child of the connection has no Child SA to send on.
@@ -109,7 +113,7 @@ pub enum ChildState {
 }
 
 /// One connection: an element of the reply to `GET /v1/connections`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Connection {
     /// Its name, unique among the connections of both owners.
     pub name: String,
@@ -168,7 +172,7 @@ pub struct Connection {
 }
 
 /// A connection with one authenticated peer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Association {
     /// Its number; its Child SAs and events name it.
     pub id: u64,
@@ -188,7 +192,7 @@ pub struct Association {
 }
 
 /// Which end began an IKE SA (RFC 7296 section 1.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// gatewayd sent the first request.
@@ -198,7 +202,7 @@ pub enum Role {
 }
 
 /// An established IKE SA.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IkeSa {
     /// SPIs in hexadecimal, 16 digits each.
     pub initiator_spi: String,
@@ -226,7 +230,7 @@ pub struct IkeSa {
 }
 
 /// One pair of Child SAs (RFC 7296 section 1.1): one receives, one sends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChildSa {
     /// The name of the child in the configuration.
     pub name: String,
@@ -259,7 +263,7 @@ pub struct ChildSa {
 }
 
 /// What an SA or a connection carried in one direction: inner packets and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     /// Inner packets.
     pub packets: u64,

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::Stream;
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
@@ -31,15 +32,15 @@ use super::metrics::Drops;
 use super::owner_keeper::{OwnerKeeper, OwnerRefused, OwnerUpdate};
 use super::status::{self, View};
 use crate::control::Problem;
-use crate::control::action::{Accepted, Action};
+use crate::control::action::{Accepted, Action, Rekeyed};
 use crate::control::event::{Event, EventKind};
 use crate::control::export::ConnectionExport;
 use crate::control::owner::{OwnerReply, OwnerSet};
 use crate::control::owner_change::OwnerChange;
 use crate::control::reload::Reloaded;
-use crate::io::background;
 use crate::io::control_server::{MAX_BODY, PeerCredentials};
 use crate::io::nftables::PlaintextFilter;
+use crate::io::{background, clock};
 
 /// Bodies up to this many bytes are read where they arrive.
 const INLINE_BODY: usize = 64 << 10;
@@ -59,6 +60,15 @@ pub enum Ask {
         name: String,
         /// What is to be done with it.
         action: Action,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<Accepted, Refused>>,
+    },
+    /// `POST /v1/connections/{name}/rekey`, of which SAs.
+    Rekey {
+        /// The name of the connection.
+        name: String,
+        /// Which SAs.
+        which: Rekeyed,
         /// Where the answer goes.
         answer: oneshot::Sender<Result<Accepted, Refused>>,
     },
@@ -140,7 +150,7 @@ impl IntoResponse for Failure {
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         let status = match refused {
-            Refused::UnknownConnection { .. } => StatusCode::NOT_FOUND,
+            Refused::UnknownConnection { .. } | Refused::UnknownChild { .. } => StatusCode::NOT_FOUND,
             Refused::BadConfiguration(_) => StatusCode::CONFLICT,
         };
         Self(status, refused.to_string())
@@ -236,10 +246,26 @@ async fn read_owner(State(api): State<Api>) -> Json<Arc<OwnerReply>> {
     Json(api.view.load().cend.clone().unwrap_or_default())
 }
 
+/// Which SAs a rekey is about; without a word, all.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    sa: Option<SaKind>,
+    child: Option<String>,
+}
+
+/// What `sa` may be: Child SAs are named by their child.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SaKind {
+    Ike,
+}
+
 async fn act(
     State(api): State<Api>,
     ConnectInfo(caller): ConnectInfo<PeerCredentials>,
     Path((name, action)): Path<(String, String)>,
+    Query(which): Query<Which>,
 ) -> Answer<Accepted> {
     let Some(action) = Action::by_name(&action) else {
         let known: Vec<&str> = Action::ALL.iter().map(|action| action.name()).collect();
@@ -247,7 +273,20 @@ async fn act(
         return Err(Failure(StatusCode::NOT_FOUND, error));
     };
     info!(%caller, connection = name, action = action.name(), "asked on the control socket");
-    api.ask(|answer| Ask::Act { name, action, answer }).await
+    let which = match which {
+        Which { sa: None, child: None } => return api.ask(|answer| Ask::Act { name, action, answer }).await,
+        Which { sa: Some(SaKind::Ike), child: None } => Rekeyed::Ike,
+        Which { sa: None, child: Some(child) } => Rekeyed::Child(child),
+        Which { sa: Some(SaKind::Ike), child: Some(_) } => return Err(unclear("one of sa and child")),
+    };
+    if action != Action::Rekey {
+        return Err(unclear("sa and child with rekey"));
+    }
+    api.ask(|answer| Ask::Rekey { name, which, answer }).await
+}
+
+fn unclear(allowed: &str) -> Failure {
+    Failure(StatusCode::BAD_REQUEST, format!("the query is not clear; allowed: {allowed}"))
 }
 
 async fn export(State(api): State<Api>, Path(name): Path<String>) -> Answer<ConnectionExport> {
@@ -309,20 +348,28 @@ async fn update_owner(api: &Api, update: OwnerUpdate) -> Result<Json<OwnerReply>
     })
 }
 
+/// What a listener hears: of one connection or of all, and what from a time in the past on.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listen {
+    connection: Option<String>,
+    since: Option<Timestamp>,
+}
+
 async fn events(
     State(api): State<Api>,
-    Query(Only { connection }): Query<Only>,
+    Query(Listen { connection, since }): Query<Listen>,
 ) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    let (first, listener) = api.events.listen();
-    let last = first.sequence;
-    let begun = (Some(first), listener, last, connection);
-    let stream = futures_util::stream::unfold(begun, |(first, mut listener, last, only)| async move {
-        let event = match first {
+    let (mut first, listener) = api.events.listen(since);
+    first.retain(|event| concerns(event, connection.as_deref()));
+    let begun = (first, listener, 0, connection);
+    let stream = futures_util::stream::unfold(begun, |(mut first, mut listener, last, only)| async move {
+        let event = match first.pop_front() {
             Some(first) => first,
             None => next_event(&mut listener, last, only.as_deref()).await?,
         };
         let data = serde_json::to_string(&event).unwrap_or_default();
-        Some((Ok(sse::Event::default().data(data)), (None, listener, event.sequence, only)))
+        Some((Ok(sse::Event::default().data(data)), (first, listener, event.sequence, only)))
     });
     Sse::new(stream).keep_alive(KeepAlive::default())
 }
@@ -330,18 +377,26 @@ async fn events(
 /// The next event after the number `last`. A listener that fell behind is told so, and goes on with what is still kept. Who
 /// listens to `only` one connection hears of that, and of what concerns all.
 async fn next_event(listener: &mut broadcast::Receiver<Event>, mut last: u64, only: Option<&str>) -> Option<Event> {
-    let concerns = |event: &Event| only.is_none_or(|only| event.connection.as_deref().is_none_or(|name| name == only));
     loop {
         match listener.recv().await {
-            Ok(event) if concerns(&event) => return Some(event),
+            Ok(event) if concerns(&event, only) => return Some(event),
             Ok(event) => last = event.sequence,
             Err(RecvError::Lagged(missed)) => {
                 let reason = format!("{missed} events before this one were not told: the listener reads too slowly");
-                return Some(Event { reason: Some(reason), ..Event::new(last + missed, EventKind::Missed) });
+                return Some(Event { reason: Some(reason), ..missed_up_to(last + missed) });
             }
             Err(RecvError::Closed) => return None,
         }
     }
+}
+
+/// Whether who listens to `only` one connection hears of an event.
+fn concerns(event: &Event, only: Option<&str>) -> bool {
+    only.is_none_or(|only| event.connection.as_deref().is_none_or(|name| name == only))
+}
+
+fn missed_up_to(sequence: u64) -> Event {
+    Event::new(sequence, clock::time_of_day(), EventKind::Missed)
 }
 
 #[cfg(test)]

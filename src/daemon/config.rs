@@ -4,9 +4,11 @@
 
 mod connection;
 mod gateway;
+mod hint;
 pub mod proposal;
 pub mod secret;
 pub mod section;
+pub mod sense;
 mod siblings;
 mod tunnel;
 mod value;
@@ -20,6 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::io::{clock, private_file};
 use crate::routing::{self, Family, RoutePolicy, VpnRoute, Weight};
+use connection::Connections;
 pub use connection::check_name;
 use gateway::DEFAULT_STATE;
 pub use gateway::Gateway;
@@ -73,17 +76,17 @@ impl Config {
         let mut section = Section::new(&source, &root);
         let gateway = Gateway::read(&mut section);
         let secrets = Secrets::read(&mut section);
-        let connections = connection::read_all(&mut section, &gateway, &secrets);
+        let connections = Connections::read(&mut section, &gateway, &secrets);
         let routes = Arc::new(read_routes(&mut section, &connections));
         let bypass = read_bypass(&mut section, &routes);
         let on_stop = section.optional("on_stop", value::one_of(ON_STOP)).unwrap_or_default();
         section.finish();
         let mut warnings = source.finish()?;
-        if connections.iter().any(|read| read.key_in_file) && private_file::others_may_read(path) {
+        if connections.read.iter().any(|read| read.key_in_file) && private_file::others_may_read(path) {
             warnings
                 .push(format!("{}: holds pre-shared keys and others may read it; run chmod 600 on it", path.display()));
         }
-        let connections = Arc::new(connections.into_iter().map(|read| Arc::new(read.tunnel)).collect());
+        let connections = Arc::new(connections.read.into_iter().map(|read| Arc::new(read.tunnel)).collect());
         Ok(Self { gateway, connections, routes, bypass, on_stop, warnings })
     }
 }
@@ -125,10 +128,10 @@ fn read_bypass(section: &mut Section<'_>, routes: &[VpnRoute]) -> BTreeSet<IpNet
     bypass
 }
 
-fn read_routes(section: &mut Section<'_>, connections: &[connection::Read]) -> Vec<VpnRoute> {
+fn read_routes(section: &mut Section<'_>, connections: &Connections) -> Vec<VpnRoute> {
     let created = clock::unix_seconds();
     let by_name: HashMap<&str, &Arc<str>> =
-        connections.iter().map(|read| (&**read.tunnel.name(), read.tunnel.name())).collect();
+        connections.read.iter().map(|read| (&**read.tunnel.name(), read.tunnel.name())).collect();
     let mut seen: HashSet<(IpNet, Option<IpNet>, &Arc<str>)> = HashSet::new();
     let mut policies: HashMap<IpNet, usize> = HashMap::new();
     let mut routes: Vec<VpnRoute> = Vec::new();
@@ -159,12 +162,13 @@ fn read_routes(section: &mut Section<'_>, connections: &[connection::Read]) -> V
                     created,
                     closed: false,
                 }),
+                // What is wrong with the connection is told there.
+                None if connections.has_broken(&name) => {}
                 None => {
-                    let names: Vec<&str> = connections.iter().map(|read| &**read.tunnel.name()).collect();
-                    table.problem(
-                        "connection",
-                        format!("no connection is called \"{name}\"; allowed: {}", names.join(", ")),
-                    );
+                    let names: Vec<&str> = connections.read.iter().map(|read| &**read.tunnel.name()).collect();
+                    let hint = hint::did_you_mean(hint::nearest(&name, names.iter().copied()));
+                    let problem = format!("no connection is called \"{name}\"{hint}; allowed: {}", names.join(", "));
+                    table.problem("connection", problem);
                 }
             }
         }

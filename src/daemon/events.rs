@@ -1,58 +1,82 @@
-//! Numbers what happens and hands it to everyone who listens.
+//! Numbers what happens, remembers the last of it and hands it to everyone who listens.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 use super::wiring::ChildOf;
 use crate::control::event::{Event, EventKind};
+use crate::io::clock;
 
-/// Events that a slow listener may fall behind; one that falls further behind sees a gap in the numbers.
+/// Events that are remembered, and that a slow listener may fall behind; one that falls further behind sees a gap in the numbers.
 const KEPT: usize = 1024;
 
 /// The events since the start. Cheap to clone: every clone is the same log.
 #[derive(Clone, Debug)]
 pub struct EventLog {
-    sequence: Arc<AtomicU64>,
+    past: Arc<Mutex<Past>>,
     listeners: broadcast::Sender<Event>,
+}
+
+/// What has happened.
+#[derive(Debug, Default)]
+struct Past {
+    /// The number of the newest event.
+    sequence: u64,
+    /// The newest events, the oldest first.
+    events: VecDeque<Event>,
 }
 
 impl Default for EventLog {
     fn default() -> Self {
-        Self { sequence: Arc::default(), listeners: broadcast::Sender::new(KEPT) }
+        Self { past: Arc::default(), listeners: broadcast::Sender::new(KEPT) }
     }
 }
 
 impl EventLog {
     /// Tells every listener.
     pub fn happened(&self, kind: EventKind, connection: Option<&str>, child: Option<&str>, reason: Option<String>) {
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         let (connection, child) = (connection.map(str::to_owned), child.map(str::to_owned));
-        // Nobody listening is no error.
-        let _ = self.listeners.send(Event { connection, child, reason, ..Event::new(sequence, kind) });
+        self.tell(Event { connection, child, reason, ..Event::new(0, clock::time_of_day(), kind) });
     }
 
     /// Tells every listener of a child with one peer.
     pub fn happened_to(&self, kind: EventKind, of: ChildOf, reason: Option<String>) {
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         let ChildOf { connection, association, peer_id, child } = of;
-        // Nobody listening is no error.
-        let _ = self.listeners.send(Event {
+        self.tell(Event {
             connection: Some(connection.to_string()),
             association: Some(association.0),
             peer_id: Some(peer_id.to_string()),
             child: Some(child.to_string()),
             reason,
-            ..Event::new(sequence, kind)
+            ..Event::new(0, clock::time_of_day(), kind)
         });
     }
 
-    /// What happens from now on, and the event that a stream begins with: the number that the listener starts from.
-    pub fn listen(&self) -> (Event, broadcast::Receiver<Event>) {
+    /// Under one lock, so that everyone hears the numbers in their order.
+    fn tell(&self, mut event: Event) {
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        past.sequence += 1;
+        event.sequence = past.sequence;
+        if past.events.len() == KEPT {
+            past.events.pop_front();
+        }
+        past.events.push_back(event.clone());
+        // Nobody listening is no error.
+        let _ = self.listeners.send(event);
+    }
+
+    /// What happens from now on; and before that what is remembered from a time on, if one is given, and the event that tells
+    /// where the new ones begin, with the number that the listener starts from.
+    pub fn listen(&self, since: Option<Timestamp>) -> (VecDeque<Event>, broadcast::Receiver<Event>) {
+        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         let listener = self.listeners.subscribe();
-        let sequence = self.sequence.load(Ordering::Relaxed);
-        (Event::new(sequence, EventKind::Started), listener)
+        let is_meant = |event: &&Event| since.is_some_and(|since| event.time >= since);
+        let mut first: VecDeque<Event> = past.events.iter().filter(is_meant).cloned().collect();
+        first.push_back(Event::new(past.sequence, clock::time_of_day(), EventKind::Started));
+        (first, listener)
     }
 }
 
@@ -64,10 +88,26 @@ mod tests {
     fn a_listener_hears_what_comes_after_its_first_event() {
         let log = EventLog::default();
         log.happened(EventKind::Reloaded, None, None, None);
-        let (first, mut listener) = log.listen();
+        let (first, mut listener) = log.listen(None);
         log.happened(EventKind::ConnectionUp, Some("idc"), None, None);
         let next = listener.try_recv().unwrap();
-        assert_eq!((first.kind, first.sequence), (EventKind::Started, 1));
+        assert_eq!((first.len(), first[0].kind, first[0].sequence), (1, EventKind::Started, 1));
         assert_eq!((next.sequence, next.connection.as_deref()), (2, Some("idc")));
+    }
+
+    #[test]
+    fn what_has_happened_is_remembered_with_its_time_up_to_a_bound() {
+        let log = EventLog::default();
+        let began = clock::time_of_day();
+        for _ in 0..KEPT + 3 {
+            log.happened(EventKind::RoutesChanged, None, None, None);
+        }
+        let (past, _) = log.listen(Some(began));
+        let sequences: Vec<u64> = past.iter().map(|event| event.sequence).collect();
+        assert_eq!(sequences[..KEPT], (4..=KEPT as u64 + 3).collect::<Vec<_>>());
+        assert_eq!(past.back().map(|event| event.kind), Some(EventKind::Started));
+        assert!(past.iter().all(|event| event.time >= began));
+        let later = clock::time_of_day().checked_add(jiff::SignedDuration::from_secs(1)).unwrap();
+        assert_eq!(log.listen(Some(later)).0.len(), 1, "nothing since then");
     }
 }

@@ -36,7 +36,7 @@ use super::owner_set::Translation;
 use super::policy::Protection;
 use super::status::View;
 use super::wiring::{ChildOf, CommandRing, Notice};
-use crate::control::action::{Accepted, Action};
+use crate::control::action::{Accepted, Action, Rekeyed};
 use crate::control::event::EventKind;
 use crate::control::export::ConnectionExport;
 use crate::control::owner_change::OwnerEntries;
@@ -60,6 +60,16 @@ pub enum Refused {
         /// The name that was asked for.
         name: String,
         /// The names that there are, or some of them, separated by commas.
+        known: String,
+    },
+    /// The connection has no such child.
+    #[error("connection {connection} has no child \"{child}\"; it has: {known}")]
+    UnknownChild {
+        /// The connection.
+        connection: String,
+        /// The name that was asked for.
+        child: String,
+        /// The names of its children, separated by commas.
         known: String,
     },
     /// The file that was read again is wrong; its problems.
@@ -223,6 +233,27 @@ impl Gateway {
             self.ike.send(Request::Command(command));
         }
         Ok(Accepted { connection: name.to_owned(), action })
+    }
+
+    /// Rekeys SAs of a connection; what IKE makes of it, its events and the status tell.
+    pub fn rekey(&self, name: &str, which: Rekeyed) -> Result<Accepted, Refused> {
+        let tunnel = self.tunnel(name)?;
+        let connection = Arc::clone(tunnel.name());
+        let command = match which {
+            Rekeyed::All => return self.act(name, Action::Rekey),
+            Rekeyed::Ike => Command::Rekey { connection, what: RekeyWhat::Ike },
+            Rekeyed::Child(child) => {
+                let names = || tunnel.template().children.iter().map(|child| &child.name);
+                let Some(child) = names().find(|known| ***known == *child).cloned() else {
+                    let known = names().map(|name| &**name).collect::<Vec<_>>().join(", ");
+                    return Err(Refused::UnknownChild { connection: name.to_owned(), child, known });
+                };
+                Command::RekeyChild { connection, child }
+            }
+        };
+        info!(connection = name, action = Action::Rekey.name(), "an operator asks");
+        self.ike.send(Request::Command(command));
+        Ok(Accepted { connection: name.to_owned(), action: Action::Rekey })
     }
 
     /// What the peer of a connection has to be told.

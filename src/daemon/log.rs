@@ -1,12 +1,13 @@
 //! gatewayd's log: one line for what an operator did or should know, on standard error.
 
 use std::fmt::{self, Write};
-use std::io::IsTerminal;
 
 use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
+
+use crate::io::terminal::{colours_on_stderr, complain};
 
 /// The most bytes of a word in a value, more than IKE leaves of what a peer has sent,
 const LONGEST_WORD: usize = 300;
@@ -25,14 +26,16 @@ pub fn start(level: &str) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(colours_on_stderr())
+        // There is nowhere to tell that standard error cannot be written to.
+        .log_internal_errors(false)
         .with_target(false)
         .fmt_fields(debug_fn(write_field).delimited(" "));
     // The journal writes the time itself.
     let started =
         if std::env::var_os("JOURNAL_STREAM").is_some() { log.without_time().try_init() } else { log.try_init() };
     if started.is_err() {
-        eprintln!("gatewayd: a log runs already");
+        complain("gatewayd: a log runs already");
     }
 }
 

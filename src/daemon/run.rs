@@ -410,6 +410,7 @@ async fn control(
 async fn answer(gateway: &mut Gateway, loading: &mut Loading, ask: Ask) {
     match ask {
         Ask::Act { name, action, answer } => drop(answer.send(gateway.act(&name, action))),
+        Ask::Rekey { name, which, answer } => drop(answer.send(gateway.rekey(&name, which))),
         Ask::Export { name, answer } => drop(answer.send(gateway.export(&name))),
         Ask::Reload { answer } => loading.ask(Some(answer), gateway),
     }

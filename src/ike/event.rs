@@ -138,6 +138,13 @@ pub enum Command {
         /// Which SAs.
         what: RekeyWhat,
     },
+    /// Replace the Child SAs of one child of a connection.
+    RekeyChild {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The child's.
+        child: Arc<str>,
+    },
     /// A packet has no SA: negotiate one.
     Acquire {
         /// The connection.

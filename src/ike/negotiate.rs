@@ -19,9 +19,9 @@ pub(super) struct IkeAlgorithms {
 }
 
 impl IkeAlgorithms {
-    /// As shown in `status`: the registry's names, joined by slashes.
+    /// As shown in `status`, in the words of the configuration: `aes128gcm16-prfsha256-x25519`.
     pub(super) fn name(&self) -> String {
-        format!("{}/{}/{}", suite_name(self.suite), self.prf.iana_name, self.group.iana_name)
+        format!("{}-{}-{}", suite_name(self.suite), self.prf.name, self.group.name)
     }
 }
 
@@ -34,24 +34,20 @@ pub(super) struct EspAlgorithms {
 }
 
 impl EspAlgorithms {
+    /// Likewise: `aes128-sha256-modp2048`, the method of the key exchange only where there was one.
     pub(super) fn name(&self) -> String {
         match self.group {
-            Some(group) => format!("{}/{}", suite_name(self.suite), group.iana_name),
+            Some(group) => format!("{}-{}", suite_name(self.suite), group.name),
             None => suite_name(self.suite),
         }
     }
 }
 
 fn suite_name(suite: Suite) -> String {
-    let mut name = suite.encryption.iana_name.trim_start_matches("ENCR_").to_owned();
-    if let Some(bits) = suite.encryption.key_bits {
-        name.push_str(&format!("_{bits}"));
+    match suite.integrity {
+        Some(integrity) => format!("{}-{}", suite.encryption.name, integrity.name),
+        None => suite.encryption.name.to_owned(),
     }
-    if let Some(integrity) = suite.integrity {
-        name.push('/');
-        name.push_str(integrity.iana_name.trim_start_matches("AUTH_"));
-    }
-    name
 }
 
 /// What was chosen of an offer, with the answer that says so.

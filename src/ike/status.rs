@@ -81,7 +81,7 @@ pub struct IkeSaStatus {
     pub responder_spi: IkeSpi,
     /// Whether we initiated it.
     pub initiator: bool,
-    /// Encryption, integrity, PRF and key exchange, as strongSwan writes them: `AES_GCM_16_256/PRF_HMAC_SHA2_256/…`.
+    /// Encryption, integrity, PRF and key exchange, in the words of the configuration: `aes256gcm16-prfsha256-x25519`.
     pub algorithms: String,
     /// When it was established.
     pub established: Instant,

@@ -133,7 +133,7 @@ pub async fn left_closed(namespace: Namespace) -> Result<BTreeSet<IpNet>, Forwar
 }
 
 /// What was taken out of the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Released {
     /// Kernel routes, blackholes included.
     pub routes: usize,

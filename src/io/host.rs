@@ -4,14 +4,18 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::socket::{setsockopt, sockopt};
+use schemars::JsonSchema;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::instance;
+
 /// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// What was looked at, such as `/dev/net/tun` or `UDP port 500`.
     pub subject: &'static str,
@@ -22,7 +26,7 @@ pub struct Finding {
 }
 
 /// Whether gatewayd can do with what this machine offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// All that gatewayd uses is there.
@@ -53,6 +57,48 @@ pub fn findings() -> Vec<Finding> {
     }
     findings.extend([raw_sockets(), udp_offload(), tun_offload(), forwarding(), nftables()]);
     findings
+}
+
+/// What a configuration is compared with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Here {
+    /// The addresses of this network namespace.
+    pub addresses: Vec<IpAddr>,
+    /// Why no TUN device of the configured name can be had, if somebody has it.
+    pub tun_taken: Option<String>,
+}
+
+impl Here {
+    /// Looks at this machine and network namespace. `tun`: the configured name of the TUN device.
+    ///
+    /// # Errors
+    /// The system does not tell its addresses.
+    pub fn look(tun: &str) -> io::Result<Self> {
+        let addresses = nix::ifaddrs::getifaddrs()?.filter_map(|entry| {
+            let address = entry.address?;
+            let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+        });
+        Ok(Self { addresses: addresses.collect(), tun_taken: tun_taken(tun) })
+    }
+}
+
+/// A TUN of this name that nobody has open is taken over; one that gatewayd has open is its own.
+fn tun_taken(name: &str) -> Option<String> {
+    let folder = Path::new("/sys/class/net").join(name);
+    if !folder.exists() {
+        return None;
+    }
+    // include/uapi/linux/if_tun.h: IFF_TUN is 1, IFF_TAP 2.
+    let flags = fs::read_to_string(folder.join("tun_flags")).ok();
+    let flags = flags.and_then(|text| u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok());
+    if flags.is_none_or(|flags| flags & 1 == 0) {
+        return Some(format!("{name}: a network device of this name is there and is no TUN; name another one as tun"));
+    }
+    // A TUN has a carrier while a program has it open. Of one that is down the file cannot be read.
+    let open = fs::read_to_string(folder.join("carrier")).is_ok_and(|carrier| carrier.trim() == "1");
+    let ours = matches!(instance::holder(), Ok(Some(_)));
+    (open && !ours).then(|| format!("{name}: another program has the TUN of this name open; name another one as tun"))
 }
 
 /// Bits of `CapEff` in /proc/self/status (capabilities(7)).

@@ -33,6 +33,7 @@ pub mod send_refusals;
 pub mod socket_message;
 mod socket_setup;
 pub mod store;
+pub mod terminal;
 pub mod tls;
 pub mod tunnel_device;
 pub mod udp;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;
@@ -197,13 +198,20 @@ impl ControlClient {
         self.follow(&Request::Events).await
     }
 
-    /// The same of one connection, and of what concerns all.
-    pub async fn events_of(&self, name: String) -> Result<impl Stream<Item = Event> + Send + use<>, CallError> {
-        self.follow(&Request::EventsOf { name }).await
+    /// The same, of one connection and of what concerns all, or with what has happened `since`.
+    pub async fn events_of(
+        &self,
+        name: Option<String>,
+        since: Option<Timestamp>,
+    ) -> Result<impl Stream<Item = Event> + Send + use<>, CallError> {
+        self.follow(&Request::EventsOf { name, since }).await
     }
 
     async fn follow(&self, request: &Request) -> Result<impl Stream<Item = Event> + Send + use<>, CallError> {
         let response = self.builder(request).send().await.map_err(|error| self.unreachable(&error))?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await);
+        }
         let chunks = response.bytes_stream().take_while(|chunk| std::future::ready(chunk.is_ok()));
         let mut pending = Vec::new();
         Ok(chunks.flat_map(move |chunk| {
@@ -229,11 +237,23 @@ impl ControlClient {
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| CallError::Senseless(error.to_string()));
         }
-        match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) if status == StatusCode::CONFLICT => Err(CallError::Conflict(problem.error)),
-            Ok(problem) if status.is_server_error() => Err(CallError::Failed(problem.error)),
-            Ok(problem) => Err(CallError::Refused(problem.error)),
-            Err(_) => Err(CallError::Senseless(String::from_utf8_lossy(&body).into_owned())),
+        Err(Self::refused(status, &body))
+    }
+
+    async fn refusal(&self, response: reqwest::Response) -> CallError {
+        let status = response.status();
+        match response.bytes().await {
+            Ok(body) => Self::refused(status, &body),
+            Err(error) => self.unreachable(&error),
+        }
+    }
+
+    fn refused(status: StatusCode, body: &[u8]) -> CallError {
+        match serde_json::from_slice::<Problem>(body) {
+            Ok(problem) if status == StatusCode::CONFLICT => CallError::Conflict(problem.error),
+            Ok(problem) if status.is_server_error() => CallError::Failed(problem.error),
+            Ok(problem) => CallError::Refused(problem.error),
+            Err(_) => CallError::Senseless(String::from_utf8_lossy(body).into_owned()),
         }
     }
 

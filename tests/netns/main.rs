@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test waits on a thread of its own")]
 
 mod contract;
+mod control;
 mod device;
 mod df;
 mod fail_closed;

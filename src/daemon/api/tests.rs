@@ -124,6 +124,49 @@ fn a_refusal_is_told_in_its_own_words() {
 }
 
 #[test]
+fn a_rekey_may_be_of_one_sa_alone() {
+    run(async {
+        let mut served = serve();
+        for which in [Rekeyed::Ike, Rekeyed::Child("net".into())] {
+            let call = Call::Rekey { name: "idc".into(), which: which.clone() };
+            let control = async {
+                let Some(Ask::Rekey { name, which, answer }) = served.asked.recv().await else { panic!("no ask") };
+                let _ = answer.send(Ok(Accepted { connection: name, action: Action::Rekey }));
+                which
+            };
+            let (answer, asked) = tokio::join!(served.client.call::<Accepted>(&call), control);
+            assert_eq!((answer.unwrap().connection.as_str(), asked), ("idc", which));
+        }
+        let all = Call::Rekey { name: "idc".into(), which: Rekeyed::All };
+        let control = async {
+            let Some(Ask::Act { name, action, answer }) = served.asked.recv().await else { panic!("no ask") };
+            let _ = answer.send(Ok(Accepted { connection: name, action }));
+        };
+        assert_eq!(tokio::join!(served.client.call::<Accepted>(&all), control).0.unwrap().action, Action::Rekey);
+        let http = reqwest::Client::builder().unix_socket(served._folder.path().join("control.sock")).build().unwrap();
+        for query in ["rekey?sa=ike&child=net", "rekey?sa=esp", "rekey?other=1", "down?child=net"] {
+            let answer = http.post(format!("http://gatewayd/v1/connections/idc/{query}")).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{query}");
+        }
+    });
+}
+
+#[test]
+fn a_listener_may_hear_what_has_happened_to_a_connection() {
+    run(async {
+        let served = serve();
+        for name in ["idc", "branch", "idc"] {
+            served.events.happened(EventKind::ConnectionUp, Some(name), None, None);
+        }
+        let since = Some(Timestamp::UNIX_EPOCH);
+        let stream = served.client.events_of(Some("idc".into()), since).await.unwrap();
+        let told: Vec<_> = stream.take(3).map(|event| (event.sequence, event.kind)).collect().await;
+        let expected = [(1, EventKind::ConnectionUp), (3, EventKind::ConnectionUp), (3, EventKind::Started)];
+        assert_eq!(told, expected);
+    });
+}
+
+#[test]
 fn a_change_of_another_set_is_a_conflict_and_says_which_revision_is_in_force() {
     run(async {
         let mut served = serve();
@@ -173,11 +216,11 @@ fn a_listener_is_told_where_it_begins_and_what_comes() {
 #[tokio::test]
 async fn a_listener_that_falls_behind_is_told_and_blocks_nobody() {
     let events = EventLog::default();
-    let (first, mut listener) = events.listen();
+    let (first, mut listener) = events.listen(None);
     for _ in 0..5000 {
         events.happened(EventKind::RoutesChanged, None, None, None);
     }
-    let missed = next_event(&mut listener, first.sequence, None).await.unwrap();
+    let missed = next_event(&mut listener, first[0].sequence, None).await.unwrap();
     assert_eq!((missed.kind, missed.sequence), (EventKind::Missed, 5000 - 1024));
     assert!(missed.reason.unwrap().starts_with("3976 events before this one"));
     let next = next_event(&mut listener, missed.sequence, None).await.unwrap();

@@ -34,16 +34,35 @@ pub struct Read {
     pub key_in_file: bool,
 }
 
-/// Reads every connection. One with a problem, which the source has noted, is left out.
-pub fn read_all(section: &mut Section<'_>, gateway: &Gateway, secrets: &Secrets) -> Vec<Read> {
-    let mut connections: Vec<Read> = Vec::new();
-    let mut names = HashSet::new();
-    for table in section.tables("connection") {
-        if let Some(read) = read(table, gateway, secrets, &mut names) {
-            connections.push(read);
+/// Every connection of a file.
+#[derive(Default)]
+pub struct Connections {
+    /// Those without a problem, in the file's order.
+    pub read: Vec<Read>,
+    /// The names of all.
+    names: HashSet<String>,
+    /// One has no name that could be read.
+    nameless: bool,
+}
+
+impl Connections {
+    /// Reads them. What is wrong with them, the source notes.
+    pub fn read(section: &mut Section<'_>, gateway: &Gateway, secrets: &Secrets) -> Self {
+        let mut connections = Self::default();
+        for table in section.tables("connection") {
+            let (known, place) = (connections.names.len(), table.place("name"));
+            if let Some(read) = read(table, gateway, secrets, &mut connections.names) {
+                connections.read.push(read);
+            }
+            connections.nameless |= place.is_none() || connections.names.len() == known;
         }
+        connections
     }
-    connections
+
+    /// Whether one of this name may be left out of those that were read because of a problem of its own.
+    pub fn has_broken(&self, name: &str) -> bool {
+        self.nameless || self.names.contains(name)
+    }
 }
 
 fn read(mut table: Section<'_>, gateway: &Gateway, secrets: &Secrets, names: &mut HashSet<String>) -> Option<Read> {
@@ -138,6 +157,10 @@ fn peer_name(value: &DeValue<'_>) -> Result<PeerName, String> {
     if text == "any" {
         return Ok(PeerName::Any);
     }
+    let is_unspecified = text.parse().is_ok_and(|address: IpAddr| address.is_unspecified());
+    if is_unspecified || text.starts_with("%any") {
+        return Err(format!("\"{text}\" is no peer's address (did you mean \"any\"?)"));
+    }
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(PeerName::Address(address));
     }
@@ -190,7 +213,10 @@ fn read_identities(table: &mut Section<'_>, local: Option<IpAddr>) -> Option<(Id
         (None, Some(IpAddr::V4(address))) => Some(Identification::Ipv4(address)),
         (None, Some(IpAddr::V6(address))) => Some(Identification::Ipv6(address)),
         (None, None) => {
-            if table.place("local_id").is_none() {
+            let broken =
+                table.is_wrong("peer") || table.is_wrong("local_address") || table.source.is_wrong("local_addresses");
+            // An address that is wrong has its complaint already.
+            if table.place("local_id").is_none() && !broken {
                 table.problem(
                     "local_id",
                     format!("is missing, and no local address stands in for it; allowed: {ALLOWED}"),
@@ -254,7 +280,7 @@ fn warned_of_weak<P>(
     proposals: Vec<P>,
     weak: impl Fn(&P) -> Vec<&'static str>,
 ) -> Vec<P> {
-    if proposals.is_empty() {
+    if proposals.is_empty() && !table.is_wrong(key) {
         table.problem(key, "names no proposal; leave the key out for the defaults");
     }
     for weak in proposals.iter().map(weak).filter(|weak| !weak.is_empty()) {
@@ -323,6 +349,9 @@ fn read_subnets(section: &mut Section<'_>, key: &'static str) -> Option<Vec<IpNe
         section.problem(key, "is missing; allowed: a list of networks, such as [\"10.1.1.0/24\"]");
         return None;
     };
+    if section.is_wrong(key) {
+        return None;
+    }
     if subnets.is_empty() {
         section.problem(key, "is empty; allowed: a list of networks, such as [\"10.1.1.0/24\"]");
         return None;

@@ -1,5 +1,6 @@
 //! Proposals in the keyword style of the field (`aes128gcm16-prfsha256-x25519`), with the names of crypto's tables.
 
+use super::hint;
 use crate::crypto::{
     EncryptionAlgorithm, IntegrityAlgorithm, KeyExchangeAlgorithm, PrfAlgorithm, encryption, integ, ke, prf,
 };
@@ -68,7 +69,8 @@ impl Named {
             } else if let Some(algorithm) = ke::by_name(word) {
                 named.groups.push(algorithm);
             } else {
-                return Err(format!("\"{word}\" is no algorithm; allowed: {}", known_names()));
+                let hint = hint::did_you_mean(hint::algorithm(word, &known_names()));
+                return Err(format!("\"{word}\" is no algorithm{hint}; allowed: {}", known_names().join(", ")));
             }
         }
         named.check_encryption(text)?;
@@ -179,9 +181,9 @@ fn group_names() -> String {
     ke::TABLE.iter().map(|a| a.name).collect::<Vec<_>>().join(", ")
 }
 
-fn known_names() -> String {
-    let prfs = prf::TABLE.iter().map(|a| a.name).collect::<Vec<_>>().join(", ");
-    format!("{}, {}, {prfs}, {}", encryption_names(), integrity_names(), group_names())
+fn known_names() -> Vec<&'static str> {
+    let names = encryption::TABLE.iter().map(|a| a.name).chain(integ::TABLE.iter().map(|a| a.name));
+    names.chain(prf::TABLE.iter().map(|a| a.name)).chain(ke::TABLE.iter().map(|a| a.name)).collect()
 }
 
 #[cfg(test)]
@@ -242,6 +244,11 @@ mod tests {
             ("aes128gcm16-prfsha256", "needs a key exchange"),
             ("3des-sha256-modp2048", "\"3des\" is no algorithm"),
             ("", "\"\" is no algorithm"),
+            (
+                "aes256-sha256-curve25519",
+                "\"curve25519\" is no algorithm (did you mean \"x25519\"?); allowed: aes128gcm16",
+            ),
+            ("aes265-sha256-x25519", "(did you mean \"aes256\"?)"),
         ] {
             let error = ike(text).err().unwrap();
             assert!(error.contains(expected), "{text}: {error}");

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::hint;
+
 /// One complaint about a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -16,6 +18,9 @@ pub struct Problem {
     pub key: String,
     /// What is wrong and what is allowed, for a person. Never shows a key.
     pub message: String,
+    /// The line with a mark below the place, as the parser renders it, if the file is no TOML. For who looks at the file
+    /// anyway, and never for a log. Empty where the line may hold a key.
+    pub shown: String,
 }
 
 /// Everything that is wrong with a configuration file, in the order of its lines.
@@ -30,7 +35,10 @@ pub struct ConfigError {
 impl ConfigError {
     /// A complaint about the file as a whole.
     pub fn about_file(path: &Path, message: String) -> Self {
-        Self { file: path.to_owned(), problems: vec![Problem { line: 0, key: String::new(), message }] }
+        Self {
+            file: path.to_owned(),
+            problems: vec![Problem { line: 0, key: String::new(), message, shown: String::new() }],
+        }
     }
 }
 
@@ -53,6 +61,15 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// How a complaint about a key begins that is not there.
+const MISSING: &str = "is missing";
+
+/// Of the parser's message the lines that show the place.
+fn rendered(message: &str) -> String {
+    let is_shown = |line: &&str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
+    message.lines().filter(is_shown).collect::<Vec<_>>().join("\n")
+}
 
 /// A file being read: its text for line numbers, and what was found wrong so far.
 pub struct Source<'s> {
@@ -81,6 +98,7 @@ impl<'s> Source<'s> {
                     line: self.line(at),
                     key: String::new(),
                     message: error.message().to_owned(),
+                    shown: if self.may_hold_a_key(at) { String::new() } else { rendered(&error.to_string()) },
                 }],
             }
         })
@@ -93,7 +111,36 @@ impl<'s> Source<'s> {
 
     /// Notes a problem. `at` in bytes from the text's beginning; `key` with those of the tables around it.
     pub fn problem(&self, at: usize, key: String, message: String) {
-        self.problems.borrow_mut().push(Problem { line: self.line(at), key, message });
+        self.problems.borrow_mut().push(Problem { line: self.line(at), key, message, shown: String::new() });
+    }
+
+    /// Whether something was found wrong with a key at the top of the file.
+    pub fn is_wrong(&self, key: &str) -> bool {
+        self.problems.borrow().iter().any(|problem| problem.key == key)
+    }
+
+    /// Whether something about a key was found wrong since the table was begun that starts at this place.
+    fn is_wrong_since(&self, at: usize, key: &str) -> bool {
+        let line = self.line(at);
+        let problems = self.problems.borrow();
+        problems.iter().rev().take_while(|problem| problem.line >= line).any(|problem| problem.key == key)
+    }
+
+    /// Takes the complaint back that a key is missing in the table that starts at this place, if there was one.
+    fn forgive_missing(&self, at: usize, key: &str) {
+        let line = self.line(at);
+        let is_missing =
+            |problem: &Problem| problem.line == line && problem.key == key && problem.message.starts_with(MISSING);
+        self.problems.borrow_mut().retain(|problem| !is_missing(problem));
+    }
+
+    /// Whether the line at a place may hold a key or a part of one.
+    fn may_hold_a_key(&self, at: usize) -> bool {
+        let start = self.text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+        let line = self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default().to_lowercase();
+        let before = self.text.get(..start).unwrap_or_default();
+        let in_text = ["\"\"\"", "'''"].iter().any(|quotes| before.matches(quotes).count() % 2 == 1);
+        in_text || ["psk", "pks", "secret", "key"].iter().any(|word| line.contains(word))
     }
 
     /// Notes a warning, likewise.
@@ -166,6 +213,11 @@ impl<'t> Section<'t> {
         self.source.problem(self.place(key).unwrap_or(self.at), self.path(key), message.into());
     }
 
+    /// Whether something about a key of the table was found wrong already: one mistake is one complaint.
+    pub fn is_wrong(&self, key: &str) -> bool {
+        self.source.is_wrong_since(self.at, &self.path(key))
+    }
+
     /// Notes a warning about a key of the table.
     pub fn warn(&self, key: &str, message: &str) {
         self.source.warn(self.place(key).unwrap_or(self.at), &self.path(key), message);
@@ -195,7 +247,7 @@ impl<'t> Section<'t> {
     ) -> Option<T> {
         if self.place(key).is_none() {
             self.asked.push(key);
-            self.problem(key, "is missing");
+            self.problem(key, MISSING);
             return None;
         }
         self.optional(key, read)
@@ -268,7 +320,12 @@ impl<'t> Section<'t> {
             if !self.asked.contains(&key) {
                 let mut allowed = self.asked.clone();
                 allowed.sort_unstable();
-                let message = format!("unknown key; allowed: {}", allowed.join(", "));
+                let absent: Vec<&str> = allowed.iter().copied().filter(|key| self.place(key).is_none()).collect();
+                let meant = hint::key(key, &absent);
+                // One mistake, one complaint: what was meant is not missing.
+                meant.into_iter().for_each(|meant| self.source.forgive_missing(self.at, &self.path(meant)));
+                let hint = hint::did_you_mean(meant);
+                let message = format!("unknown key{hint}; allowed: {}", allowed.join(", "));
                 self.source.problem(name.span().start, self.path(key), message);
             }
         }

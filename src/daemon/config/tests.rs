@@ -114,7 +114,7 @@ fn an_unknown_key_is_refused_with_its_line_and_what_is_allowed() {
         "{error}"
     );
     let error = parse("mtuu = 1400\n").unwrap_err().to_string();
-    assert!(error.starts_with("gatewayd.toml:1: mtuu: unknown key; allowed: "), "{error}");
+    assert!(error.starts_with("gatewayd.toml:1: mtuu: unknown key (did you mean \"mtu\"?); allowed: "), "{error}");
     assert!(error.contains(", mtu, "), "{error}");
 }
 
@@ -141,7 +141,11 @@ fn every_wrong_value_names_its_line_its_key_and_what_is_allowed() {
     for (line, key, allowed) in [
         ("start = \"later\"", "start", "allowed: \"now\", \"on-traffic\", \"wait\""),
         ("ike = [\"aes128gcm16-x25519\"]", "ike", "needs a PRF; allowed: prfsha256"),
-        ("ike = \"aes128-sha256-modp2047\"", "ike", "\"modp2047\" is no algorithm; allowed: aes128gcm16"),
+        (
+            "ike = \"aes128-sha256-modp2047\"",
+            "ike",
+            "\"modp2047\" is no algorithm (did you mean \"modp2048\"?); allowed: aes128gcm16",
+        ),
         ("esp = [\"aes128\"]", "esp", "needs an integrity algorithm; allowed: sha256"),
         ("esp = []", "esp", "names no proposal"),
         ("ike_lifetime = \"4 hours\"", "ike_lifetime", "allowed: a time from 1m to 30d"),
@@ -222,7 +226,11 @@ fn networks_and_peers_are_checked() {
         ),
         ("psk = \"swordfish\"", "psk = \"hex:12345\"", "connection.idc.psk: begins with hex:, so pairs of hexadecimal"),
         ("psk = \"swordfish\"", "psk = \"\\n\"", "psk: holds no key"),
-        ("connection = \"idc\"", "connection = \"icd\"", "no connection is called \"icd\"; allowed: idc"),
+        (
+            "connection = \"idc\"",
+            "connection = \"icd\"",
+            "no connection is called \"icd\" (did you mean \"idc\"?); allowed: idc",
+        ),
         (
             "destination = \"10.1.1.0/24\"",
             "destination = \"10.1.1.0/24\"\nweight = 50",
@@ -320,6 +328,50 @@ fn what_is_no_toml_is_told_with_its_line() {
     assert!(error.starts_with("gatewayd.toml:2: "), "{error}");
     let error = parse("mtu = 1500\nmtu = 1400\n").unwrap_err().to_string();
     assert!(error.starts_with("gatewayd.toml:2: "), "{error}");
+}
+
+#[test]
+fn what_is_no_toml_is_shown_with_a_mark_but_no_key_is() {
+    let shown = |text: &str| parse(text).unwrap_err().problems[0].shown.clone();
+    assert_eq!(shown("mtu = 1500\ntun = = 3\n"), "  |\n2 | tun = = 3\n  |       ^");
+    for hidden in
+        ["psk = \"swordfish\n", "psk = \"\"\"\nsword = = fish\n\"\"\"\"\"\n", "x = 1\n[a]\nsecret = 'swordfish\n"]
+    {
+        let error = parse(hidden).unwrap_err();
+        assert!(error.problems[0].shown.is_empty() && !error.to_string().contains("sword"), "{error:?}");
+    }
+}
+
+#[test]
+fn one_mistake_is_one_complaint_with_what_may_be_meant() {
+    for (from, to, expected) in [
+        ("peer = ", "pere = ", "connection.idc.pere: unknown key (did you mean \"peer\"?)"),
+        ("peer_subnets = ", "remote_ts = ", "connection.idc.remote_ts: unknown key (did you mean \"peer_subnets\"?)"),
+        ("psk = ", "secret = ", "connection.idc.secret: unknown key (did you mean \"psk\"?)"),
+        ("\"203.0.113.2\"", "\"%any\"", "connection.idc.peer: \"%any\" is no peer's address (did you mean \"any\"?)"),
+        ("\"203.0.113.2\"", "\"0.0.0.0\"", "\"0.0.0.0\" is no peer's address (did you mean \"any\"?)"),
+        (
+            "peer = ",
+            "local_address = \"198.51.100\"\npeer = ",
+            "connection.idc.local_address: \"198.51.100\" is not allowed",
+        ),
+        ("[\"198.51.100.2\"]", "[\"198.51.100\"]", "local_addresses: \"198.51.100\" is not allowed"),
+        ("\"192.168.0.0/16\"", "\"192.168.0.0\"", "connection.idc.local_subnets: "),
+        ("psk = ", "ike = \"aes256-sha256-curve25519\"\npsk = ", "(did you mean \"x25519\"?)"),
+        ("name = \"idc\"", "nmae = \"idc\"", "connection.nmae: unknown key (did you mean \"name\"?)"),
+    ] {
+        let text = GOOD.replacen(from, to, 1);
+        let error = parse(&text).err().unwrap_or_else(|| panic!("{to} must be refused"));
+        assert_eq!(error.problems.len(), 1, "{to}: {error}");
+        assert!(error.to_string().contains(expected), "{to}: {error}");
+    }
+    let children = "[[connection.child]]\nname = \"a\"\nlocal_subnets = \"192.168.0\"\npeer_subnets = \"10.1.1.0/24\"\n\
+                    [[connection.child]]\nname = \"b\"\nlocal_subnets = []\npeer_subnets = \"10.1.2.0/24\"\n";
+    let own = "local_subnets = [\"192.168.0.0/16\"]\npeer_subnets = [\"10.1.1.0/24\", \"10.1.2.0/24\"]\n";
+    let error = parse(&GOOD.replace(own, children)).unwrap_err();
+    assert_eq!(error.problems.len(), 2, "each child has its own: {error}");
+    let broken = GOOD.replace("psk =", "df = \"maybe\"\npsk =").replace("peer = \"203.0.113.2\"", "peer = \"1.2.3\"");
+    assert_eq!(parse(&broken).unwrap_err().problems.len(), 2, "and none about its route");
 }
 
 #[test]

@@ -6,8 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jiff::SignedDuration;
 use toml::de::DeValue;
 
+use super::hint;
 use crate::wire::cidr;
 
 fn found(value: &DeValue<'_>) -> String {
@@ -20,7 +22,12 @@ fn found(value: &DeValue<'_>) -> String {
 }
 
 fn unsuitable(value: &DeValue<'_>, allowed: &str) -> String {
-    format!("{} is not allowed here; allowed: {allowed}", found(value))
+    meant_by(value, None, allowed)
+}
+
+/// As [`unsuitable`], with what may have been meant.
+fn meant_by(value: &DeValue<'_>, meant: Option<&str>, allowed: &str) -> String {
+    format!("{} is not allowed here{}; allowed: {allowed}", found(value), hint::did_you_mean(meant))
 }
 
 pub fn text(value: &DeValue<'_>) -> Result<String, String> {
@@ -31,7 +38,11 @@ pub fn text(value: &DeValue<'_>) -> Result<String, String> {
 }
 
 pub fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| unsuitable(value, "true, false"))
+    value.as_bool().ok_or_else(|| {
+        let meant = value.as_str().and_then(|text| hint::value(text, &["true", "false"]));
+        let hint = meant.map_or_else(String::new, |meant| format!(" (write {meant}, without quotes)"));
+        format!("{} is not allowed here{hint}; allowed: true, false", found(value))
+    })
 }
 
 /// A text that `T` can be made from; `allowed` describes such texts.
@@ -71,7 +82,8 @@ pub fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> Result<T
         let word = value.as_str().and_then(|text| words.iter().find(|(word, _)| *word == text));
         word.map(|(_, meaning)| *meaning).ok_or_else(|| {
             let allowed: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-            unsuitable(value, &allowed.join(", "))
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            meant_by(value, value.as_str().and_then(|text| hint::value(text, &known)), &allowed.join(", "))
         })
     }
 }
@@ -90,7 +102,10 @@ pub fn duration(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<D
                 in_words(*range.start()),
                 in_words(*range.end())
             );
-            unsuitable(value, &allowed)
+            // Such as strongSwan's "1h30m".
+            let other = value.as_str().and_then(|text| text.parse::<SignedDuration>().ok());
+            let meant = other.and_then(|time| u64::try_from(time.as_secs()).ok()).filter(|time| range.contains(time));
+            meant_by(value, meant.map(in_words).as_deref(), &allowed)
         })
     }
 }
@@ -158,6 +173,22 @@ mod tests {
         for text in ["\"010.1.1.0/24\"", "\"10.1.1.0/024\"", "\"10.1.1.0\"", "24"] {
             assert_eq!(read(text), Err(format!("{text} is not allowed here; allowed: a network")));
         }
+    }
+
+    #[test]
+    fn a_time_of_two_units_is_told_in_one() {
+        let error = duration(60..=86_400)(value("\"1h30m\"").get_ref()).unwrap_err();
+        assert!(error.starts_with("\"1h30m\" is not allowed here (did you mean \"90m\"?); allowed: a time"), "{error}");
+    }
+
+    #[test]
+    fn what_may_be_meant_is_told() {
+        let start = |text| one_of(&[("now", 1), ("on-traffic", 2), ("wait", 3)])(value(text).get_ref()).unwrap_err();
+        assert!(start("\"trap\"").contains("(did you mean \"on-traffic\"?)"), "{}", start("\"trap\""));
+        assert!(start("\"on-trafic\"").contains("(did you mean \"on-traffic\"?)"));
+        assert!(!start("\"never\"").contains("did you mean"));
+        let error = boolean(value("\"yes\"").get_ref()).unwrap_err();
+        assert!(error.contains("(write true, without quotes)"), "{error}");
     }
 
     #[test]

@@ -45,6 +45,13 @@ impl Endpoint {
                     });
                 }
             }
+            Command::RekeyChild { connection, child } => {
+                for spi in connections.ike_sas_of(&connection).into_iter().chain(connections.hosts_of(&connection)) {
+                    connections.act(spi, now, |_, children, agenda, _| {
+                        rekey::child_now(&child, &connection, children, &mut agenda.tasks);
+                    });
+                }
+            }
             Command::Acquire { connection, child, packet } => {
                 let waits = |at: Instant| at > now;
                 let Some(runtime) = connections.by_name.get(&connection) else { return };

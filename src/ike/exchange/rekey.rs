@@ -217,6 +217,13 @@ pub(in crate::ike) fn now(what: RekeyWhat, connection: &str, children: &Children
     }
 }
 
+/// Queues the rekeying of one child's pairs.
+pub(in crate::ike) fn child_now(child: &str, connection: &str, children: &Children, tasks: &mut Tasks) {
+    let current = children.current().filter(|pair| **pair.association.name() == *connection);
+    let of_child = current.filter(|pair| *pair.child == *child);
+    of_child.for_each(|pair| tasks.queue(Task::RekeyChild(pair.inbound_spi)));
+}
+
 /// The configured method that an INVALID_KE_PAYLOAD asks for.
 fn group_wanted(sa: &Sa, error: &Notify) -> Option<&'static KeyExchangeAlgorithm> {
     let wanted = message::wanted_group(error)?;

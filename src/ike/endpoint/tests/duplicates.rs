@@ -75,7 +75,7 @@ fn a_peer_that_leaves_both_is_told_to_drop_one() {
     }
 }
 
-fn two_children(side: usize) -> Connection {
+pub(super) fn two_children(side: usize) -> Connection {
     let mut connection = connection(side);
     let mut second = connection.children[0].clone();
     second.name = Arc::from("second");

@@ -61,7 +61,7 @@ fn every_algorithm_is_negotiated() {
         lab.settle();
         lab.assert_paired(1);
         let groups: Vec<_> = lab.ends[0].status()[0].children.iter().map(|child| child.algorithms.clone()).collect();
-        assert!(groups[0].contains(group.iana_name), "{groups:?}");
+        assert!(groups[0].contains(group.name), "{groups:?}");
     }
 }
 

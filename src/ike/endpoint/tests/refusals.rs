@@ -53,7 +53,7 @@ fn a_rekey_asks_for_the_group_in_use() {
         lab.pass(10 * SECOND);
         lab.assert_paired(1);
         let status = lab.ends[0].status();
-        assert!(status[0].children[0].algorithms.contains(ke::ECP256.iana_name), "{:?}", status[0].children);
+        assert!(status[0].children[0].algorithms.contains(ke::ECP256.name), "{:?}", status[0].children);
     }
     assert_eq!(lab.discards, []);
 }

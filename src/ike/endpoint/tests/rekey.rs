@@ -288,3 +288,26 @@ fn a_replaced_ike_sa_that_the_peer_does_not_delete_is_deleted_once() {
     assert!(!header.flags.response);
     lab.assert_paired(1);
 }
+
+#[test]
+fn one_child_is_rekeyed_alone() {
+    let mut lab = Lab::new([0, 1].map(|side| config(super::duplicates::two_children(side))));
+    lab.settle();
+    lab.assert_paired(2);
+    let before = lab.ike_spis(0);
+    let of = |lab: &Lab, name: &str| -> Vec<u32> {
+        let sending = lab.pairs[0].iter().filter(|(_, pair)| pair.sending && !pair.outbound_gone);
+        sending.filter(|(_, pair)| *pair.sa.child == *name).map(|(spi, _)| *spi).collect()
+    };
+    let (net, second) = (of(&lab, "net"), of(&lab, "second"));
+    lab.command(0, Command::RekeyChild { connection: Arc::from("site"), child: Arc::from("second") });
+    lab.settle();
+    lab.pass(6 * SECOND);
+    lab.assert_paired(2);
+    assert_eq!((of(&lab, "net"), lab.ike_spis(0)), (net, before));
+    assert!(of(&lab, "second").len() == 1 && of(&lab, "second") != second);
+    let quiet = of(&lab, "second");
+    lab.command(0, Command::RekeyChild { connection: Arc::from("site"), child: Arc::from("third") });
+    lab.settle();
+    assert_eq!(of(&lab, "second"), quiet, "what there is not is not rekeyed");
+}
