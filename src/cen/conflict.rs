@@ -1,6 +1,6 @@
 //! Collisions of published routes, as both ends see them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ipnet::Ipv4Net;
@@ -107,7 +107,8 @@ impl<'a> Conflicts<'a> {
     fn apart_from_full(&self, destination: Ipv4Net, most: usize) -> (Vec<Conflict<'a>>, Option<Full>) {
         let group: Vec<Offer> = self.index.offers_to(destination).collect();
         let Some(ours) = group.iter().find(|offer| offer.publisher == self.member) else { return (Vec::new(), None) };
-        let mut conflicts = Vec::new();
+        // Many may tell of the same: of the publisher that is preferred.
+        let mut conflicts = BTreeSet::new();
         for view in &self.views {
             let route = view.routes_to(destination).into_iter().find(|route| route.publisher == *self.network);
             conflicts.extend(route.and_then(|route| at_learner(self.state, view.network()?, &route)));
@@ -116,13 +117,17 @@ impl<'a> Conflicts<'a> {
             }
         }
         let full = self.horizons.as_ref().and_then(|_| self.at_vpcs(&group, *ours, most, &mut conflicts));
-        conflicts.sort();
-        conflicts.dedup();
-        (conflicts, full)
+        (conflicts.into_iter().collect(), full)
     }
 
     /// At the VPCs, which all see the same but for what their own tables keep out.
-    fn at_vpcs(&self, group: &[Offer], ours: Offer, most: usize, conflicts: &mut Vec<Conflict<'a>>) -> Option<Full> {
+    fn at_vpcs(
+        &self,
+        group: &[Offer],
+        ours: Offer,
+        most: usize,
+        conflicts: &mut BTreeSet<Conflict<'a>>,
+    ) -> Option<Full> {
         let destination = ours.destination;
         let is_vpc = |member| self.index.network(member).is_some_and(|network| network.kind() == NetworkKind::Vpc);
         let mut keepers = BTreeMap::new();

@@ -89,8 +89,8 @@ impl<'a> Passage<'a> {
     /// Whether the gateway of the publisher's region lets a route out to another one.
     pub fn leaves(&self, publisher: &NetworkId, entry: &RouteEntry, region: &str) -> bool {
         let from = self.end(publisher);
-        let Some(maps) = self.maps.get(&(from.region, Direction::RegionOut)) else { return true };
         let Arrival::Arrives(mut attributes) = self.to_region(publisher, entry, from.region) else { return false };
+        let maps = self.maps.get(&(from.region, Direction::RegionOut)).map(Vec::as_slice).unwrap_or_default();
         pass(maps, &passing(entry, from, End { region, network: None }), &mut attributes) != Verdict::Denied
     }
 
