@@ -11,14 +11,14 @@ use ipsec_gateway::cen::openapi::signature::{RpcMethod, percent_encode, sign_rpc
 use serde_json::Value;
 
 /// A running cend, killed when the test ends.
-struct Cend {
+pub struct Cend {
     process: Child,
     address: String,
     started_in: Duration,
 }
 
 impl Cend {
-    fn start(state: &Path) -> Self {
+    pub fn start(state: &Path) -> Self {
         let begin = Instant::now();
         let mut process = Command::new(env!("CARGO_BIN_EXE_cend"))
             .args(["--listen", "127.0.0.1:0", "--access-key", "testak:testsk", "--state"])
@@ -38,7 +38,7 @@ impl Cend {
         self.send(&signed(action, version, given))
     }
 
-    fn send(&self, query: &str) -> (u16, Value) {
+    pub fn send(&self, query: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let address = &self.address;
         let request = format!("GET /?{query} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -58,7 +58,7 @@ impl Cend {
     }
 
     /// SIGKILL.
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
@@ -71,7 +71,7 @@ impl Cend {
 }
 
 /// The query of a signed call, which may be sent more than once.
-fn signed(action: &str, version: &str, given: &[(&str, &str)]) -> String {
+pub fn signed(action: &str, version: &str, given: &[(&str, &str)]) -> String {
     let mut parameters = Parameters::default();
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let nonce = uuid::Uuid::new_v4().to_string();
