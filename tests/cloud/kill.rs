@@ -10,14 +10,14 @@ use ipsec_gateway::io::openapi_client::signed_query;
 use serde_json::Value;
 
 /// A running cend, killed when the test ends.
-struct Cend {
+pub struct Cend {
     process: Child,
     address: String,
     started_in: Duration,
 }
 
 impl Cend {
-    fn start(state: &Path) -> Self {
+    pub fn start(state: &Path) -> Self {
         let begin = Instant::now();
         let mut process = Command::new(env!("CARGO_BIN_EXE_cend"))
             .args(["--listen", "127.0.0.1:0", "--access-key", "testak:testsk", "--state"])
@@ -37,7 +37,7 @@ impl Cend {
         self.send(&signed(action, version, given))
     }
 
-    fn send(&self, query: &str) -> (u16, Value) {
+    pub fn send(&self, query: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let address = &self.address;
         let request = format!("GET /?{query} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -57,7 +57,7 @@ impl Cend {
     }
 
     /// SIGKILL.
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
@@ -70,7 +70,7 @@ impl Cend {
 }
 
 /// The query of a signed call, which may be sent more than once.
-fn signed(action: &str, version: &str, given: &[(&str, &str)]) -> String {
+pub fn signed(action: &str, version: &str, given: &[(&str, &str)]) -> String {
     signed_query(("testak", b"testsk"), version, action, given)
 }
 

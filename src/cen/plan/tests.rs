@@ -17,6 +17,7 @@ mod crowd;
 mod route_entries;
 mod route_map;
 mod route_table;
+mod semantics;
 mod vpc;
 mod vpn;
 

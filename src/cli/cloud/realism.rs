@@ -36,7 +36,9 @@ mod tests {
         };
         assert_eq!(read(None, &[]).unwrap().0, "DescribeRealism");
         assert_eq!(read(Some("show"), &[]).unwrap().0, "DescribeRealism");
-        for (word, parameters) in [("off", &[][..]), ("set", &["--Delay", "3000", "--BusyFrequency=0.2", "--Seed", "1"])] {
+        for (word, parameters) in
+            [("off", &[][..]), ("set", &["--Delay", "3000", "--BusyFrequency=0.2", "--Seed", "1"])]
+        {
             let (action, parameters) = read(Some(word), parameters).unwrap();
             let action = reference::action(Product::Cend.version(), action).unwrap();
             words::check_known(action, &words::parameters(&parameters).unwrap()).unwrap();

@@ -73,6 +73,18 @@ fn the_gateway_of_the_source_lets_nothing_in_that_is_denied_there() {
 }
 
 #[test]
+fn a_route_that_its_region_does_not_let_in_goes_to_no_other_region() {
+    let (mut world, hangzhou, ..) = two_publishers();
+    world.does(denies(map(5, "cn-hangzhou", Direction::RegionIn), from(hangzhou.as_str())));
+    let cen = CenId::from("cen-a");
+    let view = View::of_region(&world.state, &cen, "cn-hangzhou").unwrap();
+    let routes = view.routes_to(net("10.5.0.0/16"));
+    let leaves: Vec<_> = routes.iter().map(|route| (&route.publisher, view.goes_to_other_regions(route))).collect();
+    assert_eq!(leaves[0], (&hangzhou, false));
+    assert!(leaves[1].1);
+}
+
+#[test]
 fn a_route_that_may_not_leave_its_region_stays_there() {
     let (mut world, hangzhou, beijing, vbr) = two_publishers();
     let neighbour = world.vpc("n", "cn-hangzhou", "172.16.0.0/16");
@@ -94,6 +106,18 @@ fn what_a_gateway_keeps_from_one_network_is_prohibited_there_and_a_conflict_at_t
     assert_eq!(world.learned(&beijing, "10.5.0.0/16"), expected);
     let conflicts = conflict::at_publisher(&world.state, &hangzhou, net("10.5.0.0/16"));
     assert!(conflicts.iter().any(|one| (one.instance, one.status) == (&beijing, "prohibited")), "{conflicts:?}");
+}
+
+#[test]
+fn what_several_networks_tell_of_alike_counts_once_among_the_conflicts_that_are_shown() {
+    let (mut world, hangzhou, _, vbr) = two_publishers();
+    let third = world.vpc("z", "cn-shanghai", "10.5.0.0/16");
+    world.does(create_vswitch("z", "z", "10.5.0.0/16"));
+    world.does(Command::AttachNetwork(child(&third, "cn-shanghai")));
+    world.does(create(map(5, "cn-qingdao", Direction::RegionIn)));
+    let conflicts = conflict::Conflicts::of(&world.state, &vbr).unwrap();
+    let shown = conflicts.to(net("10.5.0.0/16"), 2);
+    assert_eq!(shown.iter().map(|one| one.instance).collect::<Vec<_>>(), [&hangzhou, &third]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::*;
 use crate::cen::propagation::receives;
 use crate::cen::resource::{ModifyAttributes, ResourceId};
 
-fn create_table(vpc: &str, id: &str) -> Command {
+pub(super) fn create_table(vpc: &str, id: &str) -> Command {
     Command::CreateRouteTable(CreateRouteTable {
         id: format!("vtb-{id}").into(),
         vpc: format!("vpc-{vpc}").into(),
