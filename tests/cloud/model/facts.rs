@@ -295,8 +295,9 @@ fn conflicts_at(state: &State, network: &NetworkId) -> Facts {
             )
         }));
     }
+    let view = View::of_network(state, network).unwrap();
     for entry in state.table_of(network).unwrap().entries.values() {
-        let kept_out = conflict::with_own_entry(state, network, entry.destination, usize::MAX);
+        let kept_out = conflict::with_own_entry(state, &view, entry.destination, usize::MAX);
         let line = |one: &conflict::Conflict<'_>| {
             format!("{network} keeps out by {} {} {}", entry.destination, one.destination, one.instance)
         };

@@ -239,6 +239,7 @@ pub fn create_gateway(number: usize, region: &str, vswitch: Option<VSwitchId>) -
         bandwidth: 10,
         charge_type: "POSTPAY".into(),
         tags: Vec::new(),
+        resource_group: String::new(),
     })
 }
 
@@ -251,6 +252,7 @@ pub fn create_customer(id: String, last: usize) -> Command {
         name: String::new(),
         description: String::new(),
         tags: Vec::new(),
+        resource_group: String::new(),
     })
 }
 
