@@ -168,6 +168,76 @@ fn remove<K: Ord, V>(map: &mut BTreeMap<K, V>, key: &K) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cen::network::Vpc;
+    use crate::cen::route::{EntryOrigin, RouteTable};
+
+    /// No plan makes such changes; the index follows them all the same.
+    #[test]
+    fn what_is_replaced_leaves_nothing_of_it_in_the_index() {
+        let network = NetworkId::Vpc("vpc-a".into());
+        let entry = |destination: &str, kind| RouteEntry {
+            id: "rte-a".into(),
+            destination: destination.parse().unwrap(),
+            kind,
+            next_hop: String::new(),
+            next_hops: Vec::new(),
+            as_path: Vec::new(),
+            origin: EntryOrigin::System,
+            name: String::new(),
+            description: String::new(),
+            created: UnixMillis(1),
+        };
+        let table = |entry: Option<RouteEntry>| {
+            Change::RouteTableSet(RouteTable {
+                id: "vtb-a".into(),
+                network: network.clone(),
+                name: String::new(),
+                description: String::new(),
+                tags: Vec::new(),
+                created: UnixMillis(1),
+                route_propagation: true,
+                entries: entry.into_iter().map(|entry| (entry.id.clone(), entry)).collect::<BTreeMap<_, _>>().into(),
+            })
+        };
+        let vpc = Vpc {
+            id: "vpc-a".into(),
+            region: "cn-hangzhou".into(),
+            cidr: "10.0.0.0/8".parse().unwrap(),
+            name: String::new(),
+            description: String::new(),
+            router: "vrt-a".into(),
+            route_table: "vtb-a".into(),
+            created: UnixMillis(1),
+            tags: Vec::new(),
+            created_as: None,
+            secondary_cidrs: Vec::new(),
+            user_cidrs: Vec::new(),
+        };
+        let attached = |cen: &str| Change::Attached { network: network.clone(), cen: cen.into(), at: UnixMillis(1) };
+        let published = |order| {
+            let destination = "10.2.0.0/16".parse().unwrap();
+            Change::Published { network: network.clone(), destination, order }
+        };
+        let other = entry("10.2.0.0/16", RouteKind::Instance);
+        let mut state = State::default();
+        for change in [
+            Change::VpcSet(vpc),
+            table(Some(entry("10.1.0.0/16", RouteKind::VSwitch))),
+            attached("cen-a"),
+            Change::RouteEntrySet { table: "vtb-a".into(), entry: other },
+            published(1),
+            published(2),
+            attached("cen-b"),
+            table(None),
+            table(Some(entry("10.1.0.0/16", RouteKind::VSwitch))),
+            Change::RouteTableRemoved("vtb-a".into()),
+        ] {
+            apply(&mut state, &change);
+            let mut derived = state.clone();
+            derived.reindex();
+            assert_eq!(state.index, derived.index, "{change:?}");
+        }
+    }
 
     #[test]
     fn client_tokens_are_bounded_in_number_and_the_newest_stay() {
