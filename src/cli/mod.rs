@@ -23,7 +23,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use clap_complete::CompleteEnv;
 
 use self::action::{Outcome, Task, Waiting};
 use self::failure::{Failure, FailureKind};
@@ -130,8 +129,7 @@ enum Command {
 
 /// Where a shell asks what may come next on a command line, answers it and ends the process. To be called first of all.
 pub fn complete() {
-    let command = || completion::with_cloud(Arguments::command());
-    CompleteEnv::with_factory(command).var(completion::VARIABLE).complete();
+    completion::complete(Arguments::command);
 }
 
 /// The command line of this process; otherwise how it ends, which has been told.

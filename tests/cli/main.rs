@@ -4,5 +4,6 @@
 mod actions;
 mod check;
 mod closed_pipe;
+mod environment;
 mod gatewayd;
 mod names;
