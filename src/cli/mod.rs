@@ -154,8 +154,9 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Ok(code) => code,
         Err(error) if matches!(error.downcast_ref(), Some(OutputError::ReaderGone)) => ExitCode::SUCCESS,
         Err(error) => {
-            Failure::of(&*error).tell(json);
-            ExitCode::FAILURE
+            let failure = Failure::of(&*error);
+            failure.tell(json);
+            failure.exit_code()
         }
     }
 }
@@ -197,7 +198,7 @@ async fn execute(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::E
             export::print(json, &exported, product, psk_file.as_deref())?;
         }
         Command::Schema => output::json(&schema::schema())?,
-        Command::Cloud(cloud) => return cloud.run().await,
+        Command::Cloud(cloud) => return cloud.run(json).await,
         Command::Completion { shell } => completion::print(shell)?,
     }
     Ok(ExitCode::SUCCESS)
