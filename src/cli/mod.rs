@@ -27,7 +27,6 @@ use clap::{CommandFactory, Parser, Subcommand};
 use self::action::{Outcome, Task, Waiting};
 use self::failure::{Failure, FailureKind};
 use self::look::print;
-use self::output::OutputError;
 use crate::control::action::{Action, Rekeyed};
 use crate::control::export::ConnectionExport;
 use crate::control::reload::Reloaded;
@@ -152,7 +151,6 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     let json = arguments.json;
     match execute(arguments).await {
         Ok(code) => code,
-        Err(error) if matches!(error.downcast_ref(), Some(OutputError::ReaderGone)) => ExitCode::SUCCESS,
         Err(error) => {
             let failure = Failure::of(&*error);
             failure.tell(json);
