@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::quantity::duration;
-use crate::control::action::{Action, Rekeyed};
+use crate::control::action::{Accepted, Action, Rekeyed};
 use crate::control::event::{Event, EventKind};
 use crate::control::request::Request;
 use crate::control::status::{ChildSa, ChildState, Connection, ConnectionState, IkeSa, Status};
@@ -25,7 +25,7 @@ pub struct Waiting {
     /// How long to wait until it is so, in seconds; the command fails if it is not by then
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=86_400))]
     wait: u64,
-    /// Return as soon as gatewayd knows of it
+    /// Return as soon as gatewayd knows of it, without a look at whether there is anything to be done
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
 }
@@ -63,23 +63,31 @@ pub struct Task {
 impl Task {
     /// Asks gatewayd for it, and waits until it is so.
     pub async fn run(self, client: &ControlClient, waiting: Waiting) -> Result<Outcome, Box<dyn std::error::Error>> {
+        if waiting.no_wait {
+            self.ask(client).await?;
+            return Ok(Outcome { connection: self.connection, action: self.action, done: false });
+        }
         // From before it is asked for, so that nothing of it is missed.
         let events = client.events_of(Some(self.connection.clone()), None).await?;
         let before = self.look(client).await?;
         if self.action == Action::Rekey && self.replaced(&before).is_empty() {
             return Err(self.not_done("cannot be rekeyed", "it has no such SA; gatewayctl up negotiates it").into());
         }
-        let Self { connection: name, action, which } = &self;
-        let request = match (action, which) {
-            (Action::Rekey, which) => Request::Rekey { name: name.clone(), which: which.clone() },
-            (action, _) => Request::Connection { name: name.clone(), action: *action },
+        let Accepted { event, .. } = self.ask(client).await?;
+        // How an older attempt ended says nothing of this one.
+        let later = events.filter(|told| std::future::ready(told.sequence > event));
+        let until = Instant::now() + Duration::from_secs(waiting.wait);
+        self.come_about(client, later, &before, until, waiting.wait).await?;
+        Ok(Outcome { connection: self.connection, action: self.action, done: true })
+    }
+
+    async fn ask(&self, client: &ControlClient) -> Result<Accepted, CallError> {
+        let (name, action) = (self.connection.clone(), self.action);
+        let request = match action {
+            Action::Rekey => Request::Rekey { name, which: self.which.clone() },
+            Action::Up | Action::Down => Request::Connection { name, action },
         };
-        let _: serde_json::Value = client.call(&request).await?;
-        if !waiting.no_wait {
-            let until = Instant::now() + Duration::from_secs(waiting.wait);
-            self.come_about(client, events, &before, until, waiting.wait).await?;
-        }
-        Ok(Outcome { connection: self.connection, action: self.action, done: !waiting.no_wait })
+        client.call(&request).await
     }
 
     async fn come_about(
@@ -130,7 +138,9 @@ impl Task {
         match self.action {
             Action::Up => is_up(now),
             Action::Down => {
-                now.state != ConnectionState::Established && ike_sas(now).next().is_none() && now.child_sas.is_empty()
+                matches!(now.state, ConnectionState::Down | ConnectionState::Waiting)
+                    && ike_sas(now).next().is_none()
+                    && now.child_sas.is_empty()
             }
             Action::Rekey => {
                 let now = self.replaced(now);
@@ -165,7 +175,7 @@ impl Task {
     fn why_not(&self, now: &Connection) -> String {
         match now.last_error.clone() {
             None if self.action != Action::Up && now.state == ConnectionState::Established => {
-                "the peer has not answered so far".to_owned()
+                "gatewayd's log says whether the peer refused, or has not answered".to_owned()
             }
             None => why(now),
             Some(error) => error,

@@ -2,6 +2,7 @@
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, Command, ValueEnum, ValueHint};
+use clap_complete::CompleteEnv;
 use clap_complete::env::Shells;
 
 use super::cloud::words;
@@ -12,8 +13,8 @@ use crate::cen::openapi::reference;
 use crate::cen::openapi::region::REGIONS;
 use crate::io::openapi_client::Product;
 
-/// The variable by which a shell asks for completions.
-pub const VARIABLE: &str = "COMPLETE";
+/// The variable by which a shell asks for completions, with its name. Our own, as others call theirs `COMPLETE`.
+const VARIABLE: &str = "_GATEWAYCTL_COMPLETE";
 
 /// A shell that is told how to complete.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -39,6 +40,16 @@ pub fn print(shell: Shell) -> Result<(), Box<dyn std::error::Error>> {
     known.write_registration(VARIABLE, "gatewayctl", "gatewayctl", "gatewayctl", &mut script)?;
     output::print(&String::from_utf8(script)?)?;
     Ok(())
+}
+
+/// Where this process was started to complete a command line, as the registered scripts start it (`gatewayctl -- WORD...`),
+/// does so and ends the process.
+pub fn complete(command: fn() -> Command) {
+    let asks = std::env::args_os().nth(1).is_some_and(|word| word == "--");
+    let shell = std::env::var(VARIABLE).unwrap_or_default();
+    if asks && Shells::builtins().completer(&shell).is_some() {
+        CompleteEnv::with_factory(move || with_cloud(command())).var(VARIABLE).complete();
+    }
 }
 
 /// The command line as it is completed: what `cloud` reads as words are commands and options here.

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, civil};
 
-use super::output;
+use super::output::{self, Reader};
 use crate::control::event::{Event, EventKind};
 use crate::io::clock;
 use crate::io::unix::ControlClient;
@@ -38,7 +38,7 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     local.ok_or_else(|| "allowed: 10m, 1h30m, 2026-11-27T22:00:00Z, 2026-11-27T22:00:00".to_owned())
 }
 
-/// Prints one event a line, until gatewayd goes.
+/// Prints one event a line, until gatewayd or the reader goes.
 pub async fn follow(
     client: &ControlClient,
     json: bool,
@@ -51,10 +51,13 @@ pub async fn follow(
         if is_now && no_follow {
             return Ok(());
         }
-        if json {
-            output::line(&serde_json::to_string(&event)?)?;
-        } else if !is_now {
-            output::line(&line(&event, &TimeZone::system()))?;
+        let text = match json {
+            true => serde_json::to_string(&event)?,
+            false if is_now => continue,
+            false => line(&event, &TimeZone::system()),
+        };
+        if output::next_line(&text)? == Reader::Gone {
+            return Ok(());
         }
     }
     Err("gatewayd has gone".into())

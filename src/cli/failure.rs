@@ -1,6 +1,7 @@
 //! What went wrong, for a person or for a program.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,6 +9,11 @@ use serde::Serialize;
 use super::action::NotDone;
 use crate::io::terminal::complain;
 use crate::io::unix::CallError;
+
+/// A command line that cannot be understood; says what is wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
 
 /// A failure, as `--json` writes it on standard error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -26,7 +32,7 @@ pub enum FailureKind {
     Usage,
     /// gatewayd does not answer on its socket.
     Unreachable,
-    /// gatewayd refuses: there is no such connection, say.
+    /// gatewayd refuses: there is no such connection, say. Or the cloud refuses a call.
     Refused,
     /// gatewayd could not do it this time; later it may.
     Busy,
@@ -48,9 +54,15 @@ impl Failure {
             Some(CallError::Conflict(_)) => FailureKind::Conflict,
             Some(CallError::Senseless(_)) => FailureKind::Other,
             None if error.is::<NotDone>() => FailureKind::NotDone,
+            None if error.is::<UsageError>() => FailureKind::Usage,
             None => FailureKind::Other,
         };
         Self { error: error.to_string(), kind }
+    }
+
+    /// What the program ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(if self.kind == FailureKind::Usage { 2 } else { 1 })
     }
 
     /// Tells it on standard error.

@@ -8,7 +8,8 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
-use super::output::{self, OutputError};
+use super::failure::{Failure, FailureKind};
+use super::output::{self, OutputError, Reader};
 use super::summary::Summary;
 use super::table::terminal_width;
 use super::{status, tables};
@@ -28,8 +29,8 @@ pub struct StatusArguments {
     #[arg(long)]
     summary: bool,
     /// As --summary, with exit code 3 if anything is not up that should be: a connection that does not just wait for traffic
-    /// or for its peer, or a route of one that is up
-    #[arg(long)]
+    /// or for its peer, or a route of one that is up; or if no connection is selected
+    #[arg(long, conflicts_with = "state")]
     check: bool,
     /// Show it again every 2 seconds, or so many as --watch=SECONDS says
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
@@ -61,10 +62,14 @@ impl Filter {
             && named.as_ref().is_none_or(|part| connection.name.contains(part))
     }
 
+    fn takes_all(&self) -> bool {
+        let Self { state, owner, named } = self;
+        state.is_empty() && owner.is_none() && named.is_none()
+    }
+
     /// Leaves the connections that are meant, with their routes.
     fn narrow(&self, status: &mut Status) {
-        let Self { state, owner, named } = self;
-        if state.is_empty() && owner.is_none() && named.is_none() {
+        if self.takes_all() {
             return;
         }
         status.connections.retain(|connection| self.takes(connection));
@@ -89,6 +94,11 @@ pub async fn status(
     };
     let Some(seconds) = watch else {
         let shown = look().await?;
+        // What is good of none may be a name that is misspelt.
+        if check && shown.connections.is_empty() && !only.takes_all() {
+            Failure { error: "no connection is selected".to_owned(), kind: FailureKind::Other }.tell(json);
+            return Ok(ExitCode::from(NOT_UP));
+        }
         let counted = Summary::of(&shown);
         if summary || check {
             print(json, &counted, |counted| counted.text(terminal_width()))?;
@@ -98,14 +108,17 @@ pub async fn status(
         return Ok(if check && !counted.not_up.is_empty() { ExitCode::from(NOT_UP) } else { ExitCode::SUCCESS });
     };
     loop {
-        match look().await {
-            Ok(shown) if json && summary => output::line(&serde_json::to_string(&Summary::of(&shown))?)?,
-            Ok(shown) if json => output::line(&serde_json::to_string(&shown)?)?,
-            Ok(shown) if summary => output::print(&page(&Summary::of(&shown).text(terminal_width())))?,
-            Ok(shown) => output::print(&page(&status::status(&shown, one, terminal_width())))?,
+        let text = match look().await {
+            Ok(shown) if json && summary => format!("{}\n", serde_json::to_string(&Summary::of(&shown))?),
+            Ok(shown) if json => format!("{}\n", serde_json::to_string(&shown)?),
+            Ok(shown) if summary => page(&Summary::of(&shown).text(terminal_width())),
+            Ok(shown) => page(&status::status(&shown, one, terminal_width())),
             // It may come back.
-            Err(error @ CallError::Unreachable { .. }) if !json => output::print(&page(&error.to_string()))?,
+            Err(error @ CallError::Unreachable { .. }) if !json => page(&error.to_string()),
             Err(error) => return Err(error.into()),
+        };
+        if output::next(&text)? == Reader::Gone {
+            return Ok(ExitCode::SUCCESS);
         }
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }

@@ -23,12 +23,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use clap_complete::CompleteEnv;
 
 use self::action::{Outcome, Task, Waiting};
 use self::failure::{Failure, FailureKind};
 use self::look::print;
-use self::output::OutputError;
 use crate::control::action::{Action, Rekeyed};
 use crate::control::export::ConnectionExport;
 use crate::control::reload::Reloaded;
@@ -130,8 +128,7 @@ enum Command {
 
 /// Where a shell asks what may come next on a command line, answers it and ends the process. To be called first of all.
 pub fn complete() {
-    let command = || completion::with_cloud(Arguments::command());
-    CompleteEnv::with_factory(command).var(completion::VARIABLE).complete();
+    completion::complete(Arguments::command);
 }
 
 /// The command line of this process; otherwise how it ends, which has been told.
@@ -154,10 +151,10 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     let json = arguments.json;
     match execute(arguments).await {
         Ok(code) => code,
-        Err(error) if matches!(error.downcast_ref(), Some(OutputError::ReaderGone)) => ExitCode::SUCCESS,
         Err(error) => {
-            Failure::of(&*error).tell(json);
-            ExitCode::FAILURE
+            let failure = Failure::of(&*error);
+            failure.tell(json);
+            failure.exit_code()
         }
     }
 }
@@ -199,7 +196,7 @@ async fn execute(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::E
             export::print(json, &exported, product, psk_file.as_deref())?;
         }
         Command::Schema => output::json(&schema::schema())?,
-        Command::Cloud(cloud) => return cloud.run().await,
+        Command::Cloud(cloud) => return cloud.run(json).await,
         Command::Completion { shell } => completion::print(shell)?,
     }
     Ok(ExitCode::SUCCESS)

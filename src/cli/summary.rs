@@ -58,8 +58,10 @@ impl Summary {
     /// Counts what a status shows.
     pub fn of(status: &Status) -> Self {
         let Status { uptime_seconds, connections, routes, drops, warnings, .. } = status;
-        let is_waiting =
-            |connection: &&Connection| connection.state == ConnectionState::Waiting && connection.last_error.is_none();
+        // That somebody took leave, or tried in vain, is no fault of one that is to wait.
+        let is_waiting = |connection: &&Connection| {
+            matches!(connection.state, ConnectionState::Waiting | ConnectionState::Down) && connection.start != "now"
+        };
         let down = connections.iter().filter(|connection| !is_up(connection) && !is_waiting(connection));
         let not_up = |connection: &Connection| NotUp {
             connection: connection.name.clone(),
@@ -146,6 +148,21 @@ mod tests {
         assert_eq!(not_up(vec![half]), ["up: a child of it has no Child SA"]);
         let trying = Connection { state: ConnectionState::Connecting, last_error: None, ..down() };
         assert_eq!(not_up(vec![trying]), ["branch: no answer so far"]);
+    }
+
+    /// Its peer has taken leave, or a stranger has used its identity, with a wrong key.
+    #[test]
+    fn waiting_is_no_fault_whatever_went_wrong_before() {
+        let left = |start: &str, state| Connection { state, start: start.into(), ..down() };
+        for start in ["wait", "on-traffic"] {
+            assert_eq!(
+                not_up(vec![left(start, ConnectionState::Down), left(start, ConnectionState::Waiting)]),
+                [""; 0]
+            );
+            assert_eq!(Summary::of(&status(vec![left(start, ConnectionState::Down)])).waiting, 1);
+        }
+        let taken_down = Connection { last_error: None, next_attempt_seconds: None, ..down() };
+        assert_eq!(not_up(vec![taken_down]), ["branch: it was taken down"]);
     }
 
     #[test]

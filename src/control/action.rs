@@ -52,4 +52,7 @@ pub struct Accepted {
     pub connection: String,
     /// What was asked.
     pub action: Action,
+    /// The number of the last event before it was asked; 0 if gatewayd is of a version that does not tell.
+    #[serde(default)]
+    pub event: u64,
 }

@@ -68,6 +68,11 @@ impl EventLog {
         let _ = self.listeners.send(event);
     }
 
+    /// The number of the newest event.
+    pub fn newest(&self) -> u64 {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner).sequence
+    }
+
     /// What happens from now on; and before that what is remembered from a time on, if one is given, and the event that tells
     /// where the new ones begin, with the number that the listener starts from.
     pub fn listen(&self, since: Option<Timestamp>) -> (VecDeque<Event>, broadcast::Receiver<Event>) {
@@ -93,6 +98,7 @@ mod tests {
         let next = listener.try_recv().unwrap();
         assert_eq!((first.len(), first[0].kind, first[0].sequence), (1, EventKind::Started, 1));
         assert_eq!((next.sequence, next.connection.as_deref()), (2, Some("idc")));
+        assert_eq!(log.newest(), 2);
     }
 
     #[test]

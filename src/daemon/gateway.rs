@@ -228,11 +228,12 @@ impl Gateway {
             ],
         };
         info!(connection = name, action = action.name(), "an operator asks");
+        let event = self.events.newest();
         self.look_up_peer(name);
         for command in commands {
             self.ike.send(Request::Command(command));
         }
-        Ok(Accepted { connection: name.to_owned(), action })
+        Ok(Accepted { connection: name.to_owned(), action, event })
     }
 
     /// Rekeys SAs of a connection; what IKE makes of it, its events and the status tell.
@@ -252,8 +253,9 @@ impl Gateway {
             }
         };
         info!(connection = name, action = Action::Rekey.name(), "an operator asks");
+        let event = self.events.newest();
         self.ike.send(Request::Command(command));
-        Ok(Accepted { connection: name.to_owned(), action: Action::Rekey })
+        Ok(Accepted { connection: name.to_owned(), action: Action::Rekey, event })
     }
 
     /// What the peer of a connection has to be told.

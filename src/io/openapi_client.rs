@@ -1,5 +1,6 @@
 //! A signed caller of the cloud's API.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use axum::body::Body;
@@ -122,7 +123,7 @@ pub struct OpenApiClient {
 }
 
 impl OpenApiClient {
-    /// `endpoint` is `host:port` (HTTP) or a URL without a path. Over HTTPS the server's certificate must come from an
+    /// `endpoint` is a URL without a path, or `host:port`: that means HTTPS, but for this machine's own addresses HTTP. Over HTTPS the server's certificate must come from an
     /// authority in the file `authorities` (PEM); without one nothing is trusted. Proxies of the environment are not used.
     ///
     /// # Errors
@@ -133,9 +134,8 @@ impl OpenApiClient {
         access_key_id: String,
         access_key_secret: Secret,
     ) -> Result<Self, CallError> {
-        let url = if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") };
         let invalid = || CallError::Endpoint(endpoint.to_owned());
-        let url = Url::parse(&url).map_err(|_| invalid())?;
+        let url = url_of(endpoint).ok_or_else(invalid)?;
         let trusted = authorities.filter(|_| url.scheme() == "https").map(http_exchange::authorities).transpose()?;
         let server = Server::of(&url, trusted.unwrap_or_else(RootCertStore::empty))?.ok_or_else(invalid)?;
         Ok(Self { server, access_key_id, access_key_secret })
@@ -196,6 +196,17 @@ impl OpenApiClient {
         request.headers.push(("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()));
         request
     }
+}
+
+/// The URL of an endpoint. A call's key and what it carries leave this machine in clear only where that is said.
+fn url_of(endpoint: &str) -> Option<Url> {
+    if endpoint.contains("://") {
+        return Url::parse(endpoint).ok();
+    }
+    let url = Url::parse(&format!("https://{endpoint}")).ok()?;
+    let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
+    let is_here = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    if is_here { Url::parse(&format!("http://{endpoint}")).ok() } else { Some(url) }
 }
 
 /// The query of a `GET` by which a caller with connections of its own calls an action now, signed in the RPC manner. `key` is
@@ -282,6 +293,21 @@ mod tests {
         for wrong in ["", "ftp://127.0.0.1", "http://127.0.0.1/path", "https://a/?b", "a b"] {
             assert!(matches!(client(wrong), Err(CallError::Endpoint(_))), "{wrong}");
         }
+    }
+
+    #[test]
+    fn only_this_machine_is_called_without_tls_unless_that_is_said() {
+        let tls = |endpoint: &str| format!("{:?}", client(endpoint).unwrap().server).contains("tls: true");
+        for here in ["127.0.0.1:8080", "127.1.2.3", "[::1]:8080", "localhost:8080", "LOCALHOST", "http://cloud.example"]
+        {
+            assert!(!tls(here), "{here}");
+        }
+        for elsewhere in
+            ["cloud.example", "cloud.example:8080", "192.0.2.1:8080", "[2001:db8::1]:8080", "https://127.0.0.1"]
+        {
+            assert!(tls(elsewhere), "{elsewhere}");
+        }
+        assert_eq!(client("cloud.example").unwrap().server.authority(), "cloud.example");
     }
 
     #[test]

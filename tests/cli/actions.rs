@@ -30,16 +30,19 @@ struct World {
     asked: Vec<String>,
     /// What its events tell from the first action on.
     event: Option<Value>,
+    /// How often its status or its events were asked for.
+    looks: usize,
 }
 
 type Shared = Arc<Mutex<World>>;
 
 fn world(state: &'static str) -> World {
-    World { state, error: None, spis: [1, 1], takes: Some(2), then: None, asked: Vec::new(), event: None }
+    World { state, error: None, spis: [1, 1], takes: Some(2), then: None, asked: Vec::new(), event: None, looks: 0 }
 }
 
 async fn status(State(world): State<Shared>) -> Json<Value> {
     let mut world = world.lock().expect("the world");
+    world.looks += 1;
     if let (Some(then), Some(takes)) = (world.then, world.takes) {
         world.takes = Some(takes.saturating_sub(1));
         if takes == 0 {
@@ -86,13 +89,14 @@ async fn act(
         "down" => ("down", [0, 0]),
         _ => ("established", [2, if world.asked.iter().any(|asked| asked.contains("child")) { 1 } else { 2 }]),
     });
-    (StatusCode::OK, Json(json!({"connection": name, "action": action})))
+    (StatusCode::OK, Json(json!({"connection": name, "action": action, "event": 5})))
 }
 
 async fn events(
     State(world): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Sse<impl Stream<Item = Result<Event, std::convert::Infallible>>> {
+    world.lock().expect("the world").looks += 1;
     let started = json!({"sequence": 4, "time": "2026-11-27T22:00:00Z", "kind": "started"});
     let past = json!({
         "sequence": 3, "time": "2026-11-27T21:59:00.5Z", "kind": "connection-down", "connection": "idc", "reason": "no answer"
@@ -177,13 +181,47 @@ fn what_does_not_come_about_fails_and_says_why() {
 #[test]
 fn a_refusal_that_an_event_tells_ends_the_waiting() {
     let event =
-        json!({"sequence": 5, "kind": "connection-down", "connection": "idc", "reason": "the peer refuses our key"});
+        json!({"sequence": 6, "kind": "connection-down", "connection": "idc", "reason": "the peer refuses our key"});
     let (gatewayd, _) = gatewayd(World { takes: None, event: Some(event), ..world("connecting") });
     let began = Instant::now();
     let output = gatewayd.ask(&["up", "idc", "--wait", "30"]);
     assert_eq!(text(&output.stderr), "gatewayctl: idc is not up: the peer refuses our key\n");
     assert_eq!(output.status.code(), Some(1));
     assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn how_an_older_attempt_ended_ends_no_waiting() {
+    let event = json!({"sequence": 5, "kind": "connection-down", "connection": "idc", "reason": "no answer"});
+    let (gatewayd, _) = gatewayd(World { event: Some(event), takes: Some(5), ..world("connecting") });
+    let output = gatewayd.ask(&["up", "idc"]);
+    assert_eq!(
+        (text(&output.stdout).as_str(), output.status.code()),
+        ("idc is up\n", Some(0)),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn what_is_being_negotiated_is_not_down() {
+    let (gatewayd, _) = gatewayd(World { takes: None, ..world("connecting") });
+    let output = gatewayd.ask(&["down", "idc", "--wait", "1"]);
+    assert_eq!(text(&output.stderr), "gatewayctl: idc is not down after 1s: no answer so far\n");
+    assert_eq!(output.status.code(), Some(1));
+    for state in ["down", "waiting"] {
+        let (gatewayd, _) = self::gatewayd(World { takes: None, ..world(state) });
+        assert_eq!(gatewayd.ask(&["down", "idc", "--wait", "1"]).status.code(), Some(0), "{state}");
+    }
+}
+
+#[test]
+fn a_rekey_that_does_not_come_about_is_blamed_on_nobody() {
+    let (gatewayd, _) = gatewayd(World { takes: None, ..world("established") });
+    let output = gatewayd.ask(&["rekey", "idc", "--wait", "1"]);
+    let told =
+        "gatewayctl: idc is not rekeyed after 1s: gatewayd's log says whether the peer refused, or has not answered\n";
+    assert_eq!((text(&output.stderr).as_str(), output.status.code()), (told, Some(1)));
 }
 
 #[test]
@@ -194,6 +232,9 @@ fn without_waiting_it_is_under_way() {
     let output = gatewayd.ask(&["--json", "up", "idc", "--no-wait"]);
     let outcome: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(outcome, json!({"connection": "idc", "action": "up", "done": false}));
+    let (gatewayd, world) = self::gatewayd(world("established"));
+    assert_eq!(gatewayd.ask(&["rekey", "idc", "--no-wait"]).status.code(), Some(0));
+    assert_eq!((asked(&world), world.lock().expect("the world").looks), (vec!["rekey".to_owned()], 0));
 }
 
 #[test]
@@ -211,6 +252,22 @@ fn a_check_of_the_status_has_a_code_of_its_own() {
     assert_eq!(status["connections"], json!([]));
     let (gatewayd_, _) = gatewayd(world("established"));
     assert_eq!(gatewayd_.ask(&["status", "--check"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_check_of_nothing_is_no_success() {
+    let (gatewayd, _) = gatewayd(world("established"));
+    let output = gatewayd.ask(&["status", "--check", "--named", "icd"]);
+    assert_eq!(
+        (text(&output.stderr).as_str(), output.status.code()),
+        ("gatewayctl: no connection is selected\n", Some(3))
+    );
+    let output = gatewayd.ask(&["--json", "status", "--check", "--owner", "cend"]);
+    let failure: Value = serde_json::from_slice(&output.stderr).expect("JSON");
+    assert_eq!((&failure["error"], output.status.code()), (&json!("no connection is selected"), Some(3)));
+    assert_eq!(gatewayd.ask(&["status", "--check", "--named", "id"]).status.code(), Some(0));
+    // Who asks for those in a state knows how they are.
+    assert_eq!(gatewayd.ask(&["status", "--check", "--state", "established"]).status.code(), Some(2));
 }
 
 #[test]

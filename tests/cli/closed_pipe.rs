@@ -10,6 +10,7 @@ use axum::response::sse::{Event, Sse};
 use axum::routing::get;
 use serde_json::json;
 
+use crate::cloud::{cloud, refusing};
 use crate::gatewayd::{Fake, GATEWAYCTL, text};
 
 const CEND: &str = env!("CARGO_BIN_EXE_cend");
@@ -62,6 +63,29 @@ fn gatewayctl_ends_quietly_when_its_reader_has_gone() {
         assert!(text(&output.stderr).is_empty(), "{words:?}: {}", text(&output.stderr));
         // What this machine lacks is told by the code, as ever.
         assert!(code == Some(0) || words.contains(&"--host") && code == Some(1), "{words:?}: {code:?}");
+    }
+}
+
+#[test]
+fn a_command_s_code_is_its_own_when_its_reader_has_gone() {
+    let gatewayd = gatewayd();
+    let check = ["status", "--check", "--named", "nobody"];
+    let missing = ["check", "/nonexistent.toml"];
+    for (words, code) in [(&check[..], 3), (&missing, 1), (&["--json", "check", "/nonexistent.toml"], 1)] {
+        let output = gatewayd.command(words).stdout(nobody()).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(code), "{words:?}");
+    }
+    let call = ["cloud", "--endpoint", &refusing(), "vpc", "DescribeVpcs", "--RegionId", "cn-hangzhou"];
+    let output = cloud(&call).stdout(nobody()).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_goes_on_ends_when_its_reader_has_gone() {
+    let gatewayd = gatewayd();
+    for words in [&["status", "--watch=1"][..], &["--json", "status", "--watch=1"], &["events"]] {
+        let output = gatewayd.command(words).stdout(nobody()).output().expect("it runs");
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{words:?}");
     }
 }
 

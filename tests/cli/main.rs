@@ -4,5 +4,7 @@
 mod actions;
 mod check;
 mod closed_pipe;
+mod cloud;
+mod environment;
 mod gatewayd;
 mod names;

@@ -51,13 +51,20 @@ pub enum Purpose {
 /// How the names of actions begin that only ask.
 const ASKS: [&str; 5] = ["Describe", "List", "Get", "Check", "Download"];
 
-impl Action {
-    /// What calls of it are for, as its name says.
-    pub fn purpose(&self) -> Purpose {
-        match ASKS.iter().any(|verb| self.name.starts_with(verb)) {
-            true => Purpose::Read,
-            false => Purpose::Write,
+impl Purpose {
+    /// What calls of the action with this name are for, as it says.
+    pub fn of(name: &str) -> Self {
+        match ASKS.iter().any(|verb| name.starts_with(verb)) {
+            true => Self::Read,
+            false => Self::Write,
         }
+    }
+}
+
+impl Action {
+    /// What calls of it are for.
+    pub fn purpose(&self) -> Purpose {
+        Purpose::of(self.name)
     }
 }
 

@@ -32,7 +32,8 @@ impl Call<'_> {
 }
 
 /// How an action hands out its list.
-enum Paging {
+#[derive(Clone, Copy, Debug)]
+pub enum Paging {
     /// `PageNumber`, `PageSize`, `TotalCount`.
     Number,
     /// `NextToken`.
@@ -40,16 +41,25 @@ enum Paging {
 }
 
 impl Paging {
-    fn of(action: &Action) -> Option<Self> {
+    /// That of an action of which all pages are asked for.
+    ///
+    /// # Errors
+    ///
+    /// It has no pages, or the call names one of them; says what to leave out.
+    pub fn of(action: &Action, call: &Parameters) -> Result<Self, String> {
         let takes = |name| parameter::row(action.parameters, name).is_some();
-        match (takes("NextToken"), takes("PageNumber")) {
-            (true, _) => Some(Self::Token),
-            (false, true) => Some(Self::Number),
-            (false, false) => None,
+        let paging = match (takes("NextToken"), takes("PageNumber")) {
+            (true, _) => Self::Token,
+            (false, true) => Self::Number,
+            (false, false) => return Err(format!("{} has no pages: leave --all-pages out", action.name)),
+        };
+        match call.text(paging.parameter()) {
+            Some(_) => Err(format!("--{} asks for one page, --all-pages for all", paging.parameter())),
+            None => Ok(paging),
         }
     }
 
-    fn parameter(&self) -> &'static str {
+    fn parameter(self) -> &'static str {
         match self {
             Self::Number => "PageNumber",
             Self::Token => "NextToken",
@@ -58,11 +68,11 @@ impl Paging {
 }
 
 /// All pages as one answer, without what says which page it is. A refusal of any page is the answer.
-pub async fn all_pages(mut call: Call<'_>, action: &Action) -> Result<CallAnswer, Box<dyn std::error::Error>> {
-    let paging = Paging::of(action).ok_or_else(|| format!("{} has no pages: leave --all-pages out", action.name))?;
-    if call.parameters.text(paging.parameter()).is_some() {
-        return Err(format!("--{} asks for one page, --all-pages for all", paging.parameter()).into());
-    }
+pub async fn all_pages(
+    mut call: Call<'_>,
+    action: &Action,
+    paging: Paging,
+) -> Result<CallAnswer, Box<dyn std::error::Error>> {
     for name in ["PageSize", "MaxResult", "MaxResults"] {
         if let Some(Kind::Integer(_, most)) = parameter::row(action.parameters, name).map(|row| row.kind)
             && call.parameters.text(name).is_none()

@@ -131,7 +131,7 @@ fn a_rekey_may_be_of_one_sa_alone() {
             let call = Call::Rekey { name: "idc".into(), which: which.clone() };
             let control = async {
                 let Some(Ask::Rekey { name, which, answer }) = served.asked.recv().await else { panic!("no ask") };
-                let _ = answer.send(Ok(Accepted { connection: name, action: Action::Rekey }));
+                let _ = answer.send(Ok(Accepted { connection: name, action: Action::Rekey, event: 7 }));
                 which
             };
             let (answer, asked) = tokio::join!(served.client.call::<Accepted>(&call), control);
@@ -140,7 +140,7 @@ fn a_rekey_may_be_of_one_sa_alone() {
         let all = Call::Rekey { name: "idc".into(), which: Rekeyed::All };
         let control = async {
             let Some(Ask::Act { name, action, answer }) = served.asked.recv().await else { panic!("no ask") };
-            let _ = answer.send(Ok(Accepted { connection: name, action }));
+            let _ = answer.send(Ok(Accepted { connection: name, action, event: 7 }));
         };
         assert_eq!(tokio::join!(served.client.call::<Accepted>(&all), control).0.unwrap().action, Action::Rekey);
         let http = reqwest::Client::builder().unix_socket(served._folder.path().join("control.sock")).build().unwrap();
