@@ -15,8 +15,8 @@ pub const TOKEN_KEPT: u64 = 24 * 60 * 60 * 1000;
 /// The `ClientToken` of a call: up to 64 ASCII characters that the caller chose, unique to the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientToken {
-    /// Name of the called action, such as `CreateVpc`, and the parameter's text: the same text in calls of two actions is two
-    /// tokens.
+    /// The called action, by its product's version and its name, and the parameter's text: the same text in calls of two
+    /// actions is two tokens.
     pub key: String,
     /// What tells the caller and the call's other parameters from others: a keyed digest, because some parameters are secrets.
     pub fingerprint: String,

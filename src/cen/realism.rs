@@ -6,20 +6,27 @@
 //! the delay has passed, what is created or changed shows the status that the cloud shows meanwhile, and what is deleted,
 //! published or withdrawn is shown as it was. Nothing of this is stored: after a restart everything is settled.
 //!
-//! Nothing here waits. What is under way is compared with the time that the caller hands in.
+//! Nothing here waits. What is under way is compared with the time that the caller hands in. Settings are read without a lock;
+//! while nothing is switched on, none is taken.
 
 mod busy;
 mod part;
+mod settings;
+mod under_way;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
 
 pub use busy::*;
 pub use part::{Kind, Phase};
+pub use settings::{MAX_DELAY, Modification, Settings};
+pub use under_way::View;
 
 use part::{Part, Touched, taken_back};
+use under_way::Calls;
 
-use super::apply::apply;
 use super::change::Change;
 use super::command::{Command, Submission};
 use super::error::ApiError;
@@ -27,12 +34,6 @@ use super::network::UnixMillis;
 use super::plan::plan;
 use super::state::State;
 use crate::crypto::digest::hmac_sha256;
-
-/// The longest delay, in milliseconds: ten minutes, about as long as the cloud takes for a VPN gateway.
-pub const MAX_DELAY: u64 = 10 * 60 * 1000;
-
-/// Calls that are under way at a time. Of more than these the oldest are taken for settled.
-const CALLS: usize = 4096;
 
 /// A call is refused as busy so many times in a row at most: whoever tries again gets through.
 const REFUSALS: u8 = 3;
@@ -43,93 +44,43 @@ const REFUSED_CALLS: usize = 4096;
 /// The time in which calls are counted, in milliseconds.
 const WINDOW: u64 = 1000;
 
-/// How real the cloud is to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Settings {
-    /// How long something is under way, in milliseconds, up to [`MAX_DELAY`]; 0: everything is settled at once.
-    pub delay: u64,
-    /// How many of the writes are refused as busy, 0 to 1; 0: none.
-    pub busy: f64,
-    /// What decides which ones: with the same seed the same calls of each action, counted from when it was set.
-    pub seed: u64,
-    /// Calls in a second, of one action and access key; 0: any number.
-    pub calls_per_second: u32,
-}
-
-/// How things stand at one time, as calls that come then see them.
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    /// How real the cloud is to be.
-    pub settings: Settings,
-    phases: BTreeMap<Kind, BTreeMap<String, Phase>>,
-    /// What takes back what is not shown yet, the newest call first.
-    taken_back: Vec<Arc<[Change]>>,
-}
-
-impl View {
-    /// The status of something: `settled`, or what the cloud shows while it is under way.
-    pub fn status<'a>(&self, kind: Kind, id: &str, settled: &'a str) -> &'a str {
-        let phase = self.phases.get(&kind).and_then(|of_kind| of_kind.get(id));
-        phase.and_then(|phase| kind.status(*phase)).unwrap_or(settled)
-    }
-
-    /// The state as it is shown: with what is being deleted, and without what is being published.
-    pub fn shown(&self, state: &Arc<State>) -> Arc<State> {
-        if self.taken_back.is_empty() {
-            return Arc::clone(state);
-        }
-        let mut shown = State::clone(state);
-        self.taken_back.iter().flat_map(|changes| changes.iter()).for_each(|change| apply(&mut shown, change));
-        Arc::new(shown)
-    }
-
-    fn is_under_way(&self, (kind, id): &Part) -> bool {
-        self.phases.get(kind).is_some_and(|of_kind| of_kind.contains_key(id))
-    }
-
-    fn add(&mut self, call: &Call) {
-        for ((kind, id), phase) in &call.parts {
-            let of_kind = self.phases.entry(*kind).or_default();
-            let former = of_kind.get(id).copied();
-            // What is being created stays so, whatever else is done with it meanwhile.
-            if *phase != Phase::Modifying || former.is_none() {
-                of_kind.insert(id.clone(), *phase);
-            }
-        }
-        if !call.taken_back.is_empty() {
-            self.taken_back.push(Arc::clone(&call.taken_back));
-        }
-    }
-}
-
-/// A write that is under way.
+/// A write that was begun. It is forgotten when this is dropped, unless it is [`done`](Self::done): what fails, and what nobody
+/// waits for any more, leaves nothing under way.
 #[derive(Debug)]
-struct Call {
+#[must_use]
+pub struct Begun {
+    realism: Arc<Realism>,
     number: u64,
-    since: UnixMillis,
-    until: UnixMillis,
-    parts: Vec<(Part, Phase)>,
-    taken_back: Arc<[Change]>,
+    done: bool,
 }
 
-impl Call {
-    /// Not before it began either: then the clock was set back.
-    fn is_under_way(&self, now: UnixMillis) -> bool {
-        (self.since..self.until).contains(&now)
+impl Begun {
+    /// The write is done, and under way until it is settled.
+    pub fn done(mut self) {
+        self.done = true;
     }
 }
 
-/// Names a write that was begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Begun(u64);
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if !self.done {
+            self.realism.lock().calls.abandon(self.number);
+        }
+    }
+}
 
 /// The settings and what follows from them for the calls that come.
 #[derive(Debug, Default)]
 pub struct Realism {
-    settings: Settings,
-    next: u64,
-    /// In the order in which they began.
-    calls: VecDeque<Call>,
+    /// Replaced while the lock is held.
+    settings: ArcSwap<Settings>,
+    course: Mutex<Course>,
+}
+
+/// What has come of the calls so far.
+#[derive(Debug, Default)]
+struct Course {
+    calls: Calls,
     /// Writes that have come since the settings were made, by action.
     writes: BTreeMap<&'static str, u64>,
     /// How often a call was refused since it was last let through, by its fingerprint.
@@ -141,44 +92,62 @@ pub struct Realism {
 impl Realism {
     /// How real the cloud is.
     pub fn settings(&self) -> Settings {
-        self.settings
+        **self.settings.load()
     }
 
     /// Makes it as real as that. Everything is counted anew; what is under way stays so, unless nothing is to be any more.
-    pub fn set(&mut self, settings: Settings) {
-        let (next, mut calls) = (self.next, std::mem::take(&mut self.calls));
-        if settings.delay == 0 {
-            calls.clear();
-        }
-        *self = Self { settings, next, calls, ..Self::default() };
+    pub fn set(&self, settings: Settings) {
+        self.replace(&mut self.lock(), settings);
+    }
+
+    /// Modifies the settings, and says what they are then. It counts as [`set`](Self::set); of several at a time each has its
+    /// effect.
+    pub fn modify(&self, modification: Modification) -> Settings {
+        let mut course = self.lock();
+        let settings = self.settings().modified(modification);
+        self.replace(&mut course, settings);
+        settings
+    }
+
+    fn replace(&self, course: &mut Course, settings: Settings) {
+        let mut calls = std::mem::take(&mut course.calls);
+        calls.set(settings);
+        *course = Course { calls, ..Course::default() };
+        self.settings.store(Arc::new(settings));
     }
 
     /// How things stand.
     pub fn view(&self, now: UnixMillis) -> View {
-        let mut view = View { settings: self.settings, ..View::default() };
-        self.calls.iter().filter(|call| call.is_under_way(now)).for_each(|call| view.add(call));
-        view.taken_back.reverse();
-        view
+        let settings = self.settings();
+        if settings.delay == 0 {
+            return View::of(settings, 0, &[]);
+        }
+        let course = self.lock();
+        let (settings, (version, calls)) = (self.settings(), course.calls.under_way(now));
+        drop(course);
+        View::of(settings, version, &calls)
     }
 
     /// Whether calls that come too often are refused.
     pub fn counts(&self) -> bool {
-        self.settings.calls_per_second > 0
+        self.settings().calls_per_second > 0
     }
 
     /// Counts a call of an action by the holder of an access key.
     ///
     /// # Errors
     /// `Throttling.User`, with the time after which it may come again.
-    pub fn admit(&mut self, access_key: &str, action: &'static str, now: UnixMillis) -> Result<(), ApiError> {
-        if !self.counts() {
+    pub fn admit(&self, access_key: &str, action: &'static str, now: UnixMillis) -> Result<(), ApiError> {
+        let allowed = self.settings().calls_per_second;
+        if allowed == 0 {
             return Ok(());
         }
-        let (began, calls) = self.counted.entry((access_key.to_owned(), action)).or_insert((now, 0));
+        let mut course = self.lock();
+        let (began, calls) = course.counted.entry((access_key.to_owned(), action)).or_insert((now, 0));
         if !(began.0..began.0.saturating_add(WINDOW)).contains(&now.0) {
             (*began, *calls) = (now, 0);
         }
-        if *calls < self.settings.calls_per_second {
+        if *calls < allowed {
             *calls += 1;
             return Ok(());
         }
@@ -187,7 +156,7 @@ impl Realism {
 
     /// Whether any write is refused by chance.
     pub fn refuses(&self) -> bool {
-        self.settings.busy > 0.0
+        self.settings().busy > 0.0
     }
 
     /// Lets a write through, or refuses it by one of its action's codes. `fingerprint` is the same for the same call, whatever
@@ -195,24 +164,26 @@ impl Realism {
     ///
     /// # Errors
     /// One of `codes`.
-    pub fn chance(&mut self, action: &'static str, codes: &[Busy], fingerprint: &str) -> Result<(), ApiError> {
-        if !self.refuses() || codes.is_empty() {
+    pub fn chance(&self, action: &'static str, codes: &[Busy], fingerprint: &str) -> Result<(), ApiError> {
+        let Settings { busy, seed, .. } = self.settings();
+        if busy <= 0.0 || codes.is_empty() {
             return Ok(());
         }
-        let written = self.writes.entry(action).or_default();
+        let Course { writes, refused: tries, .. } = &mut *self.lock();
+        let written = writes.entry(action).or_default();
         *written += 1;
-        let drawn = hmac_sha256(&self.settings.seed.to_be_bytes(), &[action.as_bytes(), &written.to_be_bytes()]);
+        let drawn = hmac_sha256(&seed.to_be_bytes(), &[action.as_bytes(), &written.to_be_bytes()]);
         let half =
             |range: std::ops::Range<usize>| drawn[range].iter().fold(0_u32, |all, byte| all << 8 | u32::from(*byte));
-        let refused = self.refused.get(fingerprint).copied().unwrap_or(0);
-        if f64::from(half(0..4)) / 2_f64.powi(32) >= self.settings.busy || refused >= REFUSALS {
-            self.refused.remove(fingerprint);
+        let refused = tries.get(fingerprint).copied().unwrap_or(0);
+        if f64::from(half(0..4)) / 2_f64.powi(32) >= busy || refused >= REFUSALS {
+            tries.remove(fingerprint);
             return Ok(());
         }
-        if self.refused.len() >= REFUSED_CALLS {
-            self.refused.clear();
+        if tries.len() >= REFUSED_CALLS {
+            tries.clear();
         }
-        self.refused.insert(fingerprint.to_owned(), refused + 1);
+        tries.insert(fingerprint.to_owned(), refused + 1);
         let code = codes.iter().cycle().nth(usize::try_from(half(4..8)).unwrap_or(0) % codes.len());
         code.map_or(Ok(()), |code| Err(code.refusal()))
     }
@@ -223,52 +194,58 @@ impl Realism {
     /// The one of `codes` that says what is not settled; the cloud's refusal in the state as it is shown. An action without
     /// codes is not kept waiting.
     pub fn begin(
-        &mut self,
+        self: &Arc<Self>,
         codes: &[Busy],
         state: &Arc<State>,
         submission: &Submission,
     ) -> Result<Option<Begun>, ApiError> {
-        if self.settings.delay == 0 || is_at_once(&submission.command) {
+        if is_at_once(&submission.command) {
             return Ok(None);
         }
-        let now = submission.now;
-        let view = self.view(now);
-        let shown = view.shown(state);
-        let as_shown = plan(&shown, submission);
-        let as_it_is = if Arc::ptr_eq(&shown, state) { as_shown.clone() } else { plan(state, submission) };
-        let touched = |changes: &Result<Vec<Change>, ApiError>, state| {
-            changes.as_ref().map(|changes| Touched::by(changes, state)).unwrap_or_default()
-        };
-        let (under_way, also) = (touched(&as_it_is, state), touched(&as_shown, &shown));
-        let unsettled = under_way.parts().chain(also.parts()).filter(|part| view.is_under_way(part));
-        let unsettled: Vec<Kind> = unsettled.map(|(kind, _)| *kind).collect();
-        if let Some(code) = Busy::about(codes, &unsettled) {
-            return Err(code.refusal());
+        // Plans take their time, in which nobody is to wait for the lock. If another one began meanwhile, it is looked at too.
+        loop {
+            let view = self.view(submission.now);
+            if view.settings.delay == 0 {
+                return Ok(None);
+            }
+            let (parts, taken_back) = brought_under_way(&view, codes, state, submission)?;
+            if parts.is_empty() {
+                return Ok(None);
+            }
+            let number = self.lock().calls.begin(&view, parts, taken_back, submission.now);
+            if let Some(number) = number {
+                return Ok(Some(Begun { realism: Arc::clone(self), number, done: false }));
+            }
         }
-        as_shown?;
-        let taken_back = taken_back(&as_it_is?, state).into();
-        Ok(self.add(under_way.under_way, taken_back, now))
     }
 
-    fn add(&mut self, parts: Vec<(Part, Phase)>, taken_back: Arc<[Change]>, now: UnixMillis) -> Option<Begun> {
-        if parts.is_empty() {
-            return None;
-        }
-        self.calls.retain(|call| call.is_under_way(now));
-        if self.calls.len() >= CALLS {
-            self.calls.pop_front();
-        }
-        let number = self.next;
-        self.next = self.next.wrapping_add(1);
-        let until = UnixMillis(now.0.saturating_add(self.settings.delay));
-        self.calls.push_back(Call { number, since: now, until, parts, taken_back });
-        Some(Begun(number))
+    /// It guards no invariant that a panic could have broken half-way.
+    fn lock(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Forgets a write that has failed after all.
-    pub fn abandon(&mut self, begun: Begun) {
-        self.calls.retain(|call| call.number != begun.0);
+/// What a write brings under way, and what takes back what is not shown of it yet; or why it may not begin.
+fn brought_under_way(
+    view: &View,
+    codes: &[Busy],
+    state: &Arc<State>,
+    submission: &Submission,
+) -> Result<(Vec<(Part, Phase)>, Arc<[Change]>), ApiError> {
+    let shown = view.shown(state);
+    let as_shown = plan(&shown, submission);
+    let as_it_is = if Arc::ptr_eq(&shown, state) { as_shown.clone() } else { plan(state, submission) };
+    let touched = |changes: &Result<Vec<Change>, ApiError>, state| {
+        changes.as_ref().map(|changes| Touched::by(changes, state)).unwrap_or_default()
+    };
+    let (under_way, also) = (touched(&as_it_is, state), touched(&as_shown, &shown));
+    let unsettled = under_way.parts().chain(also.parts()).filter(|part| view.is_under_way(part));
+    let unsettled: Vec<Kind> = unsettled.map(|(kind, _)| *kind).collect();
+    if let Some(code) = Busy::about(codes, &unsettled) {
+        return Err(code.refusal());
     }
+    as_shown?;
+    Ok((under_way.under_way, taken_back(&as_it_is?, state).into()))
 }
 
 /// Tags and resource groups are no part of what a status is about.

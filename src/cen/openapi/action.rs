@@ -8,7 +8,7 @@ use super::rpc::Parameters;
 use crate::cen::command::Command;
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
-use crate::cen::realism::{Busy, Settings, View};
+use crate::cen::realism::{Busy, Modification, View};
 use crate::cen::state::State;
 use crate::crypto::random::Entropy;
 
@@ -84,13 +84,8 @@ pub enum Answer {
         /// The object to answer then. `RequestId` is added on the way out.
         response: Value,
     },
-    /// The cloud is as real as this from now on; answer `response`.
-    Realism {
-        /// How real it is to be.
-        settings: Settings,
-        /// The object to answer then.
-        response: Value,
-    },
+    /// How real the cloud is changes; answer the settings that hold then.
+    Realism(Modification),
 }
 
 /// What a handler may look at.

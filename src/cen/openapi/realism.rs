@@ -8,7 +8,7 @@ use super::parameter::Kind::{Fraction, Integer};
 use super::parameter::optional;
 use super::rpc::Parameters;
 use crate::cen::error::ApiError;
-use crate::cen::realism::{MAX_DELAY, Settings};
+use crate::cen::realism::{MAX_DELAY, Modification, Settings};
 
 /// This resource's rows of the action table.
 pub static ACTIONS: &[Action] = &[
@@ -32,17 +32,16 @@ fn describe(_: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiErro
 }
 
 /// What is not given stays as it is.
-fn modify(parameters: &Parameters, context: &mut Context<'_>) -> Result<Answer, ApiError> {
-    let now = context.realism.settings;
-    let settings = Settings {
-        delay: parameters.parsed("Delay")?.unwrap_or(now.delay),
-        busy: parameters.parsed("BusyFrequency")?.unwrap_or(now.busy),
-        seed: parameters.parsed("Seed")?.unwrap_or(now.seed),
-        calls_per_second: parameters.parsed("CallsPerSecond")?.unwrap_or(now.calls_per_second),
-    };
-    Ok(Answer::Realism { settings, response: shown(settings) })
+fn modify(parameters: &Parameters, _: &mut Context<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::Realism(Modification {
+        delay: parameters.parsed("Delay")?,
+        busy: parameters.parsed("BusyFrequency")?,
+        seed: parameters.parsed("Seed")?,
+        calls_per_second: parameters.parsed("CallsPerSecond")?,
+    }))
 }
 
-fn shown(Settings { delay, busy, seed, calls_per_second }: Settings) -> Value {
+/// The settings as both actions answer them.
+pub(super) fn shown(Settings { delay, busy, seed, calls_per_second }: Settings) -> Value {
     json!({"Delay": delay, "BusyFrequency": busy, "Seed": seed, "CallsPerSecond": calls_per_second})
 }

@@ -3,24 +3,26 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::action::{Action, Answer, CEND, Context, Purpose};
 use super::authentication::{AccessKeys, Authenticator};
 use super::live::LiveGateways;
+use super::parameter::Presence;
+use super::realism;
 use super::reference;
 use super::region;
 use super::request::{Request, Response, request_id};
 use super::rpc::Parameters;
 use super::signature::Claim;
 use super::validation;
-use crate::cen::client_token::ClientToken;
+use crate::cen::client_token::{ClientToken, ClientTokenRecord};
 use crate::cen::command::{Command, Submission};
 use crate::cen::error::ApiError;
 use crate::cen::network::UnixMillis;
 use crate::cen::nonce::UsedNonce;
-use crate::cen::realism::{Begun, Realism, Settings};
+use crate::cen::realism::{Begun, Modification, Realism, Settings};
 use crate::cen::state::State;
 use crate::crypto::digest::hmac_sha256;
 use crate::crypto::random::SystemEntropy;
@@ -51,7 +53,7 @@ pub struct Service<C> {
     cloud: C,
     actions: &'static [&'static [Action]],
     authenticator: Mutex<Authenticator>,
-    realism: Arc<Mutex<Realism>>,
+    realism: Arc<Realism>,
 }
 
 /// A signed call of a known action.
@@ -70,7 +72,7 @@ struct Call {
 enum Handled {
     Read(Value),
     Write { submission: Submission, response: Value, begun: Option<Begun> },
-    Realism { settings: Settings, response: Value },
+    Realism(Modification),
 }
 
 impl<C: Cloud> Service<C> {
@@ -86,9 +88,8 @@ impl<C: Cloud> Service<C> {
 
     /// Makes the cloud as real as that.
     pub fn set_realism(&self, settings: Settings) {
-        let Settings { delay, busy, seed, calls_per_second } = settings;
-        tracing::info!(delay, busy, seed, calls_per_second, "realism");
-        lock(&self.realism).set(settings);
+        self.realism.set(settings);
+        log_realism(settings);
     }
 
     /// What stands behind.
@@ -114,54 +115,76 @@ impl<C: Cloud> Service<C> {
     }
 
     async fn answer(&self, request: Request, now: UnixMillis) -> Result<Value, ApiError> {
-        let Call { action, parameters, client_token, dry_run, nonce, fingerprint } = self.admit(request, now)?;
+        let call = self.admit(request, now)?;
         let (state, live) = (self.cloud.state(), self.cloud.live());
-        if let Some(first) = first_answer(client_token.as_ref(), &state, now)? {
-            // What the first call did may be what its repetition would be refused for. It changes nothing, but its nonce is used.
-            let nothing = Submission { command: Command::Nothing, client_token: None, dry_run, now };
-            self.cloud.submit(nothing, nonce).await?;
-            return Ok(first);
+        if let Some(first) = first_call(call.client_token.as_ref(), &state, now)?.map(|record| record.answer.clone()) {
+            drop(state);
+            return self.repeat(call, first, now).await;
+        }
+        let Call { action, parameters, client_token, dry_run, nonce, fingerprint } = call;
+        if !dry_run {
+            self.realism.chance(action.name, action.busy, &fingerprint)?;
         }
         let realism = Arc::clone(&self.realism);
-        if !dry_run {
-            lock(&self.realism).chance(action.name, action.busy, &fingerprint)?;
-        }
         let handle = move || {
-            let mut entropy = SystemEntropy::new();
-            let view = lock(&realism).view(now);
-            let shown = view.shown(&state);
-            let (live, entropy) = (live.as_ref(), &mut entropy);
-            let mut context = Context { state: &shown, realism: &view, live, now, entropy };
-            Ok(match (action.handler)(&parameters, &mut context)? {
+            Ok(match handle(action, &parameters, &realism, &state, live.as_ref(), now)? {
                 Answer::Read(object) => Handled::Read(object),
-                Answer::Realism { .. } if dry_run => return Err(ApiError::dry_run()),
-                Answer::Realism { settings, response } => Handled::Realism { settings, response },
+                Answer::Realism(_) if dry_run => return Err(ApiError::dry_run()),
+                Answer::Realism(modification) => Handled::Realism(modification),
                 Answer::Write { command, response } => {
                     let client_token =
                         client_token.map(|token| ClientToken { answer: Some(response.clone()), ..token });
                     let submission = Submission { command, client_token, dry_run, now };
-                    let begun = lock(&realism).begin(action.busy, &state, &submission)?;
+                    let begun = realism.begin(action.busy, &state, &submission)?;
                     Handled::Write { submission, response, begun }
                 }
             })
         };
         match self.cloud.work(action.purpose(), handle).await?? {
             Handled::Read(object) => Ok(object),
-            Handled::Realism { settings, response } => {
-                self.set_realism(settings);
-                Ok(response)
+            Handled::Realism(modification) => {
+                let settings = self.realism.modify(modification);
+                log_realism(settings);
+                Ok(realism::shown(settings))
             }
             Handled::Write { submission, response, begun } => {
                 let token = submission.client_token.clone();
-                if let Err(refusal) = self.cloud.submit(submission, nonce).await {
-                    begun.into_iter().for_each(|begun| lock(&self.realism).abandon(begun));
-                    return Err(refusal);
+                self.cloud.submit(submission, nonce).await?;
+                // Another one may have come first while the handler was at work: then this one has done nothing. No token, or
+                // one that is forgotten, has no answer.
+                let state = self.cloud.state();
+                let first = first_call(token.as_ref(), &state, now).ok().flatten();
+                match first.and_then(|record| record.answer.as_ref()).filter(|first| **first != response) {
+                    Some(first) => Ok(first.clone()),
+                    None => {
+                        begun.into_iter().for_each(Begun::done);
+                        Ok(response)
+                    }
                 }
-                // Another one may have come first while the handler was at work; no token, or one that is forgotten, has none.
-                let first = first_answer(token.as_ref(), &self.cloud.state(), now).ok().flatten();
-                Ok(first.unwrap_or(response))
             }
         }
+    }
+
+    /// Answers a call that was made before. What the first one did may be what its repetition would be refused for: it is refused
+    /// for nothing and changes nothing, but its nonce is used.
+    async fn repeat(&self, call: Call, first: Option<Value>, now: UnixMillis) -> Result<Value, ApiError> {
+        let Call { action, parameters, dry_run, nonce, .. } = call;
+        let nothing = Submission { command: Command::Nothing, client_token: None, dry_run, now };
+        self.cloud.submit(nothing, nonce).await?;
+        if let Some(first) = first {
+            return Ok(first);
+        }
+        // An answer with a pre-shared key is not kept.
+        let (realism, state, live) = (Arc::clone(&self.realism), self.cloud.state(), self.cloud.live());
+        let anew = move || match handle(action, &parameters, &realism, &state, live.as_ref(), now) {
+            Ok(Answer::Read(object) | Answer::Write { response: object, .. }) => object,
+            Ok(Answer::Realism(_)) => json!({}),
+            Err(refusal) => {
+                tracing::debug!(action = action.name, code = %refusal.code, "a repeated call's answer cannot be made anew");
+                named(action, &parameters)
+            }
+        };
+        self.cloud.work(action.purpose(), anew).await
     }
 
     /// Who calls is settled before what is called: nobody learns anything without a key.
@@ -189,12 +212,12 @@ impl<C: Cloud> Service<C> {
         }
         validation::check(action.parameters, &mut parameters)?;
         let token = token.filter(|_| !dry_run);
-        let fingerprint = match token.is_some() || lock(&self.realism).refuses() {
+        let fingerprint = match token.is_some() || self.realism.refuses() {
             true => fingerprint(&secret, action, &parameters)?,
             false => String::new(),
         };
         let client_token = token.map(|token| ClientToken {
-            key: format!("{} {token}", action.name),
+            key: format!("{} {} {token}", action.version, action.name),
             fingerprint: fingerprint.clone(),
             answer: None,
         });
@@ -209,11 +232,10 @@ impl<C: Cloud> Service<C> {
         parameters: &Parameters,
         now: UnixMillis,
     ) -> Result<(), ApiError> {
-        let mut realism = lock(&self.realism);
-        if action.version == CEND || !realism.counts() {
+        if action.version == CEND || !self.realism.counts() {
             return Ok(());
         }
-        realism.admit(&Claim::of(request, parameters)?.access_key_id, action.name, now)
+        self.realism.admit(&Claim::of(request, parameters)?.access_key_id, action.name, now)
     }
 
     fn authenticate(
@@ -240,7 +262,7 @@ impl<C: Cloud> Service<C> {
     }
 }
 
-/// The locks here guard no invariant that a panic could have broken half-way.
+/// The lock here guards no invariant that a panic could have broken half-way.
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -268,10 +290,38 @@ fn fingerprint(access_key_secret: &Secret, action: &Action, parameters: &Paramet
     Ok(hex::encode(hmac_sha256(access_key_secret.as_bytes(), &[&Zeroizing::new(call)])))
 }
 
-/// What a call with this token was answered when it was made first, if it was.
-fn first_answer(token: Option<&ClientToken>, state: &State, now: UnixMillis) -> Result<Option<Value>, ApiError> {
-    let known = token.map(|token| token.known(&state.client_tokens, now)).transpose()?;
-    Ok(known.flatten().and_then(|record| record.answer.clone()))
+/// What is known of the call with this token that was made first, if one was.
+fn first_call<'a>(
+    token: Option<&ClientToken>,
+    state: &'a State,
+    now: UnixMillis,
+) -> Result<Option<&'a ClientTokenRecord>, ApiError> {
+    Ok(token.map(|token| token.known(&state.client_tokens, now)).transpose()?.flatten())
+}
+
+/// What an action's handler wants, of the state as it is shown.
+fn handle(
+    action: &Action,
+    parameters: &Parameters,
+    realism: &Realism,
+    state: &Arc<State>,
+    live: &dyn LiveGateways,
+    now: UnixMillis,
+) -> Result<Answer, ApiError> {
+    let (view, mut entropy) = (realism.view(now), SystemEntropy::new());
+    let shown = view.shown(state);
+    (action.handler)(parameters, &mut Context { state: &shown, realism: &view, live, now, entropy: &mut entropy })
+}
+
+/// The ids that a call has to name: the least that an answer to its success says.
+fn named(action: &Action, parameters: &Parameters) -> Value {
+    let ids = action.parameters.iter().filter(|row| row.presence == Presence::Required && row.name.ends_with("Id"));
+    let ids = ids.filter(|row| row.name != "RegionId");
+    ids.filter_map(|row| Some((row.name.to_owned(), parameters.text(row.name)?.into()))).collect::<Map<_, _>>().into()
+}
+
+fn log_realism(Settings { delay, busy, seed, calls_per_second }: Settings) {
+    tracing::info!(delay, busy, seed, calls_per_second, "realism");
 }
 
 /// No client takes this for a resource that is not there, which it would wait for, or forget.

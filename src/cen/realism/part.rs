@@ -2,6 +2,7 @@
 
 use ipnet::Ipv4Net;
 
+use crate::cen::apply::apply;
 use crate::cen::bandwidth::BandwidthPackage;
 use crate::cen::change::Change;
 use crate::cen::identifier::{RouteTableId, VpnGatewayId};
@@ -231,6 +232,14 @@ pub fn taken_back(changes: &[Change], former: &State) -> Vec<Change> {
     changes.iter().rev().flat_map(|change| inverse(change, former)).collect()
 }
 
+/// Makes one of these changes in the state that is to be shown. What is settled at once stays as it is there: its tags.
+pub fn take_back(change: &Change, shown: &mut State) {
+    let Change::BandwidthPackageSet(former) = change else { return apply(shown, change) };
+    let present = shown.bandwidth_packages.get(&former.id).map_or(&former.tags, |present| &present.tags);
+    let package = BandwidthPackage { tags: present.clone(), ..BandwidthPackage::clone(former) };
+    apply(shown, &Change::BandwidthPackageSet(Box::new(package)));
+}
+
 fn inverse(change: &Change, former: &State) -> Vec<Change> {
     let one = match change {
         Change::Detached { network } => return attached(network, former),
@@ -256,6 +265,11 @@ fn inverse(change: &Change, former: &State) -> Vec<Change> {
             former.vpn_connections.get(id).cloned().map(|connection| Change::VpnConnectionSet(Box::new(connection)))
         }
         Change::VpnRouteRemoved(key) => former.vpn_routes.get(key).cloned().map(Change::VpnRouteSet),
+        // Only what is deleted leaves its group like this: another group is no write that is under way.
+        Change::ResourceGroupSet { resource, group } if group.is_empty() => {
+            let group = former.resource_groups.get(resource).map(ToString::to_string);
+            group.map(|group| Change::ResourceGroupSet { resource: resource.clone(), group })
+        }
         _ => None,
     };
     one.into_iter().collect()

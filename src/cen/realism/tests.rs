@@ -1,6 +1,13 @@
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::under_way::{CALLS, LATE};
 use super::*;
+use crate::cen::apply::apply;
+use crate::cen::bandwidth::BandwidthPackage;
 use crate::cen::command::{
-    ChildInstance, CreateCen, CreateRouteEntry, CreateVSwitch, CreateVpc, DeleteRouteEntry, PublishedRoute,
+    BandwidthCommand, ChildInstance, CreateCen, CreateRouteEntry, CreateVSwitch, CreateVpc, DeleteRouteEntry,
+    PublishedRoute,
 };
 use crate::cen::identifier::RouteEntryId;
 use crate::cen::network::{Host, NetworkId, Tag, VpcName};
@@ -13,13 +20,13 @@ const TABLE: &str = "vtb-1";
 /// A cloud, a clock that the test moves, and what is under way.
 struct World {
     state: Arc<State>,
-    realism: Realism,
+    realism: Arc<Realism>,
     now: u64,
 }
 
 impl World {
     fn new(delay: u64) -> Self {
-        let mut realism = Realism::default();
+        let realism = Arc::new(Realism::default());
         realism.set(Settings { delay, ..Settings::default() });
         let mut state = State::default();
         let vpc = VpcName { region: "cn-hangzhou".into(), name: String::new() };
@@ -33,10 +40,11 @@ impl World {
     /// As the service does it: begun, and done at once.
     fn write(&mut self, codes: &[Busy], command: Command) -> Result<(), String> {
         let submission = Submission { command, client_token: None, dry_run: false, now: UnixMillis(self.now) };
-        self.realism.begin(codes, &self.state, &submission).map_err(|refusal| refusal.code.into_owned())?;
+        let begun = self.realism.begin(codes, &self.state, &submission).map_err(|refusal| refusal.code.into_owned())?;
         for change in plan(&self.state, &submission).expect("what may begin may be done") {
             apply(Arc::make_mut(&mut self.state), &change);
         }
+        begun.into_iter().for_each(Begun::done);
         Ok(())
     }
 
@@ -226,14 +234,15 @@ fn an_action_without_codes_and_tags_are_kept_waiting_by_nothing() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_a_write_that_fails_and_switching_off_leave_nothing_under_way() {
+fn a_write_that_fails_and_switching_off_leave_nothing_under_way() {
     let mut world = World::new(300);
     world.vpc();
-    world.now -= 1;
-    assert_eq!(world.status(Kind::Vpc, VPC), "settled");
-    world.now += 1;
+    let delete = Command::DeleteVpc { vpc: VPC.into() };
+    world.now += 300;
+    let submission = Submission { command: delete, client_token: None, dry_run: false, now: UnixMillis(world.now) };
+    let begun = world.realism.begin(&[TASK_CONFLICT], &world.state, &submission).unwrap().expect("it is under way");
     assert_eq!(world.status(Kind::Vpc, VPC), "Pending");
-    world.realism.abandon(Begun(0));
+    drop(begun);
     assert_eq!(world.status(Kind::Vpc, VPC), "settled");
     world.cen();
     assert_eq!(world.status(Kind::Cen, "cen-1"), "Creating");
@@ -242,21 +251,143 @@ fn a_clock_that_is_set_back_a_write_that_fails_and_switching_off_leave_nothing_u
 }
 
 #[test]
+fn a_call_that_begins_after_a_later_one_sees_it_and_lets_it_be() {
+    let mut world = World::new(300);
+    world.vpc();
+    world.now -= 2;
+    assert_eq!(world.vswitch(), Err("TaskConflict".to_owned()));
+    world.cen();
+    world.now += 2;
+    assert_eq!((world.status(Kind::Vpc, VPC), world.status(Kind::Cen, "cen-1")), ("Pending".into(), "Creating".into()));
+    world.now -= LATE;
+    assert_eq!(world.status(Kind::Vpc, VPC), "Pending");
+    world.now -= 1;
+    assert_eq!(world.status(Kind::Vpc, VPC), "settled", "the clock was set back");
+}
+
+#[test]
 fn calls_under_way_are_bounded() {
-    let mut realism = Realism::default();
+    let realism = Realism::default();
     realism.set(Settings { delay: MAX_DELAY, ..Settings::default() });
+    // Of all of these the version is what counts.
+    let mut view = realism.view(UnixMillis(1));
     for number in 0..CALLS + 10 {
         let parts = vec![((Kind::Vpc, number.to_string()), Phase::Creating)];
-        realism.add(parts, Arc::new([]), UnixMillis(1)).unwrap();
+        realism.lock().calls.begin(&view, parts, Arc::new([]), UnixMillis(1)).expect("nothing came between");
+        view.version += 1;
     }
-    assert_eq!(realism.calls.len(), CALLS);
+    assert_eq!(realism.lock().calls.under_way(UnixMillis(2)).1.len(), CALLS);
     assert_eq!(realism.view(UnixMillis(2)).status(Kind::Vpc, "9", "settled"), "settled");
     assert_eq!(realism.view(UnixMillis(2)).status(Kind::Vpc, "10", "settled"), "Pending");
 }
 
+#[test]
+fn what_was_planned_before_something_else_began_or_was_forgotten_is_planned_again() {
+    let realism = Arc::new(Realism::default());
+    realism.set(Settings { delay: 300, ..Settings::default() });
+    let begin = |view: &View| realism.lock().calls.begin(view, Vec::new(), Arc::new([]), UnixMillis(1));
+    let view = realism.view(UnixMillis(1));
+    let number = begin(&view).unwrap();
+    assert_eq!(begin(&view), None);
+    let view = realism.view(UnixMillis(1));
+    drop(Begun { realism: Arc::clone(&realism), number, done: false });
+    assert_eq!(begin(&view), None);
+    let view = realism.view(UnixMillis(1));
+    realism.set(Settings { delay: 200, ..Settings::default() });
+    assert_eq!(begin(&view), None);
+}
+
+#[test]
+fn of_writes_of_one_thing_at_a_time_one_begins() {
+    let mut world = World::new(MAX_DELAY);
+    world.vpc();
+    for round in 1..100 {
+        world.now += MAX_DELAY;
+        let command = Command::DeleteVpc { vpc: VPC.into() };
+        let now = UnixMillis(world.now);
+        let submission = Submission { command, client_token: None, dry_run: false, now };
+        let ready = std::sync::Barrier::new(2);
+        let begin = || {
+            ready.wait();
+            world.realism.begin(&[TASK_CONFLICT], &world.state, &submission)
+        };
+        let begun = std::thread::scope(|scope| {
+            let both = [scope.spawn(begin), scope.spawn(begin)];
+            both.map(|one| one.join().unwrap())
+        });
+        assert_eq!(begun.iter().filter(|one| one.is_ok()).count(), 1, "round {round}");
+        begun.into_iter().flatten().flatten().for_each(Begun::done);
+    }
+}
+
+#[test]
+fn while_nothing_is_switched_on_no_lock_is_taken() {
+    let world = World::new(0);
+    let _held = world.realism.lock();
+    let (realism, state) = (Arc::clone(&world.realism), Arc::clone(&world.state));
+    let (done, all) = mpsc::channel();
+    std::thread::spawn(move || {
+        let now = UnixMillis(1);
+        let command = Command::DeleteVpc { vpc: VPC.into() };
+        let submission = Submission { command, client_token: None, dry_run: false, now };
+        let begun = realism.begin(&[TASK_CONFLICT], &state, &submission);
+        let let_through =
+            realism.admit("key", "DeleteVpc", now).and(realism.chance("DeleteVpc", &[TASK_CONFLICT], "x"));
+        let off = realism.view(now).settings == realism.settings();
+        // Nobody listens any more only when it came too late.
+        let _ = done.send(matches!(begun, Ok(None)) && let_through.is_ok() && off);
+    });
+    assert_eq!(all.recv_timeout(Duration::from_secs(10)), Ok(true));
+}
+
+#[test]
+fn tags_of_a_package_are_settled_at_once_and_what_else_is_modified_is_not() {
+    let mut world = World::new(300);
+    let package = BandwidthPackage {
+        id: "cenbwp-1".into(),
+        name: "former".into(),
+        description: String::new(),
+        bandwidth: 2,
+        areas: ("China".into(), "China".into()),
+        serves: None,
+        months: 1,
+        created: UnixMillis(0),
+        tags: Vec::new(),
+    };
+    world.write(&[BLOCKING], Command::Bandwidth(BandwidthCommand::Create(Box::new(package)))).unwrap();
+    world.now += 300;
+    let id = || "cenbwp-1".into();
+    let rename = BandwidthCommand::Modify { id: id(), name: Some("new".into()), description: None, bandwidth: None };
+    world.write(&[BLOCKING], Command::Bandwidth(rename)).unwrap();
+    let tags = vec![Tag { key: "a".into(), value: "b".into() }];
+    let mut tagged = world.state.bandwidth_packages.get("cenbwp-1").unwrap().clone();
+    tagged.tags.clone_from(&tags);
+    apply(Arc::make_mut(&mut world.state), &Change::BandwidthPackageSet(Box::new(BandwidthPackage::clone(&tagged))));
+    let shown = |world: &World| {
+        let package = world.shown().bandwidth_packages.get("cenbwp-1").unwrap().clone();
+        (package.name.clone(), package.tags.clone())
+    };
+    assert_eq!(shown(&world), ("former".to_owned(), tags.clone()));
+    world.now += 300;
+    assert_eq!(shown(&world), ("new".to_owned(), tags.clone()));
+    world.write(&[BLOCKING], Command::Bandwidth(BandwidthCommand::Delete { id: id() })).unwrap();
+    assert_eq!(shown(&world), ("new".to_owned(), tags), "also while it is deleted");
+}
+
+#[test]
+fn what_is_deleted_is_shown_in_its_resource_group() {
+    let mut world = World::new(300);
+    world.vpc();
+    let group = Change::ResourceGroupSet { resource: VPC.into(), group: "rg-1".into() };
+    apply(Arc::make_mut(&mut world.state), &group);
+    world.now += 300;
+    world.write(&[VPC_STATUS], Command::DeleteVpc { vpc: VPC.into() }).unwrap();
+    assert_eq!((world.state.resource_group(VPC), world.shown().resource_group(VPC)), ("", "rg-1"));
+}
+
 /// Which of 400 calls are refused, each another one, and by which code.
 fn refused(settings: Settings) -> Vec<Option<String>> {
-    let mut realism = Realism::default();
+    let realism = Realism::default();
     realism.set(settings);
     let call = |number: usize| {
         let answer = realism.chance("DeleteCen", &[CEN_STATUS, BLOCKING], &number.to_string());
@@ -281,7 +412,7 @@ fn so_many_writes_are_refused_as_are_asked_for_and_the_seed_repeats_them() {
 
 #[test]
 fn whoever_tries_again_gets_through_and_an_action_without_codes_always() {
-    let mut realism = Realism::default();
+    let realism = Realism::default();
     realism.set(Settings { busy: 1.0, ..Settings::default() });
     for _ in 0..3 {
         let tries: Vec<bool> = (0..4).map(|_| realism.chance("CreateVpc", &[TASK_CONFLICT], "x").is_ok()).collect();
@@ -292,9 +423,9 @@ fn whoever_tries_again_gets_through_and_an_action_without_codes_always() {
 
 #[test]
 fn calls_are_counted_by_second_action_and_key() {
-    let mut realism = Realism::default();
+    let realism = Realism::default();
     realism.set(Settings { calls_per_second: 2, ..Settings::default() });
-    let mut call = |key: &str, action, now| match realism.admit(key, action, UnixMillis(now)) {
+    let call = |key: &str, action, now| match realism.admit(key, action, UnixMillis(now)) {
         Ok(()) => None,
         Err(refusal) => {
             assert_eq!((refusal.http_status, &*refusal.code), (400, "Throttling.User"));

@@ -1,11 +1,9 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use serde_json::json;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::cen::apply::apply;
 use crate::cen::openapi::ACTIONS;
-use crate::cen::openapi::action::VPC;
+use crate::cen::openapi::action::{CBN, VPC};
 use crate::cen::openapi::live::NoGateways;
 use crate::cen::openapi::signature::{authorize_acs3, body_hash, canonical_query};
 use crate::cen::plan::plan;
@@ -14,9 +12,10 @@ use crate::crypto::random::Entropy;
 /// 2026-11-22T20:00:00Z.
 const NOW: UnixMillis = UnixMillis(1_795_377_600_000);
 
-/// A state in memory, changed as the real one is, and how many nonces were committed.
+/// A state in memory, changed as the real one is, how many nonces were committed, and whether a call waits once when its handler
+/// has done its work.
 #[derive(Default)]
-struct Memory(Mutex<Arc<State>>, AtomicUsize);
+struct Memory(Mutex<Arc<State>>, AtomicUsize, AtomicBool);
 
 impl Cloud for Memory {
     fn state(&self) -> Arc<State> {
@@ -32,7 +31,14 @@ impl Cloud for Memory {
         _: Purpose,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        Ok(work())
+        let outcome = work();
+        let mut waits = self.2.load(Ordering::Relaxed);
+        std::future::poll_fn(|_| match std::mem::take(&mut waits) {
+            true => std::task::Poll::Pending,
+            false => std::task::Poll::Ready(()),
+        })
+        .await;
+        Ok(outcome)
     }
 
     async fn submit(&self, submission: Submission, _: UsedNonce) -> Result<(), ApiError> {
@@ -88,6 +94,21 @@ fn answer_at(service: &Service<Memory>, now: UnixMillis, call: (&str, &str, &[(&
     assert_eq!(answer.status, 200, "{action}: {}", answer.body);
     answer.body.as_object_mut().and_then(|object| object.remove("RequestId")).expect("every answer has one");
     answer.body
+}
+
+type Answering<'a> = std::pin::Pin<Box<dyn Future<Output = Response> + 'a>>;
+
+/// Calls whose handlers have done their work, and which wait then.
+fn handled<const N: usize>(service: &Service<Memory>, requests: [Request; N]) -> [Answering<'_>; N] {
+    service.cloud().2.store(true, Ordering::Relaxed);
+    let calls = requests.map(|request| {
+        let mut call: Answering<'_> = Box::pin(service.call(request, NOW));
+        let polled = call.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        assert!(polled.is_pending());
+        call
+    });
+    service.cloud().2.store(false, Ordering::Relaxed);
+    calls
 }
 
 /// Nothing here waits for anything.
@@ -384,4 +405,74 @@ fn a_throttled_call_is_told_when_to_come_again_and_a_repeated_one_is_never_refus
     let off = [("BusyFrequency", "0"), ("CallsPerSecond", "0")];
     assert_eq!(block_on(service.call(request("2026-11-27", "ModifyRealism", &off), NOW)).status, 200);
     assert_eq!(call(&service, "CreateVpc", &[HERE]).status, 200);
+}
+
+#[test]
+fn a_call_whose_caller_leaves_before_it_is_done_leaves_nothing_under_way() {
+    let service = service();
+    let vpc = answer_at(&service, NOW, (VPC, "CreateVpc", &[HERE]));
+    let vpc = ("VpcId", vpc["VpcId"].as_str().unwrap());
+    service.set_realism(Settings { delay: 300, ..Settings::default() });
+    let status = || answer_at(&service, NOW, (VPC, "DescribeVpcAttribute", &[HERE, vpc]))["Status"].clone();
+    let calls = handled(&service, [request(VPC, "DeleteVpc", &[vpc])]);
+    assert_eq!(status(), "Pending");
+    drop(calls);
+    assert_eq!(status(), "Available");
+    assert_eq!(call(&service, "DeleteVpc", &[vpc]).status, 200);
+}
+
+#[test]
+fn of_two_calls_at_a_time_that_modify_realism_each_has_its_effect() {
+    let service = service();
+    let modify = |parameter| request(CEND, "ModifyRealism", &[parameter]);
+    let calls = handled(&service, [modify(("Delay", "300")), modify(("CallsPerSecond", "7"))]);
+    let [first, second] = calls.map(|call| block_on(call).body);
+    assert_eq!((&first["Delay"], &first["CallsPerSecond"]), (&json!(300), &json!(0)));
+    assert_eq!((&second["Delay"], &second["CallsPerSecond"]), (&json!(300), &json!(7)));
+    assert_eq!(answer_at(&service, NOW, (CEND, "DescribeRealism", &[]))["Delay"], 300);
+}
+
+#[test]
+fn a_repeated_call_is_refused_for_nothing_where_its_answer_is_not_kept() {
+    let service = service();
+    let made = |action, parameters: &[(&str, &str)], id| {
+        let answer = answer_at(&service, NOW, (VPC, action, &[&[HERE], parameters].concat()));
+        answer[id].as_str().unwrap().to_owned()
+    };
+    let vpc = made("CreateVpc", &[], "VpcId");
+    let gateway = made("CreateVpnGateway", &[("VpcId", &vpc), ("Bandwidth", "5")], "VpnGatewayId");
+    let customer = made("CreateCustomerGateway", &[("IpAddress", "203.0.113.9")], "CustomerGatewayId");
+    let subnets = [("LocalSubnet", "192.168.0.0/16"), ("RemoteSubnet", "10.0.0.0/8")];
+    let between = [("VpnGatewayId", gateway.as_str()), ("CustomerGatewayId", &customer)];
+    let connection = made("CreateVpnConnection", &[between, subnets].concat(), "VpnConnectionId");
+    let id = ("VpnConnectionId", connection.as_str());
+    let modify = [HERE, id, ("Name", "new"), ("ClientToken", "once")];
+    let modify = || answer_at(&service, NOW, (VPC, "ModifyVpnConnectionAttribute", &modify));
+
+    service.set_realism(Settings { delay: 300, ..Settings::default() });
+    let first = modify();
+    assert!(first["IkeConfig"]["Psk"].is_string());
+    service.set_realism(Settings { delay: 300, busy: 1.0, ..Settings::default() });
+    let again = modify();
+    assert_eq!((&again["Name"], &again["IkeConfig"]), (&json!("new"), &first["IkeConfig"]));
+
+    service.set_realism(Settings::default());
+    assert_eq!(call(&service, "DeleteVpnConnection", &[HERE, id]).status, 200);
+    let state = service.cloud().state();
+    assert_eq!(modify(), json!({"VpnConnectionId": connection}));
+    assert_eq!(service.cloud().state(), state);
+}
+
+#[test]
+fn a_client_token_in_two_products_is_two() {
+    let service = service();
+    let vpc = answer_at(&service, NOW, (VPC, "CreateVpc", &[HERE]));
+    let cen = answer_at(&service, NOW, (CBN, "CreateCen", &[]));
+    let tag = |version, kind, id: &Value| {
+        let resource = [("ResourceType", kind), ("ResourceId.1", id.as_str().unwrap())];
+        let tag = [HERE, ("Tag.1.Key", "a"), ("Tag.1.Value", "b"), ("ClientToken", "once")];
+        answer_at(&service, NOW, (version, "TagResources", &[&resource[..], &tag].concat()));
+    };
+    tag(VPC, "VPC", &vpc["VpcId"]);
+    tag(CBN, "CEN", &cen["CenId"]);
 }
