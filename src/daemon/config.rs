@@ -160,7 +160,7 @@ fn read_routes(section: &mut Section<'_>, connections: &Connections) -> Vec<VpnR
                     owner: routing::Owner::File,
                     publication: routing::Publication::Normal,
                     created,
-                    closed: false,
+                    closed: None,
                 }),
                 // What is wrong with the connection is told there.
                 None if connections.has_broken(&name) => {}
