@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::body::Bytes;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -154,6 +155,24 @@ impl From<Refused> for Failure {
             Refused::BadConfiguration(_) => StatusCode::CONFLICT,
         };
         Self(status, refused.to_string())
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(refused: QueryRejection) -> Self {
+        Self(StatusCode::BAD_REQUEST, refused.body_text())
+    }
+}
+
+/// The query of a request; one that is not understood is refused as everything else is.
+struct Query<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let axum::extract::Query(query) = axum::extract::Query::from_request_parts(parts, state).await?;
+        Ok(Self(query))
     }
 }
 
@@ -368,7 +387,7 @@ async fn events(
             Some(first) => first,
             None => next_event(&mut listener, last, only.as_deref()).await?,
         };
-        let data = serde_json::to_string(&event).unwrap_or_default();
+        let data = serde_json::to_string(&*event).unwrap_or_default();
         Some((Ok(sse::Event::default().data(data)), (first, listener, event.sequence, only)))
     });
     Sse::new(stream).keep_alive(KeepAlive::default())
@@ -376,14 +395,18 @@ async fn events(
 
 /// The next event after the number `last`. A listener that fell behind is told so, and goes on with what is still kept. Who
 /// listens to `only` one connection hears of that, and of what concerns all.
-async fn next_event(listener: &mut broadcast::Receiver<Event>, mut last: u64, only: Option<&str>) -> Option<Event> {
+async fn next_event(
+    listener: &mut broadcast::Receiver<Arc<Event>>,
+    mut last: u64,
+    only: Option<&str>,
+) -> Option<Arc<Event>> {
     loop {
         match listener.recv().await {
             Ok(event) if concerns(&event, only) => return Some(event),
             Ok(event) => last = event.sequence,
             Err(RecvError::Lagged(missed)) => {
                 let reason = format!("{missed} events before this one were not told: the listener reads too slowly");
-                return Some(Event { reason: Some(reason), ..missed_up_to(last + missed) });
+                return Some(Arc::new(Event { reason: Some(reason), ..missed_up_to(last + missed) }));
             }
             Err(RecvError::Closed) => return None,
         }

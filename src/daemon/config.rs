@@ -10,6 +10,7 @@ pub mod secret;
 pub mod section;
 pub mod sense;
 mod siblings;
+mod syntax;
 mod tunnel;
 mod value;
 
@@ -51,6 +52,11 @@ pub struct Config {
     /// What an operator should change though it works.
     pub warnings: Vec<String>,
 }
+
+/// Of so many wrong names of connections in one file it is guessed which ones were meant: each is compared with all.
+const GUESSES: usize = 8;
+/// So many names of connections are told at most as those that are allowed.
+const NAMES_TOLD: usize = 20;
 
 /// What becomes of the protected prefixes when SIGTERM ends gatewayd. Every other end leaves them closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,6 +141,7 @@ fn read_routes(section: &mut Section<'_>, connections: &Connections) -> Vec<VpnR
     let mut seen: HashSet<(IpNet, Option<IpNet>, &Arc<str>)> = HashSet::new();
     let mut policies: HashMap<IpNet, usize> = HashMap::new();
     let mut routes: Vec<VpnRoute> = Vec::new();
+    let mut guesses = GUESSES;
     for mut table in section.tables("route") {
         let destination = table.required("destination", connection::network);
         let name = table.required("connection", value::text);
@@ -160,14 +167,17 @@ fn read_routes(section: &mut Section<'_>, connections: &Connections) -> Vec<VpnR
                     owner: routing::Owner::File,
                     publication: routing::Publication::Normal,
                     created,
-                    closed: false,
+                    closed: None,
                 }),
                 // What is wrong with the connection is told there.
                 None if connections.has_broken(&name) => {}
                 None => {
-                    let names: Vec<&str> = connections.read.iter().map(|read| &**read.tunnel.name()).collect();
-                    let hint = hint::did_you_mean(hint::nearest(&name, names.iter().copied()));
-                    let problem = format!("no connection is called \"{name}\"{hint}; allowed: {}", names.join(", "));
+                    let meant = guesses.checked_sub(1).and_then(|left| {
+                        guesses = left;
+                        hint::nearest(&name, connections.names())
+                    });
+                    let (hint, allowed) = (hint::did_you_mean(meant), allowed_names(connections));
+                    let problem = format!("no connection is called \"{name}\"{hint}; allowed: {allowed}");
                     table.problem("connection", problem);
                 }
             }
@@ -175,6 +185,15 @@ fn read_routes(section: &mut Section<'_>, connections: &Connections) -> Vec<VpnR
         table.finish();
     }
     routes
+}
+
+/// The names of the connections that were read; of many the first ones and how many there are more.
+fn allowed_names(connections: &Connections) -> String {
+    let told: Vec<&str> = connections.names().take(NAMES_TOLD).collect();
+    match connections.read.len() - told.len() {
+        0 => told.join(", "),
+        more => format!("{}, and {more} more", told.join(", ")),
+    }
 }
 
 /// Counts a policy; the first one beyond those that there may be is told.

@@ -8,6 +8,7 @@ use tokio::sync::broadcast;
 
 use super::wiring::ChildOf;
 use crate::control::event::{Event, EventKind};
+use crate::ike::Foreign;
 use crate::io::clock;
 
 /// Events that are remembered, and that a slow listener may fall behind; one that falls further behind sees a gap in the numbers.
@@ -17,7 +18,7 @@ const KEPT: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct EventLog {
     past: Arc<Mutex<Past>>,
-    listeners: broadcast::Sender<Event>,
+    listeners: broadcast::Sender<Arc<Event>>,
 }
 
 /// What has happened.
@@ -26,7 +27,7 @@ struct Past {
     /// The number of the newest event.
     sequence: u64,
     /// The newest events, the oldest first.
-    events: VecDeque<Event>,
+    events: VecDeque<Arc<Event>>,
 }
 
 impl Default for EventLog {
@@ -48,7 +49,8 @@ impl EventLog {
         self.tell(Event {
             connection: Some(connection.to_string()),
             association: Some(association.0),
-            peer_id: Some(peer_id.to_string()),
+            // A peer may call itself by many kilobytes, and often.
+            peer_id: Some(Foreign(peer_id).to_string()),
             child: Some(child.to_string()),
             reason,
             ..Event::new(0, clock::time_of_day(), kind)
@@ -63,7 +65,8 @@ impl EventLog {
         if past.events.len() == KEPT {
             past.events.pop_front();
         }
-        past.events.push_back(event.clone());
+        let event = Arc::new(event);
+        past.events.push_back(Arc::clone(&event));
         // Nobody listening is no error.
         let _ = self.listeners.send(event);
     }
@@ -75,12 +78,12 @@ impl EventLog {
 
     /// What happens from now on; and before that what is remembered from a time on, if one is given, and the event that tells
     /// where the new ones begin, with the number that the listener starts from.
-    pub fn listen(&self, since: Option<Timestamp>) -> (VecDeque<Event>, broadcast::Receiver<Event>) {
+    pub fn listen(&self, since: Option<Timestamp>) -> (VecDeque<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         let listener = self.listeners.subscribe();
-        let is_meant = |event: &&Event| since.is_some_and(|since| event.time >= since);
-        let mut first: VecDeque<Event> = past.events.iter().filter(is_meant).cloned().collect();
-        first.push_back(Event::new(past.sequence, clock::time_of_day(), EventKind::Started));
+        let is_meant = |event: &&Arc<Event>| since.is_some_and(|since| event.time >= since);
+        let mut first: VecDeque<_> = past.events.iter().filter(is_meant).cloned().collect();
+        first.push_back(Arc::new(Event::new(past.sequence, clock::time_of_day(), EventKind::Started)));
         (first, listener)
     }
 }
@@ -99,6 +102,20 @@ mod tests {
         assert_eq!((first.len(), first[0].kind, first[0].sequence), (1, EventKind::Started, 1));
         assert_eq!((next.sequence, next.connection.as_deref()), (2, Some("idc")));
         assert_eq!(log.newest(), 2);
+    }
+
+    #[test]
+    fn of_a_peer_that_calls_itself_by_a_long_name_the_beginning_is_remembered() {
+        let log = EventLog::default();
+        let peer_id = |length: usize| "x".repeat(length).into();
+        for length in [256, 32_000] {
+            let (connection, association) = ("idc".into(), crate::ike::AssociationId(1));
+            let of = ChildOf { connection, association, peer_id: peer_id(length), child: "net".into() };
+            log.happened_to(EventKind::ChildUp, of, None);
+        }
+        let (past, _) = log.listen(Some(Timestamp::UNIX_EPOCH));
+        let told: Vec<_> = past.iter().filter_map(|event| event.peer_id.as_deref()).collect();
+        assert_eq!(told, ["x".repeat(256), format!("{}...", "x".repeat(256))]);
     }
 
     #[test]

@@ -8,8 +8,10 @@ use std::hash::RandomState;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use self::alike::ByIdentity;
 pub(super) use self::alike::{Alike, Asked};
+use self::alike::{ByIdentity, Prefixes};
+#[cfg(test)]
+use super::association::looks;
 use super::config::{Connection, Peer, Place};
 use super::event::Path;
 use super::identity::expected_id;
@@ -82,7 +84,10 @@ impl Directory {
 
     /// Every connection, in the order of their places.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Connection>> {
-        self.all.values()
+        let all = self.all.values();
+        #[cfg(test)]
+        let all = all.inspect(|_| looks::count(1));
+        all
     }
 
     /// Whether any connection is with this peer.
@@ -109,7 +114,8 @@ impl Directory {
         let Some(of_peer) = self.by_peer.get(&connection.peer) else { return Vec::new() };
         let siblings = of_peer.by_identity.siblings(connection, &self.hasher);
         let allowed = siblings.filter(|alike| allows(alike.first(), algorithms));
-        let mut found: Vec<_> = allowed.flat_map(|alike| alike.with_traffic(asked)).collect();
+        let asked = Prefixes::of(asked);
+        let mut found: Vec<_> = allowed.flat_map(|alike| alike.with_traffic(&asked)).collect();
         found.retain(|(_, other)| !Arc::ptr_eq(other, connection));
         found.sort_unstable_by_key(|(place, _)| *place);
         found.into_iter().map(|(_, other)| other).collect()
@@ -227,7 +233,8 @@ impl Candidates {
 /// Of these the connections that may have traffic in common with what is asked for: those with the peer's address first,
 /// then those that take any peer, each in the order of their places.
 pub(super) fn with_traffic<'a>(alike: &[Alike<'a>], asked: Asked<'a>) -> Vec<&'a Arc<Connection>> {
-    let mut found: Vec<_> = alike.iter().flat_map(|alike| alike.with_traffic(asked)).collect();
+    let asked = Prefixes::of(asked);
+    let mut found: Vec<_> = alike.iter().flat_map(|alike| alike.with_traffic(&asked)).collect();
     found.sort_unstable_by_key(|(place, connection)| (connection.peer == Peer::Any, *place));
     found.into_iter().map(|(_, connection)| connection).collect()
 }

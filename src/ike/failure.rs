@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 pub use self::auth::{AuthError, AuthenticationError};
 pub use self::child::ChildError;
+pub use self::foreign::Foreign;
 pub use self::init::InitError;
 pub use self::refusal::Refusal;
 pub use self::rekey::RekeyError;

@@ -61,7 +61,7 @@ pub use event::{
     ChildSa, Command, Deadline, Encapsulation, Event, Output, Path, RekeyWhat, Removal, SaActivity, SaKeys, SaLimit,
     Transmit, Why,
 };
-pub use failure::{AuthenticationError, Failure, Refusal};
+pub use failure::{AuthenticationError, Failure, Foreign, Refusal};
 pub use key_log::KeyLog;
 pub use source::Source;
 pub use status::{AssociationStatus, ChildState, ChildStatus, ConnectionState, ConnectionStatus, IkeSaStatus};

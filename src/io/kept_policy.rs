@@ -13,8 +13,8 @@ use crate::routing::{Closed, Policy, RoutePolicy, SharedSet};
 
 /// Name of the file in the state directory.
 pub const FILE: &str = "policy.json";
-/// The largest file that is read back, in bytes.
-const LIMIT: u64 = 64 << 20;
+/// The largest file that is written, and read back, in bytes; as for cend's set.
+const LIMIT: u64 = 128 << 20;
 
 /// What one owner's connections and routes make of the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,9 +93,18 @@ impl KeptPolicy {
     /// Keeps it: after a crash there is the old file or the new one.
     ///
     /// # Errors
-    /// The disk is full, or the folder is not writable.
+    /// The disk is full, the folder is not writable, or it is larger than what is read back.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
-        private_file::replace(&folder.join(FILE), &serde_json::to_vec_pretty(self)?)
+        private_file::replace(&folder.join(FILE), &self.encoded(LIMIT)?)
+    }
+
+    fn encoded(&self, limit: u64) -> io::Result<Vec<u8>> {
+        let json = serde_json::to_vec(self)?;
+        if json.len() as u64 > limit {
+            let text = format!("the policy takes {} bytes in {FILE}; allowed: up to {limit}", json.len());
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        }
+        Ok(json)
     }
 
     /// The policy of both owners together.
@@ -153,5 +162,13 @@ mod tests {
         assert_eq!(kept.policy().protect.len(), 3);
         std::fs::write(folder.path().join(FILE), "{").unwrap();
         assert!(KeptPolicy::read(folder.path()).is_err());
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_written() {
+        let length = KeptPolicy::default().encoded(LIMIT).unwrap().len() as u64;
+        assert!(KeptPolicy::default().encoded(length).is_ok());
+        let refused = KeptPolicy::default().encoded(length - 1).unwrap_err().to_string();
+        assert!(refused.contains(&format!("{length} bytes")), "{refused}");
     }
 }

@@ -23,7 +23,7 @@ pub fn rank<'r>(
     is_up: impl Fn(&str) -> bool,
 ) -> Vec<(&'r VpnRoute, RouteState)> {
     let mut ranked: Vec<(bool, &VpnRoute)> =
-        routes.into_iter().map(|route| (!route.closed && is_up(&route.connection), route)).collect();
+        routes.into_iter().map(|route| (route.closed.is_none() && is_up(&route.connection), route)).collect();
     ranked.sort_by_key(|(up, route)| {
         (place(route), Reverse(*up), Reverse(route.weight == Weight::Active), route.created, &route.connection)
     });
@@ -61,7 +61,7 @@ mod tests {
             owner: Owner::Cend,
             publication: Publication::Normal,
             created,
-            closed: false,
+            closed: None,
         }
     }
 

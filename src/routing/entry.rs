@@ -110,6 +110,26 @@ impl fmt::Display for Publication {
     }
 }
 
+/// Why a policy-based route is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClosedBecause {
+    /// The owner's set names it in a way that is refused.
+    Refused,
+    /// The owner's set has been lost, and was not told again since.
+    SetLost,
+}
+
+impl fmt::Display for ClosedBecause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ClosedBecause::Refused => "the owner's set names it in a way that is refused; its packets are dropped",
+            ClosedBecause::SetLost => {
+                "the owner's set is lost and was not told again since; its packets are dropped until then"
+            }
+        })
+    }
+}
+
 /// What a route does at this moment; [`super::best_path`] decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteState {
@@ -148,9 +168,9 @@ pub struct VpnRoute {
     pub publication: Publication,
     /// Seconds since the Unix epoch at which the owner made it.
     pub created: u64,
-    /// Something about it is refused: what it holds is dropped, whatever is up, and is no other route's but one of the very same
+    /// Why it is closed, if it is: what it holds is dropped, whatever is up, and is no other route's but one of the very same
     /// policy. Host bits in its prefixes mean nothing.
-    pub closed: bool,
+    pub closed: Option<ClosedBecause>,
 }
 
 impl VpnRoute {

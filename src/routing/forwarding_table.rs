@@ -24,7 +24,7 @@ pub fn update_fib(
         let mut by_destination = None;
         let mut policies = Vec::new();
         for same in table.at(destination).chunk_by(|(one, _), (other, _)| one.policy == other.policy) {
-            let open = same.iter().filter(|(route, _)| !route.closed);
+            let open = same.iter().filter(|(route, _)| route.closed.is_none());
             let connections: Vec<_> = open.filter_map(|(route, _)| id(&route.connection)).collect();
             match same.first().and_then(|(route, _)| route.policy) {
                 Some(RoutePolicy { priority, source }) => {
@@ -56,7 +56,7 @@ mod tests {
             owner: Owner::File,
             publication: Publication::Normal,
             created: 0,
-            closed: false,
+            closed: None,
         }
     }
 

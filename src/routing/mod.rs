@@ -20,7 +20,7 @@ pub mod shared;
 pub mod table;
 pub mod tunnel_device;
 
-pub use entry::{Owner, Publication, RouteKey, RoutePolicy, RouteState, VpnRoute, Weight};
+pub use entry::{ClosedBecause, Owner, Publication, RouteKey, RoutePolicy, RouteState, VpnRoute, Weight};
 pub use forwarding_table::update_fib;
 pub use interest::{Interest, PassedBy};
 pub use kernel_routes::{FIREWALL_MARK, KernelPolicy, PROTOCOL_CEND, PROTOCOL_GATEWAYD, holds_any, kernel_state};

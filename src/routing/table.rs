@@ -117,13 +117,13 @@ impl Table {
     }
 
     fn insert(&mut self, route: &VpnRoute) -> Result<(), RouteRefused> {
-        if !route.closed {
+        if route.closed.is_none() {
             check_prefixes(route.destination, route.policy.map(|policy| policy.source))?;
         }
         let (key, destination) = (route.key(), route.destination.trunc());
         // Nothing can be refused from here on when the destination is new, so none is left empty.
         let at_destination = self.routes.entry(destination).or_insert_with(|| Vec::with_capacity(1));
-        let clashes = |present: &&VpnRoute| present.owner == route.owner || !(present.closed || route.closed);
+        let clashes = |present: &&VpnRoute| present.owner == route.owner || present.closed.or(route.closed).is_none();
         match at_destination.iter().filter(clashes).find(|present| present.is(&key)) {
             Some(present) if present.owner == route.owner => Err(RouteRefused::Duplicate(key)),
             Some(present) => Err(RouteRefused::OwnedByOther { key, owner: present.owner }),
@@ -248,7 +248,7 @@ mod tests {
             owner: Owner::File,
             publication: Publication::Normal,
             created,
-            closed: false,
+            closed: None,
         }
     }
 

@@ -147,6 +147,12 @@ fn a_rekey_may_be_of_one_sa_alone() {
         for query in ["rekey?sa=ike&child=net", "rekey?sa=esp", "rekey?other=1", "down?child=net"] {
             let answer = http.post(format!("http://gatewayd/v1/connections/idc/{query}")).send().await.unwrap();
             assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{query}");
+            assert!(!answer.json::<Problem>().await.expect("the API's JSON").error.is_empty(), "{query}");
+        }
+        for query in ["status?other=1", "events?since=yesterday", "events?connection=a&connection=b"] {
+            let answer = http.get(format!("http://gatewayd/v1/{query}")).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{query}");
+            assert!(!answer.json::<Problem>().await.expect("the API's JSON").error.is_empty(), "{query}");
         }
     });
 }
@@ -222,7 +228,7 @@ async fn a_listener_that_falls_behind_is_told_and_blocks_nobody() {
     }
     let missed = next_event(&mut listener, first[0].sequence, None).await.unwrap();
     assert_eq!((missed.kind, missed.sequence), (EventKind::Missed, 5000 - 1024));
-    assert!(missed.reason.unwrap().starts_with("3976 events before this one"));
+    assert!(missed.reason.as_deref().unwrap().starts_with("3976 events before this one"));
     let next = next_event(&mut listener, missed.sequence, None).await.unwrap();
     assert_eq!((next.kind, next.sequence), (EventKind::RoutesChanged, 5000 - 1024 + 1));
 }

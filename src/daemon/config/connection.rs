@@ -59,6 +59,11 @@ impl Connections {
         connections
     }
 
+    /// The names of those without a problem, in the file's order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.read.iter().map(|read| &**read.tunnel.name())
+    }
+
     /// Whether one of this name may be left out of those that were read because of a problem of its own.
     pub fn has_broken(&self, name: &str) -> bool {
         self.nameless || self.names.contains(name)

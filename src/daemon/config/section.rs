@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::hint;
+use super::{hint, syntax};
 
 /// One complaint about a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub struct Problem {
     pub key: String,
     /// What is wrong and what is allowed, for a person. Never shows a key.
     pub message: String,
-    /// The line with a mark below the place, as the parser renders it, if the file is no TOML. For who looks at the file
-    /// anyway, and never for a log. Empty where the line may hold a key.
+    /// What can be shown of the line with a mark below the place, if the file is no TOML; empty otherwise. For who looks at the
+    /// file anyway, and never for a log. Where the line may hold a secret, all from its `=` on is left out.
     pub shown: String,
 }
 
@@ -65,12 +65,6 @@ impl std::error::Error for ConfigError {}
 /// How a complaint about a key begins that is not there.
 const MISSING: &str = "is missing";
 
-/// Of the parser's message the lines that show the place.
-fn rendered(message: &str) -> String {
-    let is_shown = |line: &&str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
-    message.lines().filter(is_shown).collect::<Vec<_>>().join("\n")
-}
-
 /// A file being read: its text for line numbers, and what was found wrong so far.
 pub struct Source<'s> {
     path: PathBuf,
@@ -98,7 +92,7 @@ impl<'s> Source<'s> {
                     line: self.line(at),
                     key: String::new(),
                     message: error.message().to_owned(),
-                    shown: if self.may_hold_a_key(at) { String::new() } else { rendered(&error.to_string()) },
+                    shown: syntax::place(self.text, at, self.line(at)),
                 }],
             }
         })
@@ -132,15 +126,6 @@ impl<'s> Source<'s> {
         let is_missing =
             |problem: &Problem| problem.line == line && problem.key == key && problem.message.starts_with(MISSING);
         self.problems.borrow_mut().retain(|problem| !is_missing(problem));
-    }
-
-    /// Whether the line at a place may hold a key or a part of one.
-    fn may_hold_a_key(&self, at: usize) -> bool {
-        let start = self.text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
-        let line = self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default().to_lowercase();
-        let before = self.text.get(..start).unwrap_or_default();
-        let in_text = ["\"\"\"", "'''"].iter().any(|quotes| before.matches(quotes).count() % 2 == 1);
-        in_text || ["psk", "pks", "secret", "key"].iter().any(|word| line.contains(word))
     }
 
     /// Notes a warning, likewise.

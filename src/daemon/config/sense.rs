@@ -1,6 +1,7 @@
 //! What cannot work although each value of a file is allowed: `gatewayctl check`. gatewayd itself takes such a file, because a
 //! machine may get its addresses later, and closes what the routes protect.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::{Config, PeerName, Tunnel};
@@ -10,9 +11,14 @@ use crate::routing::VpnRoute;
 /// Keys below this many bytes can be guessed (RFC 7296 section 2.15 asks for as much as the strongest key that is derived).
 const SHORT_KEY: usize = 16;
 
-/// Parts of keys that are no secret: those of this repository's examples, and what people put where a key belongs.
-const EXAMPLE_KEYS: &[&str] =
-    &["an example", "another example", "replace me", "replaceme", "change me", "changeme", "password", "swordfish"];
+/// What the keys of this repository's examples begin with.
+const EXAMPLE_KEYS: &[&str] = &["an example", "another example", "replace me with"];
+
+/// What people put where a key belongs, or what they make a key of that is as good as none.
+const COMMON_WORDS: &[&str] = &["changeme", "change me", "replaceme", "replace me", "password", "swordfish"];
+
+/// From so many bytes on a key that begins with a common word is one for all that: the rest may be random.
+const LONG_KEY: usize = 32;
 
 /// What an operator should look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,23 +33,29 @@ pub struct Doubts {
 /// run on this very machine, so that what it lacks is a problem.
 pub fn doubts(config: &Config, here: &Here, meant_for_here: bool) -> Doubts {
     let mut doubts = Doubts::default();
+    // A file for another machine may well be checked on its peer.
+    let machine: &[IpAddr] = if meant_for_here { &here.addresses } else { &[] };
     for tunnel in config.connections.iter() {
         let name = tunnel.name();
-        doubts.problems.extend(addresses(config, tunnel, here).map(|text| format!("connection {name}: {text}")));
+        doubts.problems.extend(addresses(config, tunnel, machine).map(|text| format!("connection {name}: {text}")));
         doubts.warnings.extend(key(tunnel).map(|text| format!("connection {name}: {text}")));
     }
-    doubts.problems.extend(config.routes.iter().filter_map(|route| outside_selectors(config, route)));
+    let by_name: HashMap<&str, &Tunnel> =
+        config.connections.iter().map(|tunnel| (&**tunnel.name(), &**tunnel)).collect();
+    let of_routes = config.routes.iter().filter_map(|route| outside_selectors(by_name.get(&*route.connection)?, route));
+    doubts.problems.extend(of_routes);
     let lacking = if meant_for_here { &mut doubts.problems } else { &mut doubts.warnings };
     lacking.extend(not_of_this_machine(config, here));
     lacking.extend(here.tun_taken.clone());
     doubts
 }
 
-fn addresses(config: &Config, tunnel: &Tunnel, here: &Here) -> impl Iterator<Item = String> {
+/// `machine`: addresses that are this gateway's although the file does not name them.
+fn addresses(config: &Config, tunnel: &Tunnel, machine: &[IpAddr]) -> impl Iterator<Item = String> {
     let PeerName::Address(peer) = tunnel.peer else { return None.into_iter() };
     let ours = &config.gateway.local_addresses;
     let local = tunnel.template().local_address;
-    let text = if local == Some(peer) || ours.contains(&peer) || here.addresses.contains(&peer) {
+    let text = if local == Some(peer) || ours.contains(&peer) || machine.contains(&peer) {
         Some(format!("its peer {peer} is an address of this gateway itself"))
     } else if local.is_none() && !ours.is_empty() && !ours.iter().any(|ours| ours.is_ipv4() == peer.is_ipv4()) {
         let family = if peer.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -54,13 +66,13 @@ fn addresses(config: &Config, tunnel: &Tunnel, here: &Here) -> impl Iterator<Ite
     text.into_iter()
 }
 
+/// What is said never tells what the key is, or holds.
 fn key(tunnel: &Tunnel) -> Option<String> {
     let key = tunnel.template().pre_shared_key.as_bytes();
-    let lower = key.to_ascii_lowercase();
-    let holds = |part: &&&str| lower.windows(part.len()).any(|window| window == part.as_bytes());
-    // What is said names the example, never the key.
-    if let Some(example) = EXAMPLE_KEYS.iter().find(holds) {
-        return Some(format!("its key is one of an example (\"{example}…\"); anybody can know it"));
+    let begins_with =
+        |start: &&str| key.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start.as_bytes()));
+    if EXAMPLE_KEYS.iter().any(begins_with) || key.len() < LONG_KEY && COMMON_WORDS.iter().any(begins_with) {
+        return Some("its key is that of an example, or begins with a common word; anybody can know it".to_owned());
     }
     (key.len() < SHORT_KEY).then(|| {
         format!("its key has fewer than {SHORT_KEY} characters and can be guessed; take 32 random ones (openssl rand -base64 24)")
@@ -68,8 +80,7 @@ fn key(tunnel: &Tunnel) -> Option<String> {
 }
 
 /// Packets of a route go through a child whose selectors hold them, and are dropped if there is none.
-fn outside_selectors(config: &Config, route: &VpnRoute) -> Option<String> {
-    let tunnel = config.connections.iter().find(|tunnel| *tunnel.name() == route.connection)?;
+fn outside_selectors(tunnel: &Tunnel, route: &VpnRoute) -> Option<String> {
     let overlap = |a: &ipnet::IpNet, b: &ipnet::IpNet| a.contains(b) || b.contains(a);
     let carries = |subnets: &super::ChildSubnets| {
         let source = route.policy.map(|policy| policy.source);
@@ -168,16 +179,33 @@ connection = "idc"
     }
 
     #[test]
+    fn the_file_of_the_other_end_is_good_although_this_machine_is_its_peer() {
+        let config = Config::parse(GOOD, Path::new("gatewayd.toml")).unwrap();
+        let peer = Here { addresses: vec!["203.0.113.2".parse().unwrap()], tun_taken: None };
+        assert!(doubts(&config, &peer, false).problems.is_empty());
+        let problems = doubts(&config, &peer, true).problems;
+        assert!(problems[0].contains("its peer 203.0.113.2 is an address of this gateway itself"), "{problems:?}");
+    }
+
+    #[test]
     fn a_key_that_anybody_may_know_or_guess_is_warned_of_and_not_shown() {
         for (key, expected) in [
             ("0123456789abcde", "fewer than 16 characters"),
             ("hex:00112233445566778899aabbccddee", "fewer than 16 characters"),
-            ("an example, to be replaced by 32 random characters", "one of an example (\"an example…\")"),
-            ("Replace me with at least 32 random characters", "one of an example"),
+            ("an example, to be replaced by 32 random characters", "of an example"),
+            ("Replace me with at least 32 random characters", "of an example"),
+            ("changeme", "of an example"),
+            ("Password-of-branch-7", "of an example"),
         ] {
             let doubts = doubts_of(&GOOD.replace("0123456789abcdef", key));
             assert_eq!((doubts.problems.len(), doubts.warnings.len()), (0, 1), "{key}: {doubts:?}");
-            assert!(doubts.warnings[0].contains(expected) && !doubts.warnings[0].contains(key), "{doubts:?}");
+            assert!(doubts.warnings[0].contains(expected), "{doubts:?}");
+            let told = doubts.warnings[0].to_lowercase();
+            let words = ["an example, to", "replace me", "changeme", "password"];
+            assert!(words.iter().all(|word| !told.contains(word)), "{doubts:?}");
+        }
+        for good in ["9f2Kd8password7QmXz41", "password and then forty-three more random characters"] {
+            assert_eq!(doubts_of(&GOOD.replace("0123456789abcdef", good)), Doubts::default(), "{good}");
         }
     }
 }

@@ -331,14 +331,19 @@ fn what_is_no_toml_is_told_with_its_line() {
 }
 
 #[test]
-fn what_is_no_toml_is_shown_with_a_mark_but_no_key_is() {
-    let shown = |text: &str| parse(text).unwrap_err().problems[0].shown.clone();
-    assert_eq!(shown("mtu = 1500\ntun = = 3\n"), "  |\n2 | tun = = 3\n  |       ^");
-    for hidden in
-        ["psk = \"swordfish\n", "psk = \"\"\"\nsword = = fish\n\"\"\"\"\"\n", "x = 1\n[a]\nsecret = 'swordfish\n"]
-    {
-        let error = parse(hidden).unwrap_err();
-        assert!(error.problems[0].shown.is_empty() && !error.to_string().contains("sword"), "{error:?}");
+fn of_many_wrong_names_a_few_are_guessed_at_and_a_few_allowed_ones_are_told() {
+    const MANY: usize = 300;
+    let connection = GOOD.split("[[route]]").next().unwrap().replacen("198.51.100.2", "198.51.100.3", 1);
+    let (head, connection) = connection.split_once("[[connection]]").unwrap();
+    let connections = (0..MANY).map(|n| format!("[[connection]]{}", connection.replace("idc", &format!("site-{n}"))));
+    let routes = (0..MANY).map(|n| format!("[[route]]\ndestination = \"10.1.1.0/24\"\nconnection = \"stie-{n}\"\n"));
+    let text: String = std::iter::once(head.to_owned()).chain(connections).chain(routes).collect();
+    let problems = parse(&text).unwrap_err().problems;
+    assert_eq!(problems.len(), MANY);
+    assert_eq!(problems.iter().filter(|problem| problem.message.contains("did you mean")).count(), 8);
+    for problem in &problems {
+        assert!(problem.message.contains("site-19, and 280 more"), "{}", problem.message);
+        assert!(!problem.message.contains("site-20,"), "{}", problem.message);
     }
 }
 

@@ -30,7 +30,7 @@ use crate::ike::Command;
 use crate::io::clock;
 use crate::io::ip_forwarding::Families;
 use crate::io::kept_policy::{KeptRoute, Share};
-use crate::routing::{self, Family, Publication, RouteKey, RouteRefused, VpnRoute, Weight};
+use crate::routing::{self, ClosedBecause, Family, Publication, RouteKey, RouteRefused, VpnRoute, Weight};
 
 /// How long a change waits for the kernel's side to follow.
 const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ fn closed_routes(before: &Share) -> Vec<VpnRoute> {
         owner: routing::Owner::Cend,
         publication: Publication::Normal,
         created: clock::unix_seconds(),
-        closed: true,
+        closed: Some(ClosedBecause::SetLost),
     };
     before.policies.iter().map(closed).collect()
 }

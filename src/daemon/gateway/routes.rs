@@ -50,7 +50,7 @@ mod tests {
             owner: Owner::File,
             publication: Publication::Normal,
             created,
-            closed: false,
+            closed: None,
         }
     }
 

@@ -67,9 +67,6 @@ impl Shown {
     }
 }
 
-/// Why a policy carries nothing of which something is refused.
-const CLOSED: &str = "the owner's set names it in a way that is refused; its packets are dropped";
-
 /// A route that the kernel lacks carries nothing, whatever its connection does.
 fn route(entry: &routing::VpnRoute, state: routing::RouteState, absence: Option<&Absence>) -> Route {
     let routing::VpnRoute { destination, policy, connection, weight, owner, publication, created, closed } = entry;
@@ -85,7 +82,7 @@ fn route(entry: &routing::VpnRoute, state: routing::RouteState, absence: Option<
             routing::RouteState::Standby => RouteState::Standby,
             routing::RouteState::Down => RouteState::Down,
         },
-        reason: absence.map(ToString::to_string).or_else(|| closed.then(|| CLOSED.to_owned())),
+        reason: absence.map(ToString::to_string).or_else(|| closed.map(|why| why.to_string())),
         publication: match publication {
             routing::Publication::Normal => Publication::Normal,
             routing::Publication::Published => Publication::Published,

@@ -148,6 +148,12 @@ async fn a_policy_of_a_lost_set_is_closed_until_the_cloud_tells_its_set() {
     let there = |lab: &Lab| ["10.1.0.9", "10.1.0.200"].map(|source| connections(lab, source).len());
     assert_eq!(there(&lab), [0, 1], "what the policy holds does not go through the file's route");
     assert_eq!(lab.gateway.policy().cend, before, "nor after another start");
+    lab.gateway.publish_view();
+    let view = lab.gateway.view.load();
+    let routes: Vec<serde_json::Value> = serde_json::from_slice(&view.routes_json().unwrap()).unwrap();
+    let of_cend = routes.iter().find(|route| route["owner"] == "cend").expect("the policy");
+    let reason = of_cend["reason"].as_str().expect("a reason");
+    assert!(reason.contains("lost") && !reason.contains("refused"), "{reason}");
     lab.reload(&format!("log = \"debug\"\n{CONNECTION}{route}")).await;
     assert_eq!(there(&lab), [0, 1]);
 

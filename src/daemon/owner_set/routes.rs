@@ -6,7 +6,7 @@ use crate::control::owner::OwnerRoute;
 use crate::control::owner_change::OwnerRouteKey;
 use crate::control::route;
 use crate::routing::table::check_prefixes;
-use crate::routing::{Family, Owner, Publication, RoutePolicy, VpnRoute, Weight};
+use crate::routing::{ClosedBecause, Family, Owner, Publication, RoutePolicy, VpnRoute, Weight};
 
 /// What a route comes to, and why it is not done if it is not. `tunnel` is its connection's name, if that is there; `created` in
 /// Unix seconds.
@@ -34,7 +34,7 @@ pub fn translate(
     let (priority, weight) = (self::priority(*priority), self::weight(*weight));
     let closed = || {
         let weight = *weight.as_ref().unwrap_or(&Weight::Active);
-        Some(route(Some(policy(key, wanted)?), weight, connection.as_str().into(), true))
+        Some(route(Some(policy(key, wanted)?), weight, connection.as_str().into(), Some(ClosedBecause::Refused)))
     };
     let read = || -> Result<VpnRoute, String> {
         let policy = match source {
@@ -46,7 +46,7 @@ pub fn translate(
         };
         let weight = weight.clone()?;
         let lacking = || format!("its connection \"{connection}\" is refused, or not in the set");
-        Ok(route(policy, weight, Arc::clone(tunnel.ok_or_else(lacking)?), false))
+        Ok(route(policy, weight, Arc::clone(tunnel.ok_or_else(lacking)?), None))
     };
     match read() {
         Ok(route) => (Some(route), None),

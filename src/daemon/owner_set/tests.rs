@@ -175,7 +175,8 @@ fn a_route_with_a_source_is_another_one_and_has_a_priority() {
     ];
     let set = OwnerSet { revision: 1, connections: vec![connection("vco-1").into()], routes, ..OwnerSet::default() };
     let translation = translate(&set, &file(), 7);
-    let policies: Vec<_> = translation.routes.iter().filter(|route| !route.closed).map(|route| route.policy).collect();
+    let policies: Vec<_> =
+        translation.routes.iter().filter(|route| route.closed.is_none()).map(|route| route.policy).collect();
     let policy = |priority, source: &str| Some(RoutePolicy { priority, source: source.parse().unwrap() });
     assert_eq!(policies, [None, policy(10, "192.168.1.0/24"), policy(100, "192.168.2.0/24")]);
     let refused: Vec<_> = translation.refused.iter().map(|one| (one.name.as_str(), one.reason.as_str())).collect();
@@ -195,7 +196,7 @@ fn a_policy_stays_in_force_without_its_connection_and_is_told_again_with_it() {
     let mut entries = set(refused);
     let (mut translation, touched) = Translation::new(Some(&entries), &file(), 7);
     let [policy] = &touched.routes.new[..] else { panic!("{:?}", touched.routes.new) };
-    assert!(policy.policy.is_some() && policy.closed);
+    assert!(policy.policy.is_some() && policy.closed == Some(crate::routing::ClosedBecause::Refused));
     assert_eq!(translation.refused().count(), 3, "the connection and both of its routes");
     let change = entries.difference(&set(connection("vco-1")));
     let touched = translation.change(&mut entries, &change, 8);

@@ -121,11 +121,8 @@ impl<'a> Alike<'a> {
     }
 
     /// Those that may have traffic in common with what is asked for on both sides, with their places.
-    pub(super) fn with_traffic(self, asked: Asked<'a>) -> impl Iterator<Item = (Place, &'a Arc<Connection>)> {
-        let [ours, theirs] = [0, 1].map(|side| {
-            let nets = asked[side].iter().filter_map(covering);
-            nets.flat_map(move |net| overlapping(&self.of.traffic[side], self.hash, net))
-        });
+    pub(super) fn with_traffic(self, asked: &[Prefixes; 2]) -> impl Iterator<Item = (Place, &'a Arc<Connection>)> {
+        let [ours, theirs] = [0, 1].map(|side| asked[side].overlapping(&self.of.traffic[side], self.hash));
         let found = fewest(ours, theirs).into_iter();
         let found = found.filter_map(move |place| Some((place, self.of.connections.get(&place)?)));
         // Two that had the same hash by chance would be no less told apart.
@@ -148,15 +145,35 @@ fn fewest(mut one: impl Iterator<Item = Place>, mut other: impl Iterator<Item = 
     }
 }
 
-/// The places of those that are alike by this hash, and have a prefix that holds `net` or lies in it.
-fn overlapping(traffic: &BTreeSet<(u64, IpNet, Place)>, hash: u64, net: IpNet) -> impl Iterator<Item = Place> {
-    let shorter = (0..net.prefix_len()).filter_map(move |length| shortened(net.network(), length));
-    let holding =
-        shorter.flat_map(move |holder| traffic.range((hash, holder, Place::MIN)..=(hash, holder, Place::MAX)));
-    // In their order, those that lie in a prefix follow it.
-    let following = traffic.range((hash, net, Place::MIN)..);
-    let inside = following.take_while(move |(of, inside, _)| *of == hash && net.contains(inside));
-    holding.chain(inside).map(|(_, _, place)| *place)
+/// The prefixes that hold the addresses of one side of what is asked for, in their order, none in another one: however many
+/// selectors a peer sends, each prefix of a connection is met once.
+pub(super) struct Prefixes(Vec<IpNet>);
+
+impl Prefixes {
+    /// Of both sides.
+    pub(super) fn of(asked: Asked<'_>) -> [Self; 2] {
+        asked.map(|selectors| {
+            let mut nets = IpNet::aggregate(&selectors.iter().filter_map(covering).collect());
+            nets.sort_unstable();
+            Self(nets)
+        })
+    }
+
+    /// The places of those that are alike by this hash, and have a prefix that holds one of these or lies in it.
+    fn overlapping(&self, traffic: &BTreeSet<(u64, IpNet, Place)>, hash: u64) -> impl Iterator<Item = Place> {
+        let before = std::iter::once(None).chain(self.0.iter().map(Some));
+        before.zip(&self.0).flat_map(move |(before, net)| {
+            // Those that hold the one before as well have been met there.
+            let new = before.map_or(0, |before| common(before.network(), net.network()).map_or(0, |bits| bits + 1));
+            let shorter = (new..net.prefix_len()).filter_map(move |length| shortened(net.network(), length));
+            let holding =
+                shorter.flat_map(move |holder| traffic.range((hash, holder, Place::MIN)..=(hash, holder, Place::MAX)));
+            // In their order, those that lie in a prefix follow it.
+            let following = traffic.range((hash, *net, Place::MIN)..);
+            let inside = following.take_while(move |(of, inside, _)| *of == hash && net.contains(inside));
+            holding.chain(inside).map(|(_, _, place)| *place)
+        })
+    }
 }
 
 /// For each selector of these children the longest prefix that holds it: of our side, and of the peer's.
@@ -169,12 +186,17 @@ fn nets(children: &[Child]) -> [impl Iterator<Item = IpNet>; 2] {
 
 /// The longest prefix that holds a selector's addresses.
 fn covering(selector: &TrafficSelector) -> Option<IpNet> {
-    let same = match (selector.start, selector.end) {
-        (IpAddr::V4(start), IpAddr::V4(end)) => (start.to_bits() ^ end.to_bits()).leading_zeros(),
-        (IpAddr::V6(start), IpAddr::V6(end)) => (start.to_bits() ^ end.to_bits()).leading_zeros(),
+    shortened(selector.start, common(selector.start, selector.end)?)
+}
+
+/// The number of bits that two addresses of one family begin with alike.
+fn common(one: IpAddr, other: IpAddr) -> Option<u8> {
+    let same = match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
         _ => return None,
     };
-    shortened(selector.start, u8::try_from(same).ok()?)
+    u8::try_from(same).ok()
 }
 
 fn shortened(address: IpAddr, length: u8) -> Option<IpNet> {

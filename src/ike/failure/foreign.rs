@@ -8,7 +8,7 @@ const LONGEST: usize = 256;
 /// Shows a value that a peer has sent, or a part of one: of what is not visible ASCII, and no space, only an escape, and
 /// nothing beyond the 256th byte. Who reads it on a terminal is shown what was sent, and does not have it done to the
 /// terminal.
-pub(super) struct Foreign<T>(pub(super) T);
+pub struct Foreign<T>(pub T);
 
 impl<T: fmt::Display> fmt::Display for Foreign<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

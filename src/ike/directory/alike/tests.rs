@@ -50,7 +50,7 @@ fn found(book: &ByIdentity, hasher: &RandomState, [local, peer]: [&str; 2]) -> (
     looks::take();
     let all = book.expecting(&"site.EXAMPLE".parse().expect("an identity"), hasher);
     let alike = all.first().expect("one that expects it");
-    (alike.with_traffic([&local, &peer]).map(|(place, _)| place).collect(), looks::take())
+    (alike.with_traffic(&Prefixes::of([&local, &peer])).map(|(place, _)| place).collect(), looks::take())
 }
 
 #[test]
@@ -76,10 +76,35 @@ fn one_of_thousands_with_the_same_identities_is_found_without_a_look_at_the_othe
 }
 
 #[test]
+fn selectors_that_are_repeated_or_lie_in_each_other_cost_no_look_more() {
+    let hasher = RandomState::new();
+    // Each has a prefix of its own on both sides, or one that holds all that is asked for.
+    for wide in [false, true] {
+        let nets = |n: u32| if wide { "10.0.0.0/8".to_owned() } else { format!("10.0.{}.{}/32", n / 256, n % 256) };
+        let all: Vec<_> = (0..1_000).map(|n| connection("key", [&nets(n), &nets(n)])).collect();
+        let book = book(&all, &hasher);
+        let repeated = "10.0.0.0/16 ".repeat(255);
+        let nested = (8..32).map(|length| format!("10.0.0.0/{length} ")).collect::<String>().repeat(10);
+        let apart = (0..255).map(|n| format!("10.0.0.{n}/32 ")).collect::<String>();
+        for asked in [repeated, nested, apart] {
+            let (places, looks) = found(&book, &hasher, [&asked, &asked]);
+            assert!(!places.is_empty() && looks <= 1_010, "{} of {looks} looks", places.len());
+        }
+    }
+}
+
+#[test]
 fn all_that_have_traffic_in_common_are_found() {
     let hasher = RandomState::new();
-    let nets =
-        ["10.1.0.0/16", "10.1.2.0/24", "10.1.2.3/32", "10.2.0.0/16 10.4.0.0/16", "0.0.0.0/0", "fd00::/64", "::/0"];
+    let nets = [
+        "10.1.0.0/16",
+        "10.1.2.0/24",
+        "10.1.2.3/32 10.1.2.4/32",
+        "10.2.0.0/16 10.3.0.0/16 10.3.1.0/24",
+        "0.0.0.0/0",
+        "fd00::/64",
+        "::/0",
+    ];
     let all: Vec<_> = nets.iter().flat_map(|ours| nets.map(|theirs| connection("key", [*ours, theirs]))).collect();
     let book = book(&all, &hasher);
     for ours in nets {
@@ -120,7 +145,9 @@ fn those_with_another_key_are_not_alike() {
     let expecting = book.expecting(&"site.example".parse().expect("an identity"), &hasher);
     assert_eq!(expecting.iter().map(|alike| alike.place).collect::<Vec<_>>(), [0, 1]);
     let (local, peer) = (selectors(nets[0]), selectors(nets[1]));
-    let traffic = |alike: &Alike<'_>| alike.with_traffic([&local, &peer]).map(|(place, _)| place).collect::<Vec<_>>();
+    let traffic = |alike: &Alike<'_>| {
+        alike.with_traffic(&Prefixes::of([&local, &peer])).map(|(place, _)| place).collect::<Vec<_>>()
+    };
     assert_eq!(expecting.iter().map(traffic).collect::<Vec<_>>(), [vec![0, 2], vec![1]]);
     let siblings = book.siblings(&all[1], &hasher);
     assert_eq!(siblings.map(|alike| alike.place).collect::<Vec<_>>(), [1]);
