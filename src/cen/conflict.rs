@@ -1,5 +1,6 @@
 //! Collisions of published routes, as both ends see them.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -7,7 +8,7 @@ use ipnet::Ipv4Net;
 
 use super::horizon::Horizons;
 use super::index::{CenIndex, Member, Offer};
-use super::learn::{LearnedRoute, LearnedStatus, Rejection, View, place};
+use super::learn::{LEARNED_ROUTE_QUOTA, LearnedRoute, LearnedStatus, Rejection, View, place};
 use super::network::NetworkId;
 use super::passage::{Passage, Sort};
 use super::state::State;
@@ -32,9 +33,12 @@ pub struct Conflicts<'a> {
     state: &'a State,
     member: Member,
     index: &'a CenIndex,
+    passage: Rc<Passage<'a>>,
     sorts: Vec<Learners<'a>>,
     /// The place of each learner in `sorts`.
     sort_of: BTreeMap<Member, usize>,
+    /// The place in the order of publication up to which everybody has room: no more than the quota is published so far.
+    room_for_all: u64,
 }
 
 /// The other networks of one sort.
@@ -42,8 +46,14 @@ struct Learners<'a> {
     /// What CEN brings to each of them.
     view: View<'a>,
     members: Vec<(&'a NetworkId, Member)>,
+    /// Looked for when a route is asked about that there may be no room for.
+    room: OnceCell<Room>,
+}
+
+/// What the networks of a sort have room for.
+struct Room {
     horizons: Horizons,
-    /// The last places that they have room for, the least first.
+    /// The last places, the least first.
     places: Vec<u64>,
 }
 
@@ -59,8 +69,8 @@ struct Kept<'a> {
     /// The records but for those of the networks that are full, in order.
     conflicts: Vec<Conflict<'a>>,
     full: Vec<Full>,
-    /// Whose own tables keep it out.
-    keepers: BTreeMap<Member, Ipv4Net>,
+    /// Whose own tables keep it out, with the entry that does, by their sort.
+    keepers: BTreeMap<usize, BTreeMap<Member, Ipv4Net>>,
 }
 
 impl<'a> Conflicts<'a> {
@@ -73,12 +83,16 @@ impl<'a> Conflicts<'a> {
         for (learner, member) in index.members().filter(|(learner, _)| *learner != network) {
             by_sort.entry(passage.sort_of(learner)).or_default().push((learner, member));
         }
-        let learners = by_sort.into_values().filter_map(|members| Learners::of(state, index, &passage, members));
+        let learners = by_sort.into_values().filter_map(|members| {
+            let view = View::of_sort(state, index, Rc::clone(&passage), members.first()?.0);
+            Some(Learners { view, members, room: OnceCell::new() })
+        });
         let sorts: Vec<_> = learners.collect();
         let numbered = sorts.iter().enumerate();
         let sort_of = numbered.flat_map(|(place, sort)| sort.members.iter().map(move |(_, member)| (*member, place)));
         let (sort_of, member) = (sort_of.collect(), index.member(network)?);
-        Some(Self { state, member, index, sorts, sort_of })
+        let room_for_all = index.in_order().nth(LEARNED_ROUTE_QUOTA - 1).map_or(u64::MAX, |offer| offer.order);
+        Some(Self { state, member, index, passage, sorts, sort_of, room_for_all })
     }
 
     /// One record for each network that rejected the route to `destination` with an entry of its own or for want of room, or
@@ -86,10 +100,11 @@ impl<'a> Conflicts<'a> {
     /// are as good as others.
     pub fn to(&self, destination: Ipv4Net, most: usize) -> Vec<Conflict<'a>> {
         let Kept { mut conflicts, full, keepers } = self.apart_from_full(destination, most);
-        for Full { sort, place } in full {
-            let Some(sort) = self.sorts.get(sort) else { continue };
-            let is_full =
-                |(_, member): &&(_, Member)| !keepers.contains_key(member) && sort.horizons.at(*member) < place;
+        for Full { sort: number, place } in full {
+            let Some(sort) = self.sorts.get(number) else { continue };
+            let (horizons, keepers) = (&self.room(sort).horizons, keepers.get(&number));
+            let keeps_out = |member: &Member| keepers.is_some_and(|keepers| keepers.contains_key(member));
+            let is_full = |(_, member): &&(_, Member)| !keeps_out(member) && horizons.at(*member) < place;
             let overflow = |(instance, _): &(&'a NetworkId, Member)| self.record(instance, destination, "overflow");
             let room = most.saturating_sub(conflicts.len());
             conflicts.extend(sort.members.iter().filter(is_full).take(room).map(overflow));
@@ -103,12 +118,32 @@ impl<'a> Conflicts<'a> {
     pub fn count(&self, destination: Ipv4Net) -> usize {
         let Kept { conflicts, full, keepers } = self.apart_from_full(destination, usize::MAX);
         let overflows = full.iter().filter_map(|Full { sort: number, place }| {
-            let sort = self.sorts.get(*number)?;
-            let keep_out = keepers.keys().filter(|member| self.sort_of.get(member) == Some(number));
-            let without_room = sort.places.partition_point(|last| last < place);
-            Some(without_room - keep_out.filter(|member| sort.horizons.at(**member) < *place).count())
+            let Room { horizons, places } = self.room(self.sorts.get(*number)?);
+            let keep_out = keepers.get(number).into_iter().flat_map(BTreeMap::keys);
+            let without_room = places.partition_point(|last| last < place);
+            Some(without_room - keep_out.filter(|member| horizons.at(**member) < *place).count())
         });
         conflicts.len() + overflows.sum::<usize>()
+    }
+
+    /// What the networks of a sort have room for.
+    fn room<'s>(&self, sort: &'s Learners<'a>) -> &'s Room {
+        sort.room.get_or_init(|| {
+            let alone = |member| {
+                let (network, _) = sort.members.iter().find(|(_, one)| *one == member)?;
+                Some(View::of_network_past(self.state, network, Rc::clone(&self.passage))?.horizon())
+            };
+            let horizons = Horizons::of(self.index, &sort.view, alone);
+            let mut places: Vec<u64> = sort.members.iter().map(|(_, member)| horizons.at(*member)).collect();
+            places.sort_unstable();
+            Room { horizons, places }
+        })
+    }
+
+    /// For how many sorts it was looked for.
+    #[cfg(test)]
+    pub(super) fn rooms(&self) -> usize {
+        self.sorts.iter().filter(|sort| sort.room.get().is_some()).count()
     }
 
     fn record(&self, instance: &'a NetworkId, destination: Ipv4Net, status: &'static str) -> Conflict<'a> {
@@ -122,13 +157,11 @@ impl<'a> Conflicts<'a> {
         let group: Vec<Offer> = self.index.offers_to(destination).collect();
         let Some(ours) = group.iter().find(|offer| offer.publisher == self.member) else { return kept };
         for (member, own) in self.index.all_who_keep_out(destination) {
-            kept.keepers.entry(member).or_insert(own);
+            if let Some(sort) = self.sort_of.get(&member) {
+                kept.keepers.entry(*sort).or_default().entry(member).or_insert(own);
+            }
         }
-        // Of each sort how many of the others keep it out.
-        let mut keep_out = vec![0; self.sorts.len()];
-        let of_sorts = kept.keepers.keys().filter_map(|member| self.sort_of.get(member));
-        of_sorts.for_each(|sort| keep_out[*sort] += 1);
-        let mut arrives = vec![false; self.sorts.len()];
+        let mut kept_out = Vec::new();
         for (number, sort) in self.sorts.iter().enumerate() {
             let judged = sort.view.judge(&group);
             let Some(status) = judged.iter().find(|one| one.offer == *ours).map(|one| &one.status) else { continue };
@@ -137,48 +170,31 @@ impl<'a> Conflicts<'a> {
                 kept.conflicts.extend(prohibited.take(most));
                 continue;
             }
-            arrives[number] = true;
+            let keepers = kept.keepers.get(&number);
+            let records = keepers.into_iter().flatten().filter_map(|(member, own)| {
+                let instance = self.index.network(*member)?;
+                Some(self.record(instance, *own, "conflict"))
+            });
+            kept_out.extend(records.take(most.saturating_sub(kept_out.len())));
             match (status, place(&judged)) {
                 (LearnedStatus::Rejected(Rejection::EarlierPublisher(winner)), _) => {
                     let winner = self.index.member(winner).and_then(|member| self.index.network(member));
-                    let winner = winner.filter(|_| keep_out[number] < sort.members.len());
+                    let winner = winner.filter(|_| keepers.map_or(0, BTreeMap::len) < sort.members.len());
                     kept.conflicts.extend(winner.map(|winner| self.record(winner, destination, "conflict")));
                 }
-                (_, Some(place)) if sort.places.first().is_some_and(|least| *least < place) => {
+                (_, Some(place))
+                    if place > self.room_for_all
+                        && self.room(sort).places.first().is_some_and(|least| *least < place) =>
+                {
                     kept.full.push(Full { sort: number, place });
                 }
                 _ => {}
             }
         }
-        let keeps_out = |(member, own): (&Member, &Ipv4Net)| {
-            let learns = arrives[*self.sort_of.get(member)?];
-            let instance = self.index.network(*member).filter(|_| learns)?;
-            Some(self.record(instance, *own, "conflict"))
-        };
-        kept.conflicts.extend(kept.keepers.iter().filter_map(keeps_out).take(most));
+        kept.conflicts.extend(kept_out);
         kept.conflicts.sort();
         kept.conflicts.dedup();
         kept
-    }
-}
-
-impl<'a> Learners<'a> {
-    /// `members` are of one sort.
-    fn of(
-        state: &'a State,
-        index: &'a CenIndex,
-        passage: &Rc<Passage<'a>>,
-        members: Vec<(&'a NetworkId, Member)>,
-    ) -> Option<Self> {
-        let view = View::of_sort(state, index, Rc::clone(passage), members.first()?.0);
-        let alone = |member| {
-            let (network, _) = members.iter().find(|(_, one)| *one == member)?;
-            Some(View::of_network_past(state, network, Rc::clone(passage))?.horizon())
-        };
-        let horizons = Horizons::of(index, &view, alone);
-        let mut places: Vec<u64> = members.iter().map(|(_, member)| horizons.at(*member)).collect();
-        places.sort_unstable();
-        Some(Self { view, members, horizons, places })
     }
 }
 

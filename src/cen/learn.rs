@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use super::identifier::CenId;
 use super::index::{CenIndex, Member, Offer};
 use super::network::{NetworkId, NetworkKind};
+use super::on_demand::OnDemand;
 use super::passage::{Arrival, Fate, Passage, Way};
 use super::route::{RouteEntry, RouteKind};
 use super::route_map::Attributes;
@@ -124,7 +125,7 @@ pub struct View<'a> {
     viewer: Viewer<'a>,
     horizon: OnceCell<u64>,
     /// The publishers that were asked about, by their numbers.
-    publishers: Vec<OnceCell<Box<Publisher<'a>>>>,
+    publishers: OnDemand<Publisher<'a>>,
     /// The regions that have a network.
     regions: OnceCell<BTreeSet<&'a str>>,
 }
@@ -190,7 +191,7 @@ impl<'a> View<'a> {
 
     fn new(state: &'a State, index: &'a CenIndex, passage: Rc<Passage<'a>>, viewer: Viewer<'a>) -> Self {
         let (horizon, regions) = (OnceCell::new(), OnceCell::new());
-        let publishers = index.numbers().map(|_| OnceCell::new()).collect();
+        let publishers = OnDemand::new(index.numbers().len());
         Self { state, index, passage, viewer, horizon, publishers, regions }
     }
 
@@ -423,9 +424,9 @@ impl<'a> View<'a> {
                 Viewer::Network(learner, _) | Viewer::Sort(learner) => self.passage.to_network(network, learner),
                 Viewer::Region(region) => self.passage.to_region(network, region),
             };
-            Box::new(Publisher { way, entries: OnceCell::new() })
+            Publisher { way, entries: OnceCell::new() }
         };
-        Some(self.publishers.get(member.number())?.get_or_init(find))
+        self.publishers.get(member.number(), find)
     }
 
     /// Rules 3 and 4.

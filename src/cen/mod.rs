@@ -19,6 +19,7 @@ pub mod index;
 pub mod learn;
 pub mod network;
 pub mod nonce;
+mod on_demand;
 pub mod openapi;
 pub mod passage;
 pub mod plan;

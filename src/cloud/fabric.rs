@@ -19,42 +19,36 @@ pub type Standings = BTreeMap<Arc<str>, Standing>;
 /// What the kernels of the bound namespaces should have.
 type Derivation = fn(&State, &Bindings) -> BTreeMap<Arc<str>, KernelState>;
 
-/// One task for each bound namespace. Dropping it ends the tasks and leaves the kernels as they are; the next start
-/// takes them over.
+/// One task for each bound namespace, from when it is known what that should have: until then its kernel stays as it was
+/// before the start. Dropping it ends the tasks and leaves the kernels as they are; the next start takes them over.
 pub struct Fabric {
     bindings: Arc<Bindings>,
     derive: Derivation,
     /// What could not be derived is owed.
     retry: Retry,
+    /// Those of which it is known what they should have.
     kernels: BTreeMap<Arc<str>, watch::Sender<KernelState>>,
-    standings: watch::Receiver<Standings>,
+    standings: Arc<watch::Sender<Standings>>,
     /// Keeps the tasks alive, and ends them.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Fabric {
-    /// Starts the tasks with what `state` asks for; with empty bindings there are none.
-    pub fn start(bindings: Bindings, state: &State) -> Self {
-        let mut tasks = JoinSet::new();
-        let mut kernels = BTreeMap::new();
-        let (report, standings) = watch::channel(Standings::new());
-        let report = Arc::new(report);
-        for (namespace, kernel) in fabric_routes(state, &bindings) {
-            let (sender, receiver) = watch::channel(kernel);
-            let (report, name) = (Arc::clone(&report), Arc::clone(&namespace));
-            let report = move |standing: &Standing| {
-                report.send_modify(|all| drop(all.insert(Arc::clone(&name), standing.clone())));
-            };
-            tasks.spawn(keep(Namespace::Named(Arc::clone(&namespace)), PROTOCOL_CEND, receiver, report));
-            kernels.insert(namespace, sender);
+    /// No tasks yet: the first [`update`](Self::update) starts them. With empty bindings there never are any.
+    pub fn new(bindings: Bindings) -> Self {
+        Fabric {
+            bindings: Arc::new(bindings),
+            derive: fabric_routes,
+            retry: Retry::default(),
+            kernels: BTreeMap::new(),
+            standings: Arc::new(watch::Sender::default()),
+            tasks: JoinSet::new(),
         }
-        let (derive, retry): (Derivation, _) = (fabric_routes, Retry::default());
-        Fabric { bindings: Arc::new(bindings), derive, retry, kernels, standings, _tasks: tasks }
     }
 
-    /// Asks for what `state` says; to be called after every change, and when [`due`](Self::due) says so. Kernels that need
-    /// nothing new are left alone. What they should have is derived where nobody waits: of thousands of networks and route maps
-    /// that takes a while. If that fails the kernels stay as they are, as while no cend runs.
+    /// Asks for what `state` says; to be called at the start, after every change, and when [`due`](Self::due) says so. Kernels
+    /// that need nothing new are left alone. What they should have is derived where nobody waits: of thousands of networks and
+    /// route maps that takes a while. If that fails the kernels stay as they are, as while no cend runs.
     pub async fn update(&mut self, state: Arc<State>) {
         let (derive, bindings) = (self.derive, Arc::clone(&self.bindings));
         let kernels = match tokio::task::spawn_blocking(move || derive(&state, &bindings)).await {
@@ -72,14 +66,27 @@ impl Fabric {
             failures => tracing::info!(failures, "what the kernels should have is derived again"),
         }
         for (namespace, kernel) in kernels {
-            if let Some(sender) = self.kernels.get(&namespace) {
-                sender.send_if_modified(|current| {
-                    let news = *current != kernel;
-                    *current = kernel;
-                    news
-                });
-            }
+            let Some(sender) = self.kernels.get(&namespace) else {
+                self.begin(namespace, kernel);
+                continue;
+            };
+            sender.send_if_modified(|current| {
+                let news = *current != kernel;
+                *current = kernel;
+                news
+            });
         }
+    }
+
+    /// Starts the task of a namespace.
+    fn begin(&mut self, namespace: Arc<str>, kernel: KernelState) {
+        let (sender, receiver) = watch::channel(kernel);
+        let (standings, name) = (Arc::clone(&self.standings), Arc::clone(&namespace));
+        let report = move |standing: &Standing| {
+            standings.send_modify(|all| drop(all.insert(Arc::clone(&name), standing.clone())));
+        };
+        self.tasks.spawn(keep(Namespace::Named(Arc::clone(&namespace)), PROTOCOL_CEND, receiver, report));
+        self.kernels.insert(namespace, sender);
     }
 
     /// Whether the last update failed.
@@ -94,7 +101,7 @@ impl Fabric {
 
     /// How the kernels stand, as that changes.
     pub fn standings(&self) -> watch::Receiver<Standings> {
-        self.standings.clone()
+        self.standings.subscribe()
     }
 }
 
@@ -126,7 +133,7 @@ mod tests {
     fn an_update_is_derived_on_another_thread() {
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
         runtime.block_on(async {
-            let mut fabric = Fabric::start(Bindings::default(), &State::default());
+            let mut fabric = Fabric::new(Bindings::default());
             // The only other thread is busy.
             let (release, gate) = mpsc::sync_channel::<()>(1);
             let busy = spawn_blocking(move || gate.recv().is_ok());
@@ -140,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_could_not_be_derived_is_owed_until_a_state_can_be() {
-        let mut fabric = Fabric::start(Bindings::default(), &State::default());
+        let mut fabric = Fabric::new(Bindings::default());
         let (sender, kernel) = watch::channel(KernelState::default());
         fabric.kernels.insert("a".into(), sender);
         fabric.derive = |state, _| {
@@ -160,6 +167,26 @@ mod tests {
         fabric.update(Arc::new(state)).await;
         assert!(!fabric.is_owed() && poll!(std::pin::pin!(fabric.due())).is_pending());
         assert_eq!(kernel.borrow().routes.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_namespace_is_kept_from_the_first_state_that_can_be_derived() {
+        let mut fabric = Fabric::new(Bindings::default());
+        fabric.derive = |state, _| {
+            assert!(state.next_publication > 0, "of this state nothing can be derived");
+            BTreeMap::from([("cend-no-such-namespace".into(), KernelState::default())])
+        };
+        let mut standings = fabric.standings();
+        fabric.update(Arc::default()).await;
+        assert!(fabric.is_owed() && fabric.tasks.is_empty(), "the kernel stays as it is");
+        let mut state = State::default();
+        state.next_publication = 1;
+        for _ in 0..2 {
+            fabric.update(Arc::new(state.clone())).await;
+            assert!(!fabric.is_owed() && fabric.tasks.len() == 1);
+        }
+        timeout(Duration::from_secs(5), standings.changed()).await.expect("it is kept").unwrap();
+        assert!(standings.borrow()["cend-no-such-namespace"].amiss.is_some(), "there is none");
     }
 
     #[test]

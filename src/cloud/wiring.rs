@@ -213,11 +213,12 @@ fn tls_addresses(listen: SocketAddr) -> Vec<IpAddr> {
 fn program(writer: &Writer, bindings: &Bindings) -> Arc<GatewayLinks> {
     let mut commits = writer.commits();
     let Committed { revision: mut seen, state } = commits.newest.borrow_and_update().clone();
-    let mut fabric = Fabric::start(bindings.clone(), &state);
+    let mut fabric = Fabric::new(bindings.clone());
     tokio::spawn(tell(fabric.standings()));
     let links = Arc::new(GatewayLinks::start(&bindings.vpn_gateways, writer.commits()));
     let followed = Arc::clone(&links);
     tokio::spawn(async move {
+        fabric.update(state).await;
         loop {
             tokio::select! {
                 changed = commits.newest.changed() => if changed.is_err() { return },

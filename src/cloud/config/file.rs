@@ -180,7 +180,7 @@ pub(super) struct Source<'a> {
     pub text: &'a str,
 }
 
-impl Source<'_> {
+impl<'t> Source<'t> {
     /// A complaint about the value at `span`.
     pub fn wrong(&self, span: Range<usize>, key: &str, message: impl Into<String>) -> ConfigError {
         ConfigError {
@@ -202,12 +202,13 @@ impl Source<'_> {
         ConfigError { file: self.path.to_owned(), line, key: line.and_then(|line| self.key(line)), message }
     }
 
-    /// The key of a line, behind that of the table which it stands in.
+    /// The key of a line, behind that of the table which it stands in. What does not look like a key of cend.toml may be part
+    /// of a value, and that of a secret.
     fn key(&self, line: usize) -> Option<String> {
         let above: Vec<&str> = self.text.lines().take(line).map(str::trim).collect();
-        let table =
-            above.iter().rev().find_map(|line| line.strip_prefix('[')?.trim_start_matches('[').split(']').next());
-        let own = above.last()?.split_once('=').map(|(key, _)| key.trim()).filter(|key| !key.is_empty());
+        let header = |line: &'t str| line.strip_prefix('[')?.trim_start_matches('[').split(']').next().filter(is_key);
+        let table = above.iter().rev().copied().find_map(header);
+        let own = above.last()?.split_once('=').map(|(key, _)| key.trim()).filter(is_key);
         let path: Vec<&str> = table.into_iter().chain(own).collect();
         (!path.is_empty()).then(|| path.join("."))
     }
@@ -215,4 +216,9 @@ impl Source<'_> {
     fn line(&self, at: usize) -> usize {
         1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
     }
+}
+
+/// Whether it may be a key of cend.toml: their names are small letters with underscores, and a dot stands between two.
+fn is_key(text: &&str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.'))
 }

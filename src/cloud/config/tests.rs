@@ -150,6 +150,21 @@ fn no_complaint_shows_the_secret_of_an_access_key() {
         let refusal = refused(&key(secret));
         assert!(refusal.starts_with("cend.toml:3: access_key.secret: ") && !refusal.contains("37"), "{refusal}");
     }
+    // The first `=` is forgotten, or stands on another line.
+    for line in [
+        "secret \"c2VjcmV0Cg==\"",
+        "secret c2VjcmV0Cg==",
+        "secret: c2VjcmV0Cg==",
+        "secret\nc2VjcmV0Cg==",
+        "secret =\nc2VjcmV0Cg==",
+        "secret = \"\"\"\nc2VjcmV0Cg==",
+        "secret = \"\"\"\n[c2VjcmV0Cg==]",
+        "secret = [\n[\"c2VjcmV0Cg==\"",
+    ] {
+        let refusal = refused(&format!("[[access_key]]\nid = \"a\"\n{line}\n"));
+        assert!(!refusal.contains("c2Vj"), "{line}: {refusal}");
+        assert!(refusal.contains(": access_key"), "{line}: {refusal}");
+    }
     let twice = refused(&format!("{}{}", key("\"b\""), key("\"c\"")));
     assert_eq!(twice, "cend.toml:5: access_key.id: a is there twice; allowed: one secret for each id");
     assert_eq!(AccessKey::parse_list("# ours\na:b\n\na\n").unwrap_err(), "line 4: an access key is ID:SECRET");

@@ -68,11 +68,14 @@ pub async fn keep(
         if failed {
             retry.failed(Instant::now());
             standing.failures = standing.failures.saturating_add(1);
+        } else {
+            retry.succeeded();
         }
         if let (Err(error), true) = (&round, standing.amiss != amiss) {
             warn!(%namespace, %error, failures = standing.failures, "kernel routes cannot be kept in step; it is tried again");
         }
-        if !failed && retry.succeeded() > 0 {
+        // A route that somebody else's keeps out is nothing to try again, and not in step either.
+        if amiss.is_none() && standing.amiss.is_some() {
             info!(%namespace, failures = standing.failures, "kernel routes are in step again");
         }
         if failed || standing.amiss != amiss {
@@ -100,9 +103,10 @@ async fn round(reconciler: &mut Reconciler, wanted: &KernelState) -> Result<Outc
             closed.routes.insert(closed_route(route));
         }
         let actual = reconciler.actual(&closed).await?;
-        let Outcome { refused, failed, .. } = reconciler.bring(&closed, &actual).await?;
-        outcome.refused.extend(refused);
-        outcome.failed.extend(failed);
+        let closing = reconciler.bring(&closed, &actual).await?;
+        outcome.refused.extend(closing.refused);
+        // All else was tried once more.
+        outcome.failed = closing.failed;
     }
     reconciler.complain(&outcome);
     Ok(outcome)

@@ -140,7 +140,8 @@ impl Netlink {
         Ok(links)
     }
 
-    /// Does what `diff` says, in its order. One refusal does not stop the rest.
+    /// Does what `diff` says, in its order. A refusal does not stop the rest, but while a rule is refused none is removed, nor a
+    /// route of the tables that those lead to: its packets may be the ones that would miss them.
     ///
     /// # Errors
     /// The devices could not be listed; nothing was changed.
@@ -160,10 +161,13 @@ impl Netlink {
         for rule in &add_rules {
             outcome.count_rule(self.add_rule(rule).await);
         }
+        let (remove_rules, kept_rules) =
+            if outcome.failed.is_empty() { (remove_rules, Vec::new()) } else { (Vec::new(), remove_rules) };
         for rule in &remove_rules {
             outcome.count_removed(self.remove_rule(rule).await);
         }
-        for route in &remove {
+        let is_led_to = |route: &&KernelRoute| kept_rules.iter().any(|rule| rule.table == route.table);
+        for route in remove.iter().filter(|route| !is_led_to(route)) {
             outcome.count_removed(self.remove_route(route, &indices).await);
         }
         Ok(outcome)

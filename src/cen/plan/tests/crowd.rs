@@ -198,6 +198,29 @@ fn who_publishes_late_has_no_more_room_than_who_publishes_nothing() {
 }
 
 #[test]
+fn room_is_looked_for_where_there_may_be_none() {
+    let (mut world, ..) = world();
+    let vpcs: Vec<_> = (0..4).map(|number| attached_vpc(&mut world, number, "172.16.0.0/12")).collect();
+    for (number, network) in vpcs[..2].iter().enumerate() {
+        for third in 0..LEARNED_ROUTE_QUOTA {
+            publish_of(&mut world, network, number, &format!("10.{number}.{third}.0/24"));
+        }
+        // A sort for each, and for those that no map names.
+        let mut conditions = Conditions::default();
+        conditions.destination.instances.ids = vec![network.as_str().to_owned()];
+        let map = route_map::map(10 + u8::try_from(number).unwrap(), region(number), Direction::RegionOut);
+        world.does(route_map::create(RouteMap { permits: true, conditions, ..map }));
+    }
+    let [first, second] = [&vpcs[0], &vpcs[1]].map(|network| Conflicts::of(&world.state, network).unwrap());
+    let early = asked_of_everybody(&world.state, &vpcs[0], net("10.0.0.0/24"));
+    assert_eq!(first.count(net("10.0.0.0/24")), early.len());
+    assert_eq!(first.rooms(), 0, "it is among the first, for which everybody has room");
+    let full = asked_of_everybody(&world.state, &vpcs[1], net("10.1.99.0/24"));
+    assert_eq!(second.count(net("10.1.99.0/24")), full.len());
+    assert!(second.rooms() > 1 && !full.is_empty(), "{full:?}");
+}
+
+#[test]
 fn who_keeps_out_more_than_is_looked_at_for_all_together_has_room_behind_it() {
     let (mut world, ..) = world();
     let wide = attached_vpc(&mut world, 0, "10.0.0.0/8");
