@@ -225,13 +225,16 @@ impl Realism {
     }
 }
 
+/// What a write brings under way, and what takes it back.
+type Brought = (Vec<(Part, Phase)>, Arc<[Change]>);
+
 /// What a write brings under way, and what takes back what is not shown of it yet; or why it may not begin.
 fn brought_under_way(
     view: &View,
     codes: &[Busy],
     state: &Arc<State>,
     submission: &Submission,
-) -> Result<(Vec<(Part, Phase)>, Arc<[Change]>), ApiError> {
+) -> Result<Brought, ApiError> {
     let shown = view.shown(state);
     let as_shown = plan(&shown, submission);
     let as_it_is = if Arc::ptr_eq(&shown, state) { as_shown.clone() } else { plan(state, submission) };

@@ -40,8 +40,8 @@ def every_parameter_of_the_sdks_has_a_row():
     document = (pathlib.Path(__file__).parents[2] / "docs/api.md").read_text()
     actions = 0
     for product in document.split("\n## ")[1:]:
-        if product.startswith("Sts "):
-            continue  # Its one action takes nothing.
+        if product.startswith(("Sts ", "cend's own ")):
+            continue  # The one's one action takes nothing, and no SDK has the other's.
         package = {"Cbn": "alibabacloud_cbn20170912", "Vpc": "alibabacloud_vpc20160428"}[product.split()[0]]
         models = importlib.import_module(f"{package}.models")
         for block in product.split("\n### ")[1:]:

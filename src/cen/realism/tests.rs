@@ -325,7 +325,7 @@ fn while_nothing_is_switched_on_no_lock_is_taken() {
     let world = World::new(0);
     let _held = world.realism.lock();
     let (realism, state) = (Arc::clone(&world.realism), Arc::clone(&world.state));
-    let (done, all) = mpsc::channel();
+    let (done, all) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let now = UnixMillis(1);
         let command = Command::DeleteVpc { vpc: VPC.into() };
