@@ -60,7 +60,8 @@ impl Summary {
         let Status { uptime_seconds, connections, routes, drops, warnings, .. } = status;
         // That somebody took leave, or tried in vain, is no fault of one that is to wait.
         let is_waiting = |connection: &&Connection| {
-            matches!(connection.state, ConnectionState::Waiting | ConnectionState::Down) && connection.start != "now"
+            connection.state == ConnectionState::Waiting
+                || (connection.state == ConnectionState::Down && connection.start != "now")
         };
         let down = connections.iter().filter(|connection| !is_up(connection) && !is_waiting(connection));
         let not_up = |connection: &Connection| NotUp {
